@@ -1,0 +1,1 @@
+"""bayesrun: a configuration-driven runner of Bayesian models."""
