@@ -1,0 +1,109 @@
+"""What a data source is, and the config section that all sources share.
+
+A source reads raw named variables; everything after that (renaming, dates, factors, derived variables, gaps) is the
+same for all of them and lives in `_prepare`. The result is an `xarray.Dataset` with provenance in its `attrs`:
+`name`, `source`, `origin` (path or description), `rows`, `sha256`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bayesrun.errors import Problem
+from bayesrun.registry import Registry
+from bayesrun.schema import Section
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Gaps = Literal["rows", "error", "impute"]
+RoleKind = Literal["observed", "predictor"]
+Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "index", "any"]
+
+
+class DataSpec(Section):
+    """Keys of `data` that every source has (design part 3); a source's own spec extends this."""
+
+    name: str
+    source: str
+    dim: str = "obs"
+    columns: list[str] | dict[str, str] | None = None
+    parse_dates: list[str] = []
+    factors: dict[str, str] = {}
+    dims: dict[str, list[str]] = {}
+    derive: dict[str, str] = {}
+    drop_missing: Gaps | dict[str, Gaps] | None = None
+
+
+class FileSpec(DataSpec):
+    """Keys of the sources that read one file."""
+
+    path: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a model uses a variable for, and which values it can bear there.
+
+    Parameters
+    ----------
+    variable
+        Name of a data variable.
+    kind
+        `observed` (gaps may be imputed) or `predictor` (gaps are an error, or their rows dropped).
+    domain
+        Values allowed: `count` are whole numbers from 0, `index` 0-based codes, `any` is not checked.
+    key
+        Config key that makes the model use the variable, for messages.
+    """
+
+    variable: str
+    kind: RoleKind
+    domain: Domain = "real"
+    key: str = "model"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A registered data source.
+
+    Parameters
+    ----------
+    spec
+        The section's class: `DataSpec` with the source's own keys.
+    load
+        `(spec, directory) -> Dataset`, the raw variables before `columns` is applied. Tables have `spec.dim` as their
+        only dim. Sets `attrs` `origin` and, for files, `sha256`. Raises `UserError`.
+    check
+        `(spec, directory) -> problems` that can be found cheaply, without reading (a file that is not there).
+    """
+
+    spec: type[DataSpec]
+    load: Callable[[Any, Path], xr.Dataset]
+    check: Callable[[Any, Path], list[Problem]] = lambda spec, directory: []
+
+
+SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A registered simulator of data for `source: simulate`.
+
+    Parameters
+    ----------
+    parameters
+        Section of the generator's own parameters with their defaults.
+    draw
+        `(parameters, seed) -> name to array`; all arrays have one row an observation.
+    """
+
+    parameters: type[Section]
+    draw: Callable[[Any, int], Mapping[str, Any]]
+
+
+GENERATORS: Registry[Generator] = Registry("generator", "bayesrun.data.generators", "GENERATOR", Generator)

@@ -1,0 +1,92 @@
+"""What can go wrong, and the exit status that says so.
+
+    BayesrunError                 any failure that bayesrun reports without a traceback
+    ├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
+    ├── SamplingError      (4)    the sampler failed
+    └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with what the user wrote.
+
+    Parameters
+    ----------
+    key
+        Config key at fault, dotted (`model.priors.early_rate.lam`).
+    message
+        What was got and what is allowed.
+    hint
+        What to do about it; may be empty.
+    """
+
+    key: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.key}: {self.message}" if self.key else self.message
+        return f"{text}\n    {self.hint}" if self.hint else text
+
+
+class BayesrunError(Exception):
+    """Base of all failures that end as a message instead of a traceback."""
+
+    exit_status = 1
+
+
+class UserError(BayesrunError):
+    """The config or the data is at fault; holds every problem found, not the first."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: tuple[Problem, ...] = tuple(dict.fromkeys(problems))
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        count = len(self.problems)
+        head = "1 problem" if count == 1 else f"{count} problems"
+        return "\n".join([f"{head} in the config or the data:", *(f"  - {p}" for p in self.problems)])
+
+
+class SamplingError(BayesrunError):
+    """The sampler failed although config and data were in order."""
+
+    exit_status = 4
+
+
+class VerdictError(BayesrunError):
+    """The posterior was judged `fail`, and the config asks that this be the exit status."""
+
+    exit_status = 3
+
+
+def fail(key: str, message: str, hint: str = "") -> UserError:
+    """Make the error of a single problem, to be raised by the caller."""
+    return UserError([Problem(key, message, hint)])
+
+
+def check(problems: Sequence[Problem]) -> None:
+    """Raise all problems at once, if there are any.
+
+    Raises
+    ------
+    UserError
+        When `problems` is not empty.
+    """
+    if problems:
+        raise UserError(problems)
+
+
+def did_you_mean(got: str, allowed: Iterable[str]) -> str:
+    """Say which names are allowed, the nearest one first: the hint for an unknown name."""
+    names = sorted(allowed)
+    listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
+    near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'? {listed}" if near else listed

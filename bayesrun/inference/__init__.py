@@ -1,0 +1,1 @@
+"""From a model to draws: one file a sampler; `base` says what a sampler is."""

@@ -1,0 +1,1 @@
+"""What YAML may name (distributions) and what it may compute (expressions)."""

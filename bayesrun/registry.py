@@ -1,0 +1,127 @@
+"""Names to things: one file of a folder is one registered name, and plug-in packages add theirs.
+
+A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
+module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`).
+Names are listed from file names alone; a module is imported when its thing is asked for.
+
+A plug-in package adds names through entry points of the group that has the folder's name:
+
+    [project.entry-points."bayesrun.models"]
+    my_model = "my_package.my_model"             # a module with MODEL, as in bayesrun itself
+
+They count only for packages that the config lists under `plugins`, and are imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+from typing import Any, Generic, TypeVar
+
+from bayesrun.errors import Problem, did_you_mean, fail
+
+T = TypeVar("T")
+
+_GROUPS = "bayesrun."
+
+
+@dataclass
+class Registry(Generic[T]):
+    """The things of one folder by name.
+
+    Parameters
+    ----------
+    kind
+        What a thing is called in messages ("model type").
+    folder
+        Package whose modules are the registered things (`bayesrun.models`); also the entry-point group.
+    attribute
+        Name of the module attribute that holds the thing (`MODEL`).
+    thing
+        Class that the attribute must be an instance of.
+    """
+
+    kind: str
+    folder: str
+    attribute: str
+    thing: type[T]
+    _added: dict[str, EntryPoint] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All registered names, sorted; imports none of their modules."""
+        package = importlib.import_module(self.folder)
+        own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base" and m.name[0] != "_"]
+        return sorted([*own, *self._added])
+
+    def load(self, name: str, key: str) -> T:
+        """Import and return the thing called `name`; `key` is where the config asks for it.
+
+        Raises
+        ------
+        UserError
+            When no such name is registered, or a plug-in's module is broken.
+        """
+        if name not in self.names():
+            raise fail(key, f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
+        entry = self._added.get(name)
+        module = _import_plugin(entry, key) if entry else importlib.import_module(f"{self.folder}.{name}")
+        thing = getattr(module, self.attribute, None)
+        if not isinstance(thing, self.thing):
+            where = entry.value if entry else module.__name__
+            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "mend the plug-in")
+        return thing
+
+    def add(self, entry: EntryPoint) -> None:
+        """Register a plug-in's entry point without importing it; a name that is taken is refused."""
+        if self._added.get(entry.name) == entry:
+            return
+        if entry.name in self.names():
+            raise fail("plugins", f"{self.kind} '{entry.name}' of '{entry.value}' is registered already", "rename it")
+        self._added[entry.name] = entry
+
+
+def _import_plugin(entry: EntryPoint, key: str) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:  # a plug-in may fail in any way
+        message = f"plug-in '{entry.value}' can't be imported: {type(error).__name__}: {error}"
+        raise fail(key, message, "mend or reinstall the plug-in package") from error
+
+
+def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -> list[Problem]:
+    """Add the registrations of installed packages to the registries.
+
+    Parameters
+    ----------
+    packages
+        Names of installed distributions (`plugins` in the config).
+    registries
+        The registries that may be added to.
+
+    Returns
+    -------
+    list of Problem
+        Packages that are not installed or register nothing.
+    """
+    by_group = {r.folder: r for r in registries}
+    problems = []
+    for index, package in enumerate(packages):
+        found = _entry_points(package)
+        if not found:
+            hint = "install it; it must declare entry points in a group such as 'bayesrun.models'"
+            problems.append(Problem(f"plugins[{index}]", f"'{package}' is no installed bayesrun plug-in", hint))
+        for entry in found:
+            if entry.group in by_group:
+                by_group[entry.group].add(entry)
+    return problems
+
+
+def _entry_points(package: str) -> list[EntryPoint]:
+    try:
+        entries = distribution(package).entry_points
+    except (PackageNotFoundError, ValueError):
+        return []
+    return [entry for entry in entries if entry.group.startswith(_GROUPS)]

@@ -1,0 +1,75 @@
+"""The base of every parsed part of the config: frozen, and unknown keys are an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bayesrun.errors import Problem, UserError, did_you_mean
+
+S = TypeVar("S", bound="Section")
+
+
+class Section(BaseModel):
+    """One mapping of the config. Fields are the allowed keys, their defaults the documented ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=True)
+
+
+def parse(section: type[S], raw: Mapping[str, Any], key: str, problems: list[Problem]) -> S | None:
+    """Parse one mapping of the config; what is wrong goes into `problems`, each with its full key.
+
+    Parameters
+    ----------
+    section
+        The class that says what is allowed.
+    raw
+        What the user wrote, resolved to plain Python values.
+    key
+        Dotted key of the mapping (`model.options`).
+    problems
+        Grows by every problem found.
+
+    Returns
+    -------
+    S or None
+        None when there was a problem.
+    """
+    try:
+        return section.model_validate(dict(raw))
+    except ValidationError as error:
+        problems += [_problem(section, key, dict(e)) for e in error.errors()]
+    except UserError as error:
+        problems += error.problems
+    return None
+
+
+def join(key: str, parts: Sequence[str | int]) -> str:
+    """Join a key and the parts below it: `a` and `("b", 0)` give `a.b[0]`."""
+    for part in parts:
+        key += f"[{part}]" if isinstance(part, int) else (f".{part}" if key else str(part))
+    return key
+
+
+def _problem(section: type[Section], key: str, error: dict[str, Any]) -> Problem:
+    location = [p for p in error["loc"] if not str(p).startswith(("function-", "tagged-union"))]
+    where = join(key, location)
+    if error["type"] == "extra_forbidden":
+        allowed = _fields_at(section, location[:-1])
+        return Problem(where, f"unknown key '{location[-1]}'", did_you_mean(str(location[-1]), allowed))
+    if error["type"] == "missing":
+        return Problem(where, "is required but missing", "add it")
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return Problem(where, f"{message} (got {error['input']!r})")
+
+
+def _fields_at(section: type[Section], location: Sequence[str | int]) -> list[str]:
+    for part in location:
+        field = section.model_fields.get(str(part))
+        inner = field.annotation if field else None
+        if not (isinstance(inner, type) and issubclass(inner, Section)):
+            return []
+        section = inner
+    return list(section.model_fields)

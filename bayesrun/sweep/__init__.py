@@ -1,0 +1,1 @@
+"""Many runs as one: preflight, resumption and the sweep's answer."""
