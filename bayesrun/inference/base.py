@@ -1,0 +1,108 @@
+"""What a sampler is, what it returns, and the config section `sampler` (design part 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+
+from pydantic import Field
+
+from bayesrun.registry import Registry
+from bayesrun.schema import Section
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc3 as pm
+
+    Arrays = Mapping[str, np.ndarray]
+
+Init = Literal[
+    "auto",
+    "adapt_diag",
+    "jitter+adapt_diag",
+    "jitter+adapt_diag_grad",
+    "advi",
+    "advi+adapt_diag",
+    "advi+adapt_diag_grad",
+    "advi_map",
+    "map",
+    "adapt_full",
+    "jitter+adapt_full",
+]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SamplerSpec(Section):
+    """Keys of `sampler` that every method has; a method's own spec extends this."""
+
+    method: str = "nuts"
+    draws: Count = 1000
+    tune: Annotated[int, Field(ge=0)] = 1000
+    chains: Count = 4
+    cores: Count | None = None
+    init: Init = "auto"
+    target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    max_treedepth: Count = 10
+    step: dict[str, str] = {}
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    progress: Literal["auto"] | bool = "auto"
+    engine: Literal["auto", "nutpie", "pymc3"] = "auto"
+
+
+class Monitor(Protocol):
+    """Who is told of each draw. It may raise `KeyboardInterrupt` (max_seconds): the draws so far are kept."""
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Chain `chain` has made `done` draws in all (tuning draws count)."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sampler made.
+
+    Parameters
+    ----------
+    draws
+        Name to array (chain, draw, ...) of every free variable and deterministic on its own scale (no `_log__`).
+    stats
+        Sampler statistics (chain, draw) under ArviZ's names: `diverging`, `energy`, `tree_depth`, `acceptance_rate`,
+        `step_size`, `n_steps`, `lp`; empty for methods that have none.
+    tuning_stats
+        The same of the tuning draws; may be empty.
+    steps
+        Step method of each free variable.
+    seconds_compile, seconds_sample
+        Wall time of both parts.
+    interrupted
+        Why it stopped early (`interrupt`, `max_seconds`); null when it ran to its end.
+    """
+
+    draws: Arrays
+    stats: Arrays
+    steps: Mapping[str, str]
+    seconds_compile: float
+    seconds_sample: float
+    tuning_stats: Arrays = field(default_factory=dict)
+    interrupted: Literal["interrupt", "max_seconds"] | None = None
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A registered sampler.
+
+    Parameters
+    ----------
+    spec
+        The section's class: `SamplerSpec` with the method's own keys.
+    sample
+        `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
+    """
+
+    spec: type[SamplerSpec]
+    sample: Callable[[pm.Model, SamplerSpec, int, Monitor], Sampled]
+
+
+SAMPLERS: Registry[Sampler] = Registry("sampler", "bayesrun.inference", "SAMPLER", Sampler)
+
+__all__ = ["SAMPLERS", "Init", "Monitor", "Sampled", "Sampler", "SamplerSpec"]
