@@ -42,18 +42,23 @@ class Registry(Generic[T]):
         Name of the module attribute that holds the thing (`MODEL`).
     thing
         Class that the attribute must be an instance of.
+    others
+        Modules of the folder that register nothing (so do `base` and those that begin with an underscore).
     """
 
     kind: str
     folder: str
     attribute: str
     thing: type[T]
+    others: tuple[str, ...] = ()
     _added: dict[str, EntryPoint] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All registered names, sorted; imports none of their modules."""
         package = importlib.import_module(self.folder)
-        own = [m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "base" and m.name[0] != "_"]
+        passed_over = {"base", *self.others}
+        modules = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        own = [name for name in modules if name not in passed_over and not name.startswith("_")]
         return sorted([*own, *self._added])
 
     def load(self, name: str, key: str) -> T:

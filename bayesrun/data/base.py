@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import field_validator
+
 from bayesrun.errors import Problem
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
@@ -33,9 +35,18 @@ class DataSpec(Section):
     columns: list[str] | dict[str, str] | None = None
     parse_dates: list[str] = []
     factors: dict[str, str] = {}
-    dims: dict[str, list[str]] = {}
     derive: dict[str, str] = {}
     drop_missing: Gaps | dict[str, Gaps] | None = None
+
+    @field_validator("parse_dates", mode="before")
+    @classmethod
+    def _null_list_is_empty(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    @field_validator("factors", "derive", mode="before")
+    @classmethod
+    def _null_mapping_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 class FileSpec(DataSpec):
@@ -43,6 +54,17 @@ class FileSpec(DataSpec):
 
     path: str
     sha256: str | None = None
+
+
+class ArraySpec(DataSpec):
+    """Keys of the sources whose variables may be arrays over several dims."""
+
+    dims: dict[str, list[str]] = {}
+
+    @field_validator("dims", mode="before")
+    @classmethod
+    def _null_dims_are_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 @dataclass(frozen=True)
@@ -77,7 +99,8 @@ class Source:
         The section's class: `DataSpec` with the source's own keys.
     load
         `(spec, directory) -> Dataset`, the raw variables before `columns` is applied. Tables have `spec.dim` as their
-        only dim. Sets `attrs` `origin` and, for files, `sha256`. Raises `UserError`.
+        only dim (`_table`), arrays the dims of `spec.dims` (`_arrays`). Sets `attrs` `origin` and, for files,
+        `sha256`. Raises `UserError`.
     check
         `(spec, directory) -> problems` that can be found cheaply, without reading (a file that is not there).
     """
@@ -106,4 +129,5 @@ class Generator:
     draw: Callable[[Any, int], Mapping[str, Any]]
 
 
+# The folder has no `__init__.py`: as a namespace package it is not a module of `bayesrun.data`, hence no data source.
 GENERATORS: Registry[Generator] = Registry("generator", "bayesrun.data.generators", "GENERATOR", Generator)

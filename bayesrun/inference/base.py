@@ -103,6 +103,8 @@ class Sampler:
     sample: Callable[[pm.Model, SamplerSpec, int, Monitor], Sampled]
 
 
-SAMPLERS: Registry[Sampler] = Registry("sampler", "bayesrun.inference", "SAMPLER", Sampler)
+SAMPLERS: Registry[Sampler] = Registry(
+    "sampler", "bayesrun.inference", "SAMPLER", Sampler, ("theano_setup", "preflight", "predictive", "posterior")
+)
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "Sampled", "Sampler", "SamplerSpec"]

@@ -6,7 +6,7 @@ it inside `build` only; names, options, priors and needs are known without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,15 +99,20 @@ class Notes:
         Labels of dims that the model's own `coords` lack, among them `NAME_missing`.
     dims
         Dims of variables that the model's own record lacks.
-    initval_spread
-        Names of variables whose starting values must not be jittered.
+    gaps
+        Where each likelihood has imputed values: True at a gap, over the likelihood's dims.
+    reported
+        The model as users think of it, when the one that is sampled is another form of it (summed out, whitened):
+        its priors are drawn from, its likelihood predicts and is judged, its graph is drawn. Names as in `draws`
+        after `recover`.
     """
 
     helpers: set[str] = field(default_factory=set)
     recover: Callable[[Draws, np.random.Generator], Draws] | None = None
     coords: dict[str, Any] = field(default_factory=dict)
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    initval_spread: set[str] = field(default_factory=set)
+    gaps: dict[str, np.ndarray] = field(default_factory=dict)
+    reported: pm.Model | None = None
 
 
 def notes(model: pm.Model) -> Notes:
@@ -115,3 +120,78 @@ def notes(model: pm.Model) -> Notes:
     if not hasattr(model, "bayesrun_notes"):
         model.bayesrun_notes = Notes()
     return model.bayesrun_notes  # type: ignore[no-any-return]
+
+
+def data_variables(data: xr.Dataset, names: Iterable[str]) -> dict[str, Any]:
+    """Put data variables into `pm.Data` containers of the model in context, with their dims and coords.
+
+    Parameters
+    ----------
+    data
+        The prepared data.
+    names
+        Variables to put there.
+
+    Returns
+    -------
+    dict
+        Name to shared Theano variable.
+    """
+    import pymc3 as pm
+
+    add_coords(data, names)
+    return {name: pm.Data(name, data[name].values, dims=tuple(map(str, data[name].dims))) for name in names}
+
+
+def add_coords(data: xr.Dataset, names: Iterable[str]) -> None:
+    """Make the dims of data variables known, with their labels, to the model in context."""
+    import pymc3 as pm
+
+    dims = {str(d): data[d].values if d in data.coords else range(data.sizes[d]) for n in names for d in data[n].dims}
+    pm.modelcontext(None).add_coords({d: labels for d, labels in dims.items()})
+
+
+def observed_values(data: xr.Dataset, variable: str, likelihood: str) -> tuple[Any, tuple[str, ...]]:
+    """Return the observed values of a likelihood and their dims; gaps come masked, to be imputed.
+
+    Labels of imputed values are noted: `LIKELIHOOD_missing` over dim `DIM_missing` bears the rows' own labels.
+
+    Parameters
+    ----------
+    data
+        The prepared data; a gap is NaN.
+    variable
+        Name of the observed data variable.
+    likelihood
+        Name that the likelihood bears in the model.
+
+    Returns
+    -------
+    values : ndarray or masked array
+        Over the variable's dims; whole numbers come as integers.
+    dims : tuple of str
+        Those dims.
+    """
+    import numpy as np
+    import pymc3 as pm
+
+    add_coords(data, [variable])
+    array = data[variable]
+    dims, values, gaps = tuple(map(str, array.dims)), array.values, array.isnull().values
+    whole = bool(np.all(values[~gaps] == np.round(values[~gaps])))
+    if not gaps.any():
+        return (values.astype(int) if whole else values), dims
+    note = notes(pm.modelcontext(None))
+    note.dims[f"{likelihood}_missing"] = (f"{'_'.join(dims)}_missing",)
+    note.coords[f"{'_'.join(dims)}_missing"] = _labels_at(array, gaps)
+    note.gaps[likelihood] = gaps
+    filled = np.where(gaps, 0, values)
+    return np.ma.masked_array(filled.astype(int) if whole else filled, mask=gaps), dims
+
+
+def _labels_at(array: xr.DataArray, gaps: np.ndarray) -> list[Any]:
+    import numpy as np
+
+    labels = [array[d].values if d in array.coords else np.arange(array.sizes[d]) for d in array.dims]
+    places = [tuple(axis[i] for axis, i in zip(labels, index, strict=True)) for index in zip(*np.nonzero(gaps), strict=True)]
+    return [place[0] if len(place) == 1 else ",".join(map(str, place)) for place in places]

@@ -1,0 +1,57 @@
+"""The section `data` of the config, parsed and cheaply checked. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bayesrun.data.base import SOURCES, DataSpec, Source
+from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.schema import parse
+
+
+def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem]) -> DataSpec | None:
+    """Parse the section `data` with its source's spec, and check what can be checked without reading.
+
+    Parameters
+    ----------
+    raw
+        What the user wrote, resolved to plain Python values.
+    directory
+        `paths.data`.
+    problems
+        Grows by every problem found, each with its key.
+
+    Returns
+    -------
+    DataSpec or None
+        The spec of the source's own class; None when it could not be parsed.
+    """
+    source = _source(raw.get("source"), problems)
+    if source is None:
+        return None
+    spec = parse(source.spec, raw, "data", problems)
+    if spec is not None:
+        problems += [*_shadowed(spec), *source.check(spec, directory)]
+    return spec
+
+
+def _source(name: object, problems: list[Problem]) -> Source | None:
+    if name is None:
+        problems.append(Problem("data.source", "is required but missing", did_you_mean("", SOURCES.names())))
+        return None
+    try:
+        return SOURCES.load(str(name), "data.source")
+    except UserError as error:
+        problems += error.problems
+        return None
+
+
+def _shadowed(spec: DataSpec) -> list[Problem]:
+    """Find factors whose codes would bear the name of the column that they are made of."""
+    return [
+        Problem(f"data.factors.{name}", f"the codes can't be called '{name}' like their column", "give them a new name")
+        for name, column in spec.factors.items()
+        if name == column
+    ]

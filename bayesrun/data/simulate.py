@@ -1,0 +1,89 @@
+"""Source `simulate`: data drawn by a registered generator with a seed of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
+
+from bayesrun.data.base import GENERATORS, DataSpec, Source
+from bayesrun.errors import Problem, UserError
+from bayesrun.schema import Section, parse
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class SimulateSpec(DataSpec):
+    """Keys of `source: simulate`.
+
+    Parameters
+    ----------
+    generator
+        Registered name of a file in `bayesrun/data/generators`.
+    parameters
+        The generator's own, each with its default.
+    seed
+        Seed of the data. It is not the sampler's, so that data stay the same when that one changes.
+    """
+
+    generator: str
+    parameters: dict[str, Any] = {}
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 8927
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _null_parameters_are_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+def check(spec: SimulateSpec, directory: Path) -> list[Problem]:
+    """Return what is wrong with generator and parameters."""
+    problems: list[Problem] = []
+    _parameters(spec, problems)
+    return problems
+
+
+def load(spec: SimulateSpec, directory: Path) -> xr.Dataset:
+    """Draw the data.
+
+    Parameters
+    ----------
+    spec
+        The section `data`.
+    directory
+        Not used: there is no file.
+
+    Returns
+    -------
+    xarray.Dataset
+        Every array over `spec.dim`.
+
+    Raises
+    ------
+    UserError
+        When the generator or a parameter is wrong.
+    """
+    from bayesrun.data._arrays import assemble
+    from bayesrun.data._values import plain
+
+    problems: list[Problem] = []
+    parameters = _parameters(spec, problems)
+    if parameters is None:
+        raise UserError(problems)
+    drawn = GENERATORS.load(spec.generator, "data.generator").draw(parameters, spec.seed)
+    variables = {name: ((spec.dim,), plain(values)) for name, values in drawn.items()}
+    return assemble(variables, "data.generator").assign_attrs(origin=f"generator {spec.generator}, seed {spec.seed}")
+
+
+def _parameters(spec: SimulateSpec, problems: list[Problem]) -> Section | None:
+    try:
+        generator = GENERATORS.load(spec.generator, "data.generator")
+    except UserError as error:
+        problems += error.problems
+        return None
+    return parse(generator.parameters, spec.parameters, "data.parameters", problems)
+
+
+SOURCE = Source(spec=SimulateSpec, load=load, check=check)

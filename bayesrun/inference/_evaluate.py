@@ -1,0 +1,72 @@
+"""Theano expressions of a model at every draw of a posterior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.inference.theano_setup import compiling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc3 as pm
+
+
+def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Evaluate expressions at every draw.
+
+    Graphs are cut at the nearest variables whose draws are at hand, so no deterministic is computed again.
+
+    Parameters
+    ----------
+    model
+        The model that the expressions belong to.
+    outputs
+        Theano variables.
+    draws
+        Name to array (chain, draw, ...), of free variables and deterministics on their own scale.
+
+    Returns
+    -------
+    list of ndarray
+        One array (chain, draw, ...) an output.
+    """
+    import numpy as np
+
+    inputs = cut(model, outputs, draws)
+    function = _compile(inputs, outputs)
+    columns = [draws[v.name] for v in inputs]
+    chains, length = next(iter(draws.values())).shape[:2]
+    results: list[np.ndarray] = []
+    for index in np.ndindex(chains, length):
+        values = function(*(column[index] for column in columns))
+        results = results or [np.empty((chains, length, *np.shape(v)), np.result_type(v)) for v in values]
+        for result, value in zip(results, values, strict=True):
+            result[index] = value
+    return results
+
+
+def cut(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.ndarray]) -> list[Any]:
+    """Return the variables nearest above the outputs whose draws are at hand."""
+    known = {model[name]: name for name in draws if name in model.named_vars}
+    found: dict[Any, None] = {}
+    seen, queue = set(), list(outputs)
+    while queue:
+        variable = queue.pop()
+        if variable in seen:
+            continue
+        seen.add(variable)
+        if variable in known:
+            found[variable] = None
+        elif variable.owner is not None:
+            queue.extend(variable.owner.inputs)
+    return sorted(found, key=lambda v: str(v.name))
+
+
+def _compile(inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    import theano
+
+    with compiling():
+        function = theano.function(inputs, list(outputs), on_unused_input="ignore", allow_input_downcast=True)
+    function.trust_input = False
+    return function

@@ -1,0 +1,122 @@
+"""Which step method moves which variable, and where the chains start."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.inference import _start
+from bayesrun.inference.base import SamplerSpec
+
+if TYPE_CHECKING:
+    import pymc3 as pm
+
+log = logging.getLogger("bayesrun.sampling")
+
+
+def make(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[Any, Any]:
+    """Make the step method and the chains' starting points of a model.
+
+    Parameters
+    ----------
+    model
+        The model, in context.
+    spec
+        The config section.
+    seed
+        Seed of the jitter of starting points.
+
+    Returns
+    -------
+    start : list of dict or None
+        One point a chain; None = PyMC3's test point.
+    step
+        A PyMC3 step method, compound where there are several.
+    """
+    explicit = _explicit(model, spec)
+    gradient = {v: has_gradient(model, v) for v in model.free_RVs}
+    if not explicit and all(gradient.values()):
+        return _start.nuts(model, spec, seed)
+    import pymc3 as pm
+
+    selected = {v: _best(v, gradient[v]) for v in model.free_RVs if v not in explicit}
+    steps = _instantiate(model, {**selected, **explicit}, spec)
+    return None, steps[0] if len(steps) == 1 else pm.CompoundStep(steps)
+
+
+def has_gradient(model: pm.Model, variable: Any) -> bool:
+    """Say whether the log density has a gradient in a free variable."""
+    from theano import gradient
+    from theano.tensor import discrete_dtypes
+
+    if variable.dtype in discrete_dtypes:
+        return False
+    try:
+        gradient.grad(model.logpt, variable)
+    except (AttributeError, NotImplementedError, gradient.NullTypeGradError):
+        return False
+    return True
+
+
+def names(step: Any) -> dict[str, str]:
+    """Return the step method's name of each free variable, on the variable's own scale."""
+    from pymc3.util import get_untransformed_name, is_transformed_name
+
+    found = {}
+    for method in getattr(step, "methods", [step]):
+        if hasattr(method, "methods"):
+            found.update(names(method))
+            continue
+        for v in method.vars:
+            name = get_untransformed_name(v.name) if is_transformed_name(v.name) else v.name
+            found[name] = type(method).__name__
+    return found
+
+
+def log_steps(steps: Mapping[str, str]) -> None:
+    """Say which variables each step method moves."""
+    by_method = defaultdict(list)
+    for variable, method in steps.items():
+        by_method[method].append(variable)
+    for method, variables in by_method.items():
+        log.info("step %s: %s", method, ", ".join(variables))
+
+
+def _best(variable: Any, gradient: bool) -> Any:
+    import pymc3 as pm
+
+    return max(pm.STEP_METHODS, key=lambda method: method._competence(variable, gradient))
+
+
+def _explicit(model: pm.Model, spec: SamplerSpec) -> dict[Any, Any]:
+    import pymc3 as pm
+    from pymc3.util import get_untransformed_name, is_transformed_name
+
+    own = {get_untransformed_name(v.name) if is_transformed_name(v.name) else v.name: v for v in model.free_RVs}
+    problems, chosen = [], {}
+    for name, method in spec.step.items():
+        key = f"sampler.step.{name}"
+        if name not in own:
+            problems.append(Problem(key, f"the model has no free variable '{name}'", did_you_mean(name, own)))
+        elif method in ("NUTS", "HamiltonianMC") and not has_gradient(model, own[name]):
+            message = f"{method} needs a gradient of the log density, and there is none in '{name}'"
+            problems.append(Problem(key, message, "use Metropolis or Slice, or leave the step to bayesrun"))
+        else:
+            chosen[own[name]] = getattr(pm, method)
+    check(problems)
+    return chosen
+
+
+def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: SamplerSpec) -> list[Any]:
+    from pymc3.sampling import instantiate_steppers
+
+    selected = defaultdict(list)
+    for variable in model.free_RVs:
+        selected[chosen[variable]].append(variable)
+    nuts = {"target_accept": spec.target_accept, "max_treedepth": spec.max_treedepth}
+    settings = {"nuts": nuts} if any(method.name == "nuts" for method in selected) else {}
+    steps = instantiate_steppers(model, [], selected, settings)
+    return steps if isinstance(steps, list) else [steps]

@@ -1,0 +1,223 @@
+"""Draws from the prior, from the posterior predictive, and pointwise terms of the likelihood.
+
+PyMC3 draws predictions one posterior draw at a time. Here the parameters of a likelihood are evaluated at every draw,
+and its own random generator is then called once for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.inference._evaluate import at_draws
+from bayesrun.inference.theano_setup import building
+from bayesrun.models.base import notes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc3 as pm
+
+    Arrays = dict[str, np.ndarray]
+
+log = logging.getLogger("bayesrun.predictive")
+
+LARGEST = 50_000_000
+"""Numbers up to which a group of predictive draws is made."""
+_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Draws by name, (chain, draw, ...), and why any could not be had."""
+
+    draws: Arrays = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def prior(model: pm.Model, draws: int, seed: int, helpers: set[str]) -> tuple[Predicted, Predicted]:
+    """Draw from the prior and the prior predictive.
+
+    Parameters
+    ----------
+    model
+        The model.
+    draws
+        How many; 0 = none.
+    seed
+        Seed of the draws.
+    helpers
+        Variables to leave out.
+
+    Returns
+    -------
+    prior, prior_predictive
+        Arrays of one chain. A prior that can't be drawn from (flat) has none, and says so.
+    """
+    size = draws * sum(int(v.tag.test_value.size) for v in model.observed_RVs)
+    if draws == 0 or size > LARGEST:
+        reason = {} if draws == 0 else {"prior": f"{size:,} numbers are too many"}
+        return Predicted(missing=reason), Predicted()
+    try:
+        drawn = _prior_draws(model, draws, seed)
+    except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
+        log.info("no prior draws: %s: %s", type(error).__name__, error, exc_info=True)
+        return Predicted(missing={"prior": _no_prior(model, error)}), Predicted()
+    observed = {v.name for v in model.observed_RVs}
+    drawn = {name: values[None] for name, values in drawn.items() if name not in helpers}
+    return (
+        Predicted({n: v for n, v in drawn.items() if n not in observed}),
+        Predicted({n: v for n, v in drawn.items() if n in observed}),
+    )
+
+
+def _prior_draws(model: pm.Model, draws: int, seed: int) -> Arrays:
+    import numpy as np
+    import pymc3 as pm
+    from pymc3.util import is_transformed_name
+
+    with building(), np.errstate(all="ignore"):
+        drawn = pm.sample_prior_predictive(draws, model=model, random_seed=seed)
+    drawn = {n: np.asarray(v) for n, v in drawn.items() if not is_transformed_name(n) and n in model.named_vars}
+    for variable in model.observed_RVs:
+        gaps = notes(model).gaps.get(variable.name)
+        if gaps is not None:
+            drawn[f"{variable.name}_missing"] = drawn[variable.name][:, gaps]
+    return drawn
+
+
+def _no_prior(model: pm.Model, error: Exception) -> str:
+    import pymc3 as pm
+
+    flat = [v.name for v in model.free_RVs if isinstance(v.distribution, (pm.Flat, pm.HalfFlat))]
+    return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
+
+
+def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Predicted:
+    """Draw each likelihood once a posterior draw.
+
+    Parameters
+    ----------
+    model
+        The model.
+    draws
+        Name to array (chain, draw, ...) of its free variables and deterministics.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    Predicted
+        Arrays (chain, draw, ...) over the dims of each likelihood.
+    """
+    import numpy as np
+
+    np.random.seed(seed % 2**32)
+    found, missing = {}, {}
+    n = int(np.prod(next(iter(draws.values())).shape[:2]))
+    for variable in model.observed_RVs:
+        size = n * int(variable.tag.test_value.size)
+        try:
+            if size > LARGEST:
+                raise ValueError(f"{size:,} numbers are too many")
+            found[variable.name] = _predict(model, variable, draws)
+        except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
+            log.info("no predictions of %s", variable.name, exc_info=True)
+            missing[f"posterior_predictive {variable.name}"] = f"{type(error).__name__}: {error}"
+    return Predicted(found, missing)
+
+
+def _predict(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+    from bayesrun.language.distributions import DISTRIBUTIONS
+
+    entry = DISTRIBUTIONS.get(type(variable.distribution).__name__)
+    if entry is None or not entry.elementwise:
+        return _one_by_one(model, variable, draws)
+    parameters = {p: getattr(variable.distribution, p, None) for p in entry.drawn_by}
+    if any(p is None for p in parameters.values()):
+        return _one_by_one(model, variable, draws)
+    return _all_at_once(model, variable, parameters, draws)
+
+
+def _all_at_once(
+    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    import numpy as np
+    import theano.tensor as tt
+
+    shape = variable.tag.test_value.shape
+    values = at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
+    chains, length = values[0].shape[:2]
+    flat = [v.reshape(chains * length, *(1,) * (len(shape) - v.ndim + 2), *v.shape[2:]) for v in values]
+    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
+    parts = []
+    for begin in range(0, chains * length, step):
+        part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
+        size = (len(next(iter(part.values()))), *shape)
+        with building():
+            law = type(variable.distribution).dist(**part, shape=size)
+            parts.append(np.asarray(law.random()).reshape(size))
+    return np.concatenate(parts).reshape(chains, length, *shape)
+
+
+def _one_by_one(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+    import numpy as np
+    import pymc3 as pm
+
+    chains, length = next(iter(draws.values())).shape[:2]
+    points = [{n: v[index] for n, v in draws.items()} for index in np.ndindex(chains, length)]
+    with model, building():
+        drawn = pm.sample_posterior_predictive(
+            points, samples=len(points), var_names=[variable.name], progressbar=False
+        )[variable.name]
+    return np.asarray(drawn).reshape(chains, length, *np.shape(drawn)[1:])
+
+
+def log_likelihood(model: pm.Model, draws: Mapping[str, np.ndarray], largest: int) -> Predicted:
+    """Evaluate the pointwise terms of each likelihood at every draw; imputed points are NaN.
+
+    Parameters
+    ----------
+    model
+        The model.
+    draws
+        Name to array (chain, draw, ...).
+    largest
+        Numbers up to which the terms are kept.
+
+    Returns
+    -------
+    Predicted
+        Arrays (chain, draw, ...) by likelihood; why a likelihood has none.
+    """
+    import numpy as np
+
+    n = int(np.prod(next(iter(draws.values())).shape[:2]))
+    pointwise, missing = [], {}
+    for variable in model.observed_RVs:
+        reason = _no_terms(variable, n, largest)
+        if reason:
+            missing[f"log_likelihood {variable.name}"] = reason
+        else:
+            pointwise.append(variable)
+    if not pointwise:
+        return Predicted({}, missing)
+    with building():
+        terms = [v.logp_elemwiset for v in pointwise]
+    values = at_draws(model, terms, draws)
+    for variable, terms_of in zip(pointwise, values, strict=True):
+        gaps = notes(model).gaps.get(variable.name)
+        if gaps is not None:
+            terms_of[:, :, gaps] = np.nan
+    return Predicted({v.name: t for v, t in zip(pointwise, values, strict=True)}, missing)
+
+
+def _no_terms(variable: Any, draws: int, largest: int) -> str:
+    shape = variable.tag.test_value.shape
+    with building():
+        terms = variable.logp_elemwiset.tag.test_value.shape
+    if terms != shape:
+        return f"{type(variable.distribution).__name__} has no pointwise terms"
+    size = draws * int(variable.tag.test_value.size)
+    return f"{size:,} numbers are above diagnostics.log_likelihood_max" if size > largest else ""

@@ -1,0 +1,106 @@
+"""Theano's settings, in one place: import PyMC3 through here, never directly.
+
+Theano compiles C for every operation that it evaluates, also for test values and for folding constants, and that is
+most of the time before the first draw. Neither needs C: models are built with the compiler off (`building`), and
+constants are folded by NumPy. Functions that sample are compiled as ever; their C is the same, and so are the draws.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import wraps
+from types import ModuleType
+from typing import Any
+
+log = logging.getLogger("bayesrun.theano")
+
+NO_COMPILER = (
+    "no C++ compiler was found: Theano runs in Python, some 50 times slower. "
+    "Install one (Debian: apt-get install g++; conda: conda install gxx) and run again."
+)
+# `import theano` asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless this is set.
+_FLAGS = {"blas__ldflags": ""}
+_CHATTER = ("theano", "pymc3", "filelock", "arviz", "matplotlib", "numexpr", "h5py")
+
+
+def import_pymc3() -> ModuleType:
+    """Import PyMC3 with Theano's flags set, once a process; say loudly when there is no C++ compiler."""
+    _quiet()
+    _set_flags()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pymc3
+        from theano.graph.op import Op
+
+    Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
+    if not compiler():
+        log.warning(NO_COMPILER)
+    return pymc3
+
+
+def compiler() -> str:
+    """Return the C++ compiler that Theano uses; empty when there is none."""
+    import theano
+
+    return str(theano.config.cxx)
+
+
+def compile_directory() -> str:
+    """Return the folder of Theano's compile cache, which several processes can share."""
+    import theano
+
+    return str(theano.config.compiledir)
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Build models in here: test values are computed without compiling C for them."""
+    import theano
+
+    with theano.config.change_flags(cxx=""), _quiet_warnings():
+        yield
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Compile functions in here: graphs are made as in `building`, what samples them is C without test values."""
+    import theano
+
+    original, flags = theano.function, {"cxx": theano.config.cxx, "compute_test_value": "off"}
+
+    @wraps(original)
+    def in_c(*args: Any, **settings: Any) -> Any:
+        with theano.config.change_flags(**flags):
+            return original(*args, **settings)
+
+    with building():
+        theano.function = in_c
+        try:
+            yield
+        finally:
+            theano.function = original
+
+
+def _set_flags() -> None:
+    given = os.environ.get("THEANO_FLAGS", "")
+    wanted = {**_FLAGS, **({"cxx": ""} if not shutil.which("g++") and "cxx=" not in given else {})}
+    added = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in given]
+    os.environ["THEANO_FLAGS"] = ",".join([*added, *([given] if given else [])])
+
+
+def _quiet() -> None:
+    for name in _CHATTER:
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        for category in (FutureWarning, DeprecationWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield

@@ -1,0 +1,190 @@
+"""The table of distributions that YAML may name. Pure text, so that a config is checked without importing PyMC3.
+
+A line reads `NAME | support | event | parameters`. `event` is the number of trailing axes that belong to one draw
+(1 for a vector such as Dirichlet's). A parameter is `name:domain`, with `[]` for each axis that one draw needs of it
+(`p[]`, `cov[][]`), and `?` where it may be left out. Of `a|b` exactly one must be given, `a+b|c+d` are alternatives
+of two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+_TABLE = """\
+AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution?
+AR1 | real | 1 | k:real tau_e:positive
+AsymmetricLaplace | real | 0 | b:positive kappa:positive mu:real?
+BART | real | 1 | X[][]:real Y[]:real m:size? alpha:unit? split_prior[]:nonnegative? inv_link:text? jitter:bool?
+Bernoulli | binary | 0 | p:unit|logit_p:real
+Beta | unit | 0 | alpha:positive+beta:positive|mu:unit+sigma:positive
+BetaBinomial | count | 0 | alpha:positive beta:positive n:count
+Binomial | count | 0 | n:count p:unit
+Categorical | count | 0 | p[]:simplex
+Cauchy | real | 0 | alpha:real beta:positive
+ChiSquared | positive | 0 | nu:positive
+Constant | integer | 0 | c:real
+ConstantDist | integer | 0 | c:real
+Dirichlet | simplex | 1 | a[]:positive
+DirichletMultinomial | count | 1 | n:count a[]:positive
+DiscreteUniform | integer | 0 | lower:integer upper:integer
+DiscreteWeibull | count | 0 | q:unit beta:positive
+ExGaussian | real | 0 | mu:real? sigma:positive nu:positive
+Exponential | positive | 0 | lam:positive
+Flat | real | 0 |
+GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative
+Gamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
+GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution?
+Geometric | count | 0 | p:unit
+Gumbel | real | 0 | mu:real? beta:positive?
+HalfCauchy | positive | 0 | beta:positive
+HalfFlat | positive | 0 |
+HalfNormal | positive | 0 | sigma:positive|tau:positive
+HalfStudentT | positive | 0 | nu:positive? sigma:positive|lam:positive
+HyperGeometric | count | 0 | N:count k:count n:count
+Interpolated | interval | 0 | x_points[]:real pdf_points[]:nonnegative
+InverseGamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
+KroneckerNormal | real | 1 | mu[]:real covs:matrices|chols:matrices sigma:nonnegative?
+Kumaraswamy | unit | 0 | a:positive b:positive
+LKJCholeskyCov | matrix | 1 | eta:positive n:size sd_dist:distribution
+LKJCorr | matrix | 1 | eta:positive n:size
+Laplace | real | 0 | mu:real b:positive
+LogNormal | positive | 0 | mu:real? sigma:positive|tau:positive
+Logistic | real | 0 | mu:real? s:positive?
+LogitNormal | unit | 0 | mu:real? sigma:positive|tau:positive
+Lognormal | positive | 0 | mu:real? sigma:positive|tau:positive
+MatrixNormal | real | 2 | mu:real? rowcov[][]:real|rowchol[][]:real|rowtau[][]:real \
+ colcov[][]:real|colchol[][]:real|coltau[][]:real
+Mixture | any | 0 | w[]:simplex comp_dists:distributions
+MixtureSameFamily | any | 0 | w[]:simplex comp_dists:distribution mixture_axis:integer?
+Moyal | real | 0 | mu:real? sigma:positive?
+Multinomial | count | 1 | n:count p[]:simplex
+MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution?
+MvNormal | real | 1 | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvStudentT | real | 1 | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvStudentTRandomWalk | real | 2 | nu:positive mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? \
+ init:distribution?
+NegativeBinomial | count | 0 | mu:positive+alpha:positive|mu:positive+n:positive|p:unit+alpha:positive|p:unit+n:positive
+Normal | real | 0 | mu:real? sigma:positive|tau:positive
+NormalMixture | real | 0 | w[]:simplex mu[]:real sigma[]:positive|tau[]:positive
+OrderedLogistic | count | 0 | eta:real cutpoints[]:real
+OrderedProbit | count | 0 | eta:real cutpoints[]:real
+Pareto | positive | 0 | alpha:positive m:positive
+Poisson | count | 0 | mu:nonnegative
+Rice | positive | 0 | nu:nonnegative|b:nonnegative sigma:positive
+SkewNormal | real | 0 | mu:real? sigma:positive|tau:positive alpha:real?
+StudentT | real | 0 | nu:positive mu:real? sigma:positive|lam:positive
+Triangular | interval | 0 | lower:real? upper:real? c:real?
+TruncatedNormal | interval | 0 | mu:real? sigma:positive|tau:positive lower:real? upper:real?
+Uniform | interval | 0 | lower:real? upper:real?
+VonMises | angle | 0 | mu:real? kappa:positive
+Wald | positive | 0 | mu:positive+lam:positive|mu:positive+phi:positive|lam:positive+phi:positive|mu:positive \
+ alpha:nonnegative?
+Weibull | positive | 0 | alpha:positive beta:positive
+Wishart | matrix | 2 | nu:positive V[][]:real
+WishartBartlett | matrix | 2 | S[][]:real nu:positive is_cholesky:bool? return_cholesky:bool?
+ZeroInflatedBinomial | count | 0 | psi:unit n:count p:unit
+ZeroInflatedNegativeBinomial | count | 0 | psi:unit mu:positive alpha:positive
+ZeroInflatedPoisson | count | 0 | psi:unit theta:positive
+"""
+
+_DISCRETE = ("binary", "count", "integer")
+
+# A variable of these families is `location + scale * (one of the standard family)`, in this order; location may be
+# absent. LogNormal is one on the log scale.
+LOCATION_SCALE: Mapping[str, tuple[str | None, str]] = MappingProxyType(
+    {
+        "Normal": ("mu", "sigma"),
+        "StudentT": ("mu", "sigma"),
+        "Cauchy": ("alpha", "beta"),
+        "Laplace": ("mu", "b"),
+        "Logistic": ("mu", "s"),
+        "Gumbel": ("mu", "beta"),
+        "Moyal": ("mu", "sigma"),
+        "SkewNormal": ("mu", "sigma"),
+        "LogNormal": ("mu", "sigma"),
+        "Lognormal": ("mu", "sigma"),
+        "HalfNormal": (None, "sigma"),
+        "HalfCauchy": (None, "beta"),
+        "HalfStudentT": (None, "sigma"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a distribution.
+
+    Parameters
+    ----------
+    name
+        As PyMC3 calls it.
+    domain
+        Values allowed (`positive`, `simplex`, `distribution`, ...).
+    axes
+        Number of its trailing axes that belong to one draw.
+    """
+
+    name: str
+    domain: str
+    axes: int = 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """A distribution that YAML may name.
+
+    Parameters
+    ----------
+    name
+        As PyMC3 calls it.
+    support
+        Where its draws lie.
+    event
+        Number of trailing axes of one draw.
+    parameters
+        All of them by name.
+    required
+        Groups of alternatives; of each group exactly one alternative (a set of names) must be given.
+    """
+
+    name: str
+    support: str
+    event: int
+    parameters: Mapping[str, Parameter]
+    required: tuple[tuple[frozenset[str], ...], ...]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its draws are whole numbers."""
+        return self.support in _DISCRETE
+
+    @property
+    def location_scale(self) -> tuple[str | None, str] | None:
+        """Names of location and scale for `parameterization: noncentered`, or None."""
+        return LOCATION_SCALE.get(self.name)
+
+
+def _parameter(text: str) -> Parameter:
+    match = re.fullmatch(r"(\w+)((?:\[\])*):(\w+)", text)
+    assert match, text
+    name, axes, domain = match.groups()
+    return Parameter(name, domain, len(axes) // 2)
+
+
+def _family(line: str) -> Family:
+    name, support, event, rest = (part.strip() for part in line.split("|", 3))
+    parameters: dict[str, Parameter] = {}
+    required = []
+    for group in rest.split():
+        alternatives = [[_parameter(p) for p in alt.split("+")] for alt in group.rstrip("?").split("|")]
+        parameters |= {p.name: p for alternative in alternatives for p in alternative}
+        if not group.endswith("?"):
+            required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required))
+
+
+_LINES = _TABLE.replace("\\\n", "").strip().splitlines()
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in map(_family, _LINES)})
