@@ -73,7 +73,14 @@ def _plain_objects(array: Array) -> Array:
         return np.where(gaps, np.nan, array).astype(float)
     if kinds == {"date"}:
         return np.asarray(pd.to_datetime(array.ravel(), utc=True).tz_localize(None)).reshape(array.shape)
-    return np.where(gaps, None, array)
+    return with_none(array, gaps)
+
+
+def with_none(array: Array, gaps: Array) -> Array:
+    """Return an array as objects, with None where `gaps` is true."""
+    objects = array.astype(object)
+    objects[gaps] = None
+    return objects
 
 
 def _kind(value: Any) -> str:

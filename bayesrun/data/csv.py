@@ -42,14 +42,20 @@ def load(spec: FileSpec, directory: Path) -> xr.Dataset:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import warnings
+
     import pandas as pd
 
     try:
         # columns named twice must be seen, so names are read as a row and pandas does not number them
         names = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, encoding="utf-8-sig").iloc[0]
-        frame = pd.read_csv(path, encoding="utf-8-sig", index_col=False)
-    except (ValueError, UnicodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", "it must be UTF-8 text") from error
+        with warnings.catch_warnings():
+            # a line with more fields than there are names would lose its last ones with a warning only
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(path, encoding="utf-8-sig", index_col=False, skipinitialspace=True)
+    except (ValueError, pd.errors.ParserWarning) as error:
+        hint = "it must be UTF-8 text, comma-separated, with column names in the first line"
+        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
     frame.columns = pd.Index([name.strip() for name in names])
     return frame
 

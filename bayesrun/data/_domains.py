@@ -1,0 +1,85 @@
+"""Domains: which values a variable may have in the role that a model gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import xarray as xr
+
+from bayesrun.data._places import shown_values
+from bayesrun.data._values import Array
+from bayesrun.data.base import Domain, Role
+from bayesrun.errors import Problem
+
+_WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
+
+
+def _whole_from_zero(x: Array) -> Array:
+    return np.asarray((x >= 0) & (x == np.round(x)))
+
+
+_ALLOWED: Mapping[Domain, tuple[str, Callable[[Array], Array]]] = {
+    "real": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
+    "positive": ("numbers above 0", lambda x: x > 0),
+    "nonnegative": ("numbers from 0 up", lambda x: x >= 0),
+    "count": ("counts: whole numbers from 0 up", _whole_from_zero),
+    "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
+    "unit": ("numbers from 0 to 1", lambda x: (x >= 0) & (x <= 1)),
+    "index": ("codes: whole numbers from 0 up", _whole_from_zero),
+}
+_HINTS: Mapping[Domain, str] = {
+    "index": "make codes of labels with data.factors",
+    "binary": "make it so with data.derive, e.g. {y: 'Y > median(Y)'}",
+}
+
+
+def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
+    """Return what is wrong with the values of a variable in its role; gaps are not looked at here.
+
+    Parameters
+    ----------
+    data
+        Prepared variables.
+    role
+        What a model uses which variable for.
+    """
+    variable = data[role.variable]
+    if role.domain == "any":
+        return []
+    if variable.dtype.kind not in "biuf":
+        return [_not_numeric(variable, role)]
+    words, allowed = _ALLOWED[role.domain]
+    values = variable.values.astype(float)
+    bad = ~np.isnan(values) & ~(np.isfinite(values) & allowed(values))
+    if not bad.any():
+        return []
+    got = shown_values(variable, variable.copy(data=bad))
+    return [Problem(role.key, f"{role.kind} '{role.variable}' must be {words} (got {got})", _hint(role))]
+
+
+def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:
+    """Return a variable as the numbers that its domain asks for: whole ones without gaps as `int64`."""
+    values = variable.values
+    whole = domain in _WHOLE or values.dtype.kind == "b"
+    if domain == "any" or not whole or values.dtype.kind not in "bf" or np.isnan(values.astype(float)).any():
+        return variable
+    return variable.astype(np.int64)
+
+
+def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
+    if variable.dtype.kind == "M":
+        message = f"{role.kind} '{role.variable}' must be numbers, but holds dates"
+        return Problem(role.key, message, "use another variable, or leave it out of data.parse_dates")
+    text = np.vectorize(_is_text, otypes=[bool])(variable.values)
+    got = shown_values(variable, variable.copy(data=text))
+    message = f"{role.kind} '{role.variable}' must be numbers (got text: {got})"
+    return Problem(role.key, message, "mend the values; labels become codes with data.factors")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _hint(role: Role) -> str:
+    return _HINTS.get(role.domain, "mend the values, or choose another likelihood or variable")

@@ -1,0 +1,101 @@
+"""Gaps (missing values): which rows are dropped, which variables may be imputed, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayesrun.data._places import gaps, places
+from bayesrun.data.base import Gaps, Role
+from bayesrun.errors import Problem, did_you_mean
+
+Rule = Gaps | Mapping[str, Gaps] | None
+_REMEDY = "fill them in, or drop their rows: data.drop_missing=rows"
+
+
+def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Dataset, list[str]]:
+    """Drop every row with a gap in one of the variables.
+
+    Parameters
+    ----------
+    data
+        Variables; those that are not over the row dimension are left alone.
+    names
+        Variables whose gaps count.
+    dim
+        Name of the row dimension.
+
+    Returns
+    -------
+    tuple
+        The rows that are left, and what was dropped, in words (nothing: an empty list).
+    """
+    gappy = {name: _rows_with_gap(data[name], dim) for name in names if dim in data[name].dims}
+    gappy = {name: rows for name, rows in gappy.items() if rows.any()}
+    if not gappy:
+        return data, []
+    dropped = np.any([rows.values for rows in gappy.values()], axis=0)
+    where = places(xr.DataArray(dropped, dims=(dim,), coords={dim: data[dim]} if dim in data.coords else None))
+    note = f"{dropped.sum()} of {dropped.size} rows dropped because of gaps in {', '.join(gappy)}: {where}"
+    return data.isel({dim: ~dropped}), [note]
+
+
+def rows_to_drop(data: xr.Dataset, rule: Rule) -> list[str]:
+    """Return the variables whose gaps drop their rows."""
+    if isinstance(rule, Mapping):
+        return [name for name, what in rule.items() if what == "rows" and name in data.variables]
+    return [str(name) for name in data.variables] if rule == "rows" else []
+
+
+def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
+    """Return the problems of a mapping that names variables that are not there."""
+    names = [str(name) for name in data.variables]
+    return [
+        Problem(f"data.drop_missing.{name}", f"there is no variable '{name}'", did_you_mean(name, names))
+        for name in (rule if isinstance(rule, Mapping) else [])
+        if name not in names
+    ]
+
+
+def gap_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
+    """Return what is wrong with the gaps of a variable in its role: a predictor has some, or all is missing."""
+    variable = data[role.variable]
+    missing = gaps(variable)
+    count = int(missing.sum())
+    if not count:
+        return []
+    if count == missing.size:
+        return [Problem(role.key, f"all values of '{role.variable}' are missing", "choose another variable")]
+    if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
+        return []
+    message = f"{role.kind} '{role.variable}' has {count} missing of {missing.size} values: {places(missing)}"
+    return [Problem(role.key, message, _remedy(role, rule))]
+
+
+def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
+    """Say which values of observed variables are missing and will be imputed, one sentence a variable."""
+    notes = []
+    for name in dict.fromkeys(role.variable for role in roles if role.kind == "observed"):
+        missing = gaps(data[name])
+        count = int(missing.sum())
+        if count:
+            verb = "value is" if count == 1 else "values are"
+            notes.append(f"{count} of {missing.size} {verb} missing in '{name}' and will be imputed: {places(missing)}")
+    return notes
+
+
+def _rows_with_gap(variable: xr.DataArray, dim: str) -> xr.DataArray:
+    return gaps(variable).any([d for d in variable.dims if d != dim])
+
+
+def _rule_of(name: str, rule: Rule) -> Gaps | None:
+    return rule.get(name) if isinstance(rule, Mapping) else rule
+
+
+def _remedy(role: Role, rule: Rule) -> str:
+    if role.kind == "observed":
+        return "data.drop_missing is 'error' for it: use 'impute' or 'rows'"
+    only_observed = "only observed variables can be imputed; " if _rule_of(role.variable, rule) == "impute" else ""
+    return only_observed + _REMEDY

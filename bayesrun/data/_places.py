@@ -1,0 +1,56 @@
+"""Where something is in a variable, in words: `year 1890, 1934`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+_SHOWN = 10
+
+
+def gaps(variable: xr.DataArray) -> xr.DataArray:
+    """Return where a variable of any kind is missing: an array of booleans over its dims."""
+    return variable.copy(data=np.asarray(pd.isna(variable.values)))
+
+
+def places(where: xr.DataArray) -> str:
+    """Say where an array of booleans is true, by the labels of its dims; ten places at most.
+
+    Parameters
+    ----------
+    where
+        Booleans over any dims.
+    """
+    found = np.argwhere(where.values)
+    shown = [_place(where, index) for index in found[:_SHOWN]]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    if where.ndim == 1:
+        return f"{where.dims[0]} {', '.join(shown)}{more}"
+    return f"{'; '.join(shown)}{more}" if where.ndim else "its only value"
+
+
+def shown_values(variable: xr.DataArray, where: xr.DataArray) -> str:
+    """Say which values are meant and where: `-1, -3 (year 1890, 1934)`."""
+    values = [text_of(v) for v in variable.values[where.values].ravel()[:_SHOWN]]
+    return f"{', '.join(values)} ({places(where)})"
+
+
+def text_of(value: Any) -> str:
+    """Return a label or value as text; a date without time as `2008-05-02`."""
+    if isinstance(value, np.datetime64):
+        return str(pd.Timestamp(value)).removesuffix(" 00:00:00")
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _place(where: xr.DataArray, index: Any) -> str:
+    labels = [_label(where, str(dim), int(i)) for dim, i in zip(where.dims, index, strict=True)]
+    if where.ndim == 1:
+        return labels[0]
+    return ", ".join(f"{dim} {text}" for dim, text in zip(where.dims, labels, strict=True))
+
+
+def _label(where: xr.DataArray, dim: str, index: int) -> str:
+    return text_of(where.coords[dim].values[index]) if dim in where.coords else str(index)
