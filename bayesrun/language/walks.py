@@ -47,7 +47,12 @@ class Whitened:
 
 
 def whitened_walk(
-    name: str, sigma: Any, size: int, information: float, dims: tuple[str, ...] = (), drift: Any = 0.0
+    name: str,
+    sigma: Any,
+    size: int,
+    information: float,
+    dims: tuple[str, ...] = (),
+    drift: Any = 0.0,
 ) -> Whitened:
     """Put a Gaussian random walk with a flat start into the model in context, in its whitened form.
 
@@ -93,7 +98,10 @@ def whitened_walk(
     sigma_squared = tt.sqr(tt.as_tensor_variable(sigma))
     level = pm.Flat(helpers[0])
     waves = pm.Normal(
-        helpers[1], mu=0.0, tau=eigenvalues / (eigenvalues + information * sigma_squared), shape=length - 1
+        helpers[1],
+        mu=0.0,
+        tau=eigenvalues / (eigenvalues + information * sigma_squared),
+        shape=length - 1,
     )
     scaled = waves / tt.sqrt(eigenvalues / sigma_squared + information)
     start = tt.shape_padleft(level / np.sqrt(information))
