@@ -20,10 +20,7 @@ _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
         "nonnegative": (lambda v: v >= 0, "0 or above"),
         "unit": (lambda v: 0 <= v <= 1, "between 0 and 1"),
         "simplex": (lambda v: 0 <= v <= 1, "between 0 and 1"),
-        "count": (
-            lambda v: v >= 0 and v == math.floor(v),
-            "a whole number, 0 or above",
-        ),
+        "count": (lambda v: v >= 0 and v == math.floor(v), "a whole number, 0 or above"),
         "size": (lambda v: v >= 1 and v == math.floor(v), "a whole number, 1 or above"),
         "integer": (lambda v: v == math.floor(v), "a whole number"),
         "matrices": (lambda v: True, "a number"),
@@ -61,24 +58,15 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _list_problems(
-    key: str, values: Sequence[Any], parameter: Parameter
-) -> Iterator[Problem]:
+def _list_problems(key: str, values: Sequence[Any], parameter: Parameter) -> Iterator[Problem]:
     if not values:
         yield Problem(key, "is an empty list", "give at least one number")
         return
     inner = [_is_list(v) for v in values]
-    if any(inner) and (
-        not all(inner)
-        or (len({len(v) for v in values}) > 1 and parameter.domain != "matrices")
-    ):
+    if any(inner) and (not all(inner) or (len({len(v) for v in values}) > 1 and parameter.domain != "matrices")):
         yield Problem(key, "is ragged: all its rows must have one length")
         return
-    problems = [
-        p
-        for i, v in enumerate(values)
-        for p in value_problems(f"{key}[{i}]", v, parameter)
-    ]
+    problems = [p for i, v in enumerate(values) for p in value_problems(f"{key}[{i}]", v, parameter)]
     yield from problems
     if parameter.domain == "simplex" and not problems:
         yield from _simplex_problems(key, values)
@@ -115,20 +103,12 @@ def _literal(tree: ast.expr) -> float | None:
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
         inner = _literal(tree.operand)
         return None if inner is None else -inner
-    return (
-        float(tree.value)
-        if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float))
-        else None
-    )
+    return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float)) else None
 
 
-def _number_problems(
-    key: str, number: float, parameter: Parameter
-) -> Iterator[Problem]:
+def _number_problems(key: str, number: float, parameter: Parameter) -> Iterator[Problem]:
     test, words = _TESTS[parameter.domain]
     if math.isnan(number) or (math.isinf(number) and parameter.name not in _INFINITE):
         yield Problem(key, f"must be a finite number (got {number})")
     elif math.isfinite(number) and not test(number):
-        yield Problem(
-            key, f"must be {words} (got {number:g})", f"{parameter.name} is {words}"
-        )
+        yield Problem(key, f"must be {words} (got {number:g})")

@@ -179,24 +179,12 @@ def _family(line: str) -> Family:
     parameters: dict[str, Parameter] = {}
     required = []
     for group in rest.split():
-        alternatives = [
-            [_parameter(p) for p in alt.split("+")]
-            for alt in group.rstrip("?").split("|")
-        ]
+        alternatives = [[_parameter(p) for p in alt.split("+")] for alt in group.rstrip("?").split("|")]
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
-            required.append(
-                tuple(
-                    frozenset(p.name for p in alternative)
-                    for alternative in alternatives
-                )
-            )
-    return Family(
-        name, support, int(event), MappingProxyType(parameters), tuple(required)
-    )
+            required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required))
 
 
 _LINES = _TABLE.strip().splitlines()
-FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {f.name: f for f in map(_family, _LINES)}
-)
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in map(_family, _LINES)})

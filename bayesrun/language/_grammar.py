@@ -21,31 +21,10 @@ MAX_NUMBER = 1e300
 _WIDTH = 90
 
 _OPERATORS = (
-    *(
-        ast.Add,
-        ast.Sub,
-        ast.Mult,
-        ast.Div,
-        ast.Pow,
-        ast.Mod,
-        ast.FloorDiv,
-        ast.USub,
-        ast.UAdd,
-        ast.Not,
-        ast.And,
-    ),
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDiv, ast.USub, ast.UAdd, ast.Not, ast.And),
     *(ast.Or, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq),
 )
-_NODES = (
-    ast.Constant,
-    ast.Name,
-    ast.BinOp,
-    ast.UnaryOp,
-    ast.BoolOp,
-    ast.Compare,
-    ast.Call,
-    ast.Subscript,
-)
+_NODES = (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Subscript)
 _INSTEAD = {
     ast.IfExp: "use where(condition, a, b)",
     ast.List: "use stack(a, b, ...)",
@@ -128,26 +107,18 @@ def parse(text: str, key: str) -> Expression:
     return Expression(line, key, tree, frozenset(_names(tree)))
 
 
-def point_at(
-    text: str, key: str, node: ast.AST, message: str, hint: str = ""
-) -> Problem:
+def point_at(text: str, key: str, node: ast.AST, message: str, hint: str = "") -> Problem:
     """Make a problem whose message shows the expression with a mark under the node."""
     start = _column(text, getattr(node, "col_offset", 0))
     stop = max(_column(text, getattr(node, "end_col_offset", None) or 0), start + 1)
     return _marked(text, key, start, stop, message, hint)
 
 
-def _marked(
-    text: str, key: str, start: int, stop: int, message: str, hint: str
-) -> Problem:
+def _marked(text: str, key: str, start: int, stop: int, message: str, hint: str) -> Problem:
     first = max(0, start - _WIDTH // 2)
     shown = text[first : first + _WIDTH]
     width = max(1, min(stop - first, len(shown)) - (start - first))
-    return Problem(
-        key,
-        f"{message}\n        {shown}\n        {' ' * (start - first)}{'^' * width}",
-        hint,
-    )
+    return Problem(key, f"{message}\n        {shown}\n        {' ' * (start - first)}{'^' * width}", hint)
 
 
 def _column(text: str, offset: int) -> int:
@@ -157,15 +128,7 @@ def _column(text: str, offset: int) -> int:
 
 def _tree(line: str, key: str) -> ast.expr:
     if not line:
-        raise UserError(
-            [
-                Problem(
-                    key,
-                    "is empty, an expression is needed",
-                    "write a number or a formula",
-                )
-            ]
-        )
+        raise UserError([Problem(key, "is empty, an expression is needed", "write a number or a formula")])
     if len(line) > MAX_LENGTH:
         message = f"has {len(line)} characters, an expression may have {MAX_LENGTH}"
         raise UserError([Problem(key, message, "split it into several deterministics")])
@@ -181,24 +144,10 @@ def _parsed(line: str, key: str) -> ast.expr:
             tree = ast.parse(line, mode="eval").body
     except SyntaxError as error:
         start = max(0, (error.offset or 1) - 1)
-        problem = _marked(
-            line,
-            key,
-            min(start, len(line)),
-            start + 1,
-            f"is no valid expression ({error.msg})",
-            "",
-        )
+        problem = _marked(line, key, min(start, len(line)), start + 1, f"is no valid expression ({error.msg})", "")
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
-        raise UserError(
-            [
-                Problem(
-                    key,
-                    f"holds characters that an expression can't have: {line[:60]!r}",
-                )
-            ]
-        ) from None
+        raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None
     except (RecursionError, MemoryError):
         raise UserError([_too_deep(key)]) from None
     if _depth(tree, chains=1) > MAX_DEPTH or _depth(tree, chains=0) > MAX_CHAIN:
@@ -207,11 +156,7 @@ def _parsed(line: str, key: str) -> ast.expr:
 
 
 def _too_deep(key: str) -> Problem:
-    return Problem(
-        key,
-        f"is nested more than {MAX_DEPTH} deep",
-        "split it into several deterministics",
-    )
+    return Problem(key, f"is nested more than {MAX_DEPTH} deep", "split it into several deterministics")
 
 
 def _deepest(line: str) -> int:
@@ -232,12 +177,7 @@ def _depth(tree: ast.expr, chains: int) -> int:
         node, depth = todo.pop()
         deepest = max(deepest, depth)
         for child in ast.iter_child_nodes(node):
-            chained = (
-                chains
-                and isinstance(node, ast.BinOp)
-                and child is node.left
-                and isinstance(child, ast.BinOp)
-            )
+            chained = chains and isinstance(node, ast.BinOp) and child is node.left and isinstance(child, ast.BinOp)
             todo.append((child, depth if chained else depth + 1))
     return deepest
 
@@ -245,13 +185,7 @@ def _depth(tree: ast.expr, chains: int) -> int:
 def _faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
     """Find every part of the tree that the language does not have."""
     if not isinstance(node, _NODES):
-        yield point_at(
-            text,
-            key,
-            node,
-            f"{_word(node)} is not allowed in an expression",
-            _instead(node),
-        )
+        yield point_at(text, key, node, f"{_word(node)} is not allowed in an expression", _instead(node))
         return
     if isinstance(node, ast.Constant):
         yield from _number_faults(text, key, node)
@@ -280,26 +214,16 @@ def index_values(index: ast.AST) -> Iterator[ast.expr]:
         for part in index.elts:
             yield from index_values(part)
     elif isinstance(index, ast.Slice):
-        yield from (
-            part for part in (index.lower, index.upper, index.step) if part is not None
-        )
+        yield from (part for part in (index.lower, index.upper, index.step) if part is not None)
     elif isinstance(index, ast.expr):
         yield index
 
 
 def _operator_faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(
-            child, (ast.operator, ast.unaryop, ast.cmpop, ast.boolop)
-        ) and not isinstance(child, _OPERATORS):
+        if isinstance(child, (ast.operator, ast.unaryop, ast.cmpop, ast.boolop)) and not isinstance(child, _OPERATORS):
             hint = _INSTEAD.get(type(child), _FIELDS)
-            yield point_at(
-                text,
-                key,
-                node,
-                f"the operator '{type(child).__name__}' is not allowed",
-                hint,
-            )
+            yield point_at(text, key, node, f"the operator '{type(child).__name__}' is not allowed", hint)
 
 
 def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]:
@@ -307,77 +231,41 @@ def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]
     if not isinstance(value, (int, float)):
         yield point_at(text, key, node, f"{value!r:.40} is no number", _FIELDS)
     elif not math.isfinite(value) or abs(value) > MAX_NUMBER:
-        yield point_at(
-            text,
-            key,
-            node,
-            "this number is too large",
-            f"numbers go up to {MAX_NUMBER:g}",
-        )
+        yield point_at(text, key, node, "this number is too large", f"numbers go up to {MAX_NUMBER:g}")
 
 
 def _name_faults(text: str, key: str, node: ast.Name) -> Iterator[Problem]:
     if "__" in node.id:
-        yield point_at(
-            text,
-            key,
-            node,
-            f"the name '{node.id}' is not allowed",
-            "names have no double underscore",
-        )
+        yield point_at(text, key, node, f"the name '{node.id}' is not allowed", "names have no double underscore")
 
 
 def _call_faults(text: str, key: str, node: ast.Call) -> Iterator[Problem]:
     called = node.func.id if isinstance(node.func, ast.Name) else ""
     signature = SIGNATURES.get(called)
     if signature is None:
-        message = (
-            f"unknown function '{called}'"
-            if called
-            else "only a function's bare name can be called"
-        )
+        message = f"unknown function '{called}'" if called else "only a function's bare name can be called"
         yield point_at(text, key, node.func, message, did_you_mean(called, SIGNATURES))
         return
     if node.keywords and any(k.arg != "dim" for k in node.keywords):
-        yield point_at(
-            text, key, node, "only 'dim' may be given by name", f"it is {signature}"
-        )
+        yield point_at(text, key, node, "only 'dim' may be given by name", f"it is {signature}")
         return
     count = len(node.args) + len(node.keywords)
     if not signature.required <= count <= signature.most:
-        yield point_at(
-            text,
-            key,
-            node,
-            f"'{called}' was given {count} arguments",
-            f"it is {signature}",
-        )
+        yield point_at(text, key, node, f"'{called}' was given {count} arguments", f"it is {signature}")
     for name, argument in arguments(node):
         if name != "dim":
-            parts = (
-                argument.elts
-                if name == "shape" and isinstance(argument, ast.Tuple)
-                else [argument]
-            )
+            parts = argument.elts if name == "shape" and isinstance(argument, ast.Tuple) else [argument]
             for part in parts:
                 yield from _faults(text, key, part)
         elif not is_dim(argument):
-            yield point_at(
-                text,
-                key,
-                argument,
-                "'dim' must be the name of a dim, or a number",
-                f"it is {signature}",
-            )
+            yield point_at(text, key, argument, "'dim' must be the name of a dim, or a number", f"it is {signature}")
 
 
 def is_dim(node: ast.expr) -> bool:
     """Whether a node may stand for a dim: its name, or its number."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node = node.operand
-    return isinstance(node, ast.Name) or (
-        isinstance(node, ast.Constant) and type(node.value) is int
-    )
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) is int)
 
 
 def arguments(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:

@@ -42,12 +42,8 @@ class Signature:
     variadic: bool
 
     def __str__(self) -> str:
-        marked = [
-            a if i < self.required else f"{a}?" for i, a in enumerate(self.arguments)
-        ]
-        return (
-            f"{self.name}({', '.join([*marked, *(['...'] if self.variadic else [])])})"
-        )
+        marked = [a if i < self.required else f"{a}?" for i, a in enumerate(self.arguments)]
+        return f"{self.name}({', '.join([*marked, *(['...'] if self.variadic else [])])})"
 
     @property
     def most(self) -> int:
@@ -60,19 +56,9 @@ def _signature(text: str) -> Signature:
     parts = [part.strip() for part in inside.split(",")]
     named = [part for part in parts if part != "..."]
     required = sum(not part.endswith("?") for part in named)
-    return Signature(
-        name.strip(),
-        tuple(part.rstrip("?") for part in named),
-        required,
-        len(named) < len(parts),
-    )
+    return Signature(name.strip(), tuple(part.rstrip("?") for part in named), required, len(named) < len(parts))
 
 
 SIGNATURES: Mapping[str, Signature] = MappingProxyType(
-    {
-        s.name: s
-        for s in map(
-            _signature, _TEXT.replace("\n", " ").strip().rstrip(")").split(") ")
-        )
-    }
+    {s.name: s for s in map(_signature, _TEXT.replace("\n", " ").strip().rstrip(")").split(") "))}
 )

@@ -14,16 +14,7 @@ from bayesrun.language._domains import value_problems
 from bayesrun.language._families import FAMILIES, Family, Parameter
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
-TRANSFORMS = (
-    "ordered",
-    "log",
-    "log_exp_m1",
-    "logodds",
-    "circular",
-    "sum_to_1",
-    "stick_breaking",
-    "none",
-)
+TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
@@ -41,11 +32,7 @@ def distributions() -> list[str]:
 
 def truncatable(known: Family) -> bool:
     """Whether `lower` and `upper` may cut off a distribution that has no such parameters of its own."""
-    return (
-        known.event == 0
-        and known.support not in ("any", "matrix", "binary")
-        and "lower" not in known.parameters
-    )
+    return known.event == 0 and known.support not in ("any", "matrix", "binary") and "lower" not in known.parameters
 
 
 def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
@@ -64,30 +51,13 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
         All faults: names, types, domains, options, and expressions that do not parse.
     """
     if not isinstance(prior, Mapping):
-        return [
-            Problem(
-                key,
-                f"must be a prior such as {{dist: Normal, mu: 0, sigma: 1}} (got {prior!r})",
-            )
-        ]
+        return [Problem(key, f"must be a prior such as {{dist: Normal, mu: 0, sigma: 1}} (got {prior!r})")]
     name = prior.get("dist")
     if name is None:
-        return [
-            Problem(
-                f"{key}.dist",
-                "is required but missing",
-                "name a distribution, such as dist: Normal",
-            )
-        ]
+        return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
     known = FAMILIES.get(name) if isinstance(name, str) else None
     if known is None:
-        return [
-            Problem(
-                f"{key}.dist",
-                f"unknown distribution {name!r}",
-                _hint_for_unknown(str(name)),
-            )
-        ]
+        return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
     given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
     return [
         *_unknown_keys(key, known, given),
@@ -110,21 +80,13 @@ def _allowed(known: Family) -> list[str]:
     return [*known.parameters, *bounds, *OPTIONS]
 
 
-def _unknown_keys(
-    key: str, known: Family, given: Mapping[str, Any]
-) -> Iterator[Problem]:
+def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     allowed = _allowed(known)
     for name in given:
         if name not in allowed:
             instead = _OLD_NAMES.get(name)
-            hint = (
-                f"use '{instead}'"
-                if instead in allowed
-                else did_you_mean(name, allowed)
-            )
-            yield Problem(
-                f"{key}.{name}", f"{known.name} has no parameter '{name}'", hint
-            )
+            hint = f"use '{instead}'" if instead in allowed else did_you_mean(name, allowed)
+            yield Problem(f"{key}.{name}", f"{known.name} has no parameter '{name}'", hint)
 
 
 def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
@@ -133,25 +95,17 @@ def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Prob
         got = names & given.keys()
         if got in group:
             continue
-        wanted = " or ".join(
-            " and ".join(sorted(a, key=list(known.parameters).index)) for a in group
-        )
+        wanted = " or ".join(" and ".join(sorted(a, key=list(known.parameters).index)) for a in group)
         if any(got < alternative for alternative in group):
             have = f" (got {', '.join(sorted(got))} only)" if got else ""
-            yield Problem(
-                key, f"{known.name} needs {wanted}{have}", "add what is missing"
-            )
+            yield Problem(key, f"{known.name} needs {wanted}{have}", "add what is missing")
         else:
             yield Problem(
-                key,
-                f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}",
-                "remove what is too much",
+                key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove what is too much"
             )
 
 
-def _wrong_values(
-    key: str, known: Family, given: Mapping[str, Any]
-) -> Iterator[Problem]:
+def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     for name, value in given.items():
         parameter = known.parameters.get(name)
         if parameter is None and name in ("lower", "upper") and truncatable(known):
@@ -173,20 +127,12 @@ def _inner(key: str, prior: Any) -> Iterator[Problem]:
     if isinstance(prior, Mapping):
         for option in ("dims", "initval", "transform", "parameterization"):
             if prior.get(option) is not None:
-                yield Problem(
-                    f"{key}.{option}",
-                    f"'{option}' has no meaning inside another distribution",
-                    "remove it",
-                )
+                yield Problem(f"{key}.{option}", f"'{option}' has no meaning inside another distribution", "remove it")
 
 
 def _inner_list(key: str, priors: Any) -> Iterator[Problem]:
     if not isinstance(priors, Sequence) or isinstance(priors, str) or len(priors) < 2:
-        yield Problem(
-            key,
-            f"must be a list of two or more distributions (got {priors!r})",
-            "write [{dist: ...}, ...]",
-        )
+        yield Problem(key, f"must be a list of two or more distributions (got {priors!r})", "write [{dist: ...}, ...]")
         return
     for index, prior in enumerate(priors):
         yield from _inner(f"{key}[{index}]", prior)
@@ -195,68 +141,39 @@ def _inner_list(key: str, priors: Any) -> Iterator[Problem]:
 def _wrong_bounds(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
     lower, upper = given.get("lower"), given.get("upper")
     if _number(lower) and _number(upper) and not lower < upper:  # type: ignore[operator]
-        yield Problem(
-            f"{key}.upper", f"must be above lower (got lower {lower}, upper {upper})"
-        )
+        yield Problem(f"{key}.upper", f"must be above lower (got lower {lower}, upper {upper})")
 
 
 def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _wrong_options(
-    key: str, known: Family, given: Mapping[str, Any]
-) -> Iterator[Problem]:
+def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     if "dims" in given and "shape" in given:
-        yield Problem(
-            f"{key}.shape", "dims and shape exclude each other", "keep one of them"
-        )
+        yield Problem(f"{key}.shape", "dims and shape exclude each other", "keep one of them")
     yield from dims_problems(f"{key}.dims", given.get("dims"))
     yield from _wrong_shape(f"{key}.shape", given.get("shape"))
     if "initval" in given:
-        yield from value_problems(
-            f"{key}.initval", given["initval"], Parameter("initval", "real")
-        )
-    for option, choices in (
-        ("transform", TRANSFORMS),
-        ("parameterization", PARAMETERIZATIONS),
-    ):
+        yield from value_problems(f"{key}.initval", given["initval"], Parameter("initval", "real"))
+    for option, choices in (("transform", TRANSFORMS), ("parameterization", PARAMETERIZATIONS)):
         if option in given and given[option] not in choices:
             hint = did_you_mean(str(given[option]), choices)
-            yield Problem(
-                f"{key}.{option}", f"unknown {option} {given[option]!r}", hint
-            )
+            yield Problem(f"{key}.{option}", f"unknown {option} {given[option]!r}", hint)
     yield from _unfit_parameterization(key, known, given)
     if known.discrete and given.get("transform") in TRANSFORMS:
-        yield Problem(
-            f"{key}.transform",
-            f"{known.name} is discrete and can't be transformed",
-            "remove it",
-        )
+        yield Problem(f"{key}.transform", f"{known.name} is discrete and can't be transformed", "remove it")
 
 
-def _unfit_parameterization(
-    key: str, known: Family, given: Mapping[str, Any]
-) -> Iterator[Problem]:
+def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
     if wanted == "noncentered" and not known.location_scale:
         able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
-        yield Problem(
-            where,
-            f"{known.name} is no location-scale family",
-            f"noncentered goes with {able}",
-        )
+        yield Problem(where, f"{known.name} is no location-scale family", f"noncentered goes with {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
-        yield Problem(
-            where,
-            f"whitened goes with GaussianRandomWalk only, not {known.name}",
-            "remove it",
-        )
+        yield Problem(where, f"whitened goes with GaussianRandomWalk only, not {known.name}", "remove it")
     for other in ("transform", "lower", "upper"):
         if wanted in ("noncentered", "whitened") and given.get(other) is not None:
-            yield Problem(
-                where, f"{wanted} can't be combined with {other}", f"remove one of them"
-            )
+            yield Problem(where, f"{wanted} can't be combined with {other}", "remove one of them")
 
 
 def dims_problems(key: str, dims: Any) -> Iterator[Problem]:
@@ -265,24 +182,14 @@ def dims_problems(key: str, dims: Any) -> Iterator[Problem]:
         return
     listed = isinstance(dims, Sequence) and not isinstance(dims, str)
     if not listed or not all(isinstance(d, str) and d for d in dims):
-        yield Problem(
-            key, f"must be a list of dim names (got {dims!r})", "write dims: [school]"
-        )
+        yield Problem(key, f"must be a list of dim names (got {dims!r})", "write dims: [school]")
     elif len(set(dims)) < len(dims):
-        yield Problem(
-            key,
-            f"names a dim twice (got {list(dims)})",
-            "each dim once; give the second one its own name",
-        )
+        yield Problem(key, f"names a dim twice (got {list(dims)})", "each dim once; give the second one its own name")
 
 
 def _wrong_shape(key: str, shape: Any) -> Iterator[Problem]:
-    sizes = (
-        shape if isinstance(shape, Sequence) and not isinstance(shape, str) else [shape]
-    )
+    sizes = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else [shape]
     if shape is not None and not all(type(size) is int and size > 0 for size in sizes):
         yield Problem(
-            key,
-            f"must be a whole number above 0 or a list of them (got {shape!r})",
-            "use dims for named axes",
+            key, f"must be a whole number above 0 or a list of them (got {shape!r})", "use dims for named axes"
         )
