@@ -6,12 +6,13 @@ it inside `build` only; names, options, priors and needs are known without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem
+from bayesrun.language.notes import Notes, notes
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pymc3 as pm
     import xarray as xr
-
-Draws = Mapping[str, "np.ndarray"]
 
 
 class ModelSpec(Section):
@@ -44,11 +43,14 @@ class PriorNames:
     ----------
     required
         Names that must be there.
+    optional
+        Names that may be there.
     open
         True where the user names further ones (declarative models, GLM terms).
     """
 
     required: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     open: bool = False
 
 
@@ -82,44 +84,6 @@ class ModelType:
 
 
 MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType)
-
-
-@dataclass
-class Notes:
-    """What a builder tells the later steps about its model, beside what `pm.Model` holds.
-
-    Parameters
-    ----------
-    helpers
-        Variables that exist for the sampler's sake (non-centred offsets): kept out of summaries and files.
-    recover
-        `(draws, rng) -> further draws`, for variables that were summed out and are drawn afterwards. Arrays are
-        (chain, draw, ...).
-    coords
-        Labels of dims that the model's own `coords` lack, among them `NAME_missing`.
-    dims
-        Dims of variables that the model's own record lacks.
-    gaps
-        Where each likelihood has imputed values: True at a gap, over the likelihood's dims.
-    reported
-        The model as users think of it, when the one that is sampled is another form of it (summed out, whitened):
-        its priors are drawn from, its likelihood predicts and is judged, its graph is drawn. Names as in `draws`
-        after `recover`.
-    """
-
-    helpers: set[str] = field(default_factory=set)
-    recover: Callable[[Draws, np.random.Generator], Draws] | None = None
-    coords: dict[str, Any] = field(default_factory=dict)
-    dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    gaps: dict[str, np.ndarray] = field(default_factory=dict)
-    reported: pm.Model | None = None
-
-
-def notes(model: pm.Model) -> Notes:
-    """Return the notes of a model, made on first use."""
-    if not hasattr(model, "bayesrun_notes"):
-        model.bayesrun_notes = Notes()
-    return model.bayesrun_notes  # type: ignore[no-any-return]
 
 
 def data_variables(data: xr.Dataset, names: Iterable[str]) -> dict[str, Any]:
@@ -195,3 +159,15 @@ def _labels_at(array: xr.DataArray, gaps: np.ndarray) -> list[Any]:
     labels = [array[d].values if d in array.coords else np.arange(array.sizes[d]) for d in array.dims]
     places = [tuple(axis[i] for axis, i in zip(labels, index, strict=True)) for index in zip(*np.nonzero(gaps), strict=True)]
     return [place[0] if len(place) == 1 else ",".join(map(str, place)) for place in places]
+
+__all__ = [
+    "MODELS",
+    "ModelSpec",
+    "ModelType",
+    "Notes",
+    "PriorNames",
+    "add_coords",
+    "data_variables",
+    "notes",
+    "observed_values",
+]
