@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bayesrun.errors import Problem, UserError, did_you_mean
 
@@ -16,6 +16,15 @@ class Section(BaseModel):
     """One mapping of the config. Fields are the allowed keys, their defaults the documented ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, raw: Any) -> Any:
+        """Open mappings and lists ship as null, so that `+key=` can add to them: null means empty."""
+        if not isinstance(raw, Mapping):
+            return raw
+        empty = [name for name, field in cls.model_fields.items() if isinstance(field.default, dict | list | Section)]
+        return {key: value for key, value in raw.items() if value is not None or key not in empty}
 
 
 def parse(section: type[S], raw: Mapping[str, Any], key: str, problems: list[Problem]) -> S | None:

@@ -1,0 +1,163 @@
+"""Composing with Hydra, and saying all that is wrong with overrides and choices at once."""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bayesrun.errors import Problem, UserError, check, did_you_mean
+
+_TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.")
+
+
+def compose(arguments: Namespace, conf: Path, overrides: Sequence[str], multirun: bool) -> DictConfig:
+    """Compose the config, Hydra's own node included.
+
+    Parameters
+    ----------
+    arguments
+        Hydra's parsed flags (`config_name`, `config_dir`).
+    conf
+        The shipped config folder.
+    overrides
+        The command line's overrides.
+    multirun
+        Whether they may sweep.
+
+    Raises
+    ------
+    UserError
+        With every override or choice that is wrong.
+    """
+    problems = _shadowed(arguments.config_dir, conf)
+    kept = list(overrides)
+    while True:
+        try:
+            config = _compose_once(arguments, conf, kept, multirun)
+            break
+        except (HydraException, OmegaConfBaseException) as error:
+            bad, problem = _explain(error, kept, arguments, conf, multirun)
+            problems.append(problem)
+            if bad is None:
+                raise UserError(problems) from error
+            kept.remove(bad)
+    check([*problems, *_untrusted(config)])
+    return config
+
+
+def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multirun: bool) -> DictConfig:
+    search_path = create_config_search_path(str(conf))
+    if arguments.config_dir:
+        search_path.append("command-line", f"file://{Path(arguments.config_dir).absolute()}")
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("bayesrun", search_path)
+    try:
+        return hydra.compose_config(
+            config_name=arguments.config_name or "main",
+            overrides=overrides,
+            run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
+            with_log_configuration=False,
+        )
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _explain(
+    error: Exception, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
+) -> tuple[str | None, Problem]:
+    """Say what one failed composition means, and which override is at fault, if one is."""
+    if isinstance(error, OverrideParseException):
+        bad = str(error.override)
+        hint = "write key=value; quote what the shell or YAML would read otherwise"
+        return _one_of(bad, overrides), Problem(bad.split("=")[0], f"'{bad}' can't be read as an override", hint)
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        return _missing_choice(error, overrides)
+    text = str(error)
+    for override in overrides:
+        key = override.split("=")[0].lstrip("+~")
+        if f"'{key}'" in text or (f"`{key}`" in text) or text.startswith(f"Could not override '{key}"):
+            return override, _wrong_key(override, key, text, overrides, arguments, conf, multirun)
+    return None, Problem("", text.strip().replace("\n", " "))
+
+
+def _missing_choice(error: MissingConfigException, overrides: list[str]) -> tuple[str | None, Problem]:
+    group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").strip("/").rpartition("/")
+    bad = _one_of(f"{group}={choice}", [o.lstrip("+") for o in overrides])
+    at = next((o for o in overrides if o.lstrip("+") == bad), None) if bad else None
+    options = [str(o) for o in error.options or []]
+    return at, Problem(group or choice, f"unknown choice '{choice}'", did_you_mean(choice, options))
+
+
+def _one_of(override: str, overrides: list[str]) -> str | None:
+    return override if override in overrides else None
+
+
+def _wrong_key(
+    override: str, key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
+) -> Problem:
+    rest = [o for o in overrides if "=" in o and o.split("=")[0].lstrip("+~") != key and _is_choice(o, conf)]
+    try:
+        config = _compose_once(arguments, conf, rest, multirun)
+    except (HydraException, OmegaConfBaseException):
+        return Problem(key, text.strip().splitlines()[0])
+    if "not in struct" in text or "Could not find" in text or "not found" in text:
+        return Problem(key, f"unknown key '{key.rpartition('.')[2]}'", _nearest(key, config))
+    return Problem(key, text.strip().splitlines()[0])
+
+
+def _is_choice(override: str, conf: Path) -> bool:
+    return (conf / override.split("=")[0].lstrip("+")).is_dir()
+
+
+def _nearest(key: str, config: DictConfig) -> str:
+    """Walk down the key as far as the config goes, and name what is there."""
+    node: Any = config
+    for part in re.split(r"[.\[]", key):
+        if not isinstance(node, DictConfig) or part not in node:
+            names = [str(n) for n in node if n != "hydra"] if isinstance(node, DictConfig) else []
+            return did_you_mean(part.rstrip("]"), names)
+        node = node._get_node(part)
+    return ""
+
+
+def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
+    """A user's file with the path of a shipped one would be passed over in silence by Hydra."""
+    if not config_dir:
+        return []
+    folder = Path(config_dir)
+    if not folder.is_dir():
+        return [Problem("--config-dir", f"'{config_dir}' is not a folder", "give the folder that holds model/, data/, ...")]
+    names = sorted(p.relative_to(folder) for p in folder.rglob("*.yaml") if (conf / p.relative_to(folder)).exists())
+    hint = "give the file another name: a shipped file is never replaced"
+    return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]
+
+
+def _untrusted(config: DictConfig) -> list[Problem]:
+    """A shared YAML must not run code: classes that Hydra would call are Hydra's, its plug-ins' or ours."""
+    found: list[Problem] = []
+    _find_targets(OmegaConf.to_container(config.hydra, resolve=False), "hydra", found)
+    return found
+
+
+def _find_targets(node: Any, key: str, found: list[Problem]) -> None:
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target is not None and not str(target).startswith(_TRUSTED):
+            message = f"'{target}' may not be named in a config"
+            found.append(Problem(f"{key}._target_", message, "only Hydra's own plug-ins are called from YAML"))
+        for name, value in node.items():
+            _find_targets(value, f"{key}.{name}", found)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            _find_targets(value, f"{key}[{index}]", found)

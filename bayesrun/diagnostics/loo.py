@@ -1,0 +1,51 @@
+"""Expected log predictive density by Pareto-smoothed leave-one-out (doi:10.1007/s11222-016-9696-4)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.diagnostics._pointwise import observed_terms
+from bayesrun.diagnostics._words import some
+from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_GOOD_K = 0.7
+_REMEDY = "elpd_loo is not to be trusted here: look at these points, use a likelihood with heavier tails, or refit without them."
+
+
+def run(judged: Judged) -> CheckResult:
+    """Compute elpd_loo of observed points and judge the share of points whose Pareto k is above 0.7; warn at worst."""
+    found = observed_terms(judged.idata)
+    if found is None or not found[0].sizes["point"]:
+        return CheckResult()
+    terms, left_out = found
+    loo = _loo(judged, terms)
+    k = loo.pareto_k.values
+    bad = [str(p) for p, high in zip(terms["point"].values, k > _GOOD_K, strict=True) if high]
+    severity = "ok" if severity_above(len(bad) / len(k), judged.settings.thresholds.pareto_k) == "ok" else "warn"
+    where = f" ({left_out} imputed points are left out)" if left_out else ""
+    message = f"elpd_loo {loo.loo:.1f} (se {loo.loo_se:.1f}) from {len(k)} observed points{where}; "
+    message += f"Pareto k is above {_GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
+    finding = Finding(
+        "loo", "warn" if severity == "warn" else "ok", message, bad[0] if bad else None, float(k.max()), _GOOD_K,
+        _REMEDY if severity == "warn" else "",
+    )
+    metrics = {"elpd_loo": loo.loo, "elpd_loo_se": loo.loo_se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
+    return CheckResult((finding,), {name: float(value) for name, value in metrics.items()})
+
+
+def _loo(judged: Judged, terms: xr.DataArray) -> Any:
+    import arviz as az
+
+    n = terms.sizes["chain"] * terms.sizes["draw"]
+    ess = judged.summary.loc[judged.summary["sd"] > 0, "ess_bulk"].mean()
+    idata = az.InferenceData(log_likelihood=terms.to_dataset(name="points"), posterior=judged.idata.posterior)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return az.loo(idata, pointwise=True, reff=min(1.0, float(ess) / n) if ess == ess else 1.0)
+
+
+CHECK = Check(run)

@@ -1,0 +1,105 @@
+"""Where a posterior comes from: what is needed to get the same numbers again (`provenance.json`)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "bayesrun",
+    "pymc3",
+    "theano-pymc",
+    "arviz",
+    "numpy",
+    "scipy",
+    "pandas",
+    "xarray",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "nutpie",
+)
+
+
+def config_digest(plain: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what decides the posterior: the config without names, places, tracking and display."""
+    kept = {k: v for k, v in plain.items() if k not in ("name", "experiment_name", "tags", "paths", "tracking", "store")}
+    kept["sampler"] = {k: v for k, v in (kept.get("sampler") or {}).items() if k not in ("progress", "cores")}
+    kept["model"] = {k: v for k, v in (kept.get("model") or {}).items() if k != "figures"}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def provenance(plain: Mapping[str, Any], data_digest: str | None, compiler: str) -> dict[str, Any]:
+    """Collect the environment record of a run.
+
+    Parameters
+    ----------
+    plain
+        The resolved config.
+    data_digest
+        Digest of the prepared data; null for a model without data.
+    compiler
+        C++ compiler that Theano uses.
+
+    Returns
+    -------
+    dict
+        Seed, versions, platform, git state, digests, command line and the time of the start.
+    """
+    return {
+        "seed": plain.get("seed"),
+        "started": now(),
+        "command_line": [sys.executable, *sys.argv],
+        "config_digest": config_digest(plain),
+        "data_digest": data_digest,
+        "packages": versions(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "host": platform.node(),
+        "compiler": compiler,
+        **git_state(Path(__file__).parent),
+    }
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def versions() -> dict[str, str | None]:
+    """Return the installed version of each package that can change the numbers; null where it is not there."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def git_state(folder: Path) -> dict[str, str | None]:
+    """Return the commit and the uncommitted changes of the checkout that bayesrun runs from, if it is one."""
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    if root is None or not (Path(root) / "bayesrun" / "provenance.py").exists():
+        return {"git_commit": None, "git_diff": None}
+    return {"git_commit": _git(folder, "rev-parse", "HEAD"), "git_diff": _git(Path(root), "diff", "HEAD")}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    if shutil.which("git") is None:
+        return None
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None

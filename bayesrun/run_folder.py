@@ -1,0 +1,109 @@
+"""A run's folder and its files (design part 7): claimed by one run, every file written whole."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["running", "finished", "partial", "failed"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run's files, below `path`."""
+
+    path: Path
+
+    @classmethod
+    def claim(cls, wanted: Path) -> RunFolder:
+        """Take a folder for one run alone; `_2`, `_3`, ... is added when another run has it.
+
+        Parameters
+        ----------
+        wanted
+            Where the run should be. May exist, but is taken only if no run has claimed it.
+        """
+        for count in itertools.count(1):
+            path = wanted if count == 1 else wanted.with_name(f"{wanted.name}_{count}")
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(path / "run.log", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                return cls(path)
+            except FileExistsError:
+                continue
+            except FileNotFoundError:  # another run removed its unused parent in between
+                path.mkdir(parents=True, exist_ok=True)
+        raise AssertionError("unreachable")
+
+    @property
+    def log(self) -> Path:
+        """The log, `run.log`."""
+        return self.path / "run.log"
+
+    @property
+    def posterior(self) -> Path:
+        """The InferenceData, `posterior.nc`."""
+        return self.path / "posterior.nc"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of pictures."""
+        return self.path / "figures"
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write `name` as JSON, whole; numbers that are not finite become null."""
+        return self.write_text(name, json.dumps(_finite(content), indent=2, default=str) + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write `name` as text, whole."""
+        return self.write(name, lambda temporary: _write(temporary, text))
+
+    def write(self, name: str, save: Callable[[Path], object]) -> Path:
+        """Write `name` whole: `save` fills a temporary file that then takes the name's place."""
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
+        os.close(handle)
+        try:
+            save(Path(temporary))
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, final)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+        return final
+
+    def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
+        """Write `status.json`."""
+        return self.write_json("status.json", {"status": status, "verdict": verdict, "error": error})
+
+
+def remove_if_empty(path: Path) -> None:
+    """Remove a folder that Hydra made for a run that never began, and its empty parents."""
+    for folder in [path, *path.parents][:3]:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
