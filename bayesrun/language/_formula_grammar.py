@@ -1,0 +1,186 @@
+"""What a formula may hold: every factor is checked against a whitelist here, before anything is evaluated.
+
+Operators of a formula (`+ - * : / ** %in%`) only combine factors. A factor is a name or a piece of Python syntax such
+as `log(x)`; its syntax tree may hold names, numbers, arithmetic, comparisons and calls of the functions below.
+"""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bayesrun.errors import did_you_mean
+
+MAX_LENGTH = 2_000
+MAX_EXPONENT = 64
+MAX_COLUMNS = 100
+MAX_CROSSINGS = 12
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function that formulas may call.
+
+    Parameters
+    ----------
+    keywords
+        Names of its arguments after the first.
+    structural
+        True where these shape the columns: they must then be written as literals.
+    """
+
+    keywords: tuple[str, ...] = ()
+    structural: bool = False
+
+
+_POINTWISE = ("I", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
+_STATISTICS = ("mean", "median", "std", "min", "max")
+_SPLINE = ("df", "knots", "lower_bound", "upper_bound")
+CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
+FUNCTIONS: Mapping[str, Function] = {
+    **{name: Function() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
+    "C": Function(("contrasts", "levels"), structural=True),
+    "poly": Function(("degree", "raw"), structural=True),
+    "bs": Function((*_SPLINE, "degree", "include_intercept"), structural=True),
+    "cr": Function((*_SPLINE, "constraints"), structural=True),
+    "cs": Function((*_SPLINE, "constraints"), structural=True),
+    "cc": Function((*_SPLINE, "constraints"), structural=True),
+    **{name: Function(("reference",) if name == "Treatment" else (), structural=True) for name in CONTRASTS},
+}
+
+_OPERATORS = (
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.FloorDiv, ast.Pow, ast.UAdd, ast.USub, ast.BitAnd, ast.BitOr),
+    *(ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq),
+)
+_PLAIN = (*_OPERATORS, ast.Expression, ast.BinOp, ast.UnaryOp, ast.Load)
+_TEXT = re.compile(r"[^'\"\\`{}\n]*")
+_COMBINE = re.compile(r"[-+*/:^]+|in")
+
+
+def operator_fault(operator: str) -> str | None:
+    """Say what is wrong with an operator between factors; None when it is allowed."""
+    if _COMBINE.fullmatch(operator):
+        return None
+    return f"'{operator}' is no operator of a formula; + - * : / ** and %in% are"
+
+
+def name_fault(name: str) -> str | None:
+    """Say what is wrong with the name of a variable; None when it is allowed."""
+    if name in FUNCTIONS:
+        return f"'{name}' is a function, not a variable"
+    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__"):
+        return None
+    if "." in name:
+        return f"'{name}' holds a dot; functions are called by their bare names, columns renamed with data.columns"
+    return f"'{name}' can't be a variable in a formula; rename the column with data.columns"
+
+
+def factor_faults(code: str) -> Iterator[str]:
+    """Say everything that is wrong with one factor (`log(x)`); nothing when it may be evaluated."""
+    try:
+        tree = ast.parse(code, mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        yield f"'{code}' can't be read"
+        return
+    yield from _faults(tree.body)
+
+
+def names_in(code: str) -> tuple[str, ...]:
+    """Return the variables of a checked factor, in order of appearance, without functions."""
+    nodes = ast.walk(ast.parse(code, mode="eval"))
+    return tuple(dict.fromkeys(n.id for n in nodes if isinstance(n, ast.Name) and n.id not in FUNCTIONS))
+
+
+def _faults(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call):
+        yield from _call_faults(node)
+        return
+    if isinstance(node, ast.Constant):
+        yield from _number_faults(node)
+    elif isinstance(node, ast.Name):
+        fault = name_fault(node.id)
+        if fault:
+            yield fault
+    elif isinstance(node, ast.Compare):
+        if len(node.ops) > 1:
+            yield f"'{ast.unparse(node)}': compare two things at a time"
+    elif not isinstance(node, _PLAIN):
+        yield f"'{ast.unparse(node)}' is not allowed: names, numbers, arithmetic, comparisons and calls are"
+        return
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+        yield from _power_faults(node)
+    for child in ast.iter_child_nodes(node):
+        yield from _faults(child) if isinstance(child, ast.expr) else _operator_faults(child)
+
+
+def _operator_faults(node: ast.AST) -> Iterator[str]:
+    if not isinstance(node, _PLAIN):
+        yield f"'{type(node).__name__}' is no operator that a factor may use"
+
+
+def _number_faults(node: ast.Constant) -> Iterator[str]:
+    if not isinstance(node.value, int | float) or abs(node.value) > 1e300:
+        yield f"{ast.unparse(node)} is not allowed here: a number is"
+
+
+def _power_faults(node: ast.BinOp) -> Iterator[str]:
+    # constants alone would be computed as Python integers, which grow without limit
+    exponent = _literal(node.right)
+    if isinstance(exponent, bool) or not isinstance(exponent, int | float) or abs(exponent) > MAX_EXPONENT:
+        yield f"'{ast.unparse(node)}': an exponent must be a number up to {MAX_EXPONENT}"
+    if not any(isinstance(n, ast.Name) for n in ast.walk(node.left)):
+        yield f"'{ast.unparse(node)}': write the number itself"
+
+
+def _call_faults(node: ast.Call) -> Iterator[str]:
+    if not isinstance(node.func, ast.Name):
+        yield f"'{ast.unparse(node.func)}' can't be called; functions are called by their bare names"
+        return
+    name, function = node.func.id, FUNCTIONS.get(node.func.id)
+    if name == "offset":
+        yield "offset(...) is no term; put its expression into model.options.offset"
+    elif function is None:
+        yield f"unknown function '{name}' ({did_you_mean(name, FUNCTIONS)})"
+    else:
+        yield from _argument_faults(node, name, function)
+
+
+def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[str]:
+    allowed = ", ".join(function.keywords) or "none"
+    if len(node.args) > 1 + len(function.keywords) or (name not in CONTRASTS and not node.args):
+        yield f"'{ast.unparse(node)}': {name} takes one variable and these arguments: {allowed}"
+    first = node.args[:1] if name not in CONTRASTS else []
+    for argument in first:
+        yield from _faults(argument)
+    for keyword in node.keywords:
+        if keyword.arg not in function.keywords:
+            yield f"'{ast.unparse(node)}': {name} has no argument '{keyword.arg}'; it has: {allowed}"
+    for value in [*node.args[len(first) :], *(k.value for k in node.keywords)]:
+        yield from _option_faults(value, name)
+
+
+def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
+    """Check an argument after the first: a literal, or for `C` a kind of contrast."""
+    contrast = value.func if isinstance(value, ast.Call) else value
+    if name == "C" and isinstance(contrast, ast.Name) and contrast.id in CONTRASTS:
+        if isinstance(value, ast.Call):
+            yield from _argument_faults(value, contrast.id, FUNCTIONS[contrast.id])
+        return
+    items = value.elts if isinstance(value, ast.List | ast.Tuple) else [value]
+    for literal in map(_literal, items):
+        is_text = isinstance(literal, str) and _TEXT.fullmatch(literal) is not None
+        small = isinstance(literal, bool | float) or (isinstance(literal, int) and abs(literal) <= 10**9)
+        sized = not isinstance(literal, int) or name in ("C", "Treatment") or abs(literal) <= MAX_COLUMNS
+        if not (is_text or (small and sized)):
+            yield f"'{ast.unparse(value)}': an argument of {name} must be a plain number or text (up to {MAX_COLUMNS})"
+
+
+def _literal(node: ast.expr) -> object:
+    sign = -1 if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) else 1
+    inner = node.operand if sign == -1 and isinstance(node, ast.UnaryOp) else node
+    if not isinstance(inner, ast.Constant):
+        return None
+    return -inner.value if sign == -1 and isinstance(inner.value, int | float) else inner.value

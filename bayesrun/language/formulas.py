@@ -1,0 +1,316 @@
+"""Formulas in the R language, such as `earnings ~ height * C(sex) + log(age)`.
+
+The left side is an expression (`bayesrun.language.expressions`); this module reads the right side. Its text is checked
+against a whitelist (`_formula_grammar`) before `formulaic` may parse and evaluate it, so a formula can't run code.
+A term bears its text as name (`Intercept`, `height`, `C(sex)`, `height:C(sex)`); a term of several columns, such as a
+categorical one, has labels for them. `/` is written `÷` in names, because NetCDF reads a slash as a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem, UserError, fail
+from bayesrun.language import _formula_grammar as grammar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+INTERCEPT = "Intercept"
+_HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2)"
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A checked formula.
+
+    Parameters
+    ----------
+    text
+        What the user wrote.
+    key
+        Config key that holds it, for messages.
+    response
+        The left side: an expression.
+    terms
+        Names of the terms of the right side, by degree, `Intercept` first.
+    variables
+        Data variables that the right side uses.
+    categorical
+        Those of them that need not be numbers: bare, or within `C(...)`.
+    parsed
+        The terms as `formulaic` holds them.
+    """
+
+    text: str
+    key: str
+    response: str
+    terms: tuple[str, ...]
+    variables: tuple[str, ...]
+    categorical: frozenset[str]
+    parsed: Any
+
+
+@dataclass(frozen=True)
+class Term:
+    """The columns of one term: `start <= column < stop`, with labels when the term is a vector."""
+
+    name: str
+    start: int
+    stop: int
+    labels: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Design:
+    """The right side of a formula, evaluated.
+
+    Parameters
+    ----------
+    matrix
+        Over (row, column).
+    columns
+        Names of the columns: `X1`, `C(g)[b]`.
+    terms
+        Which columns are whose.
+    spec
+        What `formulaic` remembers of the fitted rows (levels, knots, means).
+    """
+
+    matrix: NDArray[Any]
+    columns: tuple[str, ...]
+    terms: tuple[Term, ...]
+    spec: Any
+
+    def at(self, variables: Mapping[str, Any]) -> NDArray[Any]:
+        """Evaluate the same columns for new rows: name to array (row) in, (row, column) out."""
+        import numpy as np
+
+        frame = _frame(variables)
+        return np.asarray(self.spec.get_model_matrix(frame, context=_environment(), drop_rows=set()), dtype=float)
+
+
+def parse(text: str, key: str) -> Formula:
+    """Check a formula and name its terms; nothing is evaluated.
+
+    Raises
+    ------
+    UserError
+        With everything in it that is not allowed.
+    """
+    if len(text) > grammar.MAX_LENGTH or text.count("~") != 1:
+        raise fail(key, f"a formula has one '~' and at most {grammar.MAX_LENGTH} characters (got {text!r})", _HINT)
+    response, right = (side.strip() for side in text.split("~"))
+    if not response or not right:
+        raise fail(key, f"both sides of '~' must be there (got {text!r})", _HINT)
+    tokens = _tokens(right, key, text)
+    faults = list(dict.fromkeys(_token_faults(tokens)))
+    if faults:
+        raise UserError([Problem(key, f"{fault}, in '{text}'", _HINT) for fault in faults])
+    return _named(text, key, response, tokens, _terms(right, key, text))
+
+
+def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
+    """Evaluate the right side of a formula.
+
+    Parameters
+    ----------
+    formula
+        A checked formula.
+    variables
+        Name to array (row) of every variable it uses; no gaps.
+
+    Raises
+    ------
+    UserError
+        When it can't be evaluated on these data, or gives values that are not finite.
+    """
+    from formulaic import SimpleFormula
+
+    spelled = _spelling(formula.parsed)
+    try:
+        with _quiet():
+            made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
+                _frame(variables), context=_environment(), na_action="ignore", output="numpy"
+            )
+    except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit data
+        raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {_first_line(error)}") from error
+    terms = tuple(_columns_of(made.model_spec, spelled))
+    columns = tuple(n for t in terms for n in ([t.name] if t.labels is None else [f"{t.name}[{x}]" for x in t.labels]))
+    return _checked(formula, Design(_matrix(made), columns, terms, made.model_spec))
+
+
+def plain(name: str) -> frozenset[str]:
+    """Reduce a term's name to what makes it the same term: spaces, quotes and the order of an interaction don't."""
+    return frozenset(_bare(part) for part in _split(name))
+
+
+def _tokens(right: str, key: str, text: str) -> list[Any]:
+    from formulaic.parser import DefaultFormulaParser
+
+    if re.search(r"[\\`\[\]|]", re.sub(r"\([^()]*\)", "", right)):
+        raise fail(key, f"'{text}' holds a character that formulas here don't know (` \\ [ ] |)", _HINT)
+    try:
+        return list(DefaultFormulaParser(include_intercept=False).get_tokens(right))
+    except Exception as error:
+        raise fail(key, f"'{text}' can't be read: {_first_line(error)}", _HINT) from error
+
+
+def _token_faults(tokens: list[Any]) -> Iterator[str]:
+    before = ""
+    for token in tokens:
+        kind, body = token.kind.value, token.token
+        if kind == "operator":
+            yield from filter(None, [grammar.operator_fault(body)])
+        elif kind == "name":
+            yield from filter(None, [grammar.name_fault(body)])
+        elif kind == "python":
+            yield from grammar.factor_faults(body)
+        elif kind == "value":
+            yield from _value_faults(body, before)
+        before = body
+    if sum(t.token in ("*", "/") for t in tokens if t.kind.value == "operator") > grammar.MAX_CROSSINGS:
+        yield f"more than {grammar.MAX_CROSSINGS} '*' between factors"
+
+
+def _value_faults(value: str, before: str) -> Iterator[str]:
+    if before in ("**", "^"):
+        if value not in ("1", "2", "3", "4"):
+            yield f"'{before}{value}': the power of a sum must be 1, 2, 3 or 4; for x squared write I(x**2)"
+    elif value not in ("0", "1"):
+        yield f"{value} can't be a term: only 0 (no intercept) and 1 (intercept) can; scale with I(2 * x)"
+
+
+def _terms(right: str, key: str, text: str) -> list[Any]:
+    from formulaic import Formula as Parsed
+
+    try:
+        parsed = Parsed(right)
+    except Exception as error:
+        raise fail(key, f"'{text}' can't be read: {_first_line(error)}", _HINT) from error
+    terms = list(parsed) if type(parsed).__name__ == "SimpleFormula" else []
+    if not terms:
+        raise fail(key, f"the right side of '{text}' has no term", _HINT)
+    return terms
+
+
+def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[Any]) -> Formula:
+    spelled = _spelling(terms)
+    used = {factor.expr for term in terms for factor in term.factors}
+    names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
+    variables = dict.fromkeys(n for expr, found in names.items() if expr in used for n in found)
+    numeric = {n for expr, found in names.items() if expr in used and not _may_be_categorical(expr) for n in found}
+    return Formula(
+        text,
+        key,
+        response,
+        tuple(spelled[_identity(term)] for term in terms),
+        tuple(variables),
+        frozenset(variables) - numeric,
+        terms,
+    )
+
+
+def _may_be_categorical(expr: str) -> bool:
+    return expr.isidentifier() or re.match(r"C\(\s*\w+\s*[,)]", expr) is not None
+
+
+def _identity(term: Any) -> tuple[str, ...]:
+    return tuple(factor.expr for factor in term.factors)
+
+
+def _spelling(terms: list[Any]) -> dict[tuple[str, ...], str]:
+    """Name each term as the user spelled it, not as the parser prints it."""
+    return {_identity(t): INTERCEPT if t == "1" else ":".join(map(_spelled, t.factors)) for t in terms}
+
+
+def _spelled(factor: Any) -> str:
+    token = factor.token
+    text = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
+    return (text if _bare(text) == _bare(factor.expr) else factor.expr).replace("/", "÷")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"\s+", "", name).replace('"', "'").replace("/", "÷")
+
+
+def _split(name: str) -> list[str]:
+    """Split at the colons that stand outside of parentheses."""
+    parts, depth = [""], 0
+    for char in name:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == ":" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[Term]:
+    start = 0
+    for structure in spec.structure:
+        name, names = spelled[_identity(structure.term)], list(structure.columns)
+        single = len(names) == 1 and "[" not in names[0].replace(str(structure.term), "")
+        labels = None if single else tuple(_label(column, structure.term) for column in names)
+        yield Term(name, start, start + len(names), labels)
+        start += len(names)
+
+
+def _label(column: str, term: Any) -> str:
+    """Cut the labels out of a column's name: `a[T.x]:b:c[y]` of the term `a:b:c` gives `x:y`."""
+    pattern = ":".join(rf"{re.escape(f.expr)}(?:\[(?:T\.|S\.|H\.|D\.)?(.*?)\])?" for f in term.factors)
+    found = re.fullmatch(pattern, column)
+    return ":".join(filter(None, found.groups())) if found else column
+
+
+def _frame(variables: Mapping[str, Any]) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    arrays = {name: np.asarray(values) for name, values in variables.items()}
+    ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
+    return pd.DataFrame(ready, copy=False)
+
+
+def _environment() -> dict[str, Any]:
+    from bayesrun.language._formula_functions import functions
+
+    return functions()
+
+
+def _matrix(made: Any) -> NDArray[Any]:
+    import numpy as np
+
+    return np.ascontiguousarray(np.asarray(made), dtype=np.float64)
+
+
+def _checked(formula: Formula, made: Design) -> Design:
+    import numpy as np
+
+    problems = [
+        Problem(formula.key, f"term '{t.name}' has no column: its factor has a single level", "leave it out")
+        for t in made.terms
+        if t.start == t.stop
+    ]
+    sums = made.matrix.sum(axis=0)  # not finite when any of its numbers is not
+    for column in np.flatnonzero(~np.isfinite(sums)):
+        bad = int(np.count_nonzero(~np.isfinite(made.matrix[:, column])))
+        message = f"'{made.columns[column]}' is not finite in {bad} of {len(made.matrix)} rows"
+        problems.append(Problem(formula.key, message, "mend the data, drop the rows, or use another transform"))
+    if problems:
+        raise UserError(problems)
+    return made
+
+
+def _quiet() -> Any:
+    import warnings
+
+    return warnings.catch_warnings()
+
+
+def _first_line(error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error)).strip()
+    return text.splitlines()[0] if text else type(error).__name__
