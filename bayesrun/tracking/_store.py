@@ -1,0 +1,190 @@
+"""MLflow, as the worker process talks to it: one `Store` a tracking URI.
+
+Only `MlflowClient` is used: the fluent interface keeps the active run in global state, and patches libraries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bayesrun.tracking._entries import Entries
+from bayesrun.tracking._lock import lock_path, locked, sqlite_path
+
+T = TypeVar("T")
+
+_PARAMS_A_CALL = 100
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 8000
+_NAME_LENGTH = 250
+_DIGEST_LENGTH = 36
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open MLflow store.
+
+    Parameters
+    ----------
+    client
+        The `MlflowClient`.
+    artifacts
+        Absolute location of new experiments' artifacts; None leaves it to the server.
+    uri
+        The tracking URI.
+    """
+
+    client: Any
+    artifacts: str | None
+    uri: str
+
+    @classmethod
+    def open(cls, uri: str, artifacts: str | None) -> Store:
+        """Connect; a new database is made by one process, the others wait for it."""
+        from mlflow.tracking import MlflowClient
+
+        if uri.startswith(("http:", "https:")):
+            return cls(MlflowClient(uri), artifacts, uri)
+        with locked(lock_path(uri)):
+            _create_database(uri, artifacts)
+            return cls(MlflowClient(uri), artifacts, uri)
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted."""
+        with locked(lock_path(self.uri)):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                return self._create_experiment(name)
+            if found.lifecycle_stage != "active":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def _create_experiment(self, name: str) -> str:
+        try:
+            return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+        except Exception:  # another host may have been quicker: its experiment will do
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str]:
+        """Make the run of a card with its params and data set, or go on with an earlier one; return both ids."""
+        experiment = self.experiment(card["experiment_name"])
+        tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
+        if card["parent_run_id"]:
+            tags["mlflow.parentRunId"] = card["parent_run_id"]
+        if card["run_id"]:
+            self._reopen(card, tags)
+            return card["run_id"], experiment
+        run_id = str(self.client.create_run(experiment, tags=tags, run_name=card["run_name"]).info.run_id)
+        self._log_params(run_id, card["params"])
+        if card["dataset"]:
+            self.client.log_inputs(run_id, [_dataset_input(card["dataset"])])
+        return run_id, experiment
+
+    def _reopen(self, card: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        self.client.update_run(card["run_id"], status="RUNNING")
+        self._log_tags(card["run_id"], tags)
+        with contextlib.suppress(Exception):  # those that are there already may not change
+            self._log_params(card["run_id"], card["params"])
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        rows = [Param(k[:_NAME_LENGTH], v[:_PARAM_LENGTH]) for k, v in params.items()]
+        for start in range(0, len(rows), _PARAMS_A_CALL):
+            batch = rows[start : start + _PARAMS_A_CALL]
+            self._patiently(partial(self.client.log_batch, run_id, params=batch))
+
+    def _log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        rows = [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items()]
+        self._patiently(lambda: self.client.log_batch(run_id, tags=rows))
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [Metric(k, v, now, step) for k, v in values.items()]
+        self._patiently(lambda: self.client.log_batch(run_id, metrics=rows))
+
+    def finish(self, run_id: str, entries: Entries, folder: Path, state: str) -> None:
+        """Log a run's entries, upload its folder and end it; the run ends also where the upload fails."""
+        try:
+            self._log_tags(run_id, entries.tags)
+            if entries.metrics:
+                self.metrics(run_id, entries.metrics)
+            self._upload(run_id, folder)
+        finally:
+            self.end(run_id, state)
+
+    def end(self, run_id: str, state: str, tags: Mapping[str, str] | None = None) -> None:
+        """Set a run's final state (`FINISHED`, `KILLED`, `FAILED`)."""
+        if tags:
+            self._log_tags(run_id, tags)
+        self._patiently(lambda: self.client.set_terminated(run_id, state))
+
+    def _upload(self, run_id: str, folder: Path) -> None:
+        jobs = [p for p in folder.iterdir() if p.is_dir() and (p / "status.json").is_file()]
+        if not jobs:
+            self.client.log_artifacts(run_id, str(folder))
+            return
+        # a sweep's folder: what the jobs hold are the artifacts of their own runs
+        for path in folder.iterdir():
+            if path.is_file() and path.name[0] != ".":
+                self.client.log_artifact(run_id, str(path))
+            elif path.name == "figures":
+                self.client.log_artifacts(run_id, str(path), "figures")
+
+    def running(self, experiment: str) -> list[Any]:
+        """Return the runs of an experiment that are marked as running."""
+        return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Try again while other writers hold the SQLite database."""
+        for attempt in range(_TRIES):
+            try:
+                return call()
+            except Exception as error:
+                if "database is locked" not in str(error) or attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _create_database(uri: str, artifacts: str | None) -> None:
+    """Make a new SQLite database under another name first: a process killed half-way leaves none, not a broken one."""
+    path = sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    make: Any = SqlAlchemyStore  # untyped
+    store = make(f"sqlite:///{new}", artifacts or str(path.parent / "mlartifacts"))
+    store.engine.dispose()
+    os.replace(new, path)
+
+
+def _dataset_input(dataset: Mapping[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(
+        name=dataset["name"][:500],
+        digest=dataset["digest"][:_DIGEST_LENGTH],
+        source_type="local",
+        source=str({"origin": dataset["origin"]}),
+        profile=f'{{"num_rows": {dataset["rows"]}}}',
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])

@@ -1,0 +1,135 @@
+"""What a tracker is, what it is told, and the config section `tracking` (design part 8).
+
+A tracker gets values, never the config: a `RunCard` when a run opens, numbers while it samples, and at the end the
+run folder, from which it reads the rest. No call to a tracker raises because the tracking server is at fault: what is
+lost is logged once, noted in the folder's `tracking.json`, and `python -m bayesrun.tracking FOLDER` uploads it later.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from bayesrun.registry import Registry
+from bayesrun.schema import Section
+
+RunStatus = Literal["finished", "partial", "failed", "interrupted"]
+
+_CREDENTIALS = re.compile(r"(\w[\w+.-]*://[^:/@\s]*):\S+@")
+
+
+class TrackingSpec(Section):
+    """Keys of `tracking`.
+
+    Parameters
+    ----------
+    backend
+        Registered tracker: `mlflow` or `none`.
+    uri
+        MLflow's store: a database (`sqlite:///...`, `postgresql://...`) or a server (`http://...`).
+    artifacts
+        Directory of new experiments' artifacts; null leaves the choice to the server.
+    timeout
+        Seconds that one call may take before it counts as lost.
+    """
+
+    backend: str = "mlflow"
+    uri: str | None = None
+    artifacts: str | None = None
+    timeout: Annotated[float, Field(gt=0)] = 30.0
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The data set of a run: its name, SHA-256, where it comes from, and its rows."""
+
+    name: str
+    digest: str
+    origin: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """What is known of a run before it samples.
+
+    Parameters
+    ----------
+    experiment_name, run_name
+        Where the run is listed, and as what.
+    params
+        The config, flat (see `flatten`).
+    tags
+        `model`, `data`, `config_digest`, `data_digest`, `git_commit`, ...
+    parent_run_id
+        Run of the sweep that this run is a job of.
+    dataset
+        Null for a model without data.
+    run_id
+        An earlier run to go on with (a sweep's parent that is resumed); null makes a new one.
+    """
+
+    experiment_name: str
+    run_name: str
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    dataset: DatasetInfo | None = None
+    run_id: str | None = None
+
+
+class Tracker(Protocol):
+    """An open run. No method raises for the tracking server's sake, and only `ready` and `close` may wait."""
+
+    def ready(self) -> str | None:
+        """Wait until the run is there with its params; return its id, or None when it can't be had."""
+
+    def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
+        """Log that `step` draws are made, a share `progress` of all; the caller limits the rate."""
+
+    def end_jobs(self) -> None:
+        """End the children of this run that are still marked as running: their sweep is over."""
+
+    def close(self, folder: Path, status: RunStatus) -> None:
+        """Log what the run folder holds, upload it, and end the run."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A registered tracker.
+
+    Parameters
+    ----------
+    open
+        `(spec, card) -> Tracker`. Returns at once; whatever takes time goes on in the background.
+    check
+        `(spec) -> problems` of the section, as `(key below tracking, message, hint)`.
+    """
+
+    open: Callable[[TrackingSpec, RunCard], Tracker]
+    check: Callable[[TrackingSpec], list[tuple[str, str, str]]] = lambda spec: []
+
+
+TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Make the config flat for `RunCard.params`: dotted keys, lists and nulls as JSON, passwords masked."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = mask(value if isinstance(value, str) else json.dumps(value, default=str))
+    return flat
+
+
+def mask(text: str) -> str:
+    """Replace the password of every URL in a text by `***`."""
+    return _CREDENTIALS.sub(r"\1:***@", text)

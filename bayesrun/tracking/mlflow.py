@@ -1,0 +1,202 @@
+"""`tracking=mlflow` and `tracking=server`: runs in MLflow (design part 8).
+
+The work is done in a process of its own (`_worker`): a run never waits for MLflow's imports, and its tracking server
+may die at any moment. What is lost is said once, at the end, with the command that uploads it later.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bayesrun.tracking._helper import Helper, WorkerGone, helper
+from bayesrun.tracking._lock import sqlite_path
+from bayesrun.tracking.base import (
+    Backend,
+    RunCard,
+    RunStatus,
+    Tracker,
+    TrackingSpec,
+    mask,
+)
+
+log = logging.getLogger("bayesrun.tracking")
+
+RECORD = "tracking.json"
+_CLOSE_CALLS = 10  # closing makes several calls, uploads among them
+
+
+@dataclass
+class MlflowTracker:
+    """An open MLflow run.
+
+    Parameters
+    ----------
+    spec
+        The section, its paths absolute.
+    card
+        What is known of the run.
+    worker
+        The process that does the work.
+    number
+        The run's number in requests.
+    """
+
+    spec: TrackingSpec
+    card: RunCard
+    worker: Helper | None = None
+    number: int = 0
+    lost: list[str] = field(default_factory=list)
+    _ids: dict[str, str] | None = None
+
+    def start(self) -> None:
+        """Ask for the run; the answer is fetched by `ready`."""
+        try:
+            self.worker = helper(self.spec.timeout)
+            self.number = self.worker.new_run()
+            self._send(
+                {
+                    "op": "open",
+                    "spec": self.spec.model_dump(),
+                    "card": asdict(self.card),
+                }
+            )
+        except (WorkerGone, OSError) as error:
+            self._lose(str(error))
+
+    def ready(self) -> str | None:
+        """Wait until the run is there with its params; return its id, or None when it can't be had."""
+        if self._ids is None:
+            self._ids = self._answer("open", 3 * self.spec.timeout)
+        return self._ids.get("run_id")
+
+    def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
+        """Log how far sampling is; dropped when the worker has no time for it."""
+        metrics = {
+            "progress": progress,
+            "divergences_so_far": float(divergences_so_far),
+        }
+        request = {
+            "op": "progress",
+            "run": self.number,
+            "step": step,
+            "metrics": metrics,
+        }
+        if self.worker and not self.lost:
+            try:
+                self.worker.send(request, wait=0)
+            except (WorkerGone, OSError) as error:
+                self._lose(str(error))
+
+    def end_jobs(self) -> None:
+        """End the children of this run that are still marked as running: their sweep is over."""
+        self._send({"op": "end_jobs"})
+        self._answer("end_jobs", self.spec.timeout)
+
+    def close(self, folder: Path, status: RunStatus) -> None:
+        """Log what the run folder holds, upload it, and end the run."""
+        self.ready()
+        self._record(folder, status)
+        begun = len(self.lost)
+        self._send({"op": "close", "folder": str(folder.absolute()), "status": status})
+        self._ids = {
+            **(self._ids or {}),
+            **self._answer("close", _CLOSE_CALLS * self.spec.timeout),
+        }
+        self._gather_losses()
+        if self.lost:
+            self._record(folder, status)
+        if len(self.lost) > begun:
+            log.warning("to upload what was lost: python -m bayesrun.tracking %s", folder)
+
+    def _send(self, request: dict[str, Any]) -> None:
+        if self.worker:
+            try:
+                if not self.worker.send({**request, "run": self.number}, wait=self.spec.timeout):
+                    self._lose("the tracking process takes no more requests")
+            except (WorkerGone, OSError) as error:
+                self._lose(str(error))
+
+    def _answer(self, op: str, wait: float) -> dict[str, str]:
+        if not self.worker:
+            return {}
+        try:
+            answer = self.worker.receive(self.number, op, wait)
+        except (WorkerGone, OSError) as error:
+            self._lose(str(error))
+            return {}
+        self._gather_losses()
+        return {k: v for k, v in answer.items() if k.endswith("_id")}
+
+    def _gather_losses(self) -> None:
+        for reason in self.worker.lost.pop(self.number, []) if self.worker else []:
+            self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        """Say the first loss; later ones mostly have the same cause."""
+        reason = mask(reason)
+        if not self.lost:
+            log.warning(
+                "tracking is not complete, the run goes on: %s (%s)",
+                reason,
+                mask(self.spec.uri or ""),
+            )
+        self.lost.append(reason)
+        if "the tracking process" in reason:
+            self.worker = None
+
+    def _record(self, folder: Path, status: RunStatus) -> None:
+        """Write where the run is tracked, and what is needed to upload it again."""
+        record = {
+            **(self._ids or {}),
+            "uri": mask(self.spec.uri or ""),
+            "status": status,
+            "lost": self.lost,
+            "card": asdict(self.card),
+        }
+        if folder.is_dir():
+            temporary = folder / f".{RECORD}.{os.getpid()}"
+            temporary.write_text(json.dumps(record, indent=1))
+            os.replace(temporary, folder / RECORD)
+
+
+def open_run(spec: TrackingSpec, card: RunCard) -> Tracker:
+    """Open a run in MLflow; returns at once."""
+    tracker = MlflowTracker(absolute(spec), card)
+    tracker.start()
+    return tracker
+
+
+def absolute(spec: TrackingSpec) -> TrackingSpec:
+    """Return the section with paths made absolute: the worker and the UI may run elsewhere."""
+    database = sqlite_path(spec.uri or "")
+    changes: dict[str, Any] = {}
+    if database is not None:
+        changes["uri"] = f"sqlite:///{database.absolute()}"
+    if spec.artifacts and "://" not in spec.artifacts:
+        changes["artifacts"] = str(Path(spec.artifacts).absolute())
+    return spec.model_copy(update=changes)
+
+
+def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
+    if not spec.uri:
+        return [
+            (
+                "uri",
+                "is required by backend 'mlflow'",
+                "tracking=server tracking.uri=http://HOST:PORT",
+            )
+        ]
+    if "://" not in spec.uri:
+        hint = "sqlite:///FILE, postgresql://..., or http://HOST:PORT (MLflow's file store is no longer supported)"
+        return [("uri", f"must be a URL (got '{mask(spec.uri)}')", hint)]
+    return []
+
+
+TRACKER = Backend(open=open_run, check=_check)
+
+__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run"]

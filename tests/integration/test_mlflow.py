@@ -1,0 +1,187 @@
+"""Tracking against a real MLflow store: nothing is faked here."""
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bayesrun.tracking.__main__ import upload
+from bayesrun.tracking.base import DatasetInfo, RunCard, TrackingSpec, flatten
+from bayesrun.tracking.mlflow import open_run
+
+CARD = RunCard(
+    experiment_name="coal",
+    run_name="first",
+    params=flatten({"model": {"priors": {"rate": {"lam": 0.5}}}}),
+    tags={"model": "switchpoint"},
+    dataset=DatasetInfo("mining", "ab" * 32, "data/mining.csv", 111),
+)
+
+OPEN_AND_CLOSE = """
+import sys
+from pathlib import Path
+from bayesrun.tracking.base import RunCard, TrackingSpec
+from bayesrun.tracking.mlflow import open_run
+tracker = open_run(TrackingSpec(uri=sys.argv[1], artifacts=sys.argv[2]), RunCard("coal", sys.argv[3]))
+tracker.progress(10, 0.1, 0)
+tracker.close(Path(sys.argv[4]), "finished")
+sys.exit(bool(tracker.lost))
+"""
+
+OPEN_AND_WAIT = OPEN_AND_CLOSE.split("tracker.progress")[0] + "print(tracker.ready(), flush=True); input()"
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return TrackingSpec(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "mlartifacts"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "metrics.json").write_text(json.dumps({"r_hat_max": 1.01, "mean/theta[A]": 2.0}))
+    (path / "status.json").write_text(json.dumps({"status": "finished", "verdict": "ok", "error": None}))
+    return path
+
+
+def client(spec):
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(spec.uri)
+
+
+def runs(spec, name="coal"):
+    store = client(spec)
+    found = store.get_experiment_by_name(name)
+    return store.search_runs([found.experiment_id]) if found else []
+
+
+def arguments(spec, *more):
+    return [sys.executable, "-c", OPEN_AND_CLOSE, spec.uri, spec.artifacts, *more]
+
+
+def until(condition, seconds=20):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def test_a_run_is_tracked_whole(spec, folder):
+    tracker = open_run(spec, CARD)
+    run_id = tracker.ready()
+    assert client(spec).get_run(run_id).data.params == {"model.priors.rate.lam": "0.5"}
+    tracker.progress(100, 0.5, 3)
+    tracker.close(folder, "finished")
+    run = client(spec).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"r_hat_max": 1.01, "mean/theta.A": 2.0, "progress": 0.5, "divergences_so_far": 3.0}
+    assert run.data.tags["verdict"] == "ok"
+    assert run.data.tags["model"] == "switchpoint"
+    assert run.inputs.dataset_inputs[0].dataset.name == "mining"
+    names = {f.path for f in client(spec).list_artifacts(run_id)}
+    assert names == {"metrics.json", "status.json", "tracking.json"}
+    assert json.loads((folder / "tracking.json").read_text())["run_id"] == run_id
+    assert run.info.artifact_uri.startswith((spec.artifacts, f"file://{spec.artifacts}"))
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [("interrupted", "KILLED"), ("failed", "FAILED"), ("partial", "FINISHED")]
+)
+def test_how_it_ended_is_the_state_of_the_run(spec, folder, status, state):
+    tracker = open_run(spec, CARD)
+    tracker.close(folder, status)
+    assert [r.info.status for r in runs(spec)] == [state]
+
+
+def test_a_job_is_a_child_and_a_deleted_experiment_comes_back(spec, folder):
+    parent = open_run(spec, CARD)
+    parent_id = parent.ready()
+    experiment = client(spec).get_experiment_by_name("coal").experiment_id
+    client(spec).delete_experiment(experiment)
+    child = open_run(spec, RunCard("coal", "job", parent_run_id=parent_id))
+    child_id = child.ready()
+    parent.end_jobs()
+    run = client(spec).get_run(child_id)
+    assert run.data.tags["mlflow.parentRunId"] == parent_id
+    assert run.info.status == "KILLED"  # the sweep is over
+    parent.close(folder, "finished")
+
+
+def test_eight_processes_begin_one_database(spec, folder):
+    children = [subprocess.Popen(arguments(spec, f"run {i}", str(folder)), stderr=subprocess.PIPE) for i in range(8)]
+    errors = [c.communicate(timeout=120)[1].decode() for c in children]
+    assert [c.returncode for c in children] == [0] * 8, errors
+    found = runs(spec)
+    assert len(found) == 8
+    assert {r.info.status for r in found} == {"FINISHED"}
+    assert sorted(r.info.run_name for r in found) == [f"run {i}" for i in range(8)]
+    assert errors == [""] * 8
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_killed_run_is_not_left_running(spec, folder, group):
+    command = [sys.executable, "-c", OPEN_AND_WAIT, spec.uri, spec.artifacts, "doomed"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+    assert child.stdout.readline().strip()
+    (os.killpg if group else os.kill)(child.pid, signal.SIGKILL)
+    child.wait()
+    until(lambda: runs(spec)[0].info.status == "KILLED")
+    assert runs(spec)[0].data.tags["status"] == "failed"
+
+
+def test_a_run_whose_tracker_died_too_is_ended_by_the_next(spec, folder):
+    command = [sys.executable, "-c", OPEN_AND_WAIT, spec.uri, spec.artifacts, "doomed"]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    run_id = child.stdout.readline().decode().strip()
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    for pid in [*map(int, children), child.pid]:
+        os.kill(pid, signal.SIGKILL)
+    child.wait()
+    assert client(spec).get_run(run_id).info.status == "RUNNING"
+    open_run(spec, CARD).close(folder, "finished")
+    assert client(spec).get_run(run_id).info.status == "KILLED"
+
+
+def test_a_dead_server_is_one_warning_and_can_be_made_good(spec, folder, caplog):
+    with socket.socket() as taken:  # bound but not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))
+        uri = f"http://me:secret@127.0.0.1:{taken.getsockname()[1]}"
+        with caplog.at_level(logging.WARNING, "bayesrun"):
+            tracker = open_run(TrackingSpec(uri=uri, timeout=5), CARD)
+            assert tracker.ready() is None
+            tracker.progress(10, 0.1, 0)
+            tracker.close(folder, "finished")
+    assert sum("the run goes on" in r.message for r in caplog.records) == 1
+    assert "secret" not in caplog.text + (folder / "tracking.json").read_text()
+    assert json.loads((folder / "tracking.json").read_text())["lost"]
+    assert upload(folder, spec.uri, spec.artifacts)
+    assert [r.data.metrics["r_hat_max"] for r in runs(spec)] == [1.01]
+    assert json.loads((folder / "tracking.json").read_text())["lost"] == []
+
+
+def test_a_tracking_process_that_dies_costs_no_run(spec, folder, caplog):
+    tracker = open_run(spec, CARD)
+    tracker.ready()
+    tracker.worker.process.kill()
+    tracker.worker.process.wait()
+    tracker.progress(10, 0.1, 0)
+    tracker.close(folder, "finished")
+    assert "the run goes on" in caplog.text
+    assert upload(folder, None, spec.artifacts)
+    assert [r.info.status for r in runs(spec)] == ["FINISHED"]
+
+
+def test_opening_does_not_wait(spec):
+    begun = time.perf_counter()
+    tracker = open_run(spec, CARD)
+    assert time.perf_counter() - begun < 0.5  # MLflow's import alone takes longer
+    assert tracker.ready()
