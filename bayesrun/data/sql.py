@@ -1,0 +1,134 @@
+"""Source `sql`: the rows that a query selects in a database, through SQLAlchemy."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field, PlainSerializer
+
+from bayesrun.data._files import missing_file, resolve
+from bayesrun.data._url import scrubbed, without_passwords
+from bayesrun.data.base import DataSpec, Source
+from bayesrun.errors import Problem, UserError, fail
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sqlalchemy as sa
+    import xarray as xr
+
+_SQLITE_FILE = re.compile(r"^sqlite(?:\+\w+)?:///(?!file:)([^?]+)")
+
+
+class SqlSpec(DataSpec):
+    """Keys of `source: sql`.
+
+    Parameters
+    ----------
+    url
+        Any SQLAlchemy URL. A password in it is used to connect and left out wherever the spec is written.
+    query
+        One statement that selects rows.
+    """
+
+    url: Annotated[str, PlainSerializer(without_passwords), Field(repr=False)]
+    query: str
+
+
+def check(spec: SqlSpec, directory: Path) -> list[Problem]:
+    """Return what is wrong with the URL, an SQLite file that is not there, and packages that are not installed."""
+    if importlib.util.find_spec("sqlalchemy") is None:
+        return [_not_installed("sqlalchemy")]
+    if "://" not in spec.url:
+        hint = "e.g. postgresql://user@host/database, or sqlite:///file.db"
+        return [Problem("data.url", "is no URL of a database: it has no '://'", hint)]
+    if spec.url.count("@") > 1:
+        return [Problem("data.url", "has more than one '@'", "write an '@' within a user name or password as %40")]
+    # SQLite would make a new, empty file
+    return [p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")]
+
+
+def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
+    """Run the query; NULL is a gap. What it changes in the database, if anything, is rolled back.
+
+    Parameters
+    ----------
+    spec
+        The section `data`.
+    directory
+        `paths.data`, from which the path of an SQLite file starts when it is relative.
+
+    Returns
+    -------
+    xarray.Dataset
+        Every selected column over `spec.dim`.
+
+    Raises
+    ------
+    UserError
+        When the database does not answer or refuses the query; its message does not hold the password.
+    """
+    from bayesrun.data._table import from_frame
+
+    frame = _select(spec, directory)
+    return from_frame(frame, spec.dim, "data.query").assign_attrs(origin=without_passwords(spec.url))
+
+
+def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
+    import sqlalchemy as sa
+
+    try:
+        engine = sa.create_engine(_absolute(sa.make_url(spec.url), spec, directory), poolclass=sa.pool.NullPool)
+        with engine.connect() as connection:
+            return _rows(connection, spec.query)
+    # `from None`: the driver's own error may quote the URL, and a traceback would show it
+    except ModuleNotFoundError as error:
+        raise UserError([_not_installed(str(error.name))]) from None
+    except sa.exc.ArgumentError as error:
+        message = f"is no URL that SQLAlchemy knows: {_first_line(error, spec)}"
+        raise fail("data.url", message, "e.g. postgresql://user@host/database, or sqlite:///file.db") from None
+    except sa.exc.DBAPIError as error:
+        raise _refused(error, spec) from None
+    except sa.exc.SQLAlchemyError as error:
+        raise fail("data.query", _first_line(error, spec), "it must be one statement that selects rows") from None
+
+
+def _rows(connection: sa.Connection, query: str) -> pd.DataFrame:
+    import pandas as pd
+
+    # as the database's own text: ':' and '%' in a query are no placeholders
+    result = connection.execution_options(no_parameters=True).exec_driver_sql(query)
+    return pd.DataFrame(result.fetchall(), columns=list(result.keys()), dtype=object)
+
+
+def _refused(error: sa.exc.DBAPIError, spec: SqlSpec) -> UserError:
+    """Tell a database that can't be reached from a query that it refuses."""
+    message = _first_line(error.orig or error, spec)
+    if error.statement is None:
+        return fail("data.url", f"can't connect: {message}", "check host, port, user, database, and the password")
+    return fail("data.query", f"the database refuses it: {message}", "try the query in the database's own shell")
+
+
+def _absolute(url: sa.URL, spec: SqlSpec, directory: Path) -> sa.URL:
+    files = _sqlite_file(spec.url)
+    return url.set(database=str(resolve(files[0], directory).resolve())) if files else url
+
+
+def _sqlite_file(url: str) -> list[str]:
+    found = _SQLITE_FILE.match(url)
+    return [found.group(1)] if found and found.group(1) != ":memory:" else []
+
+
+def _first_line(error: BaseException, spec: SqlSpec) -> str:
+    lines = scrubbed(str(error), spec.url).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _not_installed(package: str) -> Problem:
+    hint = "install the extra: pip install 'bayesrun[sql]', and the driver that the URL names"
+    return Problem("data.source", f"this database needs the package {package}", hint)
+
+
+SOURCE = Source(spec=SqlSpec, load=load, check=check)
