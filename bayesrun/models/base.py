@@ -83,7 +83,7 @@ class ModelType:
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
 
 
-MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType)
+MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))
 
 
 def data_variables(data: xr.Dataset, names: Iterable[str]) -> dict[str, Any]:
