@@ -33,9 +33,7 @@ class Cosine(Op):  # type: ignore[misc]
         vector = tt.cast(tt.as_tensor_variable(vector), "float64")
         return Apply(self, [vector], [tt.dvector()])
 
-    def perform(
-        self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]
-    ) -> None:
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
         """Transform."""
         outputs[0][0] = self._transform(inputs[0], type=2, norm="ortho")
 

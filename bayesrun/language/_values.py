@@ -1,0 +1,258 @@
+"""What an expression computes with: arrays over named axes, in NumPy as long as all is known, in Theano from then on.
+
+Axes meet by name. An axis without a name (of a list, of `stack`, of `shape: 2`) meets the axis at the same place from
+the right, as in NumPy, if the sizes allow it. Imported when something is computed, never while a config is parsed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+MAX_SIZE = 200_000_000
+# Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.
+_LONGEST_CONSTANT = 256
+
+Dims = tuple["str | None", ...]
+
+
+class Fault(Exception):
+    """What is wrong at one place of an expression; the evaluator adds the place."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message, self.hint = message, hint
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array over axes that may have names.
+
+    Parameters
+    ----------
+    dims
+        Name of each axis; None where it has none.
+    shape
+        Size of each axis.
+    known
+        The numbers, where they do not depend on a random variable.
+    graph
+        Theano variable; None while only shapes are checked, and for known values that have not met a random one.
+    logical
+        Whether it is the result of a comparison.
+    sample
+        Numbers to find a shape with, where ones will not do (a random index).
+    """
+
+    dims: Dims
+    shape: tuple[int, ...]
+    known: Any = None
+    graph: Any = None
+    logical: bool = False
+    sample: Any = None
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def named(self, dims: Sequence[str | None]) -> Value:
+        """Return it with other names of its axes."""
+        return replace(self, dims=tuple(dims))
+
+
+def constant(array: Any, dims: Dims | None = None) -> Value:
+    """Make a value of known numbers; without dims its axes have no names."""
+    known = np.asarray(array)
+    if known.dtype.kind == "b":
+        known = known.astype(np.int64)
+    if known.dtype.kind not in "iuf":
+        raise Fault("holds no numbers", "make codes of text with data.factors")
+    return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
+
+
+def theano_of(value: Value) -> Any:
+    """Return the Theano variable of a value; known numbers become a constant, or a shared variable if they are many."""
+    if value.graph is not None:
+        return value.graph
+    import theano
+    import theano.tensor as tt
+
+    if value.known.size <= _LONGEST_CONSTANT:
+        return tt.as_tensor_variable(value.known)
+    return theano.shared(np.ascontiguousarray(value.known), borrow=True)
+
+
+def compute(
+    in_numpy: Callable[..., Any], in_theano: Callable[..., Any], arguments: Sequence[Value], dims: Dims | None = None
+) -> Value:
+    """Apply a function that has the same meaning in NumPy and in Theano.
+
+    What is not known is computed on ones in NumPy, which gives its shape, and built as a graph in Theano.
+
+    Parameters
+    ----------
+    in_numpy, in_theano
+        The function in both languages, of as many arguments.
+    arguments
+        Its arguments.
+    dims
+        Names of the result's axes; None for those of the first argument.
+    """
+    with np.errstate(all="ignore"):
+        sample = np.asarray(in_numpy(*map(_sample, arguments)))
+    dims = arguments[0].dims if dims is None else dims
+    if all(a.known is not None for a in arguments):
+        return Value(dims, sample.shape, sample)
+    if any(a.known is None and a.graph is None for a in arguments):
+        return Value(dims, sample.shape)
+    return Value(dims, sample.shape, graph=in_theano(*map(theano_of, arguments)))
+
+
+def _sample(value: Value) -> Any:
+    if value.known is not None:
+        return value.known
+    return np.ones(value.shape) if value.sample is None else value.sample
+
+
+def check_size(shape: Sequence[int]) -> None:
+    """Refuse a result that would not fit into memory."""
+    if math.prod(shape) > MAX_SIZE:
+        raise Fault(f"would make an array of shape {tuple(shape)}", f"at most {MAX_SIZE:,} numbers are allowed")
+
+
+@dataclass(eq=False)
+class _Axis:
+    """An axis of several values that are brought together."""
+
+    name: str | None
+    size: int
+
+    def __str__(self) -> str:
+        return f"'{self.name}' of size {self.size}" if self.name else f"an unnamed axis of size {self.size}"
+
+
+def align(values: Sequence[Value]) -> tuple[Dims, list[Value]]:
+    """Bring values to common axes, by name.
+
+    Parameters
+    ----------
+    values
+        Any number of them.
+
+    Returns
+    -------
+    dims : tuple
+        Names of the common axes.
+    values : list of Value
+        The same, transposed and with axes of size 1 put in, so that NumPy's broadcasting does the rest.
+
+    Raises
+    ------
+    Fault
+        When axes clash; it names both.
+    """
+    axes: list[_Axis] = []
+    placed: dict[int, list[_Axis]] = {}
+    for i in sorted(range(len(values)), key=lambda i: (_nameless(values[i]), -values[i].ndim)):
+        placed[i] = _place(values[i], axes)
+    check_size([axis.size for axis in axes])
+    return tuple(axis.name for axis in axes), [_arrange(v, placed[i], axes) for i, v in enumerate(values)]
+
+
+def conform(value: Value, dims: Dims, shape: Sequence[int]) -> Value:
+    """Bring a value to given axes; axes that it lacks get size 1, unless they lead.
+
+    Raises
+    ------
+    Fault
+        When it has an axis that is not among them, or one of another size.
+    """
+    axes = [_Axis(name, size) for name, size in zip(dims, shape, strict=True)]
+    wanted = list(axes)
+    placed = _place(value, axes)
+    if axes != wanted or any(axis.size != size for axis, size in zip(axes, shape, strict=True)):
+        raise Fault(f"has {dims_text(value.dims, value.shape)}, which does not fit {dims_text(dims, shape)}")
+    return _arrange(value, placed, axes)
+
+
+def dims_text(dims: Dims, shape: Sequence[int]) -> str:
+    """Say dims and sizes in words: `(school: 8, year: 3)`."""
+    if not shape:
+        return "no dims (a single number)"
+    return f"dims ({', '.join(f'{d or chr(63)}: {n}' for d, n in zip(dims, shape, strict=True))})"
+
+
+def _nameless(value: Value) -> bool:
+    return all(name is None for name in value.dims)
+
+
+def _place(value: Value, axes: list[_Axis]) -> list[_Axis]:
+    """Find the common axis of each axis of a value; `axes` grows by those that are new."""
+    before = list(axes)
+    found: list[_Axis | None] = [next((a for a in axes if n is not None and a.name == n), None) for n in value.dims]
+    for number, axis in enumerate(found):
+        if axis is not None and axis.size != value.shape[number]:
+            raise Fault(f"dim {axis} meets dim '{axis.name}' of size {value.shape[number]}")
+    for number in reversed(range(value.ndim)):
+        if found[number] is None:
+            right = value.ndim - 1 - number
+            across = before[-1 - right] if right < len(before) else None
+            found[number] = _meet(value, number, across, found, axes)
+    return [axis for axis in found if axis is not None]
+
+
+def _meet(value: Value, number: int, across: _Axis | None, found: list[_Axis | None], axes: list[_Axis]) -> _Axis:
+    """Find or make the common axis for one that no other axis has the name of."""
+    name, size = value.dims[number], value.shape[number]
+    free = across is not None and across not in found and (name is None or across.name is None)
+    if across is not None and free:
+        if across.size == size or (name is None and size == 1) or (across.name is None and across.size == 1):
+            across.name, across.size = across.name or name, max(across.size, size)
+            return across
+        if name is None:
+            raise Fault(f"an axis of size {size} meets {across}", "sizes must be equal where dims have no names")
+    new = _Axis(name, size)
+    axes.insert(0 if name is None and across is None else _after(number, found, axes), new)
+    return new
+
+
+def _after(number: int, found: list[_Axis | None], axes: list[_Axis]) -> int:
+    """Return where a new axis goes: before the one that follows it in its own value, if that is new as well."""
+    following = [axis for axis in found[number + 1 :] if axis is not None]
+    return axes.index(following[0]) if following and following[0] is axes[-1] and len(following) > 0 else len(axes)
+
+
+def _arrange(value: Value, placed: list[_Axis], axes: list[_Axis]) -> Value:
+    positions = [placed.index(axis) if axis in placed else None for axis in axes]
+    while positions and positions[0] is None:
+        positions.pop(0)
+    if positions == list(range(value.ndim)) and not _stretched(value, placed):
+        return value
+    stretched = _stretched(value, placed)
+    names = tuple(axis.name for axis in axes[len(axes) - len(positions) :])
+
+    def in_numpy(x: Any) -> Any:
+        return np.transpose(x, [p for p in positions if p is not None]).reshape(
+            [1 if p is None else value.shape[p] for p in positions]
+        )
+
+    def in_theano(x: Any) -> Any:
+        import theano.tensor as tt
+
+        wide = tt.addbroadcast(x, *stretched) if stretched else x
+        return wide.dimshuffle(*["x" if p is None else p for p in positions])
+
+    # the known numbers and the graph are kept side by side: a data container stays one
+    arranged = compute(in_numpy, in_theano, [value], names)
+    graph = arranged.graph if value.known is None or value.graph is None else in_theano(value.graph)
+    return replace(arranged, graph=graph, logical=value.logical)
+
+
+def _stretched(value: Value, placed: list[_Axis]) -> list[int]:
+    """Return the axes of size 1 that are to be repeated, which Theano must be told."""
+    return [i for i, axis in enumerate(placed) if value.shape[i] == 1 and axis.size > 1]
