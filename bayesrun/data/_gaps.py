@@ -81,8 +81,10 @@ def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
         missing = gaps(data[name])
         count = int(missing.sum())
         if count:
-            verb = "value is" if count == 1 else "values are"
-            notes.append(f"{count} of {missing.size} {verb} missing in '{name}' and will be imputed: {places(missing)}")
+            verb = "is" if count == 1 else "are"
+            notes.append(
+                f"{count} of {missing.size} values {verb} missing in '{name}' and will be imputed: {places(missing)}"
+            )
     return notes
 
 

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import sqlite3
+
+import numpy as np
+import pytest
+
+from bayesrun.data._parse import parse_data
+from bayesrun.data._prepare import load
+from bayesrun.data._url import scrubbed, without_passwords
+
+pytest.importorskip("sqlalchemy")
+QUERY = "select id, x, town, day from t order by id"
+
+
+@pytest.fixture
+def database(tmp_path):
+    path = tmp_path / "t.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table t (id integer, x real, town text, day text)")
+        rows = [(1, 0.5, "Hull", "2008-05-02"), (2, None, "10:30", "2008-05-05"), (3, 2.0, None, "2008-05-06")]
+        connection.executemany("insert into t values (?, ?, ?, ?)", rows)
+    connection.close()
+    return path
+
+
+@pytest.mark.parametrize("form", ["sqlite:///t.db", "sqlite+pysqlite:///t.db", "sqlite:///{path}"])
+def test_rows_of_a_query(form, database, load_data):
+    url = form.format(path=database)
+    data = load_data(source="sql", url=url, query=QUERY, dim="id", parse_dates=["day"])
+    assert data["id"].values.tolist() == [1, 2, 3]
+    np.testing.assert_array_equal(data["x"], [0.5, np.nan, 2.0])
+    assert data["town"].values.tolist() == ["Hull", "10:30", None]
+    assert data["day"].dtype == "datetime64[ns]"
+    assert data.attrs["origin"] == url
+
+
+def test_colons_and_percents_in_a_query_are_text(database, load_data):
+    data = load_data(source="sql", url="sqlite:///t.db", query="select id from t where town like '%:30'")
+    assert data["id"].values.tolist() == [2]
+
+
+def test_a_query_changes_nothing(database, load_data, faults):
+    assert "selects rows" in faults(source="sql", url="sqlite:///t.db", query="delete from t")["data.query"]
+    assert load_data(source="sql", url="sqlite:///t.db", query=QUERY).sizes["obs"] == 3
+
+
+@pytest.mark.parametrize(
+    ("url", "query", "key", "part"),
+    [
+        ("sqlite:///tt.db", QUERY, "data.url", "did you mean 't.db'?"),
+        ("t.db", QUERY, "data.url", "no '://'"),
+        ("nosuchdb://host/db", QUERY, "data.url", "nosuchdb"),
+        ("sqlite:///t.db", "select nope from t", "data.query", "no such column: nope"),
+        ("sqlite:///t.db", "select id, id from t", "data.query", "same name: id"),
+        ("sqlite:///t.db", "select id from t where id > 9", "data", "is empty"),
+    ],
+)
+def test_what_is_wrong_is_said(url, query, key, part, database, faults):
+    assert part in faults(source="sql", url=url, query=query)[key]
+
+
+def test_missing_sqlite_file_is_not_made(tmp_path, faults):
+    faults(source="sql", url="sqlite:///new.db", query=QUERY)
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("postgresql://me:s3cret@host:5432/db", "postgresql://me@host:5432/db"),
+        (
+            "postgresql+psycopg2://me:s3/c?r#et@host/db?sslmode=require",
+            "postgresql+psycopg2://me@host/db?sslmode=require",
+        ),
+        ("postgresql://me:s3@cret@host/db", "postgresql://me@host/db"),
+        (
+            "postgresql://host/db?user=me&password=s3cret&sslmode=require",
+            "postgresql://host/db?user=me&sslmode=require",
+        ),
+        ("mssql://?odbc_connect=UID%3Dme%3BPWD%3Ds3cret", "mssql://"),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("run data.url=postgresql://me:s3cret@host/db seed=1", "run data.url=postgresql://me@host/db seed=1"),
+    ],
+)
+def test_passwords_are_left_out(url, safe):
+    assert without_passwords(url) == safe
+
+
+def test_passwords_are_left_out_of_messages_in_every_form():
+    url = "postgresql://me:s3%21cret@host/db?sslpassword=t0p"
+    message = scrubbed(f"bad '{url}': s3%21cret or s3!cret or t0p", url)
+    assert message == "bad 'postgresql://me@host/db': *** or *** or ***"
+
+
+def test_a_spec_does_not_show_its_password(tmp_path):
+    raw = {"name": "a", "source": "sql", "url": "postgresql://me:s3cret@127.0.0.1:1/db", "query": "select 1"}
+    spec = parse_data(raw, tmp_path, [])
+    assert "s3cret" not in f"{spec!r} {spec} {spec.model_dump()} {spec.model_dump_json()}"
+    with pytest.raises(Exception, match="can't connect") as caught:
+        load(spec, tmp_path)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__suppress_context__
