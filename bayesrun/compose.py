@@ -51,9 +51,15 @@ def compose(arguments: Namespace, conf: Path, overrides: Sequence[str], multirun
             problems.append(problem)
             if bad is None:
                 raise UserError(problems) from error
-            kept.remove(bad)
+            kept = _without(kept, bad)
     check([*problems, *_untrusted(config)])
     return config
+
+
+def _without(overrides: list[str], bad: str) -> list[str]:
+    """Leave out an override that is wrong; below a wrong choice nothing can be told, so that goes with it."""
+    group, is_choice = bad.split("=")[0].lstrip("+"), "." not in bad.split("=")[0]
+    return [o for o in overrides if o != bad and not (is_choice and o.lstrip("+~").startswith(f"{group}."))]
 
 
 def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multirun: bool) -> DictConfig:
@@ -111,8 +117,9 @@ def _wrong_key(
         config = _compose_once(arguments, conf, rest, multirun)
     except (HydraException, OmegaConfBaseException):
         return Problem(key, text.strip().splitlines()[0])
-    if "not in struct" in text or "Could not find" in text or "not found" in text:
-        return Problem(key, f"unknown key '{key.rpartition('.')[2]}'", _nearest(key, config))
+    hint = _nearest(key, config)
+    if hint:
+        return Problem(key, f"unknown key '{key.rpartition('.')[2]}'", hint)
     return Problem(key, text.strip().splitlines()[0])
 
 

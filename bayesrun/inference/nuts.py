@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
-from bayesrun.inference import _chains, _nutpie, _steps
+from bayesrun.inference import _chains, _steps
 from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.inference.theano_setup import compiling
 
@@ -19,17 +19,24 @@ log = logging.getLogger("bayesrun.sampling")
 
 def sample(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> Sampled:
     """Sample with the engine that the config asks for, or the quickest that can sample this model."""
-    if _engine(model, spec) == "nutpie":
-        return _nutpie.sample(model, spec, seed, monitor)
-    return _sample_pymc3(model, spec, seed, monitor)
+    if _engine(model, spec) == "pymc3":
+        return _sample_pymc3(model, spec, seed, monitor)
+    from bayesrun.inference import _nutpie
+
+    return _nutpie.sample(model, spec, seed, monitor)
 
 
 def _engine(model: pm.Model, spec: SamplerSpec) -> str:
+    if spec.engine == "pymc3":
+        log.info("engine: pymc3 (asked for)")
+        return "pymc3"
+    from bayesrun.inference import _nutpie
+
     reason = "step methods are set in sampler.step" if spec.step else _nutpie.usable(model)
-    if spec.engine == "nutpie" and reason:
+    if reason and spec.engine == "nutpie":
         raise fail("sampler.engine", f"nutpie can't sample this model: {reason}", "use engine=auto or engine=pymc3")
-    if spec.engine == "pymc3" or reason:
-        log.info("engine: pymc3 (%s)", reason or "asked for")
+    if reason:
+        log.info("engine: pymc3 (%s)", reason)
         return "pymc3"
     log.info("engine: nutpie (every free variable is continuous and has a gradient)")
     return "nutpie"

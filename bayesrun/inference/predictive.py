@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.inference._evaluate import at_draws
 from bayesrun.inference.theano_setup import building
+from bayesrun.language.distributions import family
 from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
@@ -129,15 +130,24 @@ def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Pr
 
 
 def _predict(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
-    from bayesrun.language.distributions import DISTRIBUTIONS
-
-    entry = DISTRIBUTIONS.get(type(variable.distribution).__name__)
-    if entry is None or not entry.elementwise:
-        return _one_by_one(model, variable, draws)
-    parameters = {p: getattr(variable.distribution, p, None) for p in entry.drawn_by}
-    if any(p is None for p in parameters.values()):
+    parameters = _parameters(variable.distribution)
+    if parameters is None:
         return _one_by_one(model, variable, draws)
     return _all_at_once(model, variable, parameters, draws)
+
+
+def _parameters(law: Any) -> dict[str, Any] | None:
+    """Return what the distribution can be made of again; None where its draws are not made element by element."""
+    known = family(type(law).__name__)
+    if known is None or known.event or any(p.axes for p in known.parameters.values()):
+        return None
+    named = {name for group in known.required for alternatives in group for name in alternatives}
+    chosen = {name for group in known.required for name in group[0]}
+    names = [name for name in known.parameters if name in chosen or name not in named]
+    found = {name: getattr(law, name, None) for name in names}
+    if any(found[name] is None for name in chosen):
+        return None
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _all_at_once(
@@ -221,3 +231,34 @@ def _no_terms(variable: Any, draws: int, largest: int) -> str:
         return f"{type(variable.distribution).__name__} has no pointwise terms"
     size = draws * int(variable.tag.test_value.size)
     return f"{size:,} numbers are above diagnostics.log_likelihood_max" if size > largest else ""
+
+
+def log_prior(model: pm.Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Evaluate the log density of all priors at every draw, on their own scales (without Jacobians).
+
+    Parameters
+    ----------
+    model
+        The model.
+    draws
+        Name to array (chain, draw, ...).
+
+    Returns
+    -------
+    ndarray
+        Over (chain, draw). Imputed values belong to the likelihood, not to it.
+    """
+    import theano.tensor as tt
+    from pymc3.util import get_untransformed_name, is_transformed_name
+
+    imputed = {f"{name}_missing" for name in notes(model).gaps}
+    with building():
+        terms = []
+        for variable in model.free_RVs:
+            if is_transformed_name(variable.name):
+                own = model[get_untransformed_name(variable.name)]
+                terms.append(tt.sum(variable.distribution.dist.logp(own)))
+            elif variable.name not in imputed:
+                terms.append(tt.sum(variable.distribution.logp(variable)))
+        total = tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
+    return at_draws(model, [total], draws)[0]

@@ -1,0 +1,151 @@
+"""The entry point: Hydra's command line, with every fault of the config told before Hydra starts a job."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from bayesrun.errors import BayesrunError
+from bayesrun.places import conf, register_resolvers, run_name
+
+if TYPE_CHECKING:
+    from bayesrun.pipeline import RunResult
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+
+
+def main() -> None:
+    """Run bayesrun as a command; never returns."""
+    register_resolvers()
+    arguments = get_args_parser().parse_args()
+    sys.exit(_run(arguments))
+
+
+def _only_shows(arguments: Namespace) -> bool:
+    return bool(arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion)
+
+
+def _run(arguments: Namespace) -> int:
+    try:
+        if _only_shows(arguments):
+            return _show(arguments)
+        checked = _check(arguments)
+        if checked.hydra.mode is not None and checked.hydra.mode.name == "MULTIRUN":
+            return _sweep(arguments, checked)
+        return _single()
+    except BayesrunError as error:
+        if os.environ.get(_FULL_ERROR) == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _show(arguments: Namespace) -> int:
+    from bayesrun.compose import compose
+
+    if not (arguments.hydra_help or arguments.shell_completion):
+        config = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+        if arguments.help:
+            from bayesrun.help import text
+
+            print(text(config, [conf(), *([Path(arguments.config_dir)] if arguments.config_dir else [])]))
+            return 0
+    _hydra_main(lambda config: None)
+    return 0
+
+
+def _check(arguments: Namespace) -> DictConfig:
+    """Compose and parse before Hydra does: all faults at once, and nothing made on disk."""
+    from bayesrun.compose import compose
+    from bayesrun.config import parse_config
+
+    config = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+    if config.hydra.mode is None or config.hydra.mode.name != "MULTIRUN":
+        parse_config(_without_hydra(config, config.hydra))
+    return config
+
+
+def _without_hydra(config: DictConfig, hydra_node: DictConfig) -> DictConfig:
+    from bayesrun.replaced import drop_replaced
+
+    plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    return drop_replaced(plain, hydra_node)
+
+
+def _single() -> int:
+    results: list[RunResult] = []
+    _hydra_main(lambda config: results.append(run_job(config)))
+    return results[0].exit_status if results else 1
+
+
+def run_job(config: DictConfig) -> RunResult:
+    """Run one job that Hydra composed, alone or as a point of a sweep.
+
+    Parameters
+    ----------
+    config
+        The composed config, without Hydra's node.
+
+    Returns
+    -------
+    RunResult
+        How it ended; faults of config or data are told and are a result, too.
+    """
+    from bayesrun.config import parse_config
+    from bayesrun.pipeline import Job, RunResult, run
+    from bayesrun.replaced import drop_replaced
+    from bayesrun.run_folder import remove_if_empty
+
+    node = HydraConfig.get()
+    wanted = Path(node.runtime.output_dir)
+    try:
+        parsed = parse_config(drop_replaced(config, node))
+        name = run_name(parsed.top.name, parsed.model.name, ",".join(node.overrides.task))
+        return run(parsed, Job(wanted, name, _placing_keys()))
+    except BayesrunError as error:
+        remove_if_empty(wanted)
+        if os.environ.get(_FULL_ERROR) == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return RunResult("failed", None, error.exit_status, None, error=str(error))
+
+
+def _placing_keys() -> dict[str, Any]:
+    """Hydra's keys that place a run, as the primary config has them: a run folder's `config.yaml` runs again."""
+    primary = OmegaConf.load(conf() / "main.yaml")
+    assert isinstance(primary, DictConfig)
+    return OmegaConf.to_container(primary.hydra, resolve=False)  # type: ignore[return-value]
+
+
+def _sweep(arguments: Namespace, config: DictConfig) -> int:
+    results: list[RunResult] = []
+    _hydra_main(lambda config: results.append(run_job(config)))
+    return max((r.exit_status for r in results), default=1)
+
+
+def _hydra_main(task: Callable[[DictConfig], Any]) -> None:
+    """Call Hydra; its errors come as they are, so that they can be told in one way."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf()), config_name="main")(task)()
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+__all__ = ["main", "run_job"]

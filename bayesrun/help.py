@@ -1,0 +1,52 @@
+"""The text of `--help`: how to call, what can be chosen, and the config that results.
+
+Hydra's own help loads every config of every group, twice; this lists file names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+_HEAD = """\
+bayesrun runs Bayesian models from YAML and judges their posteriors.
+
+  python -m bayesrun model=switchpoint                             one run
+  python -m bayesrun -m model=switchpoint model.priors.early_rate.lam=0.5,1,2,4
+                                                                   a sweep
+  python -m bayesrun model=switchpoint sampler.draws=2000 seed=1   any key can be set
+  python -m bayesrun --config-dir DIR model=mine                   your own YAML, DIR/model/mine.yaml
+  python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
+"""
+_TAIL = """\
+Exit status: 0 finished, 1 config or data at fault, 2 unknown flag, 3 verdict `fail` (diagnostics.fail_run),
+4 sampling failed, 130 interrupted. HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help shows Hydra's own flags.
+"""
+
+
+def text(config: DictConfig, folders: Sequence[Path]) -> str:
+    """Return the help.
+
+    Parameters
+    ----------
+    config
+        The composed config, Hydra's node included.
+    folders
+        Config folders: the shipped one and the user's.
+    """
+    plain = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    parts = [_HEAD, "== Groups (choose with group=name) ==\n", _groups(folders)]
+    parts += ["== Config (set with key.sub=value) ==\n", OmegaConf.to_yaml(plain), _TAIL]
+    return "\n".join(parts)
+
+
+def _groups(folders: Sequence[Path]) -> str:
+    found: dict[str, set[str]] = {}
+    for folder in folders:
+        for path in folder.rglob("*.yaml"):
+            group = path.relative_to(folder).parent.as_posix()
+            if group != "." and not group.startswith("hydra"):
+                found.setdefault(group, set()).add(path.stem)
+    return "".join(f"{group}: {', '.join(sorted(names))}\n" for group, names in sorted(found.items()))

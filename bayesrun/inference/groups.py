@@ -1,0 +1,92 @@
+"""From a sampler's draws to an InferenceData with all its groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bayesrun.inference import predictive
+from bayesrun.inference.base import Sampled
+from bayesrun.inference.posterior import Groups, inference_data
+from bayesrun.models.base import notes
+
+if TYPE_CHECKING:
+    import arviz as az
+    import numpy as np
+    import pymc3 as pm
+    import xarray as xr
+
+
+def collect(
+    model: pm.Model,
+    data: xr.Dataset | None,
+    sampled: Sampled,
+    *,
+    seed: int,
+    prior_draws: int,
+    predict: bool,
+    log_likelihood_max: int,
+    log_prior: bool,
+    unlimited: bool,
+) -> tuple[az.InferenceData, dict[str, str]]:
+    """Draw what was summed out, predict, evaluate the likelihood, and put all groups together.
+
+    Parameters
+    ----------
+    model
+        The model that was sampled.
+    data
+        The prepared data.
+    sampled
+        The sampler's draws.
+    seed
+        Seed of the run; each part draws from a seed of its own.
+    prior_draws
+        Prior predictive draws; 0 = none.
+    predict
+        Whether to draw the posterior predictive.
+    log_likelihood_max
+        Numbers up to which pointwise terms are kept; 0 = none.
+    log_prior
+        Whether to evaluate the prior's log density at each draw.
+    unlimited
+        Keep pointwise terms whatever their size.
+
+    Returns
+    -------
+    idata : InferenceData
+        All groups that could be had.
+    missing : dict
+        Groups that could not, with the reason.
+    """
+    import numpy as np
+
+    seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
+    draws = _recovered(model, sampled, seeds[0])
+    shown = notes(model).reported or model
+    prior, prior_predictive = predictive.prior(shown, prior_draws, seeds[1], notes(model).helpers)
+    predicted = predictive.posterior(shown, draws, seeds[2]) if predict else predictive.Predicted()
+    largest = 2**62 if unlimited else log_likelihood_max
+    terms = predictive.log_likelihood(shown, draws, largest) if largest else predictive.Predicted()
+    stats = dict(sampled.stats)
+    if log_prior:
+        stats["log_prior"] = predictive.log_prior(shown, draws)
+    groups = Groups(
+        posterior={n: v for n, v in draws.items() if n not in notes(model).helpers},
+        sample_stats=stats,
+        log_likelihood=terms.draws,
+        prior=prior.draws,
+        prior_predictive=prior_predictive.draws,
+        posterior_predictive=predicted.draws,
+    )
+    missing = {**prior.missing, **predicted.missing, **terms.missing}
+    return inference_data(shown, data, groups), missing
+
+
+def _recovered(model: pm.Model, sampled: Sampled, seed: int) -> Mapping[str, np.ndarray]:
+    import numpy as np
+
+    recover = notes(model).recover
+    if recover is None:
+        return sampled.draws
+    return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(seed))}

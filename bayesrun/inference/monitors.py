@@ -1,0 +1,84 @@
+"""Who listens while a model is sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from signal import SIGTERM, getsignal, signal
+from threading import current_thread, main_thread
+from types import FrameType
+
+from bayesrun.inference._chains import TimeIsUp
+from bayesrun.inference.base import Monitor
+
+
+class Several:
+    """Tells several monitors of each draw."""
+
+    def __init__(self, monitors: Sequence[Monitor]) -> None:
+        self._monitors = monitors
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Tell all of them."""
+        for monitor in self._monitors:
+            monitor.draw(chain, done, tuning, diverging)
+
+
+class TimeLimit:
+    """Ends sampling after `seconds`; the draws so far are kept."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Raise `TimeIsUp` when the time has passed and a draw is kept."""
+        if time.monotonic() > self._end and not tuning:
+            raise TimeIsUp
+
+
+class Tracked:
+    """Reports progress to a tracker, at the most so often.
+
+    Parameters
+    ----------
+    total
+        Draws of all chains, tuning included.
+    report
+        `(draws done, share of all, divergences so far)`.
+    every
+        Seconds between reports.
+    """
+
+    def __init__(self, total: int, report: Callable[[int, float, int], None], every: float = 1.0) -> None:
+        self._total, self._report, self._every = total, report, every
+        self._by_chain: dict[int, int] = {}
+        self._divergences, self._last = 0, 0.0
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Count one draw and report when it is time."""
+        self._by_chain[chain] = done
+        self._divergences += diverging and not tuning
+        now = time.monotonic()
+        if now - self._last > self._every:
+            self._last = now
+            made = sum(self._by_chain.values())
+            self._report(made, made / self._total, self._divergences)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that a cancelled job keeps its draws; only the main thread may."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    before = getsignal(SIGTERM)
+    signal(SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal(SIGTERM, before)

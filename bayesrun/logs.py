@@ -1,0 +1,56 @@
+"""Where messages go: what a user needs to the console, everything to `run.log`."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class _Console(logging.Handler):
+    """Prints bayesrun's own messages; other packages' stay in the file."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
+        print(f"{prefix}{record.getMessage()}", file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+
+
+@contextmanager
+def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
+    """Log to the console, and keep all messages until `flush_to` gives them a file.
+
+    A run that fails before it has a folder leaves nothing behind.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("bayesrun")
+    memory = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
+    console = _Console(logging.INFO)
+    console.addFilter(logging.Filter("bayesrun"))
+    before = root.handlers[:], root.level, ours.level, ours.propagate
+    root.handlers, root.level, ours.propagate = [memory, console], logging.INFO, True
+    ours.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield memory
+    finally:
+        logging.captureWarnings(False)
+        if memory.target:
+            memory.flush()
+            memory.target.close()
+        root.handlers, root.level, ours.level, ours.propagate = before
+
+
+def flush_to(memory: logging.handlers.MemoryHandler, path: Path) -> None:
+    """Write what was kept to a file, and all further messages as they come."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_FILE_FORMAT))
+    memory.setTarget(handler)
+    memory.flush()
+    memory.capacity = 1

@@ -1,0 +1,375 @@
+"""A run from its parsed config to its folder, top to bottom as in design part 1.
+
+    data -> model -> preflight -> sample -> diagnose -> figures -> report -> track
+
+What fails before sampling leaves nothing behind. What fails later leaves a folder whose `status.json` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from bayesrun.config import RunConfig
+from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.errors import BayesrunError, SamplingError, UserError, check
+from bayesrun.logs import flush_to, logging_to_memory
+from bayesrun.provenance import config_digest, now, provenance
+from bayesrun.run_folder import RunFolder
+from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+
+if TYPE_CHECKING:
+    from logging.handlers import MemoryHandler
+
+    import arviz as az
+    import pandas as pd
+    import pymc3 as pm
+    import xarray as xr
+
+    from bayesrun.inference.base import Sampled
+
+log = logging.getLogger("bayesrun")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a run belongs, beside its config.
+
+    Parameters
+    ----------
+    folder
+        Where its run folder should be.
+    name
+        Its name in tracking.
+    hydra
+        Hydra's keys that place a run, for `config.yaml`.
+    parent_run_id
+        Run of the sweep that it is a job of.
+    tags
+        Further tags (of the sweep).
+    """
+
+    folder: Path
+    name: str
+    hydra: Mapping[str, Any] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: `status.json`, its folder, and its metrics."""
+
+    status: Literal["finished", "partial", "failed"]
+    verdict: str | None
+    exit_status: int
+    folder: Path | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass
+class Prepared:
+    """What is ready before a run has a folder: the data, the model and what is known of both."""
+
+    data: xr.Dataset | None
+    data_digest: str | None
+    model: pm.Model
+    imputation: list[str]
+
+
+def run(config: RunConfig, job: Job) -> RunResult:
+    """Run one config from its data to its tracked, judged posterior.
+
+    Parameters
+    ----------
+    config
+        The parsed config.
+    job
+        Where the run belongs.
+
+    Returns
+    -------
+    RunResult
+        How it ended. A failure of sampling is a result, not an exception.
+
+    Raises
+    ------
+    UserError
+        When config or data are at fault; nothing is left behind.
+    """
+    began = time.perf_counter()
+    with logging_to_memory() as memory:
+        prepared = prepare(config)
+        folder = RunFolder.claim(job.folder)
+        with _session(config, job, prepared, folder, memory) as session:
+            sampled = _sample(config, prepared.model, session.tracker)
+            session.reason = sampled.interrupted
+            idata, missing = _posterior(config, prepared, sampled)
+            summary, result = _diagnose(config, idata, missing)
+            metrics = {**result.metrics, **_timings(sampled, result.metrics)}
+            _write(config, folder, idata, summary, result)
+            _draw(config, folder, idata, summary, prepared.model)
+            session.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
+        _say(config, folder, summary, result)
+    return session.result(config)
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
+    data, data_digest, imputation = _data(config)
+    for line in imputation:
+        log.info(line)
+    from bayesrun.inference.preflight import preflight
+    from bayesrun.inference.theano_setup import building, import_pymc3
+
+    import_pymc3()
+    with building():
+        model = config.model_type.build(data, config.model)
+    preflight(model)
+    _log_model(model)
+    return Prepared(data, data_digest, model, imputation)
+
+
+def _data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+    from bayesrun.data import _prepare as data_sets
+
+    roles = config.model_type.roles(config.model)
+    if config.data is None:
+        if roles:
+            names = ", ".join(role.variable for role in roles)
+            raise UserError([_no_data(names)])
+        return None, None, []
+    data = data_sets.load(config.data, config.paths.data)
+    data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
+    check(config.model_type.check(data, config.model))
+    return data, data_sets.digest(data), imputation
+
+
+def _no_data(names: str) -> Any:
+    from bayesrun.errors import Problem
+
+    return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
+
+
+def _log_model(model: pm.Model) -> None:
+    from bayesrun.inference.posterior import labels
+
+    coords, dims = labels(model)
+    for name, of in dims.items():
+        log.debug("dims of %s: %s", name, ", ".join(of))
+    for name, values in coords.items():
+        shown = ", ".join(map(str, values[:3])) + (", ..." if len(values) > 3 else "")
+        log.debug("coords of %s: %d (%s)", name, len(values), shown)
+
+
+class _Session:
+    """An open run: what it must leave behind however it ends."""
+
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+        self.tracker, self.folder = tracker, folder
+        self.reason: str | None = None
+        self.status: Literal["finished", "partial", "failed"] = "failed"
+        self.verdict: str | None = None
+        self.error: str | None = None
+        self.metrics: dict[str, float] = {}
+        self.exit_status = 4
+
+    def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
+        """Write the last files of a run that has a posterior."""
+        self.metrics = {k: float(v) for k, v in metrics.items()}
+        self.verdict = verdict(result.findings)
+        self.status = "partial" if self.reason else "finished"
+        self.exit_status = 130 if self.reason == "interrupt" else 0
+        self.folder.write_json("metrics.json", self.metrics)
+        self.folder.write_status(self.status, self.verdict)
+
+    def fail(self, error: BaseException) -> None:
+        """Write what went wrong."""
+        self.status, self.error = "failed", f"{type(error).__name__}: {error}"
+        self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
+        self.folder.write_status("failed", None, self.error)
+
+    def close(self) -> None:
+        """Hand the folder to the tracker."""
+        status: RunStatus = "interrupted" if self.exit_status == 130 else self.status
+        self.tracker.close(self.folder.path, status)
+
+    def result(self, config: RunConfig) -> RunResult:
+        """Return how the run ended."""
+        exit_status = self.exit_status
+        if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
+            exit_status = 3
+        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
+
+
+@contextmanager
+def _session(
+    config: RunConfig, job: Job, prepared: Prepared, folder: RunFolder, memory: MemoryHandler
+) -> Iterator[_Session]:
+    from bayesrun.inference.monitors import terminate_as_interrupt
+    from bayesrun.inference.theano_setup import compiler
+
+    flush_to(memory, folder.log)
+    record = provenance(config.plain, prepared.data_digest, compiler())
+    folder.write_text("config.yaml", _config_text(config, job))
+    folder.write_json("provenance.json", record)
+    folder.write_status("running")
+    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
+        config.tracking, _card(config, job, prepared, record)
+    )
+    session = _Session(tracker, folder)
+    try:
+        with terminate_as_interrupt():
+            yield session
+    except (Exception, KeyboardInterrupt) as error:
+        session.fail(error)
+        log.debug("the run failed", exc_info=True)
+        _tell(error, folder)
+    finally:
+        folder.write_json("provenance.json", {**record, "ended": now(), "metrics": session.metrics})
+        session.close()
+
+
+def _tell(error: BaseException, folder: RunFolder) -> None:
+    text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        text = "interrupted before the first draw was kept"
+    log.error("%s\nsee %s", text, folder.log)
+
+
+def _config_text(config: RunConfig, job: Job) -> str:
+    content = {**config.plain, "hydra": dict(job.hydra)}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any]) -> RunCard:
+    tags = {
+        "model": config.model.name,
+        "data": config.data.name if config.data else "none",
+        "config_digest": record["config_digest"],
+        "data_digest": prepared.data_digest,
+        "git_commit": record["git_commit"],
+        **{k: v for k, v in config.top.tags.items()},
+        **job.tags,
+    }
+    return RunCard(
+        experiment_name=config.top.experiment_name,
+        run_name=job.name,
+        params=flatten(config.plain),
+        tags={k: str(v) for k, v in tags.items() if v is not None},
+        parent_run_id=job.parent_run_id,
+        dataset=_dataset(prepared),
+    )
+
+
+def _dataset(prepared: Prepared) -> DatasetInfo | None:
+    if prepared.data is None or prepared.data_digest is None:
+        return None
+    attrs = prepared.data.attrs
+    return DatasetInfo(
+        str(attrs.get("name", "")), prepared.data_digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0))
+    )
+
+
+def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
+    from bayesrun.inference.base import SAMPLERS
+    from bayesrun.inference.monitors import Several, TimeLimit, Tracked
+    from bayesrun.report.progress import ProgressLine
+
+    spec = config.sampler
+    total = spec.chains * (spec.draws + spec.tune)
+    with ProgressLine(total, spec.progress) as line:
+        monitors = [line, Tracked(total, tracker.progress), *([TimeLimit(spec.max_seconds)] if spec.max_seconds else [])]
+        try:
+            sampled = SAMPLERS.load(spec.method, "sampler.method").sample(model, spec, config.top.seed, Several(monitors))
+        except BayesrunError:
+            raise
+        except Exception as error:
+            log.debug("sampling failed", exc_info=True)
+            raise SamplingError(f"sampling failed: {type(error).__name__}: {error}") from error
+    if sampled.interrupted:
+        log.warning("sampling ended early (%s): the draws so far are kept", sampled.interrupted)
+    return sampled
+
+
+def _posterior(config: RunConfig, prepared: Prepared, sampled: Sampled) -> tuple[az.InferenceData, dict[str, str]]:
+    from bayesrun.inference.groups import collect
+
+    return collect(
+        prepared.model,
+        prepared.data,
+        sampled,
+        seed=config.top.seed,
+        prior_draws=config.predictive.prior,
+        predict=config.predictive.posterior,
+        log_likelihood_max=config.diagnostics.log_likelihood_max if config.diagnostics.log_likelihood else 0,
+        log_prior=config.diagnostics.prior_sensitivity,
+        unlimited=config.diagnostics.log_likelihood is True,
+    )
+
+
+def _diagnose(
+    config: RunConfig, idata: az.InferenceData, missing: Mapping[str, str]
+) -> tuple[pd.DataFrame, CheckResult]:
+    from bayesrun.diagnostics._judge import judge
+    from bayesrun.diagnostics._summary import summarise
+    from bayesrun.diagnostics.base import Judged
+
+    summary = summarise(idata)
+    depth = config.sampler.max_treedepth
+    return summary, judge(Judged(idata, summary, config.sampler.method, config.diagnostics, depth, missing))
+
+
+def _timings(sampled: Sampled, metrics: Mapping[str, float]) -> dict[str, float]:
+    timings = {"seconds_compile": sampled.seconds_compile, "seconds_sample": sampled.seconds_sample}
+    if "ess_bulk_min" in metrics and sampled.seconds_sample > 0:
+        timings["ess_per_second"] = metrics["ess_bulk_min"] / sampled.seconds_sample
+    return timings
+
+
+def _write(
+    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, result: CheckResult
+) -> None:
+    from bayesrun.report.store import save
+
+    store = config.store
+    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
+    folder.write("summary.csv", summary.to_csv)
+    folder.write_json("findings.json", [asdict(f) for f in result.findings])
+
+
+def _draw(
+    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, model: pm.Model
+) -> None:
+    from bayesrun.figures._save import draw_all
+    from bayesrun.figures.base import Subject
+    from bayesrun.inference._graph import graph_of
+    from bayesrun.report.graph import write_graph
+
+    _, left_out = draw_all(config.model.figures, Subject(idata, summary, config.plain["model"]), folder.figures)
+    for name, reason in left_out.items():
+        log.info("no figure %s: %s", name, reason)
+    write_graph(graph_of(model), folder.path)
+
+
+def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:
+    from bayesrun.report.console import show
+
+    show(summary, result.findings, verdict(result.findings), folder.path, _ui(config))
+
+
+def _ui(config: RunConfig) -> str | None:
+    tracking = config.tracking
+    if tracking.backend != "mlflow" or tracking.uri is None:
+        return None
+    if tracking.uri.startswith("http"):
+        return tracking.uri
+    return f"mlflow ui --backend-store-uri {tracking.uri}"

@@ -1,0 +1,69 @@
+"""A prior's new `dist` drops the parameters of the distribution that it replaces.
+
+Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into a shipped `{dist: Exponential, lam: 1}` and keeps `lam`. What the
+user did not write is dropped here: a parameter of the replaced distribution that no override on the command line set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bayesrun.language.distributions import family
+
+_KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
+
+
+def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
+    """Return the config without parameters of replaced distributions.
+
+    Parameters
+    ----------
+    config
+        The composed config.
+    hydra
+        Hydra's node: its overrides, and where configs come from.
+    """
+    base, set_keys = _shipped_priors(hydra), {str(o).lstrip("+").split("=")[0] for o in hydra.overrides.task}
+    priors = OmegaConf.select(config, "model.priors")
+    if not base or not isinstance(priors, DictConfig):
+        return config
+    result = config.copy()
+    OmegaConf.set_struct(result, False)
+    for name, old in base.items():
+        new = priors.get(name)
+        if isinstance(new, DictConfig) and new.get("dist") != old.get("dist"):
+            for parameter in _replaced(str(name), old, new, set_keys):
+                del result.model.priors[name][parameter]
+    return result
+
+
+def _replaced(name: str, old: dict[str, Any], new: DictConfig, set_keys: Collection[str]) -> list[str]:
+    key = f"model.priors.{name}"
+    if key in set_keys:  # the whole prior was written on the command line, over the old one
+        return [p for p in old if p not in _KEPT and p in new and not _takes(new, p)]
+    by_command = f"{key}.dist" in set_keys
+    same = [p for p in old if p not in _KEPT and p in new and f"{key}.{p}" not in set_keys and new.get(p) == old[p]]
+    return same if by_command else [p for p in same if not _takes(new, p)]
+
+
+def _takes(prior: DictConfig, parameter: str) -> bool:
+    known = family(str(prior.get("dist")))
+    return known is not None and parameter in known.parameters
+
+
+def _shipped_priors(hydra: DictConfig) -> dict[str, dict[str, Any]]:
+    """Read the priors as the chosen model's file has them (the primary config's, in a run folder)."""
+    choice = OmegaConf.select(hydra, "runtime.choices.model")
+    name = f"model/{choice}" if choice else str(hydra.job.config_name)
+    for source in hydra.runtime.config_sources:
+        path = Path(source.path) / f"{name.removesuffix('.yaml')}.yaml"
+        if source.provider != "schema" and path.is_file():
+            loaded = OmegaConf.load(path)
+            found = OmegaConf.select(loaded, "priors" if choice else "model.priors")
+            raw = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else {}
+            return {str(k): v for k, v in raw.items() if isinstance(v, dict)} if isinstance(raw, dict) else {}
+    return {}
