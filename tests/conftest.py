@@ -1,0 +1,42 @@
+"""What all tests share: the real command, run as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+ROOT = Path(__file__).resolve().parent.parent
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def bayesrun() -> Command:
+    """Return a function that runs `python -m bayesrun ARGUMENTS` and returns what it printed and its exit status."""
+
+    def call(*arguments: str, timeout: float = 600, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "bayesrun", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, **env},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return call
+
+
+def only_run(outputs: Path) -> Path:
+    """Return the one run folder below an outputs folder."""
+    folders = [path.parent for path in outputs.glob("runs/*/*/status.json")]
+    assert len(folders) == 1, folders
+    return folders[0]
