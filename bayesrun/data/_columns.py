@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -102,7 +103,10 @@ def _dates(values: Array) -> Array:
     if values.dtype.kind in "iufb":
         values = with_none(values.astype(str), np.isnan(values.astype(float)))
     flat = pd.Series(values.ravel(), dtype=object)
-    dates = pd.to_datetime(flat, errors="coerce", utc=True).dt.tz_localize(None)
+    with warnings.catch_warnings():
+        # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
+        warnings.simplefilter("ignore", UserWarning)
+        dates = pd.to_datetime(flat, errors="coerce", utc=True).dt.tz_localize(None)
     return np.asarray(dates, dtype="datetime64[ns]").reshape(values.shape)
 
 

@@ -68,17 +68,23 @@ def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:
 
 
 def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
-    if variable.dtype.kind == "M":
-        message = f"{role.kind} '{role.variable}' must be numbers, but holds dates"
-        return Problem(role.key, message, "use another variable, or leave it out of data.parse_dates")
-    text = np.vectorize(_is_text, otypes=[bool])(variable.values)
-    got = shown_values(variable, variable.copy(data=text))
-    message = f"{role.kind} '{role.variable}' must be numbers (got text: {got})"
-    return Problem(role.key, message, "mend the values; labels become codes with data.factors")
+    must = f"{role.kind} '{role.variable}' must be numbers"
+    if variable.dtype != object:
+        held = "dates" if variable.dtype.kind == "M" else f"values of type {variable.dtype}"
+        return Problem(role.key, f"{must}, but holds {held}", "use another variable")
+    odd = np.vectorize(_is_no_number, otypes=[bool])(variable.values)
+    # numbers that came as text, all of them
+    odd = odd if odd.any() else variable.notnull().values
+    hint = "mend the values; labels become codes with data.factors"
+    return Problem(role.key, f"{must} (got text: {shown_values(variable, variable.copy(data=odd))})", hint)
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _is_no_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return value is not None
+    return False
 
 
 def _hint(role: Role) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pydantic import field_validator
 
@@ -37,6 +37,22 @@ class DataSpec(Section):
     factors: dict[str, str] = {}
     derive: dict[str, str] = {}
     drop_missing: Gaps | dict[str, Gaps] | None = None
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names_or_mapping(cls, value: Any) -> Any:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        if value is None or (isinstance(parts, list) and all(isinstance(part, str) for part in parts)):
+            return value
+        raise ValueError("must be a list of names, or a mapping {name: column in the file}")
+
+    @field_validator("drop_missing", mode="before")
+    @classmethod
+    def _rule_or_mapping(cls, value: Any) -> Any:
+        rules = list(value.values()) if isinstance(value, dict) else [value]
+        if value is None or all(isinstance(rule, str) and rule in get_args(Gaps) for rule in rules):
+            return value
+        raise ValueError("must be null, rows, error, impute, or a mapping of variables to one of these")
 
     @field_validator("parse_dates", mode="before")
     @classmethod

@@ -48,7 +48,8 @@ def _read(path: Path) -> xr.Dataset:
     import xarray as xr
 
     try:
-        return xr.load_dataset(path, engine="netcdf4")
+        # durations stay numbers in the file's unit
+        return xr.load_dataset(path, engine="netcdf4", decode_timedelta=False)
     except (ValueError, OSError) as error:
         raise fail("data.path", f"'{path}' can't be read as NetCDF: {error}", "write it again") from error
 

@@ -41,9 +41,29 @@ def test_generators_are_no_source():
 
 def test_all_problems_at_once():
     _, problems = parsed({"source": "csv", "pth": "a", "drop_missing": "row", "parse_dates": "x"})
-    assert {"data.name", "data.path", "data.pth", "data.parse_dates"} < set(problems)
-    assert any(key.startswith("data.drop_missing") for key in problems)
+    assert set(problems) == {"data.name", "data.path", "data.pth", "data.parse_dates", "data.drop_missing"}
     assert "did you mean 'path'?" in problems["data.pth"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("columns", 3),
+        ("columns", ["a", 1]),
+        ("columns", {"a": 1}),
+        ("drop_missing", "row"),
+        ("drop_missing", {"a": "row"}),
+        ("drop_missing", ["rows"]),
+        ("factors", ["a"]),
+        ("derive", "log(x)"),
+        ("dims", {"x": "obs"}),
+        ("dim", None),
+    ],
+)
+def test_a_wrong_kind_is_one_problem_at_its_key(key, value):
+    _, problems = parsed({"name": "a", "source": "inline", "values": {"x": [1]}, key: value})
+    assert len(problems) == 1
+    assert next(iter(problems)).startswith(f"data.{key}")
 
 
 @pytest.mark.parametrize("source", ["csv", "inline", "json", "netcdf", "parquet", "simulate", "sql"])
@@ -58,7 +78,8 @@ def test_parsing_imports_nothing_heavy(source):
         }.get(source, {"path": "nothing", "sha256": "0"}),
     }
     code = (
-        "import sys; from pathlib import Path; from bayesrun.data._parse import parse_data; import bayesrun.data._prepare;"
+        "import sys; from pathlib import Path; import bayesrun.data._prepare;"
+        "from bayesrun.data._parse import parse_data;"
         f"parse_data({raw!r}, Path('.'), []);"
         "print({'numpy', 'pandas', 'xarray', 'pymc3', 'sqlalchemy'} & set(sys.modules))"
     )

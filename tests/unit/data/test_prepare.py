@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bayesrun.data._columns import parse_dates
 from bayesrun.data._prepare import digest, settle
 from bayesrun.data.base import Role
 from bayesrun.errors import UserError
@@ -38,6 +39,14 @@ def test_wrong_dates_are_all_reported(faults):
     assert "1 of 2 values of 'a' are no dates" in found["data.parse_dates[0]"]
     assert "'yesterday'" in found["data.parse_dates[0]"]
     assert "no column 'c'" in found["data.parse_dates[1]"]
+
+
+def test_dates_that_are_dates_already_stay(load_data):
+    once = inline(load_data, {"day": ["2008-05-02", None]}, parse_dates=["day"])
+    assert once["day"].values[0] == np.datetime64("2008-05-02")
+    assert np.isnat(once["day"].values[1])
+    again = parse_dates(once, ["day"])
+    assert again.identical(once)
 
 
 def test_years_as_numbers_are_parsed_as_years(load_data):
@@ -195,6 +204,12 @@ def test_whole_domains_get_integers_booleans_become_numbers(load_data):
 def test_dates_are_no_numbers(load_data):
     data = inline(load_data, {"day": ["2008-05-02"]}, parse_dates=["day"])
     assert "holds dates" in problems(data, [Role("day", "predictor")])[0]
+
+
+def test_only_the_odd_values_of_a_column_of_numbers_are_named(tmp_path, load_data):
+    (tmp_path / "t.csv").write_text("x\n1\nmany\n3\n")
+    found = problems(load_data(source="csv", path="t.csv"), [Role("x", "predictor")])
+    assert "got text: 'many' (obs 1)" in found[0]
 
 
 # digest
