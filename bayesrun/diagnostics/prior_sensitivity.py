@@ -1,0 +1,133 @@
+"""What prior and likelihood did to each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
+
+Runs when `diagnostics.prior_sensitivity` is set. It needs `sample_stats["log_prior"]` and the pointwise
+`log_likelihood`; no refit. `_power_scaling` holds the mathematics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bayesrun.diagnostics import _power_scaling as power
+from bayesrun.diagnostics._words import some
+from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged
+
+if TYPE_CHECKING:
+    import arviz as az
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_NAME = "prior_sensitivity"
+_GOOD_K = 0.7
+_TRACKED_SCALARS = 50
+_REMEDY = {
+    "prior-data conflict": "Prior and data pull apart: look at where the prior has its mass, and say why it should.",
+    "strong prior / weak likelihood": "The data say little here: the prior decides; report it, or get more data.",
+}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Sensitivities of one scalar to the prior and to the likelihood, and what they mean together."""
+
+    name: str
+    prior: float
+    likelihood: float
+    diagnosis: power.Diagnosis
+
+
+def run(judged: Judged) -> CheckResult:
+    """Power-scale prior and likelihood, and diagnose every scalar of the posterior."""
+    if not judged.settings.prior_sensitivity:
+        return CheckResult()
+    prior, likelihood = log_prior(judged.idata), log_likelihood(judged.idata)
+    if prior is None or likelihood is None:
+        return CheckResult((_not_made("log_prior" if prior is None else "log_likelihood", judged),))
+    scalings = power.scale(prior), power.scale(likelihood)
+    rows = list(sensitivities(judged.idata, *scalings))
+    findings = [_finding(row) for row in rows if row.diagnosis] or [_none_found(rows)]
+    return CheckResult((*findings, *_unreliable(scalings)), _metrics(rows, scalings))
+
+
+def log_prior(idata: az.InferenceData) -> Floats | None:
+    """Return the log density of all priors, one number a draw; None when it was not kept."""
+    import numpy as np
+
+    stats = idata.get("sample_stats")
+    if stats is None or "log_prior" not in stats:
+        return None
+    values: Floats = stats["log_prior"].transpose("chain", "draw").values.astype(float).ravel()
+    return values if np.isfinite(values).all() else None
+
+
+def log_likelihood(idata: az.InferenceData) -> Floats | None:
+    """Return the log likelihood of all observed points, one number a draw; imputed points are left out."""
+    import numpy as np
+
+    group = idata.get("log_likelihood")
+    if group is None or not group.data_vars:
+        return None
+    parts = [a.sum([d for d in a.dims if d not in ("chain", "draw")], skipna=True) for a in group.values()]
+    total: Floats = np.sum([part.transpose("chain", "draw").values for part in parts], axis=0, dtype=float)
+    return total.ravel()
+
+
+def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling) -> Iterator[Sensitivity]:
+    """Yield the sensitivities of every scalar that changes, named as in `summary.csv`."""
+    import numpy as np
+    from arviz.labels import BaseLabeller
+    from arviz.sel_utils import xarray_var_iter
+
+    label = BaseLabeller().make_label_flat
+    for variable, chosen, index, values in xarray_var_iter(az_data.posterior, skip_dims={"chain", "draw"}):
+        draws = np.asarray(values, dtype=float).ravel()
+        if np.ptp(draws) > 0:
+            by_prior, by_likelihood = power.sensitivity(draws, prior), power.sensitivity(draws, likelihood)
+            name = label(variable, chosen, index)
+            yield Sensitivity(name, by_prior, by_likelihood, power.diagnose(by_prior, by_likelihood))
+
+
+def _finding(row: Sensitivity) -> Finding:
+    message = f"{row.name}: {row.diagnosis} (sensitivity to the prior {row.prior:.3f}, to the likelihood"
+    message += f" {row.likelihood:.3f}; threshold {power.THRESHOLD:g})."
+    return Finding(_NAME, "warn", message, row.name, row.prior, power.THRESHOLD, _REMEDY[row.diagnosis])
+
+
+def _none_found(rows: list[Sensitivity]) -> Finding:
+    worst = max(rows, key=lambda row: row.prior, default=None)
+    if worst is None:
+        return Finding(_NAME, "ok", "No scalar changes: there is nothing to be sensitive.")
+    message = f"No parameter is sensitive to its prior (largest {worst.prior:.3f}, {worst.name})."
+    return Finding(_NAME, "ok", message, value=worst.prior, threshold=power.THRESHOLD)
+
+
+def _not_made(group: str, judged: Judged) -> Finding:
+    reason = judged.missing_groups.get(group, "it was not kept, or is not finite")
+    message = f"Prior sensitivity can't be had: there is no {group} ({reason})."
+    return Finding(_NAME, "ok", message, remedy="See diagnostics.log_likelihood.")
+
+
+def _unreliable(scalings: tuple[power.Scaling, power.Scaling]) -> list[Finding]:
+    named = zip(("prior", "likelihood"), scalings, strict=True)
+    bad = [name for name, scaling in named if not scaling.pareto_k <= _GOOD_K]
+    if not bad:
+        return []
+    worst = max(s.pareto_k for s in scalings)
+    message = f"Sensitivity to the {some(bad)} is not to be trusted: Pareto k is {worst:.2f}."
+    remedy = "Refit under another prior instead (a sweep)."
+    return [Finding(_NAME, "warn", message, value=worst, threshold=_GOOD_K, remedy=remedy)]
+
+
+def _metrics(rows: list[Sensitivity], scalings: tuple[power.Scaling, power.Scaling]) -> dict[str, float]:
+    metrics = {f"sensitivity_prior/{row.name}": row.prior for row in rows[:_TRACKED_SCALARS]}
+    metrics |= {f"sensitivity_likelihood/{row.name}": row.likelihood for row in rows[:_TRACKED_SCALARS]}
+    if rows:
+        metrics["sensitivity_prior_max"] = max(row.prior for row in rows)
+    return metrics | {"sensitivity_pareto_k_max": max(s.pareto_k for s in scalings)}
+
+
+CHECK = Check(run)
