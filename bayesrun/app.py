@@ -14,7 +14,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from bayesrun.errors import BayesrunError
+from bayesrun.errors import BayesrunError, Problem, UserError, check
 from bayesrun.places import conf, register_resolvers, run_name
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def _run(arguments: Namespace) -> int:
         if _only_shows(arguments):
             return _show(arguments)
         checked = _check(arguments)
-        if checked.hydra.mode is not None and checked.hydra.mode.name == "MULTIRUN":
+        if _sweeps(checked):
             return _sweep(arguments, checked)
         return _single()
     except BayesrunError as error:
@@ -53,10 +53,9 @@ def _run(arguments: Namespace) -> int:
 
 
 def _show(arguments: Namespace) -> int:
-    from bayesrun.compose import compose
-
     if not (arguments.hydra_help or arguments.shell_completion):
-        config = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+        config, problems = _composed(arguments)
+        check(problems)
         if arguments.help:
             from bayesrun.help import text
 
@@ -68,20 +67,37 @@ def _show(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> DictConfig:
     """Compose and parse before Hydra does: all faults at once, and nothing made on disk."""
-    from bayesrun.compose import compose
     from bayesrun.config import parse_config
 
-    config = compose(arguments, conf(), arguments.overrides, arguments.multirun)
-    if config.hydra.mode is None or config.hydra.mode.name != "MULTIRUN":
-        parse_config(_without_hydra(config, config.hydra))
+    config, problems = _composed(arguments)
+    try:
+        if not _sweeps(config):
+            parse_config(_without_hydra(config))
+    except UserError as error:
+        problems += error.problems
+    check(problems)
     return config
 
 
-def _without_hydra(config: DictConfig, hydra_node: DictConfig) -> DictConfig:
+def _sweeps(config: DictConfig) -> bool:
+    return config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN"
+
+
+def _composed(arguments: Namespace) -> tuple[DictConfig, list[Problem]]:
+    from bayesrun.compose import compose
+
+    given = list(arguments.overrides)
+    config, taken, problems = compose(arguments, conf(), given, arguments.multirun)
+    plus = {override.removeprefix("++"): override for override in taken}
+    sys.argv[1:] = [plus.get(argument, argument) for argument in sys.argv[1:]]
+    return config, problems
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
     from bayesrun.replaced import drop_replaced
 
     plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-    return drop_replaced(plain, hydra_node)
+    return drop_replaced(plain, config.hydra)
 
 
 def _single() -> int:
@@ -112,7 +128,7 @@ def run_job(config: DictConfig) -> RunResult:
     wanted = Path(node.runtime.output_dir)
     try:
         parsed = parse_config(drop_replaced(config, node))
-        name = run_name(parsed.top.name, parsed.model.name, ",".join(node.overrides.task))
+        name = run_name(parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False)))
         return run(parsed, Job(wanted, name, _placing_keys()))
     except BayesrunError as error:
         remove_if_empty(wanted)

@@ -18,10 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 
+# Mappings that users add to. Hydra refuses a key that is not there yet unless it is written with a plus, also inside
+# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`; here it may be left out, as unknown names are told later.
+_OPEN = re.compile(
+    r"(model\.(priors|deterministics|potentials|likelihood)|data\.(derive|values|columns|factors|dims|parameters)"
+    r"|sampler\.step|tags)([.@]|$)"
+)
 _TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.")
 
 
-def compose(arguments: Namespace, conf: Path, overrides: Sequence[str], multirun: bool) -> DictConfig:
+def compose(
+    arguments: Namespace, conf: Path, overrides: Sequence[str], multirun: bool
+) -> tuple[DictConfig, list[str], list[Problem]]:
     """Compose the config, Hydra's own node included.
 
     Parameters
@@ -35,25 +43,39 @@ def compose(arguments: Namespace, conf: Path, overrides: Sequence[str], multirun
     multirun
         Whether they may sweep.
 
+    Returns
+    -------
+    config : DictConfig
+        What Hydra composed.
+    overrides : list of str
+        The overrides as Hydra takes them: with the plus that keys of open mappings need.
+    problems : list of Problem
+        Overrides of unknown keys; they are left out of `config`, so that what it holds can be checked, too.
+
     Raises
     ------
     UserError
-        With every override or choice that is wrong.
+        With every choice that is wrong, or where nothing can be composed.
     """
     problems = _shadowed(arguments.config_dir, conf)
-    kept = list(overrides)
+    kept, choices_wrong = list(overrides), bool(problems)
     while True:
         try:
             config = _compose_once(arguments, conf, kept, multirun)
             break
         except (HydraException, OmegaConfBaseException) as error:
             bad, problem = _explain(error, kept, arguments, conf, multirun)
+            if bad is not None and _OPEN.match(bad):
+                kept[kept.index(bad)] = f"++{bad}"
+                continue
             problems.append(problem)
             if bad is None:
                 raise UserError(problems) from error
+            choices_wrong |= isinstance(error, MissingConfigException)
             kept = _without(kept, bad)
-    check([*problems, *_untrusted(config)])
-    return config
+    problems += _untrusted(config)
+    check(problems if choices_wrong or _untrusted(config) else [])
+    return config, kept, problems
 
 
 def _without(overrides: list[str], bad: str) -> list[str]:
@@ -90,10 +112,10 @@ def _explain(
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         return _missing_choice(error, overrides)
     text = str(error)
-    for override in overrides:
-        key = override.split("=")[0].lstrip("+~")
-        if f"'{key}'" in text or (f"`{key}`" in text) or text.startswith(f"Could not override '{key}"):
-            return override, _wrong_key(override, key, text, overrides, arguments, conf, multirun)
+    keys = {o: o.split("=")[0].lstrip("+~") for o in overrides}
+    named = [o for o, key in keys.items() if f"'{key}'" in text] or [o for o, key in keys.items() if f"'{key}." in text]
+    if named:
+        return named[0], _wrong_key(keys[named[0]], text, overrides, arguments, conf, multirun)
     return None, Problem("", text.strip().replace("\n", " "))
 
 
@@ -110,7 +132,7 @@ def _one_of(override: str, overrides: list[str]) -> str | None:
 
 
 def _wrong_key(
-    override: str, key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
+    key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
 ) -> Problem:
     rest = [o for o in overrides if "=" in o and o.split("=")[0].lstrip("+~") != key and _is_choice(o, conf)]
     try:

@@ -27,7 +27,8 @@ def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
     hydra
         Hydra's node: its overrides, and where configs come from.
     """
-    base, set_keys = _shipped_priors(hydra), {str(o).lstrip("+").split("=")[0] for o in hydra.overrides.task}
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    base, set_keys = _shipped_priors(hydra), {str(o).lstrip("+").split("=")[0] for o in overrides}
     priors = OmegaConf.select(config, "model.priors")
     if not base or not isinstance(priors, DictConfig):
         return config
