@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,18 @@ def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem])
     source = _source(raw.get("source"), problems)
     if source is None:
         return None
+    before = len(problems)
     spec = parse(source.spec, raw, "data", problems)
-    if spec is not None:
-        problems += [*_shadowed(spec), *source.check(spec, directory)]
+    checked = spec or _what_is_right(source, raw, problems[before:])
+    if checked is not None:
+        problems += [*_shadowed(checked), *source.check(checked, directory)]
     return spec
+
+
+def _what_is_right(source: Source, raw: Mapping[str, Any], found: list[Problem]) -> DataSpec | None:
+    """Parse without the keys at fault, so that a missing file is reported beside a mistyped key, not after it."""
+    faulty = {re.split(r"[.\[]", problem.key)[1] for problem in found}
+    return parse(source.spec, {key: value for key, value in raw.items() if key not in faulty}, "data", [])
 
 
 def _source(name: object, problems: list[Problem]) -> Source | None:

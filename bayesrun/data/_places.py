@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-_SHOWN = 10
+_PLACES = 10
+_VALUES = 5
 
 
 def gaps(variable: xr.DataArray) -> xr.DataArray:
@@ -16,17 +17,19 @@ def gaps(variable: xr.DataArray) -> xr.DataArray:
     return variable.copy(data=np.asarray(pd.isna(variable.values)))
 
 
-def places(where: xr.DataArray) -> str:
-    """Say where an array of booleans is true, by the labels of its dims; ten places at most.
+def places(where: xr.DataArray, most: int = _PLACES) -> str:
+    """Say where an array of booleans is true, by the labels of its dims.
 
     Parameters
     ----------
     where
         Booleans over any dims.
+    most
+        Number of places that are named; of the others, only how many.
     """
     found = np.argwhere(where.values)
-    shown = [_place(where, index) for index in found[:_SHOWN]]
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    shown = [_place(where, index) for index in found[:most]]
+    more = f" and {len(found) - most} more" if len(found) > most else ""
     if where.ndim == 1:
         return f"{where.dims[0]} {', '.join(shown)}{more}"
     return f"{'; '.join(shown)}{more}" if where.ndim else "its only value"
@@ -34,8 +37,9 @@ def places(where: xr.DataArray) -> str:
 
 def shown_values(variable: xr.DataArray, where: xr.DataArray) -> str:
     """Say which values are meant and where: `-1, -3 (year 1890, 1934)`."""
-    values = [text_of(v) for v in variable.values[where.values].ravel()[:_SHOWN]]
-    return f"{', '.join(values)} ({places(where)})"
+    values = variable.values[where.values].ravel()
+    more = ", ..." if values.size > _VALUES else ""
+    return f"{', '.join(text_of(v) for v in values[:_VALUES])}{more} ({places(where, _VALUES)})"
 
 
 def text_of(value: Any) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from bayesrun.errors import Problem
 from bayesrun.registry import Registry
@@ -33,9 +33,9 @@ class DataSpec(Section):
     source: str
     dim: str = "obs"
     columns: list[str] | dict[str, str] | None = None
-    parse_dates: list[str] = []
-    factors: dict[str, str] = {}
-    derive: dict[str, str] = {}
+    parse_dates: list[str] = Field(default_factory=list)
+    factors: dict[str, str] = Field(default_factory=dict)
+    derive: dict[str, str] = Field(default_factory=dict)
     drop_missing: Gaps | dict[str, Gaps] | None = None
 
     @field_validator("columns", mode="before")
@@ -75,7 +75,7 @@ class FileSpec(DataSpec):
 class ArraySpec(DataSpec):
     """Keys of the sources whose variables may be arrays over several dims."""
 
-    dims: dict[str, list[str]] = {}
+    dims: dict[str, list[str]] = Field(default_factory=dict)
 
     @field_validator("dims", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ class SimulateSpec(DataSpec):
     """
 
     generator: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 8927
 
     @field_validator("parameters", mode="before")

@@ -45,6 +45,13 @@ def test_all_problems_at_once():
     assert "did you mean 'path'?" in problems["data.pth"]
 
 
+def test_a_missing_file_is_reported_beside_a_wrong_key(tmp_path):
+    raw = {"name": "a", "source": "csv", "path": "nowhere.csv", "drop_missing": "row", "x": 1, "derive": {"y": 1}}
+    spec, problems = parsed(raw, tmp_path)
+    assert spec is None
+    assert set(problems) == {"data.path", "data.drop_missing", "data.x", "data.derive.y"}
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
