@@ -9,10 +9,11 @@ from bayesrun.diagnostics.base import DiagnosticsSpec, Judged
 from bayesrun.diagnostics.prior_sensitivity import CHECK, log_likelihood
 
 # priorsense's example `univariate_normal`: 25 observations, mu ~ N(0, 1), sigma ~ N+(0, 2.5)
-Y = np.array(
-    "9.5 10.2 9.1 9.1 10.3 10.9 11.7 10.3 9.6 8.6 9.1 11.1 9.3 "
-    "10.5 9.7 10.3 10.0 9.8 9.6 8.3 10.2 9.8 10.0 10.0 9.1".split(),
-    dtype=float,
+Y = np.concatenate(
+    [
+        [9.5, 10.2, 9.1, 9.1, 10.3, 10.9, 11.7, 10.3, 9.6, 8.6, 9.1, 11.1, 9.3],
+        [10.5, 9.7, 10.3, 10.0, 9.8, 9.6, 8.3, 10.2, 9.8, 10.0, 10.0, 9.1],
+    ]
 )
 # https://mc-stan.org/priorsense/articles/getting_started.html (4,000 draws that come with the package, October 2025)
 PUBLISHED = {"mu": (0.390, 0.558), "sigma": (0.288, 0.527)}
