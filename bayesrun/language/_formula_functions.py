@@ -15,7 +15,10 @@ def functions() -> dict[str, Any]:
     from formulaic.transforms import TRANSFORMS
 
     pointwise = ("log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
-    statistics = {"mean": np.mean, "median": np.median, "std": _std, "min": np.min, "max": np.max}
+    statistics: dict[str, Callable[[Any], Any]] = {
+        **{name: getattr(np, name) for name in ("mean", "median", "min", "max")},
+        "std": _std,
+    }
     shared = ("I", "center", "C", "poly", "bs", "cr", "cs", "cc", "Treatment", "Sum", "Helmert", "Poly", "Diff")
     standardize = _standardize()
     return {

@@ -155,9 +155,9 @@ def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[
     first = node.args[:1] if name not in CONTRASTS else []
     for argument in first:
         yield from _faults(argument)
-    for keyword in node.keywords:
-        if keyword.arg not in function.keywords:
-            yield f"'{ast.unparse(node)}': {name} has no argument '{keyword.arg}'; it has: {allowed}"
+    for given in node.keywords:
+        if given.arg not in function.keywords:
+            yield f"'{ast.unparse(node)}': {name} has no argument '{given.arg}'; it has: {allowed}"
     for value in [*node.args[len(first) :], *(k.value for k in node.keywords)]:
         yield from _option_faults(value, name)
 

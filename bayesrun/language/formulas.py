@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -229,8 +230,8 @@ def _spelling(terms: list[Any]) -> dict[tuple[str, ...], str]:
 
 def _spelled(factor: Any) -> str:
     token = factor.token
-    text = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
-    return (text if _bare(text) == _bare(factor.expr) else factor.expr).replace("/", "÷")
+    text: str = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
+    return (text if _bare(text) == _bare(factor.expr) else str(factor.expr)).replace("/", "÷")
 
 
 def _bare(name: str) -> str:
@@ -305,10 +306,16 @@ def _checked(formula: Formula, made: Design) -> Design:
     return made
 
 
-def _quiet() -> Any:
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is not finite is reported by column; NumPy's own warnings say less."""
     import warnings
 
-    return warnings.catch_warnings()
+    import numpy as np
+
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _first_line(error: Exception) -> str:

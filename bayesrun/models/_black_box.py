@@ -12,7 +12,7 @@ from theano.graph.op import Op
 from bayesrun.models.functions.base import Function
 
 
-class BlackBox(Op):
+class BlackBox(Op):  # type: ignore[misc]  # Theano has no type hints
     """`function` of each element of a tensor. It has no gradient, so NUTS can't move what it depends on.
 
     Parameters

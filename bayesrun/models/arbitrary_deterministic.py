@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
-from bayesrun.errors import Problem, UserError, fail
+from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import check_prior, family
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames, observed_values
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
     import xarray as xr
+    from numpy.typing import NDArray
 
 _FURTHEST = 1000
 """Values of `a` up to which a start is looked for that gives what was observed."""
@@ -37,18 +37,22 @@ class Options(Section):
     observed
         Name of the data variable with observed values of `b`; it counts when the data have it.
     likelihood
-        Their distribution, which may name `b`.
+        Their distribution, which may name `b`; null = `{dist: Constant, c: b}`, exactly `b`.
     """
 
     function: str = "modulo3"
     observed: str = "b"
-    likelihood: dict[str, Any] = {"dist": "Constant", "c": "b"}
+    likelihood: dict[str, Any] | None = None
 
 
 class ArbitraryDeterministicSpec(ModelSpec):
     """Config of `type: arbitrary_deterministic`."""
 
     options: Options = Options()
+
+    def likelihood(self) -> dict[str, Any]:
+        """Return the distribution of what is observed."""
+        return self.options.likelihood or {"dist": "Constant", "c": "b"}
 
 
 def roles(spec: ArbitraryDeterministicSpec) -> tuple[Role, ...]:
@@ -62,7 +66,7 @@ def static_check(spec: ArbitraryDeterministicSpec) -> list[Problem]:
         function = FUNCTIONS.load(spec.options.function, "model.options.function")
     except UserError as error:
         return list(error.problems)
-    return [*_misfit(function, spec.priors["a"]), *check_prior("model.options.likelihood", spec.options.likelihood)]
+    return [*_misfit(function, spec.priors["a"]), *check_prior("model.options.likelihood", spec.likelihood())]
 
 
 def _misfit(function: Function, prior: Mapping[str, Any]) -> Iterator[Problem]:
@@ -75,8 +79,6 @@ def _misfit(function: Function, prior: Mapping[str, Any]) -> Iterator[Problem]:
 def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
     """Find what is wrong with the observed values."""
     name, key = spec.options.observed, "model.options.observed"
-    if not data.data_vars:
-        return []
     if name not in data.data_vars:
         hint = "name the observed variable there, or use no data: data=null"
         return [Problem(key, f"the data have no variable '{name}' (they have {', '.join(map(str, data))})", hint)]
@@ -86,7 +88,7 @@ def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
 
 
 def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) -> Iterator[Problem]:
-    if spec.options.likelihood.get("dist") not in ("Constant", "ConstantDist"):
+    if spec.likelihood().get("dist") not in ("Constant", "ConstantDist"):
         return
     if FUNCTIONS.load(spec.options.function, "model.options.function").gives == "real":
         hint = "give a distribution around b, such as {dist: Normal, mu: b, sigma: 0.1}"
@@ -98,33 +100,38 @@ def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) ->
         yield Problem("model.options.likelihood", message, hint)
 
 
-def build(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> pm.Model:
+def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> pm.Model:
     """Build the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed."""
     import pymc3 as pm
 
     from bayesrun.language.priors import Scope, declare
-    from bayesrun.models._black_box import BlackBox
 
     options = spec.options
     function = FUNCTIONS.load(options.function, "model.options.function")
-    is_observed = options.observed in data.data_vars
     with pm.Model() as model:
-        if is_observed:
-            values, dims = observed_values(data, options.observed, "b_obs")
-        scope = Scope(data.drop_vars([options.observed], errors="ignore"))
+        scope = Scope(None if data is None else data.drop_vars([options.observed], errors="ignore"))
         a = declare("a", spec.priors["a"], scope, "model.priors.a")
-        if is_observed and "initval" not in spec.priors["a"]:
+        if data is None:
+            _transform(a, options.function, function)
+            return model
+        values, dims = observed_values(data, options.observed, "b_obs")
+        if "initval" not in spec.priors["a"]:
             _start(a, function, values)
-        a_dims = model.RV_dims.get("a", ())
-        b = pm.Deterministic("b", BlackBox(options.function, function)(a), dims=a_dims or None)
-        if is_observed:
-            scope.add("b", b, a_dims)
-            key = "model.options.likelihood"
-            declare("b_obs", options.likelihood, scope, key, dims=dims, observed=values)
+        scope.add("b", _transform(a, options.function, function), model.RV_dims.get("a"))
+        declare("b_obs", spec.likelihood(), scope, "model.options.likelihood", dims=dims, observed=values)
     return model
 
 
-def _start(a: Any, function: Function, values: np.ndarray) -> None:
+def _transform(a: Any, name: str, function: Function) -> Any:
+    """Add the deterministic `b`, with the dims of `a`."""
+    import pymc3 as pm
+
+    from bayesrun.models._black_box import BlackBox
+
+    return pm.Deterministic("b", BlackBox(name, function)(a), dims=pm.modelcontext(None).RV_dims.get("a"))
+
+
+def _start(a: Any, function: Function, values: NDArray[Any]) -> None:
     """Start where the prior is positive and the function gives what was observed, as nearly as it can."""
     import numpy as np
 

@@ -1,0 +1,1 @@
+"""Functions that `arbitrary_deterministic` may compute a variable with: one file a function."""

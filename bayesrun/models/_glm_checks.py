@@ -1,0 +1,149 @@
+"""Faults of a GLM's design that would only show as a posterior that the likelihood does not hold.
+
+Collinear columns: a combination of columns is zero in every row. Complete separation: a combination of columns tells
+every success from every failure, so that the likelihood grows without limit as its coefficients do
+(Albert and Anderson 1984, doi:10.1093/biomet/71.1.1). Both are first looked for in some of the rows: what has full
+rank, or overlaps, there does so in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[Any]
+
+_SOME = 2_000
+_ZERO = 1e-9
+
+
+def collinear(matrix: Matrix, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Find combinations of columns that are zero in every row.
+
+    Parameters
+    ----------
+    matrix
+        The design over (row, column).
+    columns
+        Names of the columns.
+
+    Returns
+    -------
+    list of tuple of str
+        The columns of each combination; none when the matrix has full rank.
+    """
+    some = _some(len(matrix))
+    if not _null_space(matrix[some]).size:
+        return []
+    return [tuple(columns[j] for j in _members(row)) for row in _reduced(_null_space(matrix))]
+
+
+def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple[str, ...]:
+    """Find a combination of columns that tells all successes from all failures.
+
+    Parameters
+    ----------
+    matrix
+        The design over (row, column).
+    success
+        True for a success, over the rows.
+    columns
+        Names of the columns.
+
+    Returns
+    -------
+    tuple of str
+        As few columns as do it (constant ones not named); empty when successes and failures overlap.
+    """
+    scaled = matrix / _norms(matrix)
+    signed = _rows_of_both(scaled, success)
+    if not _separates(signed):
+        return ()
+    signed = scaled * _signs(success)
+    if not _separates(signed):
+        return ()
+    constant = [j for j in range(matrix.shape[1]) if not matrix[:, j].std() > 0]
+    kept = [j for j in range(matrix.shape[1]) if j not in constant]
+    for j in list(kept):
+        fewer = [k for k in kept if k != j]
+        if _separates(signed[:, [*constant, *fewer]]):
+            kept = fewer
+    return tuple(columns[j] for j in kept)
+
+
+def _separates(signed: Matrix) -> bool:
+    """Say whether some coefficients b, |b_j| <= 1, make `signed @ b >= t > 0` in every row."""
+    import numpy as np
+    from scipy.optimize import linprog
+
+    if signed.shape[1] == 0:
+        return False
+    bounds = [(-1.0, 1.0)] * signed.shape[1] + [(0.0, 1.0)]
+    goal = np.r_[np.zeros(signed.shape[1]), -1.0]
+    margins = np.c_[-signed, np.ones(len(signed))]
+    found = linprog(goal, A_ub=margins, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    return bool(found.status == 0 and -found.fun > _ZERO)
+
+
+def _rows_of_both(scaled: Matrix, success: Matrix) -> Matrix:
+    import numpy as np
+
+    picked = [np.flatnonzero(success == side)[_some(int(np.sum(success == side)))] for side in (True, False)]
+    rows = np.concatenate(picked)
+    return np.asarray(scaled[rows] * _signs(success[rows]))
+
+
+def _signs(success: Matrix) -> Matrix:
+    import numpy as np
+
+    return np.asarray(np.where(success, 1.0, -1.0)[:, None])
+
+
+def _some(size: int) -> Matrix:
+    import numpy as np
+
+    return np.arange(size) if size <= _SOME else np.random.default_rng(0).choice(size, _SOME, replace=False)
+
+
+def _norms(matrix: Matrix) -> Matrix:
+    import numpy as np
+
+    norms = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
+    return np.asarray(np.where(norms > 0, norms, 1.0) / np.sqrt(max(1, len(matrix))))
+
+
+def _null_space(matrix: Matrix) -> Matrix:
+    import numpy as np
+
+    triangle = np.linalg.qr(matrix / _norms(matrix), mode="r")
+    _, values, vectors = np.linalg.svd(triangle, full_matrices=True)
+    values = np.r_[values, np.zeros(vectors.shape[0] - values.size)]
+    return np.asarray(vectors[values <= _ZERO * max(float(values[0]), 1.0) * 10])
+
+
+def _reduced(rows: Matrix) -> Matrix:
+    """Bring the null space into reduced row echelon form, so that each row names few columns."""
+    import numpy as np
+
+    rows, done = rows.copy(), 0
+    for column in range(rows.shape[1]):
+        if done == len(rows):
+            break
+        pivot = done + int(np.argmax(np.abs(rows[done:, column])))
+        if abs(rows[pivot, column]) < 1e-6:
+            continue
+        rows[[done, pivot]] = rows[[pivot, done]]
+        rows[done] /= rows[done, column]
+        others = np.arange(len(rows)) != done
+        rows[others] -= np.outer(rows[others, column], rows[done])
+        done += 1
+    return rows
+
+
+def _members(row: Matrix) -> list[int]:
+    import numpy as np
+
+    return [int(j) for j in np.flatnonzero(np.abs(row) > 1e-6 * np.max(np.abs(row)))]
