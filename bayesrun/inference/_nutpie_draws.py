@@ -1,0 +1,80 @@
+"""From points of the unconstrained space to draws of a model's variables on their own scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.inference._nutpie_gradient import Part, parts_of, pick
+from bayesrun.inference.theano_setup import building, compiling
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc3 as pm
+
+
+class Draws:
+    """Computes a model's variables at unconstrained points.
+
+    Variables that are not transformed are parts of the point already; the others go through one compiled function.
+
+    Parameters
+    ----------
+    model
+        The model whose variables are wanted; compiles at once.
+    """
+
+    def __init__(self, model: pm.Model) -> None:
+        from pymc3.util import is_transformed_name
+
+        plain = {part.name: part for part in parts_of(model)}
+        wanted = [v for v in model.unobserved_RVs if not is_transformed_name(v.name)]
+        self._plain: list[Part] = [plain[v.name] for v in wanted if v.name in plain]
+        computed = [v for v in wanted if v.name not in plain]
+        self._names = [v.name for v in computed]
+        self._function = _compile(model, computed) if computed else None
+
+    def at(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Return every variable at each point.
+
+        Parameters
+        ----------
+        points
+            Unconstrained points (chain, draw, parameter).
+
+        Returns
+        -------
+        dict
+            Name to array (chain, draw, ...).
+        """
+        draws = {p.name: points[..., p.begin : p.end].reshape(*points.shape[:2], *p.shape) for p in self._plain}
+        if self._function is not None:
+            draws.update(zip(self._names, _evaluate(self._function, points), strict=True))
+        return draws
+
+
+def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
+    import theano
+    import theano.tensor as tt
+
+    with building(), theano.config.change_flags(compute_test_value="off"):
+        vector = tt.dvector("point")
+        shares = {v: pick(vector, part) for v, part in zip(model.free_RVs, parts_of(model), strict=True)}
+        outputs = theano.clone(list(outputs), shares)
+    with compiling():
+        function = theano.function([vector], outputs, on_unused_input="ignore")
+    function.trust_input = True
+    return function
+
+
+def _evaluate(function: Any, points: np.ndarray) -> list[np.ndarray]:
+    import numpy as np
+
+    chains, length = points.shape[:2]
+    results: list[np.ndarray] = []
+    for index in np.ndindex(chains, length):
+        values = function(np.ascontiguousarray(points[index]))
+        results = results or [np.empty((chains, length, *np.shape(v)), np.asarray(v).dtype) for v in values]
+        for result, value in zip(results, values, strict=True):
+            result[index] = value
+    return results
