@@ -112,7 +112,9 @@ def add_coords(data: xr.Dataset, names: Iterable[str]) -> None:
     import pymc3 as pm
 
     dims = {str(d): data[d].values if d in data.coords else range(data.sizes[d]) for n in names for d in data[n].dims}
-    pm.modelcontext(None).add_coords({d: labels for d, labels in dims.items()})
+    model = pm.modelcontext(None)
+    # PyMC3 compares labels that come twice with a method that arrays lack
+    model.add_coords({d: labels for d, labels in dims.items() if d not in model.coords})
 
 
 def observed_values(data: xr.Dataset, variable: str, likelihood: str) -> tuple[Any, tuple[str, ...]]:

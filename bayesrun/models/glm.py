@@ -192,7 +192,7 @@ def build(data: xr.Dataset, spec: GlmSpec) -> pm.Model:
         terms = [_declare_term(data, spec, term, natural[term.name]) for term in prepared.design.terms]
         family = FAMILIES[spec.family]
         auxiliaries = {name: _declare(name, name, data, spec, natural[""]) for name in family.auxiliaries}
-        predictor = tt.dot(_design(prepared, data), tt.concatenate([tt.atleast_1d(t) for t in terms]))
+        predictor = tt.dot(_design(prepared, data), tt.concatenate([t if t.ndim else tt.shape_padleft(t) for t in terms]))
         if prepared.offset is not None:
             predictor = predictor + prepared.offset
         law, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, prepared.trials)
