@@ -118,7 +118,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             _write(config, folder, idata, summary, result)
             _draw(config, folder, idata, summary, prepared.model)
             session.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-        _say(config, folder, summary, result)
+            _say(config, folder, summary, result)
     return session.result(config)
 
 

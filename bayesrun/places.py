@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).resolve().parent
-_SILENT = ("paths.", "tracking.", "hydra.", "sampler.progress", "store.", "name", "experiment_name")
+_SILENT = ("paths", "tracking", "hydra", "store", "launcher", "sweeper", "name", "experiment_name", "tags",
+           "sampler.progress", "model.figures")
 _LONGEST = 80
 
 
@@ -67,7 +68,7 @@ def _no_environment(*names: str) -> str:
 
 def _tells(override: str) -> bool:
     key = override.lstrip("+").split("=")[0]
-    return "=" in override and key != "model" and not key.startswith(_SILENT)
+    return "=" in override and key != "model" and not any(key == s or key.startswith(f"{s}.") for s in _SILENT)
 
 
 def _slug(text: str) -> str:

@@ -66,7 +66,7 @@ def _no_labels(column: xr.DataArray, key: str) -> list[Problem]:
 def _encode(column: xr.DataArray) -> tuple[Array, Array]:
     values = column.values
     gaps = pd.isna(values)
-    levels, found = np.unique(values[~gaps], return_inverse=True)
+    found, levels = pd.factorize(values[~gaps], sort=True)
     codes = np.full(values.shape, np.nan)
     codes[~gaps] = found
     return (codes if gaps.any() else codes.astype(np.int64)), _whole(plain(levels))

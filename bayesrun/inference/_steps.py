@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, check, did_you_mean
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 
-def make(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[Any, Any]:
+def make(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[Any, list[Any]]:
     """Make the step method and the chains' starting points of a model.
 
     Parameters
@@ -33,18 +33,16 @@ def make(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[Any, Any]:
     -------
     start : list of dict or None
         One point a chain; None = PyMC3's test point.
-    step
-        A PyMC3 step method, compound where there are several.
+    steps : list
+        PyMC3 step methods; together they move every free variable.
     """
     explicit = _explicit(model, spec)
     gradient = {v: has_gradient(model, v) for v in model.free_RVs}
     if not explicit and all(gradient.values()):
-        return _start.nuts(model, spec, seed)
-    import pymc3 as pm
-
+        start, step = _start.nuts(model, spec, seed)
+        return start, [step]
     selected = {v: _best(v, gradient[v]) for v in model.free_RVs if v not in explicit}
-    steps = _instantiate(model, {**selected, **explicit}, spec)
-    return None, steps[0] if len(steps) == 1 else pm.CompoundStep(steps)
+    return None, _flat(_instantiate(model, {**selected, **explicit}, spec))
 
 
 def has_gradient(model: pm.Model, variable: Any) -> bool:
@@ -61,15 +59,12 @@ def has_gradient(model: pm.Model, variable: Any) -> bool:
     return True
 
 
-def names(step: Any) -> dict[str, str]:
+def names(steps: Sequence[Any]) -> dict[str, str]:
     """Return the step method's name of each free variable, on the variable's own scale."""
     from pymc3.util import get_untransformed_name, is_transformed_name
 
     found = {}
-    for method in getattr(step, "methods", [step]):
-        if hasattr(method, "methods"):
-            found.update(names(method))
-            continue
+    for method in steps:
         for v in method.vars:
             name = get_untransformed_name(v.name) if is_transformed_name(v.name) else v.name
             found[name] = type(method).__name__
@@ -86,9 +81,9 @@ def log_steps(steps: Mapping[str, str]) -> None:
 
 
 def _best(variable: Any, gradient: bool) -> Any:
-    import pymc3 as pm
+    from pymc3.sampling import STEP_METHODS
 
-    return max(pm.STEP_METHODS, key=lambda method: method._competence(variable, gradient))
+    return max(STEP_METHODS, key=lambda method: method._competence(variable, gradient))
 
 
 def _explicit(model: pm.Model, spec: SamplerSpec) -> dict[Any, Any]:
@@ -120,3 +115,8 @@ def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: SamplerSpec) 
     settings = {"nuts": nuts} if any(method.name == "nuts" for method in selected) else {}
     steps = instantiate_steppers(model, [], selected, settings)
     return steps if isinstance(steps, list) else [steps]
+
+
+def _flat(steps: Sequence[Any]) -> list[Any]:
+    """PyMC3 wraps several Metropolis steps into a compound step, and cannot take that back inside a list."""
+    return [leaf for step in steps for leaf in (_flat(step.methods) if hasattr(step, "methods") else [step])]

@@ -46,12 +46,12 @@ def _sample_pymc3(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monito
     seeds = _chains.chain_seeds(seed, spec.chains)
     began = time.perf_counter()
     with model, compiling():
-        start, step = _steps.make(model, spec, seeds[0])
-    names = _steps.names(step)
+        start, steps = _steps.make(model, spec, seeds[0])
+    names = _steps.names(steps)
     _steps.log_steps(names)
     compiled = time.perf_counter()
     run = _Run(spec, monitor)
-    trace = run.trace(model, step, start, seeds)
+    trace = run.trace(model, steps, start, seeds)
     seconds = time.perf_counter() - compiled
     draws, stats = _chains.draws_of(trace, model), _chains.stats_of(trace)
     return Sampled(draws, stats, names, compiled - began, seconds, interrupted=run.interrupted)
@@ -64,7 +64,7 @@ class _Run:
         self.spec, self.monitor = spec, monitor
         self.interrupted: Any = None
 
-    def trace(self, model: pm.Model, step: Any, start: Any, seeds: list[int]) -> Any:
+    def trace(self, model: pm.Model, steps: list[Any], start: Any, seeds: list[int]) -> Any:
         import pymc3 as pm
 
         spec = self.spec
@@ -74,7 +74,7 @@ class _Run:
                 tune=spec.tune,
                 chains=spec.chains,
                 cores=_chains.processes(spec),
-                step=step,
+                step=steps if len(steps) > 1 else steps[0],
                 start=start,
                 random_seed=seeds,
                 callback=self._tell,

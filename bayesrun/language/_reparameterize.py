@@ -1,7 +1,7 @@
 """Other forms of one prior, in which a sampler moves more easily: names and posterior stay the same.
 
-Non-centred: `theta = location + scale * theta_offset` with `theta_offset` of the standard family, so that the shape
-of the prior no longer changes with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
+Non-centred: `theta = location + scale * theta_offset`, `theta_offset` of the standard family, so that the shape of the
+prior does not change with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
 """
 
 from __future__ import annotations
