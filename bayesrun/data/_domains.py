@@ -21,8 +21,8 @@ def _whole_from_zero(x: Array) -> Array:
 
 _ALLOWED: Mapping[Domain, tuple[str, Callable[[Array], Array]]] = {
     "real": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
-    "positive": ("numbers above 0", lambda x: x > 0),
-    "nonnegative": ("numbers from 0 up", lambda x: x >= 0),
+    "positive": ("finite numbers above 0", lambda x: x > 0),
+    "nonnegative": ("finite numbers from 0 up", lambda x: x >= 0),
     "count": ("counts: whole numbers from 0 up", _whole_from_zero),
     "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
     "unit": ("numbers from 0 to 1", lambda x: (x >= 0) & (x <= 1)),

@@ -12,7 +12,6 @@ from bayesrun.data.base import Gaps, Role
 from bayesrun.errors import Problem, did_you_mean
 
 Rule = Gaps | Mapping[str, Gaps] | None
-_REMEDY = "fill them in, or drop their rows: data.drop_missing=rows"
 
 
 def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Dataset, list[str]]:
@@ -71,7 +70,7 @@ def gap_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
     message = f"{role.kind} '{role.variable}' has {count} missing of {missing.size} values: {places(missing)}"
-    return [Problem(role.key, message, _remedy(role, rule))]
+    return [Problem(role.key, message, _remedy(role, rule, str(data.attrs.get("dim", "obs")) in variable.dims))]
 
 
 def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
@@ -96,8 +95,9 @@ def _rule_of(name: str, rule: Rule) -> Gaps | None:
     return rule.get(name) if isinstance(rule, Mapping) else rule
 
 
-def _remedy(role: Role, rule: Rule) -> str:
+def _remedy(role: Role, rule: Rule, over_rows: bool) -> str:
     if role.kind == "observed":
         return "data.drop_missing is 'error' for it: use 'impute' or 'rows'"
     only_observed = "only observed variables can be imputed; " if _rule_of(role.variable, rule) == "impute" else ""
-    return only_observed + _REMEDY
+    drop = ", or drop their rows: data.drop_missing=rows" if over_rows else "; it is not over data.dim: no row to drop"
+    return f"{only_observed}fill them in{drop}"

@@ -86,7 +86,7 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
     # `from None`: the driver's own error may quote the URL, and a traceback would show it
     except ModuleNotFoundError as error:
         raise UserError([_not_installed(str(error.name))]) from None
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         message = f"is no URL that SQLAlchemy knows: {_first_line(error, spec)}"
         raise fail("data.url", message, "e.g. postgresql://user@host/database, or sqlite:///file.db") from None
     except sa.exc.DBAPIError as error:

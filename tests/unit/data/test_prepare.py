@@ -141,6 +141,13 @@ def test_rule_by_variable(load_data):
     assert any("did you mean 'x'" in p for p in problems(data, roles, {"xx": "rows", "x": "rows"}))
 
 
+def test_gaps_that_are_in_no_row_can_not_be_dropped(load_data):
+    data = inline(load_data, {"Y": [[1, None], [3, 4]]}, dims={"Y": ["a", "b"]})
+    [found] = problems(data, [Role("Y", "predictor")], {"Y": "rows"})
+    assert "1 missing of 4 values: a 0, b 1" in found
+    assert "no row to drop" in found
+
+
 def test_dropping_everything_by_variable_is_an_error(load_data):
     data = inline(load_data, {"y": [4, None], "x": [None, 1]})
     found = problems(data, [Role("y", "observed"), Role("x", "predictor")], {"x": "rows", "y": "rows"})

@@ -50,6 +50,8 @@ def test_a_query_changes_nothing(database, load_data, faults):
     [
         ("sqlite:///tt.db", QUERY, "data.url", "did you mean 't.db'?"),
         ("t.db", QUERY, "data.url", "no '://'"),
+        ("postgresql://me@host:port/db", QUERY, "data.url", "no URL that SQLAlchemy knows"),
+        ("postgresql://me:a@b@host/db", QUERY, "data.url", "%40"),
         ("nosuchdb://host/db", QUERY, "data.url", "nosuchdb"),
         ("sqlite:///t.db", "select nope from t", "data.query", "no such column: nope"),
         ("sqlite:///t.db", "select id, id from t", "data.query", "same name: id"),
