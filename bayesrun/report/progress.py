@@ -31,7 +31,7 @@ class ProgressLine:
     def __init__(self, total: int, show: Literal["auto"] | bool) -> None:
         self.total, self.divergences, self.done = total, 0, 0
         self._by_chain: dict[int, int] = defaultdict(int)
-        self._began = self._shown = time.monotonic()
+        self._began = self._shown = 0.0  # set by the first draw: compiling is not sampling
         self._live = _bar() if show is not False and sys.stdout.isatty() else None
         self._plain = show is not False and self._live is None
         self._task = self._live.add_task("sampling", total=total, note="") if self._live else None
@@ -41,13 +41,18 @@ class ProgressLine:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
-            self._refresh()
+            if self._began:
+                self._refresh()
             self._live.stop()
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Count one draw (see `inference.base.Monitor`)."""
+        if not self._began:
+            self._began = self._shown = time.monotonic()
         self.done += done - self._by_chain[chain]
         self._by_chain[chain] = done
         self.divergences += diverging and not tuning

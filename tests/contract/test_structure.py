@@ -1,0 +1,42 @@
+"""What the code must look like: imports inside a folder, sizes of files, one YAML a registered name."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "bayesrun"
+FOLDERS = ("data", "models", "inference", "diagnostics", "figures", "tracking")
+
+
+def _modules_of(folder: str) -> list[Path]:
+    return sorted(p for p in (PACKAGE / folder).glob("*.py") if not p.name.startswith("_"))
+
+
+def _imported(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    names = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+
+
+@pytest.mark.parametrize("folder", ["data", "models", "diagnostics", "figures", "tracking"])
+def test_registered_files_of_a_folder_do_not_import_each_other(folder: str) -> None:
+    own = {f"bayesrun.{folder}.{p.stem}" for p in _modules_of(folder) if p.stem != "base"}
+    for path in _modules_of(folder):
+        assert not own & _imported(path), f"{path.name} imports a file of its own folder"
+
+
+def test_no_file_is_longer_than_300_lines() -> None:
+    lengths = {str(p.relative_to(ROOT)): len(p.read_text().splitlines()) for p in PACKAGE.rglob("*.py")}
+    assert not {name: n for name, n in lengths.items() if n > 300}
+
+
+def test_no_committed_text_names_a_registry_host() -> None:
+    host = "pypi" + ".org"
+    files = [*ROOT.glob("*.toml"), *ROOT.glob("*.lock"), *ROOT.glob("*.md"), *(ROOT / "conf").rglob("*.yaml")]
+    assert files
+    assert not [f.name for f in files if f.name != "uv.lock" and host in f.read_text()]
