@@ -23,8 +23,8 @@ from bayesrun.inference._nutpie_workers import Outcome
 from bayesrun.inference.base import Monitor, Sampled, SamplerSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -96,7 +96,7 @@ def sample(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> S
     first = starts(model, gradient, spec, seeds)
     board = make_board(spec.chains, spec.draws, gradient.size)
 
-    def one(chain: int, go_on: Any) -> Mapping[str, np.ndarray]:
+    def one(chain: int, go_on: Any) -> Mapping[str, NDArray[Any]]:
         return run_chain(chain, gradient.density, first[chain], seeds[chain], settings, board, go_on)
 
     progress = _Progress(board, spec.tune, monitor)
@@ -142,7 +142,7 @@ def _kept(board: Board, tune: int, outcome: Outcome) -> tuple[list[int], int]:
     return sorted(ranked[:count]), made[ranked[count - 1]]
 
 
-def _rows(outcome: Outcome, kept: list[int], name: str, draws: slice) -> np.ndarray:
+def _rows(outcome: Outcome, kept: list[int], name: str, draws: slice) -> NDArray[Any]:
     import numpy as np
 
     return np.stack([outcome.stats[chain][name][draws] for chain in kept])

@@ -9,8 +9,8 @@ from bayesrun.inference._nutpie_gradient import Part, parts_of, pick
 from bayesrun.inference.theano_setup import building, compiling
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 
 class Draws:
@@ -34,7 +34,7 @@ class Draws:
         self._names = [v.name for v in computed]
         self._function = _compile(model, computed) if computed else None
 
-    def at(self, points: np.ndarray) -> dict[str, np.ndarray]:
+    def at(self, points: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Return every variable at each point.
 
         Parameters
@@ -67,11 +67,11 @@ def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
     return function
 
 
-def _evaluate(function: Any, points: np.ndarray) -> list[np.ndarray]:
+def _evaluate(function: Any, points: NDArray[Any]) -> list[NDArray[Any]]:
     import numpy as np
 
     chains, length = points.shape[:2]
-    results: list[np.ndarray] = []
+    results: list[NDArray[Any]] = []
     for index in np.ndindex(chains, length):
         values = function(np.ascontiguousarray(points[index]))
         results = results or [np.empty((chains, length, *np.shape(v)), np.asarray(v).dtype) for v in values]
