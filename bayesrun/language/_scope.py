@@ -60,6 +60,21 @@ class Scope:
         self._values[name] = value
         self._kinds[name] = "data variable" if replace else "variable of the model"
 
+    def complete(self, name: str, variable: Any, dims: Sequence[str | None]) -> None:
+        """Let the name of a data variable mean the observed variable that completes its gaps.
+
+        Parameters
+        ----------
+        name
+            Of both.
+        variable
+            Theano variable.
+        dims
+            Its dims.
+        """
+        shape = tuple(int(n) for n in np.shape(_test_value(variable)))
+        self.put(name, Value(tuple(dims), shape, graph=variable), replace=True)
+
     def add_labels(self, dim: str, labels: Sequence[Any]) -> None:
         """Make a dim known, with its labels."""
         self._labels[dim] = labels

@@ -64,7 +64,7 @@ def declare(
         raise
     except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         raise fail(key, f"PyMC3 can't make this {prior['dist']}: {str(error).splitlines()[0]}") from error
-    for new, (variable, names) in made.names.items():
+    for new, (variable, names) in made.names.items() if observed is None else ():
         scope.add(new, variable, tuple(names))
     return made.variable
 
