@@ -165,7 +165,7 @@ def _unknown_top_keys(raw: Mapping[str, Any]) -> list[Problem]:
     return [Problem(k, f"unknown key '{k}'", did_you_mean(str(k), allowed)) for k in raw if k not in allowed]
 
 
-EXTRA_GROUPS: tuple[str, ...] = ()
+EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast")
 """Keys that the layers above read: the sweep's."""
 
 

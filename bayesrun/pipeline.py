@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config import RunConfig
+from bayesrun.data._url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, SamplingError, UserError, check
 from bayesrun.logs import flush_to, logging_to_memory
@@ -124,7 +125,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
-    data, data_digest, imputation = _data(config)
+    data, data_digest, imputation = load_data(config)
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
@@ -138,7 +139,8 @@ def prepare(config: RunConfig) -> Prepared:
     return Prepared(data, data_digest, model, imputation)
 
 
-def _data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+    """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
     from bayesrun.data import _prepare as data_sets
 
     roles = config.model_type.roles(config.model)
@@ -219,6 +221,7 @@ def _session(
 
     flush_to(memory, folder.log)
     record = provenance(config.plain, prepared.data_digest, compiler())
+    record["command_line"] = [without_passwords(word) for word in record["command_line"]]
     folder.write_text("config.yaml", _config_text(config, job))
     folder.write_json("provenance.json", record)
     folder.write_status("running")

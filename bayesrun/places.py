@@ -9,8 +9,24 @@ from typing import Any
 from omegaconf import OmegaConf
 
 PACKAGE = Path(__file__).resolve().parent
-_SILENT = ("paths", "tracking", "hydra", "store", "launcher", "sweeper", "name", "experiment_name", "tags",
-           "sampler.progress", "model.figures")
+_SILENT = (
+    "paths",
+    "tracking",
+    "hydra",
+    "store",
+    "sweep",
+    "resume",
+    "force",
+    "fail_fast",
+    "launcher",
+    "sweeper",
+    "name",
+    "experiment_name",
+    "tags",
+    "sampler.progress",
+    "model.figures",
+    "data.url",
+)
 _LONGEST = 80
 
 

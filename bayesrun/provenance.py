@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def provenance(plain: Mapping[str, Any], data_digest: str | None, compiler: str)
         "command_line": [sys.executable, *sys.argv],
         "config_digest": config_digest(plain),
         "data_digest": data_digest,
+        "code_digest": code_digest(),
         "packages": versions(),
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -71,6 +73,16 @@ def provenance(plain: Mapping[str, Any], data_digest: str | None, compiler: str)
         "compiler": compiler,
         **git_state(Path(__file__).parent),
     }
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Return the SHA-256 of bayesrun's own source: what was changed by hand counts, committed or not."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def now() -> str:
