@@ -128,7 +128,9 @@ def run_job(config: DictConfig) -> RunResult:
     wanted = Path(node.runtime.output_dir)
     try:
         parsed = parse_config(drop_replaced(config, node))
-        name = run_name(parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False)))
+        name = run_name(
+            parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False))
+        )
         return run(parsed, Job(wanted, name, _placing_keys()))
     except BayesrunError as error:
         remove_if_empty(wanted)

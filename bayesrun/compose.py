@@ -10,6 +10,7 @@ from typing import Any
 
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
@@ -87,7 +88,8 @@ def _without(overrides: list[str], bad: str) -> list[str]:
 def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multirun: bool) -> DictConfig:
     search_path = create_config_search_path(str(conf))
     if arguments.config_dir:
-        search_path.append("command-line", f"file://{Path(arguments.config_dir).absolute()}")
+        path, last = f"file://{Path(arguments.config_dir).absolute()}", SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", path, anchor=last)
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("bayesrun", search_path)
     try:
@@ -131,9 +133,7 @@ def _one_of(override: str, overrides: list[str]) -> str | None:
     return override if override in overrides else None
 
 
-def _wrong_key(
-    key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
-) -> Problem:
+def _wrong_key(key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool) -> Problem:
     rest = [o for o in overrides if "=" in o and o.split("=")[0].lstrip("+~") != key and _is_choice(o, conf)]
     try:
         config = _compose_once(arguments, conf, rest, multirun)
@@ -166,7 +166,9 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
         return []
     folder = Path(config_dir)
     if not folder.is_dir():
-        return [Problem("--config-dir", f"'{config_dir}' is not a folder", "give the folder that holds model/, data/, ...")]
+        return [
+            Problem("--config-dir", f"'{config_dir}' is not a folder", "give the folder that holds model/, data/, ...")
+        ]
     names = sorted(p.relative_to(folder) for p in folder.rglob("*.yaml") if (conf / p.relative_to(folder)).exists())
     hint = "give the file another name: a shipped file is never replaced"
     return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]

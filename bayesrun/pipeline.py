@@ -290,9 +290,15 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     spec = config.sampler
     total = spec.chains * (spec.draws + spec.tune)
     with ProgressLine(total, spec.progress) as line:
-        monitors = [line, Tracked(total, tracker.progress), *([TimeLimit(spec.max_seconds)] if spec.max_seconds else [])]
+        monitors = [
+            line,
+            Tracked(total, tracker.progress),
+            *([TimeLimit(spec.max_seconds)] if spec.max_seconds else []),
+        ]
         try:
-            sampled = SAMPLERS.load(spec.method, "sampler.method").sample(model, spec, config.top.seed, Several(monitors))
+            sampled = SAMPLERS.load(spec.method, "sampler.method").sample(
+                model, spec, config.top.seed, Several(monitors)
+            )
         except BayesrunError:
             raise
         except Exception as error:
@@ -360,7 +366,7 @@ def _draw(
     _, left_out = draw_all(config.model.figures, Subject(idata, summary, config.plain["model"]), folder.figures)
     for name, reason in left_out.items():
         log.info("no figure %s: %s", name, reason)
-    write_graph(graph_of(model), folder.path)
+    write_graph(graph_of(model), folder)
 
 
 def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:

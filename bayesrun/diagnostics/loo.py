@@ -28,9 +28,16 @@ def run(judged: Judged) -> CheckResult:
     severity = "ok" if severity_above(len(bad) / len(k), judged.settings.thresholds.pareto_k) == "ok" else "warn"
     where = f" ({left_out} imputed points are left out)" if left_out else ""
     message = f"elpd_loo {loo.loo:.1f} (se {loo.loo_se:.1f}) from {len(k)} observed points{where}; "
-    message += f"Pareto k is above {_GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
+    message += (
+        f"Pareto k is above {_GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
+    )
     finding = Finding(
-        "loo", "warn" if severity == "warn" else "ok", message, bad[0] if bad else None, float(k.max()), _GOOD_K,
+        "loo",
+        "warn" if severity == "warn" else "ok",
+        message,
+        bad[0] if bad else None,
+        float(k.max()),
+        _GOOD_K,
         _REMEDY if severity == "warn" else "",
     )
     metrics = {"elpd_loo": loo.loo, "elpd_loo_se": loo.loo_se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}

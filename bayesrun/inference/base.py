@@ -104,7 +104,11 @@ class Sampler:
 
 
 SAMPLERS: Registry[Sampler] = Registry(
-    "sampler", "bayesrun.inference", "SAMPLER", Sampler, ("theano_setup", "preflight", "predictive", "posterior", "monitors", "groups")
+    "sampler",
+    "bayesrun.inference",
+    "SAMPLER",
+    Sampler,
+    ("theano_setup", "preflight", "predictive", "posterior", "monitors", "groups"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "Sampled", "Sampler", "SamplerSpec"]

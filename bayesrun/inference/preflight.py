@@ -34,8 +34,11 @@ def preflight(model: pm.Model) -> dict[str, float]:
 
     observed = {v.name for v in model.observed_RVs}
     with building():
-        densities = {v.name: float(np.sum(v.logpt.tag.test_value)) for v in [*model.basic_RVs, *model.potentials]
-                     if hasattr(v, "logpt")}
+        densities = {
+            v.name: float(np.sum(v.logpt.tag.test_value))
+            for v in [*model.basic_RVs, *model.potentials]
+            if hasattr(v, "logpt")
+        }
     check([_problem(name, value, name in observed) for name, value in densities.items() if not np.isfinite(value)])
     return densities
 
