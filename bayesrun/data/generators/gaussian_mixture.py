@@ -1,0 +1,58 @@
+"""Generator `gaussian_mixture`: draws from several normal distributions, without saying which is from which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bayesrun.data.base import Generator
+from bayesrun.schema import Section
+
+
+class Parameters(Section):
+    """True values of the simulated mixture.
+
+    Parameters
+    ----------
+    size
+        Number of draws.
+    weights
+        Shares of the components; they sum to 1.
+    means
+        Means of the components.
+    scales
+        Standard deviations of the components.
+    """
+
+    size: Annotated[int, Field(ge=1)] = 500
+    weights: list[float] = [0.35, 0.65]
+    means: list[float] = [-1.5, 2.0]
+    scales: list[float] = [0.8, 1.2]
+
+
+def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
+    """Draw a component by `weights`, then `y ~ N(mean, scale)` of that component.
+
+    Parameters
+    ----------
+    parameters
+        True values.
+    seed
+        Seed of NumPy's `default_rng`.
+
+    Returns
+    -------
+    mapping
+        `y` of length `size`.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    component = rng.choice(len(parameters.weights), parameters.size, p=parameters.weights)
+    y = rng.normal(np.asarray(parameters.means)[component], np.asarray(parameters.scales)[component])
+    return {"y": y}
+
+
+GENERATOR = Generator(parameters=Parameters, draw=draw)
