@@ -24,6 +24,7 @@ from bayesrun.errors import BayesrunError, SamplingError, UserError, check
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import config_digest, now, provenance
 from bayesrun.run_folder import RunFolder
+from bayesrun.tracking._entries import MAX_SCALARS, clean_metrics
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ def run(config: RunConfig, job: Job) -> RunResult:
         folder = RunFolder.claim(job.folder)
         with _session(config, job, prepared, folder, memory) as session:
             sampled = _sample(config, prepared.model, session.tracker)
-            session.reason = sampled.interrupted
+            session.reason, session.steps = sampled.interrupted, dict(sampled.steps)
             idata, missing = _posterior(config, prepared, sampled)
             summary, result = _diagnose(config, idata, missing)
-            metrics = {**result.metrics, **_timings(sampled, result.metrics)}
+            metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
             _write(config, folder, idata, summary, result)
             _draw(config, folder, idata, summary, prepared.model)
             session.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
@@ -178,6 +179,7 @@ class _Session:
     def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
         self.tracker, self.folder = tracker, folder
         self.reason: str | None = None
+        self.steps: dict[str, str] = {}
         self.status: Literal["finished", "partial", "failed"] = "failed"
         self.verdict: str | None = None
         self.error: str | None = None
@@ -186,7 +188,7 @@ class _Session:
 
     def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
         """Write the last files of a run that has a posterior."""
-        self.metrics = {k: float(v) for k, v in metrics.items()}
+        self.metrics = clean_metrics(metrics)
         self.verdict = verdict(result.findings)
         self.status = "partial" if self.reason else "finished"
         self.exit_status = 130 if self.reason == "interrupt" else 0
@@ -237,7 +239,7 @@ def _session(
         log.debug("the run failed", exc_info=True)
         _tell(error, folder)
     finally:
-        folder.write_json("provenance.json", {**record, "ended": now(), "metrics": session.metrics})
+        folder.write_json("provenance.json", {**record, "ended": now(), "steps": session.steps})
         session.close()
 
 
@@ -342,6 +344,11 @@ def _timings(sampled: Sampled, metrics: Mapping[str, float]) -> dict[str, float]
     if "ess_bulk_min" in metrics and sampled.seconds_sample > 0:
         timings["ess_per_second"] = metrics["ess_bulk_min"] / sampled.seconds_sample
     return timings
+
+
+def _scalars(summary: pd.DataFrame) -> dict[str, float]:
+    rows = summary.head(MAX_SCALARS)
+    return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
 def _write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ def show(summary: pd.DataFrame, findings: Sequence[Finding], verdict: str, folde
     ui
         Command that opens the tracking UI; null = not tracked.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
     console.print(_table(summary))
     if len(summary) > _ROWS:
         console.print(f"... and {len(summary) - _ROWS} more rows in summary.csv", style="dim")
