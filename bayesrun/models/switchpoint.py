@@ -3,11 +3,13 @@
     switchpoint ~ DiscreteUniform(first year, last year),  early_rate, late_rate ~ Exponential
     disasters_t ~ Poisson(early_rate if switchpoint >= t else late_rate)
 
-Missing counts are imputed. Form `compound` samples the discrete variables with Metropolis steps beside NUTS.
+Missing counts are imputed. Form `compound` samples the discrete variables with Metropolis steps beside NUTS; form
+`marginal` sums them out and draws them afterwards, from the same posterior (`_marginal_switchpoint`).
 """
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Literal
 
 from bayesrun.data.base import Role
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-class Options(Section):
-    """`form`: `compound`, the tutorial's; `response`, `time`: the names of the counts and of their dim."""
+log = logging.getLogger("bayesrun.models")
 
-    form: Literal["compound"] = "compound"
+
+class Options(Section):
+    """`form`: how it is sampled; `response`, `time`: the names of the counts and of their dim."""
+
+    form: Literal["marginal", "compound"] = "marginal"
     response: str = "disasters"
     time: str = "year"
 
@@ -39,6 +44,20 @@ def roles(spec: SwitchpointSpec) -> tuple[Role, ...]:
 
 
 def build(data: xr.Dataset, spec: SwitchpointSpec) -> pm.Model:
+    """Build the model in its form; `marginal` reports as `compound`, and is left where the prior does not allow it."""
+    from bayesrun.models import _marginal_switchpoint
+
+    compound = _compound(data, spec)
+    if spec.options.form == "compound":
+        return compound
+    try:
+        return _marginal_switchpoint.build(data, spec, compound)
+    except _marginal_switchpoint.Unsuitable as reason:
+        log.warning("form 'marginal' is not possible: %s; form 'compound' is used", reason)
+        return compound
+
+
+def _compound(data: xr.Dataset, spec: SwitchpointSpec) -> pm.Model:
     """Build the model over the dim of the counts; `disasters_missing` is labelled by year."""
     import pymc3 as pm
 
