@@ -1,0 +1,123 @@
+"""The registered function is what `b` is computed with, has no gradient, and its faults are named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano
+import theano.tensor as tt
+import xarray as xr
+
+from bayesrun.models import arbitrary_deterministic as model_type
+from bayesrun.models._black_box import BlackBox
+from bayesrun.models.base import MODELS
+from bayesrun.models.functions.base import FUNCTIONS, Function
+from bayesrun.models.functions.modulo3 import modulo3
+
+POISSON = {"dist": "Poisson", "mu": 1}
+
+
+@pytest.fixture(autouse=True)
+def _no_c() -> Iterator[None]:
+    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
+        yield
+
+
+def _spec(prior: dict[str, Any] = POISSON, **options: Any) -> model_type.ArbitraryDeterministicSpec:
+    return model_type.ArbitraryDeterministicSpec(
+        name="mine", type="arbitrary_deterministic", priors={"a": prior}, options=options
+    )
+
+
+def _observed(*values: float) -> xr.Dataset:
+    return xr.Dataset({"b": ("obs", np.array(values))}, coords={"obs": np.arange(len(values))})
+
+
+@pytest.mark.parametrize(("a", "b"), [(-1, 2), (0, 1), (1, 1), (2, 2), (3, 0), (4, 1), (-3, 1)])
+def test_modulo3_is_the_tutorials(a: int, b: int) -> None:
+    assert modulo3(a) == b
+
+
+def test_b_is_the_function_of_a() -> None:
+    model = model_type.build(None, _spec())
+    compute = model.fastfn([model["b"]])
+    for a in range(7):
+        assert compute({"a": np.array(a)})[0] == modulo3(a)
+    assert model["b"].dtype == "int64"
+
+
+def test_it_works_on_each_element_of_a_tensor_and_keeps_the_shape() -> None:
+    with theano.config.change_flags(compute_test_value="off"):
+        value = tt.lmatrix("value")
+        compute = theano.function([value], BlackBox("modulo3", Function(modulo3, "integer", "integer"))(value))
+    given = np.arange(-3, 3).reshape(2, 3)
+    np.testing.assert_array_equal(compute(given), np.vectorize(modulo3)(given))
+
+
+def test_there_is_no_gradient() -> None:
+    op = BlackBox("half", Function(lambda x: x / 2))
+    with theano.config.change_flags(compute_test_value="off"):
+        value = tt.dscalar("value")
+        with pytest.raises(NotImplementedError, match="half"):
+            theano.grad(op(value), value)
+
+
+def test_a_function_of_whole_numbers_refuses_reals() -> None:
+    with pytest.raises(TypeError, match="whole numbers"):
+        BlackBox("modulo3", Function(modulo3, "integer", "integer"))(tt.dscalar("value"))
+
+
+def test_observed_b_holds_a_to_what_gives_it() -> None:
+    model = model_type.build(_observed(2), _spec())
+    assert modulo3(int(model.test_point["a"])) == 2
+    density = model.fastfn(model.logpt)
+    for a in range(9):
+        assert np.isfinite(density({"a": np.array(a)})) == (modulo3(a) == 2)
+
+
+def test_an_a_for_each_row_starts_where_each_row_is_possible() -> None:
+    model = model_type.build(_observed(0, 1, 2), _spec({**POISSON, "dims": ["obs"]}))
+    assert [modulo3(int(a)) for a in model.test_point["a"]] == [0, 1, 2]
+    assert model.RV_dims["b"] == ("obs",)
+    assert np.isfinite(model.fastfn(model.logpt)(model.test_point))
+
+
+def test_a_distribution_around_b_may_be_given() -> None:
+    spec = _spec(likelihood={"dist": "Normal", "mu": "b", "sigma": 0.5})
+    model = model_type.build(_observed(0.1, 1.2), spec)
+    assert isinstance(model["b_obs"].distribution, pm.Normal)
+    got = model["b_obs"].logp_elemwise({"a": np.array(4)})
+    np.testing.assert_allclose(got, -0.5 * ((np.array([0.1, 1.2]) - 1) / 0.5) ** 2 - np.log(0.5 * np.sqrt(2 * np.pi)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (_spec(function="modulo4"), "did you mean 'modulo3'"),
+        (_spec({"dist": "Normal", "mu": 0, "sigma": 1}), "Normal is continuous"),
+        (_spec(likelihood={"dist": "Normal", "mu": "b", "sgima": 1}), "model.options.likelihood"),
+    ],
+)
+def test_faults_of_the_config_are_named(spec: Any, message: str) -> None:
+    assert message in "\n".join(map(str, model_type.static_check(spec)))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_observed(1, 2), "takes several values"),
+        (_observed(1, np.nan), "without gaps"),
+        (_observed(1).rename(b="c"), "no variable 'b'"),
+    ],
+)
+def test_faults_of_the_data_are_named(data: xr.Dataset, message: str) -> None:
+    assert message in "\n".join(map(str, model_type.check(data, _spec())))
+
+
+def test_the_folder_of_functions_is_a_registry_and_no_model() -> None:
+    assert "modulo3" in FUNCTIONS.names()
+    assert "functions" not in MODELS.names()

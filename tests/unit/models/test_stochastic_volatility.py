@@ -1,0 +1,117 @@
+"""The centred form is the tutorial's density; the whitened one is the same up to its Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pymc3 as pm
+import pytest
+import theano
+import xarray as xr
+
+from bayesrun.language.walks import fast_length
+from bayesrun.models import stochastic_volatility as model_type
+from bayesrun.models.base import notes
+
+DAYS = 12  # a length of which the walk is not continued
+RETURNS = np.random.default_rng(4).standard_t(5, size=DAYS) * 0.02
+PRIORS = {
+    "nu": {"dist": "Exponential", "lam": 0.1, "initval": 5},
+    "sigma": {"dist": "Exponential", "lam": 2, "initval": 0.1},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_c() -> Iterator[None]:
+    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
+        yield
+
+
+def _data(returns: Any = RETURNS) -> xr.Dataset:
+    dates = pd.date_range("2008-05-02", periods=len(returns), freq="B")
+    return xr.Dataset({"returns": ("date", returns)}, coords={"date": dates})
+
+
+def _spec(form: str) -> model_type.StochasticVolatilitySpec:
+    return model_type.StochasticVolatilitySpec(
+        name="mine", type="stochastic_volatility", priors=PRIORS, options={"form": form}
+    )
+
+
+def _tutorial() -> pm.Model:
+    with pm.Model() as model:
+        nu = pm.Exponential("nu", 1 / 10.0, testval=5.0)
+        sigma = pm.Exponential("sigma", 2.0, testval=0.1)
+        s = pm.GaussianRandomWalk("s", sigma=sigma, shape=DAYS)
+        volatility = pm.Deterministic("volatility_process", pm.math.exp(-2 * s) ** 0.5)
+        pm.StudentT("r", nu=nu, sigma=volatility, observed=RETURNS)
+    return model
+
+
+def test_the_centred_form_is_the_tutorials() -> None:
+    ours, theirs = model_type.build(_data(), _spec("centered")), _tutorial()
+    densities = ours.fastfn(ours.logpt), theirs.fastfn(theirs.logpt)
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        point = {n: rng.normal(size=np.shape(v)) for n, v in theirs.test_point.items()}
+        assert densities[0](point) == pytest.approx(float(densities[1](point)), rel=1e-12)
+    assert {n: np.shape(v) for n, v in ours.test_point.items()} == {
+        n: np.shape(v) for n, v in theirs.test_point.items()
+    }
+
+
+def test_the_whitened_form_is_the_same_density_up_to_its_jacobian() -> None:
+    assert fast_length(DAYS) == DAYS
+    white, centred = model_type.build(_data(), _spec("whitened")), model_type.build(_data(), _spec("centered"))
+    density, plain = white.fastfn(white.logpt), centred.fastfn(centred.logpt)
+    walk = theano.function(white.free_RVs, white["s"], on_unused_input="ignore")
+    eigenvalues = 2 - 2 * np.cos(np.pi * np.arange(DAYS) / DAYS)
+    rng, differences = np.random.default_rng(1), []
+    for _ in range(20):
+        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in white.free_RVs}
+        sigma = np.exp(point["sigma_log__"])
+        log_jacobian = -0.5 * np.log(eigenvalues / sigma**2 + model_type.INFORMATION).sum()
+        there = {n: point[n] for n in ("nu_log__", "sigma_log__")} | {
+            "s": walk(*(point[v.name] for v in white.free_RVs))
+        }
+        differences.append(density(point) - plain(there) - log_jacobian)
+    np.testing.assert_allclose(differences, differences[0], atol=1e-8)
+
+
+def test_the_whitened_form_starts_at_the_returns_own_scale_and_hides_its_helpers() -> None:
+    model = model_type.build(_data(), _spec("whitened"))
+    assert notes(model).helpers == {"s_level", "s_waves"}
+    volatility = model.fastfn([model["volatility_process"]])(model.test_point)[0]
+    np.testing.assert_allclose(volatility, RETURNS.std(), rtol=1e-6)
+    reported = notes(model).reported
+    assert reported is not None and {v.name for v in reported.unobserved_RVs} >= {"nu", "sigma", "s"}
+
+
+def test_returns_lie_in_a_data_container_over_real_dates() -> None:
+    model = model_type.build(_data(), _spec("whitened"))
+    np.testing.assert_array_equal(model["returns"].get_value(), RETURNS)
+    assert model.RV_dims["volatility_process"] == model.RV_dims["r"] == ("date",)
+    assert np.issubdtype(np.asarray(model.coords["date"]).dtype, np.datetime64)
+
+
+def test_gaps_are_imputed_by_date() -> None:
+    returns = RETURNS.copy()
+    returns[3] = np.nan
+    model = model_type.build(_data(returns), _spec("whitened"))
+    assert model["r_missing"].tag.test_value.shape == (1,)
+    assert list(notes(model).coords["date_missing"]) == [_data().date.values[3]]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (_data(np.zeros(DAYS)), "all values of 'returns' are 0"),
+        (_data().isel(date=slice(0, 2)), "at least 3"),
+        (_data().isel(date=slice(None, None, -1)), "in the order of time"),
+    ],
+)
+def test_faults_of_the_data_are_named(data: xr.Dataset, message: str) -> None:
+    assert message in "\n".join(map(str, model_type.check(data, _spec("whitened"))))
