@@ -152,7 +152,7 @@ def draw_switchpoints(
         weights = np.cumsum(np.exp(terms - terms.max(axis=1, keepdims=True)), axis=1)
         at = rng.uniform(size=(weights.shape[0], 1)) * weights[:, -1:]
         chosen[chain] = (weights < at).sum(axis=1)
-    return evidence.candidates[chosen]
+    return np.asarray(evidence.candidates[chosen])
 
 
 def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Any) -> Evidence:
@@ -165,7 +165,7 @@ def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Any) -> 
     return Evidence(
         candidates=candidates,
         log_prior=log_prior,
-        years_before=before @ seen,
+        years_before=before @ seen.astype(float),
         counts_before=before @ counts,
         years=float(seen.sum()),
         counts=float(counts.sum()),
