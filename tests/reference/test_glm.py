@@ -1,0 +1,144 @@
+"""GLM posteriors, sampled by the real command, against exact ones.
+
+The linear model is conjugate given sigma, so its posterior is a one-dimensional integral; the logistic one has two
+coefficients and is integrated on a grid. The likelihoods are written here by themselves, from the data that ran.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from tests.conftest import Command, only_run
+
+WITHIN = 4.0
+"""Monte Carlo standard errors that a sampled mean or sd may be away from the exact one."""
+
+
+def _run(bayesrun: Command, outputs: Path, *arguments: str) -> Path:
+    done = bayesrun(*arguments, "tracking=none", "model.figures=[]", f"paths.outputs={outputs}")
+    assert done.returncode == 0, done.stderr
+    return only_run(outputs)
+
+
+def _agree(folder: Path, exact: dict[str, tuple[float, float]]) -> None:
+    summary = pd.read_csv(folder / "summary.csv", index_col="name")
+    for name, (mean, sd) in exact.items():
+        row = summary.loc[name]
+        assert abs(row["mean"] - mean) < WITHIN * row["mcse_mean"], (name, row["mean"], mean)
+        assert abs(row["sd"] - sd) < WITHIN * row["mcse_sd"], (name, row["sd"], sd)
+
+
+def _data(folder: Path) -> dict[str, Any]:
+    with xr.open_dataset(folder / "posterior.nc", group="constant_data") as data:
+        return {str(name): data[name].values for name in data.data_vars}
+
+
+def _linear(x: np.ndarray, y: np.ndarray, prior_sd: float, sigma_sd: float) -> dict[str, tuple[float, float]]:
+    """Integrate `beta | sigma ~ N(m, V)` over sigma, with `beta ~ N(0, prior_sd^2)`, `sigma ~ HalfNormal(sigma_sd)`."""
+    sigmas = np.linspace(0.6, 1.8, 2_001)
+    weights, means, squares = [], [], []
+    for sigma in sigmas:
+        precision = x.T @ x / sigma**2 + np.eye(x.shape[1]) / prior_sd**2
+        covariance = np.linalg.inv(precision)
+        m = covariance @ x.T @ y / sigma**2
+        weights.append(
+            -len(y) * np.log(sigma)
+            - 0.5 * (y @ y / sigma**2 - m @ precision @ m)
+            + 0.5 * np.linalg.slogdet(covariance)[1]
+            - 0.5 * (sigma / sigma_sd) ** 2
+        )
+        means.append([*m, sigma])
+        squares.append([*(np.diag(covariance) + m**2), sigma**2])
+    w = np.exp(np.array(weights) - np.max(weights))
+    w /= w.sum()
+    assert w[0] < 1e-8 and w[-1] < 1e-8, "the grid of sigma is too narrow"
+    first, second = w @ np.array(means), w @ np.array(squares)
+    return {
+        n: (a, float(np.sqrt(b - a**2)))
+        for n, a, b in zip(["Intercept", "X1", "X2", "sigma"], first, second, strict=True)
+    }
+
+
+def _logistic(x: np.ndarray, success: np.ndarray, prior_sd: float) -> dict[str, tuple[float, float]]:
+    a, b = np.meshgrid(np.linspace(-2, 2, 301), np.linspace(-0.5, 5, 301), indexing="ij")
+    log = -0.5 * (a**2 + b**2) / prior_sd**2
+    for value, is_success in zip(x, success, strict=True):
+        eta = a + b * value
+        log = log - np.logaddexp(0, -eta if is_success else eta)
+    w = np.exp(log - log.max())
+    w /= w.sum()
+    assert max(w[0].sum(), w[-1].sum(), w[:, 0].sum(), w[:, -1].sum()) < 1e-8, "the grid is too narrow"
+    moments = {}
+    for name, at in (("Intercept", a), ("X1", b)):
+        mean = float((w * at).sum())
+        moments[name] = (mean, float(np.sqrt((w * (at - mean) ** 2).sum())))
+    return moments
+
+
+@pytest.mark.slow
+def test_linear_posterior_is_the_closed_form(bayesrun: Command, tmp_path: Path) -> None:
+    folder = _run(bayesrun, tmp_path, "model=glm_linear")
+    data = _data(folder)
+    x = np.column_stack([np.ones(len(data["Y"])), data["X1"], data["X2"]])
+    _agree(folder, _linear(x, data["Y"], prior_sd=10.0, sigma_sd=10.0))
+
+
+@pytest.mark.slow
+def test_logistic_posterior_is_the_integral_on_a_grid(bayesrun: Command, tmp_path: Path) -> None:
+    folder = _run(bayesrun, tmp_path, "model=glm_logistic")
+    data = _data(folder)
+    _agree(folder, _logistic(data["X1"], data["Y"] > np.median(data["Y"]), prior_sd=10.0))
+
+
+BIOASSAY = """\
+# Dose and deaths of five animals each (Racine et al. 1986); log dose in log g/ml
+name: bioassay
+source: inline
+values:
+  dose: [-0.86, -0.30, -0.05, 0.73]
+  animals: [5, 5, 5, 5]
+  deaths: [0, 1, 3, 5]
+"""
+MODEL = """\
+defaults: [{/data@_global_.data: bioassay}, _self_]
+name: bioassay_glm
+type: glm
+formula: deaths ~ dose
+family: binomial
+priors:
+  Intercept: {dist: Normal, mu: 0, sigma: 2}
+  dose: {dist: Normal, mu: 10, sigma: 10}
+options: {trials: animals}
+"""
+
+
+def _bioassay() -> dict[str, tuple[float, float]]:
+    a, b = np.meshgrid(np.linspace(-6, 8, 701), np.linspace(-15, 60, 751), indexing="ij")
+    log = -0.5 * (a / 2) ** 2 - 0.5 * ((b - 10) / 10) ** 2
+    for dose, deaths in ((-0.86, 0), (-0.30, 1), (-0.05, 3), (0.73, 5)):
+        eta = a + b * dose
+        log = log - deaths * np.logaddexp(0, -eta) - (5 - deaths) * np.logaddexp(0, eta)
+    w = np.exp(log - log.max())
+    w /= w.sum()
+    found = {}
+    for name, at in (("Intercept", a), ("dose", b)):
+        mean = float((w * at).sum())
+        found[name] = (mean, float(np.sqrt((w * (at - mean) ** 2).sum())))
+    return found
+
+
+@pytest.mark.slow
+def test_a_published_model_in_a_users_own_yaml(bayesrun: Command, tmp_path: Path) -> None:
+    """Bioassay (Gelman et al., Bayesian Data Analysis, section 3.7) as counts of successes, from `--config-dir`."""
+    config = tmp_path / "conf"
+    for place, text in (("model/bioassay_glm", MODEL), ("data/bioassay", BIOASSAY)):
+        (config / place).parent.mkdir(parents=True, exist_ok=True)
+        (config / f"{place}.yaml").write_text(text)
+    arguments = ("--config-dir", str(config), "model=bioassay_glm")
+    _agree(_run(bayesrun, tmp_path / "out", *arguments), _bioassay())
