@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -149,6 +149,12 @@ class Store:
     def running(self, experiment: str) -> list[Any]:
         """Return the runs of an experiment that are marked as running."""
         return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
+
+    def drop_children(self, experiment: str, parent: str, jobs: Collection[str]) -> None:
+        """Delete the runs below a parent that are tagged with one of some job numbers."""
+        for run in self.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1000):
+            if run.data.tags.get("job") in jobs:
+                self._patiently(partial(self.client.delete_run, run.info.run_id))
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Try again while other writers hold the SQLite database."""

@@ -105,6 +105,13 @@ class Worker:
             _end(run.store, run.experiment_id, lambda tags: tags.get("mlflow.parentRunId") == parent)
         return {}
 
+    def _drop_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Delete the runs of jobs that are run again; MLflow keeps them in its bin."""
+        run = self.runs[request["run"]]
+        if run.store and run.run_id and run.experiment_id:
+            run.store.drop_children(run.experiment_id, run.run_id, request["jobs"])
+        return {}
+
     def tidy(self, number: int) -> None:
         """End the runs of this host whose process is gone, once an experiment; it is no loss if that fails."""
         run = self.runs.get(number)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -95,6 +95,9 @@ class Tracker(Protocol):
 
     def end_jobs(self) -> None:
         """End the children of this run that are still marked as running: their sweep is over."""
+
+    def drop_jobs(self, jobs: Sequence[str]) -> None:
+        """Drop what earlier attempts left of this run's jobs, by their tag `job`: they are run again."""
 
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""

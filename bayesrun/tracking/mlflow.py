@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ class MlflowTracker:
         """End the children of this run that are still marked as running: their sweep is over."""
         self._send({"op": "end_jobs"})
         self._answer("end_jobs", self.spec.timeout)
+
+    def drop_jobs(self, jobs: Sequence[str]) -> None:
+        """Drop what earlier attempts left of this run's jobs, by their tag `job`: they are run again."""
+        self._send({"op": "drop_jobs", "jobs": list(jobs)})
+        self._answer("drop_jobs", self.spec.timeout)
 
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""

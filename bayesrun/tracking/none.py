@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bayesrun.tracking.base import Backend, RunCard, RunStatus, Tracker, TrackingSpec
@@ -15,6 +16,9 @@ class _NoTracker:
         pass
 
     def end_jobs(self) -> None:
+        pass
+
+    def drop_jobs(self, jobs: Sequence[str]) -> None:
         pass
 
     def close(self, folder: Path, status: RunStatus) -> None:

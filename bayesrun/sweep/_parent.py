@@ -1,0 +1,60 @@
+"""The sweep's own run in tracking: the parent of its jobs' runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from bayesrun.config import RunConfig
+from bayesrun.sweep.base import read_json, write_whole
+from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, flatten
+
+_RECORD = "tracking.json"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An open parent run."""
+
+    tracker: Tracker
+    folder: Path
+    run_id: str | None
+
+    @classmethod
+    def open(cls, config: DictConfig, first: RunConfig, folder: Path, jobs: int, again: Sequence[int]) -> Parent:
+        """Open the parent run, the same one when a sweep is resumed, and wait for its id: the jobs need it.
+
+        Parameters
+        ----------
+        config
+            The sweep's composed config.
+        first
+            Parsed config of its first job.
+        folder
+            The sweep's folder.
+        jobs
+            Number of its jobs.
+        again
+            Jobs that will run: what earlier attempts at them left in tracking is dropped.
+        """
+        known = read_json(folder / _RECORD).get("run_id")
+        tags = {"sweep": "true", "model": first.model.name, "data": first.data.name if first.data else "none"}
+        swept = {"jobs": jobs, "overrides": [str(o) for o in config.hydra.overrides.task]}
+        name = first.top.name or f"sweep {folder.name}"
+        card = RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, run_id=known)
+        tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
+        run_id = tracker.ready()
+        if run_id:
+            write_whole(folder / _RECORD, json.dumps({"run_id": run_id}))
+        if known and again:
+            tracker.drop_jobs([str(number) for number in again])
+        return cls(tracker, folder, run_id)
+
+    def close(self, interrupted: bool) -> None:
+        """End the jobs' runs that are still open, upload the answer and end the parent."""
+        self.tracker.end_jobs()
+        self.tracker.close(self.folder, "interrupted" if interrupted else "finished")

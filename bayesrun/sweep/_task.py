@@ -1,0 +1,121 @@
+"""What a worker does for one job: the run, and a record of it that outlives the worker."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from bayesrun.pipeline import RunResult
+from bayesrun.sweep.base import Record, read_json, write_record
+
+RunJob = Callable[[DictConfig, str | None, Mapping[str, str]], RunResult]
+
+_INTERRUPTED = 130
+STOP = ".stop"
+
+
+@dataclass(frozen=True)
+class JobTask:
+    """The function that Hydra's launchers call for each job, in whichever process; it is pickled.
+
+    Parameters
+    ----------
+    run
+        Runs one composed config: `(config, parent run, tags) -> RunResult`.
+    sweep
+        The sweep's folder.
+    records
+        The record of each job as it waits, by its number.
+    parent_run_id
+        The sweep's run in tracking.
+    fail_fast
+        Whether a failed job keeps the ones after it from starting.
+    metric
+        Metric to return, for sweepers that search.
+    """
+
+    run: RunJob
+    sweep: Path
+    records: Mapping[int, Record]
+    parent_run_id: str | None
+    fail_fast: bool
+    metric: str | None = None
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run the job that Hydra has set up, unless the sweep was stopped."""
+        node = HydraConfig.get()
+        record = self._waiting(int(node.sweep.subdir), node)
+        if (self.sweep / STOP).exists():
+            write_record(self.sweep, replace(record, status="skipped", error="an earlier job failed (fail_fast)"))
+            return None
+        began = time.perf_counter()
+        result = self._quietly(config, record)
+        done = finished(record, result, time.perf_counter() - began)
+        write_record(self.sweep, done)
+        print(line(done, max(len(self.records), record.number + 1)), flush=True)
+        return self._after(result)
+
+    def _waiting(self, number: int, node: Any) -> Record:
+        known = self.records.get(number)
+        # a sweeper that searches makes its points as it goes
+        return known or Record(number, ", ".join(node.overrides.task), _swept(node.overrides.task))
+
+    def _quietly(self, config: DictConfig, record: Record) -> RunResult:
+        """Run; the tables of many jobs would bury each other, they are in the run folders."""
+        with redirect_stdout(io.StringIO()):
+            return self.run(config, self.parent_run_id, {"setting": record.setting, "job": str(record.number)})
+
+    def _after(self, result: RunResult) -> Any:
+        if result.exit_status == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if result.status == "failed" and self.fail_fast:
+            (self.sweep / STOP).touch()
+        return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
+
+
+def _swept(overrides: Any) -> dict[str, str]:
+    return dict(str(o).lstrip("+").split("=", 1) for o in overrides if "=" in str(o))
+
+
+def finished(record: Record, result: RunResult, seconds: float) -> Record:
+    """Fill in how a job ended."""
+    folder = result.folder
+    tracked = read_json(folder / "tracking.json") if folder else {}
+    return replace(
+        record,
+        status=result.status,
+        verdict=result.verdict,
+        error=result.error,
+        exit_status=result.exit_status,
+        run_id=tracked.get("run_id"),
+        folder=str(folder) if folder else None,
+        seconds=seconds,
+        metrics=dict(result.metrics),
+    )
+
+
+def line(record: Record, total: int) -> str:
+    """Say in one line how a job ended."""
+    how = f"{record.status}, verdict {record.verdict}" if record.verdict else record.status
+    took = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
+    error = f": {record.error.splitlines()[-1].strip()}" if record.error else ""
+    note = f" ({record.note})" if record.note else ""
+    return f"job {record.number + 1}/{total}  {record.setting}: {how}{took}{note}{error}"
+
+
+def quiet_worker() -> None:
+    """Keep libraries' start-up chatter of worker processes off the console."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    logging.getLogger("hydra").setLevel(logging.WARNING)
+    sys.stdout.flush()

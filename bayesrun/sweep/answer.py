@@ -1,0 +1,111 @@
+"""What a sweep found: `sweep.csv`, `elpd.csv`, `sweep.html`, figures, and what its tracked run reads.
+
+Works on run folders alone: it can be asked again of any finished sweep, `python -m bayesrun.sweep FOLDER`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bayesrun.sweep._elpd import compare
+from bayesrun.sweep._overlays import draw_overlays
+from bayesrun.sweep._page import describe, page, text
+from bayesrun.sweep._settings import Setting, gather
+from bayesrun.sweep._table import tabulate
+from bayesrun.sweep.base import Record, write_whole
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("bayesrun.sweep")
+
+_ORDER = ("ok", "warn", "fail")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a sweep found.
+
+    Parameters
+    ----------
+    table
+        Parameter by setting (`sweep.csv`).
+    elpd
+        `az.compare`'s table, or None with `why_no_elpd`.
+    failed
+        How many jobs have no posterior.
+    text
+        What the console says.
+    """
+
+    table: pd.DataFrame
+    elpd: pd.DataFrame | None
+    why_no_elpd: str
+    failed: int
+    text: str
+
+
+def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: float | None = None) -> Answer:
+    """Write a sweep's answer into its folder.
+
+    Parameters
+    ----------
+    folder
+        The sweep's folder.
+    records
+        Its jobs, in order.
+    baseline
+        Number of the job that shifts are measured from.
+    seconds
+        Wall time of the sweep.
+    """
+    settings = gather(records)
+    base = _baseline(settings, baseline)
+    table = tabulate(settings, base)
+    write_whole(folder / "sweep.csv", table.to_csv(index=False))
+    elpd, why_not = _compare(settings)
+    if elpd is not None:
+        write_whole(folder / "elpd.csv", elpd.to_csv())
+    figures = draw_overlays(settings, table, folder / "figures")
+    name = base.name if base else ""
+    write_whole(folder / "sweep.html", page(folder.name, settings, table, name, elpd, why_not, figures))
+    write_whole(folder / "description.md", describe(settings, table, name, elpd, why_not))
+    failed = sum(r.path is None for r in records)
+    _write_for_tracking(folder, records, table, failed, seconds)
+    return Answer(table, elpd, why_not, failed, text(settings, table, name, folder))
+
+
+def _baseline(settings: Sequence[Setting], number: int) -> Setting | None:
+    chosen = next((s for s in settings if any(r.number == number for r in s.records)), None)
+    return chosen if chosen and chosen.summaries else None
+
+
+def _compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
+    try:
+        return compare(settings)
+    except Exception as error:  # one broken posterior must not cost the table
+        log.debug("no comparison", exc_info=True)
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _write_for_tracking(
+    folder: Path, records: Sequence[Record], table: pd.DataFrame, failed: int, seconds: float | None
+) -> None:
+    shift = table["shift"].astype(float).abs().max()
+    metrics = {
+        "jobs": len(records),
+        "jobs_failed": failed,
+        "jobs_reused": sum(r.note.startswith("reused") for r in records),
+        "shift_max": None if shift != shift else float(shift),
+        "seconds_total": seconds,
+    }
+    verdicts = [r.verdict for r in records if r.verdict in _ORDER]
+    status = {"status": "failed" if failed == len(records) else "partial" if failed else "finished"}
+    status["verdict"] = max(verdicts, key=_ORDER.index, default="none")
+    write_whole(folder / "metrics.json", json.dumps({k: v for k, v in metrics.items() if v is not None}, indent=1))
+    write_whole(folder / "status.json", json.dumps({**status, "error": None}, indent=1))

@@ -1,0 +1,149 @@
+"""What a sweep is: its settings in the config, its points, and the record of each job."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from bayesrun.schema import Section
+
+KEYS = ("sweep", "resume", "force", "fail_fast")
+"""Top keys of the config that only a sweep reads."""
+
+JobStatus = Literal["waiting", "finished", "partial", "failed", "skipped"]
+
+_JOBS = ".jobs"
+
+
+class SweepSpec(Section):
+    """Keys of `sweep`.
+
+    Parameters
+    ----------
+    zip
+        Groups of swept keys that move together instead of crossing: `[[model.priors.a.lam, model.priors.b.lam]]`.
+    seeds
+        How often each setting is run, each time with another seed; reported as one setting with its spread.
+    baseline
+        Number of the job that shifts are measured from; null = the setting that changes nothing, else the first.
+    metric
+        Metric that `sweeper=optuna` makes best.
+    """
+
+    zip: list[list[str]] = []
+    seeds: Annotated[int, Field(ge=1)] = 1
+    baseline: Annotated[int, Field(ge=0)] | None = None
+    metric: str = "elpd_loo"
+
+
+class Steering(Section):
+    """The keys of a sweep at the top of the config: `resume` (folder), `force`, `fail_fast`, `sweep`."""
+
+    sweep: SweepSpec = SweepSpec()
+    resume: str | None = None
+    force: bool = False
+    fail_fast: bool = False
+
+
+@dataclass(frozen=True)
+class Point:
+    """One job of a sweep, as it was asked for.
+
+    Parameters
+    ----------
+    number
+        From 0; name of its folder.
+    overrides
+        All overrides of the job.
+    swept
+        The swept keys with this job's values.
+    setting
+        The same as one short text; equal for the seeds of one setting.
+    seed
+        The job's seed where `sweep.seeds` repeats settings, else null.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    swept: Mapping[str, str]
+    setting: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """How a job ended; what `sweep.json` holds of it.
+
+    Parameters
+    ----------
+    number, setting, swept, seed
+        As in `Point`.
+    status
+        `waiting` before it ran, `skipped` when `fail_fast` stopped the sweep before it.
+    verdict, error, exit_status, run_id
+        Of its run.
+    folder
+        Its run folder; another sweep's when it was reused.
+    note
+        `reused RUN_ID`, `refit: data changed`, ...
+    seconds
+        Wall time of the run.
+    metrics
+        Its `metrics.json`, as far as the tables need it.
+    """
+
+    number: int
+    setting: str
+    swept: Mapping[str, str]
+    seed: int | None = None
+    status: JobStatus = "waiting"
+    verdict: str | None = None
+    error: str | None = None
+    exit_status: int = 0
+    run_id: str | None = None
+    folder: str | None = None
+    note: str = ""
+    seconds: float | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path | None:
+        """The run folder of a job that has a posterior."""
+        done = self.folder is not None and self.status in ("finished", "partial")
+        return Path(self.folder) if done and self.folder else None
+
+
+def write_record(sweep: Path, record: Record) -> None:
+    """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
+    folder = sweep / _JOBS
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / f"{record.number}.json", json.dumps(asdict(record), indent=1))
+
+
+def read_record(sweep: Path, number: int) -> Record | None:
+    """Read a job's record; None when it has left none."""
+    path = sweep / _JOBS / f"{number}.json"
+    return Record(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def drop_record(sweep: Path, number: int) -> None:
+    """Forget a job's record: it is run again."""
+    (sweep / _JOBS / f"{number}.json").unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file under another name and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is no file."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
