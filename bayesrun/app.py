@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.errors import BayesrunError, Problem, UserError, check
 from bayesrun.places import conf, register_resolvers, run_name
 
 if TYPE_CHECKING:
+    from bayesrun.config import RunConfig
     from bayesrun.pipeline import RunResult
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -38,8 +41,9 @@ def _run(arguments: Namespace) -> int:
     try:
         if _only_shows(arguments):
             return _show(arguments)
+        arguments = _resumed(arguments)
         checked = _check(arguments)
-        if _sweeps(checked):
+        if _sweeps(arguments, checked):
             return _sweep(arguments, checked)
         return _single()
     except BayesrunError as error:
@@ -50,6 +54,16 @@ def _run(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _resumed(arguments: Namespace) -> Namespace:
+    """With `resume=FOLDER`, go on with the command line of the sweep in that folder."""
+    folder = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("resume=")), "null")
+    if folder == "null":
+        return arguments
+    from bayesrun.sweep.run import resumed
+
+    return resumed(arguments, Path(folder.strip("'\"")))
 
 
 def _show(arguments: Namespace) -> int:
@@ -71,7 +85,7 @@ def _check(arguments: Namespace) -> DictConfig:
 
     config, problems = _composed(arguments)
     try:
-        if not _sweeps(config):
+        if not _sweeps(arguments, config):
             parse_config(_without_hydra(config))
     except UserError as error:
         problems += error.problems
@@ -79,8 +93,9 @@ def _check(arguments: Namespace) -> DictConfig:
     return config
 
 
-def _sweeps(config: DictConfig) -> bool:
-    return config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN"
+def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
+    mode = config.hydra.mode  # an experiment's; the flag wins
+    return bool(arguments.multirun or (mode is not None and mode.name == "MULTIRUN" and not arguments.run))
 
 
 def _composed(arguments: Namespace) -> tuple[DictConfig, list[Problem]]:
@@ -106,13 +121,15 @@ def _single() -> int:
     return results[0].exit_status if results else 1
 
 
-def run_job(config: DictConfig) -> RunResult:
+def run_job(config: DictConfig, parent_run_id: str | None = None, tags: Mapping[str, str] | None = None) -> RunResult:
     """Run one job that Hydra composed, alone or as a point of a sweep.
 
     Parameters
     ----------
     config
         The composed config, without Hydra's node.
+    parent_run_id, tags
+        The sweep's run in tracking, and the sweep's tags of the job.
 
     Returns
     -------
@@ -131,7 +148,7 @@ def run_job(config: DictConfig) -> RunResult:
         name = run_name(
             parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False))
         )
-        return run(parsed, Job(wanted, name, _placing_keys()))
+        return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:
         remove_if_empty(wanted)
         if os.environ.get(_FULL_ERROR) == "1":
@@ -148,9 +165,28 @@ def _placing_keys() -> dict[str, Any]:
 
 
 def _sweep(arguments: Namespace, config: DictConfig) -> int:
-    results: list[RunResult] = []
-    _hydra_main(lambda config: results.append(run_job(config)))
-    return max((r.exit_status for r in results), default=1)
+    from bayesrun.compose import start_hydra
+    from bayesrun.sweep.run import Request, run_sweep
+
+    loader = start_hydra(arguments, conf()).config_loader
+
+    def parsed(overrides: Sequence[str]) -> RunConfig:
+        return _parse_point(arguments, config, loader, overrides)
+
+    return run_sweep(Request(arguments, config, loader, parsed, run_job))
+
+
+def _parse_point(arguments: Namespace, config: DictConfig, loader: Any, overrides: Sequence[str]) -> RunConfig:
+    """Compose one point as the launcher will; a point that can't be composed is told as a single run's fault is."""
+    from bayesrun.compose import compose
+    from bayesrun.config import parse_config
+
+    try:
+        composed = loader.load_sweep_config(config, list(overrides))
+    except (HydraException, OmegaConfBaseException):
+        composed, _, problems = compose(arguments, conf(), list(overrides), False)
+        check(problems)
+    return parse_config(_without_hydra(composed))
 
 
 def _hydra_main(task: Callable[[DictConfig], Any]) -> None:

@@ -86,12 +86,7 @@ def _without(overrides: list[str], bad: str) -> list[str]:
 
 
 def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multirun: bool) -> DictConfig:
-    search_path = create_config_search_path(str(conf))
-    if arguments.config_dir:
-        path, last = f"file://{Path(arguments.config_dir).absolute()}", SearchPathQuery(provider="schema")
-        search_path.prepend("command-line", path, anchor=last)
-    GlobalHydra.instance().clear()
-    hydra = Hydra.create_main_hydra2("bayesrun", search_path)
+    hydra = start_hydra(arguments, conf)
     try:
         return hydra.compose_config(
             config_name=arguments.config_name or "main",
@@ -101,6 +96,16 @@ def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multir
         )
     finally:
         GlobalHydra.instance().clear()
+
+
+def start_hydra(arguments: Namespace, conf: Path) -> Hydra:
+    """Start Hydra on the shipped configs and the user's; `GlobalHydra` is it from here on."""
+    search_path = create_config_search_path(str(conf))
+    if arguments.config_dir:
+        path, last = f"file://{Path(arguments.config_dir).absolute()}", SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", path, anchor=last)
+    GlobalHydra.instance().clear()
+    return Hydra.create_main_hydra2("bayesrun", search_path)
 
 
 def _explain(
