@@ -25,7 +25,7 @@ _OPEN = re.compile(
     r"(model\.(priors|deterministics|potentials|likelihood)|data\.(derive|values|columns|factors|dims|parameters)"
     r"|sampler\.step|tags)([.@]|$)"
 )
-_TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.")
+_TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.", "optuna.samplers.")
 
 
 def compose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,17 @@ def run_name(name: str | None, model: str, overrides: str) -> str:
     return _slug("_".join([model, *parts]))[:_LONGEST].rstrip("_.-")
 
 
+def workers(cores: Any) -> int:
+    """Return how many jobs of `cores` processes each this machine has processors for."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, int(cores or 1)))
+
+
 def register_resolvers() -> None:
     """Make `${bayesrun.root:}` and its like known to OmegaConf; forbid reading the environment from YAML."""
     OmegaConf.register_new_resolver("bayesrun.root", lambda: str(root()), replace=True)
     OmegaConf.register_new_resolver("bayesrun.data", lambda: str(data()), replace=True)
     OmegaConf.register_new_resolver("bayesrun.run_name", _run_name, replace=True)
+    OmegaConf.register_new_resolver("bayesrun.workers", workers, replace=True)
     OmegaConf.register_new_resolver("oc.env", _no_environment, replace=True)
 
 
