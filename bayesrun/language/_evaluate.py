@@ -69,7 +69,7 @@ class _Walk:
 
     def _value(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant):
-            return constant(float(node.value))
+            return constant(float(node.value))  # type: ignore[arg-type]
         if isinstance(node, ast.Name):
             return self._scope.lookup(node.id)
         if isinstance(node, ast.BinOp):

@@ -59,7 +59,8 @@ def make(this: Plan, scope: Scope, observed: Any = None) -> Made:
     else:
         maker = getattr(pm, this.family.name)
     variable = maker(this.name, **arguments, **_axes(this, scope))
-    return Made(variable, {this.name: (variable, this.dims)})
+    dims = (None, None) if this.family.name == "Wishart" else this.dims
+    return Made(variable, {this.name: (variable, dims)})
 
 
 def parameters_of(this: Plan, scope: Scope) -> dict[str, Any]:
@@ -95,8 +96,9 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
 def _raw_argument(this: Plan, name: str, given: Any, scope: Scope) -> Any:
     domain, key = this.family.parameters[name].domain, f"{this.key}.{name}"
     if domain == "distribution":
-        shape = _component_shape(this) if this.family.name == "MixtureSameFamily" else None
-        return inner(given, scope, key, this.dims if shape else (), shape or ())
+        shared = this.family.name == "MixtureSameFamily"
+        shape = _component_shape(this) if shared else ()
+        return inner(given, scope, key, (*this.dims, this.values["w"].dims[-1]) if shared else (), shape)
     if domain == "distributions":
         return _components(this, given, scope, key)
     if domain == "matrices":
@@ -168,8 +170,11 @@ def _extras(this: Plan, scope: Scope, observed: Any) -> dict[str, Any]:
 
 def _axes(this: Plan, scope: Scope) -> dict[str, Any]:
     """Return `dims=` for PyMC3; an axis without a name gets one, with labels 0, 1, ..."""
+    if this.family.name == "Wishart":
+        return {"shape": this.values["V"].shape}
     if this.family.support == "matrix" or not this.dims:
-        return {"shape": this.shape} if this.shape else {}
+        # MixtureSameFamily insists on being told
+        return {"shape": this.shape} if this.shape or this.family.name == "MixtureSameFamily" else {}
     return {"dims": register_dims(this.name, this.dims, this.shape, scope)}
 
 

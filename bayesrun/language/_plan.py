@@ -151,7 +151,8 @@ def _evaluated(
     key: str,
     wanted: tuple[Dims, tuple[int, ...]] | None,
 ) -> dict[str, Value]:
-    values, problems = {}, []
+    values: dict[str, Value] = {}
+    problems: list[Problem] = []
     for name, text in given.items():
         try:
             values[name] = read(text, scope, f"{key}.{name}", wanted[0] if wanted else ())
@@ -228,6 +229,8 @@ def _without(value: Value, axes: int) -> Value:
 def _event(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
     if family.event == 0 or family.support == "matrix":
         return (), ()
+    if family.name == "BART":
+        return values["Y"].dims, values["Y"].shape
     own = [n for n in (*_LIKE_DRAW.get(family.name, ()), "cov", "chol", "tau") if n in values and values[n].ndim]
     if family.event == 1 and own and family.name not in ("AR", "GaussianRandomWalk"):
         return values[own[0]].dims[-1:], values[own[0]].shape[-1:]
@@ -274,8 +277,10 @@ def _fit(
     batch = len(dims) - (0 if family.name in _ALONG_DRAW else family.event)
     if axes == 0:
         return conform(value, dims[: max(batch, 0)], shape[: max(batch, 0)])
+    if family.name == "BART":
+        return value
     if axes == 2:
-        return _matrix(value, shape)
+        return _matrix(value)
     if name in _like_draw(family):
         return _full_vector(conform(value, dims[-1 - batch :], shape[-1 - batch :]), shape[-1])
     name_of_axis, size = free or (None, 1)
@@ -284,7 +289,7 @@ def _fit(
     return conform(value, (*dims[:batch], name_of_axis), (*shape[:batch], size))
 
 
-def _matrix(value: Value, shape: tuple[int, ...]) -> Value:
+def _matrix(value: Value) -> Value:
     if value.ndim != 2:
         raise Fault(f"must be a matrix (got {value.ndim} axes)")
     return value

@@ -73,7 +73,7 @@ def whitened(this: Plan, scope: Scope) -> Made:
     """Make a Gaussian random walk in coordinates in which its posterior is nearly spherical (`walks`)."""
     import pymc3 as pm
 
-    from bayesrun.language.walks import whitened_walk
+    from bayesrun.language.walks import fast_length, whitened_walk
 
     arguments = parameters_of(this, scope)
     where = f"{this.key}.parameterization"
@@ -85,5 +85,11 @@ def whitened(this: Plan, scope: Scope) -> Made:
         raise fail(where, "a whitened walk has one axis, and single numbers as mu and sigma", "use centered")
     dims = register_dims(this.name, this.dims, this.shape, scope)
     made = whitened_walk(this.name, sigma, this.shape[0], _INFORMATION, dims, drift)
-    notes(pm.modelcontext(None)).helpers.update(made.helpers)
+    model = pm.modelcontext(None)
+    notes(model).helpers.update(made.helpers)
+    start = starting_value(this, scope)
+    if start is not None:
+        # the walk starts flat, at the mean of what is asked for: that is its level alone
+        level = np.mean(start) * np.sqrt(fast_length(this.shape[0]) * _INFORMATION)
+        model[made.helpers[0]].tag.test_value = np.asarray(level)
     return Made(made.walk, {this.name: (made.walk, this.dims)})

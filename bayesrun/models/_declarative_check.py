@@ -72,7 +72,9 @@ def _gaps_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) ->
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
     from bayesrun.language._scope import Scope
 
-    scope, problems, broken = Scope(data), [], set()
+    scope = Scope(data)
+    problems: list[Problem] = []
+    broken: set[str] = set()
     for part in ordered:
         if part.names & broken:
             broken.add(part.name)
@@ -111,7 +113,7 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
     this = plan(part.name, part.body, scope, part.key, dims, array.shape)
-    if has_gaps(data, part.observed):
+    if has_gaps(data, str(part.observed)):
         if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has gaps, which can't be imputed in a {this.family.name}"
             raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])

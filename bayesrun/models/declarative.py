@@ -13,7 +13,10 @@ likelihood:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
@@ -38,9 +41,9 @@ class DeclarativeSpec(ModelSpec):
     a name to a distribution whose `observed` names a data variable.
     """
 
-    deterministics: dict[str, Any] = {}
-    potentials: dict[str, Any] = {}
-    likelihood: dict[str, dict[str, Any]] = {}
+    deterministics: dict[str, Any] = Field(default={})
+    potentials: dict[str, Any] = Field(default={})
+    likelihood: dict[str, dict[str, Any]] = Field(default={})
 
 
 def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
@@ -65,12 +68,24 @@ def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
 
 
 def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> pm.Model:
-    """Build the model; data variables that expressions name are in `pm.Data` containers."""
+    """Build the model; with a whitened walk it reports as the same model with the walk as users think of it."""
+    parts = definitions(spec)
+    model = _build(data, parts)
+    plain = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else p for p in parts]
+    if plain != parts:
+        notes(model).reported = _build(data, plain)
+    return model
+
+
+def _is_whitened(part: Definition) -> bool:
+    return part.body.get("parameterization") == "whitened"
+
+
+def _build(data: xr.Dataset | None, parts: Sequence[Definition]) -> pm.Model:
     import pymc3 as pm
 
     from bayesrun.language.priors import Scope
 
-    parts = definitions(spec)
     with pm.Model() as model:
         scope = Scope(data)
         _add_containers(data, parts, scope)

@@ -28,7 +28,7 @@ class Parameters(Section):
 
     size: Annotated[int, Field(ge=1)] = 200
     constant: float = 0.5
-    rho: list[float] = [0.6, -0.3]
+    rho: list[float] = Field(default=[0.6, -0.3])
     sigma: Annotated[float, Field(ge=0)] = 0.5
 
 

@@ -27,9 +27,9 @@ class Parameters(Section):
     """
 
     size: Annotated[int, Field(ge=1)] = 500
-    weights: list[float] = [0.35, 0.65]
-    means: list[float] = [-1.5, 2.0]
-    scales: list[float] = [0.8, 1.2]
+    weights: list[float] = Field(default=[0.35, 0.65])
+    means: list[float] = Field(default=[-1.5, 2.0])
+    scales: list[float] = Field(default=[0.8, 1.2])
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
