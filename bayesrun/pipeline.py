@@ -290,11 +290,10 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     from bayesrun.report.progress import ProgressLine
 
     spec = config.sampler
-    total = spec.chains * (spec.draws + spec.tune)
-    with ProgressLine(total, spec.progress) as line:
+    with ProgressLine(spec.steps(), spec.progress) as line:
         monitors = [
             line,
-            Tracked(total, tracker.progress),
+            Tracked(spec.steps(), tracker.progress),
             *([TimeLimit(spec.max_seconds)] if spec.max_seconds else []),
         ]
         try:
@@ -335,7 +334,7 @@ def _diagnose(
     from bayesrun.diagnostics.base import Judged
 
     summary = summarise(idata)
-    depth = config.sampler.max_treedepth
+    depth = getattr(config.sampler, "max_treedepth", 0)
     return summary, judge(Judged(idata, summary, config.sampler.method, config.diagnostics, depth, missing))
 
 

@@ -20,7 +20,7 @@ from bayesrun.inference._nutpie_draws import Draws
 from bayesrun.inference._nutpie_gradient import compile_gradient, graph
 from bayesrun.inference._nutpie_start import correlated, starts
 from bayesrun.inference._nutpie_workers import Outcome
-from bayesrun.inference.base import Monitor, Sampled, SamplerSpec
+from bayesrun.inference.base import Monitor, NutsSpec, Sampled
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -32,7 +32,7 @@ _LEAST_TUNE = 10
 """Fewer tuning draws than this and nutpie's windows of adaptation can't be laid out."""
 
 
-def usable(model: pm.Model, spec: SamplerSpec | None = None) -> str | None:
+def usable(model: pm.Model, spec: NutsSpec | None = None) -> str | None:
     """Say why nutpie can't sample a model.
 
     Parameters
@@ -62,7 +62,7 @@ def usable(model: pm.Model, spec: SamplerSpec | None = None) -> str | None:
     return None
 
 
-def sample(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
     """Sample a model that is `usable` with nutpie.
 
     Parameters

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bayesrun.errors import SamplingError
 from bayesrun.inference._nutpie_gradient import Gradient
-from bayesrun.inference.base import SamplerSpec
+from bayesrun.inference.base import NutsSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ _HALVINGS = 40
 _NUDGE = 0.01
 
 
-def correlated(spec: SamplerSpec, size: int) -> bool:
+def correlated(spec: NutsSpec, size: int) -> bool:
     """Say whether the mass matrix has correlations: a diagonal one and the strongest directions besides."""
     if spec.init == "auto":
         log.info("mass matrix: %s", "diagonal + strongest correlations" if size <= CORRELATED_UP_TO else "diagonal")
@@ -34,7 +34,7 @@ def correlated(spec: SamplerSpec, size: int) -> bool:
     return "full" in spec.init
 
 
-def starts(model: pm.Model, gradient: Gradient, spec: SamplerSpec, seeds: Sequence[int]) -> Vector:
+def starts(model: pm.Model, gradient: Gradient, spec: NutsSpec, seeds: Sequence[int]) -> Vector:
     """Choose each chain's first point.
 
     Parameters
@@ -65,7 +65,7 @@ def starts(model: pm.Model, gradient: Gradient, spec: SamplerSpec, seeds: Sequen
     return np.stack([_near(gradient, c, jitter, np.random.default_rng(s)) for c, s in zip(centres, seeds, strict=True)])
 
 
-def _centres(model: pm.Model, gradient: Gradient, spec: SamplerSpec, seeds: Sequence[int]) -> list[Vector]:
+def _centres(model: pm.Model, gradient: Gradient, spec: NutsSpec, seeds: Sequence[int]) -> list[Vector]:
     if not ("advi" in spec.init or "map" in spec.init):
         return [gradient.start] * len(seeds)
     import numpy as np

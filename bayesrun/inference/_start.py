@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
-from bayesrun.inference.base import SamplerSpec
+from bayesrun.inference.base import NutsSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +26,7 @@ _STEEP = 1e10
 """A jittered start whose gradient is larger than this is not usable."""
 
 
-def nuts(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[list[dict[str, Any]], Any]:
+def nuts(model: pm.Model, spec: NutsSpec, seed: int) -> tuple[list[dict[str, Any]], Any]:
     """Make NUTS and its starting points; the model is in context."""
     import pymc3 as pm
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, check, did_you_mean
 from bayesrun.inference import _start
-from bayesrun.inference.base import SamplerSpec
+from bayesrun.inference.base import NutsSpec
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 
-def make(model: pm.Model, spec: SamplerSpec, seed: int) -> tuple[Any, list[Any]]:
+def make(model: pm.Model, spec: NutsSpec, seed: int) -> tuple[Any, list[Any]]:
     """Make the step method and the chains' starting points of a model.
 
     Parameters
@@ -86,7 +86,7 @@ def _best(variable: Any, gradient: bool) -> Any:
     return max(STEP_METHODS, key=lambda method: method._competence(variable, gradient))
 
 
-def _explicit(model: pm.Model, spec: SamplerSpec) -> dict[Any, Any]:
+def _explicit(model: pm.Model, spec: NutsSpec) -> dict[Any, Any]:
     import pymc3 as pm
     from pymc3.util import get_untransformed_name, is_transformed_name
 
@@ -105,7 +105,7 @@ def _explicit(model: pm.Model, spec: SamplerSpec) -> dict[Any, Any]:
     return chosen
 
 
-def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: SamplerSpec) -> list[Any]:
+def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: NutsSpec) -> list[Any]:
     from pymc3.sampling import instantiate_steppers
 
     selected = defaultdict(list)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
@@ -34,20 +34,37 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class SamplerSpec(Section):
-    """Keys of `sampler` that every method has; a method's own spec extends this."""
+    """Keys of `sampler` that every method takes; a method's own spec extends this.
+
+    Methods without warm-up take `tune`, too, so that one command line fits several methods; they ignore it.
+    """
 
     method: str = "nuts"
     draws: Count = 1000
-    tune: Annotated[int, Field(ge=0)] = 1000
+    tune: Annotated[int, Field(ge=0)] = 0
     chains: Count = 4
     cores: Count | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    progress: Literal["auto"] | bool = "auto"
+
+    def steps(self) -> int:
+        """Count the steps that the monitor will be told of, over all chains."""
+        return self.chains * self.draws
+
+
+class NutsSpec(SamplerSpec):
+    """Config of `method: nuts`."""
+
+    tune: Annotated[int, Field(ge=0)] = 1000
     init: Init = "auto"
     target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
     max_treedepth: Count = 10
     step: dict[str, str] = {}
-    max_seconds: Annotated[float, Field(gt=0)] | None = None
-    progress: Literal["auto"] | bool = "auto"
     engine: Literal["auto", "nutpie", "pymc3"] = "auto"
+
+    def steps(self) -> int:
+        """Count all draws, tuning included."""
+        return self.chains * (self.draws + self.tune)
 
 
 class Monitor(Protocol):
@@ -76,6 +93,8 @@ class Sampled:
         Wall time of both parts.
     interrupted
         Why it stopped early (`interrupt`, `max_seconds`); null when it ran to its end.
+    records
+        Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
     """
 
     draws: Arrays
@@ -85,6 +104,7 @@ class Sampled:
     seconds_sample: float
     tuning_stats: Arrays = field(default_factory=dict)
     interrupted: Literal["interrupt", "max_seconds"] | None = None
+    records: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,7 @@ class Sampler:
     """
 
     spec: type[SamplerSpec]
-    sample: Callable[[pm.Model, SamplerSpec, int, Monitor], Sampled]
+    sample: Callable[[pm.Model, Any, int, Monitor], Sampled]
 
 
 SAMPLERS: Registry[Sampler] = Registry(
@@ -111,4 +131,4 @@ SAMPLERS: Registry[Sampler] = Registry(
     ("theano_setup", "preflight", "predictive", "posterior", "monitors", "groups"),
 )
 
-__all__ = ["SAMPLERS", "Init", "Monitor", "Sampled", "Sampler", "SamplerSpec"]
+__all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
 from bayesrun.inference import _chains, _steps
-from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
+from bayesrun.inference.base import Monitor, NutsSpec, Sampled, Sampler
 from bayesrun.inference.theano_setup import compiling
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 
-def sample(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
     """Sample with the engine that the config asks for, or the quickest that can sample this model."""
     if _engine(model, spec) == "pymc3":
         return _sample_pymc3(model, spec, seed, monitor)
@@ -26,13 +26,13 @@ def sample(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> S
     return _nutpie.sample(model, spec, seed, monitor)
 
 
-def _engine(model: pm.Model, spec: SamplerSpec) -> str:
+def _engine(model: pm.Model, spec: NutsSpec) -> str:
     if spec.engine == "pymc3":
         log.info("engine: pymc3 (asked for)")
         return "pymc3"
     from bayesrun.inference import _nutpie
 
-    reason = "step methods are set in sampler.step" if spec.step else _nutpie.usable(model)
+    reason = "step methods are set in sampler.step" if spec.step else _nutpie.usable(model, spec)
     if reason and spec.engine == "nutpie":
         raise fail("sampler.engine", f"nutpie can't sample this model: {reason}", "use engine=auto or engine=pymc3")
     if reason:
@@ -42,7 +42,7 @@ def _engine(model: pm.Model, spec: SamplerSpec) -> str:
     return "nutpie"
 
 
-def _sample_pymc3(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monitor) -> Sampled:
+def _sample_pymc3(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
     seeds = _chains.chain_seeds(seed, spec.chains)
     began = time.perf_counter()
     with model, compiling():
@@ -60,7 +60,7 @@ def _sample_pymc3(model: pm.Model, spec: SamplerSpec, seed: int, monitor: Monito
 class _Run:
     """One call of `pm.sample`, which ends early on a KeyboardInterrupt and remembers why."""
 
-    def __init__(self, spec: SamplerSpec, monitor: Monitor) -> None:
+    def __init__(self, spec: NutsSpec, monitor: Monitor) -> None:
         self.spec, self.monitor = spec, monitor
         self.interrupted: Any = None
 
@@ -93,4 +93,4 @@ class _Run:
             raise
 
 
-SAMPLER = Sampler(SamplerSpec, sample)
+SAMPLER = Sampler(NutsSpec, sample)

@@ -15,7 +15,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import chisquare
 
 from bayesrun.inference import _nutpie
-from bayesrun.inference.base import SamplerSpec
+from bayesrun.inference.base import NutsSpec
 from bayesrun.inference.theano_setup import building, import_pymc3
 from bayesrun.models import switchpoint
 from bayesrun.models.base import notes
@@ -81,7 +81,7 @@ class Nobody:
 def draws(data: xr.Dataset) -> dict[str, np.ndarray]:
     with building():
         model = switchpoint.build(data, _spec())
-    sampled = _nutpie.sample(model, SamplerSpec(draws=5000, chains=4), 1, Nobody())
+    sampled = _nutpie.sample(model, NutsSpec(draws=5000, chains=4), 1, Nobody())
     recover = notes(model).recover
     assert recover is not None
     return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(2))}

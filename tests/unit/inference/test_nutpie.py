@@ -17,12 +17,12 @@ import theano.tensor as tt
 from bayesrun.errors import SamplingError
 from bayesrun.inference import _nutpie
 from bayesrun.inference._chains import TimeIsUp
-from bayesrun.inference.base import Sampled, SamplerSpec
+from bayesrun.inference.base import NutsSpec, Sampled
 from bayesrun.inference.theano_setup import building
 
 pytest.importorskip("nutpie")
 
-SPEC = SamplerSpec(draws=500, tune=500, chains=4)
+SPEC = NutsSpec(draws=500, tune=500, chains=4)
 COVARIANCE = np.array([[1.0, 1.8, 0.0], [1.8, 4.0, 0.0], [0.0, 0.0, 0.01]])
 
 
