@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from bayesrun.pipeline import RunResult
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
+_TRACEBACKS = "BAYESRUN_TRACEBACKS"
+"""Set when the user asked for tracebacks: Hydra's own variable is set by us while Hydra runs."""
 
 
 def main() -> None:
     """Run bayesrun as a command; never returns."""
     register_resolvers()
+    os.environ.setdefault(_TRACEBACKS, os.environ.get(_FULL_ERROR, "0"))
     arguments = get_args_parser().parse_args()
     sys.exit(_run(arguments))
 
@@ -47,7 +50,7 @@ def _run(arguments: Namespace) -> int:
             return _sweep(arguments, checked)
         return _single()
     except BayesrunError as error:
-        if os.environ.get(_FULL_ERROR) == "1":
+        if os.environ.get(_TRACEBACKS) == "1":
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -128,8 +131,8 @@ def run_job(config: DictConfig, parent_run_id: str | None = None, tags: Mapping[
     ----------
     config
         The composed config, without Hydra's node.
-    parent_run_id, tags
-        The sweep's run in tracking, and the sweep's tags of the job.
+    parent_run_id, tags, name
+        The sweep's run in tracking, the sweep's tags of the job, and its name there.
 
     Returns
     -------
@@ -145,13 +148,13 @@ def run_job(config: DictConfig, parent_run_id: str | None = None, tags: Mapping[
     wanted = Path(node.runtime.output_dir)
     try:
         parsed = parse_config(drop_replaced(config, node))
-        name = run_name(
+        name = name or run_name(
             parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False))
         )
         return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:
         remove_if_empty(wanted)
-        if os.environ.get(_FULL_ERROR) == "1":
+        if os.environ.get(_TRACEBACKS) == "1":
             raise
         print(f"error: {error}", file=sys.stderr)
         return RunResult("failed", None, error.exit_status, None, error=str(error))
