@@ -14,17 +14,15 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import check_prior, family
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames, notes, observed_values
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
     import pymc3 as pm
     import xarray as xr
-    from numpy.typing import NDArray
 
-_FURTHEST = 1000
-"""Values of `a` up to which a start is looked for that gives what was observed."""
+    from bayesrun.language.priors import Scope
 
 
 class Options(Section):
@@ -88,9 +86,9 @@ def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
 
 
 def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) -> Iterator[Problem]:
-    if spec.likelihood().get("dist") not in ("Constant", "ConstantDist"):
+    if not _is_exact(spec):
         return
-    if FUNCTIONS.load(spec.options.function, "model.options.function").gives == "real":
+    if _function(spec).gives == "real":
         hint = "give a distribution around b, such as {dist: Normal, mu: b, sigma: 0.1}"
         yield Problem("model.options.likelihood", "a real b can't be observed exactly", hint)
     elif not spec.priors["a"].get("dims") and bool(observed.min() != observed.max()):
@@ -101,51 +99,78 @@ def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) ->
 
 
 def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> pm.Model:
-    """Build the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed."""
+    """Build the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed.
+
+    A whole-numbered `a` whose `b` is observed exactly is sampled as a choice among the values that give it.
+    """
     import pymc3 as pm
 
-    from bayesrun.language.priors import Scope, declare
+    from bayesrun.language.priors import declare
 
-    options = spec.options
-    function = FUNCTIONS.load(options.function, "model.options.function")
     with pm.Model() as model:
-        scope = Scope(None if data is None else data.drop_vars([options.observed], errors="ignore"))
+        scope = _scope(data, spec)
         a = declare("a", spec.priors["a"], scope, "model.priors.a")
-        if data is None:
-            _transform(a, options.function, function)
-            return model
-        values, dims = observed_values(data, options.observed, "b_obs")
-        if "initval" not in spec.priors["a"]:
-            _start(a, function, values)
-        scope.add("b", _transform(a, options.function, function), model.RV_dims.get("a"))
-        declare("b_obs", spec.likelihood(), scope, "model.options.likelihood", dims=dims, observed=values)
-    return model
+        _observe(_transform(a, spec), data, spec, scope)
+    function, observed = _function(spec), spec.options.observed
+    if data is None or not _is_exact(spec) or function.takes != "integer":
+        return model
+    if a.ndim and a.tag.test_value.shape != data[observed].shape:
+        return model
+    return _conditioned(model, data, spec)
 
 
-def _transform(a: Any, name: str, function: Function) -> Any:
+def _conditioned(model: pm.Model, data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> pm.Model:
+    import pymc3 as pm
+
+    from bayesrun.models._preimage import categorical, preimage
+
+    dims = model.RV_dims.get("a")
+    possible = preimage(model["a"], _function(spec), data[spec.options.observed].values, "model.options.observed")
+    with pm.Model(coords=model.coords) as conditioned:
+        a = pm.Deterministic("a", categorical("a_place", possible), dims=dims)
+        _observe(_transform(a, spec, dims), data, spec, _scope(data, spec))
+    notes(conditioned).helpers.add("a_place")
+    notes(conditioned).reported = model
+    return conditioned
+
+
+def _function(spec: ArbitraryDeterministicSpec) -> Function:
+    return FUNCTIONS.load(spec.options.function, "model.options.function")
+
+
+def _is_exact(spec: ArbitraryDeterministicSpec) -> bool:
+    given = spec.likelihood()
+    return given.get("dist") in ("Constant", "ConstantDist") and given.get("c") == "b"
+
+
+def _scope(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Scope:
+    """Return what names in priors mean; `b` is the model's there, not the data's."""
+    from bayesrun.language.priors import Scope
+
+    return Scope(None if data is None else data.drop_vars([spec.options.observed]))
+
+
+def _transform(a: Any, spec: ArbitraryDeterministicSpec, dims: tuple[str, ...] | None = None) -> Any:
     """Add the deterministic `b`, with the dims of `a`."""
     import pymc3 as pm
 
     from bayesrun.models._black_box import BlackBox
 
-    return pm.Deterministic("b", BlackBox(name, function)(a), dims=pm.modelcontext(None).RV_dims.get("a"))
+    dims = dims or pm.modelcontext(None).RV_dims.get("a")
+    return pm.Deterministic("b", BlackBox(spec.options.function, _function(spec))(a), dims=dims)
 
 
-def _start(a: Any, function: Function, values: NDArray[Any]) -> None:
-    """Start where the prior is positive and the function gives what was observed, as nearly as it can."""
-    import numpy as np
+def _observe(b: Any, data: xr.Dataset | None, spec: ArbitraryDeterministicSpec, scope: Scope) -> None:
+    """Add the likelihood of the observed values, if there are any."""
+    import pymc3 as pm
 
-    if function.takes != "integer" or a.ndim > 1:
+    from bayesrun.language.priors import declare
+
+    if data is None:
         return
-    candidates = np.arange(-_FURTHEST, _FURTHEST + 1)
-    possible = candidates[np.isfinite(a.distribution.logp(candidates[:, None]).eval()).all(axis=-1)]
-    possible = possible[np.argsort(np.abs(possible), kind="stable")]
-    if not possible.size:
-        return
-    given = np.array([function.call(int(c)) for c in possible])
-    wanted = np.atleast_1d(values) if a.ndim else np.atleast_1d(np.mean(values))
-    nearest = np.abs(given[:, None] - wanted).argmin(axis=0)
-    a.tag.test_value = possible[nearest].astype(a.dtype).reshape(a.tag.test_value.shape)
+    values, dims = observed_values(data, spec.options.observed, "b_obs")
+    scope.add("b", b, pm.modelcontext(None).RV_dims.get("b"))
+    declare("b_obs", spec.likelihood(), scope, "model.options.likelihood", dims=dims, observed=values)
 
 
 MODEL = ModelType(ArbitraryDeterministicSpec, PriorNames(("a",)), roles, build, check, static_check)

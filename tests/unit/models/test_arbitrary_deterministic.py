@@ -11,10 +11,12 @@ import pytest
 import theano
 import theano.tensor as tt
 import xarray as xr
+from scipy.stats import poisson
 
+from bayesrun.errors import UserError
 from bayesrun.models import arbitrary_deterministic as model_type
 from bayesrun.models._black_box import BlackBox
-from bayesrun.models.base import MODELS
+from bayesrun.models.base import MODELS, notes
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.models.functions.modulo3 import modulo3
 
@@ -73,17 +75,33 @@ def test_a_function_of_whole_numbers_refuses_reals() -> None:
 
 def test_observed_b_holds_a_to_what_gives_it() -> None:
     model = model_type.build(_observed(2), _spec())
-    assert modulo3(int(model.test_point["a"])) == 2
-    density = model.fastfn(model.logpt)
-    for a in range(9):
-        assert np.isfinite(density({"a": np.array(a)})) == (modulo3(a) == 2)
+    density, value = model.fastfn(model.logpt), model.fastfn([model["a"]])
+    found = {}
+    for place in range(int(model["a_place"].distribution.k)):
+        found[int(value({"a_place": np.array(place)})[0])] = float(density({"a_place": np.array(place)}))
+    weights = {a: poisson.pmf(a, 1) for a in range(40) if modulo3(a) == 2}
+    expected = {a: np.log(w / sum(weights.values())) for a, w in weights.items() if w > 1e-11}
+    assert found.keys() >= expected.keys() and all(modulo3(a) == 2 for a in found)
+    assert {a: found[a] for a in expected} == pytest.approx(expected, rel=1e-6)
+    assert notes(model).helpers == {"a_place"}
+    reported = notes(model).reported
+    assert reported is not None and isinstance(reported["a"].distribution, pm.Poisson)
 
 
-def test_an_a_for_each_row_starts_where_each_row_is_possible() -> None:
+def test_each_row_may_have_an_a_of_its_own() -> None:
     model = model_type.build(_observed(0, 1, 2), _spec({**POISSON, "dims": ["obs"]}))
-    assert [modulo3(int(a)) for a in model.test_point["a"]] == [0, 1, 2]
-    assert model.RV_dims["b"] == ("obs",)
-    assert np.isfinite(model.fastfn(model.logpt)(model.test_point))
+    assert model.RV_dims["a"] == model.RV_dims["b"] == ("obs",)
+    compute, density = model.fastfn([model["a"], model["b"]]), model.fastfn(model.logpt)
+    for places in ([0, 0, 0], [1, 2, 1]):
+        a, b = compute({"a_place": np.array(places)})
+        np.testing.assert_array_equal(b, [0, 1, 2])
+        np.testing.assert_array_equal([modulo3(int(value)) for value in a], b)
+        assert np.isfinite(density({"a_place": np.array(places)}))
+
+
+def test_what_no_a_gives_is_an_error() -> None:
+    with pytest.raises(UserError, match="7 was observed, and no a that its prior allows gives it"):
+        model_type.build(_observed(7), _spec())
 
 
 def test_a_distribution_around_b_may_be_given() -> None:
