@@ -124,7 +124,12 @@ def _single() -> int:
     return results[0].exit_status if results else 1
 
 
-def run_job(config: DictConfig, parent_run_id: str | None = None, tags: Mapping[str, str] | None = None) -> RunResult:
+def run_job(
+    config: DictConfig,
+    parent_run_id: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    name: str | None = None,
+) -> RunResult:
     """Run one job that Hydra composed, alone or as a point of a sweep.
 
     Parameters
@@ -148,9 +153,7 @@ def run_job(config: DictConfig, parent_run_id: str | None = None, tags: Mapping[
     wanted = Path(node.runtime.output_dir)
     try:
         parsed = parse_config(drop_replaced(config, node))
-        name = name or run_name(
-            parsed.top.name, parsed.model.name, ",".join(OmegaConf.to_container(node.overrides.task, resolve=False))
-        )
+        name = name or run_name(parsed.top.name, parsed.model.name, ",".join(map(str, node.overrides.task)))
         return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:
         remove_if_empty(wanted)

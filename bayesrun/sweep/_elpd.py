@@ -1,4 +1,4 @@
-"""Which setting predicts best: `az.compare` on observed points, or why that can't be said (`elpd.csv`)."""
+"""Which setting predicts best, by PSIS-LOO on observed points, or why that can't be said (`elpd.csv`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from bayesrun.sweep._settings import Setting
 from bayesrun.sweep.base import Record, read_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_ITERATIONS = 5000
+_TOLERANCE = 1e-9
 
 
 def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
@@ -25,7 +32,7 @@ def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
     Returns
     -------
     table : DataFrame or None
-        `az.compare`'s, index `setting`.
+        Columns as `az.compare` has them, index `setting`, the best first.
     reason : str
         Why there is none; empty when there is.
     """
@@ -71,10 +78,59 @@ def _other_points(terms: dict[str, Any]) -> str:
 
 
 def _table(terms: dict[str, Any]) -> pd.DataFrame:
+    """What `az.compare` gives (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
+    import numpy as np
+    import pandas as pd
+
+    loos = {name: _loo(idata) for name, idata in terms.items()}
+    names = sorted(loos, key=lambda name: -loos[name].loo)
+    points = np.stack([loos[name].loo_i.values for name in names])
+    behind = points[0] - points
+    table = pd.DataFrame(
+        {
+            "rank": range(len(names)),
+            "elpd_loo": points.sum(axis=1),
+            "p_loo": [float(loos[name].p_loo) for name in names],
+            "elpd_diff": behind.sum(axis=1),
+            "weight": stacking_weights(points),
+            "se": [float(loos[name].loo_se) for name in names],
+            "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
+            "warning": [bool(loos[name].warning) for name in names],
+        },
+        index=pd.Index(names, name="setting"),
+    )
+    return table
+
+
+def _loo(idata: Any) -> Any:
     import arviz as az
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table: pd.DataFrame = az.compare(terms, ic="loo", method="stacking", scale="log")
-    table.index.name = "setting"
-    return table
+        return az.loo(idata, pointwise=True, scale="log")
+
+
+def stacking_weights(points: Floats) -> Floats:
+    """Return the weights whose mixture of predictive densities scores best (doi:10.1214/17-BA1091).
+
+    Parameters
+    ----------
+    points
+        Pointwise expected log densities (setting, point).
+
+    Returns
+    -------
+    ndarray
+        One weight a setting, sum 1; found by expectation maximisation of the mean log score, which is concave.
+    """
+    import numpy as np
+
+    densities = np.exp(points - points.max(axis=0))
+    weights = np.full(len(points), 1.0 / len(points))
+    for _ in range(_ITERATIONS):
+        shares = weights[:, None] * densities
+        new = (shares / shares.sum(axis=0)).mean(axis=1)
+        done, weights = np.abs(new - weights).max() < _TOLERANCE, new
+        if done:
+            break
+    return np.asarray(weights)

@@ -110,8 +110,7 @@ def _curve(axis: Any, draws: Any, colour: Any, name: str) -> None:
         values, counts = np.unique(draws, return_counts=True)
         axis.plot(values, counts / counts.sum(), "o-", ms=3, lw=1, color=colour, label=name)
     else:
-        low, high = np.quantile(draws, [0.001, 0.999])
-        grid = np.linspace(low, high, 400)
+        grid = np.linspace(draws.min(), draws.max(), 400)
         axis.plot(grid, density(draws, grid), color=colour, lw=1.6, label=name)
 
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from bayesrun.pipeline import RunResult
 from bayesrun.sweep.base import Record, read_json, write_record
 
-RunJob = Callable[[DictConfig, str | None, Mapping[str, str]], RunResult]
+RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
 _INTERRUPTED = 130
 STOP = ".stop"
@@ -32,7 +32,7 @@ class JobTask:
     Parameters
     ----------
     run
-        Runs one composed config: `(config, parent run, tags) -> RunResult`.
+        Runs one composed config: `(config, parent run, tags, name) -> RunResult`.
     sweep
         The sweep's folder.
     records
@@ -74,7 +74,9 @@ class JobTask:
     def _quietly(self, config: DictConfig, record: Record) -> RunResult:
         """Run; the tables of many jobs would bury each other, they are in the run folders."""
         with redirect_stdout(io.StringIO()):
-            return self.run(config, self.parent_run_id, {"setting": record.setting, "job": str(record.number)})
+            tags = {"setting": record.setting, "job": str(record.number)}
+            name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
+            return self.run(config, self.parent_run_id, tags, name)
 
     def _after(self, result: RunResult) -> Any:
         if result.exit_status == _INTERRUPTED:
