@@ -108,6 +108,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
         When config or data are at fault; nothing is left behind.
     """
     began = time.perf_counter()
+    TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
         folder = RunFolder.claim(job.folder)

@@ -114,7 +114,7 @@ class Helper:
             self._note(json.loads(line))
 
     def _note(self, reply: dict[str, Any]) -> None:
-        if "lost" in reply:
+        if "lost" in reply and reply["op"] != "warm":
             self.lost.setdefault(reply["run"], []).append(reply["lost"])
         if reply["op"] != "progress":
             self.replies[reply["run"], reply["op"]] = reply

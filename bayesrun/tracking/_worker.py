@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from bayesrun.tracking import _process
 from bayesrun.tracking._entries import read_entries
+from bayesrun.tracking._lock import sqlite_path
 from bayesrun.tracking._store import Store
 from bayesrun.tracking.base import mask
 
@@ -62,15 +63,28 @@ class Worker:
         if request["op"] == "open":
             self.tidy(request["run"])
 
+    def _warm(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Import MLflow, and connect to a database that is there; make nothing."""
+        import mlflow.tracking  # noqa: F401
+
+        spec = request["spec"]
+        database = sqlite_path(spec["uri"] or "")
+        if database is not None and database.exists():
+            self._store(spec)
+        return {}
+
+    def _store(self, spec: Mapping[str, Any]) -> Store:
+        if spec["uri"] not in self.stores:
+            self.stores[spec["uri"]] = Store.open(spec["uri"], spec["artifacts"])
+        return self.stores[spec["uri"]]
+
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[request["run"]] = _Run(request)
         return self._start(run)
 
     def _start(self, run: _Run) -> dict[str, Any]:
         spec, card = run.request["spec"], run.request["card"]
-        if spec["uri"] not in self.stores:
-            self.stores[spec["uri"]] = Store.open(spec["uri"], spec["artifacts"])
-        run.store = self.stores[spec["uri"]]
+        run.store = self._store(spec)
         run.run_id, run.experiment_id = run.store.start(card, self._own_tags())
         return {"run_id": run.run_id, "experiment_id": run.experiment_id}
 

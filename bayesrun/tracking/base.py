@@ -113,10 +113,13 @@ class Backend:
         `(spec, card) -> Tracker`. Returns at once; whatever takes time goes on in the background.
     check
         `(spec) -> problems` of the section, as `(key below tracking, message, hint)`.
+    warm
+        `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
     check: Callable[[TrackingSpec], list[tuple[str, str, str]]] = lambda spec: []
+    warm: Callable[[TrackingSpec], None] = lambda spec: None
 
 
 TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)

@@ -6,6 +6,7 @@ may die at any moment. What is lost is said once, at the end, with the command t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -203,6 +204,13 @@ def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
     return []
 
 
-TRACKER = Backend(open=open_run, check=_check)
+def _warm(spec: TrackingSpec) -> None:
+    """Start the worker and its imports while data and model are made ready."""
+    with contextlib.suppress(WorkerGone, OSError):
+        worker = helper(spec.timeout)
+        worker.send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()}, wait=0)
+
+
+TRACKER = Backend(open=open_run, check=_check, warm=_warm)
 
 __all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run"]
