@@ -290,6 +290,7 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     from bayesrun.inference.monitors import Several, TimeLimit, Tracked
     from bayesrun.report.progress import ProgressLine
 
+    tracker.ready()  # the config is tracked before the first draw
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
         monitors = [
