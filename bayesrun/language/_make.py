@@ -57,10 +57,21 @@ def make(this: Plan, scope: Scope, observed: Any = None) -> Made:
     if this.option("lower") is not None or this.option("upper") is not None:
         maker, arguments = truncated(this, arguments)
     else:
-        maker = getattr(pm, this.family.name)
+        maker = maker_of(this.family.name)
     variable = maker(this.name, **arguments, **_axes(this, scope))
     dims = (None, None) if this.family.name == "Wishart" else this.dims
     return Made(variable, {this.name: (variable, dims)})
+
+
+def maker_of(name: str) -> Any:
+    """Return the class of a distribution: PyMC3's, or our own where that is faster."""
+    if name == "GARCH11":
+        from bayesrun.language import _recurrence
+
+        return _recurrence.GARCH11
+    import pymc3 as pm
+
+    return getattr(pm, name)
 
 
 def parameters_of(this: Plan, scope: Scope) -> dict[str, Any]:
@@ -140,11 +151,9 @@ def inner_plan(
 
 
 def _distribution(this: Plan, scope: Scope) -> Any:
-    import pymc3 as pm
-
     name = "TruncatedNormal" if this.values.keys() - this.family.parameters.keys() else this.family.name
     shape = {"shape": this.shape} if this.shape else {}
-    return getattr(pm, name).dist(**parameters_of(this, scope), **shape)
+    return maker_of(name).dist(**parameters_of(this, scope), **shape)
 
 
 def _component_shape(this: Plan) -> tuple[int, ...]:
