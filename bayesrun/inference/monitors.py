@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,14 +14,21 @@ from bayesrun.inference._chains import TimeIsUp
 from bayesrun.inference.base import Monitor
 
 
+log = logging.getLogger("bayesrun.sampling")
+
+
 class Several:
     """Tells several monitors of each draw."""
 
     def __init__(self, monitors: Sequence[Monitor]) -> None:
         self._monitors = monitors
+        self._begun = False
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
-        """Tell all of them."""
+        """Tell all of them; the log says when the first draw came."""
+        if not self._begun:
+            self._begun = True
+            log.debug("first draw")
         for monitor in self._monitors:
             monitor.draw(chain, done, tuning, diverging)
 
@@ -29,10 +37,11 @@ class TimeLimit:
     """Ends sampling after `seconds`; the draws so far are kept."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self._seconds, self._end = seconds, 0.0  # the time runs from the first draw: compiling is not sampling
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Raise `TimeIsUp` when the time has passed and a draw is kept."""
+        self._end = self._end or time.monotonic() + self._seconds
         if time.monotonic() > self._end and not tuning:
             raise TimeIsUp
 
