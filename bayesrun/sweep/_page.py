@@ -111,8 +111,8 @@ def _html(table: pd.DataFrame, group: str) -> str:
     heads = "".join(f"<th class=text>{escape(str(c))}</th>" for c in table.columns)
     rows, last = [], None
     for row in table.to_dict("records"):
-        first = ' class="first"' if group and row[group] != last else ""
-        last = row[group] if group else None
+        first = ' class="first"' if group and row.get(group) != last else ""
+        last = row.get(group)
         rows.append(f"<tr{first}>" + "".join(_cell(str(k), v) for k, v in row.items()) + "</tr>")
     return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 

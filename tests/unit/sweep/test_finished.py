@@ -1,0 +1,55 @@
+"""What makes two runs the same."""
+
+import json
+
+from bayesrun.sweep._finished import Identity, changes, read_finished, same
+
+WANTED = Identity("config", "data", "code", {"numpy": "1.22.1"})
+
+
+def record(**changed):
+    return {
+        "config_digest": "config",
+        "data_digest": "data",
+        "code_digest": "code",
+        "packages": {"numpy": "1.22.1"},
+        "ended": "2026-01-01",
+        **changed,
+    }
+
+
+def make_run(outputs, name, status="finished", **changed):
+    folder = outputs / "runs" / "2026-01-01" / name
+    folder.mkdir(parents=True)
+    (folder / "provenance.json").write_text(json.dumps(record(**changed)))
+    (folder / "status.json").write_text(json.dumps({"status": status}))
+    return folder
+
+
+def test_only_an_equal_finished_run_stands_for_a_job(tmp_path):
+    make_run(tmp_path, "other_data", data_digest="x")
+    make_run(tmp_path, "half_done", status="running")
+    make_run(tmp_path, "stopped", status="partial")
+    make_run(tmp_path, "broken", status="failed")
+    assert same(WANTED, read_finished(tmp_path)) is None
+    folder = make_run(tmp_path, "same")
+    assert same(WANTED, read_finished(tmp_path)).folder == folder
+
+
+def test_the_newest_is_taken(tmp_path):
+    make_run(tmp_path, "a", ended="2026-01-02")
+    newest = make_run(tmp_path, "b", ended="2026-01-03")
+    make_run(tmp_path, "c", ended="2026-01-01")
+    assert same(WANTED, read_finished(tmp_path)).folder == newest
+
+
+def test_files_that_can_not_be_read_are_passed_over(tmp_path):
+    (make_run(tmp_path, "cut") / "provenance.json").write_text("{")
+    assert read_finished(tmp_path) == []
+
+
+def test_what_changed_is_said():
+    new = Identity("config", "other", "code", {"numpy": "1.23", "scipy": "1.7"})
+    assert changes(WANTED, new) == "data changed, numpy 1.22.1 -> 1.23, scipy absent -> 1.7"
+    assert changes(WANTED, Identity("x", "data", "y", {"numpy": "1.22.1"})) == "config changed, code changed"
+    assert changes(WANTED, WANTED) == ""
