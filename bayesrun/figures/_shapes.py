@@ -1,0 +1,96 @@
+"""Shapes that several figures are made of: the density of draws, bars by integer, intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from bayesrun.figures._scalars import is_discrete
+
+BARS = 60  # integers drawn as one bar each; a wider range is binned
+
+
+def hdi(draws: np.ndarray, share: float) -> np.ndarray:
+    """Narrowest interval that holds a share of the draws, for many quantities at once.
+
+    Parameters
+    ----------
+    draws
+        Draws along the first axis, (sample, ...).
+    share
+        Probability within, between 0 and 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Lower and upper end, (2, ...).
+    """
+    ordered = np.sort(draws, axis=0)
+    count = len(ordered)
+    inside = min(max(int(np.floor(share * count)), 1), count - 1) if count > 1 else 0
+    widths = ordered[inside:] - ordered[: count - inside]
+    start = np.argmin(widths, axis=0)[None]
+    return np.concatenate([np.take_along_axis(ordered, start, 0), np.take_along_axis(ordered, start + inside, 0)])
+
+
+def density(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel density of finite, not constant draws: 512 points and the density there."""
+    import arviz as az
+
+    grid, height = az.kde(np.asarray(draws, float))
+    return grid, height
+
+
+def counts(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of each integer between the least and the greatest draw: integers and shares."""
+    whole = np.round(draws).astype(np.int64)
+    low = int(whole.min())
+    return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
+
+
+def draw_marginal(ax: Axes, draws: np.ndarray, colour: str, label: str | None = None, fill: bool = True) -> None:
+    """Draw the distribution of some draws: bars by integer, a density, or a line where they are constant."""
+    if draws.size == 0:
+        ax.text(0.5, 0.5, "no finite draws", transform=ax.transAxes, ha="center")
+    elif draws.min() == draws.max():
+        ax.axvline(float(draws[0]), color=colour, label=label)
+    elif is_discrete(draws):
+        _bars(ax, draws, colour, label)
+    else:
+        _curve(ax, draws, colour, label, fill)
+
+
+def _bars(ax: Axes, draws: np.ndarray, colour: str, label: str | None) -> None:
+    if int(draws.max()) - int(draws.min()) < BARS:
+        at, share = counts(draws)
+        ax.bar(at, share, width=0.8, color=colour, alpha=0.75, label=label)
+    else:
+        ax.hist(draws, bins=BARS, density=True, color=colour, alpha=0.75, label=label)
+    ax.set_ylim(bottom=0)
+
+
+def _curve(ax: Axes, draws: np.ndarray, colour: str, label: str | None, fill: bool) -> None:
+    grid, height = density(draws)
+    ax.plot(grid, height, color=colour, label=label)
+    if fill:
+        ax.fill_between(grid, height, color=colour, alpha=0.15)
+    ax.set_ylim(bottom=0)
+
+
+def limit_x(ax: Axes, draws: np.ndarray, share: float = 0.998, margin: float = 0.06) -> None:
+    """Keep the far tails of heavy-tailed draws from squeezing the rest: show the inner `share` and a margin."""
+    if draws.size and draws.min() < draws.max():
+        low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2])
+        room = margin * (high - low) if high > low else 1.0
+        half = 0.6 if is_discrete(draws) else 0.0
+        ax.set_xlim(low - room - half, high + room + half)
+
+
+def number(value: float) -> str:
+    """Write a number with three significant digits, or more where it is a large one (`1,890`)."""
+    if not np.isfinite(value):
+        return str(value)
+    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
+        return f"{value:.2e}"
+    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+    return f"{value:.{digits}f}"

@@ -1,0 +1,64 @@
+"""Energy: the spread of NUTS's energy against that of its changes. Too small changes leave tails unexplored.
+
+BFMI of a chain is `sum((E_i - E_{i-1})^2) / sum((E_i - mean(E))^2)`; Betancourt (2016), arXiv:1604.00695.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._scalars import group_of, title_of
+from bayesrun.figures._shapes import density
+from bayesrun.figures.base import Figure, NotDrawable, Subject
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw both distributions, all chains together, and each chain's BFMI."""
+    energy = _energy(subject)
+    figure, (left, right) = look.panels(title_of(subject, "energy"), 2, columns=2, height=3.0)
+    _draw_densities(left, energy)
+    _draw_bfmi(right, bfmi(energy))
+    return figure
+
+
+def bfmi(energy: np.ndarray) -> np.ndarray:
+    """Bayesian fraction of missing information of each chain; `energy` is (chain, draw)."""
+    spread = np.var(energy, axis=1)
+    change = np.mean(np.diff(energy, axis=1) ** 2, axis=1)
+    return np.divide(change, spread, out=np.full(len(spread), np.nan), where=spread > 0)
+
+
+def _energy(subject: Subject) -> np.ndarray:
+    stats = group_of(subject, "sample_stats")
+    if "energy" not in stats:
+        raise NotDrawable("no variable was sampled by NUTS, so there is no energy")
+    energy = np.asarray(stats["energy"].transpose("chain", "draw").values, float)
+    if energy.shape[1] < 3 or not np.isfinite(energy).all() or np.ptp(energy) == 0:
+        raise NotDrawable("the energy of the draws is constant or not finite")
+    return energy
+
+
+def _draw_densities(ax: Axes, energy: np.ndarray) -> None:
+    spread = (energy - energy.mean(axis=1, keepdims=True)).ravel()
+    change = np.diff(energy, axis=1).ravel()
+    for values, colour, label in ((spread, look.BLUE, "energy"), (change, look.ORANGE, "change by draw")):
+        grid, height = density(values)
+        ax.plot(grid, height, color=colour, label=label)
+        ax.fill_between(grid, height, color=colour, alpha=0.25)
+    ax.set(xlabel="energy, centred (nats)", ylim=(0, None), title="should be alike")
+    look.no_scale(ax)
+    ax.legend(loc="upper right")
+
+
+def _draw_bfmi(ax: Axes, values: np.ndarray) -> None:
+    ax.bar(np.arange(len(values)), values, width=0.6, color=[look.colour(i) for i in range(len(values))])
+    ax.axhline(0.3, color=look.INK, linestyle="--", linewidth=1)
+    ax.annotate("0.3: too low below", (1, 0.3), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                textcoords="offset points", ha="right", fontsize=8)
+    ax.set(xlabel="chain", ylabel="BFMI", title="by chain", xticks=np.arange(len(values)))
+
+
+FIGURE = Figure(draw=draw)

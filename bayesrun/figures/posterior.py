@@ -1,0 +1,47 @@
+"""Posterior: each scalar's distribution with its mean and 94 % highest-density interval."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._scalars import Scalar, pick, title_of
+from bayesrun.figures._shapes import draw_marginal, hdi, limit_x, number
+from bayesrun.figures.base import Figure, Subject
+
+LIMIT = 18
+SHARE = 0.94  # as in `summary.csv`
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw the marginal posterior of each scalar."""
+    picked = pick(subject, LIMIT)
+    title = title_of(subject, f"posterior, mean and 94 % HDI{picked.note}")
+    figure, axes = look.panels(title, len(picked.shown), height=1.7)
+    for ax, scalar in zip(axes, picked.shown, strict=True):
+        _draw_scalar(ax, scalar)
+    return figure
+
+
+def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
+    draws = scalar.pooled
+    draw_marginal(ax, draws, look.BLUE)
+    limit_x(ax, draws)
+    look.few_ticks(ax, x=4)
+    look.no_scale(ax)
+    ax.set_title(look.shorten(scalar.name))
+    if draws.size > 1:
+        _mark_interval(ax, scalar)
+
+
+def _mark_interval(ax: Axes, scalar: Scalar) -> None:
+    draws = scalar.pooled
+    mean, (low, high) = float(draws.mean()), hdi(draws, SHARE)
+    ax.plot([low, high], [0, 0], color=look.INK, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=3)
+    ax.plot(mean, 0, "o", color="white", markeredgecolor=look.INK, markersize=6, clip_on=False, zorder=4)
+    text = f"{number(mean)}\n[{number(low)}, {number(high)}]"
+    ax.text(0.99, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=8, linespacing=1.3)
+
+
+FIGURE = Figure(draw=draw)

@@ -1,0 +1,75 @@
+"""Posterior predictive check: data drawn from the fitted model against the data observed."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._observed import Observed, predicted
+from bayesrun.figures._scalars import title_of
+from bayesrun.figures._shapes import BARS
+from bayesrun.figures.base import Figure, Subject
+
+DRAWN = 60  # predicted data sets shown
+GRID = 400
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw the distribution of each observed variable over those of predicted data sets; gaps are left out."""
+    shown = predicted(subject, DRAWN)
+    figure, axes = look.panels(title_of(subject, "posterior predictive check"), len(shown), columns=2, height=3.4)
+    for ax, one in zip(axes, shown, strict=True):
+        _draw_bars(ax, one) if one.discrete and np.ptp(one.ends) < BARS else _draw_densities(ax, one)
+        ax.set(xlabel=one.axis_label, ylim=(0, None))
+    look.legend_below(figure, axes[0])
+    return figure
+
+
+def _draw_bars(ax: Axes, one: Observed) -> None:
+    at = np.arange(one.ends[0], one.ends[1] + 1)
+    share = np.stack([_shares(data, at) for data in one.draws])
+    low, middle, high = np.quantile(share, [0.03, 0.5, 0.97], axis=0)
+    ax.bar(at, _shares(one.values, at), width=0.8, color=look.GREY, alpha=0.45, label="observed")
+    ax.errorbar(at, middle, [middle - low, high - middle], fmt="o", color=look.BLUE, markersize=4, capsize=3,
+                label="predicted, median and 94 %")
+    ax.set_ylabel("share of rows")
+    if len(at) <= 15:
+        ax.set_xticks(at)
+
+
+def _shares(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    return np.array([np.mean(data == value) for value in at])
+
+
+def _draw_densities(ax: Axes, one: Observed) -> None:
+    grid = np.linspace(*one.ends, GRID)
+    curves = np.stack([smooth(data, grid) for data in one.draws])
+    label = f"predicted, {len(curves)} draws"
+    for index, curve in enumerate(curves):
+        ax.plot(grid, curve, color=look.BLUE, alpha=0.25, linewidth=0.6, label="" if index else label)
+    ax.plot(grid, curves.mean(axis=0), color=look.ORANGE, linestyle="--", linewidth=2, label="mean of predicted")
+    ax.plot(grid, smooth(one.values, grid), color=look.INK, linewidth=2, label="observed")
+    ax.set_xlim(*one.ends)
+    ax.set_ylabel("density")
+
+
+def smooth(data: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Density of `data` on an even grid: a histogram under a Gaussian of Silverman's width, `0.9 s n^(-1/5)`.
+
+    `s` is the lesser of the standard deviation and the interquartile range / 1.349 (Silverman 1986, eq. 3.31).
+    Values beyond the grid count for the height, not for the picture.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    step = grid[1] - grid[0]
+    edges = np.append(grid - step / 2, grid[-1] + step / 2)
+    quartiles = np.quantile(data, [0.25, 0.75])
+    spread = min(s for s in (data.std(), np.ptp(quartiles) / 1.349, grid[-1] - grid[0]) if s > 0)
+    width = 0.9 * spread * len(data) ** -0.2
+    height = np.histogram(data, edges)[0] / (len(data) * step)
+    return np.asarray(gaussian_filter1d(height, width / step, mode="constant"))
+
+
+FIGURE = Figure(draw=draw)

@@ -1,0 +1,56 @@
+"""Rank: where each chain's draws rank among all draws. Chains that mix have flat histograms.
+
+Vehtari, Gelman, Simpson, Carpenter, Bürkner (2021), doi:10.1214/20-BA1221.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from scipy.stats import binom
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._scalars import Scalar, pick, title_of
+from bayesrun.figures.base import Figure, NotDrawable, Subject
+
+LIMIT = 12
+BINS = 20
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw the rank histograms of each scalar's chains."""
+    picked = pick(subject, LIMIT)
+    if len(picked.shown[0].values) < 2:
+        raise NotDrawable("ranks compare chains, and there is only one")
+    figure, axes = look.panels(title_of(subject, f"ranks by chain{picked.note}"), len(picked.shown), height=2.0)
+    for ax, scalar in zip(axes, picked.shown, strict=True):
+        _draw_scalar(ax, scalar)
+        ax.set_xlabel("rank of all draws")
+    look.legend_below(figure, axes[0], columns=6)
+    return figure
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks 0..n-1 of all draws, (chain, draw); ties, which discrete draws have, are broken by a fixed lot."""
+    lot = np.random.default_rng(0).permutation(values.size)
+    order = np.lexsort((lot, values.ravel()))
+    result = np.empty(values.size, np.int64)
+    result[order] = np.arange(values.size)
+    return result.reshape(values.shape)
+
+
+def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
+    chains, draws = scalar.values.shape
+    edges = np.linspace(0, scalar.values.size, BINS + 1)
+    low, high = binom.interval(0.94, draws, 1 / BINS)
+    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label="94 % if chains were alike and draws independent")
+    for chain, own in enumerate(ranks(scalar.values)):
+        ax.stairs(np.histogram(own, edges)[0], edges, color=look.colour(chain), linewidth=1.4, label=f"chain {chain}")
+    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=look.shorten(scalar.name))
+    look.few_ticks(ax, x=3, y=4)
+    if ax.get_subplotspec() is not None and ax.get_subplotspec().is_first_col():
+        ax.set_ylabel("draws")
+
+
+FIGURE = Figure(draw=draw)

@@ -1,0 +1,52 @@
+"""Trace, compact: one row a variable, its distribution at the left, its draws in their order at the right."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._divergences import divergent, draw_rug
+from bayesrun.figures._scalars import Picked, Scalar, pick_of_each, title_of
+from bayesrun.figures._shapes import draw_marginal, limit_x
+from bayesrun.figures._traces import draw_chain
+from bayesrun.figures.base import Figure, Subject
+
+VARIABLES = 10
+ELEMENTS = 8
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw the distribution and the trace of each variable; a vector's elements share a row."""
+    rows, total = pick_of_each(subject, VARIABLES, ELEMENTS)
+    more = f" (the first {len(rows)} of {total} variables)" if total > len(rows) else ""
+    figure, axes = look.panels(title_of(subject, f"trace{more}"), 2 * len(rows), columns=2, height=1.35)
+    where = divergent(subject)
+    for left, right, picked in zip(axes[::2], axes[1::2], rows, strict=True):
+        _draw_row(left, right, picked, where)
+    axes[-1].set_xlabel("draw (chains overlaid)")
+    return figure
+
+
+def _draw_row(left: Axes, right: Axes, picked: Picked, where: np.ndarray | None) -> None:
+    single = len(picked.shown) == 1
+    for index, scalar in enumerate(picked.shown):
+        draw_marginal(left, scalar.pooled, look.colour(index), scalar.name, fill=single)
+        for chain, values in enumerate(scalar.values):
+            draw_chain(right, values, look.colour(chain if single else index), alpha=0.6)
+    limit_x(left, np.concatenate([s.pooled for s in picked.shown]))
+    draw_rug(right, where)
+    _label(left, right, picked)
+
+
+def _label(left: Axes, right: Axes, picked: Picked) -> None:
+    first: Scalar = picked.shown[0]
+    left.set_title(look.shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 44))
+    look.few_ticks(left)
+    look.no_scale(left)
+    look.few_ticks(right, x=6, y=4)
+    right.margins(x=0.01)
+
+
+FIGURE = Figure(draw=draw)
