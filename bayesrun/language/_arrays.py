@@ -96,9 +96,10 @@ def concatenate(*arguments: Value) -> Value:
     longest = max(a.ndim for a in arguments)
     if longest == 0:
         return stack(*arguments)
-    if any(a.ndim not in (0, longest) or a.shape[1:] not in ((), arguments[0].shape[1:]) for a in arguments):
+    rest_of = {a.shape[1:] for a in arguments if a.ndim == longest}
+    if len(rest_of) > 1 or any(a.ndim != longest and (a.ndim, longest) != (0, 1) for a in arguments):
         raise Fault("the arrays to concatenate differ in their other axes")
-    parts = [_as_row(a) if a.ndim == 0 and longest == 1 else a for a in arguments]
+    parts = [a if a.ndim else _as_row(a) for a in arguments]
     rest = next(a.dims[1:] for a in arguments if a.ndim == longest)
     return compute(
         lambda *xs: np.concatenate(xs, axis=0), lambda *xs: _tt().concatenate(xs, axis=0), parts, (None, *rest)

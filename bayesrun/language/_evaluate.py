@@ -66,6 +66,9 @@ class _Walk:
             return self._value(node)
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
+        except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
+            problem = self._expression.problem(node, f"can't be computed: {str(error).splitlines()[0]}")
+            raise UserError([problem]) from error
 
     def _value(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant):
