@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import group_of, is_discrete
 from bayesrun.figures.base import NotDrawable, Subject
 
@@ -34,8 +35,8 @@ class Observed:
 
     name: str
     axis_label: str
-    values: np.ndarray
-    draws: np.ndarray
+    values: Array
+    draws: Array
 
     @cached_property
     def discrete(self) -> bool:
@@ -77,7 +78,7 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
             yield Observed(name, axis_label(subject, name), values[kept], draws)
 
 
-def _some(data: xr.DataArray, count: int) -> np.ndarray:
+def _some(data: xr.DataArray, count: int) -> Array:
     draws = data.transpose("chain", "draw", ...)
     chains, length = draws.shape[:2]
     chosen = np.unique(np.linspace(0, chains * length - 1, count).astype(int))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bayesrun.figures._arrays import Array
 from bayesrun.figures.base import NotDrawable, Subject
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ class Scalar:
     name: str
     variable: str
     place: int
-    values: np.ndarray
+    values: Array
     r_hat: float
 
     @property
-    def pooled(self) -> np.ndarray:
+    def pooled(self) -> Array:
         """All finite draws of all chains."""
         flat = self.values.ravel()
         return flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
@@ -83,7 +84,7 @@ class _Element:
     r_hat: float
 
 
-def is_discrete(values: np.ndarray) -> bool:
+def is_discrete(values: Array) -> bool:
     """Whether `values` are whole numbers, also when stored as floats."""
     return values.dtype.kind in "iub" or (values.size > 0 and bool(np.all(values == np.round(values))))
 
@@ -127,7 +128,7 @@ def pick_of_each(subject: Subject, variables: int, each: int) -> tuple[list[Pick
     return picked, len(names)
 
 
-def draws_of(data: xr.DataArray) -> np.ndarray:
+def draws_of(data: xr.DataArray) -> Array:
     """Draws of a variable as (chain, draw, element), elements in the order of their labels."""
     values = data.transpose("chain", "draw", ...).values
     return values.reshape(*values.shape[:2], -1)
@@ -177,7 +178,7 @@ def _worst(elements: list[_Element], limit: int) -> list[_Element]:
 
 
 def _with_draws(subject: Subject, chosen: list[_Element]) -> Iterator[Scalar]:
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Array] = {}
     for e in chosen:
         if e.variable not in arrays:
             arrays[e.variable] = draws_of(subject.idata.posterior[e.variable])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import is_discrete
 
 BARS = 60  # integers drawn as one bar each; a wider range is binned
 
 
-def hdi(draws: np.ndarray, share: float) -> np.ndarray:
+def hdi(draws: Array, share: float) -> Array:
     """Narrowest interval that holds a share of the draws, for many quantities at once.
 
     Parameters
@@ -33,7 +34,7 @@ def hdi(draws: np.ndarray, share: float) -> np.ndarray:
     return np.concatenate([np.take_along_axis(ordered, start, 0), np.take_along_axis(ordered, start + inside, 0)])
 
 
-def density(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def density(draws: Array) -> tuple[Array, Array]:
     """Kernel density of finite, not constant draws: 512 points and the density there."""
     import arviz as az
 
@@ -41,14 +42,14 @@ def density(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return grid, height
 
 
-def counts(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def counts(draws: Array) -> tuple[Array, Array]:
     """Share of each integer between the least and the greatest draw: integers and shares."""
     whole = np.round(draws).astype(np.int64)
     low = int(whole.min())
     return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
 
 
-def draw_marginal(ax: Axes, draws: np.ndarray, colour: str, label: str | None = None, fill: bool = True) -> None:
+def draw_marginal(ax: Axes, draws: Array, colour: str, label: str | None = None, fill: bool = True) -> None:
     """Draw the distribution of some draws: bars by integer, a density, or a line where they are constant."""
     if draws.size == 0:
         ax.text(0.5, 0.5, "no finite draws", transform=ax.transAxes, ha="center")
@@ -60,7 +61,7 @@ def draw_marginal(ax: Axes, draws: np.ndarray, colour: str, label: str | None = 
         _curve(ax, draws, colour, label, fill)
 
 
-def _bars(ax: Axes, draws: np.ndarray, colour: str, label: str | None) -> None:
+def _bars(ax: Axes, draws: Array, colour: str, label: str | None) -> None:
     if int(draws.max()) - int(draws.min()) < BARS:
         at, share = counts(draws)
         ax.bar(at, share, width=0.8, color=colour, alpha=0.75, label=label)
@@ -69,7 +70,7 @@ def _bars(ax: Axes, draws: np.ndarray, colour: str, label: str | None) -> None:
     ax.set_ylim(bottom=0)
 
 
-def _curve(ax: Axes, draws: np.ndarray, colour: str, label: str | None, fill: bool) -> None:
+def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool) -> None:
     grid, height = density(draws)
     ax.plot(grid, height, color=colour, label=label)
     if fill:
@@ -77,7 +78,7 @@ def _curve(ax: Axes, draws: np.ndarray, colour: str, label: str | None, fill: bo
     ax.set_ylim(bottom=0)
 
 
-def limit_x(ax: Axes, draws: np.ndarray, share: float = 0.998, margin: float = 0.06) -> None:
+def limit_x(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
     """Keep the far tails of heavy-tailed draws from squeezing the rest: show the inner `share` and a margin."""
     if draws.size and draws.min() < draws.max():
         low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
@@ -38,7 +39,7 @@ _RC: dict[str, Any] = {
     "axes.edgecolor": "#666666",
     "axes.labelcolor": INK,
     "axes.titlelocation": "left",
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "axes.formatter.useoffset": False,
     "axes.formatter.limits": (-4, 5),
     "axes.unicode_minus": False,
@@ -79,7 +80,7 @@ def canvas(title: str, height: float) -> Canvas:
 def panel(title: str, height: float = 4.0) -> tuple[Canvas, Axes]:
     """Make a figure with one pair of axes."""
     figure = canvas(title, height)
-    return figure, figure.subplots()
+    return figure, figure.add_subplot()
 
 
 def panels(title: str, count: int, columns: int = 3, height: float = 2.1) -> tuple[Canvas, list[Axes]]:
@@ -127,7 +128,7 @@ def shorten(text: str, width: int = 28) -> str:
     if len(text) <= width:
         return text
     head = (width - 1) // 2
-    return f"{text[:head]}…{text[-(width - 1 - head):]}"
+    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import group_of, title_of
 from bayesrun.figures._shapes import density
 from bayesrun.figures.base import Figure, NotDrawable, Subject
@@ -24,14 +25,14 @@ def draw(subject: Subject) -> Canvas:
     return figure
 
 
-def bfmi(energy: np.ndarray) -> np.ndarray:
+def bfmi(energy: Array) -> Array:
     """Bayesian fraction of missing information of each chain; `energy` is (chain, draw)."""
     spread = np.var(energy, axis=1)
     change = np.mean(np.diff(energy, axis=1) ** 2, axis=1)
     return np.divide(change, spread, out=np.full(len(spread), np.nan), where=spread > 0)
 
 
-def _energy(subject: Subject) -> np.ndarray:
+def _energy(subject: Subject) -> Array:
     stats = group_of(subject, "sample_stats")
     if "energy" not in stats:
         raise NotDrawable("no variable was sampled by NUTS, so there is no energy")
@@ -41,7 +42,7 @@ def _energy(subject: Subject) -> np.ndarray:
     return energy
 
 
-def _draw_densities(ax: Axes, energy: np.ndarray) -> None:
+def _draw_densities(ax: Axes, energy: Array) -> None:
     spread = (energy - energy.mean(axis=1, keepdims=True)).ravel()
     change = np.diff(energy, axis=1).ravel()
     for values, colour, label in ((spread, look.BLUE, "energy"), (change, look.ORANGE, "change by draw")):
@@ -53,11 +54,18 @@ def _draw_densities(ax: Axes, energy: np.ndarray) -> None:
     ax.legend(loc="upper right")
 
 
-def _draw_bfmi(ax: Axes, values: np.ndarray) -> None:
+def _draw_bfmi(ax: Axes, values: Array) -> None:
     ax.bar(np.arange(len(values)), values, width=0.6, color=[look.colour(i) for i in range(len(values))])
     ax.axhline(0.3, color=look.INK, linestyle="--", linewidth=1)
-    ax.annotate("0.3: too low below", (1, 0.3), xycoords=("axes fraction", "data"), xytext=(0, 3),
-                textcoords="offset points", ha="right", fontsize=8)
+    ax.annotate(
+        "0.3: too low below",
+        (1, 0.3),
+        xycoords=ax.get_yaxis_transform(),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
     ax.set(xlabel="chain", ylabel="BFMI", title="by chain", xticks=np.arange(len(values)))
 
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._observed import Observed, predicted
 from bayesrun.figures._scalars import title_of
 from bayesrun.figures._shapes import BARS
@@ -32,14 +33,22 @@ def _draw_bars(ax: Axes, one: Observed) -> None:
     share = np.stack([_shares(data, at) for data in one.draws])
     low, middle, high = np.quantile(share, [0.03, 0.5, 0.97], axis=0)
     ax.bar(at, _shares(one.values, at), width=0.8, color=look.GREY, alpha=0.45, label="observed")
-    ax.errorbar(at, middle, [middle - low, high - middle], fmt="o", color=look.BLUE, markersize=4, capsize=3,
-                label="predicted, median and 94 %")
+    ax.errorbar(
+        at,
+        middle,
+        [middle - low, high - middle],
+        fmt="o",
+        color=look.BLUE,
+        markersize=4,
+        capsize=3,
+        label="predicted, median and 94 %",
+    )
     ax.set_ylabel("share of rows")
     if len(at) <= 15:
         ax.set_xticks(at)
 
 
-def _shares(data: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _shares(data: Array, at: Array) -> Array:
     return np.array([np.mean(data == value) for value in at])
 
 
@@ -55,7 +64,7 @@ def _draw_densities(ax: Axes, one: Observed) -> None:
     ax.set_ylabel("density")
 
 
-def smooth(data: np.ndarray, grid: np.ndarray) -> np.ndarray:
+def smooth(data: Array, grid: Array) -> Array:
     """Density of `data` on an even grid: a histogram under a Gaussian of Silverman's width, `0.9 s n^(-1/5)`.
 
     `s` is the lesser of the standard deviation and the interquartile range / 1.349 (Silverman 1986, eq. 3.31).

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Canvas
 from scipy.stats import binom
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import Scalar, pick, title_of
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
@@ -31,7 +32,7 @@ def draw(subject: Subject) -> Canvas:
     return figure
 
 
-def ranks(values: np.ndarray) -> np.ndarray:
+def ranks(values: Array) -> Array:
     """Ranks 0..n-1 of all draws, (chain, draw); ties, which discrete draws have, are broken by a fixed lot."""
     lot = np.random.default_rng(0).permutation(values.size)
     order = np.lexsort((lot, values.ravel()))
@@ -41,7 +42,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
-    chains, draws = scalar.values.shape
+    draws = scalar.values.shape[1]
     edges = np.linspace(0, scalar.values.size, BINS + 1)
     low, high = binom.interval(0.94, draws, 1 / BINS)
     ax.axhspan(low, high, color=look.GREY, alpha=0.2, label="94 % if chains were alike and draws independent")
@@ -49,7 +50,8 @@ def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
         ax.stairs(np.histogram(own, edges)[0], edges, color=look.colour(chain), linewidth=1.4, label=f"chain {chain}")
     ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=look.shorten(scalar.name))
     look.few_ticks(ax, x=3, y=4)
-    if ax.get_subplotspec() is not None and ax.get_subplotspec().is_first_col():
+    place = ax.get_subplotspec()
+    if place is not None and place.is_first_col():
         ax.set_ylabel("draws")
 
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
 from bayesrun.figures._divergences import divergent, draw_rug
 from bayesrun.figures._scalars import Picked, Scalar, pick_of_each, title_of
 from bayesrun.figures._shapes import draw_marginal, limit_x
@@ -29,7 +30,7 @@ def draw(subject: Subject) -> Canvas:
     return figure
 
 
-def _draw_row(left: Axes, right: Axes, picked: Picked, where: np.ndarray | None) -> None:
+def _draw_row(left: Axes, right: Axes, picked: Picked, where: Array | None) -> None:
     single = len(picked.shown) == 1
     for index, scalar in enumerate(picked.shown):
         draw_marginal(left, scalar.pooled, look.colour(index), scalar.name, fill=single)

@@ -52,8 +52,11 @@ def make_regression(draws: int = 1000) -> Subject:
     mean = theta @ design.T
     idata = az.from_dict(
         posterior={"alpha": theta[..., 0], "beta": theta[..., 1:], "sigma": sigma},
-        prior={"alpha": rng.normal(0, 10, (1, 500)), "beta": rng.normal(0, 10, (1, 500, 2)),
-               "sigma": abs(rng.normal(0, 1, (1, 500)))},
+        prior={
+            "alpha": rng.normal(0, 10, (1, 500)),
+            "beta": rng.normal(0, 10, (1, 500, 2)),
+            "sigma": abs(rng.normal(0, 1, (1, 500))),
+        },
         posterior_predictive={"Y_obs": rng.normal(mean, sigma[..., None])},
         log_likelihood={"Y_obs": _normal_terms(y, mean, sigma)},
         sample_stats=_stats(rng, draws),
@@ -70,7 +73,9 @@ def make_switchpoint(draws: int = 1000) -> Subject:
     """Counts by year with two gaps; draws near the tutorial's posterior."""
     rng = np.random.default_rng(1851)
     years = np.arange(1851, 1962)
-    switch = rng.choice(np.arange(1886, 1896), (CHAINS, draws), p=[0.02, 0.05, 0.08, 0.12, 0.19, 0.23, 0.14, 0.09, 0.05, 0.03])
+    switch = rng.choice(
+        np.arange(1886, 1896), (CHAINS, draws), p=[0.02, 0.05, 0.08, 0.12, 0.19, 0.23, 0.14, 0.09, 0.05, 0.03]
+    )
     early, late = rng.gamma(116, 1 / 37.6, (CHAINS, draws)), rng.gamma(62, 1 / 66.5, (CHAINS, draws))
     rate = np.where(years <= switch[..., None], early[..., None], late[..., None])
     counts = rng.poisson(np.where(years < 1891, 3.09, 0.93)).astype(float)
@@ -78,10 +83,17 @@ def make_switchpoint(draws: int = 1000) -> Subject:
     counts[gaps] = np.nan
     terms = np.where(gaps, np.nan, counts * np.log(rate) - rate)
     idata = az.from_dict(
-        posterior={"switchpoint": switch, "early_rate": early, "late_rate": late,
-                   "disasters_missing": rng.poisson(rate[..., gaps])},
-        prior={"switchpoint": rng.integers(1851, 1962, (1, 500)), "early_rate": rng.exponential(1, (1, 500)),
-               "late_rate": rng.exponential(1, (1, 500))},
+        posterior={
+            "switchpoint": switch,
+            "early_rate": early,
+            "late_rate": late,
+            "disasters_missing": rng.poisson(rate[..., gaps]),
+        },
+        prior={
+            "switchpoint": rng.integers(1851, 1962, (1, 500)),
+            "early_rate": rng.exponential(1, (1, 500)),
+            "late_rate": rng.exponential(1, (1, 500)),
+        },
         posterior_predictive={"disasters": rng.poisson(rate)},
         log_likelihood={"disasters": terms},
         sample_stats=_stats(rng, draws),
@@ -103,8 +115,12 @@ def make_volatility(days: int = 400, draws: int = 250) -> Subject:
     returns = np.exp(-walk) * rng.standard_t(8, days)
     spread = np.exp(-s)
     idata = az.from_dict(
-        posterior={"nu": 2 + rng.gamma(10, 0.8, (CHAINS, draws)), "sigma": rng.gamma(50, 0.0012, (CHAINS, draws)),
-                   "s": s, "volatility_process": spread},
+        posterior={
+            "nu": 2 + rng.gamma(10, 0.8, (CHAINS, draws)),
+            "sigma": rng.gamma(50, 0.0012, (CHAINS, draws)),
+            "s": s,
+            "volatility_process": spread,
+        },
         posterior_predictive={"r": spread * rng.standard_t(8, spread.shape)},
         sample_stats=_stats(rng, draws),
         observed_data={"r": returns},
