@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.inference._evaluate import at_draws
+from bayesrun.inference._predict import predict
+from bayesrun.inference._prior import draw_prior, why_none
 from bayesrun.inference.theano_setup import building
-from bayesrun.language.distributions import family
 from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ log = logging.getLogger("bayesrun.predictive")
 
 LARGEST = 50_000_000
 """Numbers up to which a group of predictive draws is made."""
-_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -61,38 +61,16 @@ def prior(model: pm.Model, draws: int, seed: int, helpers: set[str]) -> tuple[Pr
         reason = {} if draws == 0 else {"prior": f"{size:,} numbers are too many"}
         return Predicted(missing=reason), Predicted()
     try:
-        drawn = _prior_draws(model, draws, seed)
+        drawn = draw_prior(model, draws, seed)
     except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
         log.info("no prior draws: %s: %s", type(error).__name__, error, exc_info=True)
-        return Predicted(missing={"prior": _no_prior(model, error)}), Predicted()
+        return Predicted(missing={"prior": why_none(model, error)}), Predicted()
     observed = {v.name for v in model.observed_RVs}
     drawn = {name: values[None] for name, values in drawn.items() if name not in helpers}
     return (
         Predicted({n: v for n, v in drawn.items() if n not in observed}),
         Predicted({n: v for n, v in drawn.items() if n in observed}),
     )
-
-
-def _prior_draws(model: pm.Model, draws: int, seed: int) -> Arrays:
-    import numpy as np
-    import pymc3 as pm
-    from pymc3.util import is_transformed_name
-
-    with building(), np.errstate(all="ignore"):
-        drawn = pm.sample_prior_predictive(draws, model=model, random_seed=seed)
-    drawn = {n: np.asarray(v) for n, v in drawn.items() if not is_transformed_name(n) and n in model.named_vars}
-    for variable in model.observed_RVs:
-        gaps = notes(model).gaps.get(variable.name)
-        if gaps is not None:
-            drawn[f"{variable.name}_missing"] = drawn[variable.name][:, gaps]
-    return drawn
-
-
-def _no_prior(model: pm.Model, error: Exception) -> str:
-    import pymc3 as pm
-
-    flat = [v.name for v in model.free_RVs if isinstance(v.distribution, (pm.Flat, pm.HalfFlat))]
-    return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
 
 
 def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Predicted:
@@ -122,66 +100,11 @@ def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Pr
         try:
             if size > LARGEST:
                 raise ValueError(f"{size:,} numbers are too many")
-            found[variable.name] = _predict(model, variable, draws)
+            found[variable.name] = predict(model, variable, draws)
         except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
             log.info("no predictions of %s", variable.name, exc_info=True)
             missing[f"posterior_predictive {variable.name}"] = f"{type(error).__name__}: {error}"
     return Predicted(found, missing)
-
-
-def _predict(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
-    parameters = _parameters(variable.distribution)
-    if parameters is None:
-        return _one_by_one(model, variable, draws)
-    return _all_at_once(model, variable, parameters, draws)
-
-
-def _parameters(law: Any) -> dict[str, Any] | None:
-    """Return what the distribution can be made of again; None where its draws are not made element by element."""
-    known = family(type(law).__name__)
-    if known is None or known.event or any(p.axes for p in known.parameters.values()):
-        return None
-    named = {name for group in known.required for alternatives in group for name in alternatives}
-    chosen = {name for group in known.required for name in group[0]}
-    names = [name for name in known.parameters if name in chosen or name not in named]
-    found = {name: getattr(law, name, None) for name in names}
-    if any(found[name] is None for name in chosen):
-        return None
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _all_at_once(
-    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    import numpy as np
-    import theano.tensor as tt
-
-    shape = variable.tag.test_value.shape
-    values = at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
-    chains, length = values[0].shape[:2]
-    flat = [v.reshape(chains * length, *(1,) * (len(shape) - v.ndim + 2), *v.shape[2:]) for v in values]
-    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
-    parts = []
-    for begin in range(0, chains * length, step):
-        part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
-        size = (len(next(iter(part.values()))), *shape)
-        with building():
-            law = type(variable.distribution).dist(**part, shape=size)
-            parts.append(np.asarray(law.random()).reshape(size))
-    return np.concatenate(parts).reshape(chains, length, *shape)
-
-
-def _one_by_one(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
-    import numpy as np
-    import pymc3 as pm
-
-    chains, length = next(iter(draws.values())).shape[:2]
-    points = [{n: v[index] for n, v in draws.items()} for index in np.ndindex(chains, length)]
-    with model, building():
-        drawn = pm.sample_posterior_predictive(
-            points, samples=len(points), var_names=[variable.name], progressbar=False
-        )[variable.name]
-    return np.asarray(drawn).reshape(chains, length, *np.shape(drawn)[1:])
 
 
 def log_likelihood(model: pm.Model, draws: Mapping[str, np.ndarray], largest: int) -> Predicted:

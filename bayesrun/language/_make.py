@@ -47,8 +47,6 @@ def make(this: Plan, scope: Scope, observed: Any = None) -> Made:
     observed
         Observed values; masked ones are imputed.
     """
-    import pymc3 as pm
-
     special = {"LKJCholeskyCov": _cholesky, "WishartBartlett": _bartlett, "BART": _bart}.get(this.family.name)
     if special is not None:
         return special(this, scope)
