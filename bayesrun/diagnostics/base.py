@@ -29,6 +29,9 @@ class Thresholds(Section):
     bfmi: tuple[float, float] = (0.3, 0.2)
     tree_depth: tuple[float, float] = (0.01, 0.10)
     pareto_k: tuple[float, float] = (0.0, 0.05)
+    elbo: tuple[float, float] = (0.1, 1.0)
+    approximation: tuple[float, float] = (0.7, 1.0)
+    particles: tuple[float, float] = (0.5, 0.1)
 
 
 class DiagnosticsSpec(Section):

@@ -27,7 +27,8 @@ class Draws:
     def __init__(self, model: pm.Model) -> None:
         from pymc3.util import is_transformed_name
 
-        plain = {part.name: part for part in parts_of(model)}
+        whole = {v.name for v in model.disc_vars}
+        plain = {part.name: part for part in parts_of(model) if part.name not in whole}
         wanted = [v for v in model.unobserved_RVs if not is_transformed_name(v.name)]
         self._plain: list[Part] = [plain[v.name] for v in wanted if v.name in plain]
         computed = [v for v in wanted if v.name not in plain]
@@ -59,7 +60,8 @@ def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
 
     with building(), theano.config.change_flags(compute_test_value="off"):
         vector = tt.dvector("point")
-        shares = {v: pick(vector, part) for v, part in zip(model.free_RVs, parts_of(model), strict=True)}
+        parts = zip(model.free_RVs, parts_of(model), strict=True)
+        shares = {v: tt.cast(pick(vector, part), v.dtype) for v, part in parts}
         outputs = theano.clone(list(outputs), shares)
     with compiling():
         function = theano.function([vector], outputs, on_unused_input="ignore")

@@ -59,7 +59,7 @@ class NutsSpec(SamplerSpec):
     init: Init = "auto"
     target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
     max_treedepth: Count = 10
-    step: dict[str, str] = {}
+    step: dict[str, str] = Field(default={})
     engine: Literal["auto", "nutpie", "pymc3"] = "auto"
 
     def steps(self) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayesrun.inference import predictive
 from bayesrun.inference.base import Sampled
-from bayesrun.inference.posterior import Groups, inference_data
+from bayesrun.inference.posterior import Groups, add_records, inference_data
 from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
@@ -17,17 +18,30 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which groups to make beside the draws themselves.
+
+    Parameters
+    ----------
+    prior
+        Draws from the prior and the prior predictive; 0 = none.
+    posterior
+        Whether to draw the posterior predictive.
+    log_likelihood
+        Numbers up to which pointwise terms are kept; 0 = none.
+    log_prior
+        Whether to evaluate the prior's log density at each draw.
+    """
+
+    prior: int = 0
+    posterior: bool = False
+    log_likelihood: int = 0
+    log_prior: bool = False
+
+
 def collect(
-    model: pm.Model,
-    data: xr.Dataset | None,
-    sampled: Sampled,
-    *,
-    seed: int,
-    prior_draws: int,
-    predict: bool,
-    log_likelihood_max: int,
-    log_prior: bool,
-    unlimited: bool,
+    model: pm.Model, data: xr.Dataset | None, sampled: Sampled, seed: int, wanted: Wanted
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Draw what was summed out, predict, evaluate the likelihood, and put all groups together.
 
@@ -41,16 +55,8 @@ def collect(
         The sampler's draws.
     seed
         Seed of the run; each part draws from a seed of its own.
-    prior_draws
-        Prior predictive draws; 0 = none.
-    predict
-        Whether to draw the posterior predictive.
-    log_likelihood_max
-        Numbers up to which pointwise terms are kept; 0 = none.
-    log_prior
-        Whether to evaluate the prior's log density at each draw.
-    unlimited
-        Keep pointwise terms whatever their size.
+    wanted
+        Which groups to make.
 
     Returns
     -------
@@ -64,12 +70,12 @@ def collect(
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = _recovered(model, sampled, seeds[0])
     shown = notes(model).reported or model
-    prior, prior_predictive = predictive.prior(shown, prior_draws, seeds[1], notes(model).helpers)
-    predicted = predictive.posterior(shown, draws, seeds[2]) if predict else predictive.Predicted()
-    largest = 2**62 if unlimited else log_likelihood_max
+    prior, prior_predictive = predictive.prior(shown, wanted.prior, seeds[1], notes(model).helpers)
+    predicted = predictive.posterior(shown, draws, seeds[2]) if wanted.posterior else predictive.Predicted()
+    largest = wanted.log_likelihood
     terms = predictive.log_likelihood(shown, draws, largest) if largest else predictive.Predicted()
     stats = dict(sampled.stats)
-    if log_prior:
+    if wanted.log_prior:
         stats["log_prior"] = predictive.log_prior(shown, draws)
     groups = Groups(
         posterior={n: v for n, v in draws.items() if n not in notes(model).helpers},
@@ -80,13 +86,25 @@ def collect(
         posterior_predictive=predicted.draws,
     )
     missing = {**prior.missing, **predicted.missing, **terms.missing}
-    return inference_data(shown, data, groups), missing
+    idata = inference_data(shown, data, groups)
+    add_records(idata, sampled.records)
+    return idata, missing
+
+
+def _complete(model: pm.Model, draws: Mapping[str, np.ndarray]) -> bool:
+    """Say whether the draws have every variable of the model that is reported, as those of the prior have."""
+    from pymc3.util import is_transformed_name
+
+    reported = notes(model).reported
+    return reported is not None and {v.name for v in reported.unobserved_RVs if not is_transformed_name(v.name)} <= set(
+        draws
+    )
 
 
 def _recovered(model: pm.Model, sampled: Sampled, seed: int) -> Mapping[str, np.ndarray]:
     import numpy as np
 
     recover = notes(model).recover
-    if recover is None:
+    if recover is None or _complete(model, sampled.draws):
         return sampled.draws
     return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(seed))}

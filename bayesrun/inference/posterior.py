@@ -60,6 +60,17 @@ def inference_data(model: pm.Model, data: xr.Dataset | None, groups: Groups) -> 
     return idata
 
 
+def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> None:
+    """Add a sampler's records, `{name: (dims, values)}`, to `sample_stats`."""
+    import xarray as xr
+
+    if not records:
+        return
+    if "sample_stats" not in idata.groups():
+        idata.add_groups({"sample_stats": xr.Dataset(coords={"chain": idata.posterior["chain"]})})
+    idata.sample_stats = idata.sample_stats.assign(records)
+
+
 def labels(model: pm.Model) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return the labels of each dim and the dims of each variable."""
     note = notes(model)

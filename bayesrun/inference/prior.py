@@ -1,0 +1,60 @@
+"""Draws from the prior in the posterior's place: what the model believes before it sees the data.
+
+Every file and figure of a run comes out as for a posterior, so that both can be laid side by side.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bayesrun.inference._prior import prior_draws
+from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
+from bayesrun.models.base import notes
+
+if TYPE_CHECKING:
+    import pymc3 as pm
+
+
+class PriorSpec(SamplerSpec):
+    """Config of `method: prior`: `chains * draws` independent draws."""
+
+    method: str = "prior"
+
+
+def sample(model: pm.Model, spec: PriorSpec, seed: int, monitor: Monitor) -> Sampled:
+    """Draw every variable of the model from the prior.
+
+    Parameters
+    ----------
+    model
+        The model; of one that is sampled in another form, the form that is reported.
+    spec
+        The config section.
+    seed
+        Decides every draw.
+    monitor
+        Told once a chain, when all draws are made.
+
+    Returns
+    -------
+    Sampled
+        Draws without statistics.
+
+    Raises
+    ------
+    UserError
+        When the prior can't be drawn from, as a flat one.
+    """
+    began = time.perf_counter()
+    shown = notes(model).reported or model
+    drawn = prior_draws(shown, spec.chains * spec.draws, seed)
+    likelihoods = {v.name for v in shown.observed_RVs}
+    draws = {n: v.reshape(spec.chains, spec.draws, *v.shape[1:]) for n, v in drawn.items() if n not in likelihoods}
+    for chain in range(spec.chains):
+        monitor.draw(chain, spec.draws, False, False)
+    steps = {name: "prior" for name in draws if name not in {v.name for v in shown.deterministics}}
+    return Sampled(draws, {}, steps, 0.0, time.perf_counter() - began)
+
+
+SAMPLER = Sampler(PriorSpec, sample)
