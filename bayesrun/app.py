@@ -21,7 +21,7 @@ from bayesrun.places import conf, register_resolvers, run_name
 
 if TYPE_CHECKING:
     from bayesrun.config import RunConfig
-    from bayesrun.pipeline import RunResult
+    from bayesrun.session import RunResult
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _TRACEBACKS = "BAYESRUN_TRACEBACKS"
@@ -145,7 +145,8 @@ def run_job(
         How it ended; faults of config or data are told and are a result, too.
     """
     from bayesrun.config import parse_config
-    from bayesrun.pipeline import Job, RunResult, run
+    from bayesrun.pipeline import run
+    from bayesrun.session import Job, RunResult
     from bayesrun.replaced import drop_replaced
     from bayesrun.run_folder import remove_if_empty
 
@@ -176,23 +177,28 @@ def _sweep(arguments: Namespace, config: DictConfig) -> int:
 
     loader = start_hydra(arguments, conf()).config_loader
 
-    def parsed(overrides: Sequence[str]) -> RunConfig:
+    def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return _parse_point(arguments, config, loader, overrides)
 
     return run_sweep(Request(arguments, config, loader, parsed, run_job))
 
 
-def _parse_point(arguments: Namespace, config: DictConfig, loader: Any, overrides: Sequence[str]) -> RunConfig:
-    """Compose one point as the launcher will; a point that can't be composed is told as a single run's fault is."""
+def _parse_point(
+    arguments: Namespace, config: DictConfig, loader: Any, overrides: Sequence[str]
+) -> tuple[RunConfig, Sequence[str]]:
+    """Compose one point as the launcher will; a point that can't be composed is told as a single run's fault is.
+
+    Returns its parsed config, and its overrides as Hydra takes them.
+    """
     from bayesrun.compose import compose
     from bayesrun.config import parse_config
 
     try:
         composed = loader.load_sweep_config(config, list(overrides))
     except (HydraException, OmegaConfBaseException):
-        composed, _, problems = compose(arguments, conf(), list(overrides), False)
+        composed, overrides, problems = compose(arguments, conf(), list(overrides), False)
         check(problems)
-    return parse_config(_without_hydra(composed))
+    return parse_config(_without_hydra(composed)), overrides
 
 
 def _hydra_main(task: Callable[[DictConfig], Any]) -> None:

@@ -8,28 +8,23 @@ What fails before sampling leaves nothing behind. What fails later leaves a fold
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import yaml
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from bayesrun.config import RunConfig
-from bayesrun.data._url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
-from bayesrun.errors import BayesrunError, SamplingError, UserError, check
-from bayesrun.logs import flush_to, logging_to_memory
-from bayesrun.provenance import config_digest, now, provenance
+from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
+from bayesrun.logs import logging_to_memory
 from bayesrun.run_folder import RunFolder
-from bayesrun.tracking._entries import MAX_SCALARS, clean_metrics
-from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.session import Job, Prepared, RunResult, Session, session
+from bayesrun.tracking._entries import MAX_SCALARS
+from bayesrun.tracking.base import TRACKERS, Tracker
 
 if TYPE_CHECKING:
-    from logging.handlers import MemoryHandler
-
     import arviz as az
     import pandas as pd
     import pymc3 as pm
@@ -38,53 +33,6 @@ if TYPE_CHECKING:
     from bayesrun.inference.base import Sampled
 
 log = logging.getLogger("bayesrun")
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where a run belongs, beside its config.
-
-    Parameters
-    ----------
-    folder
-        Where its run folder should be.
-    name
-        Its name in tracking.
-    hydra
-        Hydra's keys that place a run, for `config.yaml`.
-    parent_run_id
-        Run of the sweep that it is a job of.
-    tags
-        Further tags (of the sweep).
-    """
-
-    folder: Path
-    name: str
-    hydra: Mapping[str, Any] = field(default_factory=dict)
-    parent_run_id: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended: `status.json`, its folder, and its metrics."""
-
-    status: Literal["finished", "partial", "failed"]
-    verdict: str | None
-    exit_status: int
-    folder: Path | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error: str | None = None
-
-
-@dataclass
-class Prepared:
-    """What is ready before a run has a folder: the data, the model and what is known of both."""
-
-    data: xr.Dataset | None
-    data_digest: str | None
-    model: pm.Model
-    imputation: list[str]
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -112,17 +60,29 @@ def run(config: RunConfig, job: Job) -> RunResult:
     with logging_to_memory() as memory:
         prepared = prepare(config)
         folder = RunFolder.claim(job.folder)
-        with _session(config, job, prepared, folder, memory) as session:
-            sampled = _sample(config, prepared.model, session.tracker)
-            session.reason, session.steps = sampled.interrupted, dict(sampled.steps)
-            idata, missing = _posterior(config, prepared, sampled)
-            summary, result = _diagnose(config, idata, missing)
+        with session(config, job, prepared, folder, memory) as opened:
+            with _timed("sample"):
+                sampled = _sample(config, prepared.model, opened.tracker)
+            opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
+            with _timed("predict"):
+                idata, missing = _posterior(config, prepared, sampled, opened)
+            with _timed("store"):
+                _store(config, folder, idata)
+            with _timed("diagnose"):
+                summary, result = _diagnose(config, folder, idata, missing)
+            with _timed("figures"):
+                _draw(config, folder, idata, summary, prepared.model)
             metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
-            _write(config, folder, idata, summary, result)
-            _draw(config, folder, idata, summary, prepared.model)
-            session.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
+            opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
             _say(config, folder, summary, result)
-    return session.result(config)
+    return opened.result(config)
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    log.debug("%s: %.2f s", step, time.perf_counter() - began)
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -174,117 +134,6 @@ def _log_model(model: pm.Model) -> None:
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
 
 
-class _Session:
-    """An open run: what it must leave behind however it ends."""
-
-    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
-        self.tracker, self.folder = tracker, folder
-        self.reason: str | None = None
-        self.steps: dict[str, str] = {}
-        self.status: Literal["finished", "partial", "failed"] = "failed"
-        self.verdict: str | None = None
-        self.error: str | None = None
-        self.metrics: dict[str, float] = {}
-        self.exit_status = 4
-
-    def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
-        """Write the last files of a run that has a posterior."""
-        self.metrics = clean_metrics(metrics)
-        self.verdict = verdict(result.findings)
-        self.status = "partial" if self.reason else "finished"
-        self.exit_status = 130 if self.reason == "interrupt" else 0
-        self.folder.write_json("metrics.json", self.metrics)
-        self.folder.write_status(self.status, self.verdict)
-
-    def fail(self, error: BaseException) -> None:
-        """Write what went wrong."""
-        self.status, self.error = "failed", f"{type(error).__name__}: {error}"
-        self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
-        self.folder.write_status("failed", None, self.error)
-
-    def close(self) -> None:
-        """Hand the folder to the tracker."""
-        status: RunStatus = "interrupted" if self.exit_status == 130 else self.status
-        self.tracker.close(self.folder.path, status)
-
-    def result(self, config: RunConfig) -> RunResult:
-        """Return how the run ended."""
-        exit_status = self.exit_status
-        if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
-            exit_status = 3
-        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
-
-
-@contextmanager
-def _session(
-    config: RunConfig, job: Job, prepared: Prepared, folder: RunFolder, memory: MemoryHandler
-) -> Iterator[_Session]:
-    from bayesrun.inference.monitors import terminate_as_interrupt
-    from bayesrun.inference.theano_setup import compiler
-
-    flush_to(memory, folder.log)
-    record = provenance(config.plain, prepared.data_digest, compiler())
-    record["command_line"] = [without_passwords(word) for word in record["command_line"]]
-    folder.write_text("config.yaml", _config_text(config, job))
-    folder.write_json("provenance.json", record)
-    folder.write_status("running")
-    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, prepared, record)
-    )
-    session = _Session(tracker, folder)
-    try:
-        with terminate_as_interrupt():
-            yield session
-    except (Exception, KeyboardInterrupt) as error:
-        session.fail(error)
-        log.debug("the run failed", exc_info=True)
-        _tell(error, folder)
-    finally:
-        folder.write_json("provenance.json", {**record, "ended": now(), "steps": session.steps})
-        session.close()
-
-
-def _tell(error: BaseException, folder: RunFolder) -> None:
-    text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, KeyboardInterrupt):
-        text = "interrupted before the first draw was kept"
-    log.error("%s\nsee %s", text, folder.log)
-
-
-def _config_text(config: RunConfig, job: Job) -> str:
-    content = {**config.plain, "hydra": dict(job.hydra)}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any]) -> RunCard:
-    tags = {
-        "model": config.model.name,
-        "data": config.data.name if config.data else "none",
-        "config_digest": record["config_digest"],
-        "data_digest": prepared.data_digest,
-        "git_commit": record["git_commit"],
-        **{k: v for k, v in config.top.tags.items()},
-        **job.tags,
-    }
-    return RunCard(
-        experiment_name=config.top.experiment_name,
-        run_name=job.name,
-        params=flatten(config.plain),
-        tags={k: str(v) for k, v in tags.items() if v is not None},
-        parent_run_id=job.parent_run_id,
-        dataset=_dataset(prepared),
-    )
-
-
-def _dataset(prepared: Prepared) -> DatasetInfo | None:
-    if prepared.data is None or prepared.data_digest is None:
-        return None
-    attrs = prepared.data.attrs
-    return DatasetInfo(
-        str(attrs.get("name", "")), prepared.data_digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0))
-    )
-
-
 def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     from bayesrun.inference.base import SAMPLERS
     from bayesrun.inference.monitors import Several, TimeLimit, Tracked
@@ -312,32 +161,51 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     return sampled
 
 
-def _posterior(config: RunConfig, prepared: Prepared, sampled: Sampled) -> tuple[az.InferenceData, dict[str, str]]:
-    from bayesrun.inference.groups import collect
+def _posterior(
+    config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Session
+) -> tuple[az.InferenceData, dict[str, str]]:
+    """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
+    from bayesrun.inference.groups import Wanted, collect
 
-    return collect(
-        prepared.model,
-        prepared.data,
-        sampled,
-        seed=config.top.seed,
-        prior_draws=config.predictive.prior,
-        predict=config.predictive.posterior,
-        log_likelihood_max=config.diagnostics.log_likelihood_max if config.diagnostics.log_likelihood else 0,
+    wanted = Wanted(
+        prior=config.predictive.prior,
+        posterior=config.predictive.posterior,
+        log_likelihood=_largest(config),
         log_prior=config.diagnostics.prior_sensitivity,
-        unlimited=config.diagnostics.log_likelihood is True,
     )
+    try:
+        return collect(prepared.model, prepared.data, sampled, config.top.seed, wanted)
+    except KeyboardInterrupt:
+        opened.reason = "interrupt"
+        log.warning("interrupted while predicting: the draws are kept, predictions are not")
+        return collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
+
+
+def _largest(config: RunConfig) -> int:
+    keep = config.diagnostics.log_likelihood
+    return config.diagnostics.log_likelihood_max if keep == "auto" else sys.maxsize if keep else 0
+
+
+def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:
+    from bayesrun.report.store import save
+
+    store = config.store
+    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
 
 
 def _diagnose(
-    config: RunConfig, idata: az.InferenceData, missing: Mapping[str, str]
+    config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
     from bayesrun.diagnostics._judge import judge
     from bayesrun.diagnostics._summary import summarise
     from bayesrun.diagnostics.base import Judged
 
     summary = summarise(idata)
-    depth = getattr(config.sampler, "max_treedepth", 0)
-    return summary, judge(Judged(idata, summary, config.sampler.method, config.diagnostics, depth, missing))
+    folder.write("summary.csv", summary.to_csv)
+    depth = getattr(config.sampler, "max_treedepth", 10)
+    result = judge(Judged(idata, summary, config.sampler.method, config.diagnostics, depth, missing))
+    folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
+    return summary, result
 
 
 def _timings(sampled: Sampled, metrics: Mapping[str, float]) -> dict[str, float]:
@@ -350,17 +218,6 @@ def _timings(sampled: Sampled, metrics: Mapping[str, float]) -> dict[str, float]
 def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     rows = summary.head(MAX_SCALARS)
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
-
-
-def _write(
-    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, result: CheckResult
-) -> None:
-    from bayesrun.report.store import save
-
-    store = config.store
-    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
-    folder.write("summary.csv", summary.to_csv)
-    folder.write_json("findings.json", [asdict(f) for f in result.findings])
 
 
 def _draw(

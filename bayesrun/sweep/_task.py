@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bayesrun.pipeline import RunResult
+from bayesrun.session import RunResult
 from bayesrun.sweep.base import Record, read_json, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
