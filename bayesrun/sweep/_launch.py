@@ -82,38 +82,43 @@ def launch(hydra: Hydra, points: Sequence[Point], task: JobTask) -> None:
     quiet_worker()
     for point in points:
         set_aside(task.sweep, point.number)
-    if "submitit" in hydra.target:
-        _one_by_one(hydra, points, task)
-    else:
-        _together(hydra, points, task)
+    one_by_one = "submitit" in hydra.target
+    reason = _one_by_one(hydra, points, task) if one_by_one else _together(hydra, points, task)
     for point in points:
         if read_record(task.sweep, point.number) is None:
-            write_record(task.sweep, _died(task, point.number, "its process died"))
+            write_record(task.sweep, _died(task, point.number, reason or "its process died"))
 
 
-def _together(hydra: Hydra, points: Sequence[Point], task: JobTask) -> None:
-    """Launch all jobs at once; those whose processes died, or never started, get one more attempt."""
+def _together(hydra: Hydra, points: Sequence[Point], task: JobTask) -> str:
+    """Launch all jobs at once; those whose processes died, or never started, get one more attempt.
+
+    Returns why the last launch failed, if it did.
+    """
+    reason = ""
     for attempt in range(_ATTEMPTS):
         waiting = [p for p in points if read_record(task.sweep, p.number) is None]
         if not waiting:
-            return
+            break
         if attempt:
             log.warning("%d jobs were left without a result: they are run again", len(waiting))
             for point in waiting:
                 set_aside(task.sweep, point.number)
         for batch in _batches(hydra, waiting):
-            _launch_batch(hydra, batch, task)
+            reason = _launch_batch(hydra, batch, task)
+    return reason
 
 
-def _launch_batch(hydra: Hydra, batch: Sequence[Point], task: JobTask) -> None:
+def _launch_batch(hydra: Hydra, batch: Sequence[Point], task: JobTask) -> str:
     try:
         returned = hydra.launcher(task).launch([job_overrides(p, task.sweep) for p in batch], batch[0].number)
     except Exception as error:  # joblib: a worker was killed; the records say whose
-        log.warning("the launcher failed: %s", str(error).strip().splitlines()[0] if str(error) else type(error))
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        log.warning("the launcher failed: %s", reason)
         log.debug("the launcher failed", exc_info=True)
-        return
+        return reason
     for point, job in zip(batch, returned, strict=True):
         _note_failure(task, point, job)
+    return ""
 
 
 def _note_failure(task: JobTask, point: Point, job: Any) -> None:
@@ -141,7 +146,7 @@ def _cache_is_cold() -> bool:
     return sum(1 for _ in zip(folder.glob("**/mod.cpp"), range(_WARM_CACHE), strict=False)) < _WARM_CACHE
 
 
-def _one_by_one(hydra: Hydra, points: Sequence[Point], task: JobTask) -> None:
+def _one_by_one(hydra: Hydra, points: Sequence[Point], task: JobTask) -> str:
     """Submit each job on its own and wait for all: one that dies does not hide the others' results."""
     limit = int(getattr(hydra.config.hydra.launcher, "array_parallelism", 0) or len(points))
     with ThreadPoolExecutor(max(1, min(limit, len(points)))) as pool:
@@ -150,6 +155,7 @@ def _one_by_one(hydra: Hydra, points: Sequence[Point], task: JobTask) -> None:
             error = future.result()
             if error and read_record(task.sweep, point.number) is None:
                 write_record(task.sweep, _died(task, point.number, error))
+    return ""
 
 
 def _submit(hydra: Hydra, point: Point, task: JobTask) -> str | None:

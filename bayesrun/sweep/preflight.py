@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bayesrun.config import RunConfig
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.pipeline import load_data
 from bayesrun.sweep.base import Point
 
-Compose = Callable[[Sequence[str]], RunConfig]
-"""Overrides of one job to its parsed config; raises `UserError`."""
+Compose = Callable[[Sequence[str]], tuple[RunConfig, Sequence[str]]]
+"""Overrides of one job to its parsed config, and to the overrides as Hydra takes them; raises `UserError`."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,9 @@ def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
     digests: dict[str, str | None] = {}
     for point in points:
         try:
-            config = compose(point.overrides)
-            checked.append(Checked(point, config, _data_digest(config, digests)))
+            config, overrides = compose(point.overrides)
+            taken = replace(point, overrides=tuple(overrides))
+            checked.append(Checked(taken, config, _data_digest(config, digests)))
         except UserError as error:
             for problem in error.problems:
                 faults.setdefault(problem, []).append(point)

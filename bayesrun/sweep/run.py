@@ -47,7 +47,7 @@ class Request:
     loader
         Hydra's config loader.
     compose
-        Overrides of one job to its parsed config.
+        Overrides of one job to its parsed config, and to the overrides as Hydra takes them.
     run
         Runs one composed config.
     """
@@ -197,7 +197,7 @@ def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) 
     swept = set(checked[0].point.swept)
     plain = [o for o in checked[0].point.overrides if o.split("=")[0].lstrip("+") not in swept]
     try:
-        unswept = config_digest(request.compose(plain).plain)
+        unswept = config_digest(request.compose(plain)[0].plain)
     except UserError:  # the config needs one of the swept keys
         return 0
     return next((c.point.number for c in checked if config_digest(c.config.plain) == unswept), 0)
@@ -230,7 +230,7 @@ def _search(request: Request, steering: Steering, began: float) -> int:
     """Let a sweeper that chooses its points as it goes (optuna) run them."""
     from bayesrun.sweep._parent import Parent
 
-    base = request.compose([o for o in map(str, request.config.hydra.overrides.task) if not _is_swept(o)])
+    base, _ = request.compose([o for o in map(str, request.config.hydra.overrides.task) if not _is_swept(o)])
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(request.arguments, folder, [])
     parent = Parent.open(request.config, base, folder, 0, [])

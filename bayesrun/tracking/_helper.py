@@ -23,6 +23,7 @@ _RETRIES = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
+_GOODBYE_SECONDS = 0.2
 
 
 class WorkerGone(Exception):
@@ -129,9 +130,13 @@ class Helper:
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Let the worker end; it finishes what it was told."""
-        if self.process.stdin:
-            self.process.stdin.close()
+        """Let the worker end; it finishes what it was told, but nobody waits for it."""
+        for stream in filter(None, (self.process.stdin, self.process.stdout, self.errors)):
+            stream.close()
+        try:
+            self.process.wait(_GOODBYE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.returncode = 0  # or Popen complains that it still runs
 
 
 def _environment(timeout: float) -> dict[str, str]:

@@ -170,10 +170,16 @@ def main() -> None:
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever libraries print must not mix with the replies
     owner = int(sys.argv[1])
-    worker = Worker(lambda answer: print(json.dumps(answer), file=replies), owner)
+
+    def reply(answer: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):  # the owner has gone
+            print(json.dumps(answer), file=replies)
+
+    worker = Worker(reply, owner)
     for request in requests(sys.stdin.buffer, owner):
         worker.handle(request)
     worker.abandon()
+    os._exit(0)  # tearing MLflow down takes longer than all it has to do
 
 
 if __name__ == "__main__":
