@@ -62,7 +62,7 @@ def run_name(name: str | None, model: str, overrides: str) -> str:
     """
     if name:
         return _slug(name)
-    said = [o for o in re.split(r",(?=[+~]?[\w./@-]+=)", overrides) if _tells(o)]
+    said = [o for o in re.split(r",(?=[+~]*[\w./@-]+=)", overrides) if _tells(o)]
     parts = [".".join(o.lstrip("+").split("=", 1)[0].split(".")[-2:]) + "=" + o.split("=", 1)[1] for o in said]
     return _slug("_".join([model, *parts]))[:_LONGEST].rstrip("_.-")
 

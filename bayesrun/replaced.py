@@ -1,7 +1,8 @@
-"""A prior's new `dist` drops the parameters of the distribution that it replaces.
+"""A prior's new `dist` drops the parameters of the distribution that it replaces; so does the sampler's `method`.
 
 Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into a shipped `{dist: Exponential, lam: 1}` and keeps `lam`. What the
 user did not write is dropped here: a parameter of the replaced distribution that no override on the command line set.
+Likewise `sampler.method=smc` drops the keys of the shipped method, and `smc` takes its own defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
 
 
 def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
-    """Return the config without parameters of replaced distributions.
+    """Return the config without parameters of replaced distributions, and without keys of a replaced sampler.
 
     Parameters
     ----------
@@ -27,14 +28,12 @@ def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
     hydra
         Hydra's node: its overrides, and where configs come from.
     """
-    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    base, set_keys = _shipped_priors(hydra), {str(o).lstrip("+").split("=")[0] for o in overrides}
-    priors = OmegaConf.select(config, "model.priors")
-    if not base or not isinstance(priors, DictConfig):
-        return config
+    set_keys = {str(o).lstrip("+").split("=")[0] for o in hydra.overrides.task}
     result = config.copy()
     OmegaConf.set_struct(result, False)
-    for name, old in base.items():
+    _drop_sampler_keys(result, _shipped(hydra, "sampler"), set_keys)
+    priors = OmegaConf.select(config, "model.priors")
+    for name, old in _shipped_priors(hydra).items() if isinstance(priors, DictConfig) else ():
         new = priors.get(name)
         if isinstance(new, DictConfig) and new.get("dist") != old.get("dist"):
             for parameter in _replaced(str(name), old, new, set_keys):
@@ -56,15 +55,29 @@ def _takes(prior: DictConfig, parameter: str) -> bool:
     return known is not None and parameter in known.parameters
 
 
+def _drop_sampler_keys(config: DictConfig, old: dict[str, Any], set_keys: Collection[str]) -> None:
+    sampler = config.get("sampler")
+    if not isinstance(sampler, DictConfig) or not old or sampler.get("method") == old.get("method"):
+        return
+    for name, value in old.items():
+        if name != "method" and f"sampler.{name}" not in set_keys and name in sampler and sampler[name] == value:
+            del sampler[name]
+
+
 def _shipped_priors(hydra: DictConfig) -> dict[str, dict[str, Any]]:
-    """Read the priors as the chosen model's file has them (the primary config's, in a run folder)."""
-    choice = OmegaConf.select(hydra, "runtime.choices.model")
-    name = f"model/{choice}" if choice else str(hydra.job.config_name)
+    priors = _shipped(hydra, "model").get("priors")
+    return {str(k): v for k, v in priors.items() if isinstance(v, dict)} if isinstance(priors, dict) else {}
+
+
+def _shipped(hydra: DictConfig, group: str) -> dict[str, Any]:
+    """Read a group as the file of its choice has it (as the primary config has it, in a run folder)."""
+    choice = OmegaConf.select(hydra, f"runtime.choices.{group}")
+    name = f"{group}/{choice}" if choice else str(hydra.job.config_name)
     for source in hydra.runtime.config_sources:
         path = Path(source.path) / f"{name.removesuffix('.yaml')}.yaml"
         if source.provider != "schema" and path.is_file():
             loaded = OmegaConf.load(path)
-            found = OmegaConf.select(loaded, "priors" if choice else "model.priors")
+            found = loaded if choice else OmegaConf.select(loaded, group)
             raw = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else {}
-            return {str(k): v for k, v in raw.items() if isinstance(v, dict)} if isinstance(raw, dict) else {}
+            return {str(k): v for k, v in raw.items()} if isinstance(raw, dict) else {}
     return {}

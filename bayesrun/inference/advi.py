@@ -22,8 +22,8 @@ from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.inference.theano_setup import compiling
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -137,7 +137,7 @@ class _Fit:
             parameter.set_value(total / self._averaged)
         return approximation
 
-    def _tell(self, approximation: Any, losses: np.ndarray, done: int) -> None:
+    def _tell(self, approximation: Any, losses: NDArray[Any], done: int) -> None:
         if done == 1:
             self.first = time.perf_counter()
         self._done = done

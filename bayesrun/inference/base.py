@@ -12,10 +12,10 @@ from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
-    Arrays = Mapping[str, np.ndarray]
+    Arrays = Mapping[str, NDArray[Any]]
 
 Init = Literal[
     "auto",
@@ -104,7 +104,7 @@ class Sampled:
     seconds_sample: float
     tuning_stats: Arrays = field(default_factory=dict)
     interrupted: Literal["interrupt", "max_seconds"] | None = None
-    records: Mapping[str, tuple[tuple[str, ...], np.ndarray]] = field(default_factory=dict)
+    records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesrun.inference import predictive
 from bayesrun.inference.base import Sampled
@@ -13,9 +13,9 @@ from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import arviz as az
-    import numpy as np
     import pymc3 as pm
     import xarray as xr
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def collect(
     return idata, missing
 
 
-def _complete(model: pm.Model, draws: Mapping[str, np.ndarray]) -> bool:
+def _complete(model: pm.Model, draws: Mapping[str, NDArray[Any]]) -> bool:
     """Say whether the draws have every variable of the model that is reported, as those of the prior have."""
     from pymc3.util import is_transformed_name
 
@@ -101,7 +101,7 @@ def _complete(model: pm.Model, draws: Mapping[str, np.ndarray]) -> bool:
     )
 
 
-def _recovered(model: pm.Model, sampled: Sampled, seed: int) -> Mapping[str, np.ndarray]:
+def _recovered(model: pm.Model, sampled: Sampled, seed: int) -> Mapping[str, NDArray[Any]]:
     import numpy as np
 
     recover = notes(model).recover

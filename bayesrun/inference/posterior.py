@@ -10,11 +10,11 @@ from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import arviz as az
-    import numpy as np
     import pymc3 as pm
     import xarray as xr
+    from numpy.typing import NDArray
 
-    Arrays = Mapping[str, np.ndarray]
+    Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def inference_data(model: pm.Model, data: xr.Dataset | None, groups: Groups) -> 
     return idata
 
 
-def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, ...], np.ndarray]]) -> None:
+def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> None:
     """Add a sampler's records, `{name: (dims, values)}`, to `sample_stats`."""
     import xarray as xr
 
@@ -84,7 +84,7 @@ def labels(model: pm.Model) -> tuple[dict[str, Any], dict[str, list[str]]]:
     return coords, dims
 
 
-def _observed(model: pm.Model) -> dict[str, np.ndarray]:
+def _observed(model: pm.Model) -> dict[str, NDArray[Any]]:
     import numpy as np
 
     observed = {}
