@@ -143,7 +143,10 @@ def _parsed(line: str, key: str) -> ast.expr:
             tree = ast.parse(line, mode="eval").body
     except SyntaxError as error:
         start = max(0, (error.offset or 1) - 1)
-        problem = _marked(line, key, min(start, len(line)), start + 1, f"is no valid expression ({error.msg})", "")
+        # inside {...} YAML ends a text at a comma
+        hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
+        message = f"is no valid expression ({error.msg})"
+        problem = _marked(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
         raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None
