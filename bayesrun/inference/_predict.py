@@ -11,13 +11,13 @@ from bayesrun.language.distributions import family
 from bayesrun.language.draws import Recipe, recipe
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 _AT_ONCE = 4_000_000
 
 
-def predict(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+def predict(model: pm.Model, variable: Any, draws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Draw a likelihood once at every draw of what it depends on.
 
     Parameters
@@ -58,8 +58,8 @@ def _parameters(law: Any) -> dict[str, Any] | None:
 
 
 def _all_at_once(
-    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Mapping[str, np.ndarray]
-) -> np.ndarray:
+    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Mapping[str, NDArray[Any]]
+) -> NDArray[Any]:
     import numpy as np
     import theano.tensor as tt
 
@@ -75,10 +75,11 @@ def _all_at_once(
         with building():
             law = type(variable.distribution).dist(**part, shape=size)
             parts.append(np.asarray(law.random()).reshape(size))
-    return np.concatenate(parts).reshape(chains, length, *shape)
+    drawn: NDArray[Any] = np.concatenate(parts).reshape(chains, length, *shape)
+    return drawn
 
 
-def _by_recipe(model: pm.Model, variable: Any, own: Recipe, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+def _by_recipe(model: pm.Model, variable: Any, own: Recipe, draws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     import numpy as np
 
     shape = variable.tag.test_value.shape
@@ -88,10 +89,11 @@ def _by_recipe(model: pm.Model, variable: Any, own: Recipe, draws: Mapping[str, 
     flat = [v.reshape(chains * length, *v.shape[2:]) for v in values]
     step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
     parts = [own.draw([v[i : i + step] for v in flat], shape, rng) for i in range(0, chains * length, step)]
-    return np.concatenate(parts).reshape(chains, length, *shape)
+    drawn: NDArray[Any] = np.concatenate(parts).reshape(chains, length, *shape)
+    return drawn
 
 
-def _one_by_one(model: pm.Model, variable: Any, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+def _one_by_one(model: pm.Model, variable: Any, draws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     import numpy as np
     import pymc3 as pm
 

@@ -84,8 +84,9 @@ class Scope:
         if dim in self._labels:
             return self._labels[dim]
         if self._data is not None and dim in self._data.sizes:
-            known: Sequence[Any] = self._data[dim].values if dim in self._data.coords else range(self._data.sizes[dim])
-            return known
+            known: Any = self._data[dim].values if dim in self._data.coords else range(self._data.sizes[dim])
+            labels: Sequence[Any] = known
+            return labels
         return _model_labels().get(dim)
 
     def size(self, dim: str) -> int | None:

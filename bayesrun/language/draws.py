@@ -71,7 +71,8 @@ def _wide(values: Array, shape: tuple[int, ...], own: int) -> Array:
     tail = values.shape[values.ndim - own :]
     middle = values.shape[1 : values.ndim - own]
     padded = values.reshape(values.shape[0], *(1,) * (len(shape) - len(middle)), *middle, *tail)
-    return np.broadcast_to(padded, (values.shape[0], *shape, *tail))
+    wide: Array = np.broadcast_to(padded, (values.shape[0], *shape, *tail))
+    return wide
 
 
 def _choose(weights: Array, rng: np.random.Generator) -> Array:
@@ -94,7 +95,8 @@ def _normal_mixture(values: Sequence[Array], shape: tuple[int, ...], rng: np.ran
     weights, mu, sigma = (_wide(_component_axis(v, size), shape, 1) for v in values)
     chosen = _choose(weights, rng)[..., None]
     centre, scale = (np.take_along_axis(v, chosen, axis=-1)[..., 0] for v in (mu, sigma))
-    return rng.normal(centre, scale)
+    draws: Array = rng.normal(centre, scale)
+    return draws
 
 
 def _component_axis(values: Array, size: int) -> Array:
@@ -112,7 +114,8 @@ def _multinomial(values: Sequence[Array], shape: tuple[int, ...], rng: np.random
     weights = np.array(_wide(values[1], shape[:-1], 1), dtype=float)
     count = values[0].reshape(values[0].shape[0], -1) if values[0].ndim > 1 and values[0].shape[-1] == 1 else values[0]
     number = np.rint(_wide(_squeezed(count, len(shape) - 1), shape[:-1], 0)).astype(np.int64)
-    return rng.multinomial(number, weights / weights.sum(axis=-1, keepdims=True))
+    draws: Array = rng.multinomial(number, weights / weights.sum(axis=-1, keepdims=True))
+    return draws
 
 
 def _squeezed(values: Array, axes: int) -> Array:
@@ -149,7 +152,8 @@ def _multivariate(law: Any, observed: Any) -> Recipe | None:
         if len(values) > 2:
             freedom = _wide(values[2], shape[:-1], 0)
             moved = moved / np.sqrt(rng.chisquare(freedom) / freedom)[..., None]
-        return _wide(mu, shape[:-1], 1) + moved
+        draws: Array = _wide(mu, shape[:-1], 1) + moved
+        return draws
 
     return Recipe((law.mu, law.chol_cov, *nu), draw)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
-Draws = Mapping[str, "np.ndarray"]
+Draws = Mapping[str, "NDArray[Any]"]
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Notes:
     recover: Callable[[Draws, np.random.Generator], Draws] | None = None
     coords: dict[str, Any] = field(default_factory=dict)
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    gaps: dict[str, np.ndarray] = field(default_factory=dict)
+    gaps: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
 
 

@@ -95,11 +95,31 @@ def test_a_mark_in_a_long_expression_is_shown() -> None:
     assert len(shown) < 120
 
 
-TOKENS = st.sampled_from(
-    [*("a", "b", "x", "1", "2.5", "1e400", "(", ")", "[", "]", ",", ":", "+", "-", "*", "/", "**", "//", "%", "<", "=="), 
-     *("and", "or", "not", "if", "else", "for", "in", "lambda", ".", "__class__", "'s'", "@", "~", "=", ":=", "\\", "\t"),
-     *("{", "}", "...", "await", "#", "é", "\u202e", "0x", "1_0", ";", "!", "?", "$", *SIGNATURES)]
-)  # fmt: skip
+TOKENS = [
+    *("a", "b", "x", "1", "2.5", "1e400", "(", ")", "[", "]", ",", ":", "+", "-", "*", "/", "**", "//", "%", "<", "=="),
+    *(
+        "and",
+        "or",
+        "not",
+        "if",
+        "else",
+        "for",
+        "in",
+        "lambda",
+        ".",
+        "__class__",
+        "'s'",
+        "@",
+        "~",
+        "=",
+        ":=",
+        "\\",
+        "\t",
+    ),
+    *("{", "}", "...", "await", "#", "é", "\u202e", "0x", "1_0", ";", "!", "?", "$", *SIGNATURES),
+]
+PIECES = st.lists(st.sampled_from(TOKENS), max_size=25)
+TEXTS = st.one_of(st.text(max_size=60), PIECES.map(" ".join), PIECES.map("".join))
 
 
 @settings(max_examples=600, deadline=None)
