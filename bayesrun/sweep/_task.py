@@ -21,6 +21,8 @@ from bayesrun.sweep.base import Record, read_json, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
+log = logging.getLogger("bayesrun.sweep")
+
 _INTERRUPTED = 130
 STOP = ".stop"
 
@@ -76,7 +78,11 @@ class JobTask:
         with redirect_stdout(io.StringIO()):
             tags = {"setting": record.setting, "job": str(record.number)}
             name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
-            return self.run(config, self.parent_run_id, tags, name)
+            try:
+                return self.run(config, self.parent_run_id, tags, name)
+            except Exception as error:  # whatever it is, it is this job's, and the others go on
+                log.debug("job %d failed", record.number, exc_info=True)
+                return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
 
     def _after(self, result: RunResult) -> Any:
         if result.exit_status == _INTERRUPTED:
