@@ -81,7 +81,8 @@ def _choose(weights: Array, rng: np.random.Generator) -> Array:
 
     steps = np.cumsum(weights, axis=-1)
     at = rng.random(weights.shape[:-1]) * steps[..., -1]
-    return np.minimum((at[..., None] >= steps).sum(axis=-1), weights.shape[-1] - 1)
+    chosen: Array = np.minimum((at[..., None] >= steps).sum(axis=-1), weights.shape[-1] - 1)
+    return chosen
 
 
 def _categorical(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -132,7 +133,8 @@ def _dirichlet_multinomial(values: Sequence[Array], shape: tuple[int, ...], rng:
 
 def _dirichlet(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     weights: Array = rng.standard_gamma(_wide(values[0], shape[:-1], 1))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    shares: Array = weights / weights.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _multivariate(law: Any, observed: Any) -> Recipe | None:
@@ -167,7 +169,7 @@ def _autoregression(law: Any, observed: Any) -> Recipe:
         rho = values[0].reshape(values[0].shape[0], -1)
         level, rho = (rho[:, 0], rho[:, 1:]) if constant else (0.0, rho)
         sigma = np.broadcast_to(values[1].reshape(values[1].shape[0], -1)[:, 0], rho.shape[:1])
-        series = rng.normal(size=(rho.shape[0], *shape)) * sigma[:, None]
+        series: Array = rng.normal(size=(rho.shape[0], *shape)) * sigma[:, None]
         if observed is not None:
             series[:, :lags] = np.asarray(observed)[:lags]
         for t in range(lags, shape[0]):
