@@ -15,6 +15,7 @@ from scipy.special import expit
 
 from bayesrun.errors import UserError
 from bayesrun.models import glm
+from bayesrun.models._glm_build import HELPER
 from bayesrun.models.base import notes
 
 ROWS = 40
@@ -36,8 +37,9 @@ def _data(**variables: Any) -> xr.Dataset:
     return xr.Dataset({n: ("row", v) for n, v in given.items()}, coords={"row": np.arange(10, 10 + ROWS)})
 
 
-def _spec(formula: str, **keys: Any) -> glm.GlmSpec:
-    return glm.GlmSpec(name="mine", type="glm", formula=formula, **keys)
+def _spec(formula: str, form: str = "direct", **keys: Any) -> glm.GlmSpec:
+    options = {"form": form, **keys.pop("options", {})}
+    return glm.GlmSpec(name="mine", type="glm", formula=formula, options=options, **keys)
 
 
 def _faults(spec: glm.GlmSpec, data: xr.Dataset | None = None) -> str:
@@ -71,6 +73,54 @@ def test_likelihood_is_the_familys(family: str, y: Any, auxiliaries: dict[str, f
     prior += sum(st.halfnorm.logpdf(v, scale=3.0) + np.log(v) for v in auxiliaries.values())
     whole = model.fastfn(model.logpt)({"Intercept": np.array(0.3), "x": np.array(-0.8), **logs})
     assert whole == pytest.approx(float(np.sum(expected(0.3 - 0.8 * X, y)) + prior), rel=1e-9)
+
+
+@pytest.mark.parametrize(("family", "y", "auxiliaries", "expected"), FAMILIES, ids=[f[0] for f in FAMILIES])
+def test_the_whitened_form_is_the_same_density_up_to_a_constant(
+    family: str, y: Any, auxiliaries: dict[str, float], expected: Any
+) -> None:
+    """Also with predictors that are far from 0 and correlated, and with imputed responses."""
+    data = _data(y=y, w=3950 + 30 * X + 3 * Z)
+    spec = _spec("y ~ x + w + C(g)", family=family, form="whitened", priors={"x": {"dist": "Laplace", "mu": 1, "b": 2}})
+    model = glm.build(data, spec)
+    direct = notes(model).reported
+    assert direct is not None and notes(model).helpers == {HELPER}
+    terms = ["Intercept", "x", "w", "C(g)"]
+    coefficients, density = model.fastfn([model[t] for t in terms]), model.fastfn(model.logpt)
+    plain = direct.fastfn(direct.logpt)
+    rng, differences = np.random.default_rng(1), []
+    for _ in range(8):
+        logs = {f"{name}_log__": np.log(value) + 0.1 * rng.normal() for name, value in auxiliaries.items()}
+        point = {HELPER: 0.3 * rng.normal(size=6), **logs}
+        there = dict(zip(terms, coefficients({**model.test_point, **point}), strict=True))
+        differences.append(density(point) - plain({**there, **logs}))
+    np.testing.assert_allclose(differences, differences[0], atol=1e-6)
+
+
+def test_whitened_coefficients_have_the_spherical_posterior_that_they_are_made_for() -> None:
+    """With weak priors and sigma = sd of the response, the curvature of z is the unit matrix."""
+    w = 3950 + 30 * X + 10 * RNG.normal(size=ROWS)
+    y = LINEAR + RNG.normal(size=ROWS)
+    model = glm.build(_data(y=y, w=w), _spec("y ~ x + w + z + C(g)", form="whitened"))
+    gradient = model.dlogp([model[HELPER]])
+    at = {"sigma_log__": np.log(y.std())}
+    columns = [gradient({**at, HELPER: h}) for h in np.eye(7)]
+    curvature = np.array(columns) - gradient({**at, HELPER: np.zeros(7)})
+    np.testing.assert_allclose(curvature, -np.eye(7), atol=0.05)
+
+
+def test_a_constrained_prior_is_sampled_as_it_is() -> None:
+    spec = _spec("y ~ x", form="whitened", priors={"x": {"dist": "HalfNormal", "sigma": 1}})
+    model = glm.build(_data(y=LINEAR), spec)
+    assert "x_log__" in {v.name for v in model.free_RVs} and notes(model).reported is None
+
+
+def test_means_beyond_any_count_can_still_be_predicted_from_the_prior() -> None:
+    model = glm.build(_data(y=RNG.poisson(3, size=ROWS)), _spec("y ~ x", family="poisson", form="whitened"))
+    reported = notes(model).reported
+    assert reported is not None
+    drawn = pm.sample_prior_predictive(200, model=reported, random_seed=1)
+    assert drawn["y_obs"].shape == (200, ROWS) and drawn["y_obs"].min() >= 0
 
 
 def test_counts_of_successes_have_trials() -> None:
