@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.inference._nutpie_gradient import Part, parts_of, pick
-from bayesrun.inference.theano_setup import building, compiling
+from bayesrun.inference._fast_function import compile_function
+from bayesrun.inference._nutpie_gradient import Part, parts_of, pick, probes
+from bayesrun.inference.theano_setup import building
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -60,13 +61,9 @@ def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
 
     with building(), theano.config.change_flags(compute_test_value="off"):
         vector = tt.dvector("point")
-        parts = zip(model.free_RVs, parts_of(model), strict=True)
-        shares = {v: tt.cast(pick(vector, part), v.dtype) for v, part in parts}
+        shares = {v: pick(vector, part) for v, part in zip(model.free_RVs, parts_of(model), strict=True)}
         outputs = theano.clone(list(outputs), shares)
-    with compiling():
-        function = theano.function([vector], outputs, on_unused_input="ignore")
-    function.trust_input = True
-    return function
+    return compile_function(vector, outputs, probes(model))
 
 
 def _evaluate(function: Any, points: NDArray[Any]) -> list[NDArray[Any]]:

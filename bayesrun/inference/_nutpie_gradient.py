@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.inference.theano_setup import building, compiling
+from bayesrun.inference._fast_function import compile_function
+from bayesrun.inference.theano_setup import building
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -95,14 +96,24 @@ def _graph(model: pm.Model) -> tuple[Any, Any, Any]:
 
 def compile_gradient(model: pm.Model) -> Gradient:
     """Compile the log density and gradient of a model whose free variables are all continuous."""
-    import numpy as np
-    import theano
-
     vector, density, gradient = graph(model)
-    with compiling():
-        function = theano.function([vector], [density, gradient])
-    start = [np.ravel(np.asarray(v.tag.test_value, float)) for v in model.free_RVs]
-    return Gradient(parts_of(model), np.concatenate(start), _direct(function))
+    function = compile_function(vector, [density, gradient], probes(model))
+    return Gradient(parts_of(model), start_of(model), _direct(function))
+
+
+def start_of(model: pm.Model) -> NDArray[Any]:
+    """Return the model's own starting values as one vector."""
+    import numpy as np
+
+    return np.concatenate([np.ravel(np.asarray(v.tag.test_value, float)) for v in model.free_RVs])
+
+
+def probes(model: pm.Model) -> list[NDArray[Any]]:
+    """Return points at which to compare two ways to compute the same thing."""
+    import numpy as np
+
+    start, rng = start_of(model), np.random.default_rng(0)
+    return [start + 0.1 * rng.normal(size=start.size) for _ in range(2)]
 
 
 def _direct(function: Any) -> LogDensity:

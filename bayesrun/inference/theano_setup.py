@@ -37,6 +37,9 @@ def import_pymc3() -> ModuleType:
         import pymc3
         from theano.graph.op import Op
 
+        from bayesrun.inference._fast_cache import mend_cache
+
+    mend_cache()
     Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
     if not compiler():
         log.warning(NO_COMPILER)
@@ -62,7 +65,8 @@ def building() -> Iterator[None]:
     """Build models in here: test values are computed without compiling C for them."""
     import theano
 
-    with theano.config.change_flags(cxx=""), _quiet_warnings():
+    # the interpreter evaluates a fused operation number by number: fast_compile leaves operations apart
+    with theano.config.change_flags(cxx="", optimizer="fast_compile"), _quiet_warnings():
         yield
 
 
@@ -71,7 +75,8 @@ def compiling() -> Iterator[None]:
     """Compile functions in here: graphs are made as in `building`, what samples them is C without test values."""
     import theano
 
-    original, flags = theano.function, {"cxx": theano.config.cxx, "compute_test_value": "off"}
+    original = theano.function
+    flags = {"cxx": theano.config.cxx, "optimizer": theano.config.optimizer, "compute_test_value": "off"}
 
     @wraps(original)
     def in_c(*args: Any, **settings: Any) -> Any:

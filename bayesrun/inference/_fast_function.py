@@ -1,0 +1,129 @@
+"""Theano functions as one C module a graph, instead of one for each of its operations.
+
+Theano's usual linker compiles every operation by itself and calls them one after another: 30 to 70 runs of the
+compiler on a cold cache, and some 0.2 µs of overhead an operation in each call. Its linker `c` writes the whole graph
+as one C function: one run of the compiler, a third of the time a call for small models. Three of Theano's defects
+stand in its way:
+
+- `Alloc` and a few others ask for the Python object of an input, which only inputs of the whole graph have: mended
+  here while functions are compiled;
+- `DimShuffle` is never found in the compile cache again: mended in `_fast_cache`;
+- an operation without C code can't be part of it: then the usual linker is taken.
+
+A function that was made this way is compared with Theano's Python implementation before it is used.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.inference.theano_setup import compiler, compiling
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+log = logging.getLogger("bayesrun.theano")
+
+_LARGE = 100_000
+"""Elements of a constant beyond which temporaries should be freed as soon as they are used, as the usual linker does."""
+_TOLERANCE = 1e-8
+
+
+def compile_function(vector: Any, outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
+    """Compile a function of one float64 vector.
+
+    Parameters
+    ----------
+    vector
+        The input, a Theano vector.
+    outputs
+        Theano variables.
+    points
+        Values of the vector at which one module's results are compared with Python's.
+
+    Returns
+    -------
+    theano.Function
+        Takes its input without checks (`trust_input`).
+    """
+    function = _one_module(vector, outputs, points) if compiler() and not _large(outputs) else None
+    if function is None:
+        function = _compile(vector, outputs)
+    function.trust_input = True
+    return function
+
+
+def _one_module(vector: Any, outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
+    """Return the function as one module, or None when that can't be or does not agree with Python."""
+    try:
+        with _mended():
+            function = _compile(vector, outputs, "c")
+            expected = _compile(vector, outputs, "py", optimizer=None)
+            if all(_agree(function(point), expected(point)) for point in points):
+                return function
+        log.warning("one C module for the whole graph gives other results than Python: compiled by operation")
+    except NotImplementedError as reason:
+        log.debug("compiled by operation: %s", reason)
+    except Exception as reason:  # Theano's linker may fail in many ways, and there is another
+        log.debug("compiled by operation: %s: %s", type(reason).__name__, reason)
+    return None
+
+
+def _compile(vector: Any, outputs: Sequence[Any], linker: str | None = None, optimizer: str | None = "fast_run") -> Any:
+    import theano
+    from theano.compile.mode import Mode
+
+    mode = Mode(linker=linker, optimizer=optimizer) if linker else None
+    with compiling():
+        return theano.function([vector], list(outputs), mode=mode, on_unused_input="ignore")
+
+
+def _agree(ours: Sequence[Any], expected: Sequence[Any]) -> bool:
+    import numpy as np
+
+    return all(
+        np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
+        for a, b in zip(ours, expected, strict=True)
+    )
+
+
+def _large(outputs: Sequence[Any]) -> bool:
+    from theano.graph.basic import Constant, graph_inputs
+
+    inputs = graph_inputs(outputs)
+    values = [v.data if isinstance(v, Constant) else v.get_value(borrow=True) for v in inputs if _has_value(v)]
+    return any(getattr(value, "size", 0) > _LARGE for value in values)
+
+
+def _has_value(variable: Any) -> bool:
+    from theano.graph.basic import Constant
+
+    return isinstance(variable, Constant) or hasattr(variable, "get_value")
+
+
+@contextmanager
+def _mended() -> Iterator[None]:
+    """Let operations name their inputs directly, not as Python objects, which only a graph's own inputs have."""
+    from theano.tensor import basic, extra_ops, subtensor
+
+    named = [basic.Alloc, extra_ops.CumOp, subtensor.Subtensor, subtensor.IncSubtensor, subtensor.AdvancedIncSubtensor1]
+    originals = [(operation, operation.c_code) for operation in named]
+    for operation, original in originals:
+        operation.c_code = _directly(original)
+    try:
+        yield
+    finally:
+        for operation, original in originals:
+            operation.c_code = original
+
+
+def _directly(original: Callable[..., Any]) -> Callable[..., Any]:
+    def code(*arguments: Any, **named: Any) -> Any:
+        made = original(*arguments, **named)
+        return re.sub(r"\bpy_(V\d+)\b", r"((PyObject*)\1)", made) if isinstance(made, str) else made
+
+    return code
