@@ -1,0 +1,61 @@
+"""The examples of docs/language.md are good models, and it names every function, transform and option."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from bayesrun.language.distributions import OPTIONS, PARAMETERIZATIONS, TRANSFORMS, check_prior
+from bayesrun.language.expressions import functions
+from bayesrun.models.declarative import DeclarativeSpec, check, static_check
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+EXAMPLES = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)]
+SHIPPED = [p for p in (ROOT / "conf" / "model").rglob("*.yaml") if "type: declarative" in p.read_text()]
+
+
+def data() -> xr.Dataset:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=24)
+    return xr.Dataset(
+        {
+            **{name: ("obs", rng.normal(size=24)) for name in ("y", "log_radon", "floor")},
+            "x": ("obs", x),
+            "county": ("obs", np.arange(24) % 12),
+            "X": (("obs", "feature"), rng.normal(size=(24, 3))),
+        },
+        coords={"county_name": [f"c{i}" for i in range(12)]},
+    )
+
+
+@pytest.mark.parametrize("raw", EXAMPLES, ids=lambda raw: raw["name"])
+def test_an_example_is_a_good_model(raw: dict[str, Any]) -> None:
+    spec = DeclarativeSpec.model_validate(raw)
+    here = data()
+    if raw["name"] == "missing_predictor":
+        here["x"][3] = np.nan
+    if "y" in spec.likelihood:
+        here = here.drop_vars("y")
+    assert [p for name, prior in spec.priors.items() for p in check_prior(name, prior)] == []
+    assert static_check(spec) == []
+    assert check(here, spec) == []
+
+
+def test_every_function_is_in_the_docs_with_its_signature() -> None:
+    assert not [f for f in functions() if f"`{f}`" not in TEXT]
+
+
+def test_every_option_is_in_the_docs() -> None:
+    assert not [name for name in (*OPTIONS, *PARAMETERIZATIONS, *TRANSFORMS) if f"`{name}`" not in TEXT]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_a_shipped_model_opens_with_the_command_that_runs_it(path: Any) -> None:
+    name = path.relative_to(ROOT / "conf" / "model").with_suffix("")
+    assert f"#   python -m bayesrun model={name}" in path.read_text()
