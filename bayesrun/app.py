@@ -146,14 +146,14 @@ def run_job(
     """
     from bayesrun.config import parse_config
     from bayesrun.pipeline import run
-    from bayesrun.session import Job, RunResult
     from bayesrun.replaced import drop_replaced
     from bayesrun.run_folder import remove_if_empty
+    from bayesrun.session import Job, RunResult
 
     node = HydraConfig.get()
     wanted = Path(node.runtime.output_dir)
     try:
-        parsed = parse_config(drop_replaced(config, node))
+        parsed = parse_config(drop_replaced(config, OmegaConf.structured(node)))
         name = name or run_name(parsed.top.name, parsed.model.name, ",".join(map(str, node.overrides.task)))
         return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:

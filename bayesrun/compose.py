@@ -16,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 
@@ -25,6 +26,9 @@ _OPEN = re.compile(
     r"(model\.(priors|deterministics|potentials|likelihood)|data\.(derive|values|columns|factors|dims|parameters)"
     r"|sampler\.step|tags)([.@]|$)"
 )
+# What composing raises: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML; and ValueError, by
+# Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no mapping.
+_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
 _TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.", "optuna.samplers.")
 
 
@@ -64,7 +68,7 @@ def compose(
         try:
             config = _compose_once(arguments, conf, kept, multirun)
             break
-        except (HydraException, OmegaConfBaseException) as error:
+        except _FAULTS as error:
             bad, problem = _explain(error, kept, arguments, conf, multirun)
             if bad is not None and _OPEN.match(bad):
                 kept[kept.index(bad)] = f"++{bad}"
@@ -142,7 +146,7 @@ def _wrong_key(key: str, text: str, overrides: list[str], arguments: Namespace, 
     rest = [o for o in overrides if "=" in o and o.split("=")[0].lstrip("+~") != key and _is_choice(o, conf)]
     try:
         config = _compose_once(arguments, conf, rest, multirun)
-    except (HydraException, OmegaConfBaseException):
+    except _FAULTS:
         return Problem(key, text.strip().splitlines()[0])
     hint = _nearest(key, config)
     if hint:

@@ -243,14 +243,19 @@ def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
     specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
     defaults = {name: _defaults(spec) for name, spec in specs.items()}
     top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
-    filled = OmegaConf.merge({**top, **defaults}, composed)
+    below: dict[str, Any] = {**top, **defaults}
+    filled = OmegaConf.merge(OmegaConf.create(below), composed)
     assert isinstance(filled, DictConfig)
     return filled
 
 
 def _chosen_specs(raw: Mapping[str, Any]) -> dict[str, type[Section]]:
     specs: dict[str, type[Section]] = {}
-    for group, key, registry in (("model", "type", MODELS), ("data", "source", SOURCES), ("sampler", "method", SAMPLERS)):
+    for group, key, registry in (
+        ("model", "type", MODELS),
+        ("data", "source", SOURCES),
+        ("sampler", "method", SAMPLERS),
+    ):
         section = raw.get(group)
         name = section.get(key) if isinstance(section, Mapping) else None
         if name in registry.names():

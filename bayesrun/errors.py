@@ -1,9 +1,9 @@
 """What can go wrong, and the exit status that says so.
 
-    BayesrunError                 any failure that bayesrun reports without a traceback
-    ├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
-    ├── SamplingError      (4)    the sampler failed
-    └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
+BayesrunError                 any failure that bayesrun reports without a traceback
+├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
+├── SamplingError      (4)    the sampler failed
+└── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
 """
 
 from __future__ import annotations

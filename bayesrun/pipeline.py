@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import arviz as az
     import pandas as pd
     import pymc3 as pm
-    import xarray as xr
 
     from bayesrun.inference.base import Sampled
 
@@ -118,7 +117,6 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
 
 
 def _no_data(names: str) -> Any:
-    from bayesrun.errors import Problem
 
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
@@ -135,14 +133,14 @@ def _log_model(model: pm.Model) -> None:
 
 
 def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
-    from bayesrun.inference.base import SAMPLERS
+    from bayesrun.inference.base import SAMPLERS, Monitor
     from bayesrun.inference.monitors import Several, TimeLimit, Tracked
     from bayesrun.report.progress import ProgressLine
 
     tracker.ready()  # the config is tracked before the first draw
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
-        monitors = [
+        monitors: list[Monitor] = [
             line,
             Tracked(spec.steps(), tracker.progress),
             *([TimeLimit(spec.max_seconds)] if spec.max_seconds else []),

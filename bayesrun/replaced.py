@@ -29,19 +29,26 @@ def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
         Hydra's node: its overrides, and where configs come from.
     """
     set_keys = {str(o).lstrip("+").split("=")[0] for o in hydra.overrides.task}
-    result = config.copy()
-    OmegaConf.set_struct(result, False)
-    _drop_sampler_keys(result, _shipped(hydra, "sampler"), set_keys)
-    priors = OmegaConf.select(config, "model.priors")
-    for name, old in _shipped_priors(hydra).items() if isinstance(priors, DictConfig) else ():
+    raw = OmegaConf.to_container(config, resolve=False)  # interpolations that name nothing are told later
+    assert isinstance(raw, dict)
+    _drop_sampler_keys(raw.get("sampler"), _shipped(hydra, "sampler"), set_keys)
+    model = raw.get("model")
+    _drop_parameters(model.get("priors") if isinstance(model, dict) else None, _shipped(hydra, "model"), set_keys)
+    return OmegaConf.create(raw)
+
+
+def _drop_parameters(priors: Any, shipped: dict[str, Any], set_keys: Collection[str]) -> None:
+    before = shipped.get("priors")
+    if not isinstance(priors, dict) or not isinstance(before, dict):
+        return
+    for name, old in before.items():
         new = priors.get(name)
-        if isinstance(new, DictConfig) and new.get("dist") != old.get("dist"):
+        if isinstance(new, dict) and isinstance(old, dict) and new.get("dist") != old.get("dist"):
             for parameter in _replaced(str(name), old, new, set_keys):
-                del result.model.priors[name][parameter]
-    return result
+                del new[parameter]
 
 
-def _replaced(name: str, old: dict[str, Any], new: DictConfig, set_keys: Collection[str]) -> list[str]:
+def _replaced(name: str, old: dict[str, Any], new: dict[Any, Any], set_keys: Collection[str]) -> list[str]:
     key = f"model.priors.{name}"
     if key in set_keys:  # the whole prior was written on the command line, over the old one
         return [p for p in old if p not in _KEPT and p in new and not _takes(new, p)]
@@ -50,23 +57,17 @@ def _replaced(name: str, old: dict[str, Any], new: DictConfig, set_keys: Collect
     return same if by_command else [p for p in same if not _takes(new, p)]
 
 
-def _takes(prior: DictConfig, parameter: str) -> bool:
+def _takes(prior: dict[Any, Any], parameter: str) -> bool:
     known = family(str(prior.get("dist")))
     return known is not None and parameter in known.parameters
 
 
-def _drop_sampler_keys(config: DictConfig, old: dict[str, Any], set_keys: Collection[str]) -> None:
-    sampler = config.get("sampler")
-    if not isinstance(sampler, DictConfig) or not old or sampler.get("method") == old.get("method"):
+def _drop_sampler_keys(sampler: Any, old: dict[str, Any], set_keys: Collection[str]) -> None:
+    if not isinstance(sampler, dict) or not old or sampler.get("method") == old.get("method"):
         return
     for name, value in old.items():
         if name != "method" and f"sampler.{name}" not in set_keys and name in sampler and sampler[name] == value:
             del sampler[name]
-
-
-def _shipped_priors(hydra: DictConfig) -> dict[str, dict[str, Any]]:
-    priors = _shipped(hydra, "model").get("priors")
-    return {str(k): v for k, v in priors.items() if isinstance(v, dict)} if isinstance(priors, dict) else {}
 
 
 def _shipped(hydra: DictConfig, group: str) -> dict[str, Any]:

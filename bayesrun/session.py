@@ -122,6 +122,17 @@ class Session:
 def session(
     config: RunConfig, job: Job, prepared: Prepared, folder: RunFolder, memory: MemoryHandler
 ) -> Iterator[Session]:
+    """Open a run; however its block ends, `status.json` is written and tracking is closed.
+
+    Parameters
+    ----------
+    config, job, prepared
+        What is run, where it belongs, and what is ready.
+    folder
+        The claimed run folder.
+    memory
+        The log so far, which goes into the folder.
+    """
     from bayesrun.inference.monitors import terminate_as_interrupt
     from bayesrun.inference.theano_setup import compiler
 

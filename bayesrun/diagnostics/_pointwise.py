@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
     left_out : int
         Number of imputed points that are not in it. None when there are no terms at all.
     """
-    import numpy as np
     import xarray as xr
 
     group = idata.get("log_likelihood")
@@ -32,22 +32,19 @@ def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
         return None
     parts = [_stack(array, str(name)) for name, array in group.data_vars.items()]
     terms = xr.concat(parts, dim="point")
-    gaps = np.isnan(terms).all(["chain", "draw"]).values
+    gaps = terms.isnull().all(["chain", "draw"]).values
     return terms.isel(point=~gaps).transpose("chain", "draw", "point"), int(gaps.sum())
 
 
 def _stack(array: xr.DataArray, name: str) -> xr.DataArray:
-    import numpy as np
+    import xarray as xr
 
     dims = [str(d) for d in array.dims if d not in ("chain", "draw")]
     if not dims:
         return array.expand_dims(point=[name])
     labels = [array[d].values for d in dims]
-    points = [f"{name}[{', '.join(map(str, index))}]" for index in np.ndindex(*(len(x) for x in labels))]
-    if len(dims) == 1:
-        points = [f"{name}[{label}]" for label in labels[0]]
+    places = itertools.product(*(map(str, values) for values in labels))
+    points = [f"{name}[{', '.join(place)}]" for place in places]
     flat = array.transpose("chain", "draw", *dims).values.reshape(array.sizes["chain"], array.sizes["draw"], -1)
-    import xarray as xr
-
     coords = {"chain": array["chain"].values, "draw": array["draw"].values, "point": points}
     return xr.DataArray(flat, dims=("chain", "draw", "point"), coords=coords)

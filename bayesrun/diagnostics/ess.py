@@ -24,7 +24,7 @@ def run(judged: Judged) -> CheckResult:
     return CheckResult(findings, {**metrics, "mcse_max_ratio": ratio})
 
 
-def _judge(judged: Judged, values: pd.Series, part: str) -> Finding:
+def _judge(judged: Judged, values: pd.Series[float], part: str) -> Finding:
     limits = judged.settings.thresholds.ess
     least = float(values.min())
     severity = severity_below(least, limits)

@@ -30,7 +30,7 @@ DRAWS = 1_000
 POINTS = 1_000
 GRID = 80
 LEVELS = 30
-INTERVAL = (5.5, 50.0, 94.5)
+INTERVAL = (5.5, 94.5)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ class Fitted:
     coefficients: Array
 
     def mean_at(self, rows: Mapping[str, Array]) -> Array:
-        """Return the 5.5 %, 50 % and 94.5 % quantiles of the mean at new rows, over (quantile, row)."""
+        """Return the 5.5 % quantile, mean and 94.5 % quantile of the mean at new rows, over (which, row)."""
         offset = 0.0 if self.prepared.offset is None else float(self.prepared.offset.mean())
         predictor = self.coefficients @ self.prepared.design.at(rows).T + offset
-        return np.asarray(np.percentile(mean(self.link, predictor), INTERVAL, axis=0))
+        means = mean(self.link, predictor)
+        low, high = np.percentile(means, INTERVAL, axis=0)
+        return np.stack([low, means.mean(axis=0), high])
 
 
 def draw(subject: Subject) -> Canvas:
@@ -57,7 +59,7 @@ def draw(subject: Subject) -> Canvas:
     if not names:
         raise NotDrawable("the formula has no predictor")
     shown = names[:PREDICTORS]
-    title = f"{subject.model['name']}: effects, mean and 89 %"
+    title = f"{subject.model['name']}: effects, the other predictors held at their mean or commonest level"
     title += f" (first {PREDICTORS} of {len(names)} predictors)" if len(names) > PREDICTORS else ""
     figure, axes = look.panels(title, len(shown), columns=2 if len(shown) < 5 else 3, height=3.0)
     for ax, name in zip(axes, shown, strict=True):
@@ -126,9 +128,11 @@ def _draw_levels(ax: Axes, name: str, fitted: Fitted, values: Array, response: A
         [middle - low, high - middle],
         fmt="o",
         color=look.VERMILLION,
-        capsize=4,
+        markersize=4,
+        capsize=5,
         label="predicted mean and 89 %",
     )
+    ax.set_xlim(-0.5, len(levels) - 0.5)
     labels = [look.shorten(str(level), 12) for level in levels]
     ax.set_xticks(range(len(levels)), labels, rotation=90 if len("".join(labels)) > 40 else 0)
 

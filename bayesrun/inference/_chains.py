@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from bayesrun.inference.base import SamplerSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 # PyMC3's names of sampler statistics by ArviZ's.
 _STATS = {
@@ -49,7 +49,7 @@ def processes(spec: SamplerSpec) -> int:
     return min(spec.chains, spec.cores or processors())
 
 
-def draws_of(trace: pm.backends.base.MultiTrace, model: pm.Model) -> dict[str, np.ndarray]:
+def draws_of(trace: pm.backends.base.MultiTrace, model: pm.Model) -> dict[str, NDArray[Any]]:
     """Return the draws (chain, draw, ...) of every variable on its own scale."""
     import numpy as np
     from pymc3.util import is_transformed_name
@@ -58,7 +58,7 @@ def draws_of(trace: pm.backends.base.MultiTrace, model: pm.Model) -> dict[str, n
     return {name: np.stack(trace.get_values(name, combine=False, squeeze=False)) for name in names}
 
 
-def stats_of(trace: Any) -> dict[str, np.ndarray]:
+def stats_of(trace: Any) -> dict[str, NDArray[Any]]:
     """Return the sampler statistics (chain, draw) that the trace has, under ArviZ's names."""
     import numpy as np
 

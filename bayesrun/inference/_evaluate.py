@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.inference.theano_setup import compiling
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 
-def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """Evaluate expressions at every draw.
 
     Graphs are cut at the nearest variables whose draws are at hand, so no deterministic is computed again.
@@ -37,7 +37,7 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.nda
     function = _compile(inputs, outputs)
     columns = [draws[v.name] for v in inputs]
     chains, length = next(iter(draws.values())).shape[:2]
-    results: list[np.ndarray] = []
+    results: list[NDArray[Any]] = []
     for index in np.ndindex(chains, length):
         values = function(*(column[index] for column in columns))
         results = results or [np.empty((chains, length, *np.shape(v)), np.result_type(v)) for v in values]
@@ -46,7 +46,7 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.nda
     return results
 
 
-def cut(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, np.ndarray]) -> list[Any]:
+def cut(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, NDArray[Any]]) -> list[Any]:
     """Return the variables nearest above the outputs whose draws are at hand."""
     known = {model[name]: name for name in draws if name in model.named_vars}
     found: dict[Any, None] = {}

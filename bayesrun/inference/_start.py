@@ -13,8 +13,8 @@ from bayesrun.errors import fail
 from bayesrun.inference.base import NutsSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -57,13 +57,13 @@ def _choose(model: pm.Model, seed: int) -> str:
     return ("jitter+" if usable else "") + ("adapt_full" if dense else "adapt_diag")
 
 
-def _usable(value: Any, gradient: np.ndarray) -> bool:
+def _usable(value: Any, gradient: NDArray[Any]) -> bool:
     import numpy as np
 
     return bool(np.isfinite(value) and np.all(np.isfinite(gradient)) and np.max(np.abs(gradient), initial=0) < _STEEP)
 
 
-def strongest_correlation(density: Any, start: np.ndarray) -> float:
+def strongest_correlation(density: Any, start: NDArray[Any]) -> float:
     """Estimate the largest correlation of the posterior from its curvature at the mode.
 
     Parameters
@@ -81,7 +81,7 @@ def strongest_correlation(density: Any, start: np.ndarray) -> float:
     import numpy as np
     from scipy.optimize import minimize
 
-    def negative(point: np.ndarray) -> tuple[float, np.ndarray]:
+    def negative(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
         value, gradient = density(point)
         if not np.isfinite(value):
             return 1e300, np.zeros_like(point)
@@ -93,7 +93,7 @@ def strongest_correlation(density: Any, start: np.ndarray) -> float:
     return _correlation(_curvature(negative, mode))
 
 
-def _curvature(negative: Any, mode: np.ndarray) -> np.ndarray:
+def _curvature(negative: Any, mode: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
     steps = 1e-4 * np.maximum(1.0, np.abs(mode)) * np.eye(mode.size)
@@ -101,7 +101,7 @@ def _curvature(negative: Any, mode: np.ndarray) -> np.ndarray:
     return np.asarray(rows + np.transpose(rows)) / 2
 
 
-def _correlation(hessian: np.ndarray) -> float:
+def _correlation(hessian: NDArray[Any]) -> float:
     import numpy as np
 
     scale = np.sqrt(np.abs(np.diag(hessian)))

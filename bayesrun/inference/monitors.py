@@ -13,7 +13,6 @@ from types import FrameType
 from bayesrun.inference._chains import TimeIsUp
 from bayesrun.inference.base import Monitor
 
-
 log = logging.getLogger("bayesrun.sampling")
 
 

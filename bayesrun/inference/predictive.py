@@ -18,10 +18,10 @@ from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
+    from numpy.typing import NDArray
 
-    Arrays = dict[str, np.ndarray]
+    Arrays = dict[str, NDArray[Any]]
 
 log = logging.getLogger("bayesrun.predictive")
 
@@ -73,7 +73,7 @@ def prior(model: pm.Model, draws: int, seed: int, helpers: set[str]) -> tuple[Pr
     )
 
 
-def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Predicted:
+def posterior(model: pm.Model, draws: Mapping[str, NDArray[Any]], seed: int) -> Predicted:
     """Draw each likelihood once a posterior draw.
 
     Parameters
@@ -107,7 +107,7 @@ def posterior(model: pm.Model, draws: Mapping[str, np.ndarray], seed: int) -> Pr
     return Predicted(found, missing)
 
 
-def log_likelihood(model: pm.Model, draws: Mapping[str, np.ndarray], largest: int) -> Predicted:
+def log_likelihood(model: pm.Model, draws: Mapping[str, NDArray[Any]], largest: int) -> Predicted:
     """Evaluate the pointwise terms of each likelihood at every draw; imputed points are NaN.
 
     Parameters
@@ -156,7 +156,7 @@ def _no_terms(variable: Any, draws: int, largest: int) -> str:
     return f"{size:,} numbers are above diagnostics.log_likelihood_max" if size > largest else ""
 
 
-def log_prior(model: pm.Model, draws: Mapping[str, np.ndarray]) -> np.ndarray:
+def log_prior(model: pm.Model, draws: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Evaluate the log density of all priors at every draw, on their own scales (without Jacobians).
 
     Parameters

@@ -17,9 +17,9 @@ from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import numpy as np
     import pymc3 as pm
     import xarray as xr
+    from numpy.typing import NDArray
 
 
 class ModelSpec(Section):
@@ -152,15 +152,18 @@ def observed_values(data: xr.Dataset, variable: str, likelihood: str) -> tuple[A
     note.coords[f"{'_'.join(dims)}_missing"] = _labels_at(array, gaps)
     note.gaps[likelihood] = gaps
     filled = np.where(gaps, 0, values)
-    return np.ma.masked_array(filled.astype(int) if whole else filled, mask=gaps), dims
+    return np.ma.array(filled.astype(int) if whole else filled, mask=gaps), dims
 
 
-def _labels_at(array: xr.DataArray, gaps: np.ndarray) -> list[Any]:
+def _labels_at(array: xr.DataArray, gaps: NDArray[Any]) -> list[Any]:
     import numpy as np
 
     labels = [array[d].values if d in array.coords else np.arange(array.sizes[d]) for d in array.dims]
-    places = [tuple(axis[i] for axis, i in zip(labels, index, strict=True)) for index in zip(*np.nonzero(gaps), strict=True)]
+    places = [
+        tuple(axis[i] for axis, i in zip(labels, index, strict=True)) for index in zip(*np.nonzero(gaps), strict=True)
+    ]
     return [place[0] if len(place) == 1 else ",".join(map(str, place)) for place in places]
+
 
 __all__ = [
     "MODELS",

@@ -1,7 +1,7 @@
 """Linear regression with two or more named predictors, as in the PyMC3 tutorial.
 
-    alpha ~ Normal, beta ~ Normal over `predictor`, sigma ~ HalfNormal
-    mu = alpha + sum_j beta_j X_j,    Y_obs ~ Normal(mu, sigma)
+alpha ~ Normal, beta ~ Normal over `predictor`, sigma ~ HalfNormal
+mu = alpha + sum_j beta_j X_j,    Y_obs ~ Normal(mu, sigma)
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def write_graph(graph: ModelGraph, folder: RunFolder) -> Path:
 
 
 def dot_text(graph: ModelGraph) -> str:
-    """Return the graph in Graphviz' language: plates for dims, observed variables shaded, rates of discrete ones double."""
+    """Return the graph in Graphviz' language: plates for dims, observed shaded, discrete outlined twice."""
     lines = ["digraph model {", '  node [fontname="Helvetica" fontsize=11 style=filled];', '  fontname="Helvetica";']
     for index, (dims, nodes) in enumerate(_plates(graph).items()):
         inside = [f"    {_quoted(n.name)} [{_attributes(n)}];" for n in nodes]
@@ -107,7 +107,8 @@ def _layers(graph: ModelGraph) -> list[list[Node]]:
     tree = nx.DiGraph()
     tree.add_nodes_from(node.name for node in graph.nodes)
     tree.add_edges_from(graph.edges)
-    by_name, place = {node.name: node for node in graph.nodes}, {}
+    by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
+    place: dict[str, float] = {}
     layers = []
     for generation in nx.topological_generations(tree):
         key = {n: sum(place[p] for p in tree.predecessors(n)) / max(1, tree.in_degree(n)) for n in generation}
