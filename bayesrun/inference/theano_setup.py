@@ -43,7 +43,8 @@ def import_pymc3() -> ModuleType:
     Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
     if not compiler():
         log.warning(NO_COMPILER)
-    return pymc3
+    module: ModuleType = pymc3
+    return module
 
 
 def compiler() -> str:

@@ -152,7 +152,7 @@ def observed_values(data: xr.Dataset, variable: str, likelihood: str) -> tuple[A
     note.coords[f"{'_'.join(dims)}_missing"] = _labels_at(array, gaps)
     note.gaps[likelihood] = gaps
     filled = np.where(gaps, 0, values)
-    return np.ma.array(filled.astype(int) if whole else filled, mask=gaps), dims
+    return np.ma.array(filled.astype(int) if whole else filled, mask=gaps), dims  # type: ignore[no-untyped-call]
 
 
 def _labels_at(array: xr.DataArray, gaps: NDArray[Any]) -> list[Any]:
