@@ -32,6 +32,8 @@ class SweepSpec(Section):
         How often each setting is run, each time with another seed; reported as one setting with its spread.
     baseline
         Number of the job that shifts are measured from; null = the setting that changes nothing, else the first.
+    figures
+        Which of the model's figures each job draws (half of a short job's time goes into them); null draws all.
     metric
         Metric that `sweeper=optuna` makes best.
     """
@@ -39,6 +41,7 @@ class SweepSpec(Section):
     zip: list[list[str]] = []
     seeds: Annotated[int, Field(ge=1)] = 1
     baseline: Annotated[int, Field(ge=0)] | None = None
+    figures: list[str] | None = ["trace"]
     metric: str = "elpd_loo"
 
 

@@ -76,7 +76,7 @@ def run_sweep(request: Request) -> int:
     points = expand(overrides, params, steering.sweep, int(config.seed))
     if steering.sweep.baseline is not None and steering.sweep.baseline >= len(points):
         raise fail("sweep.baseline", f"there is no job {steering.sweep.baseline}", f"jobs are 0 to {len(points) - 1}")
-    checked = preflight(points, request.compose)
+    checked = [_with_figures(job, steering) for job in preflight(points, request.compose)]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
     return _carry_out(request, steering, folder, checked, plan, began)
@@ -119,6 +119,16 @@ def claim(wanted: Path) -> Path:
         except FileExistsError:
             continue
     raise AssertionError("unreachable")
+
+
+def _with_figures(job: Checked, steering: Steering) -> Checked:
+    """Have a job draw only the figures that `sweep.figures` names, unless it was told what to draw."""
+    wanted, said = steering.sweep.figures, [o.split("=")[0].lstrip("+") for o in job.point.overrides]
+    if wanted is None or "model.figures" in said:
+        return job
+    names = ",".join(name for name in job.config.model.figures if name in wanted)
+    point = replace(job.point, overrides=(*job.point.overrides, f"model.figures=[{names}]"))
+    return replace(job, point=point)
 
 
 def _is_basic(config: DictConfig) -> bool:

@@ -141,6 +141,15 @@ def only_sweep_first(outputs):
     return sweeps(outputs)[0]
 
 
+def test_each_job_draws_what_the_sweep_says(prior_sweep, tmp_path):
+    outputs, _ = prior_sweep
+    assert not (only_sweep_first(outputs) / "0" / "figures").exists()  # model.figures=[] was said
+    short = [o for o in SHORT if not o.startswith("model.figures")]
+    status, _, err = bayesrun(tmp_path, "-m", *short, f"{RATE}=1,2")
+    assert status == 0, err
+    assert [p.name for p in only_sweep(tmp_path).glob("0/figures/*")] == ["trace.png"]
+
+
 def test_faults_of_all_points_come_at_once_and_nothing_is_started(tmp_path):
     status, _, err = bayesrun(tmp_path, "-m", *SHORT, f"{RATE}=1,-1", "model.priors.late_rate.lam=2,nosuch")
     assert status == 1
