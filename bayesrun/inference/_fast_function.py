@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.theano")
 
 _LARGE = 100_000
-"""Elements of a constant beyond which temporaries should be freed as soon as they are used, as the usual linker does."""
+"""Elements of a constant from which on temporaries should be freed once they are used, as the usual linker does."""
 _TOLERANCE = 1e-8
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -136,20 +137,27 @@ def test_gradient_is_pymc3s() -> None:
         np.testing.assert_allclose(ours_slope, np.concatenate([np.ravel(slopes[p.name]) for p in gradient.parts]))
 
 
-def test_dimshuffle_has_the_same_version_in_every_process() -> None:
-    code = (
-        "from bayesrun.inference.theano_setup import import_pymc3; import_pymc3();"
-        "from theano.tensor.elemwise import DimShuffle;"
-        "print(DimShuffle((False,), (0, 'x')).c_code_cache_version())"
-    )
-    versions = {
+COMPILES = """
+from bayesrun.inference.theano_setup import import_pymc3
+import_pymc3()
+import numpy as np, theano, theano.tensor as tt
+from bayesrun.inference._fast_function import compile_function
+x = tt.dvector("x")
+with theano.config.change_flags(compute_test_value="off"):
+    compile_function(x, [tt.alloc(tt.exp(x[0]), x.shape[0]) + tt.outer(x, x).sum(axis=0)], [np.ones(3)])
+"""
+
+
+@pytest.mark.slow
+def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
+    modules = []
+    for seed in ("1", "2"):
         subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            [sys.executable, "-W", "ignore", "-c", COMPILES],
+            env={**os.environ, "PYTHONHASHSEED": seed, "THEANO_FLAGS": f"base_compiledir={tmp_path}"},
             capture_output=True,
-            text=True,
             check=True,
-        ).stdout
-        for seed in ("1", "2")
-    }
-    assert len(versions) == 1
+        )
+        modules.append({path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/*/*.so")})
+    assert modules[0]
+    assert modules[0] == modules[1]
