@@ -9,6 +9,7 @@ from bayesrun.language.formulas import Term, plain
 from bayesrun.models._glm_data import Prepared, prepare, response_variables, scales
 from bayesrun.models._glm_families import likelihood
 from bayesrun.models._glm_spec import KEY, GlmSpec
+from bayesrun.models._glm_sums import State, summed
 from bayesrun.models._glm_whitening import whitening
 from bayesrun.models.base import add_coords, notes, observed_values
 
@@ -61,8 +62,13 @@ def _whitened(
             variable = pm.Deterministic(term.name, part, dims=direct.RV_dims.get(term.name))
             density += tt.sum(direct[term.name].distribution.logp(variable))
         pm.Potential("priors_of_terms", density)
-        predictor = _predictor(direct["design"], prepared, coefficients)
-        _observe(predictor, data, spec, prepared, _auxiliaries(data, spec, natural))
+        auxiliaries = _auxiliaries(data, spec, natural)
+        state = State(prepared, made, base, coefficients, direct["design"], auxiliaries)
+        likelihood_of_all = summed(spec.family, spec.link(), state)
+        if likelihood_of_all is not None:
+            pm.Potential("likelihood", likelihood_of_all)
+        else:
+            _observe(_predictor(direct["design"], prepared, coefficients), data, spec, prepared, auxiliaries)
     notes(model).helpers.add(HELPER)
     notes(model).reported = direct
     return model

@@ -21,10 +21,21 @@ _LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Whitening:
-    """`beta = centre + basis @ z`, with `centre` over (column) and `basis` over (column, column)."""
+    """`beta = centre + basis @ z`.
+
+    Parameters
+    ----------
+    centre
+        Over (column).
+    basis
+        Over (column, column).
+    information
+        The diagonal of `basis' X'X basis`, which is a diagonal matrix.
+    """
 
     centre: NDArray[Any]
     basis: NDArray[Any]
+    information: NDArray[Any]
 
 
 def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
@@ -47,11 +58,11 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
     lengths = np.where(lengths > 0, lengths, 1.0)
     _, values, vectors = np.linalg.svd(np.linalg.qr(matrix / lengths, mode="r"))
     values = np.r_[values, np.zeros(len(vectors) - len(values))]
-    values = np.maximum(values, _LEAST * values[0])
-    inverse = vectors.T / values / lengths[:, None]
+    kept = np.maximum(values, _LEAST * values[0])
+    inverse = vectors.T / kept / lengths[:, None]
     target = _linear_response(prepared, link)
     centre = inverse @ (inverse.T @ (matrix[known].T @ target[known] if not known.all() else matrix.T @ target))
-    return Whitening(centre, spread * inverse)
+    return Whitening(centre, spread * inverse, (spread * values / kept) ** 2)
 
 
 def _linear_response(prepared: Prepared, link: str) -> NDArray[Any]:
