@@ -82,7 +82,9 @@ def compiling() -> Iterator[None]:
     @wraps(original)
     def in_c(*args: Any, **settings: Any) -> Any:
         with theano.config.change_flags(**flags):
-            return original(*args, **settings)
+            # Theano makes its default mode once, at the first function: that may have been one of `building`
+            mode = settings.pop("mode", None) or theano.Mode(theano.config.linker, theano.config.optimizer)
+            return original(*args, mode=mode, **settings)
 
     with building():
         theano.function = in_c
