@@ -126,18 +126,36 @@ def parse_config(composed: DictConfig) -> RunConfig:
     UserError
         With every problem found, each with its key.
     """
-    raw = _resolve(composed)
-    check(load_plugins(raw.get("plugins") or [], REGISTRIES))
-    raw = _resolve(_with_defaults(composed, raw))
-    problems = _unknown_top_keys(raw)
-    parsed: dict[str, Any] = {name: parse(s, raw.get(name) or {}, name, problems) for name, s in _SECTIONS.items()}
-    parsed["top"] = parse(TopSpec, {k: v for k, v in raw.items() if k in TopSpec.model_fields}, "", problems)
-    parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
-    parsed["sampler"] = _parse_sampler(raw.get("sampler") or {}, problems)
-    parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
-    problems += _unknown_names(parsed)
+    raw = _resolve(composed, [])  # what can't be resolved yet may name a default
+    check(load_plugins(_plugins(raw.get("plugins")), REGISTRIES))
+    problems: list[Problem] = []
+    raw = _resolve(_with_defaults(composed, raw), problems)
+    if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
+        problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
+    check(problems)
+    problems = _unknown_top_keys(raw) + _unknown_names(raw)
+    parsed = _sections(raw, problems)
     check(problems)
     return RunConfig(**parsed, plain=_plain(parsed))
+
+
+def _plugins(raw: Any) -> list[str]:
+    """Return the names of plug-in packages; what is no list of names is told with the other faults."""
+    return [name for name in raw if isinstance(name, str)] if isinstance(raw, list) else []
+
+
+def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {name: parse(s, _given(raw, name), name, problems) for name, s in _SECTIONS.items()}
+    top = {k: v for k, v in raw.items() if k in TopSpec.model_fields}
+    parsed["top"] = parse(TopSpec, {"experiment_name": "", **top}, "", problems)
+    parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
+    parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
+    parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
+    return parsed
+
+
+def _given(raw: Mapping[str, Any], name: str) -> Any:
+    return {} if raw.get(name) is None else raw[name]
 
 
 def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,16 +165,16 @@ def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
     return {**(plain.pop("top") or {}), **plain}
 
 
-def _unknown_names(parsed: Mapping[str, Any]) -> list[Problem]:
+def _unknown_names(raw: Mapping[str, Any]) -> list[Problem]:
+    """Look up names in registries whatever else is wrong with their section; what is no list is told by the section."""
     problems = []
-    for key, names, registry in (
-        ("model.figures", getattr(parsed["model"], "figures", None), FIGURES),
-        ("diagnostics.checks", getattr(parsed["diagnostics"], "checks", None), CHECKS),
-    ):
-        for index, name in enumerate(names or []):
-            if name not in registry.names():
+    for group, key, registry in (("model", "figures", FIGURES), ("diagnostics", "checks", CHECKS)):
+        section = raw.get(group)
+        names = section.get(key) if isinstance(section, Mapping) else None
+        for index, name in enumerate(names if isinstance(names, list) else []):
+            if name not in registry.names() and isinstance(name, str):
                 hint = did_you_mean(name, registry.names())
-                problems.append(Problem(f"{key}[{index}]", f"unknown {registry.kind} '{name}'", hint))
+                problems.append(Problem(f"{group}.{key}[{index}]", f"unknown {registry.kind} '{name}'", hint))
     return problems
 
 
@@ -202,9 +220,10 @@ def _prior_problems(priors: Any, kind: ModelType) -> list[Problem]:
     return problems
 
 
-def _parse_sampler(raw: Mapping[str, Any], problems: list[Problem]) -> SamplerSpec | None:
+def _parse_sampler(raw: Any, problems: list[Problem]) -> SamplerSpec | None:
+    method = raw.get("method", "nuts") if isinstance(raw, Mapping) else "nuts"
     try:
-        spec = SAMPLERS.load(str(raw.get("method", "nuts")), "sampler.method").spec
+        spec = SAMPLERS.load(str(method), "sampler.method").spec
     except UserError as error:
         problems += error.problems
         return None
@@ -220,19 +239,16 @@ def _parse_data(raw: Any, paths: PathsSpec | None, problems: list[Problem]) -> D
     return parse_data(raw, paths.data if paths else Path(), problems)
 
 
-def _resolve(config: DictConfig) -> dict[str, Any]:
-    problems: list[Problem] = []
-    resolved = {str(key): _resolve_node(config, str(key), problems) for key in config}
-    check(problems)
-    return resolved
+def _resolve(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
+    return {str(key): _resolve_node(config, key, problems) for key in config}
 
 
-def _resolve_node(config: DictConfig, key: str, problems: list[Problem]) -> Any:
+def _resolve_node(config: DictConfig, key: Any, problems: list[Problem]) -> Any:
     try:
         node = config[key]
         return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException as error:
-        where = getattr(error, "full_key", None) or key
+        where = getattr(error, "full_key", None) or str(key)
         hint = "an interpolation ${...} must name a key of the config"
         problems.append(Problem(str(where), str(error.msg or error).splitlines()[0], hint))
         return None
@@ -243,10 +259,14 @@ def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
     specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
     defaults = {name: _defaults(spec) for name, spec in specs.items()}
     top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
-    below: dict[str, Any] = {**top, **defaults}
-    filled = OmegaConf.merge(OmegaConf.create(below), composed)
-    assert isinstance(filled, DictConfig)
-    return filled
+    return OmegaConf.create(_filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False)))
+
+
+def _filled(defaults: Any, written: Any) -> Any:
+    """Fill a mapping in, as deep as both are mappings; what is written stays, whatever it is."""
+    if not isinstance(defaults, dict) or not isinstance(written, dict):
+        return written
+    return {**defaults, **{key: _filled(defaults.get(key), value) for key, value in written.items()}}
 
 
 def _chosen_specs(raw: Mapping[str, Any]) -> dict[str, type[Section]]:
@@ -256,7 +276,7 @@ def _chosen_specs(raw: Mapping[str, Any]) -> dict[str, type[Section]]:
         ("data", "source", SOURCES),
         ("sampler", "method", SAMPLERS),
     ):
-        section = raw.get(group)
+        section = raw.get(group, {"method": "nuts"} if group == "sampler" else None)
         name = section.get(key) if isinstance(section, Mapping) else None
         if name in registry.names():
             specs[group] = registry.load(str(name), f"{group}.{key}").spec  # type: ignore[attr-defined]

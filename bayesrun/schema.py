@@ -27,7 +27,7 @@ class Section(BaseModel):
         return {key: value for key, value in raw.items() if value is not None or key not in empty}
 
 
-def parse(section: type[S], raw: Mapping[str, Any], key: str, problems: list[Problem]) -> S | None:
+def parse(section: type[S], raw: Any, key: str, problems: list[Problem]) -> S | None:
     """Parse one mapping of the config; what is wrong goes into `problems`, each with its full key.
 
     Parameters
@@ -46,6 +46,9 @@ def parse(section: type[S], raw: Mapping[str, Any], key: str, problems: list[Pro
     S or None
         None when there was a problem.
     """
+    if not isinstance(raw, Mapping):
+        problems.append(Problem(key, f"must be a mapping (got {raw!r})", f"keys: {', '.join(section.model_fields)}"))
+        return None
     try:
         return section.model_validate(dict(raw))
     except ValidationError as error:

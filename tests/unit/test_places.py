@@ -44,7 +44,7 @@ def test_a_secret_is_not_in_a_name() -> None:
 
 def test_the_environment_can_not_be_read() -> None:
     register_resolvers()
-    with pytest.raises(OmegaConfBaseException, match="oc.env is not allowed"):
+    with pytest.raises(OmegaConfBaseException, match=r"oc\.env is not allowed"):
         _ = OmegaConf.create({"a": "${oc.env:HOME}"}).a
 
 

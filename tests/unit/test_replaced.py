@@ -81,7 +81,7 @@ def test_a_new_method_drops_the_old_methods_keys() -> None:
 
 def test_what_the_user_set_of_a_sampler_is_kept() -> None:
     assert parsed("sampler.method=prior", "sampler.draws=50").sampler.draws == 50
-    with pytest.raises(UserError, match="sampler.target_accept: unknown key"):
+    with pytest.raises(UserError, match=r"sampler\.target_accept: unknown key"):
         parsed("sampler.method=advi", "sampler.target_accept=0.9")
 
 

@@ -1,0 +1,40 @@
+"""Configs as the command composes them, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
+
+from bayesrun.compose import compose
+from bayesrun.config import RunConfig, parse_config
+from bayesrun.errors import check
+from bayesrun.places import conf, register_resolvers
+from bayesrun.replaced import drop_replaced
+
+
+def composed(*overrides: str) -> DictConfig:
+    """Compose command-line arguments (flags too), Hydra's node included; raises what is wrong with them."""
+    register_resolvers()
+    arguments = get_args_parser().parse_args(list(overrides))
+    config, _, problems = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+    check(problems)
+    return config
+
+
+def kept(*overrides: str) -> DictConfig:
+    """Compose, and drop what a new distribution or method replaces."""
+    config = composed(*overrides)
+    return drop_replaced(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), config.hydra)
+
+
+def parsed(*overrides: str) -> RunConfig:
+    """Compose and parse."""
+    return parse_config(kept(*overrides))
+
+
+def plain(config: DictConfig, key: str) -> Any:
+    """Return a part of a composed config as plain values, unresolved."""
+    node = OmegaConf.select(config, key)
+    return OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
