@@ -42,9 +42,14 @@ def _stack(array: xr.DataArray, name: str) -> xr.DataArray:
     dims = [str(d) for d in array.dims if d not in ("chain", "draw")]
     if not dims:
         return array.expand_dims(point=[name])
-    labels = [array[d].values for d in dims]
-    places = itertools.product(*(map(str, values) for values in labels))
-    points = [f"{name}[{', '.join(place)}]" for place in places]
+    points = labelled(array, name)
     flat = array.transpose("chain", "draw", *dims).values.reshape(array.sizes["chain"], array.sizes["draw"], -1)
     coords = {"chain": array["chain"].values, "draw": array["draw"].values, "point": points}
     return xr.DataArray(flat, dims=("chain", "draw", "point"), coords=coords)
+
+
+def labelled(array: xr.DataArray, name: str) -> list[str]:
+    """Label every element of a variable, draws aside, in their order: `NAME[LABEL]`, `NAME[LABEL, LABEL]`."""
+    labels = [array[d].values for d in array.dims if d not in ("chain", "draw")]
+    places = itertools.product(*(map(str, values) for values in labels))
+    return [f"{name}[{', '.join(place)}]" for place in places]

@@ -135,3 +135,13 @@ def listed(names: Sequence[str], limit: int = 3) -> str:
     """Join names for a sentence, the later ones only counted."""
     more = len(names) - limit
     return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
+def few_ticks_x(ax: Axes, x: int = 6) -> None:
+    """Limit the ticks of the x axis alone, where the y axis holds names."""
+    ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=2))
+
+
+def whole_ticks(ax: Axes, x: int = 10) -> None:
+    """Put the ticks of the x axis at whole numbers."""
+    ax.xaxis.set_major_locator(MaxNLocator(x, integer=True))

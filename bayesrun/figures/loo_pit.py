@@ -1,0 +1,62 @@
+"""LOO-PIT: where each observation falls in its own prediction when it is left out; uniform for a calibrated model.
+
+Gabry et al. (2019), doi:10.1111/rssa.12378. Counts are randomised between their lower and upper value.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
+from bayesrun.figures._loo import leave_one_out
+from bayesrun.figures._scalars import group_of, title_of
+from bayesrun.figures.base import Figure, NotDrawable, Subject
+
+BINS = 20
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw the histogram of the PIT values with the range that uniform ones would have."""
+    values = pit(subject)
+    figure, ax = look.panel(title_of(subject, "LOO-PIT"), 3.4)
+    from scipy.stats import binom
+
+    low, high = binom.ppf([0.015, 0.985], len(values), 1 / BINS)
+    ax.axhspan(low, high, color=look.GREY, alpha=0.25, linewidth=0, label="97 % of bars, if calibrated")
+    ax.hist(values, bins=np.linspace(0, 1, BINS + 1), color=look.BLUE, alpha=0.8, rwidth=0.92)
+    ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
+    look.legend_below(figure, ax)
+    return figure
+
+
+def pit(subject: Subject) -> Array:
+    """Return the PIT value of each observed point, (point,)."""
+    terms, log_weights, _ = leave_one_out(subject)
+    observed, predicted = _points(subject, [str(p) for p in terms["point"].values])
+    weights = np.exp(log_weights - log_weights.max(axis=0))
+    weights /= weights.sum(axis=0)
+    below = (weights * (predicted < observed)).sum(axis=0)
+    equal = (weights * (predicted == observed)).sum(axis=0)
+    return np.asarray(below + np.random.default_rng(0).uniform(size=len(observed)) * equal)
+
+
+def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
+    """Look up what was observed, (point,), and predicted, (sample, point), at the points of the likelihood's terms."""
+    from bayesrun.diagnostics._pointwise import labelled
+
+    predictions, data = group_of(subject, "posterior_predictive"), group_of(subject, "observed_data")
+    observed: dict[str, float] = {}
+    drawn: dict[str, Array] = {}
+    for name in data.data_vars:
+        if name not in predictions:
+            raise NotDrawable(f"'{name}' has no posterior predictive draws")
+        labels = labelled(data[name], str(name))
+        flat = predictions[name].transpose("chain", "draw", *data[name].dims).values.reshape(-1, len(labels))
+        observed |= dict(zip(labels, np.asarray(data[name].values, float).ravel(), strict=True))
+        drawn |= dict(zip(labels, flat.T, strict=True))
+    return np.array([observed[p] for p in wanted]), np.column_stack([drawn[p] for p in wanted])
+
+
+FIGURE = Figure(draw=draw)

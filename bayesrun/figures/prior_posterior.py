@@ -1,0 +1,46 @@
+"""Prior against posterior: what the data taught about each scalar."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._arrays import Array
+from bayesrun.figures._scalars import Scalar, draws_of, group_of, pick, title_of
+from bayesrun.figures._shapes import draw_marginal, limit_x
+from bayesrun.figures.base import Figure, NotDrawable, Subject
+
+LIMIT = 12
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw both distributions of each scalar that has prior draws."""
+    prior = group_of(subject, "prior")
+    picked = pick(subject, 4 * LIMIT)
+    shown = [s for s in picked.shown if s.variable in prior][:LIMIT]
+    if not shown:
+        raise NotDrawable("no variable of the posterior has prior draws")
+    figure, axes = look.panels(title_of(subject, "prior and posterior"), len(shown))
+    for ax, scalar in zip(axes, shown, strict=True):
+        _draw_scalar(ax, scalar, draws_of(prior[scalar.variable])[..., scalar.place].ravel())
+    look.legend_below(figure, axes[0])
+    return figure
+
+
+def _draw_scalar(ax: Axes, scalar: Scalar, prior: Array) -> None:
+    prior = prior[np.isfinite(prior)]
+    draw_marginal(ax, prior, look.GREY, "prior")
+    draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
+    inner = prior[(prior >= np.quantile(prior, 0.025)) & (prior <= np.quantile(prior, 0.975))] if prior.size else prior
+    limit_x(ax, np.concatenate([inner, scalar.pooled]))
+    ax.autoscale(axis="y")
+    ax.set_ylim(bottom=0)
+    ax.set_title(look.shorten(scalar.name))
+    look.no_scale(ax)
+    look.few_ticks(ax, x=4)
+    ax.set_yticks([])
+
+
+FIGURE = Figure(draw=draw)

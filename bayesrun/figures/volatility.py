@@ -1,0 +1,40 @@
+"""Volatility: absolute returns, and the posterior mean and 89 % highest-density ribbon of their scale, over dates."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure as Canvas
+
+from bayesrun.figures import _style as look
+from bayesrun.figures._scalars import draws_of, title_of
+from bayesrun.figures._shapes import hdi
+from bayesrun.figures._time import posterior_of, series_of, times
+from bayesrun.figures.base import Figure, Subject
+
+SHARE = 0.89
+DRAWS = 1000  # as many as an interval needs; thousands of days times all draws would take long
+
+
+def draw(subject: Subject) -> Canvas:
+    """Draw returns with the volatility's ribbon on both sides of zero."""
+    series, volatility = series_of(subject), posterior_of(subject, "volatility_process")
+    draws = draws_of(volatility)
+    draws = draws.reshape(-1, draws.shape[-1])
+    mean, some = draws.mean(axis=0), draws[:: max(1, len(draws) // DRAWS)]
+    low, high = hdi(some, SHARE)
+    figure, ax = look.panel(title_of(subject, "returns and volatility"), 4.2)
+    at = times(series)
+    ax.plot(at, series.values, color=look.GREY, linewidth=0.6, alpha=0.8, label="return")
+    for sign in (1, -1):
+        label = "volatility: posterior mean" if sign == 1 else None
+        ax.fill_between(at, sign * low, sign * high, color=look.VERMILLION, alpha=0.3, linewidth=0,
+                        label="89 % HDI" if sign == 1 else None)  # fmt: skip
+        ax.plot(at, sign * mean, color=look.VERMILLION, linewidth=1, label=label)
+    limit = 1.05 * float(max(np.nanmax(np.abs(series.values)), high.max()))
+    ax.set(xlabel=str(series.dims[0]), ylabel="log return a day, and its scale", ylim=(-limit, limit))
+    ax.margins(x=0.01)
+    look.legend_below(figure, ax)
+    return figure
+
+
+FIGURE = Figure(draw=draw)
