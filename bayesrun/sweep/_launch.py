@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from bayesrun.sweep._queue import run_all
 from bayesrun.sweep._task import JobTask, quiet_worker
 from bayesrun.sweep.base import Point, Record, read_json, read_record, write_record
 from bayesrun.sweep.plan import set_aside
@@ -147,20 +149,26 @@ def _cache_is_cold() -> bool:
 
 
 def _one_by_one(hydra: Hydra, points: Sequence[Point], task: JobTask) -> str:
-    """Submit each job on its own and wait for all: one that dies does not hide the others' results."""
-    limit = int(getattr(hydra.config.hydra.launcher, "array_parallelism", 0) or len(points))
-    with ThreadPoolExecutor(max(1, min(limit, len(points)))) as pool:
-        futures = [(p, pool.submit(_submit, hydra, p, task)) for p in points]
-        for point, future in futures:
-            error = future.result()
-            if error and read_record(task.sweep, point.number) is None:
-                write_record(task.sweep, _died(task, point.number, error))
+    """Submit each job on its own and wait for all."""
+    by_number = {p.number: p for p in points}
+
+    def submit(number: int, folder: Path) -> str | None:
+        return _submit(hydra, by_number[number], task, folder)
+
+    at_once = int(getattr(hydra.config.hydra.launcher, "array_parallelism", 0) or len(points))
+    for number, error in run_all(list(by_number), task.sweep, submit, at_once).items():
+        if read_record(task.sweep, number) is None:
+            write_record(task.sweep, _died(task, number, error))
     return ""
 
 
-def _submit(hydra: Hydra, point: Point, task: JobTask) -> str | None:
+def _submit(hydra: Hydra, point: Point, task: JobTask, folder: Path) -> str | None:
+    config = hydra.config.copy()
+    OmegaConf.set_readonly(config.hydra, False)
+    config.hydra.launcher.submitit_folder = str(folder)
+    own = Hydra(config, hydra.loader)
     try:
-        (job,) = hydra.launcher(task).launch([job_overrides(point, task.sweep)], point.number)
+        (job,) = own.launcher(task).launch([job_overrides(point, task.sweep)], point.number)
     except Exception as error:  # node failure, time limit, refused by the queue
         return f"{type(error).__name__}: {str(error).strip()[-500:]}"
     return None if job.status.name == "COMPLETED" else f"{type(job._return_value).__name__}: {job._return_value}"

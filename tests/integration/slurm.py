@@ -1,0 +1,111 @@
+"""A Slurm with two nodes on this machine, for tests: Debian's packages, started as root, stopped afterwards."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo")
+
+_CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+ReturnToService=2
+MpiDefault=none
+SlurmdParameters=config_overrides
+SlurmctldPort={port}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool-%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd-%n.log
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/filetxt
+JobCompLoc={folder}/completed.txt
+NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs=2 RealMemory=4000
+PartitionName=debug Nodes=n[1-2] Default=YES State=UP
+"""
+
+
+def missing() -> str:
+    """Say what a Slurm on this machine lacks; empty when nothing does."""
+    absent = [p for p in PROGRAMS if shutil.which(p, path=os.environ["PATH"] + ":/usr/sbin") is None]
+    if absent:
+        return f"no {', '.join(absent)}: apt-get install slurm-wlm munge"
+    return "" if os.geteuid() == 0 else "only root can start it"
+
+
+@contextmanager
+def slurm(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a Slurm in here; yields the environment that its commands need."""
+    host, port = socket.gethostname().split(".")[0], _free_ports(3)
+    for name in ("state", "spool-n1", "spool-n2"):
+        (folder / name).mkdir(parents=True)
+    conf = folder / "slurm.conf"
+    conf.write_text(_CONF.format(host=host, folder=folder, port=port, first=port + 1, last=port + 2))
+    env = {"SLURM_CONF": str(conf), "PATH": os.environ["PATH"] + ":/usr/sbin"}
+    started = [_munge(folder), *_daemons(conf, folder, env)]
+    try:
+        _wait_for_nodes(env)
+        yield env
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(20)
+
+
+def _munge(folder: Path) -> subprocess.Popen[bytes]:
+    user = pwd.getpwnam("munge")
+    Path("/run/munge").mkdir(exist_ok=True)
+    os.chown("/run/munge", user.pw_uid, user.pw_gid)
+    log = (folder / "munged.log").open("wb")
+    command = ["/usr/sbin/munged", "--foreground", "--force"]
+    return subprocess.Popen(command, user=user.pw_uid, group=user.pw_gid, stdout=log, stderr=log)
+
+
+def _daemons(conf: Path, folder: Path, env: dict[str, str]) -> list[subprocess.Popen[bytes]]:
+    commands = [["slurmctld", "-D", "-c", "-f", str(conf)]]
+    commands += [["slurmd", "-D", "-f", str(conf), "-N", node] for node in ("n1", "n2")]
+    log = (folder / "daemons.log").open("wb")
+    time.sleep(1)  # munged makes its socket
+    return [subprocess.Popen(c, env={**os.environ, **env}, stdout=log, stderr=log) for c in commands]
+
+
+def _wait_for_nodes(env: dict[str, str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        shown = subprocess.run(
+            ["sinfo", "-h", "-N", "-o", "%t"], env={**os.environ, **env}, capture_output=True, text=True, check=False
+        )
+        if shown.stdout.split() == ["idle", "idle"]:
+            return
+        time.sleep(0.5)
+    raise RuntimeError(f"Slurm did not start: {shown.stdout}{shown.stderr}")
+
+
+def _free_ports(count: int) -> int:
+    """Find the first of some free ports in a row."""
+    for first in range(27000, 28000, count):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
+    raise RuntimeError("no free ports")
