@@ -16,6 +16,7 @@ from bayesrun.errors import SamplingError
 from bayesrun.inference import _chains, _nutpie_workers
 from bayesrun.inference._nutpie_board import Board, make_board
 from bayesrun.inference._nutpie_chain import Settings, run_chain
+from bayesrun.inference._nutpie_coordinates import coordinates
 from bayesrun.inference._nutpie_draws import Draws
 from bayesrun.inference._nutpie_gradient import compile_gradient, graph
 from bayesrun.inference._nutpie_start import correlated, starts
@@ -92,8 +93,17 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
     gradient, draws = compile_gradient(model), Draws(model)
     compiled = time.perf_counter()
     seeds = _chains.chain_seeds(seed, spec.chains)
-    settings = Settings(spec.draws, spec.tune, spec.target_accept, spec.max_treedepth, correlated(spec, gradient.size))
+    mapped = coordinates(gradient, spec)
+    settings = Settings(
+        spec.draws,
+        spec.tune,
+        spec.target_accept,
+        spec.max_treedepth,
+        correlated(spec, gradient.size),
+        mapped.factor if mapped else None,
+    )
     first = starts(model, gradient, spec, seeds)
+    first = mapped.nearer(first) if mapped else first
     board = make_board(spec.chains, spec.draws, gradient.size)
 
     def one(chain: int, go_on: Any) -> Mapping[str, NDArray[Any]]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from bayesrun.inference._nutpie_gradient import LogDensity
 
+    Shifted = Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]
+
 # nutpie's names of statistics by ArviZ's.
 _STATS = {
     "diverging": "diverging",
@@ -31,13 +33,17 @@ _POLLS_A_LOOK = 10
 
 @dataclass(frozen=True)
 class Settings:
-    """What every chain of a run has in common: `sampler`'s keys, and whether the mass matrix knows correlations."""
+    """What every chain of a run has in common.
+
+    `sampler`'s keys, whether the mass matrix knows correlations, and the linear map from the chain's coordinates.
+    """
 
     draws: int
     tune: int
     target_accept: float
     max_treedepth: int
     correlated: bool
+    coordinates: NDArray[Any] | None = None
 
 
 def run_chain(
@@ -76,7 +82,8 @@ def run_chain(
     import nutpie
 
     finished = threading.Event()
-    model = _model(density, start, _Recorder(board, chain, settings.tune, finished))
+    mapped = settings.coordinates
+    model = _model(density, start, mapped, _Recorder(board, chain, settings.tune, finished, mapped))
     sampler = nutpie.sample(
         model,
         draws=settings.draws,
@@ -118,9 +125,12 @@ def _watch(sampler: Any, finished: threading.Event, board: Board, chain: int, go
 class _Recorder:
     """Called with every point of the chain: writes it to the board."""
 
-    def __init__(self, board: Board, chain: int, tune: int, finished: threading.Event) -> None:
+    def __init__(
+        self, board: Board, chain: int, tune: int, finished: threading.Event, mapped: NDArray[Any] | None
+    ) -> None:
         self._board, self._chain, self._tune, self._finished = board, chain, tune, finished
         self._shift: NDArray[Any] | float = 0.0
+        self._map = mapped
 
     def moved(self, shift: NDArray[Any]) -> None:
         self._shift = shift
@@ -130,7 +140,8 @@ class _Recorder:
 
         board, row = self._board, int(self._board.done[self._chain]) - self._tune
         if row >= 0:
-            np.add(point, self._shift, out=board.points[self._chain, row])
+            moved = point if self._map is None else self._map @ point
+            np.add(moved, self._shift, out=board.points[self._chain, row])
         board.done[self._chain] += 1
         if row + 1 == board.points.shape[1]:
             self._finished.set()
@@ -140,8 +151,23 @@ class _Recorder:
 _NOTHING: dict[str, NDArray[Any]] = {}
 
 
-def _model(density: LogDensity, start: NDArray[Any], recorder: _Recorder) -> Any:
+def _moved(density: LogDensity) -> Shifted:
+    return lambda point, shift: density(point + shift)
+
+
+def _mapped(density: LogDensity, mapped: NDArray[Any]) -> Shifted:
+    """Take the density into coordinates `z` with `x = shift + A z`; its gradient becomes `A' g`."""
+
+    def moved(point: NDArray[Any], shift: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        value, gradient = density(mapped @ point + shift)
+        return value, gradient @ mapped
+
+    return moved
+
+
+def _model(density: LogDensity, start: NDArray[Any], mapped: NDArray[Any] | None, recorder: _Recorder) -> Any:
     """Make nutpie's model. nutpie draws its own first point: space is shifted so that this point is the start."""
+    moved = _moved(density) if mapped is None else _mapped(density, mapped)
     from nutpie.compiled_pyfunc import from_pyfunc
 
     def make_density() -> Callable[[NDArray[Any]], tuple[float, NDArray[Any]]]:
@@ -149,9 +175,9 @@ def _model(density: LogDensity, start: NDArray[Any], recorder: _Recorder) -> Any
 
         def shifted(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
             if not shift:
-                shift.append(start - point)
+                shift.append(start - (point if mapped is None else mapped @ point))
                 recorder.moved(shift[0])
-            return density(point + shift[0])
+            return moved(point, shift[0])
 
         return shifted
 

@@ -7,6 +7,7 @@ pays where the posterior is strongly correlated; that is seen from the curvature
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
@@ -22,6 +23,8 @@ _DENSE_UP_TO = 200
 """Variables (scalars) up to which a dense mass matrix is considered."""
 _STRONG = 0.9
 """Correlation at the mode from which on a dense mass matrix is chosen."""
+_NEWTON_STEPS = 5
+_NEWTON_GAIN = 1e-3
 _STEEP = 1e10
 """A jittered start whose gradient is larger than this is not usable."""
 
@@ -78,6 +81,29 @@ def strongest_correlation(density: Any, start: NDArray[Any]) -> float:
     float
         Largest absolute correlation of the Laplace approximation; 0 where there is no proper mode.
     """
+    return 0.0 if start.size < 2 else _correlation(curvature_at_mode(density, start).curvature)
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The mode (parameter) of a density, and the curvature (parameter, parameter) of its negative logarithm there."""
+
+    mode: NDArray[Any]
+    curvature: NDArray[Any]
+
+
+def curvature_at_mode(density: Any, start: NDArray[Any]) -> Peak:
+    """Look for the mode, and return the curvature of the negative log density there.
+
+    A search along gradients is finished by a few of Newton's steps: with correlations near 1 it would not arrive.
+
+    Parameters
+    ----------
+    density
+        `(point) -> (log density, gradient)`, both of the unconstrained point (parameter).
+    start
+        Where to look for the mode (parameter).
+    """
     import numpy as np
     from scipy.optimize import minimize
 
@@ -87,10 +113,26 @@ def strongest_correlation(density: Any, start: NDArray[Any]) -> float:
             return 1e300, np.zeros_like(point)
         return -float(value), -np.nan_to_num(gradient)
 
-    if start.size < 2:
-        return 0.0
     mode = minimize(negative, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
-    return _correlation(_curvature(negative, mode))
+    curvature = _curvature(negative, mode)
+    for _ in range(_NEWTON_STEPS):
+        nearer = _newton(negative, mode, curvature)
+        if nearer is None:
+            break
+        mode, curvature = nearer, _curvature(negative, nearer)
+    return Peak(mode, curvature)
+
+
+def _newton(negative: Any, mode: NDArray[Any], curvature: NDArray[Any]) -> NDArray[Any] | None:
+    """Take one of Newton's steps; None where it does not lead further down."""
+    import numpy as np
+
+    value, gradient = negative(mode)
+    try:
+        point: NDArray[Any] = mode - np.linalg.solve(curvature, gradient)
+    except np.linalg.LinAlgError:
+        return None
+    return point if np.all(np.isfinite(point)) and negative(point)[0] < value - _NEWTON_GAIN else None
 
 
 def _curvature(negative: Any, mode: NDArray[Any]) -> NDArray[Any]:
