@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
-from bayesrun.figures._scalars import draws_of, group_of, label_text, title_of
+from bayesrun.figures._scalars import draws_of, group_of, is_discrete, label_text, title_of
 from bayesrun.figures._shapes import draw_marginal, limit_x
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
@@ -31,6 +31,8 @@ def draw(subject: Subject) -> Canvas:
         limit_x(ax, draws.ravel())
         ax.set(title=look.shorten(name, 34), xlabel="imputed value", ylabel="posterior probability")
         look.few_ticks(ax)
+        if is_discrete(draws):
+            look.whole_ticks(ax, 6)
     return figure
 
 
