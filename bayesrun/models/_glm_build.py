@@ -63,7 +63,7 @@ def _whitened(
             density += tt.sum(direct[term.name].distribution.logp(variable))
         pm.Potential("priors_of_terms", density)
         auxiliaries = _auxiliaries(data, spec, natural)
-        state = State(prepared, made, base, coefficients, direct["design"], auxiliaries)
+        state = State(prepared, made, base, coefficients, auxiliaries)
         likelihood_of_all = summed(spec.family, spec.link(), state)
         if likelihood_of_all is not None:
             pm.Potential("likelihood", likelihood_of_all)

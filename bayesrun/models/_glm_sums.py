@@ -39,8 +39,6 @@ class State:
         The whitened coordinates, a tensor over (column).
     coefficients
         The coefficients, a tensor over (column).
-    design
-        The shared variable that holds the design.
     auxiliaries
         The family's further parameters, tensors by name.
     """
@@ -49,7 +47,6 @@ class State:
     whitening: Whitening
     base: Any
     coefficients: Any
-    design: Any
     auxiliaries: Mapping[str, Any]
 
 
@@ -80,25 +77,29 @@ def _normal(state: State) -> Any:
 
 def _binomial(state: State) -> Any:
     import numpy as np
-    import theano.tensor as tt
     from scipy.special import gammaln
+
+    from bayesrun.models._glm_op import row_sum, softplus
 
     successes = _response(state.prepared)
     trials = state.prepared.trials
     n = np.ones_like(successes) if trials is None else trials.astype(float)
     ways = float(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
-    softplus = tt.nnet.softplus(_predictor(state))
-    return ways + _with_data(successes, state) - (tt.sum(softplus) if trials is None else tt.dot(n, softplus))
+    weights = None if trials is None else n
+    matrix, offset = state.prepared.design.matrix, state.prepared.offset
+    return ways + _with_data(successes, state) - row_sum(softplus, matrix, state.coefficients, offset, weights)
 
 
 def _poisson(state: State) -> Any:
     import numpy as np
-    import theano.tensor as tt
     from scipy.special import gammaln
+
+    from bayesrun.models._glm_op import exponential, row_sum
 
     counts = _response(state.prepared)
     constant = -float(np.sum(gammaln(counts + 1)))
-    return constant + _with_data(counts, state) - tt.sum(tt.exp(_predictor(state)))
+    matrix, offset = state.prepared.design.matrix, state.prepared.offset
+    return constant + _with_data(counts, state) - row_sum(exponential, matrix, state.coefficients, offset)
 
 
 def _with_data(values: NDArray[Any], state: State) -> Any:
@@ -107,13 +108,6 @@ def _with_data(values: NDArray[Any], state: State) -> Any:
 
     offset = 0.0 if state.prepared.offset is None else float(values @ state.prepared.offset)
     return tt.dot(state.prepared.design.matrix.T @ values, state.coefficients) + offset
-
-
-def _predictor(state: State) -> Any:
-    import theano.tensor as tt
-
-    predictor = tt.dot(state.design, state.coefficients)
-    return predictor if state.prepared.offset is None else predictor + state.prepared.offset
 
 
 def _response(prepared: Prepared) -> NDArray[Any]:

@@ -1,0 +1,40 @@
+"""The sums over rows and their gradients, also where exponentials overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc3 as pm  # noqa: F401  # Theano can only be imported after it
+import pytest
+import theano
+import theano.tensor as tt
+
+from bayesrun.models._glm_op import exponential, row_sum, softplus
+
+RNG = np.random.default_rng(7)
+MATRIX = RNG.normal(size=(30, 4))
+OFFSET, WEIGHTS = RNG.normal(size=30), RNG.integers(1, 6, size=30).astype(float)
+
+
+@pytest.mark.parametrize("function", [softplus, exponential])
+@pytest.mark.parametrize(("offset", "weights"), [(None, None), (OFFSET, None), (OFFSET, WEIGHTS)])
+def test_sum_and_gradient_are_those_of_the_formula(function: Any, offset: Any, weights: Any) -> None:
+    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+        beta = tt.dvector("beta")
+        total = row_sum(function, MATRIX, beta, offset, weights)
+        compute = theano.function([beta], [total, 3.0 * theano.grad(total, beta)])
+    at = RNG.normal(size=4)
+    eta = MATRIX @ at + (0 if offset is None else offset)
+    w = np.ones(30) if weights is None else weights
+    value, slope = (np.logaddexp(0, eta), 1 / (1 + np.exp(-eta))) if function is softplus else (np.exp(eta),) * 2
+    got = compute(at)
+    assert got[0] == pytest.approx(float(w @ value), rel=1e-12)
+    np.testing.assert_allclose(got[1], 3.0 * MATRIX.T @ (w * slope), rtol=1e-12)
+
+
+def test_softplus_is_exact_far_out() -> None:
+    x = np.array([-800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0])
+    value, slope = softplus(x)
+    np.testing.assert_allclose(value, np.logaddexp(0, x), rtol=1e-14, atol=1e-16)
+    np.testing.assert_allclose(slope, np.exp(-np.logaddexp(0, -x)), rtol=1e-14)
