@@ -127,4 +127,6 @@ def _cell(column: str, value: Any) -> str:
 def _short(value: Any) -> str:
     if value is None or value != value:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1f}" if 1000 <= abs(value) < 1e6 else f"{value:.4g}"

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bayesrun.session import RunResult
-from bayesrun.sweep.base import Record, read_json, write_record
+from bayesrun.sweep.base import Record, read_json, setting_of, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
@@ -45,6 +45,8 @@ class JobTask:
         Whether a failed job keeps the ones after it from starting.
     metric
         Metric to return, for sweepers that search.
+    fixed
+        Overrides that all jobs share, where points are made as the sweep goes.
     """
 
     run: RunJob
@@ -53,6 +55,7 @@ class JobTask:
     parent_run_id: str | None
     fail_fast: bool
     metric: str | None = None
+    fixed: tuple[str, ...] = ()
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has set up, unless the sweep was stopped."""
@@ -70,8 +73,11 @@ class JobTask:
 
     def _waiting(self, number: int, node: Any) -> Record:
         known = self.records.get(number)
+        if known is not None:
+            return known
         # a sweeper that searches makes its points as it goes
-        return known or Record(number, ", ".join(node.overrides.task), _swept(node.overrides.task))
+        swept = dict(str(o).lstrip("+").split("=", 1) for o in node.overrides.task if str(o) not in self.fixed)
+        return Record(number, setting_of(swept), swept)
 
     def _quietly(self, config: DictConfig, record: Record) -> RunResult:
         """Run; the tables of many jobs would bury each other, they are in the run folders."""
@@ -90,10 +96,6 @@ class JobTask:
         if result.status == "failed" and self.fail_fast:
             (self.sweep / STOP).touch()
         return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
-
-
-def _swept(overrides: Any) -> dict[str, str]:
-    return dict(str(o).lstrip("+").split("=", 1) for o in overrides if "=" in str(o))
 
 
 def finished(record: Record, result: RunResult, seconds: float) -> Record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -120,6 +121,16 @@ class Record:
         """The run folder of a job that has a posterior."""
         done = self.folder is not None and self.status in ("finished", "partial")
         return Path(self.folder) if done and self.folder else None
+
+
+def setting_of(swept: Mapping[str, str]) -> str:
+    """Write swept keys and values as one short text: `early_rate.lam=0.5, late_rate.lam=2`."""
+    return ", ".join(f"{'.'.join(k.split('.')[-2:])}={_short(v)}" for k, v in swept.items()) or "as it is"
+
+
+def _short(value: str) -> str:
+    """Shorten the long numbers that a search makes."""
+    return f"{float(value):.4g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+", value) else value
 
 
 def write_record(sweep: Path, record: Record) -> None:

@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
 from bayesrun.errors import Problem, check, did_you_mean, fail
-from bayesrun.sweep.base import KEYS, Point, SweepSpec
+from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
 
 _Choice = tuple[str, ...]
 
@@ -113,11 +113,5 @@ def _repeats(spec: SweepSpec, seed: int, swept: Mapping[str, list[str]]) -> list
 def _point(number: int, fixed: Sequence[str], chosen: _Choice, seed: int | None) -> Point:
     pairs = dict(override.split("=", 1) for override in chosen)
     swept = {key.lstrip("+"): value for key, value in pairs.items()}
-    setting = ", ".join(f"{_short(key)}={value}" for key, value in swept.items()) or "as it is"
     own = () if seed is None else (f"seed={seed}",)
-    return Point(number, (*fixed, *chosen, *own), swept, setting, seed)
-
-
-def _short(key: str) -> str:
-    """Shorten `model.priors.early_rate.lam` to `early_rate.lam`."""
-    return ".".join(key.split(".")[-2:])
+    return Point(number, (*fixed, *chosen, *own), swept, setting_of(swept), seed)

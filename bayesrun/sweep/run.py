@@ -240,15 +240,17 @@ def _search(request: Request, steering: Steering, began: float) -> int:
     """Let a sweeper that chooses its points as it goes (optuna) run them."""
     from bayesrun.sweep._parent import Parent
 
-    base, _ = request.compose([o for o in map(str, request.config.hydra.overrides.task) if not _is_swept(o)])
+    overrides = [str(o) for o in request.config.hydra.overrides.task]
+    fixed = [o for o in overrides if not _is_swept(o)]
+    base, _ = request.compose(fixed)
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(request.arguments, folder, [])
     parent = Parent.open(request.config, base, folder, 0, [])
-    task = JobTask(request.run, folder, {}, parent.run_id, steering.fail_fast, steering.sweep.metric)
+    task = JobTask(request.run, folder, {}, parent.run_id, steering.fail_fast, steering.sweep.metric, tuple(fixed))
     interrupted = False
     hydra = _hydra(request, folder)
     try:
-        hydra.sweeper(task).sweep(arguments=[str(o) for o in request.config.hydra.overrides.task])
+        hydra.sweeper(task).sweep(arguments=overrides)
     except KeyboardInterrupt:
         interrupted = True
     numbers = sorted(int(p.stem) for p in (folder / ".jobs").glob("*.json"))
