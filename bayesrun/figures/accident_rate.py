@@ -63,7 +63,9 @@ def _draw_imputed(ax: Axes, subject: Subject, series: xr.DataArray) -> None:
     low, high = hdi(flat, SHARE)
     mean = flat.mean(axis=0)
     spread = [np.maximum(0, mean - low), np.maximum(0, high - mean)]
-    ax.errorbar(at, mean, spread, fmt="s", color=look.GREEN, markersize=5, capsize=3, label="imputed, mean and 89 % HDI")
+    ax.errorbar(
+        at, mean, spread, fmt="s", color=look.GREEN, markersize=5, capsize=3, label="imputed, mean and 89 % HDI"
+    )
 
 
 FIGURE = Figure(draw=draw)

@@ -60,7 +60,9 @@ def test_every_figure_is_tested() -> None:
     assert set(FIGURES.names()) == {*GENERAL, *special, *OWN_TEST}
 
 
-def test_figures_of_a_switchpoint_and_of_a_volatility(switchpoint: Subject, volatility: Subject, tmp_path: Path) -> None:
+def test_figures_of_a_switchpoint_and_of_a_volatility(
+    switchpoint: Subject, volatility: Subject, tmp_path: Path
+) -> None:
     done, reasons = draw_all(["switchpoint", "imputed", "accident_rate"], switchpoint, tmp_path)
     assert (len(done), reasons) == (3, {})
     done, reasons = draw_all(["volatility", "returns"], volatility, tmp_path)
