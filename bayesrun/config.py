@@ -259,7 +259,8 @@ def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
     specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
     defaults = {name: _defaults(spec) for name, spec in specs.items()}
     top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
-    return OmegaConf.create(_filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False)))
+    filled = _filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False))
+    return OmegaConf.create(filled)  # type: ignore[no-any-return]
 
 
 def _filled(defaults: Any, written: Any) -> Any:

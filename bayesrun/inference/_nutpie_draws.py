@@ -61,7 +61,8 @@ def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
 
     with building(), theano.config.change_flags(compute_test_value="off"):
         vector = tt.dvector("point")
-        shares = {v: pick(vector, part) for v, part in zip(model.free_RVs, parts_of(model), strict=True)}
+        parts = zip(model.free_RVs, parts_of(model), strict=True)
+        shares = {v: tt.cast(pick(vector, part), v.dtype) for v, part in parts}  # SMC has whole numbers among them
         outputs = theano.clone(list(outputs), shares)
     return compile_function(vector, outputs, probes(model))
 

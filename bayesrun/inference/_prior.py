@@ -71,7 +71,8 @@ def why_none(model: pm.Model, error: Exception) -> str:
     """Say why a prior could not be drawn from."""
     import pymc3 as pm
 
-    flat = [v.name for v in model.free_RVs if isinstance(v.distribution, (pm.Flat, pm.HalfFlat))]
+    laws = {v.name: v.distribution for v in [*model.free_RVs, *model.deterministics] if hasattr(v, "distribution")}
+    flat = [name for name, law in laws.items() if isinstance(law, (pm.Flat, pm.HalfFlat))]
     return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
 
 
