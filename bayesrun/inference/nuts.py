@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import fail
@@ -15,8 +16,38 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 
+CAREFUL = 0.95
+"""`target_accept` of a second try."""
+_FEW = 0.01
+
+
 def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
-    """Sample with the engine that the config asks for, or the quickest that can sample this model."""
+    """Sample with the engine that the config asks for, or the quickest that can sample this model.
+
+    With `init: auto` and the default `target_accept`, a handful of divergences has the model sampled once more in
+    smaller steps: they are mostly a matter of the step. Many are one of the model's form, which no step mends.
+    """
+    sampled = _once(model, spec, seed, monitor)
+    if not worth_another(spec, sampled):
+        return sampled
+    count, all_draws = int(sampled.stats["diverging"].sum()), sampled.stats["diverging"].size
+    log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", CAREFUL)
+    again = _once(model, spec.model_copy(update={"target_accept": CAREFUL}), seed, monitor)
+    if again.interrupted is not None:  # the first try is whole
+        return replace(sampled, interrupted=again.interrupted)
+    return replace(again, seconds_sample=sampled.seconds_sample + again.seconds_sample)
+
+
+def worth_another(spec: NutsSpec, sampled: Sampled) -> bool:
+    """Whether a few draws diverged of a whole run whose settings were bayesrun's to choose."""
+    default = NutsSpec.model_fields["target_accept"].default
+    if spec.init != "auto" or spec.target_accept != default or sampled.interrupted is not None:
+        return False
+    diverging = sampled.stats.get("diverging")
+    return diverging is not None and 0 < float(diverging.mean()) <= _FEW
+
+
+def _once(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
     if _engine(model, spec) == "pymc3":
         return _pymc3.sample(model, spec, seed, monitor)
     from bayesrun.inference import _nutpie
