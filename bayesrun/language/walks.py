@@ -53,6 +53,7 @@ def whitened_walk(
     information: float,
     dims: tuple[str, ...] = (),
     drift: Any = 0.0,
+    offset: Any = 0.0,
 ) -> Whitened:
     """Put a Gaussian random walk with a flat start into the model in context, in its whitened form.
 
@@ -74,6 +75,9 @@ def whitened_walk(
         Dim of the walk in the model, if it has a name.
     drift
         Mean of a step, a number or a scalar tensor.
+    offset
+        Added to every point, a number or a scalar tensor. The start is flat, so this changes no prior, whatever it
+        depends on: with what another parameter shifts the likelihood's best level by, the two become independent.
 
     Returns
     -------
@@ -96,19 +100,18 @@ def whitened_walk(
     eigenvalues = _eigenvalues(length)[1:]
     helpers = (f"{name}_level", f"{name}_waves")
     sigma_squared = tt.sqr(tt.as_tensor_variable(sigma))
-    level = pm.Flat(helpers[0])
-    waves = pm.Normal(
-        helpers[1],
-        mu=0.0,
-        tau=eigenvalues / (eigenvalues + information * sigma_squared),
-        shape=length - 1,
-    )
+    precision = eigenvalues / (eigenvalues + information * sigma_squared)
+    level = pm.Flat(helpers[0]) / np.sqrt(information)
+    waves = pm.Normal(helpers[1], mu=0.0, tau=precision, shape=length - 1)
     scaled = waves / tt.sqrt(eigenvalues / sigma_squared + information)
-    start = tt.shape_padleft(level / np.sqrt(information))
-    walk = Cosine(inverse=True)(tt.concatenate([start, scaled]))[:size]
-    if not (isinstance(drift, int | float) and drift == 0):
-        walk = walk + drift * np.arange(size)
+    walk = Cosine(inverse=True)(tt.concatenate([tt.shape_padleft(level), scaled]))[:size]
+    for shift, times in ((drift, np.arange(size)), (offset, 1.0)):
+        walk = walk if _is_zero(shift) else walk + shift * times
     return Whitened(pm.Deterministic(name, walk, dims=dims or None), helpers)
+
+
+def _is_zero(number: Any) -> bool:
+    return isinstance(number, int | float) and number == 0
 
 
 def fast_length(size: int) -> int:

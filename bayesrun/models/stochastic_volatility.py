@@ -78,7 +78,7 @@ def _build(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) -> 
         sigma = declare("sigma", spec.priors["sigma"], scope, "model.priors.sigma")
         size = data.sizes[dims[0]]
         walk = (
-            _whitened(model, data[spec.options.response], sigma, size, dims)
+            _whitened(model, data[spec.options.response], nu, sigma, size, dims)
             if whitened
             else pm.GaussianRandomWalk("s", sigma=sigma, dims=dims)
         )
@@ -94,15 +94,20 @@ def _observed(data: xr.Dataset, response: str) -> tuple[Any, tuple[str, ...]]:
     return observed_values(data, response, "r")
 
 
-def _whitened(model: pm.Model, returns: xr.DataArray, sigma: Any, size: int, dims: tuple[str, ...]) -> Any:
+def _whitened(model: pm.Model, returns: xr.DataArray, nu: Any, sigma: Any, size: int, dims: tuple[str, ...]) -> Any:
     import numpy as np
+    import pymc3 as pm
 
     from bayesrun.language.walks import fast_length, whitened_walk
 
-    made = whitened_walk("s", sigma, size, INFORMATION, dims)
+    # Heavier tails ask for a smaller scale. By Fisher's information of a Student-t the best level moves with nu as
+    # log(1 + 1 / nu); with that as its offset, level and nu are independent (-0.7 otherwise).
+    offset = pm.math.log(1 + 1 / nu)
+    made = whitened_walk("s", sigma, size, INFORMATION, dims, offset=offset)
     notes(model).helpers.update(made.helpers)
     # Start at the returns' own scale: from volatility 1 the level has hundreds of its sds to go.
-    level = -np.log(float(returns.std())) * np.sqrt(fast_length(size) * INFORMATION)
+    level = -np.log(float(returns.std())) - offset.tag.test_value
+    level *= np.sqrt(fast_length(size) * INFORMATION)
     model[made.helpers[0]].tag.test_value = np.asarray(level)
     return made.walk
 

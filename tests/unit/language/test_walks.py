@@ -55,6 +55,23 @@ def test_density_is_the_walks_up_to_the_jacobian_and_a_known_constant(drift: flo
         np.testing.assert_allclose(white_logp(point), expected + constant, rtol=1e-10)
 
 
+def test_an_offset_changes_no_prior() -> None:
+    """The density at a walk is that of PyMC3's walk, also when the offset depends on another parameter."""
+    with pm.Model() as white:
+        sigma = pm.HalfNormal("sigma", 1.0)
+        made = whitened_walk("s", sigma, SMOOTH, INFORMATION, offset=tt.log1p(1 / sigma))
+    _, _, plain = _both(SMOOTH)
+    walk = theano.function(white.free_RVs, made.walk)
+    logp, plain_logp = white.fastfn(white.logpt), plain.fastfn(plain.logpt)
+    rng = np.random.default_rng(2)
+    for _ in range(10):
+        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in white.free_RVs}
+        sigma = float(np.exp(point["sigma_log__"]))
+        s = walk(*(point[v.name] for v in white.free_RVs))
+        expected = plain_logp({"sigma_log__": point["sigma_log__"], "s": s}) + _log_jacobian(SMOOTH, sigma)
+        np.testing.assert_allclose(logp(point), expected + 0.5 * np.log(SMOOTH * INFORMATION), rtol=1e-10)
+
+
 def test_a_continued_walk_has_the_same_prior() -> None:
     """Steps of the first points are independent Normal(0, sigma) although the transform is longer than the walk."""
     sigma = 0.7
