@@ -1,4 +1,7 @@
-"""Effective sample size of many scalars at once (doi:10.1214/20-BA1221, section 3.2; Geyer 1992, doi:10.1214/ss/1177011137)."""
+"""Effective sample size of many scalars at once (doi:10.1214/20-BA1221, section 3.2).
+
+The sum over autocorrelations ends as Geyer (1992, doi:10.1214/ss/1177011137) says.
+"""
 
 from __future__ import annotations
 

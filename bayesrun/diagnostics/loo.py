@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bayesrun.diagnostics._pointwise import observed_terms
+from bayesrun.diagnostics._pointwise import by_point, observed_terms
 from bayesrun.diagnostics._words import some
 from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.diagnostics._psis import Loo
+
 _GOOD_K = 0.7
-_REMEDY = "elpd_loo is not to be trusted here: look at these points, use a likelihood with heavier tails, or refit without them."
+_REMEDY = (
+    "elpd_loo is not to be trusted here: look at these points, use a likelihood with heavier tails, "
+    "or refit without them."
+)
 
 
 def run(judged: Judged) -> CheckResult:
@@ -23,11 +27,11 @@ def run(judged: Judged) -> CheckResult:
         return CheckResult()
     terms, left_out = found
     loo = _loo(judged, terms)
-    k = loo.pareto_k.values
+    k = loo.pareto_k
     bad = [str(p) for p, high in zip(terms["point"].values, k > _GOOD_K, strict=True) if high]
     severity = "ok" if severity_above(len(bad) / len(k), judged.settings.thresholds.pareto_k) == "ok" else "warn"
     where = f" ({left_out} imputed points are left out)" if left_out else ""
-    message = f"elpd_loo {loo.loo:.1f} (se {loo.loo_se:.1f}) from {len(k)} observed points{where}; "
+    message = f"elpd_loo {loo.elpd:.1f} (se {loo.se:.1f}) from {len(k)} observed points{where}; "
     message += (
         f"Pareto k is above {_GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
     )
@@ -40,19 +44,16 @@ def run(judged: Judged) -> CheckResult:
         _GOOD_K,
         _REMEDY if severity == "warn" else "",
     )
-    metrics = {"elpd_loo": loo.loo, "elpd_loo_se": loo.loo_se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
+    metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
     return CheckResult((finding,), {name: float(value) for name, value in metrics.items()})
 
 
-def _loo(judged: Judged, terms: xr.DataArray) -> Any:
-    import arviz as az
+def _loo(judged: Judged, terms: xr.DataArray) -> Loo:
+    from bayesrun.diagnostics._psis import leave_one_out
 
     n = terms.sizes["chain"] * terms.sizes["draw"]
-    ess = judged.summary.loc[judged.summary["sd"] > 0, "ess_bulk"].mean()
-    idata = az.InferenceData(log_likelihood=terms.to_dataset(name="points"), posterior=judged.idata.posterior)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return az.loo(idata, pointwise=True, reff=min(1.0, float(ess) / n) if ess == ess else 1.0)
+    ess = float(judged.summary.loc[judged.summary["sd"] > 0, "ess_bulk"].mean())
+    return leave_one_out(by_point(terms), min(1.0, ess / n) if ess == ess else 1.0)
 
 
 CHECK = Check(run)
