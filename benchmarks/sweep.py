@@ -1,0 +1,45 @@
+"""A sweep of 16 prior settings beside 16 single commands.
+
+python benchmarks/sweep.py [--settings 16]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from measure import bayesrun, run
+from results import report
+
+MODEL, KEY = "switchpoint", "model.priors.early_rate.lam"
+
+
+def main() -> None:
+    """Measure both, after one run that warms the compile cache."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=int, default=16)
+    count = parser.parse_args().settings
+    values = [0.25 * (index + 1) for index in range(count)]
+    with tempfile.TemporaryDirectory(prefix="bayesrun-sweep-") as name:
+        folder = Path(name)
+        bayesrun(folder / "warm", f"model={MODEL}")
+        singles = [bayesrun(folder / f"single{i}", f"model={MODEL}", f"{KEY}={v}") for i, v in enumerate(values)]
+        rows = [_row("single commands", sum(s.seconds for s in singles), sum(s.cpu_seconds for s in singles))]
+        for launcher in ("basic", "parallel"):
+            swept = ",".join(map(str, values))
+            command = [sys.executable, "-m", "bayesrun", "-m", f"model={MODEL}", f"{KEY}={swept}"]
+            done = run([*command, f"launcher={launcher}", f"paths.outputs={folder / launcher}"])
+            rows.append(_row(f"sweep, launcher={launcher}", done.seconds, done.cpu_seconds))
+    for row in rows:
+        row["over_singles"] = float(str(row["seconds"])) / float(str(rows[0]["seconds"]))
+    report("sweep", rows, {"settings": count, "model": MODEL, "key": KEY})
+
+
+def _row(what: str, seconds: float, cpu_seconds: float) -> dict[str, object]:
+    return {"what": what, "seconds": seconds, "cpu_seconds": cpu_seconds}
+
+
+if __name__ == "__main__":
+    main()
