@@ -106,7 +106,7 @@ def _composed(arguments: Namespace) -> tuple[DictConfig, list[Problem]]:
 
     given = list(arguments.overrides)
     config, taken, problems = compose(arguments, conf(), given, arguments.multirun)
-    plus = {override.removeprefix("++"): override for override in taken}
+    plus = {override.lstrip("+"): override for override in taken}
     sys.argv[1:] = [plus.get(argument, argument) for argument in sys.argv[1:]]
     return config, problems
 

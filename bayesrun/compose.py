@@ -27,7 +27,8 @@ _OPEN = re.compile(
     r"|sampler\.step|tags)([.@]|$)"
 )
 # What composing raises: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML; and ValueError, by
-# Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no mapping.
+# Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no
+# mapping.
 _FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
 _TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.", "optuna.samplers.")
 
@@ -70,8 +71,8 @@ def compose(
             break
         except _FAULTS as error:
             bad, problem = _explain(error, kept, arguments, conf, multirun)
-            if bad is not None and _OPEN.match(bad):
-                kept[kept.index(bad)] = f"++{bad}"
+            if bad is not None and _plus(bad):
+                kept[kept.index(bad)] = f"{_plus(bad)}{bad}"
                 continue
             problems.append(problem)
             if bad is None:
@@ -81,6 +82,11 @@ def compose(
     problems += _untrusted(config)
     check(problems if choices_wrong or _untrusted(config) else [])
     return config, kept, problems
+
+
+def _plus(override: str) -> str:
+    """Return what an override needs before it, where its key may be new: in open mappings, and data for a model."""
+    return "+" if re.match(r"data=\w", override) else "++" if _OPEN.match(override) else ""
 
 
 def _without(overrides: list[str], bad: str) -> list[str]:
