@@ -96,13 +96,24 @@ def _explicit(model: pm.Model, spec: NutsSpec) -> dict[Any, Any]:
         key = f"sampler.step.{name}"
         if name not in own:
             problems.append(Problem(key, f"the model has no free variable '{name}'", did_you_mean(name, own)))
-        elif method in ("NUTS", "HamiltonianMC") and not has_gradient(model, own[name]):
-            message = f"{method} needs a gradient of the log density, and there is none in '{name}'"
-            problems.append(Problem(key, message, "use Metropolis or Slice, or leave the step to bayesrun"))
+        elif (reason := _unfit(method, own[name], has_gradient(model, own[name]))) is not None:
+            problems.append(Problem(key, reason, "use Metropolis, or leave the step to bayesrun"))
         else:
             chosen[own[name]] = getattr(pm, method)
     check(problems)
     return chosen
+
+
+def _unfit(method: str, variable: Any, gradient: bool) -> str | None:
+    """Say why a step method can't move a variable; None where it can."""
+    import pymc3 as pm
+    from pymc3.step_methods.arraystep import Competence
+
+    if getattr(pm, method)._competence(variable, gradient)[0] != Competence.INCOMPATIBLE:
+        return None
+    if method in ("NUTS", "HamiltonianMC"):
+        return f"{method} needs a gradient of the log density, and there is none in '{variable.name}'"
+    return f"{method} can't move '{variable.name}', whose distribution is {type(variable.distribution).__name__}"
 
 
 def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: NutsSpec) -> list[Any]:

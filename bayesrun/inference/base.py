@@ -30,6 +30,16 @@ Init = Literal[
     "adapt_full",
     "jitter+adapt_full",
 ]
+Step = Literal[
+    "NUTS",
+    "HamiltonianMC",
+    "Metropolis",
+    "DEMetropolisZ",
+    "Slice",
+    "BinaryMetropolis",
+    "BinaryGibbsMetropolis",
+    "CategoricalGibbsMetropolis",
+]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -59,7 +69,7 @@ class NutsSpec(SamplerSpec):
     init: Init = "auto"
     target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
     max_treedepth: Count = 10
-    step: dict[str, str] = Field(default={})
+    step: dict[str, Step] = Field(default={})
     engine: Literal["auto", "nutpie", "pymc3"] = "auto"
 
     def steps(self) -> int:

@@ -66,9 +66,10 @@ def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, 
 
     if not records:
         return
-    if "sample_stats" not in idata.groups():
-        idata.add_groups({"sample_stats": xr.Dataset(coords={"chain": idata.posterior["chain"]})})
-    idata.sample_stats = idata.sample_stats.assign(records)
+    if "sample_stats" in idata.groups():
+        idata.sample_stats = idata.sample_stats.assign(records)
+    else:
+        idata.add_groups({"sample_stats": xr.Dataset(records, coords={"chain": idata.posterior["chain"]})})
 
 
 def labels(model: pm.Model) -> tuple[dict[str, Any], dict[str, list[str]]]:

@@ -21,12 +21,12 @@ def preflight(model: pm.Model) -> dict[str, float]:
     Returns
     -------
     dict
-        Log density at the start by variable, on its own scale's name.
+        Log density at the start by free variable, likelihood and potential.
 
     Raises
     ------
     UserError
-        One problem a variable whose density is zero or not a number there.
+        One problem a variable or potential whose density is zero or not a number there.
     """
     import numpy as np
 
@@ -34,18 +34,20 @@ def preflight(model: pm.Model) -> dict[str, float]:
 
     observed = {v.name for v in model.observed_RVs}
     with building():
-        densities = {
-            v.name: float(np.sum(v.logpt.tag.test_value))
-            for v in [*model.basic_RVs, *model.potentials]
-            if hasattr(v, "logpt")
-        }
-    check([_problem(name, value, name in observed) for name, value in densities.items() if not np.isfinite(value)])
+        terms = {v.name: v.logpt for v in model.basic_RVs} | {p.name: p for p in model.potentials}
+        densities = {name: float(np.sum(term.tag.test_value)) for name, term in terms.items()}
+    potentials = {p.name for p in model.potentials}
+    bad = {name: value for name, value in densities.items() if not np.isfinite(value)}
+    check([_problem(name, value, name in observed, name in potentials) for name, value in bad.items()])
     return densities
 
 
-def _problem(name: str, value: float, observed: bool) -> Problem:
+def _problem(name: str, value: float, observed: bool, potential: bool) -> Problem:
     from pymc3.util import get_untransformed_name, is_transformed_name
 
+    if potential:
+        message, hint = f"is {value} at the starting values", "set an `initval` of the priors where it is finite"
+        return Problem(f"model.potentials.{name}", message, hint)
     name = get_untransformed_name(name) if is_transformed_name(name) else name
     what = "not a number" if value != value else "zero"
     if observed:

@@ -1,0 +1,104 @@
+"""Which step moves which variable, and what can't be forced."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano.tensor as tt
+from theano.compile.ops import as_op
+
+from bayesrun.errors import Problem, UserError
+from bayesrun.inference import _steps
+from bayesrun.inference.base import NutsSpec
+from bayesrun.inference.theano_setup import building, compiling
+from bayesrun.schema import parse
+
+
+@pytest.fixture(scope="module")
+def mixed() -> pm.Model:
+    """Continuous, positive, binary and counted variables."""
+    with building(), pm.Model() as model:
+        pm.Normal("x", 0.0, 1.0)
+        pm.Gamma("scale", 2.0, 1.0)
+        pm.Bernoulli("flag", 0.5)
+        pm.Poisson("n", 2.0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def rough() -> pm.Model:
+    """A density whose gradient in `x` is not known."""
+
+    @as_op(itypes=[tt.dscalar], otypes=[tt.dscalar])
+    def rounded(x: np.ndarray) -> np.ndarray:
+        return np.asarray(np.round(x))
+
+    with building(), pm.Model() as model:
+        x = pm.Normal("x", 0.0, 1.0)
+        pm.Normal("z", 0.0, 1.0)
+        pm.Normal("y", rounded(x), 1.0, observed=1.0)
+    return model
+
+
+def steps_of(model: pm.Model, **keys: object) -> dict[str, str]:
+    with model, compiling():
+        _, steps = _steps.make(model, NutsSpec(**keys), 1)  # type: ignore[arg-type]
+    return _steps.names(steps)
+
+
+def faults(model: pm.Model, **step: str) -> dict[str, str]:
+    with pytest.raises(UserError) as caught:
+        steps_of(model, step=step)
+    return {p.key: f"{p.message} | {p.hint}" for p in caught.value.problems}
+
+
+def test_each_variable_gets_the_step_that_suits_it(mixed: pm.Model) -> None:
+    found = steps_of(mixed)
+    assert found == {"x": "NUTS", "scale": "NUTS", "flag": "BinaryGibbsMetropolis", "n": "Metropolis"}
+
+
+def test_a_step_can_be_asked_for(mixed: pm.Model) -> None:
+    found = steps_of(mixed, step={"x": "Slice", "scale": "Metropolis"})
+    assert (found["x"], found["scale"], found["flag"]) == ("Slice", "Metropolis", "BinaryGibbsMetropolis")
+
+
+def test_without_a_gradient_nuts_is_not_chosen(rough: pm.Model) -> None:
+    assert not _steps.has_gradient(rough, rough["x"])
+    assert _steps.has_gradient(rough, rough["z"])
+    assert steps_of(rough) == {"x": "Slice", "z": "NUTS"} or steps_of(rough)["x"] != "NUTS"
+
+
+def test_nuts_forced_on_a_discrete_variable_or_without_gradient_is_told(mixed: pm.Model, rough: pm.Model) -> None:
+    assert "needs a gradient" in faults(mixed, n="NUTS")["sampler.step.n"]
+    assert "needs a gradient" in faults(rough, x="HamiltonianMC")["sampler.step.x"]
+
+
+def test_all_faults_of_steps_at_once_with_the_nearest_names(mixed: pm.Model) -> None:
+    found = faults(mixed, scael="Slice", n="Slice", x="BinaryMetropolis")
+    assert "did you mean 'scale'" in found["sampler.step.scael"]
+    assert "Slice can't move 'n', whose distribution is Poisson" in found["sampler.step.n"]
+    assert "BinaryMetropolis can't move 'x'" in found["sampler.step.x"]
+
+
+def test_an_unknown_step_is_told_without_pymc3() -> None:
+    problems: list[Problem] = []
+    assert parse(NutsSpec, {"step": {"x": "Slise", "y": "Model"}}, "sampler", problems) is None
+    assert [p.key for p in problems] == ["sampler.step.x", "sampler.step.y"]
+    assert "'Slice'" in problems[0].message
+
+
+def test_settings_reach_nuts_beside_other_steps(mixed: pm.Model) -> None:
+    with mixed, compiling():
+        _, steps = _steps.make(mixed, NutsSpec(target_accept=0.93, max_treedepth=7), 1)
+    (nuts,) = [s for s in steps if type(s).__name__ == "NUTS"]
+    assert (nuts.target_accept, nuts.max_treedepth) == (0.93, 7)
+    assert not any(hasattr(step, "methods") for step in steps)
+
+
+def test_the_log_says_which_step_moves_what(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "bayesrun.sampling"):
+        _steps.log_steps({"a": "NUTS", "n": "Metropolis", "b": "NUTS"})
+    assert [r.getMessage() for r in caplog.records] == ["step NUTS: a, b", "step Metropolis: n"]
