@@ -17,7 +17,8 @@ folder = Path(folder) / name
 folder.mkdir(parents=True)
 (folder / "metrics.json").write_text(json.dumps({f"m{i}": float(i) for i in range(30)}))
 for attempt in range(3):
-    tracker = open_run(TrackingSpec(uri=uri, artifacts=artifacts or None), RunCard("many", f"{name} {attempt}", {"a": "1"}))
+    card = RunCard("many", f"{name} {attempt}", {"a": "1"})
+    tracker = open_run(TrackingSpec(uri=uri, artifacts=artifacts or None), card)
     assert tracker.ready()
     for step in range(5):
         tracker.progress(step, step / 5, 0)
