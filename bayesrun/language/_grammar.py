@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language._marks import marked, point_at
 from bayesrun.language._signatures import SIGNATURES
 
 MAX_LENGTH = 4_000
 MAX_DEPTH = 40
 MAX_CHAIN = 200
 MAX_NUMBER = 1e300
-_WIDTH = 90
 
 _OPERATORS = (
     *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDiv, ast.USub, ast.UAdd, ast.Not, ast.And),
@@ -106,25 +106,6 @@ def parse(text: str, key: str) -> Expression:
     return Expression(line, key, tree, frozenset(_names(tree)))
 
 
-def point_at(text: str, key: str, node: ast.AST, message: str, hint: str = "") -> Problem:
-    """Make a problem whose message shows the expression with a mark under the node."""
-    start = _column(text, getattr(node, "col_offset", 0))
-    stop = max(_column(text, getattr(node, "end_col_offset", None) or 0), start + 1)
-    return _marked(text, key, start, stop, message, hint)
-
-
-def _marked(text: str, key: str, start: int, stop: int, message: str, hint: str) -> Problem:
-    first = max(0, start - _WIDTH // 2)
-    shown = text[first : first + _WIDTH]
-    width = max(1, min(stop - first, len(shown)) - (start - first))
-    return Problem(key, f"{message}\n        {shown}\n        {' ' * (start - first)}{'^' * width}", hint)
-
-
-def _column(text: str, offset: int) -> int:
-    """Turn the parser's offset, in bytes of UTF-8, into one in characters."""
-    return len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "ignore"))
-
-
 def _tree(line: str, key: str) -> ast.expr:
     if not line:
         raise UserError([Problem(key, "is empty, an expression is needed", "write a number or a formula")])
@@ -146,7 +127,7 @@ def _parsed(line: str, key: str) -> ast.expr:
         # inside {...} YAML ends a text at a comma
         hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
         message = f"is no valid expression ({error.msg})"
-        problem = _marked(line, key, min(start, len(line)), start + 1, message, hint)
+        problem = marked(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
         raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None

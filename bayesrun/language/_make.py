@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import fail
-from bayesrun.language._grammar import parse
-from bayesrun.language._plan import Plan, plan, read
+from bayesrun.language._plan import Plan, plan
+from bayesrun.language._read import read
 from bayesrun.language._scope import Scope
 from bayesrun.language._starts import starting_value
 from bayesrun.language._transforms import transform_of
@@ -272,10 +272,3 @@ def _bart(this: Plan, scope: Scope) -> Made:
         arguments[name] = value.known if name != "m" else int(value.known)
     variable = pm.BART(this.name, **arguments)
     return Made(variable, {this.name: (variable, this.values["Y"].dims)})
-
-
-def expression(text: str, scope: Scope, key: str, dims: Sequence[str | None]) -> Value:
-    """Compute the text of an expression."""
-    from bayesrun.language._evaluate import value_of
-
-    return value_of(parse(text, key), scope, tuple(dims))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language._plan import Plan, read
+from bayesrun.language._plan import Plan
+from bayesrun.language._read import read
 from bayesrun.language._scope import Scope
 from bayesrun.language._values import Fault, Value, conform
 

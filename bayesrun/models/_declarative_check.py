@@ -149,7 +149,8 @@ def expression_value(part: Definition, scope: Scope) -> Value:
     UserError
         When its dims are unknown, or do not fit.
     """
-    from bayesrun.language._plan import axes_of, read
+    from bayesrun.language._plan import axes_of
+    from bayesrun.language._read import read
     from bayesrun.language._values import Fault, conform
 
     wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
