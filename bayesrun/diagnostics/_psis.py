@@ -13,12 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
 from bayesrun.diagnostics._pointwise import log_mean_exp
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 Floats = NDArray[np.float64]
 
@@ -59,6 +64,13 @@ class Loo:
     def p_loo(self) -> float:
         """Effective number of parameters."""
         return float(self.lppd_i.sum() - self.elpd)
+
+
+def relative_efficiency(terms: xr.DataArray, summary: pd.DataFrame) -> float:
+    """Return the mean bulk ESS of the posterior's scalars (`summary.csv`) divided by the number of draws, 1 at most."""
+    draws = terms.sizes["chain"] * terms.sizes["draw"]
+    ess = float(summary.loc[summary["sd"] > 0, "ess_bulk"].mean())
+    return min(1.0, ess / draws) if ess == ess else 1.0
 
 
 def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:

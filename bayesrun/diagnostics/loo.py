@@ -49,11 +49,9 @@ def run(judged: Judged) -> CheckResult:
 
 
 def _loo(judged: Judged, terms: xr.DataArray) -> Loo:
-    from bayesrun.diagnostics._psis import leave_one_out
+    from bayesrun.diagnostics._psis import leave_one_out, relative_efficiency
 
-    n = terms.sizes["chain"] * terms.sizes["draw"]
-    ess = float(judged.summary.loc[judged.summary["sd"] > 0, "ess_bulk"].mean())
-    return leave_one_out(by_point(terms), min(1.0, ess / n) if ess == ess else 1.0)
+    return leave_one_out(by_point(terms), relative_efficiency(terms, judged.summary))
 
 
 CHECK = Check(run)

@@ -17,8 +17,22 @@ if TYPE_CHECKING:
 POINTS = 1500  # observations that are smoothed; more are thinned
 
 
-def leave_one_out(subject: Subject) -> tuple[xr.DataArray, Array, Array]:
-    """Smooth the importance weights of leaving out each observation.
+def terms_of(subject: Subject) -> xr.DataArray:
+    """Pointwise log likelihood of all that was observed, (chain, draw, point).
+
+    Raises
+    ------
+    NotDrawable
+        When no likelihood has such terms.
+    """
+    found = observed_terms(subject.idata)
+    if found is None or not found[0].sizes["point"]:
+        raise NotDrawable("no likelihood has pointwise terms")
+    return found[0]
+
+
+def leave_one_out(subject: Subject) -> tuple[xr.DataArray, Array]:
+    """Smooth the importance weights of leaving out each observation, of at most 1,500 evenly chosen ones.
 
     Returns
     -------
@@ -26,18 +40,13 @@ def leave_one_out(subject: Subject) -> tuple[xr.DataArray, Array, Array]:
         Pointwise log likelihood, (chain, draw, point).
     log_weights : ndarray
         Normalised, (sample, point).
-    k : ndarray
-        Pareto k, (point,).
     """
     import arviz as az
 
-    found = observed_terms(subject.idata)
-    if found is None or not found[0].sizes["point"]:
-        raise NotDrawable("no likelihood has pointwise terms")
-    terms = found[0]
+    terms = terms_of(subject)
     terms = terms.isel(point=slice(None, None, -(-terms.sizes["point"] // POINTS)))
     ratios = -terms.stack(sample=("chain", "draw")).transpose("point", "sample").values
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        weights, k = az.psislw(np.asarray(ratios, float))
-    return terms, np.asarray(weights).T, np.atleast_1d(np.asarray(k))
+        weights, _ = az.psislw(np.asarray(ratios, float))
+    return terms, np.asarray(weights).T

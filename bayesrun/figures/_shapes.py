@@ -67,7 +67,6 @@ def _bars(ax: Axes, draws: Array, colour: str, label: str | None) -> None:
         ax.bar(at, share, width=0.8, color=colour, alpha=0.75, label=label)
     else:
         ax.hist(draws, bins=BARS, density=True, color=colour, alpha=0.75, label=label)
-    ax.set_ylim(bottom=0)
 
 
 def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool) -> None:
@@ -75,11 +74,14 @@ def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool) -
     ax.plot(grid, height, color=colour, label=label)
     if fill:
         ax.fill_between(grid, height, color=colour, alpha=0.15)
+
+
+def frame(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
+    """Set the limits of axes with distributions, once all of them are drawn (a set limit ends autoscaling).
+
+    The far tails of heavy-tailed draws must not squeeze the rest: the inner `share` is shown and a margin.
+    """
     ax.set_ylim(bottom=0)
-
-
-def limit_x(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
-    """Keep the far tails of heavy-tailed draws from squeezing the rest: show the inner `share` and a margin."""
     if draws.size and draws.min() < draws.max():
         low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2])
         room = margin * (high - low) if high > low else 1.0
@@ -87,11 +89,9 @@ def limit_x(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) 
         ax.set_xlim(low - room - half, high + room + half)
 
 
-def number(value: float) -> str:
-    """Write a number with three significant digits, or more where it is a large one (`1,890`)."""
-    if not np.isfinite(value):
-        return str(value)
-    if abs(value) >= 1e6 or 0 < abs(value) < 1e-3:
-        return f"{value:.2e}"
-    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
-    return f"{value:.{digits}f}"
+def number(value: float, width: float) -> str:
+    """Write a number to three digits of `width`, the length of the interval that says how well it is known."""
+    if not (np.isfinite(value) and np.isfinite(width)) or width <= 0:
+        return f"{value:g}"
+    digits = max(0, 2 - int(np.floor(np.log10(width))))
+    return f"{value:.2e}" if digits > 6 or abs(value) >= 1e6 else f"{value:.{digits}f}"

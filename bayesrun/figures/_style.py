@@ -104,10 +104,10 @@ def panels(title: str, count: int, columns: int = 3, height: float = 2.1) -> tup
     return figure, axes
 
 
-def few_ticks(ax: Axes, x: int = 5, y: int = 5) -> None:
-    """Limit the ticks of small axes, so that their labels don't run into each other."""
-    ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=2))
-    ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=2))
+def few_ticks(ax: Axes, x: int = 5, y: int = 5, whole_x: bool = False, whole_y: bool = False) -> None:
+    """Limit the ticks of small axes, so that their labels don't run into each other; `whole`: integers only."""
+    ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=1 if whole_x else 2, integer=whole_x))
+    ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=1 if whole_y else 2, integer=whole_y))
 
 
 def no_scale(ax: Axes) -> None:

@@ -46,7 +46,7 @@ def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
         found = autocorrelation(values, LAGS)
         ax.plot(np.arange(len(found)), found, color=look.colour(chain), linewidth=1, alpha=0.8, label=f"chain {chain}")
     ax.set(ylim=(-0.35, 1.05), xlim=(0, LAGS), title=look.shorten(scalar.name))
-    look.few_ticks(ax)
+    ax.set_yticks([0, 0.5, 1])
 
 
 FIGURE = Figure(draw=draw)

@@ -49,7 +49,7 @@ def _draw_densities(ax: Axes, energy: Array) -> None:
         grid, height = density(values)
         ax.plot(grid, height, color=colour, label=label)
         ax.fill_between(grid, height, color=colour, alpha=0.25)
-    ax.set(xlabel="energy, centred (nats)", ylim=(0, None), title="should be alike")
+    ax.set(xlabel="energy, centred (nats)", ylim=(0, None), title="these two should be alike")
     look.no_scale(ax)
     ax.legend(loc="upper right")
 
@@ -57,16 +57,7 @@ def _draw_densities(ax: Axes, energy: Array) -> None:
 def _draw_bfmi(ax: Axes, values: Array) -> None:
     ax.bar(np.arange(len(values)), values, width=0.6, color=[look.colour(i) for i in range(len(values))])
     ax.axhline(0.3, color=look.INK, linestyle="--", linewidth=1)
-    ax.annotate(
-        "0.3: too low below",
-        (1, 0.3),
-        xycoords=ax.get_yaxis_transform(),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-    )
-    ax.set(xlabel="chain", ylabel="BFMI", title="by chain", xticks=np.arange(len(values)))
+    ax.set(xlabel="chain", ylabel="BFMI", title="steps too small below 0.3", xticks=np.arange(len(values)))
 
 
 FIGURE = Figure(draw=draw)

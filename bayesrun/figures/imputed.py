@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
 from bayesrun.figures._scalars import draws_of, group_of, is_discrete, label_text, title_of
-from bayesrun.figures._shapes import draw_marginal, limit_x
+from bayesrun.figures._shapes import draw_marginal, frame
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ def draw(subject: Subject) -> Canvas:
     figure, axes = look.panels(title_of(subject, f"imputed values{note}"), min(len(values), LIMIT), height=2.4)
     for ax, (name, draws) in zip(axes, values, strict=False):
         draw_marginal(ax, draws.ravel(), look.GREEN)
-        limit_x(ax, draws.ravel())
+        frame(ax, draws.ravel())
         ax.set(title=look.shorten(name, 34), xlabel="imputed value", ylabel="posterior probability")
-        look.few_ticks(ax)
-        if is_discrete(draws):
-            look.whole_ticks(ax, 6)
+        look.few_ticks(ax, whole_x=is_discrete(draws))
     return figure
 
 

@@ -25,7 +25,7 @@ def draw(subject: Subject) -> Canvas:
 
     low, high = binom.ppf([0.015, 0.985], len(values), 1 / BINS)
     ax.axhspan(low, high, color=look.GREY, alpha=0.25, linewidth=0, label="97 % of bars, if calibrated")
-    ax.hist(values, bins=np.linspace(0, 1, BINS + 1), color=look.BLUE, alpha=0.8, rwidth=0.92)
+    ax.hist(values, bins=np.linspace(0, 1, BINS + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
     ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
     look.legend_below(figure, ax)
     return figure
@@ -33,7 +33,7 @@ def draw(subject: Subject) -> Canvas:
 
 def pit(subject: Subject) -> Array:
     """Return the PIT value of each observed point, (point,)."""
-    terms, log_weights, _ = leave_one_out(subject)
+    terms, log_weights = leave_one_out(subject)
     observed, predicted = _points(subject, [str(p) for p in terms["point"].values])
     weights = np.exp(log_weights - log_weights.max(axis=0))
     weights /= weights.sum(axis=0)

@@ -6,7 +6,8 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
-from bayesrun.figures._loo import leave_one_out
+from bayesrun.figures._arrays import Array
+from bayesrun.figures._loo import terms_of
 from bayesrun.figures._scalars import label_text, title_of
 from bayesrun.figures.base import Figure, Subject
 
@@ -16,7 +17,7 @@ NAMED = 8
 
 def draw(subject: Subject) -> Canvas:
     """Draw k against the observations in their order; the worst ones are named."""
-    terms, _, k = leave_one_out(subject)
+    labels, k = pareto_k(subject)
     figure, ax = look.panel(title_of(subject, "Pareto k of leave-one-out"), 3.6)
     bad = k > GOOD
     at = np.arange(len(k))
@@ -25,10 +26,20 @@ def draw(subject: Subject) -> Canvas:
     ax.plot(at[bad], k[bad], "o", color=look.VERMILLION, markersize=5)
     for i in np.argsort(-k)[:NAMED]:
         if bad[i]:
-            ax.annotate(label_text(terms["point"].values[i]), (i, k[i]), (4, 3), textcoords="offset points", fontsize=8)
-    ax.set(xlabel="observation, in its order", ylabel="Pareto k")
+            ax.annotate(labels[i], (i, k[i]), (4, 3), textcoords="offset points", fontsize=8)
+    ax.set(xlabel="observation, in the order of the data", ylabel="Pareto k")
     look.legend_below(figure, ax)
     return figure
+
+
+def pareto_k(subject: Subject) -> tuple[list[str], Array]:
+    """Return the label and the Pareto k of each observation: the numbers that the check `loo` judges."""
+    from bayesrun.diagnostics._pointwise import by_point
+    from bayesrun.diagnostics._psis import leave_one_out, relative_efficiency
+
+    terms = terms_of(subject)
+    found = leave_one_out(by_point(terms), relative_efficiency(terms, subject.summary))
+    return [label_text(point) for point in terms["point"].values], found.pareto_k
 
 
 FIGURE = Figure(draw=draw)

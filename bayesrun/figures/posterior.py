@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
 from bayesrun.figures._scalars import Scalar, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, hdi, limit_x, number
+from bayesrun.figures._shapes import draw_marginal, frame, hdi, number
 from bayesrun.figures.base import Figure, Subject
 
 LIMIT = 18
@@ -27,8 +27,8 @@ def draw(subject: Subject) -> Canvas:
 def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
     draws = scalar.pooled
     draw_marginal(ax, draws, look.BLUE)
-    limit_x(ax, draws)
-    look.few_ticks(ax, x=4)
+    frame(ax, draws)
+    look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
     ax.set_title(look.shorten(scalar.name))
     if draws.size > 1:
@@ -40,7 +40,8 @@ def _mark_interval(ax: Axes, scalar: Scalar) -> None:
     mean, (low, high) = float(draws.mean()), hdi(draws, SHARE)
     ax.plot([low, high], [0, 0], color=look.INK, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=3)
     ax.plot(mean, 0, "o", color="white", markeredgecolor=look.INK, markersize=6, clip_on=False, zorder=4)
-    text = f"{number(mean)}\n[{number(low)}, {number(high)}]"
+    ends = [f"{end:.0f}" if scalar.discrete else number(end, high - low) for end in (low, high)]
+    text = f"{number(mean, high - low)}\n[{', '.join(ends)}]"
     ax.text(0.99, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=8, linespacing=1.3)
 
 

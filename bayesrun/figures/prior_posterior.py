@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from bayesrun.figures import _style as look
 from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import Scalar, draws_of, group_of, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, limit_x
+from bayesrun.figures._shapes import draw_marginal, frame
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
 LIMIT = 12
@@ -22,7 +22,8 @@ def draw(subject: Subject) -> Canvas:
     shown = [s for s in picked.shown if s.variable in prior][:LIMIT]
     if not shown:
         raise NotDrawable("no variable of the posterior has prior draws")
-    figure, axes = look.panels(title_of(subject, "prior and posterior"), len(shown))
+    note = f" ({len(shown)} of {picked.total:,} scalars)" if len(shown) < picked.total else ""
+    figure, axes = look.panels(title_of(subject, f"prior and posterior{note}"), len(shown))
     for ax, scalar in zip(axes, shown, strict=True):
         _draw_scalar(ax, scalar, draws_of(prior[scalar.variable])[..., scalar.place].ravel())
     look.legend_below(figure, axes[0])
@@ -34,13 +35,10 @@ def _draw_scalar(ax: Axes, scalar: Scalar, prior: Array) -> None:
     draw_marginal(ax, prior, look.GREY, "prior")
     draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
     inner = prior[(prior >= np.quantile(prior, 0.025)) & (prior <= np.quantile(prior, 0.975))] if prior.size else prior
-    limit_x(ax, np.concatenate([inner, scalar.pooled]))
-    ax.autoscale(axis="y")
-    ax.set_ylim(bottom=0)
+    frame(ax, np.concatenate([inner, scalar.pooled]))
     ax.set_title(look.shorten(scalar.name))
+    look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
-    look.few_ticks(ax, x=4)
-    ax.set_yticks([])
 
 
 FIGURE = Figure(draw=draw)

@@ -47,7 +47,14 @@ def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
     low, high = binom.interval(0.94, draws, 1 / BINS)
     ax.axhspan(low, high, color=look.GREY, alpha=0.2, label="94 % if chains were alike and draws independent")
     for chain, own in enumerate(ranks(scalar.values)):
-        ax.stairs(np.histogram(own, edges)[0], edges, color=look.colour(chain), linewidth=1.4, label=f"chain {chain}")
+        ax.stairs(
+            np.histogram(own, edges)[0],
+            edges,
+            color=look.colour(chain),
+            linewidth=1.4,
+            baseline=None,
+            label=f"chain {chain}",
+        )
     ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=look.shorten(scalar.name))
     look.few_ticks(ax, x=3, y=4)
     place = ax.get_subplotspec()

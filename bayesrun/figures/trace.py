@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -10,12 +11,13 @@ from bayesrun.figures import _style as look
 from bayesrun.figures._arrays import Array
 from bayesrun.figures._divergences import divergent, draw_rug
 from bayesrun.figures._scalars import Picked, Scalar, pick_of_each, title_of
-from bayesrun.figures._shapes import draw_marginal, limit_x
+from bayesrun.figures._shapes import draw_marginal, frame
 from bayesrun.figures._traces import draw_chain
 from bayesrun.figures.base import Figure, Subject
 
 VARIABLES = 10
 ELEMENTS = 8
+KEYED = 4  # elements whose labels fit beside their curves
 
 
 def draw(subject: Subject) -> Canvas:
@@ -26,7 +28,9 @@ def draw(subject: Subject) -> Canvas:
     where = divergent(subject)
     for left, right, picked in zip(axes[::2], axes[1::2], rows, strict=True):
         _draw_row(left, right, picked, where)
-    axes[-1].set_xlabel("draw (chains overlaid)")
+    marked = "" if where is None or not len(where) else "; ticks below: divergences"
+    axes[-2].set_xlabel("value")
+    axes[-1].set_xlabel(f"draw, chains overlaid{marked}")
     return figure
 
 
@@ -36,18 +40,27 @@ def _draw_row(left: Axes, right: Axes, picked: Picked, where: Array | None) -> N
         draw_marginal(left, scalar.pooled, look.colour(index), scalar.name, fill=single)
         for chain, values in enumerate(scalar.values):
             draw_chain(right, values, look.colour(chain if single else index), alpha=0.6)
-    limit_x(left, np.concatenate([s.pooled for s in picked.shown]))
+    frame(left, np.concatenate([s.pooled for s in picked.shown]))
     draw_rug(right, where)
     _label(left, right, picked)
 
 
 def _label(left: Axes, right: Axes, picked: Picked) -> None:
     first: Scalar = picked.shown[0]
-    left.set_title(look.shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 44))
-    look.few_ticks(left)
+    left.set_title(look.shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
+    look.few_ticks(left, whole_x=first.discrete)
     look.no_scale(left)
-    look.few_ticks(right, x=6, y=4)
+    look.few_ticks(right, x=6, y=4, whole_y=first.discrete)
+    if 1 < len(picked.shown) <= KEYED:
+        left.legend(*_elements(left, picked), loc="upper right", fontsize=7, handlelength=1, borderpad=0)
     right.margins(x=0.01)
+
+
+def _elements(ax: Axes, picked: Picked) -> tuple[list[Artist], list[str]]:
+    """Legend of a vector's elements by their labels alone: the name of the vector is the title."""
+    handles, names = ax.get_legend_handles_labels()
+    start = len(picked.shown[0].variable) + 1
+    return handles, [look.shorten(name[start:-1], 16) for name in names]
 
 
 FIGURE = Figure(draw=draw)

@@ -24,7 +24,7 @@ def draw(subject: Subject) -> Canvas:
         draw_rug(ax, where)
         ax.set_title(look.shorten(scalar.name, 40))
         ax.margins(x=0.01)
-        look.few_ticks(ax, x=6, y=4)
+        look.few_ticks(ax, x=6, y=4, whole_y=scalar.discrete)
     for ax in axes[-2:]:
         ax.set_xlabel("draw")
     look.legend_below(figure, axes[0])

@@ -1,4 +1,4 @@
-"""Volatility: absolute returns, and the posterior mean and 89 % highest-density ribbon of their scale, over dates."""
+"""Volatility: returns, and the posterior mean and 89 % highest-density ribbon of their scale, over dates."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def draw(subject: Subject) -> Canvas:
     low, high = hdi(some, SHARE)
     figure, ax = look.panel(title_of(subject, "returns and volatility"), 4.2)
     at = times(series)
-    ax.plot(at, series.values, color=look.GREY, linewidth=0.6, alpha=0.8, label="return")
+    ax.plot(at, series.values, color=look.GREY, linewidth=0.5, alpha=0.55, label="return")
     for sign in (1, -1):
         label = "volatility: posterior mean" if sign == 1 else None
-        ax.fill_between(at, sign * low, sign * high, color=look.VERMILLION, alpha=0.3, linewidth=0,
+        ax.fill_between(at, sign * low, sign * high, color=look.ORANGE, alpha=0.6, linewidth=0,
                         label="89 % HDI" if sign == 1 else None)  # fmt: skip
-        ax.plot(at, sign * mean, color=look.VERMILLION, linewidth=1, label=label)
+        ax.plot(at, sign * mean, color=look.VERMILLION, linewidth=0.9, label=label)
     limit = 1.05 * float(max(np.nanmax(np.abs(series.values)), high.max()))
     ax.set(xlabel=str(series.dims[0]), ylabel="log return a day, and its scale", ylim=(-limit, limit))
     ax.margins(x=0.01)
