@@ -10,7 +10,7 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from bayesrun.models._glm_op import exponential, row_sum, softplus
+from bayesrun.models._glm_op import BLOCK, exponential, row_sum, softplus
 
 RNG = np.random.default_rng(7)
 MATRIX = RNG.normal(size=(30, 4))
@@ -33,8 +33,21 @@ def test_sum_and_gradient_are_those_of_the_formula(function: Any, offset: Any, w
     np.testing.assert_allclose(got[1], 3.0 * MATRIX.T @ (w * slope), rtol=1e-12)
 
 
-def test_softplus_is_exact_far_out() -> None:
+@pytest.mark.parametrize("weights", [None, np.full(7, 1.0)])
+def test_softplus_is_right_far_out(weights: Any) -> None:
     x = np.array([-800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0])
-    value, slope = softplus(x)
-    np.testing.assert_allclose(value, np.logaddexp(0, x), rtol=1e-14, atol=1e-16)
-    np.testing.assert_allclose(slope, np.exp(-np.logaddexp(0, -x)), rtol=1e-14)
+    total, slope = softplus(x, weights)
+    assert total == pytest.approx(np.logaddexp(0, x).sum(), rel=1e-14)
+    np.testing.assert_allclose(slope, np.exp(-np.logaddexp(0, -x)), rtol=1e-14, atol=1e-16)
+
+
+def test_many_rows_are_summed_by_blocks() -> None:
+    matrix = np.asfortranarray(RNG.normal(size=(2 * BLOCK + 37, 3)))
+    at = np.array([0.5, -1.0, 2.0])
+    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+        beta = tt.dvector("beta")
+        total = row_sum(softplus, matrix, beta, None)
+        compute = theano.function([beta], [total, theano.grad(total, beta)])
+    got = compute(at)
+    assert got[0] == pytest.approx(float(np.logaddexp(0, matrix @ at).sum()), rel=1e-12)
+    np.testing.assert_allclose(got[1], matrix.T @ (1 / (1 + np.exp(-matrix @ at))), rtol=1e-10)
