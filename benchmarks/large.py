@@ -1,6 +1,6 @@
 """A GLM of a million rows and ten predictors: time and peak memory of one gradient and of sampling, beside PyMC 6.
 
-python benchmarks/large.py [--rows 1000000] [--draws 500]
+python benchmarks/large.py [--rows 1000000] [--draws 500] [--family binomial]
 
 One chain of `draws` + `draws`. Memory is the peak above that after imports, as a multiple of the data (float64).
 """
@@ -21,19 +21,20 @@ from results import report
 PREDICTORS = 10
 
 
-def make_data(rows: int, path: Path) -> float:
+def make_data(rows: int, family: str, path: Path) -> float:
     """Write simulated data; return their size in MB."""
     random = np.random.default_rng(8927)
     design = random.normal(size=(rows, PREDICTORS))
-    y = 1.0 + design @ np.linspace(-1.0, 1.0, PREDICTORS) + random.normal(size=rows)
+    mean = 1.0 + design @ np.linspace(-1.0, 1.0, PREDICTORS)
+    y = mean + random.normal(size=rows) if family == "normal" else (mean > random.logistic(size=rows)).astype(float)
     np.savez(path, y=y, **{f"x{i}": design[:, i] for i in range(PREDICTORS)})
     return (design.nbytes + y.nbytes) / 2**20
 
 
-def measure(program: str, path: Path, draws: int, data_mb: float) -> dict[str, object]:
+def measure(program: str, path: Path, draws: int, family: str, data_mb: float) -> dict[str, object]:
     """Run one program's script on the data."""
     python = sys.executable if program == "bayesrun" else PYTHON
-    output = bare(python, f"large_{program}.py", str(path), str(draws)).output
+    output = bare(python, f"large_{program}.py", str(path), str(draws), family).output
     (line,) = (line for line in output.splitlines() if line.startswith("RESULT "))
     found = json.loads(line.removeprefix("RESULT "))
     over = {f"{what}_memory_over_data": found[f"{what}_mb"] / data_mb for what in ("gradient", "sampling")}
@@ -45,21 +46,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--family", choices=["binomial", "normal"], default="binomial")
     arguments = parser.parse_args()
     peers, failures = environment()
     rows = []
     with tempfile.TemporaryDirectory(prefix="bayesrun-large-") as folder:
         path = Path(folder) / "data.npz"
-        data_mb = make_data(arguments.rows, path)
+        data_mb = make_data(arguments.rows, arguments.family, path)
         for program in ("bayesrun", *(["pymc"] if "pymc" in peers else [])):
             try:
-                rows.append(measure(program, path, arguments.draws, data_mb))
+                rows.append(measure(program, path, arguments.draws, arguments.family, data_mb))
             except Failed as error:
                 failures.append(f"{program}: {str(error).splitlines()[-1]}")
     for row in rows:
         row["sampling_over_ours"] = row["sampling"] / rows[0]["sampling"]  # type: ignore[operator]
-    settings = {"rows": arguments.rows, "predictors": PREDICTORS, "draws": arguments.draws, "data_mb": data_mb}
-    report("large", rows, settings, failures)
+    settings = {**vars(arguments), "predictors": PREDICTORS, "data_mb": data_mb}
+    report(f"large_{arguments.family}", rows, settings, failures)
 
 
 if __name__ == "__main__":

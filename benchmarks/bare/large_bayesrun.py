@@ -25,7 +25,7 @@ def peak_mb() -> float:
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
-def main(path: Path, draws: int) -> None:
+def main(path: Path, draws: int, family: str) -> None:
     """Fit `y ~ x0 + ... + x9` and print what it took."""
     import_pymc3()
     from bayesrun.inference import _nutpie
@@ -38,9 +38,11 @@ def main(path: Path, draws: int) -> None:
         data = xr.Dataset({name: ("obs", arrays[name]) for name in arrays.files})
     formula = "y ~ " + " + ".join(name for name in data if name != "y")
     prior = {"dist": "Normal", "mu": 0, "sigma": 10}
-    priors = {"default": prior, "Intercept": prior, "sigma": {"dist": "HalfNormal", "sigma": 1}}
+    priors = {"default": prior, "Intercept": prior}
+    if family == "normal":
+        priors["sigma"] = {"dist": "HalfNormal", "sigma": 1}
     spec = glm.MODEL.spec.model_validate(
-        {"name": "large", "type": "glm", "formula": formula, "family": "normal", "priors": priors}
+        {"name": "large", "type": "glm", "formula": formula, "family": family, "priors": priors}
     )
     began = time.perf_counter()
     with building():
@@ -61,4 +63,4 @@ def main(path: Path, draws: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

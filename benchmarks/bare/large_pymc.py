@@ -18,7 +18,7 @@ def peak_mb() -> float:
     return max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024
 
 
-def main(path: Path, draws: int) -> None:
+def main(path: Path, draws: int, family: str) -> None:
     """Fit `y ~ x0 + ... + x9` and print what it took."""
     import nutpie
 
@@ -29,7 +29,10 @@ def main(path: Path, draws: int) -> None:
     began = time.perf_counter()
     with pm.Model() as model:
         intercept, slopes = pm.Normal("Intercept", 0, 10), pm.Normal("slopes", 0, 10, shape=len(names))
-        pm.Normal("y", intercept + design @ slopes, pm.HalfNormal("sigma", 1), observed=y)
+        if family == "normal":
+            pm.Normal("y", intercept + design @ slopes, pm.HalfNormal("sigma", 1), observed=y)
+        else:
+            pm.Bernoulli("y", logit_p=intercept + design @ slopes, observed=y)
     compiled = nutpie.compile_pymc_model(model)
     ready = time.perf_counter() - began
     function = model.compile_fn(model.dlogp(), inputs=model.value_vars, mode="NUMBA")
@@ -49,4 +52,4 @@ def main(path: Path, draws: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
