@@ -79,15 +79,15 @@ def log_likelihood(idata: az.InferenceData) -> Floats | None:
 def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling) -> Iterator[Sensitivity]:
     """Yield the sensitivities of every scalar that changes, named as in `summary.csv`."""
     import numpy as np
-    from arviz.labels import BaseLabeller
-    from arviz.sel_utils import xarray_var_iter
 
-    label = BaseLabeller().make_label_flat
-    for variable, chosen, index, values in xarray_var_iter(az_data.posterior, skip_dims={"chain", "draw"}):
-        draws = np.asarray(values, dtype=float).ravel()
+    from bayesrun.diagnostics._labels import SAMPLE, names_of
+
+    variables = [(str(v), array.transpose(*SAMPLE, ...)) for v, array in az_data.posterior.data_vars.items()]
+    named = ((names_of(a, v), a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1)) for v, a in variables)
+    for name, values in ((n, column) for names, flat in named for n, column in zip(names, flat.T, strict=True)):
+        draws = np.asarray(values, dtype=float)
         if np.ptp(draws) > 0:
             by_prior, by_likelihood = power.sensitivity(draws, prior), power.sensitivity(draws, likelihood)
-            name = label(variable, chosen, index)
             yield Sensitivity(name, by_prior, by_likelihood, power.diagnose(by_prior, by_likelihood))
 
 

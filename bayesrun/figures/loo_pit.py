@@ -14,7 +14,7 @@ from bayesrun.figures._loo import leave_one_out
 from bayesrun.figures._scalars import group_of, title_of
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
-BINS = 20
+BINS = 20  # fewer where a bar would hold less than six observations
 
 
 def draw(subject: Subject) -> Canvas:
@@ -23,9 +23,10 @@ def draw(subject: Subject) -> Canvas:
     figure, ax = look.panel(title_of(subject, "LOO-PIT"), 3.4)
     from scipy.stats import binom
 
-    low, high = binom.ppf([0.015, 0.985], len(values), 1 / BINS)
+    bins = min(BINS, max(4, len(values) // 6))
+    low, high = binom.ppf([0.015, 0.985], len(values), 1 / bins)
     ax.axhspan(low, high, color=look.GREY, alpha=0.25, linewidth=0, label="97 % of bars, if calibrated")
-    ax.hist(values, bins=np.linspace(0, 1, BINS + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
+    ax.hist(values, bins=np.linspace(0, 1, bins + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
     ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
     look.legend_below(figure, ax)
     return figure

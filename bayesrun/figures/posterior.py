@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
@@ -42,7 +43,9 @@ def _mark_interval(ax: Axes, scalar: Scalar) -> None:
     ax.plot(mean, 0, "o", color="white", markeredgecolor=look.INK, markersize=6, clip_on=False, zorder=4)
     ends = [f"{end:.0f}" if scalar.discrete else number(end, high - low) for end in (low, high)]
     text = f"{number(mean, high - low)}\n[{', '.join(ends)}]"
-    ax.text(0.99, 0.97, text, transform=ax.transAxes, ha="right", va="top", fontsize=8, linespacing=1.3)
+    left, right = ax.get_xlim()
+    free, side = (0.99, "right") if np.median(draws) < (left + right) / 2 else (0.01, "left")
+    ax.text(free, 0.97, text, transform=ax.transAxes, ha=side, va="top", fontsize=8, linespacing=1.3)
 
 
 FIGURE = Figure(draw=draw)

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language import _formula_grammar as grammar
+from bayesrun.language import _formula_spelling as spelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERCEPT = "Intercept"
+INTERCEPT = spelling.INTERCEPT
 _HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2)"
 
 
@@ -131,7 +132,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     """
     from formulaic import SimpleFormula
 
-    spelled = _spelling(formula.parsed)
+    spelled = spelling.of(formula.parsed)
     try:
         with _quiet():
             made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
@@ -146,7 +147,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
 
 def plain(name: str) -> frozenset[str]:
     """Reduce a term's name to what makes it the same term: spaces, quotes and the order of an interaction don't."""
-    return frozenset(_bare(part) for part in _split(name))
+    return frozenset(spelling.bare(part) for part in spelling.split(name))
 
 
 def _tokens(right: str, key: str, text: str) -> list[Any]:
@@ -199,7 +200,7 @@ def _terms(right: str, key: str, text: str) -> list[Any]:
 
 
 def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[Any]) -> Formula:
-    spelled = _spelling(terms)
+    spelled = spelling.of(terms)
     used = {factor.expr for term in terms for factor in term.factors}
     names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
     variables = dict.fromkeys(n for expr, found in names.items() if expr in used for n in found)
@@ -208,7 +209,7 @@ def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[An
         text,
         key,
         response,
-        tuple(spelled[_identity(term)] for term in terms),
+        tuple(spelled[spelling.identity(term)] for term in terms),
         tuple(variables),
         frozenset(variables) - numeric,
         terms,
@@ -219,41 +220,10 @@ def _may_be_categorical(expr: str) -> bool:
     return expr.isidentifier() or re.match(r"C\(\s*\w+\s*[,)]", expr) is not None
 
 
-def _identity(term: Any) -> tuple[str, ...]:
-    return tuple(factor.expr for factor in term.factors)
-
-
-def _spelling(terms: list[Any]) -> dict[tuple[str, ...], str]:
-    """Name each term as the user spelled it, not as the parser prints it."""
-    return {_identity(t): INTERCEPT if t == "1" else ":".join(map(_spelled, t.factors)) for t in terms}
-
-
-def _spelled(factor: Any) -> str:
-    token = factor.token
-    text: str = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
-    return (text if _bare(text) == _bare(factor.expr) else str(factor.expr)).replace("/", "÷")
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"\s+", "", name).replace('"', "'").replace("/", "÷")
-
-
-def _split(name: str) -> list[str]:
-    """Split at the colons that stand outside of parentheses."""
-    parts, depth = [""], 0
-    for char in name:
-        depth += {"(": 1, ")": -1}.get(char, 0)
-        if char == ":" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
-
-
 def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[Term]:
     start = 0
     for structure in spec.structure:
-        name, names = spelled[_identity(structure.term)], list(structure.columns)
+        name, names = spelled[spelling.identity(structure.term)], list(structure.columns)
         single = len(names) == 1 and "[" not in names[0].replace(str(structure.term), "")
         labels = None if single else tuple(_label(column, structure.term) for column in names)
         yield Term(name, start, start + len(names), labels)

@@ -94,18 +94,18 @@ def _summary(record: Record) -> pd.DataFrame | None:
 def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     """Read the draws of scalars from `posterior.nc`; no more of the file than they need."""
     import arviz as az
-    import numpy as np
-    from arviz.labels import BaseLabeller
-    from arviz.sel_utils import xarray_var_iter
+
+    from bayesrun.diagnostics._labels import SAMPLE, names_of
 
     path = record.path
     if path is None or not (path / "posterior.nc").is_file():
         return {}
-    names, label, found = set(wanted), BaseLabeller().make_label_flat, {}
+    names: set[str] = set(wanted)
+    found: dict[str, Floats] = {}
     with az.from_netcdf(str(path / "posterior.nc")).posterior as posterior:
-        kept = [v for v in posterior.data_vars if any(w == v or w.startswith(f"{v}[") for w in names)]
-        for variable, chosen, index, values in xarray_var_iter(posterior[kept], skip_dims={"chain", "draw"}):
-            name = label(variable, chosen, index)
-            if name in names:
-                found[name] = np.asarray(values, dtype=float).ravel()
+        for variable in posterior.data_vars:
+            if any(w == variable or w.startswith(f"{variable}[") for w in names):
+                array = posterior[variable].transpose(*SAMPLE, ...)
+                flat = array.values.reshape(array.sizes["chain"] * array.sizes["draw"], -1).astype(float)
+                found |= {n: flat[:, k] for k, n in enumerate(names_of(array, str(variable))) if n in names}
     return found
