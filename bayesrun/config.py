@@ -23,12 +23,14 @@ from bayesrun.figures.base import FIGURES
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.language.distributions import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
+from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.registry import Registry, load_plugins
 from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 REGISTRIES: tuple[Registry[Any], ...] = (
     MODELS,
+    FUNCTIONS,
     SOURCES,
     GENERATORS,
     SAMPLERS,
