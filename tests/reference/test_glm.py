@@ -115,6 +115,7 @@ priors:
   Intercept: {dist: Normal, mu: 0, sigma: 2}
   dose: {dist: Normal, mu: 10, sigma: 10}
 options: {trials: animals}
+figures: [effects]
 """
 
 
