@@ -51,7 +51,8 @@ def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
         return float("nan"), float("nan")
     before, last = np.split(elbo[-2 * (len(elbo) // 4) :], 2)
     error = np.sqrt((before.var() + last.var()) / len(last))
-    return max(0.0, float(abs(last.mean() - before.mean()) - 2 * error)), float(last.mean())
+    change = np.maximum(0.0, abs(last.mean() - before.mean()) - 2 * error)  # Python's max would lose a NaN
+    return float(change), float(last.mean())
 
 
 CHECK = Check(run, ("advi",))
