@@ -6,7 +6,9 @@ import logging
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from bayesrun.report._graph_drawing import Mark, draw
 
 if TYPE_CHECKING:
     from bayesrun.inference._graph import ModelGraph, Node
@@ -40,7 +42,7 @@ def write_graph(graph: ModelGraph, folder: RunFolder) -> Path:
         if drawn.returncode == 0:
             return folder.write_text("model.svg", drawn.stdout)
         log.debug("dot failed: %s", drawn.stderr)
-    return folder.write("model.svg", lambda path: _draw(graph, path))
+    return folder.write("model.svg", lambda path: draw(_marks(graph), graph, path))
 
 
 def dot_text(graph: ModelGraph) -> str:
@@ -64,7 +66,7 @@ def label(node: Node) -> str:
 
 
 def _attributes(node: Node) -> str:
-    double = " peripheries=2" if node.discrete and node.kind in ("free", "observed") else ""
+    double = " peripheries=2" if _twice(node) else ""
     text = _quoted(label(node))
     return f'label={text} shape={_SHAPE[node.kind]} fillcolor="{_FILL[node.kind]}"{double}'
 
@@ -80,77 +82,9 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', r"\"").replace("\n", r"\n") + '"'
 
 
-def _draw(graph: ModelGraph, path: Path) -> None:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    layers = _layers(graph)
-    widest = max(map(len, layers), default=1)
-    figure = Figure(figsize=(1 + 2.1 * widest, 0.6 + 1.15 * len(layers)))
-    FigureCanvasSVG(figure)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-0.6, widest - 0.4), ylim=(-len(layers) + 0.4, 0.6))
-    axes.axis("off")
-    places = {
-        n.name: (i + (widest - len(row)) / 2, -depth) for depth, row in enumerate(layers) for i, n in enumerate(row)
-    }
-    boxes = {node.name: _box(axes, node, places[node.name]) for row in layers for node in row}
-    for parent, child in graph.edges:
-        _arrow(axes, places[parent], places[child], boxes[parent], boxes[child])
-    figure.savefig(path, format="svg")
+def _marks(graph: ModelGraph) -> list[Mark]:
+    return [Mark(n.name, label(n), _SHAPE[n.kind], _FILL[n.kind], " x ".join(n.dims), _twice(n)) for n in graph.nodes]
 
 
-def _layers(graph: ModelGraph) -> list[list[Node]]:
-    """Put every node below its parents; inside a layer, order by the parents' places so that few edges cross."""
-    import networkx as nx
-
-    tree = nx.DiGraph()
-    tree.add_nodes_from(node.name for node in graph.nodes)
-    tree.add_edges_from(graph.edges)
-    by_name: dict[str, Node] = {node.name: node for node in graph.nodes}
-    place: dict[str, float] = {}
-    layers = []
-    for generation in nx.topological_generations(tree):
-        key = {n: sum(place[p] for p in tree.predecessors(n)) / max(1, tree.in_degree(n)) for n in generation}
-        row = sorted(generation, key=lambda n: (key[n], n))
-        place |= {name: i - len(row) / 2 for i, name in enumerate(row)}
-        layers.append([by_name[name] for name in row])
-    return layers
-
-
-def _box(axes: Any, node: Node, place: tuple[float, float]) -> Any:
-    style = "round4,pad=0.5" if node.kind in ("free", "observed") else "square,pad=0.4"
-    text = label(node) + (f"\n{' x '.join(node.dims)}" if node.dims else "")
-    return axes.text(
-        *place,
-        text,
-        ha="center",
-        va="center",
-        fontsize=9,
-        zorder=2,
-        bbox={
-            "boxstyle": style,
-            "facecolor": _FILL[node.kind],
-            "edgecolor": "#333333",
-            "linewidth": 2.0 if node.discrete else 1.0,
-        },
-    )
-
-
-def _arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], first: Any, last: Any) -> None:
-    from matplotlib.patches import FancyArrowPatch
-
-    axes.add_patch(
-        FancyArrowPatch(
-            start,
-            end,
-            arrowstyle="-|>",
-            mutation_scale=12,
-            color="#555555",
-            zorder=1,
-            patchA=first.get_bbox_patch(),
-            patchB=last.get_bbox_patch(),
-            shrinkA=2,
-            shrinkB=2,
-        )
-    )
+def _twice(node: Node) -> bool:
+    return node.discrete and node.kind in ("free", "observed")
