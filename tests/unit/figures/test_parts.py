@@ -1,0 +1,163 @@
+"""What the figures compute, against ArviZ, exact values or known distributions."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bayesrun.figures import _style as look
+from bayesrun.figures import rank as rank_module
+from bayesrun.figures._divergences import divergent
+from bayesrun.figures._observed import predicted
+from bayesrun.figures._save import draw_all
+from bayesrun.figures._scalars import is_discrete, label_text, pick, pick_of_each
+from bayesrun.figures._shapes import counts, hdi, number
+from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.energy import bfmi
+from bayesrun.figures.ppc import smooth
+from bayesrun.figures.rank import ranks
+
+
+def test_hdi_is_that_of_arviz() -> None:
+    draws = np.random.default_rng(1).gamma(2, size=(1000, 3))
+    ours = hdi(draws, 0.89)
+    for column in range(3):
+        assert np.allclose(ours[:, column], az.hdi(draws[:, column], hdi_prob=0.89))
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=40), st.floats(0.01, 0.99))
+def test_hdi_holds_its_share(values: list[int], share: float) -> None:
+    low, high = hdi(np.array(values), share)
+    assert sum(low <= v <= high for v in values) >= np.floor(share * len(values))
+
+
+def test_bfmi_is_that_of_arviz() -> None:
+    energy = np.random.default_rng(2).normal(size=(4, 500)).cumsum(axis=1)
+    assert np.allclose(bfmi(energy), az.bfmi(energy), rtol=0.01)
+    assert np.isnan(bfmi(np.zeros((2, 10)))).all()
+
+
+def test_counts_name_every_integer_between() -> None:
+    at, share = counts(np.array([3.0, 3.0, 6.0, -1.0]))
+    assert at.tolist() == [-1, 0, 1, 2, 3, 4, 5, 6]
+    assert share.tolist() == [0.25, 0, 0, 0, 0.5, 0, 0, 0.25]
+
+
+def test_ranks_are_a_permutation_that_keeps_order() -> None:
+    values = np.random.default_rng(3).integers(0, 4, (4, 250))
+    found = ranks(values)
+    assert sorted(found.ravel()) == list(range(1000))
+    assert found[values == 1].min() > found[values == 0].max()
+
+
+def test_ranks_of_chains_that_agree_are_uniform_in_spite_of_ties() -> None:
+    own = ranks(np.random.default_rng(4).poisson(0.7, (4, 2500)))[0]
+    seen = np.histogram(own, np.linspace(0, 10_000, 21))[0]
+    chi2 = ((seen - 125) ** 2 / 125).sum()
+    assert chi2 < 43.8  # 0.999 quantile with 19 degrees of freedom
+
+
+def test_smooth_is_a_density_near_the_true_one() -> None:
+    grid = np.linspace(-6, 6, 400)
+    found = smooth(np.random.default_rng(5).normal(size=20_000), grid)
+    assert found.sum() * (grid[1] - grid[0]) == pytest.approx(1, abs=1e-3)
+    truth = np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi)
+    # Silverman's width 0.9 n^(-1/5) = 0.124 adds at most 0.124^2 / 2 * 0.4 = 0.003 of bias; its sd is below 0.008
+    assert np.abs(found - truth).max() < 0.003 + 4 * 0.008
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "text"),
+    [(1889.784, 9.0, "1889.78"), (0.9317, 0.45, "0.932"), (4.41, 12.3, "4.4"), (3.0, 0.0, "3"), (2e7, 1.0, "2.00e+07")],
+)
+def test_number(value: float, width: float, text: str) -> None:
+    assert number(value, width) == text
+
+
+def test_shorten_keeps_both_ends() -> None:
+    assert look.shorten("volatility_process[2008-05-02]", 20) == "volatilit…008-05-02]"
+    assert look.shorten("mu") == "mu"
+
+
+def test_whole_numbers_stored_as_floats_are_discrete() -> None:
+    assert is_discrete(np.array([1.0, 2.0]))
+    assert not is_discrete(np.array([1.0, 2.5]))
+    assert not is_discrete(np.array([]))
+
+
+def test_dates_lose_their_midnight() -> None:
+    assert label_text(np.datetime64("2008-05-02", "ns")) == "2008-05-02"
+    assert label_text("s[2008-05-02T00:00:00.000000000]") == "s[2008-05-02]"
+
+
+def _wide(rows: bool = True) -> Subject:
+    """A scalar and a vector of 50, whose elements 7 and 30 mixed worst."""
+    rng = np.random.default_rng(6)
+    idata = az.from_dict(posterior={"v": rng.normal(size=(2, 20, 50)), "mu": rng.normal(size=(2, 20))})
+    names = [*(f"v[{i}]" for i in range(50)), "mu"]
+    r_hat = np.full(51, 1.0)
+    r_hat[[7, 30]] = 1.3, 1.2
+    return Subject(idata, pd.DataFrame({"r_hat": r_hat}, index=names).iloc[: 51 if rows else 0], {"name": "wide"})
+
+
+def test_the_worst_of_many_scalars_are_shown_and_counted() -> None:
+    picked = pick(_wide(), 3)
+    assert [s.name for s in picked.shown] == ["v[7]", "v[30]", "mu"]
+    assert picked.note == " (3 of 51: the worst R-hat)"
+    assert np.array_equal(picked.shown[0].values, _wide().idata.posterior["v"].values[:, :, 7])
+
+
+def test_without_r_hat_the_first_are_shown() -> None:
+    picked = pick(_wide(rows=False), 3)
+    assert [s.name for s in picked.shown] == ["v[0]", "v[1]", "mu"]
+    assert picked.note == " (3 of 51: the first)"
+
+
+def test_few_scalars_are_all_shown() -> None:
+    assert pick(_wide(), 51).note == ""
+    groups, total = pick_of_each(_wide(), 1, 2)
+    assert (len(groups), total, [s.name for s in groups[0].shown]) == (1, 2, ["v[7]", "v[30]"])
+
+
+def test_divergences_of_any_chain() -> None:
+    diverging = np.zeros((2, 10), bool)
+    diverging[0, 3] = diverging[1, [3, 8]] = True
+    idata = az.from_dict(posterior={"a": np.zeros((2, 10))}, sample_stats={"diverging": diverging})
+    found = divergent(Subject(idata, pd.DataFrame(), {}))
+    assert found is not None and found.tolist() == [3, 8]
+    assert divergent(Subject(az.from_dict(posterior={"a": np.zeros((2, 10))}), pd.DataFrame(), {})) is None
+
+
+def test_gaps_are_left_out_of_what_is_compared_with_predictions() -> None:
+    draws = np.arange(2 * 5 * 3).reshape(2, 5, 3)
+    idata = az.from_dict(
+        posterior={"a": np.zeros((2, 5))}, posterior_predictive={"y": draws}, observed_data={"y": [1.0, np.nan, 4.0]}
+    )
+    (one,) = predicted(Subject(idata, pd.DataFrame(), {}), 4)
+    assert one.values.tolist() == [1.0, 4.0]
+    assert one.discrete
+    assert one.draws.tolist() == [[0, 2], [9, 11], [18, 20], [27, 29]]
+
+
+def test_a_figure_that_fails_is_a_reason_with_a_traceback_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(subject: Subject) -> None:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(rank_module, "FIGURE", Figure(draw=broken))  # type: ignore[arg-type]
+    with caplog.at_level(logging.INFO, "bayesrun.figures"):
+        done, reasons = draw_all(["rank", "trace", "energy", "trace"], _wide(), tmp_path)
+    assert [path.name for path in done] == ["trace.png"]
+    assert reasons["rank"] == "it failed: ZeroDivisionError: by nought"
+    assert "sample_stats" in reasons["energy"]
+    failure = next(r for r in caplog.records if "rank" in r.message)
+    assert failure.exc_info is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["trace.png"]
