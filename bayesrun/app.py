@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.errors import BayesrunError, Problem, UserError, check
-from bayesrun.places import conf, register_resolvers, run_name
+from bayesrun.places import conf, register_resolvers, run_name, task_overrides
 
 if TYPE_CHECKING:
     from bayesrun.config import RunConfig
@@ -106,7 +106,7 @@ def _composed(arguments: Namespace) -> tuple[DictConfig, list[Problem]]:
 
     given = list(arguments.overrides)
     config, taken, problems = compose(arguments, conf(), given, arguments.multirun)
-    plus = {override.lstrip("+"): override for override in taken}
+    plus = {override.lstrip("+").removeprefix("data@"): override for override in taken}
     sys.argv[1:] = [plus.get(argument, argument) for argument in sys.argv[1:]]
     return config, problems
 
@@ -154,7 +154,7 @@ def run_job(
     wanted = Path(node.runtime.output_dir)
     try:
         parsed = parse_config(drop_replaced(config, OmegaConf.structured(node)))
-        name = name or run_name(parsed.top.name, parsed.model.name, ",".join(map(str, node.overrides.task)))
+        name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
         return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:
         remove_if_empty(wanted)

@@ -20,12 +20,10 @@ from yaml import YAMLError
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 
-# Mappings that users add to. Hydra refuses a key that is not there yet unless it is written with a plus, also inside
-# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`; here it may be left out, as unknown names are told later.
-_OPEN = re.compile(
-    r"(model\.(priors|deterministics|potentials|likelihood)|data\.(derive|values|columns|factors|dims|parameters)"
-    r"|sampler\.step|tags)([.@]|$)"
-)
+# Hydra refuses a key that is not in the YAML unless it is written with a plus: a new prior, a parameter inside
+# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`, or a key that a user's own YAML leaves out. Here the plus may
+# be left out, as unknown names are told later, with what is allowed.
+_OPEN = re.compile(r"(?!hydra\.)(\w+\.|tags)")
 # What composing raises: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML; and ValueError, by
 # Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no
 # mapping.
@@ -64,7 +62,7 @@ def compose(
         With every choice that is wrong, or where nothing can be composed.
     """
     problems = _shadowed(arguments.config_dir, conf)
-    kept, choices_wrong = list(overrides), bool(problems)
+    kept, choices_wrong = [_as_choice(o) for o in overrides], bool(problems)
     while True:
         try:
             config = _compose_once(arguments, conf, kept, multirun)
@@ -82,6 +80,11 @@ def compose(
     problems += _untrusted(config)
     check(problems if choices_wrong or _untrusted(config) else [])
     return config, kept, problems
+
+
+def _as_choice(override: str) -> str:
+    """`predict.data=NAME` chooses a data set as `data=NAME` does, but for the rows to predict."""
+    return f"+data@{override}" if re.match(r"predict\.data=\w", override) else override
 
 
 def _plus(override: str) -> str:

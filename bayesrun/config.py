@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
 from bayesrun.data._parse import parse_data
+from bayesrun.data._parse_rows import PredictSpec, parse_rows
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
@@ -98,6 +99,7 @@ class RunConfig:
     store: StoreSpec
     paths: PathsSpec
     plain: Mapping[str, Any]
+    predict: PredictSpec | None = None
 
 
 _SECTIONS: dict[str, type[Section]] = {
@@ -107,7 +109,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "store": StoreSpec,
     "paths": PathsSpec,
 }
-_GROUPS = ("model", "data", "sampler", *_SECTIONS)
+_GROUPS = ("model", "data", "predict", "sampler", *_SECTIONS)
 
 
 def parse_config(composed: DictConfig) -> RunConfig:
@@ -153,6 +155,7 @@ def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]
     parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
     parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
     parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
+    parsed["predict"] = parse_rows(raw.get("predict"), parsed["paths"].data if parsed["paths"] else Path(), problems)
     return parsed
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import arviz as az
     import pandas as pd
     import pymc3 as pm
+    import xarray as xr
 
     from bayesrun.inference.base import Sampled
 
@@ -67,6 +68,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
                 idata, missing = _posterior(config, prepared, sampled, opened)
             with _timed("store"):
                 _store(config, folder, idata)
+                _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
                 summary, result = _diagnose(config, folder, idata, missing)
             with _timed("figures"):
@@ -87,6 +89,7 @@ def _timed(step: str) -> Iterator[None]:
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
     data, data_digest, imputation = load_data(config)
+    rows = _rows_to_predict(config, data)
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
@@ -97,7 +100,7 @@ def prepare(config: RunConfig) -> Prepared:
         model = config.model_type.build(data, config.model)
     preflight(model)
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation)
+    return Prepared(data, data_digest, model, imputation, rows)
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
@@ -189,6 +192,33 @@ def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> Non
 
     store = config.store
     save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
+
+
+def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
+    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
+    if config.predict is None:
+        return None
+    from bayesrun.data import _prepare as data_sets
+    from bayesrun.inference import _new_rows
+
+    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
+    if fitted is None or not observed:
+        raise UserError([Problem(_new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+    new = data_sets.load(config.predict.data, config.paths.data)
+    rows = _new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    check(_new_rows.row_problems(config.model_type, config.model, rows))
+    return rows
+
+
+def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
+    if rows is None or config.predict is None:
+        return
+    from bayesrun.inference._new_rows import predictions
+
+    draws = {str(name): array.values for name, array in idata.posterior.data_vars.items()}
+    table = predictions(config.model_type, config.model, rows, draws, config.top.seed)
+    folder.write("predictions.csv", lambda path: table.to_csv(path, index=False))
+    log.info("predictions.csv: %d values for the rows of '%s'", len(table), config.predict.data.name)
 
 
 def _diagnose(

@@ -75,6 +75,7 @@ class Prepared:
     data_digest: str | None
     model: pm.Model
     imputation: list[str]
+    rows: xr.Dataset | None = None
 
 
 class Session:
@@ -197,5 +198,3 @@ def _dataset(prepared: Prepared) -> DatasetInfo | None:
     return DatasetInfo(
         str(attrs.get("name", "")), prepared.data_digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0))
     )
-
-

@@ -104,14 +104,18 @@ def predictions(kind: ModelType, spec: ModelSpec, rows: xr.Dataset, draws: Draws
     import numpy as np
     import pandas as pd
 
-    problems = [Problem(p.key, f"for the rows of {KEY}: {p.message}", p.hint) for p in kind.check(rows, spec)]
-    check(problems)
+    check(row_problems(kind, spec, rows))
     with building():
         built = kind.build(rows, spec)
     model = notes(built).reported or built
     np.random.seed(seed % 2**32)
     tables = [_table(model, variable, _usable(model, draws)) for variable in model.observed_RVs]
     return pd.concat(tables, ignore_index=True)
+
+
+def row_problems(kind: ModelType, spec: ModelSpec, rows: xr.Dataset) -> list[Problem]:
+    """Find what the model lacks in new rows."""
+    return [Problem(p.key, f"for the rows of {KEY}: {p.message}", p.hint) for p in kind.check(rows, spec)]
 
 
 def _usable(model: pm.Model, draws: Draws) -> Draws:
@@ -142,4 +146,4 @@ def _table(model: pm.Model, variable: Any, draws: Draws) -> pd.DataFrame:
     return table
 
 
-__all__ = ["KEY", "like_fitted", "predictions"]
+__all__ = ["KEY", "like_fitted", "predictions", "row_problems"]
