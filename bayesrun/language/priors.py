@@ -64,9 +64,23 @@ def declare(
         raise
     except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
         raise fail(key, f"PyMC3 can't make this {prior['dist']}: {str(error).splitlines()[0]}") from error
+    _check_start(made.variable, prior, key)
     for new, (variable, names) in made.names.items() if observed is None else ():
         scope.add(new, variable, tuple(names))
     return made.variable
+
+
+def _check_start(variable: Any, prior: Mapping[str, Any], key: str) -> None:
+    """Tell a start outside of a transformed variable's range: what is built upon it would be not a number either."""
+    import numpy as np
+
+    transformed = getattr(variable, "transformed", None)
+    if transformed is not None and not np.isfinite(transformed.tag.test_value).all():
+        start = np.asarray(variable.tag.test_value)
+        message = f"the prior density of {prior['dist']} is zero at the starting value" + (
+            f" {prior['initval']}" if "initval" in prior else f" {start}" if start.size == 1 else ""
+        )
+        raise fail(key, message, "set an `initval` inside the support, or check the parameters")
 
 
 def _made(this: Any, scope: Scope, observed: Any) -> Any:

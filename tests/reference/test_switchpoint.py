@@ -1,63 +1,154 @@
-"""The compound switchpoint against SciPy: log density with imputed counts, pointwise terms of observed years only."""
+"""The switchpoint model's density in both forms, its likelihood and predictions against SciPy; its steps."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
-from bayesrun.inference import predictive
+from bayesrun.errors import UserError
+from bayesrun.inference import _steps, predictive
+from bayesrun.inference.base import NutsSpec
+from bayesrun.inference.preflight import preflight
+from bayesrun.inference.theano_setup import compiling
+from bayesrun.models.base import notes
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed
 
-POINTS = [(1890, 3.1, 0.9, (2, 1)), (1851, 1.0, 2.0, (0, 0)), (1961, 2.4, 0.2, (7, 3))]
+POINTS = [(1890, 3.0, 0.9), (1851, 1.0, 2.0), (1961, 0.3, 5.0), (1934, 2.2, 2.1)]
 
 
 @pytest.fixture(scope="module")
-def switchpoint() -> Prepared:
+def compound() -> Prepared:
     return prepare(parsed("model=switchpoint", "model.options.form=compound"))
 
 
-def _rates(prepared: Prepared, switch: int, early: float, late: float) -> np.ndarray:
-    assert prepared.data is not None
-    return np.where(switch >= prepared.data["year"].values, early, late)
+@pytest.fixture(scope="module")
+def marginal() -> Prepared:
+    return prepare(parsed("model=switchpoint"))
 
 
-@pytest.mark.parametrize(("switch", "early", "late", "missing"), POINTS)
-def test_log_density(switchpoint: Prepared, switch: int, early: float, late: float, missing: tuple[int, int]) -> None:
-    counts = switchpoint.data["disasters"].values.copy()
-    counts[np.isnan(counts)] = missing
+@pytest.fixture(scope="module")
+def counts(compound: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """Years and counts; a missing count is NaN."""
+    assert compound.data is not None
+    return compound.data["year"].values, compound.data["disasters"].values.astype(float)
+
+
+def rates(years: np.ndarray, switchpoint: float, early: float, late: float) -> np.ndarray:
+    return np.where(switchpoint >= years, early, late)
+
+
+def log_rates(early: float, late: float, jacobian: bool = True) -> float:
+    """Exponential(1) for both rates; with the Jacobian of the logarithms."""
+    density = stats.expon.logpdf(early) + stats.expon.logpdf(late)
+    return float(density + (np.log(early) + np.log(late) if jacobian else 0.0))
+
+
+@pytest.mark.parametrize(("switchpoint", "early", "late"), POINTS)
+def test_the_compound_density_is_scipys(
+    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], switchpoint: int, early: float, late: float
+) -> None:
+    years, seen = counts
+    missing = np.array([2, 1])
+    filled = seen.copy()
+    filled[np.isnan(seen)] = missing
+    expected = stats.poisson(rates(years, switchpoint, early, late)).logpmf(filled).sum()
+    expected += log_rates(early, late) - np.log(1961 - 1851 + 1)
     point = {
-        "switchpoint": switch, "early_rate_log__": np.log(early), "late_rate_log__": np.log(late),
-        "disasters_missing": np.array(missing),
+        "switchpoint": switchpoint, "early_rate_log__": np.log(early), "late_rate_log__": np.log(late),
+        "disasters_missing": missing,
     }  # fmt: skip
-    expected = (
-        -np.log(111)
-        + stats.expon(scale=1).logpdf([early, late]).sum()
-        + np.log(early * late)  # Jacobians of the log transforms
-        + stats.poisson(_rates(switchpoint, switch, early, late)).logpmf(counts).sum()
+    found = float(compound.model.fastfn(compound.model.logpt)(point))
+    assert found == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("early", "late"), [p[1:] for p in POINTS])
+def test_the_marginal_density_is_the_sum_over_all_years(
+    marginal: Prepared, counts: tuple[np.ndarray, np.ndarray], early: float, late: float
+) -> None:
+    years, seen = counts
+    known = ~np.isnan(seen)
+    terms = [
+        stats.poisson(rates(years, s, early, late)[known]).logpmf(seen[known]).sum() - np.log(len(years)) for s in years
+    ]
+    point = {"early_rate_log__": np.log(early), "late_rate_log__": np.log(late)}
+    found = float(marginal.model.fastfn(marginal.model.logpt)(point))
+    assert found == pytest.approx(float(logsumexp(terms)) + log_rates(early, late), rel=1e-10)
+
+
+def test_what_is_reported_of_the_marginal_form_is_the_compound_model(marginal: Prepared, compound: Prepared) -> None:
+    reported = notes(marginal.model).reported
+    assert reported is not None
+    assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.free_RVs}
+
+
+@pytest.fixture(scope="module")
+def draws() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(2)
+    return {
+        "switchpoint": rng.integers(1880, 1900, (2, 300)),
+        "early_rate": rng.gamma(100, 0.03, (2, 300)),
+        "late_rate": rng.gamma(50, 0.02, (2, 300)),
+        "disasters_missing": rng.poisson(2, (2, 300, 2)),
+    }
+
+
+def rates_at(years: np.ndarray, draws: dict[str, np.ndarray]) -> np.ndarray:
+    return np.where(
+        draws["switchpoint"][..., None] >= years, draws["early_rate"][..., None], draws["late_rate"][..., None]
     )
-    assert float(switchpoint.model.logp(point)) == pytest.approx(expected, rel=1e-10)
 
 
-def test_pointwise_terms_leave_imputed_years_out(switchpoint: Prepared) -> None:
-    switches, earlies, lates, missing = zip(*POINTS, strict=True)
-    draws = {
-        "switchpoint": np.array([switches]), "early_rate": np.array([earlies]), "late_rate": np.array([lates]),
-        "disasters_missing": np.array([missing]),
+def test_pointwise_log_likelihood_is_scipys_and_nan_at_gaps(
+    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
+) -> None:
+    years, seen = counts
+    found = predictive.log_likelihood(compound.model, draws, 10**9).draws["disasters"]
+    known = ~np.isnan(seen)
+    np.testing.assert_allclose(found[..., known], stats.poisson(rates_at(years, draws)).logpmf(seen)[..., known])
+    assert np.isnan(found[..., ~known]).all()
+    assert list(years[~known]) == [1890, 1934]
+
+
+def test_log_prior_is_scipys(compound: Prepared, draws: dict[str, np.ndarray]) -> None:
+    expected = stats.expon.logpdf(draws["early_rate"]) + stats.expon.logpdf(draws["late_rate"]) - np.log(111)
+    np.testing.assert_allclose(predictive.log_prior(compound.model, draws), expected)
+
+
+def test_predictions_have_the_likelihoods_moments(
+    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
+) -> None:
+    y = predictive.posterior(compound.model, draws, 1).draws["disasters"]
+    rate = rates_at(counts[0], draws)
+    z = ((y - rate) / np.sqrt(rate)).ravel()
+    assert abs(z.mean()) < 4 / np.sqrt(z.size)
+    assert abs((z**2).mean() - 1) < 4 * (z**2).std() / np.sqrt(z.size)
+
+
+def test_the_steps_are_compound_and_cannot_be_forced(compound: Prepared) -> None:
+    with compound.model, compiling():
+        _, steps = _steps.make(compound.model, NutsSpec(), 1)
+        assert _steps.names(steps) == {
+            "switchpoint": "Metropolis", "disasters_missing": "Metropolis", "early_rate": "NUTS", "late_rate": "NUTS",
+        }  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            _steps.make(compound.model, NutsSpec(step={"switchpoint": "NUTS", "disasters_missing": "NUTS"}), 1)
+    keys = {p.key: p.message for p in caught.value.problems}
+    assert set(keys) == {"sampler.step.switchpoint", "sampler.step.disasters_missing"}
+    assert all("needs a gradient" in message for message in keys.values())
+
+
+def test_preflight_has_a_density_for_every_variable(compound: Prepared) -> None:
+    assert set(preflight(compound.model)) == {
+        "switchpoint", "early_rate_log__", "late_rate_log__", "disasters", "disasters_missing",
     }  # fmt: skip
-    found = predictive.log_likelihood(switchpoint.model, draws, 10**6).draws["disasters"]
-    counts, years = switchpoint.data["disasters"].values, switchpoint.data["year"].values
-    assert years[np.isnan(found[0, 0])].tolist() == [1890, 1934]
-    seen = ~np.isnan(counts)
-    for index, (switch, early, late, _) in enumerate(POINTS):
-        expected = stats.poisson(_rates(switchpoint, switch, early, late)).logpmf(counts)
-        np.testing.assert_allclose(found[0, index][seen], expected[seen], rtol=1e-10)
 
 
-def test_imputed_values_are_labelled_by_year(switchpoint: Prepared) -> None:
-    from bayesrun.inference.posterior import labels
-
-    coords, dims = labels(switchpoint.model)
-    assert dims["disasters_missing"] == ["year_missing"]
-    assert coords["year_missing"] == [1890, 1934]
+def test_a_start_outside_of_a_prior_is_told_by_its_key() -> None:
+    prior = "model.priors.early_rate={dist: Uniform, lower: 1, upper: 2, initval: 5}"
+    with pytest.raises(UserError) as caught:
+        prepare(parsed("model=switchpoint", "model.options.form=compound", prior))
+    assert [p.key for p in caught.value.problems] == ["model.priors.early_rate"]
+    assert "initval" in caught.value.problems[0].hint
