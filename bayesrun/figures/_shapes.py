@@ -49,31 +49,37 @@ def counts(draws: Array) -> tuple[Array, Array]:
     return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
 
 
-def draw_marginal(ax: Axes, draws: Array, colour: str, label: str | None = None, fill: bool = True) -> None:
-    """Draw the distribution of some draws: bars by integer, a density, or a line where they are constant."""
+def draw_marginal(
+    ax: Axes, draws: Array, colour: str, label: str | None = None, fill: bool = True, part: float = 1.0
+) -> None:
+    """Draw the distribution of some draws: bars by integer, a density, or a line where they are constant.
+
+    Where they are but a `part` of all draws, bars and density are as high as in the distribution of all.
+    """
     if draws.size == 0:
         ax.text(0.5, 0.5, "no finite draws", transform=ax.transAxes, ha="center")
     elif draws.min() == draws.max():
         ax.axvline(float(draws[0]), color=colour, label=label)
     elif is_discrete(draws):
-        _bars(ax, draws, colour, label)
+        _bars(ax, draws, colour, label, part)
     else:
-        _curve(ax, draws, colour, label, fill)
+        _curve(ax, draws, colour, label, fill, part)
 
 
-def _bars(ax: Axes, draws: Array, colour: str, label: str | None) -> None:
+def _bars(ax: Axes, draws: Array, colour: str, label: str | None, part: float) -> None:
     if int(draws.max()) - int(draws.min()) < BARS:
         at, share = counts(draws)
-        ax.bar(at, share, width=0.8, color=colour, alpha=0.75, label=label)
+        ax.bar(at, part * share, width=0.8, color=colour, alpha=0.75, label=label)
     else:
-        ax.hist(draws, bins=BARS, density=True, color=colour, alpha=0.75, label=label)
+        height, edges = np.histogram(draws, BARS, density=True)
+        ax.stairs(part * height, edges, fill=True, color=colour, alpha=0.75, label=label)
 
 
-def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool) -> None:
+def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool, part: float) -> None:
     grid, height = density(draws)
-    ax.plot(grid, height, color=colour, label=label)
+    ax.plot(grid, part * height, color=colour, label=label)
     if fill:
-        ax.fill_between(grid, height, color=colour, alpha=0.15)
+        ax.fill_between(grid, part * height, color=colour, alpha=0.15)
 
 
 def frame(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
@@ -95,3 +101,17 @@ def number(value: float, width: float) -> str:
         return f"{value:g}"
     digits = max(0, 2 - int(np.floor(np.log10(width))))
     return f"{value:.2e}" if digits > 6 or abs(value) >= 1e6 else f"{value:.{digits}f}"
+
+
+def interval(low: float, high: float, whole: bool) -> str:
+    """Write an interval, of whole numbers without decimals."""
+    ends = [f"{end:.0f}" if whole else number(end, high - low) for end in (low, high)]
+    return f"[{', '.join(ends)}]"
+
+
+def write_beside(ax: Axes, draws: Array, text: str) -> None:
+    """Write a text into the upper corner where the distribution of `draws` is not; the limits must be set."""
+    left, right = ax.get_xlim()
+    on_left = draws.size == 0 or float(np.median(draws)) < (left + right) / 2
+    x, side = (0.99, "right") if on_left else (0.01, "left")
+    ax.text(x, 0.97, text, transform=ax.transAxes, ha=side, va="top", fontsize=8, linespacing=1.3)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
 from bayesrun.figures._scalars import Scalar, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, frame, hdi, number
+from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval, number, write_beside
 from bayesrun.figures.base import Figure, Subject
 
 LIMIT = 18
@@ -41,11 +40,7 @@ def _mark_interval(ax: Axes, scalar: Scalar) -> None:
     mean, (low, high) = float(draws.mean()), hdi(draws, SHARE)
     ax.plot([low, high], [0, 0], color=look.INK, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=3)
     ax.plot(mean, 0, "o", color="white", markeredgecolor=look.INK, markersize=6, clip_on=False, zorder=4)
-    ends = [f"{end:.0f}" if scalar.discrete else number(end, high - low) for end in (low, high)]
-    text = f"{number(mean, high - low)}\n[{', '.join(ends)}]"
-    left, right = ax.get_xlim()
-    free, side = (0.99, "right") if np.median(draws) < (left + right) / 2 else (0.01, "left")
-    ax.text(free, 0.97, text, transform=ax.transAxes, ha=side, va="top", fontsize=8, linespacing=1.3)
+    write_beside(ax, draws, f"{number(mean, high - low)}\n{interval(low, high, scalar.discrete)}")
 
 
 FIGURE = Figure(draw=draw)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure as Canvas
 from bayesrun.figures import _style as look
 from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import Scalar, draws_of, group_of, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, frame
+from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval, write_beside
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
 LIMIT = 12
@@ -32,13 +32,25 @@ def draw(subject: Subject) -> Canvas:
 
 def _draw_scalar(ax: Axes, scalar: Scalar, prior: Array) -> None:
     prior = prior[np.isfinite(prior)]
-    draw_marginal(ax, prior, look.GREY, "prior")
+    near = _in_reach(prior, scalar.pooled)
+    if near.size:
+        draw_marginal(ax, near, look.GREY, "prior", part=near.size / prior.size)
     draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
-    inner = prior[(prior >= np.quantile(prior, 0.025)) & (prior <= np.quantile(prior, 0.975))] if prior.size else prior
-    frame(ax, np.concatenate([inner, scalar.pooled]))
+    frame(ax, np.concatenate([near, scalar.pooled]))
     ax.set_title(look.shorten(scalar.name))
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
+    if prior.size > 1:
+        low, high = hdi(prior, 0.94)
+        write_beside(ax, scalar.pooled, f"prior 94 %:\n{interval(low, high, scalar.discrete)}")
+
+
+def _in_reach(prior: Array, posterior: Array) -> Array:
+    """Prior draws no farther from the posterior than it is wide ten times: a vague prior must not make it a spike."""
+    if not posterior.size:
+        return prior
+    low, middle, high = np.quantile(posterior, [0.03, 0.5, 0.97])
+    return np.asarray(prior[np.abs(prior - middle) <= 10 * (high - low) / 2])
 
 
 FIGURE = Figure(draw=draw)
