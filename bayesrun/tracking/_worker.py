@@ -8,6 +8,7 @@ or the process PID is gone, without a run having been closed, that run was kille
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import select
@@ -107,6 +108,8 @@ class Worker:
         run = self.runs.pop(request["run"])
         answer = {} if run.run_id else self._start(run)  # the server may be back
         assert run.store and run.run_id
+        if request["draws"]:  # the caller limits the rate of what it reports: the last report may be missing
+            run.store.metrics(run.run_id, {"progress": 1.0}, request["draws"])
         folder = Path(request["folder"])
         run.store.finish(run.run_id, read_entries(folder), folder, _STATES[request["status"]])
         return answer
@@ -139,6 +142,13 @@ class Worker:
         for run in self.runs.values():
             if run.store and run.run_id:
                 run.store.end(run.run_id, "KILLED", _VANISHED)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 def _end(store: Store, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:

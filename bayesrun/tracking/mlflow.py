@@ -54,6 +54,7 @@ class MlflowTracker:
     number: int = 0
     lost: list[str] = field(default_factory=list)
     _ids: dict[str, str] | None = None
+    _draws: int = 0
 
     def start(self) -> None:
         """Ask for the run; the answer is fetched by `ready`."""
@@ -78,6 +79,7 @@ class MlflowTracker:
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
         """Log how far sampling is; dropped when the worker has no time for it."""
+        self._draws = round(step / progress) if progress > 0 else self._draws
         metrics = {
             "progress": progress,
             "divergences_so_far": float(divergences_so_far),
@@ -109,7 +111,8 @@ class MlflowTracker:
         self.ready()
         self._record(folder, status)
         begun = len(self.lost)
-        self._send({"op": "close", "folder": str(folder.absolute()), "status": status})
+        draws = self._draws if status == "finished" else None
+        self._send({"op": "close", "folder": str(folder.absolute()), "status": status, "draws": draws})
         self._ids = {
             **(self._ids or {}),
             **self._answer("close", _CLOSE_CALLS * self.spec.timeout),
