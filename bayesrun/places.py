@@ -72,6 +72,13 @@ def workers(cores: Any) -> int:
     return max(1, len(os.sched_getaffinity(0)) // max(1, int(cores or 1)))
 
 
+def task_overrides(hydra: Any) -> list[str]:
+    """Return the overrides of Hydra's node as they were written: an interpolation in one is not resolved."""
+    written = hydra.overrides.task
+    plain: Any = OmegaConf.to_container(written, resolve=False) if OmegaConf.is_config(written) else written
+    return [str(override) for override in plain]
+
+
 def register_resolvers() -> None:
     """Make `${bayesrun.root:}` and its like known to OmegaConf; forbid reading the environment from YAML."""
     OmegaConf.register_new_resolver("bayesrun.root", lambda: str(root()), replace=True)
