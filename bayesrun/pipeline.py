@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
+from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import logging_to_memory
 from bayesrun.run_folder import RunFolder
 from bayesrun.session import Job, Prepared, RunResult, Session, session
@@ -99,6 +100,7 @@ def prepare(config: RunConfig) -> Prepared:
     with building():
         model = config.model_type.build(data, config.model)
     preflight(model)
+    check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows)
 
@@ -136,7 +138,7 @@ def _log_model(model: pm.Model) -> None:
 
 
 def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
-    from bayesrun.inference.base import SAMPLERS, Monitor
+    from bayesrun.inference.base import Monitor
     from bayesrun.inference.monitors import Several, TimeLimit, Tracked
     from bayesrun.report.progress import ProgressLine
 
@@ -231,7 +233,8 @@ def _diagnose(
     summary = summarise(idata)
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
-    result = judge(Judged(idata, summary, config.sampler.method, config.diagnostics, depth, missing))
+    method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
+    result = judge(Judged(idata, summary, method, config.diagnostics, depth, missing))
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
 

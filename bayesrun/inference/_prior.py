@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.errors import fail
+from bayesrun.errors import Problem, fail
 from bayesrun.inference._predict import predict
 from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
@@ -69,11 +69,23 @@ def _likelihood(model: pm.Model, variable: Any, drawn: Arrays) -> Arrays:
 
 def why_none(model: pm.Model, error: Exception) -> str:
     """Say why a prior could not be drawn from."""
+    flat = flat_priors(model)
+    return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
+
+
+def flat_priors(model: pm.Model) -> list[str]:
+    """Name the variables whose prior is flat, from which nothing can be drawn."""
     import pymc3 as pm
 
     laws = {v.name: v.distribution for v in [*model.free_RVs, *model.deterministics] if hasattr(v, "distribution")}
-    flat = [name for name, law in laws.items() if isinstance(law, (pm.Flat, pm.HalfFlat))]
-    return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
+    return [name for name, law in laws.items() if isinstance(law, (pm.Flat, pm.HalfFlat))]
+
+
+def check_proper(model: pm.Model) -> list[Problem]:
+    """Name the flat priors, for a sampler that draws from the prior."""
+    flat = flat_priors(model)
+    message = f"this method draws from the prior, and these variables have a flat prior: {', '.join(flat)}"
+    return [Problem("sampler.method", message, "give them a proper prior, or use sampler=nuts")] if flat else []
 
 
 def prior_draws(model: pm.Model, draws: int, seed: int) -> Arrays:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.errors import Problem, check, did_you_mean
 from bayesrun.inference import _start
 from bayesrun.inference.base import NutsSpec
+from bayesrun.inference.theano_setup import building
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -86,25 +87,37 @@ def _best(variable: Any, gradient: bool) -> Any:
     return max(STEP_METHODS, key=lambda method: method._competence(variable, gradient))
 
 
-def _explicit(model: pm.Model, spec: NutsSpec) -> dict[Any, Any]:
-    import pymc3 as pm
-    from pymc3.util import get_untransformed_name, is_transformed_name
+def faults(model: pm.Model, spec: NutsSpec) -> list[Problem]:
+    """Name the variables of `sampler.step` that the model lacks, and the steps that can't move theirs."""
+    with building():
+        return _asked_for(model, spec)[1]
 
-    own = {get_untransformed_name(v.name) if is_transformed_name(v.name) else v.name: v for v in model.free_RVs}
-    problems, chosen = [], {}
-    for name, method in spec.step.items():
-        key = f"sampler.step.{name}"
-        if name not in own:
-            problems.append(Problem(key, f"the model has no free variable '{name}'", did_you_mean(name, own)))
-        elif (reason := _unfit(method, own[name], has_gradient(model, own[name]))) is not None:
-            problems.append(Problem(key, reason, "use Metropolis, or leave the step to bayesrun"))
-        else:
-            chosen[own[name]] = getattr(pm, method)
+
+def _explicit(model: pm.Model, spec: NutsSpec) -> dict[Any, Any]:
+    chosen, problems = _asked_for(model, spec)
     check(problems)
     return chosen
 
 
-def _unfit(method: str, variable: Any, gradient: bool) -> str | None:
+def _asked_for(model: pm.Model, spec: NutsSpec) -> tuple[dict[Any, Any], list[Problem]]:
+    import pymc3 as pm
+    from pymc3.util import get_untransformed_name, is_transformed_name
+
+    own = {get_untransformed_name(v.name) if is_transformed_name(v.name) else v.name: v for v in model.free_RVs}
+    problems: list[Problem] = []
+    chosen: dict[Any, Any] = {}
+    for name, method in spec.step.items():
+        key = f"sampler.step.{name}"
+        if name not in own:
+            problems.append(Problem(key, f"the model has no free variable '{name}'", did_you_mean(name, own)))
+        elif (reason := _unfit(method, name, own[name], has_gradient(model, own[name]))) is not None:
+            problems.append(Problem(key, reason, "use Metropolis, or leave the step to bayesrun"))
+        else:
+            chosen[own[name]] = getattr(pm, method)
+    return chosen, problems
+
+
+def _unfit(method: str, name: str, variable: Any, gradient: bool) -> str | None:
     """Say why a step method can't move a variable; None where it can."""
     import pymc3 as pm
     from pymc3.step_methods.arraystep import Competence
@@ -112,8 +125,8 @@ def _unfit(method: str, variable: Any, gradient: bool) -> str | None:
     if getattr(pm, method)._competence(variable, gradient)[0] != Competence.INCOMPATIBLE:
         return None
     if method in ("NUTS", "HamiltonianMC"):
-        return f"{method} needs a gradient of the log density, and there is none in '{variable.name}'"
-    return f"{method} can't move '{variable.name}', whose distribution is {type(variable.distribution).__name__}"
+        return f"{method} needs a gradient of the log density, and there is none in '{name}'"
+    return f"{method} can't move '{name}', whose distribution is {type(variable.distribution).__name__}"
 
 
 def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], spec: NutsSpec) -> list[Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from bayesrun.errors import SamplingError, fail
+from bayesrun.errors import Problem, SamplingError
 from bayesrun.inference import _chains
 from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.inference.theano_setup import compiling
@@ -74,14 +74,11 @@ def sample(model: pm.Model, spec: AdviSpec, seed: int, monitor: Monitor) -> Samp
 
     Raises
     ------
-    UserError
-        When a free variable is discrete.
     SamplingError
         When the fit becomes not a number.
     """
     from bayesrun.inference._advi_normal import draw, normal_of
 
-    _check_continuous(model)
     fitting, drawing = _chains.chain_seeds(seed, 2)
     fit = _Fit(monitor)
     approximation = fit.run(model, spec, fitting)
@@ -98,11 +95,13 @@ def sample(model: pm.Model, spec: AdviSpec, seed: int, monitor: Monitor) -> Samp
     )
 
 
-def _check_continuous(model: pm.Model) -> None:
-    if model.disc_vars:
-        names = ", ".join(v.name for v in model.disc_vars)
-        message = f"advi approximates continuous variables only, and these are discrete: {names}"
-        raise fail("sampler.method", message, "use sampler=nuts or sampler=smc, or sum them out")
+def check(model: pm.Model, spec: AdviSpec) -> list[Problem]:
+    """Name the discrete variables, which have no normal approximation."""
+    if not model.disc_vars:
+        return []
+    names = ", ".join(v.name for v in model.disc_vars)
+    message = f"advi approximates continuous variables only, and these are discrete: {names}"
+    return [Problem("sampler.method", message, "use sampler=nuts or sampler=smc, or sum them out")]
 
 
 class _Fit:
@@ -156,4 +155,4 @@ class _Fit:
         self._averaged += 1
 
 
-SAMPLER = Sampler(AdviSpec, sample)
+SAMPLER = Sampler(AdviSpec, sample, check)

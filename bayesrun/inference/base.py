@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from bayesrun.errors import Problem
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
@@ -127,10 +128,16 @@ class Sampler:
         The section's class: `SamplerSpec` with the method's own keys.
     sample
         `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
+    check
+        `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
+    judged_as
+        Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
     """
 
     spec: type[SamplerSpec]
     sample: Callable[[pm.Model, Any, int, Monitor], Sampled]
+    check: Callable[[pm.Model, Any], list[Problem]] = lambda model, spec: []
+    judged_as: str | None = None
 
 
 SAMPLERS: Registry[Sampler] = Registry(

@@ -6,8 +6,8 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bayesrun.errors import fail
-from bayesrun.inference import _pymc3
+from bayesrun.errors import Problem
+from bayesrun.inference import _pymc3, _steps
 from bayesrun.inference.base import Monitor, NutsSpec, Sampled, Sampler
 
 if TYPE_CHECKING:
@@ -59,11 +59,7 @@ def _engine(model: pm.Model, spec: NutsSpec) -> str:
     if spec.engine == "pymc3":
         log.info("engine: pymc3 (asked for)")
         return "pymc3"
-    from bayesrun.inference import _nutpie
-
-    reason = "step methods are set in sampler.step" if spec.step else _nutpie.usable(model, spec)
-    if reason and spec.engine == "nutpie":
-        raise fail("sampler.engine", f"nutpie can't sample this model: {reason}", "use engine=auto or engine=pymc3")
+    reason = _not_nutpie(model, spec)
     if reason:
         log.info("engine: pymc3 (%s)", reason)
         return "pymc3"
@@ -71,4 +67,20 @@ def _engine(model: pm.Model, spec: NutsSpec) -> str:
     return "nutpie"
 
 
-SAMPLER = Sampler(NutsSpec, sample)
+def _not_nutpie(model: pm.Model, spec: NutsSpec) -> str | None:
+    from bayesrun.inference import _nutpie
+
+    return "step methods are set in sampler.step" if spec.step else _nutpie.usable(model, spec)
+
+
+def check(model: pm.Model, spec: NutsSpec) -> list[Problem]:
+    """Say which steps can't move their variables, and why the engine that is asked for can't sample the model."""
+    reason = _not_nutpie(model, spec) if spec.engine == "nutpie" else None
+    problems = _steps.faults(model, spec) if spec.step else []
+    if reason:
+        message, hint = f"nutpie can't sample this model: {reason}", "use engine=auto or engine=pymc3"
+        problems.append(Problem("sampler.engine", message, hint))
+    return problems
+
+
+SAMPLER = Sampler(NutsSpec, sample, check)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from bayesrun.inference._prior import prior_draws
+from bayesrun.inference._prior import check_proper, prior_draws
 from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.models.base import notes
 
@@ -57,4 +57,4 @@ def sample(model: pm.Model, spec: PriorSpec, seed: int, monitor: Monitor) -> Sam
     return Sampled(draws, {}, steps, 0.0, time.perf_counter() - began)
 
 
-SAMPLER = Sampler(PriorSpec, sample)
+SAMPLER = Sampler(PriorSpec, sample, lambda model, spec: check_proper(notes(model).reported or model))

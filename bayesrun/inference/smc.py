@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from bayesrun.inference import _chains
+from bayesrun.inference._prior import check_proper
 from bayesrun.inference.base import Count, Monitor, Sampled, Sampler, SamplerSpec
 
 if TYPE_CHECKING:
@@ -171,4 +172,4 @@ def _stats(outcome: Outcome, kept: list[int], names: tuple[str, ...]) -> dict[st
     return {name: np.stack([outcome.stats[chain][name] for chain in kept]) for name in names}
 
 
-SAMPLER = Sampler(SmcSpec, sample)
+SAMPLER = Sampler(SmcSpec, sample, lambda model, spec: check_proper(model))

@@ -66,7 +66,7 @@ def run(judged):
     finding = Finding("throwaway_high", "warn", f"The rate is {value:.1f}.", "rate", value)
     return CheckResult((finding,), {"high": value})
 
-CHECK = Check(run, ("nuts", "throwaway_grid"))
+CHECK = Check(run)
 '''
 FIGURE = '''
 """A line."""
@@ -102,7 +102,7 @@ def sample(model, spec, seed, monitor):
         monitor.draw(chain, spec.draws, False, False)
     return Sampled({"rate": draws}, {}, {"rate": "grid"}, 0.0, 0.1)
 
-SAMPLER = Sampler(GridSpec, sample)
+SAMPLER = Sampler(GridSpec, sample, judged_as="nuts")
 '''
 FUNCTION = '''
 """Twice."""
@@ -170,7 +170,9 @@ def test_model_source_check_figure_and_sampler_of_a_plug_in_run(command, tmp_pat
     assert abs(rate.mean() - shape / inverse) < 4 * np.sqrt(shape) / inverse / np.sqrt(rate.size) + 20 / 4000
     found = json.loads((folder / "findings.json").read_text())
     assert [f["variable"] for f in found if f["check"] == "throwaway_high"] == ["rate"]
-    assert json.loads((folder / "metrics.json").read_text())["high"] == pytest.approx(rate.mean())
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["high"] == pytest.approx(rate.mean())
+    assert metrics["r_hat_max"] < 1.01  # judged as a Markov chain
     assert json.loads((folder / "status.json").read_text())["verdict"] == "warn"
     assert (folder / "figures/throwaway_line.png").stat().st_size > 1000
 

@@ -7,9 +7,8 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
-from bayesrun.errors import UserError
 from bayesrun.inference._chains import TimeIsUp
-from bayesrun.inference.advi import AdviSpec, sample
+from bayesrun.inference.advi import SAMPLER, AdviSpec, sample
 from bayesrun.inference.base import Sampled
 from bayesrun.inference.theano_setup import building
 from tests.unit.inference.conftest import Listener, z_score
@@ -110,5 +109,6 @@ def test_discrete_variables_are_told() -> None:
     with building(), pm.Model() as model:
         pm.Poisson("n", 2.0)
         pm.Normal("x", 0.0, 1.0)
-    with pytest.raises(UserError, match="discrete: n"):
-        sample(model, SPEC, 1, Listener())
+    (problem,) = SAMPLER.check(model, SPEC)
+    assert problem.key == "sampler.method"
+    assert "discrete: n" in problem.message

@@ -8,7 +8,7 @@ import pytest
 
 from bayesrun.errors import UserError
 from bayesrun.inference.groups import Wanted, collect
-from bayesrun.inference.prior import PriorSpec, sample
+from bayesrun.inference.prior import SAMPLER, PriorSpec, sample
 from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
 from tests.unit.inference.conftest import Listener, z_score
@@ -53,8 +53,12 @@ def test_a_model_that_is_sampled_in_another_form_is_drawn_as_it_is_reported() ->
     assert abs(z_score(idata.posterior["count"].values, 3.0)) < 4
 
 
-def test_a_flat_prior_is_told() -> None:
+def test_a_flat_prior_is_told(line: pm.Model) -> None:
     with building(), pm.Model() as model:
         pm.HalfFlat("x")
     with pytest.raises(UserError, match=r"sampler\.method: .*'x' has a flat prior"):
         sample(model, SPEC, 1, Listener())
+    (problem,) = SAMPLER.check(model, SPEC)
+    assert problem.key == "sampler.method"
+    assert "flat prior: x" in problem.message
+    assert not SAMPLER.check(line, SPEC)

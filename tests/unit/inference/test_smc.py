@@ -11,7 +11,7 @@ from bayesrun.errors import SamplingError, UserError
 from bayesrun.inference._chains import TimeIsUp
 from bayesrun.inference._smc_population import Proposal, fit, next_step
 from bayesrun.inference.base import Sampled
-from bayesrun.inference.smc import SmcSpec, sample
+from bayesrun.inference.smc import SAMPLER, SmcSpec, sample
 from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
 from tests.unit.inference.conftest import SIGMA, Listener, X, Y, z_score
@@ -107,12 +107,16 @@ def test_an_ordered_prior_is_the_ordered_one() -> None:
     assert abs(z_score(draws[..., 1], 1 / np.sqrt(np.pi))) < 4
 
 
-def test_a_flat_prior_is_told() -> None:
+def test_a_flat_prior_is_told(line: pm.Model) -> None:
     with building(), pm.Model() as model:
         x = pm.Flat("x")
         pm.Normal("y", x, 1.0, observed=0.0)
     with pytest.raises(UserError, match="'x' has a flat prior"):
         sample(model, SPEC, 1, Listener())
+    (problem,) = SAMPLER.check(model, SPEC)
+    assert problem.key == "sampler.method"
+    assert "flat prior: x" in problem.message
+    assert not SAMPLER.check(line, SPEC)
 
 
 def test_a_likelihood_that_is_nowhere_positive_is_told() -> None:

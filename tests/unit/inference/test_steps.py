@@ -13,6 +13,7 @@ from theano.compile.ops import as_op
 from bayesrun.errors import Problem, UserError
 from bayesrun.inference import _steps
 from bayesrun.inference.base import NutsSpec
+from bayesrun.inference.nuts import SAMPLER
 from bayesrun.inference.theano_setup import building, compiling
 from bayesrun.schema import parse
 
@@ -81,6 +82,18 @@ def test_all_faults_of_steps_at_once_with_the_nearest_names(mixed: pm.Model) -> 
     assert "did you mean 'scale'" in found["sampler.step.scael"]
     assert "Slice can't move 'n', whose distribution is Poisson" in found["sampler.step.n"]
     assert "BinaryMetropolis can't move 'x'" in found["sampler.step.x"]
+
+
+def test_faults_are_told_before_a_run_begins(mixed: pm.Model) -> None:
+    spec = NutsSpec(step={"scale": "BinaryMetropolis", "flag": "NUTS"}, engine="nutpie")
+    assert [p.key for p in SAMPLER.check(mixed, spec)] == [
+        "sampler.step.scale",
+        "sampler.step.flag",
+        "sampler.engine",
+    ]
+    assert "can't move 'scale'" in SAMPLER.check(mixed, spec)[0].message
+    assert "discrete variables: flag, n" in SAMPLER.check(mixed, NutsSpec(engine="nutpie"))[0].message
+    assert not SAMPLER.check(mixed, NutsSpec())
 
 
 def test_an_unknown_step_is_told_without_pymc3() -> None:
