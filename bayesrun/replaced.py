@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.language.distributions import family
+from bayesrun.places import task_overrides
 
 _KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
 
@@ -28,7 +29,7 @@ def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
     hydra
         Hydra's node: its overrides, and where configs come from.
     """
-    set_keys = {str(o).lstrip("+").split("=")[0] for o in hydra.overrides.task}
+    set_keys = {str(o).lstrip("+").split("=")[0] for o in task_overrides(hydra)}
     raw = OmegaConf.to_container(config, resolve=False)  # interpolations that name nothing are told later
     assert isinstance(raw, dict)
     _drop_sampler_keys(raw.get("sampler"), _shipped(hydra, "sampler"), set_keys)

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from bayesrun.config import RunConfig
+from bayesrun.places import task_overrides
 from bayesrun.sweep.base import read_json, write_whole
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, flatten
 
@@ -43,7 +44,7 @@ class Parent:
         """
         known = read_json(folder / _RECORD).get("run_id")
         tags = {"sweep": "true", "model": first.model.name, "data": first.data.name if first.data else "none"}
-        swept = {"jobs": jobs, "overrides": [str(o) for o in config.hydra.overrides.task]}
+        swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
         name = first.top.name or f"sweep {folder.name}"
         card = RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, run_id=known)
         tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)

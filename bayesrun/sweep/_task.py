@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from bayesrun.places import task_overrides
 from bayesrun.session import RunResult
 from bayesrun.sweep.base import Record, read_json, setting_of, write_record
 
@@ -76,7 +77,7 @@ class JobTask:
         if known is not None:
             return known
         # a sweeper that searches makes its points as it goes
-        swept = dict(str(o).lstrip("+").split("=", 1) for o in node.overrides.task if str(o) not in self.fixed)
+        swept = dict(str(o).lstrip("+").split("=", 1) for o in task_overrides(node) if str(o) not in self.fixed)
         return Record(number, setting_of(swept), swept)
 
     def _quietly(self, config: DictConfig, record: Record) -> RunResult:

@@ -21,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.errors import UserError, check, fail
+from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep._launch import Hydra, launch
 from bayesrun.sweep._task import STOP, JobTask, RunJob, line
@@ -71,7 +72,7 @@ def run_sweep(request: Request) -> int:
     config, steering = request.config, steering_of(request.config)
     if not _is_basic(config):
         return _search(request, steering, began)
-    overrides = [str(o) for o in config.hydra.overrides.task]
+    overrides = task_overrides(config.hydra)
     params = {str(k): str(v) for k, v in (config.hydra.sweeper.params or {}).items()}
     points = expand(overrides, params, steering.sweep, int(config.seed))
     if steering.sweep.baseline is not None and steering.sweep.baseline >= len(points):
@@ -240,7 +241,7 @@ def _search(request: Request, steering: Steering, began: float) -> int:
     """Let a sweeper that chooses its points as it goes (optuna) run them."""
     from bayesrun.sweep._parent import Parent
 
-    overrides = [str(o) for o in request.config.hydra.overrides.task]
+    overrides = task_overrides(request.config.hydra)
     fixed = [o for o in overrides if not _is_swept(o)]
     base, _ = request.compose(fixed)
     folder = claim(Path(str(request.config.hydra.sweep.dir)))

@@ -12,7 +12,7 @@ from tests.composing import composed, parsed, plain
 
 def faults(*overrides: str) -> dict[str, str]:
     with pytest.raises(UserError) as caught:
-        composed(*overrides)
+        parsed(*overrides)
     return {p.key: f"{p.message} | {p.hint}" for p in caught.value.problems}
 
 
