@@ -21,8 +21,8 @@ from yaml import YAMLError
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 
 # Hydra refuses a key that is not in the YAML unless it is written with a plus: a new prior, a parameter inside
-# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`, or a key that a user's own YAML leaves out. Here the plus may
-# be left out, as unknown names are told later, with what is allowed.
+# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`, or a key that a user's own YAML leaves out. Here the plus
+# may be left out, as unknown names are told later, with what is allowed.
 _OPEN = re.compile(r"(?!hydra\.)(\w+\.|tags)")
 # What composing raises: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML; and ValueError, by
 # Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no
