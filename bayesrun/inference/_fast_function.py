@@ -50,7 +50,8 @@ def compile_function(vector: Any, outputs: Sequence[Any], points: Sequence[NDArr
     theano.Function
         Takes its input without checks (`trust_input`).
     """
-    function = _one_module(vector, outputs, points) if compiler() and not _large(outputs) else None
+    whole = compiler() and _all_in_c(outputs) and not _large(outputs)
+    function = _one_module(vector, outputs, points) if whole else None
     if function is None:
         function = _compile(vector, outputs)
     function.trust_input = True
@@ -89,6 +90,14 @@ def _agree(ours: Sequence[Any], expected: Sequence[Any]) -> bool:
         np.shape(a) == np.shape(b) and np.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
         for a, b in zip(ours, expected, strict=True)
     )
+
+
+def _all_in_c(outputs: Sequence[Any]) -> bool:
+    """Say whether every operation may have C code, before a graph is optimised that turns out to be for nothing."""
+    from theano.graph.basic import ancestors
+    from theano.graph.op import COp
+
+    return all(v.owner is None or isinstance(v.owner.op, COp) for v in ancestors(outputs))
 
 
 def _large(outputs: Sequence[Any]) -> bool:

@@ -56,9 +56,9 @@ def eight_schools(arguments: Namespace) -> Mapping[str, np.ndarray]:
     data = schools()
     code = """
     data { int n; vector[n] y; vector[n] stderr; }
-    parameters { real mu; real<lower=0> tau; vector[n] offset; }
-    transformed parameters { vector[n] theta = mu + tau * offset; }
-    model { mu ~ normal(0, 5); tau ~ cauchy(0, 5); offset ~ normal(0, 1); y ~ normal(theta, stderr); }"""
+    parameters { real mu; real<lower=0> tau; vector[n] raw; }
+    transformed parameters { vector[n] theta = mu + tau * raw; }
+    model { mu ~ normal(0, 5); tau ~ cauchy(0, 5); raw ~ normal(0, 1); y ~ normal(theta, stderr); }"""
     given = {"n": 8, "y": data["y"].tolist(), "stderr": data["stderr"].tolist()}
     return _sample(arguments, code, given, ["mu", "tau", "theta"])
 
