@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -9,29 +10,43 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.compose import compose
 from bayesrun.config import RunConfig, parse_config
-from bayesrun.errors import check
+from bayesrun.errors import Problem, UserError, check
 from bayesrun.places import conf, register_resolvers
 from bayesrun.replaced import drop_replaced
 
 
 def composed(*overrides: str) -> DictConfig:
     """Compose command-line arguments (flags too), Hydra's node included; raises what is wrong with them."""
-    register_resolvers()
-    arguments = get_args_parser().parse_args(list(overrides))
-    config, _, problems = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+    config, problems = _composed(overrides)
     check(problems)
     return config
 
 
+def _composed(overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
+    register_resolvers()
+    arguments = get_args_parser().parse_args(list(overrides))
+    config, _, problems = compose(arguments, conf(), arguments.overrides, arguments.multirun)
+    return config, problems
+
+
 def kept(*overrides: str) -> DictConfig:
     """Compose, and drop what a new distribution or method replaces."""
-    config = composed(*overrides)
+    return _kept(composed(*overrides))
+
+
+def _kept(config: DictConfig) -> DictConfig:
     return drop_replaced(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), config.hydra)
 
 
 def parsed(*overrides: str) -> RunConfig:
-    """Compose and parse."""
-    return parse_config(kept(*overrides))
+    """Compose and parse; raises what is wrong with either, as the command tells it."""
+    config, problems = _composed(overrides)
+    try:
+        result = parse_config(_kept(config))
+    except UserError as error:
+        raise UserError([*problems, *error.problems]) from error
+    check(problems)
+    return result
 
 
 def plain(config: DictConfig, key: str) -> Any:
