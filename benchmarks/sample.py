@@ -69,15 +69,15 @@ def main() -> None:
     peers, failures = environment()
     wanted = [p for p in arguments.only.split(",") if p in ("bayesrun", "pymc3") or p in peers]
     for model in arguments.models:
-        rows = []
+        rows, failed = [], list(failures)
         for program in wanted:
             try:
                 with tempfile.TemporaryDirectory() as folder:
                     rows.append(measure(model, program, MODELS[model], Path(folder)))
                     print(f"{model} {program}: {rows[-1]['seconds']:.1f} s", file=sys.stderr)
             except Failed as error:
-                failures.append(f"{program} on {model}: {str(error).splitlines()[-1]}")
-        report(f"sample_{model}", _with_ratios(rows), {**MODELS[model], "peers": versions() if peers else {}}, failures)
+                failed.append(f"{program} on {model}: {str(error).splitlines()[-1]}")
+        report(f"sample_{model}", _with_ratios(rows), {**MODELS[model], "peers": versions() if peers else {}}, failed)
 
 
 def _with_ratios(rows: list[dict[str, object]]) -> list[dict[str, object]]:
