@@ -6,10 +6,12 @@ import io
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ class JobTask:
         Metric to return, for sweepers that search.
     fixed
         Overrides that all jobs share, where points are made as the sweep goes.
+    launcher
+        The process that launches the jobs; a worker that it started does not outlive it.
     """
 
     run: RunJob
@@ -57,9 +61,11 @@ class JobTask:
     fail_fast: bool
     metric: str | None = None
     fixed: tuple[str, ...] = ()
+    launcher: int = field(default_factory=os.getpid)
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has set up, unless the sweep was stopped."""
+        end_with(self.launcher)
         node = HydraConfig.get()
         record = self._waiting(int(node.sweep.subdir), node)
         if (self.sweep / STOP).exists():
@@ -97,6 +103,19 @@ class JobTask:
         if result.status == "failed" and self.fail_fast:
             (self.sweep / STOP).touch()
         return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
+
+
+@lru_cache(maxsize=1)
+def end_with(launcher: int) -> None:
+    """End this worker when the process that started it is gone: joblib's workers would wait for ever, or go on."""
+    if os.getppid() == launcher:
+        threading.Thread(target=_watch, args=[launcher], daemon=True).start()
+
+
+def _watch(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def finished(record: Record, result: RunResult, seconds: float) -> Record:

@@ -191,10 +191,13 @@ def test_a_killed_sweep_is_finished_by_resume(tmp_path, victim):
         start_new_session=True,
     )  # fmt: skip
     wait_for(lambda: len(list(tmp_path.glob("sweeps/*/*/.jobs/*.json"))) >= 2, process)
+    workers = children_of(process.pid)
+    assert len(workers) >= 2
     (os.killpg if victim == "group" else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     folder = only_sweep(tmp_path)
     time.sleep(5)  # what is orphaned sees that its parent is gone
+    assert not [p for p in workers if Path(f"/proc/{p}").exists()]
     status, _, err = bayesrun(tmp_path, f"resume={folder}")
     assert status == 0, err
     table = table_of(folder)
