@@ -77,8 +77,9 @@ def compose(
                 raise UserError(problems) from error
             choices_wrong |= isinstance(error, MissingConfigException)
             kept = _without(kept, bad)
-    problems += _untrusted(config)
-    check(problems if choices_wrong or _untrusted(config) else [])
+    untrusted = _untrusted(config)
+    problems += untrusted
+    check(problems if choices_wrong or untrusted else [])
     return config, kept, problems
 
 

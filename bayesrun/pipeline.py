@@ -259,9 +259,7 @@ def _draw(
     from bayesrun.inference._graph import graph_of
     from bayesrun.report.graph import write_graph
 
-    _, left_out = draw_all(config.model.figures, Subject(idata, summary, config.plain["model"]), folder.figures)
-    for name, reason in left_out.items():
-        log.info("no figure %s: %s", name, reason)
+    draw_all(config.model.figures, Subject(idata, summary, config.plain["model"]), folder.figures)
     write_graph(graph_of(model), folder)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.inference.base import SamplerSpec
@@ -47,6 +48,26 @@ def processors() -> int:
 def processes(spec: SamplerSpec) -> int:
     """Return how many chains run at the same time."""
     return min(spec.chains, spec.cores or processors())
+
+
+def most_draws(made: Mapping[int, int]) -> tuple[list[int], int]:
+    """Choose the chains, and the one length to cut them to, that keep the most draws.
+
+    Parameters
+    ----------
+    made
+        Draws kept so far by chain; at least one chain has some.
+
+    Returns
+    -------
+    chains : list of int
+        In their order.
+    length : int
+        Draws of each.
+    """
+    ranked = sorted((chain for chain in made if made[chain] > 0), key=lambda chain: -made[chain])
+    count = max(range(1, len(ranked) + 1), key=lambda n: n * made[ranked[n - 1]])
+    return sorted(ranked[:count]), made[ranked[count - 1]]
 
 
 def draws_of(trace: pm.backends.base.MultiTrace, model: pm.Model) -> dict[str, NDArray[Any]]:

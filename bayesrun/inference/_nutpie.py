@@ -141,15 +141,14 @@ class _Progress:
 def _kept(board: Board, tune: int, outcome: Outcome) -> tuple[list[int], int]:
     """Choose the chains, and the length to cut them to, that keep the most draws."""
     made = {chain: min(int(board.done[chain]), len(stats["lp"])) - tune for chain, stats in outcome.stats.items()}
-    ranked = sorted((chain for chain in made if made[chain] > 0), key=lambda chain: -made[chain])
-    if not ranked:
+    if not any(count > 0 for count in made.values()):
         if outcome.stop is not None:
             raise outcome.stop
         raise SamplingError("no chain made a draw")
-    count = max(range(1, len(ranked) + 1), key=lambda n: n * made[ranked[n - 1]])
-    if count < len(board.done):
-        log.warning("chains kept: %d of %d; the others had too few draws", count, len(board.done))
-    return sorted(ranked[:count]), made[ranked[count - 1]]
+    kept, length = _chains.most_draws(made)
+    if len(kept) < len(board.done):
+        log.warning("chains kept: %d of %d; the others had too few draws", len(kept), len(board.done))
+    return kept, length
 
 
 def _rows(outcome: Outcome, kept: list[int], name: str, draws: slice) -> NDArray[Any]:

@@ -92,7 +92,5 @@ class _Run:
         made = {chain: count - tune for chain, count in self._made.items() if count > tune}
         if not made:
             raise KeyboardInterrupt
-        ranked = sorted(made, key=lambda chain: -made[chain])
-        count = max(range(1, len(ranked) + 1), key=lambda n: n * made[ranked[n - 1]])
-        length = made[ranked[count - 1]]
-        return MultiTrace([self._traces[chain][tune : tune + length] for chain in sorted(ranked[:count])])
+        kept, length = _chains.most_draws(made)
+        return MultiTrace([self._traces[chain][tune : tune + length] for chain in kept])
