@@ -81,7 +81,7 @@ class Registry(Generic[T]):
 
     def add(self, entry: EntryPoint) -> None:
         """Register a plug-in's entry point without importing it; a name that is taken is refused."""
-        if self._added.get(entry.name) == entry:
+        if entry.name in self._added and self._added[entry.name] == entry:
             return
         if entry.name in self.names():
             raise fail("plugins", f"{self.kind} '{entry.name}' of '{entry.value}' is registered already", "rename it")

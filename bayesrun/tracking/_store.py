@@ -25,6 +25,8 @@ _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
 _TRIES = 4
+# what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
+_PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
 
 
 @dataclass(frozen=True)
@@ -76,25 +78,25 @@ class Store:
             return str(found.experiment_id)
 
     def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str]:
-        """Make the run of a card with its params and data set, or go on with an earlier one; return both ids."""
+        """Make the run of a card, or go on with an earlier one; return its id and the experiment's."""
         experiment = self.experiment(card["experiment_name"])
         tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
         if card["parent_run_id"]:
             tags["mlflow.parentRunId"] = card["parent_run_id"]
         if card["run_id"]:
-            self._reopen(card, tags)
+            self.client.update_run(card["run_id"], status="RUNNING")
+            self._log_tags(card["run_id"], tags)
             return card["run_id"], experiment
-        run_id = str(self.client.create_run(experiment, tags=tags, run_name=card["run_name"]).info.run_id)
-        self._log_params(run_id, card["params"])
-        if card["dataset"]:
-            self.client.log_inputs(run_id, [_dataset_input(card["dataset"])])
-        return run_id, experiment
+        return str(self.client.create_run(experiment, tags=tags, run_name=card["run_name"]).info.run_id), experiment
 
-    def _reopen(self, card: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        self.client.update_run(card["run_id"], status="RUNNING")
-        self._log_tags(card["run_id"], tags)
-        with contextlib.suppress(Exception):  # those that are there already may not change
-            self._log_params(card["run_id"], card["params"])
+    def describe(self, run_id: str, card: Mapping[str, Any]) -> None:
+        """Log a card's params and data set."""
+        # those that a reopened run has already may not change
+        with contextlib.suppress(Exception) if card["run_id"] else contextlib.nullcontext():
+            self._log_params(run_id, card["params"])
+        if card["dataset"] and not card["run_id"]:
+            inputs = [_dataset_input(card["dataset"])]
+            self._patiently(lambda: self.client.log_inputs(run_id, inputs))
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         from mlflow.entities import Param
@@ -157,12 +159,12 @@ class Store:
                 self._patiently(partial(self.client.delete_run, run.info.run_id))
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Try again while other writers hold the SQLite database."""
+        """Try again what failed through other writers."""
         for attempt in range(_TRIES):
             try:
                 return call()
             except Exception as error:
-                if "database is locked" not in str(error) or attempt == _TRIES - 1:
+                if attempt == _TRIES - 1 or not any(sign in str(error) for sign in _PASSING):
                     raise
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable")

@@ -8,7 +8,6 @@ or the process PID is gone, without a run having been closed, that run was kille
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import select
@@ -41,6 +40,7 @@ class _Run:
     store: Store | None = None
     run_id: str | None = None
     experiment_id: str | None = None
+    described: bool = False
 
 
 @dataclass
@@ -84,9 +84,14 @@ class Worker:
         return self._start(run)
 
     def _start(self, run: _Run) -> dict[str, Any]:
+        """Do what is still to do: a server that went away half-way must not leave two runs of one card."""
         spec, card = run.request["spec"], run.request["card"]
         run.store = self._store(spec)
-        run.run_id, run.experiment_id = run.store.start(card, self._own_tags())
+        if not run.run_id:
+            run.run_id, run.experiment_id = run.store.start(card, self._own_tags())
+        if not run.described:
+            run.store.describe(run.run_id, card)
+            run.described = True
         return {"run_id": run.run_id, "experiment_id": run.experiment_id}
 
     def _own_tags(self) -> dict[str, str]:
@@ -106,13 +111,19 @@ class Worker:
 
     def _close(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.pop(request["run"])
-        answer = {} if run.run_id else self._start(run)  # the server may be back
-        assert run.store and run.run_id
-        if request["draws"]:  # the caller limits the rate of what it reports: the last report may be missing
-            run.store.metrics(run.run_id, {"progress": 1.0}, request["draws"])
-        folder = Path(request["folder"])
-        run.store.finish(run.run_id, read_entries(folder), folder, _STATES[request["status"]])
+        try:
+            answer = {} if run.described else self._start(run)  # the server may be back
+        finally:
+            if run.store and run.run_id:
+                self._finish(run.store, run.run_id, request)
         return answer
+
+    @staticmethod
+    def _finish(store: Store, run_id: str, request: Mapping[str, Any]) -> None:
+        if request["draws"]:  # the caller limits the rate of what it reports: the last report may be missing
+            store.metrics(run_id, {"progress": 1.0}, request["draws"])
+        folder = Path(request["folder"])
+        store.finish(run_id, read_entries(folder), folder, _STATES[request["status"]])
 
     def _end_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
         """End the jobs of a sweep that is over: none of them still runs, on whichever host it was."""
@@ -142,13 +153,6 @@ class Worker:
         for run in self.runs.values():
             if run.store and run.run_id:
                 run.store.end(run.run_id, "KILLED", _VANISHED)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return str(os.getuid())
 
 
 def _end(store: Store, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
