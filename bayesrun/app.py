@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
     from bayesrun.config import RunConfig
     from bayesrun.session import RunResult
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_TRACEBACKS = "BAYESRUN_TRACEBACKS"
-"""Set when the user asked for tracebacks: Hydra's own variable is set by us while Hydra runs."""
+_RARELY = 100_000, 20, 50
+"""Imports and graphs make millions of objects that stay: Python's own thresholds cost a run 0.6 s of searching them."""
 
 
 def main() -> None:
     """Run bayesrun as a command; never returns."""
+    gc.set_threshold(*_RARELY)
     register_resolvers()
-    os.environ.setdefault(_TRACEBACKS, os.environ.get(_FULL_ERROR, "0"))
     arguments = get_args_parser().parse_args()
     sys.exit(_run(arguments))
 
@@ -48,9 +48,9 @@ def _run(arguments: Namespace) -> int:
         checked = _check(arguments)
         if _sweeps(arguments, checked):
             return _sweep(arguments, checked)
-        return _single()
+        return _single(arguments, checked)
     except BayesrunError as error:
-        if os.environ.get(_TRACEBACKS) == "1":
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
@@ -71,22 +71,24 @@ def _resumed(arguments: Namespace) -> Namespace:
 
 def _show(arguments: Namespace) -> int:
     if not (arguments.hydra_help or arguments.shell_completion):
-        config, problems = _composed(arguments)
+        config, taken, problems = _composed(arguments)
         check(problems)
         if arguments.help:
             from bayesrun.help import text
 
             print(text(config, [conf(), *([Path(arguments.config_dir)] if arguments.config_dir else [])]))
             return 0
-    _hydra_main(lambda config: None)
+        plus = {override.lstrip("+").removeprefix("data@"): override for override in taken}
+        sys.argv[1:] = [plus.get(argument, argument) for argument in sys.argv[1:]]
+    hydra.main(version_base="1.3", config_path=str(conf()), config_name="main")(lambda config: None)()
     return 0
 
 
 def _check(arguments: Namespace) -> DictConfig:
-    """Compose and parse before Hydra does: all faults at once, and nothing made on disk."""
+    """Compose and parse before Hydra starts a job: all faults at once, and nothing made on disk."""
     from bayesrun.config import parse_config
 
-    config, problems = _composed(arguments)
+    config, _, problems = _composed(arguments)
     try:
         if not _sweeps(arguments, config):
             parse_config(_without_hydra(config))
@@ -101,14 +103,10 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
     return bool(arguments.multirun or (mode is not None and mode.name == "MULTIRUN" and not arguments.run))
 
 
-def _composed(arguments: Namespace) -> tuple[DictConfig, list[Problem]]:
+def _composed(arguments: Namespace) -> tuple[DictConfig, list[str], list[Problem]]:
     from bayesrun.compose import compose
 
-    given = list(arguments.overrides)
-    config, taken, problems = compose(arguments, conf(), given, arguments.multirun)
-    plus = {override.lstrip("+").removeprefix("data@"): override for override in taken}
-    sys.argv[1:] = [plus.get(argument, argument) for argument in sys.argv[1:]]
-    return config, problems
+    return compose(arguments, conf(), list(arguments.overrides), arguments.multirun)
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -118,10 +116,22 @@ def _without_hydra(config: DictConfig) -> DictConfig:
     return drop_replaced(plain, config.hydra)
 
 
-def _single() -> int:
-    results: list[RunResult] = []
-    _hydra_main(lambda config: results.append(run_job(config)))
-    return results[0].exit_status if results else 1
+def _single(arguments: Namespace, config: DictConfig) -> int:
+    """Run the one job of a config as Hydra does, but for composing it once more."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.utils import run_job as run_in_hydra
+    from hydra.types import HydraContext, RunMode
+
+    from bayesrun.compose import start_hydra
+
+    config.hydra.mode = RunMode.RUN
+    callbacks = Callbacks(config)
+    context = HydraContext(start_hydra(arguments, conf()).config_loader, callbacks)
+    callbacks.on_run_start(config=config, config_name=arguments.config_name or "main")
+    done = run_in_hydra(run_job, config, "hydra.run.dir", None, context)
+    callbacks.on_run_end(config=config, config_name=arguments.config_name or "main", job_return=done)
+    result: RunResult = done.return_value
+    return result.exit_status
 
 
 def run_job(
@@ -158,7 +168,7 @@ def run_job(
         return run(parsed, Job(wanted, name, _placing_keys(), parent_run_id, tags or {}))
     except BayesrunError as error:
         remove_if_empty(wanted)
-        if os.environ.get(_TRACEBACKS) == "1":
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"error: {error}", file=sys.stderr)
         return RunResult("failed", None, error.exit_status, None, error=str(error))
@@ -199,19 +209,3 @@ def _parse_point(
         composed, overrides, problems = compose(arguments, conf(), list(overrides), False)
         check(problems)
     return parse_config(_without_hydra(composed)), overrides
-
-
-def _hydra_main(task: Callable[[DictConfig], Any]) -> None:
-    """Call Hydra; its errors come as they are, so that they can be told in one way."""
-    before = os.environ.get(_FULL_ERROR)
-    os.environ[_FULL_ERROR] = "1"
-    try:
-        hydra.main(version_base="1.3", config_path=str(conf()), config_name="main")(task)()
-    finally:
-        if before is None:
-            del os.environ[_FULL_ERROR]
-        else:
-            os.environ[_FULL_ERROR] = before
-
-
-__all__ = ["main", "run_job"]

@@ -142,7 +142,6 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
     from bayesrun.inference.monitors import Several, TimeLimit, Tracked
     from bayesrun.report.progress import ProgressLine
 
-    tracker.ready()  # the config is tracked before the first draw
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
         monitors: list[Monitor] = [
@@ -152,7 +151,7 @@ def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
         ]
         try:
             sampled = SAMPLERS.load(spec.method, "sampler.method").sample(
-                model, spec, config.top.seed, Several(monitors)
+                model, spec, config.top.seed, Several(monitors, tracker.ready)
             )
         except BayesrunError:
             raise
@@ -256,10 +255,12 @@ def _draw(
 ) -> None:
     from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
+    from bayesrun.inference._chains import processes
     from bayesrun.inference._graph import graph_of
     from bayesrun.report.graph import write_graph
 
-    draw_all(config.model.figures, Subject(idata, summary, config.plain["model"]), folder.figures)
+    subject = Subject(idata, summary, config.plain["model"])
+    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler))
     write_graph(graph_of(model), folder)
 
 

@@ -98,7 +98,6 @@ def bare(python: str | Path, script: str, *arguments: str, env: Mapping[str, str
     return run([python, "-W", "ignore", BARE / script, *arguments], env)
 
 
-def only_run(outputs: Path) -> Path:
-    """Return the one run folder below an outputs folder."""
-    (folder,) = (path.parent for path in outputs.glob("runs/*/*/status.json"))
-    return folder
+def last_run(outputs: Path) -> Path:
+    """Return the newest run folder below an outputs folder."""
+    return max(outputs.glob("runs/*/*/status.json"), key=lambda path: path.stat().st_mtime).parent

@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from measure import bayesrun, only_run
+from measure import bayesrun, last_run
 from results import report
 
 MODELS = ("linear_regression", "eight_schools", "switchpoint")
@@ -19,17 +19,17 @@ MODELS = ("linear_regression", "eight_schools", "switchpoint")
 def overhead(model: str, folder: Path, *overrides: str) -> tuple[float, float, float]:
     """Return the seconds of a whole command, of its compiling and of its sampling."""
     done = bayesrun(folder, f"model={model}", *overrides)
-    metrics = json.loads((only_run(folder) / "metrics.json").read_text())
+    metrics = json.loads((last_run(folder) / "metrics.json").read_text())
     return done.seconds, metrics["seconds_compile"], metrics["seconds_sample"]
 
 
 def row_of(model: str, repeats: int, folder: Path) -> dict[str, object]:
     """Measure one model with and without tracking, in turn, after one run that warms the caches; medians."""
     tracked, untracked = [], []
-    overhead(model, folder / "warm")
-    for index in range(repeats):
-        tracked.append(overhead(model, folder / f"tracked{index}"))
-        untracked.append(overhead(model, folder / f"untracked{index}", "tracking=none"))
+    overhead(model, folder)  # warms the compile cache, and makes the tracking database
+    for _ in range(repeats):
+        tracked.append(overhead(model, folder))
+        untracked.append(overhead(model, folder, "tracking=none"))
     whole, compiling, sampling = sorted(tracked)[repeats // 2]
     without = sorted(untracked)[repeats // 2]
     own = whole - compiling - sampling

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from ess import worst_of_file, worst_of_run
-from measure import Failed, Measured, bare, bayesrun, only_run
+from measure import Failed, Measured, bare, bayesrun, last_run
 from peers import PYTHON, environment, versions
 from results import report
 
@@ -51,8 +51,9 @@ def _one(model: str, program: str, settings: dict[str, int], folder: Path) -> tu
     folder.mkdir(parents=True)
     if program == "bayesrun":
         overrides = [f"model={model}", *[f"sampler.{key}={value}" for key, value in settings.items()]]
-        measured = bayesrun(folder, *overrides)
-        return measured, *worst_of_run(only_run(folder), LEFT_OUT)
+        outputs = folder.parent / "outputs"  # the warm-up makes the tracking database
+        measured = bayesrun(outputs, *overrides)
+        return measured, *worst_of_run(last_run(outputs), LEFT_OUT)
     python = sys.executable if program == "pymc3" else PYTHON
     out = folder / "draws.npz"
     flags = [part for key, value in settings.items() for part in (f"--{key}", str(value))]

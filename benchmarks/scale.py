@@ -13,7 +13,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from measure import ROOT, Measured, only_run, run
+from measure import ROOT, Measured, last_run, run
 from results import report
 
 DRAWS = {"chains": 2, "draws": 500, "tune": 200}
@@ -35,7 +35,7 @@ def measure(size: int, folder: Path) -> tuple[Measured, dict[str, float]]:
         command = [ROOT / ".venv" / "bin" / "python", "-m", "bayesrun", "--config-dir", folder / "conf", "model=wide"]
         settings = [f"sampler.{key}={value}" for key, value in DRAWS.items()]
         measured = run([*command, *settings, f"paths.outputs={outputs}"])
-    return measured, json.loads((only_run(folder / "outputs") / "metrics.json").read_text())
+    return measured, json.loads((last_run(folder / "outputs") / "metrics.json").read_text())
 
 
 def row_of(size: int, measured: Measured, metrics: dict[str, float], base: Measured) -> dict[str, object]:

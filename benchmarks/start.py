@@ -15,7 +15,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from measure import Measured, bare, bayesrun, only_run
+from measure import Measured, bare, bayesrun, last_run
 from results import report
 
 MODELS = ("linear_regression", "switchpoint")
@@ -36,7 +36,7 @@ def measure(model: str, program: str, cache: Path, folder: Path) -> tuple[float,
 
 
 def _first_draw(folder: Path) -> float:
-    lines = (only_run(folder) / "run.log").read_text().splitlines()
+    lines = (last_run(folder) / "run.log").read_text().splitlines()
     (line,) = (line for line in lines if line.endswith("bayesrun.sampling: first draw"))
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S,%f").timestamp()
 

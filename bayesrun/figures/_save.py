@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import signal
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +27,9 @@ from bayesrun.run_folder import RunFolder
 _LOG = logging.getLogger("bayesrun.figures")
 
 
-def draw_all(names: Sequence[str], subject: Subject, folder: Path) -> tuple[list[Path], dict[str, str]]:
+def draw_all(
+    names: Sequence[str], subject: Subject, folder: Path, processes: int = 1
+) -> tuple[list[Path], dict[str, str]]:
     """Draw figures and save each as `folder/NAME.png`.
 
     Parameters
@@ -30,6 +40,8 @@ def draw_all(names: Sequence[str], subject: Subject, folder: Path) -> tuple[list
         What they show.
     folder
         Made where it is not there.
+    processes
+        How many draw at the same time; they fork, so that nothing is imported or copied for them.
 
     Returns
     -------
@@ -39,17 +51,65 @@ def draw_all(names: Sequence[str], subject: Subject, folder: Path) -> tuple[list
         Why a figure was not drawn, by name. A figure that fails is one of them: a picture must not lose a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = list(dict.fromkeys(names))
+    drawn = _in_turn if min(processes, len(wanted)) < 2 else partial(_side_by_side, processes=processes)
     written, reasons = [], {}
-    for name in dict.fromkeys(names):
-        try:
-            written.append(_draw_one(name, subject, folder))
-        except NotDrawable as reason:
-            _LOG.info("figure '%s' is not drawn: %s", name, reason)
-            reasons[name] = str(reason)
-        except Exception as error:  # whatever a figure does, the run goes on
-            _LOG.warning("figure '%s' failed: %s: %s", name, type(error).__name__, error, exc_info=True)
-            reasons[name] = f"it failed: {type(error).__name__}: {error}"
+    for name, outcome in zip(wanted, drawn(wanted, subject, folder), strict=True):
+        if isinstance(outcome, Path):
+            written.append(outcome)
+        else:
+            _LOG.log(outcome.level, "figure '%s' %s", name, outcome.told)
+            reasons[name] = outcome.reason
     return written, reasons
+
+
+@dataclass(frozen=True)
+class _NotDrawn:
+    reason: str
+    told: str
+    level: int
+
+
+def _in_turn(names: Sequence[str], subject: Subject, folder: Path) -> Iterator[Path | _NotDrawn]:
+    return (_attempt(name, subject, folder) for name in names)
+
+
+def _side_by_side(names: Sequence[str], subject: Subject, folder: Path, processes: int) -> Iterator[Path | _NotDrawn]:
+    """Draw in forked processes; a figure whose process dies is one that failed."""
+    for name in names:  # imported once, before the processes fork
+        with suppress(Exception):
+            FIGURES.load(name, "model.figures")
+    global _forked
+    _forked = subject, folder
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_let_parent_decide) as pool:
+        for future in [pool.submit(_attempt_forked, name) for name in names]:
+            try:
+                yield future.result()
+            except BrokenProcessPool as error:
+                yield _NotDrawn(f"it failed: {error}", f"failed: {error}", logging.WARNING)
+
+
+_forked: tuple[Subject, Path]
+"""What the forked processes draw, and where: too large to send."""
+
+
+def _let_parent_decide() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _attempt_forked(name: str) -> Path | _NotDrawn:
+    return _attempt(name, *_forked)
+
+
+def _attempt(name: str, subject: Subject, folder: Path) -> Path | _NotDrawn:
+    try:
+        return _draw_one(name, subject, folder)
+    except NotDrawable as reason:
+        return _NotDrawn(str(reason), f"is not drawn: {reason}", logging.INFO)
+    except Exception as error:  # whatever a figure does, the run goes on
+        failure = f"failed: {type(error).__name__}: {error}"
+        return _NotDrawn(f"it {failure}", f"{failure}\n{traceback.format_exc()}", logging.WARNING)
 
 
 def _draw_one(name: str, subject: Subject, folder: Path) -> Path:

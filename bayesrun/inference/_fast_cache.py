@@ -1,46 +1,87 @@
-"""Theano's compile cache, mended: what was compiled once is found again by other processes.
+"""Theano's compile cache, found by the content of the code.
 
-Theano-PyMC 1.1.2 has two faults by which every process compiles some modules again, and the cache grows without end:
-
-- `DimShuffle` versions its C code by `hash` of its text, which Python salts in each process;
-- an operation without parameters (`__props__ = ()`) counts as one without a version, and with it the whole module.
+Theano keeps a pickled key beside each compiled module and reads all of them when a process first compiles something,
+a second for some 600 modules; it lists them again when the process ends. Its keys have faults of their own: that of
+`DimShuffle` is salted in each process, and an operation without parameters counts as one without a version, so that
+some modules are compiled again by every process and the cache grows without end. Here a module lies in a folder named
+by the digest of its source and of the compiler's settings, which is all that it depends on.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
-from functools import wraps
+import os
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-
-def mend_cache() -> None:
-    """Mend the keys of Theano's compile cache; to be called once, after Theano is imported."""
-    from theano.link.c.basic import CLinker
-    from theano.tensor.elemwise import DimShuffle
-
-    DimShuffle.c_code_cache_version = _version
-    CLinker.cmodule_key = _with_versions(CLinker.cmodule_key)
+_UNUSED_SECONDS = 31 * 24 * 3600
+_STAMP = "tidied"
+_TIDY_SECONDS = 24 * 3600
 
 
-def _version(operation: Any) -> tuple[Any, ...]:
-    digest = hashlib.sha256("".join(operation.func_codes).encode()).hexdigest()
-    return (int(digest[:12], 16), operation.params_type.c_code_cache_version())
+def use_content_cache() -> None:
+    """Take the place of Theano's module cache; to be called once, after Theano is imported."""
+    import numpy
+    import theano
+    from theano.link.c import cmodule
+
+    class Modules(cmodule.ModuleCache):  # type: ignore[misc]  # untyped
+        """Theano's cache, as the compiler asks for modules."""
+
+        def refresh(self, *_: Any, **__: Any) -> list[str]:
+            return []  # nothing is listed: a module is looked up when it is asked for
+
+        def module_from_key(self, key: Any, lnk: Any) -> Any:
+            digest = cmodule.get_module_hash(lnk.get_src_code(), ((), key[1]))
+            if digest not in self.module_from_name:
+                self.module_from_name[digest] = _module(folder / digest, lnk)
+            return self.module_from_name[digest]
+
+        def _on_atexit(self) -> None:
+            return
+
+    cmodule._module_cache = Modules(theano.config.compiledir, do_refresh=False)
+    folder = Path(theano.config.compiledir) / f"modules_theano{theano.__version__}_numpy{numpy.__version__}"
+    folder.mkdir(parents=True, exist_ok=True)
+    _tidy(folder)
 
 
-def _with_versions(original: Any) -> Any:
-    @wraps(original)
-    def cmodule_key(linker: Any) -> Any:
-        key = original(linker)
-        return key if key is None or key[0] else (_versions(linker.node_order), key[1])
+def _module(folder: Path, linker: Any) -> Any:
+    """Load the module of a folder, compiled first if it is not there; other processes wait for that."""
+    from theano.compile.compilelock import lock_ctx
+    from theano.link.c.cmodule import dlimport, get_lib_extension
 
-    return cmodule_key
+    if not folder.is_dir():
+        with lock_ctx():
+            if not folder.is_dir():
+                return _compiled(folder, linker)
+    with suppress(OSError):  # a cache that only its owner may write to
+        os.utime(folder)  # in use: see `_tidy`
+    (library,) = folder.glob(f"*.{get_lib_extension()}")
+    return dlimport(str(library))
 
 
-def _versions(nodes: Iterable[Any]) -> tuple[Any, ...]:
-    """Return the versions of operations and types; empty when one of them has none."""
-    versions: list[Any] = []
-    for node in nodes:
-        versions.append(node.op.c_code_cache_version_apply(node))
-        versions += [variable.type.c_code_cache_version() for variable in (*node.inputs, *node.outputs)]
-    return tuple(versions) if all(versions) else ()
+def _compiled(folder: Path, linker: Any) -> Any:
+    """Compile under another name: a process killed half-way leaves no broken module."""
+    place = tempfile.mkdtemp(prefix="tmp", dir=folder.parent)
+    try:
+        module = linker.compile_cmodule(place)
+        os.rename(place, folder)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return module
+
+
+def _tidy(folder: Path) -> None:
+    """Once a day, remove modules that nothing has used for a month."""
+    stamp, now = folder / _STAMP, time.time()
+    if stamp.exists() and now - stamp.stat().st_mtime < _TIDY_SECONDS:
+        return
+    stamp.touch()
+    for path in folder.iterdir():
+        if path.is_dir() and now - path.stat().st_mtime > _UNUSED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

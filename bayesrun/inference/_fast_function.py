@@ -7,7 +7,7 @@ stand in its way:
 
 - `Alloc` and a few others ask for the Python object of an input, which only inputs of the whole graph have: mended
   here while functions are compiled;
-- `DimShuffle` is never found in the compile cache again: mended in `_fast_cache`;
+- its cache compiles some of them again and again: `_fast_cache` takes its place;
 - an operation without C code can't be part of it: then the usual linker is taken.
 
 A function that was made this way is compared with Theano's Python implementation before it is used.

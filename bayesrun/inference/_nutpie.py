@@ -105,6 +105,8 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
     first = starts(model, gradient, spec, seeds)
     first = mapped.nearer(first) if mapped else first
     board = make_board(spec.chains, spec.draws, gradient.size)
+    monitor.begin()
+    began_sampling = time.perf_counter()
 
     def one(chain: int, go_on: Any) -> Mapping[str, NDArray[Any]]:
         return run_chain(chain, gradient.density, first[chain], seeds[chain], settings, board, go_on)
@@ -116,7 +118,7 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
     tuning = {name: _rows(outcome, kept, name, slice(spec.tune)) for name in stats}
     steps = dict.fromkeys((part.name for part in gradient.parts), "NUTS (nutpie)")
     points = board.points[kept, :length]
-    seconds = time.perf_counter() - compiled
+    seconds = time.perf_counter() - began_sampling
     return Sampled(draws.at(points), stats, steps, compiled - began, seconds, tuning, _why(outcome))
 
 

@@ -21,6 +21,7 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
         start, steps = _steps.make(model, spec, seeds[0])
     names = _steps.names(steps)
     _steps.log_steps(names)
+    monitor.begin()
     compiled = time.perf_counter()
     run = _Run(spec, monitor)
     trace = run.trace(model, steps, start, seeds)

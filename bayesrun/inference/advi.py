@@ -80,6 +80,7 @@ def sample(model: pm.Model, spec: AdviSpec, seed: int, monitor: Monitor) -> Samp
     from bayesrun.inference._advi_normal import draw, normal_of
 
     fitting, drawing = _chains.chain_seeds(seed, 2)
+    monitor.begin()
     fit = _Fit(monitor)
     approximation = fit.run(model, spec, fitting)
     normal = normal_of(approximation, model)

@@ -81,6 +81,9 @@ class NutsSpec(SamplerSpec):
 class Monitor(Protocol):
     """Who is told of each draw. It may raise `KeyboardInterrupt` (max_seconds): the draws so far are kept."""
 
+    def begin(self) -> None:
+        """All is compiled, and the first draw is next."""
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Chain `chain` has made `done` draws in all (tuning draws count)."""
 

@@ -17,11 +17,25 @@ log = logging.getLogger("bayesrun.sampling")
 
 
 class Several:
-    """Tells several monitors of each draw."""
+    """Tells several monitors of each draw.
 
-    def __init__(self, monitors: Sequence[Monitor]) -> None:
-        self._monitors = monitors
+    Parameters
+    ----------
+    monitors
+        Those to tell.
+    ready
+        Called when all is compiled, before the first draw: what must be done by then goes on while that takes place.
+    """
+
+    def __init__(self, monitors: Sequence[Monitor], ready: Callable[[], object] = lambda: None) -> None:
+        self._monitors, self._ready = monitors, ready
         self._begun = False
+
+    def begin(self) -> None:
+        """Wait for what must be ready."""
+        self._ready()
+        for monitor in self._monitors:
+            monitor.begin()
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Tell all of them; the log says when the first draw came."""
@@ -37,6 +51,9 @@ class TimeLimit:
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._end = seconds, 0.0  # the time runs from the first draw: compiling is not sampling
+
+    def begin(self) -> None:
+        """Nothing to do."""
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Raise `TimeIsUp` when the time has passed and a draw is kept."""
@@ -62,6 +79,9 @@ class Tracked:
         self._total, self._report, self._every = total, report, every
         self._by_chain: dict[int, int] = {}
         self._divergences, self._last = 0, 0.0
+
+    def begin(self) -> None:
+        """Nothing to do."""
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Count one draw and report when it is time."""

@@ -46,6 +46,7 @@ def sample(model: pm.Model, spec: PriorSpec, seed: int, monitor: Monitor) -> Sam
     UserError
         When the prior can't be drawn from, as a flat one.
     """
+    monitor.begin()
     began = time.perf_counter()
     shown = notes(model).reported or model
     drawn = prior_draws(shown, spec.chains * spec.draws, seed)

@@ -90,6 +90,7 @@ def sample(model: pm.Model, spec: SmcSpec, seed: int, monitor: Monitor) -> Sampl
     tempered, draws = compile_tempered(model), Draws(model)
     seeds = _chains.chain_seeds(seed, spec.chains)
     starts = [prior_points(model, tempered, spec.draws, one) for one in seeds]
+    monitor.begin()
     compiled = time.perf_counter()
     board = make_board(spec.chains, spec.draws, len(tempered.discrete))
 

@@ -37,9 +37,9 @@ def import_pymc3() -> ModuleType:
         import pymc3
         from theano.graph.op import Op
 
-        from bayesrun.inference._fast_cache import mend_cache
+        from bayesrun.inference._fast_cache import use_content_cache
 
-    mend_cache()
+    use_content_cache()
     Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
     _vectorise_softplus()
     if not compiler():

@@ -49,6 +49,10 @@ class ProgressLine:
                 self._refresh()
             self._live.stop()
 
+    def begin(self) -> None:
+        """Measure the speed from here."""
+        self._began = self._shown = time.monotonic()
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Count one draw (see `inference.base.Monitor`)."""
         if not self._began:

@@ -15,6 +15,9 @@ from bayesrun.inference.theano_setup import building, import_pymc3
 
 
 class _Nobody:
+    def begin(self) -> None:
+        pass
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Listen to nothing."""
 

@@ -73,6 +73,9 @@ def _spec(form: str = "marginal", **priors: dict[str, object]) -> switchpoint.Sw
 
 
 class Nobody:
+    def begin(self) -> None:
+        pass
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         """Listen to nothing."""
 

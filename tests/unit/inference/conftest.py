@@ -25,6 +25,9 @@ class Listener:
         self.told: dict[int, list[int]] = {}
         self._stop = stop
 
+    def begin(self) -> None:
+        pass
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         self.told.setdefault(chain, []).append(done)
         self._stop(chain, done, tuning)

@@ -34,6 +34,9 @@ class Listener:
         self.tuning = self.diverging = 0
         self._stop = stop
 
+    def begin(self) -> None:
+        pass
+
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
         self.told.setdefault(chain, []).append(done)
         self.tuning += tuning
