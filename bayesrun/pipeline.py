@@ -56,7 +56,10 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
+    from bayesrun.inference._function_cache import begin_job
+
     began = time.perf_counter()
+    begin_job()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)

@@ -52,7 +52,8 @@ def draw_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(names))
-    drawn = _in_turn if min(processes, len(wanted)) < 2 else partial(_side_by_side, processes=processes)
+    alone = min(processes, len(wanted)) < 2 or not _may_fork()
+    drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
     written, reasons = [], {}
     for name, outcome in zip(wanted, drawn(wanted, subject, folder), strict=True):
         if isinstance(outcome, Path):
@@ -68,6 +69,10 @@ class _NotDrawn:
     reason: str
     told: str
     level: int
+
+
+def _may_fork() -> bool:
+    return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
 
 
 def _in_turn(names: Sequence[str], subject: Subject, folder: Path) -> Iterator[Path | _NotDrawn]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.inference._function_cache import compiled
 from bayesrun.inference.theano_setup import compiling
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, NDArra
     import numpy as np
 
     inputs = cut(model, outputs, draws)
-    function = _compile(inputs, outputs)
+    function = compiled(inputs, outputs, _compile)
     columns = [draws[v.name] for v in inputs]
     chains, length = next(iter(draws.values())).shape[:2]
     results: list[NDArray[Any]] = []

@@ -19,8 +19,10 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.inference._function_cache import compiled
 from bayesrun.inference.theano_setup import compiler, compiling
 
 if TYPE_CHECKING:
@@ -50,10 +52,14 @@ def compile_function(vector: Any, outputs: Sequence[Any], points: Sequence[NDArr
     theano.Function
         Takes its input without checks (`trust_input`).
     """
+    return compiled([vector], outputs, partial(_make, points=points))
+
+
+def _make(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
     whole = compiler() and _all_in_c(outputs) and not _large(outputs)
-    function = _one_module(vector, outputs, points) if whole else None
+    function = _one_module(inputs[0], outputs, points) if whole else None
     if function is None:
-        function = _compile(vector, outputs)
+        function = _compile(inputs[0], outputs)
     function.trust_input = True
     return function
 

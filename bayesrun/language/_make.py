@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import fail
+from bayesrun.language._numbers import number
 from bayesrun.language._plan import Plan, plan
 from bayesrun.language._read import read
 from bayesrun.language._scope import Scope
@@ -89,7 +90,7 @@ def _argument(this: Plan, name: str, value: Value) -> Any:
         return _at_least_row(this, name, value.known.astype(np.int64))
     if value.known.size > 256:
         return theano_of(value)
-    return _at_least_row(this, name, np.float64(value.known) if value.ndim == 0 else value.known.astype(float))
+    return _at_least_row(this, name, number(value.known) if value.ndim == 0 else value.known.astype(float))
 
 
 def _at_least_row(this: Plan, name: str, argument: Any) -> Any:

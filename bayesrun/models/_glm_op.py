@@ -69,6 +69,17 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
     def __init__(self, function: Function, matrix: Array, offset: Array | None, weights: Array | None) -> None:
         self.function, self.matrix, self.offset, self.weights = function, matrix, offset, weights
 
+    def __eq__(self, other: object) -> bool:
+        """Say whether it is the same sum, whichever object holds the data."""
+        return isinstance(other, RowSum) and all(map(_same, self._held(), other._held()))
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
+        return hash((type(self), self.function, self.matrix.shape))
+
+    def _held(self) -> tuple[Any, ...]:
+        return self.function, self.matrix, self.offset, self.weights
+
     def make_node(self, coefficients: Any) -> Apply:
         """Make the node: the sum and its gradient over (column)."""
         given = tt.as_tensor_variable(coefficients)
@@ -98,6 +109,12 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Say that only the sum has a gradient of its own."""
         return [[True, False]]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
+        return np.array_equal(ours, theirs)
+    return ours is theirs
 
 
 def row_sum(
