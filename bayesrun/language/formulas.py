@@ -136,7 +136,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     try:
         with _quiet():
             made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
-                _frame(variables), context=_environment(), na_action="ignore", output="numpy"
+                _frame(variables), context=_environment(), na_action="ignore", output="pandas"
             )
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit data
         raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {_first_line(error)}") from error
@@ -253,10 +253,16 @@ def _environment() -> dict[str, Any]:
 
 
 def _matrix(made: Any) -> NDArray[Any]:
+    """Move a frame's columns into one matrix; each is freed as it goes, so that the design is never in memory twice."""
     import numpy as np
 
+    frame = made.__wrapped__
+    frame.columns = range(frame.shape[1])
     # by columns: products with a tall matrix are then two to three times as quick
-    return np.asfortranarray(np.asarray(made), dtype=np.float64)
+    matrix = np.empty(frame.shape, order="F")
+    for column in range(matrix.shape[1]):
+        matrix[:, column] = frame.pop(column)
+    return matrix
 
 
 def _checked(formula: Formula, made: Design) -> Design:

@@ -86,7 +86,8 @@ def _add_design(prepared: Prepared, data: xr.Dataset) -> None:
     dim = str(prepared.response.dims[0])
     add_coords(data.assign({"response": prepared.response}), ["response"])
     pm.modelcontext(None).add_coords({"column": list(prepared.design.columns)})
-    pm.Data("design", prepared.design.matrix, dims=(dim, "column"))
+    container = pm.Data("design", prepared.design.matrix, dims=(dim, "column"))
+    container.set_value(prepared.design.matrix, borrow=True)  # in place of the copy that `pm.Data` made
 
 
 def _joined(terms: list[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
+from bayesrun.models._tall import moments
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,7 +82,7 @@ def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
     own_units = link == "identity"
     spread = float(np.nanstd(values)) or 1.0 if own_units else 1.0
     middle = float(np.nanmean(values)) if own_units else 0.0
-    means, sds = prepared.design.matrix.mean(axis=0), prepared.design.matrix.std(axis=0)
+    means, sds = moments(prepared.design.matrix)
     flat = sds <= 1e-12 * np.abs(means)
     away = np.sum((means[~flat] / sds[~flat]) ** 2)
     columns = np.where(flat, spread, spread / np.where(flat, 1.0, sds))

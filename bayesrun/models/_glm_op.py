@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from theano.graph.basic import Apply
 from theano.graph.op import Op
 
+from bayesrun.models._tall import blocks
+
 Array = NDArray[Any]
 Function = Callable[[Array, "Array | None"], "tuple[float, Array]"]
 
-BLOCK = 16_384
-"""Rows that are worked on at a time, so that what is between two steps stays in the processor's cache."""
 _TOGETHER = 512
 """Numbers from 1 to 2 whose product is still a number."""
 
@@ -88,8 +88,7 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
         """Compute both, block by block."""
         total, gradient = 0.0, np.zeros(self.matrix.shape[1])
-        for start in range(0, len(self.matrix), BLOCK):
-            rows = slice(start, start + BLOCK)
+        for rows in blocks(len(self.matrix)):
             predictor = self.matrix[rows] @ inputs[0]
             if self.offset is not None:
                 predictor += self.offset[rows]

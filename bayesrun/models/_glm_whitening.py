@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.models._glm_data import Prepared
+from bayesrun.models._tall import triangular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
     known = ~prepared.response.isnull().values
     lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     lengths = np.where(lengths > 0, lengths, 1.0)
-    _, values, vectors = np.linalg.svd(np.linalg.qr(matrix / lengths, mode="r"))
+    _, values, vectors = np.linalg.svd(triangular(matrix, lengths))
     values = np.r_[values, np.zeros(len(vectors) - len(values))]
     kept = np.maximum(values, _LEAST * values[0])
     inverse = vectors.T / kept / lengths[:, None]

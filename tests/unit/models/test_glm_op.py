@@ -10,7 +10,8 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from bayesrun.models._glm_op import BLOCK, exponential, row_sum, softplus
+from bayesrun.models._glm_op import exponential, row_sum, softplus
+from bayesrun.models._tall import BLOCK
 
 RNG = np.random.default_rng(7)
 MATRIX = RNG.normal(size=(30, 4))
