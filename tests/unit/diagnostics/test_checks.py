@@ -111,6 +111,16 @@ def test_constants_are_named_and_do_not_spoil_other_checks() -> None:
     assert not run("constant", judged({"x": normal()})).findings
 
 
+def test_the_diagonal_of_a_correlation_matrix_is_no_finding() -> None:
+    r = np.tanh(normal())
+    corr = np.moveaxis(np.array([[np.ones(SHAPE), r], [r, 1 + 1e-16 * np.sign(r)]]), (0, 1), (2, 3))
+    corr[..., 1, 1][0, ::2] = np.nextafter(1.0, 2.0)  # a one that is computed is rounded
+    assert not run("constant", judged({"chol_corr": corr})).findings
+    corr[..., 0, 1] = corr[..., 1, 0] = 0.3
+    finding = only(run("constant", judged({"x": normal(), "chol_corr": corr})))
+    assert finding.variable == "chol_corr[0, 1]"
+
+
 def test_when_everything_is_constant_there_is_nothing_to_judge() -> None:
     subject = judged({"fixed": np.full(SHAPE, 2.0)})
     assert not run("r_hat", subject).findings
