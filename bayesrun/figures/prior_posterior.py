@@ -60,7 +60,8 @@ def _head(ax: Axes, scalar: Scalar, prior: Array) -> None:
     """Name the scalar, and below it the prior's interval, where no curve is."""
     ax.set_title(look.shorten(scalar.name), pad=16)
     if prior.size > 1:
-        text = f"prior 94 %: {interval(*hdi(prior, 0.94), scalar.discrete)}"
+        low, high = hdi(prior, 0.94)
+        text = f"prior 94 %: {interval(low, high, scalar.discrete)}"
         ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=8, va="bottom")
 
 
