@@ -37,6 +37,8 @@ def _draw_scalar(ax: Axes, scalar: Scalar, prior: Array) -> None:
     low, high = _reach(prior, scalar.pooled)
     near = prior[(prior >= low) & (prior <= high)]
     draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
+    for artist in (*ax.lines, *ax.collections, *ax.patches):
+        artist.set_zorder(3)  # before the prior's, which is drawn later
     top = PEAKS * ax.get_ylim()[1]
     if near.size >= FEWEST:
         draw_marginal(ax, near, look.GREY, "prior", part=near.size / prior.size)

@@ -34,7 +34,7 @@ def draw(subject: Subject) -> Canvas:
     limit = 1.05 * float(max(np.nanmax(np.abs(series.values)), high.max()))
     ax.set(
         xlabel=str(series.dims[0]),
-        ylabel=f"{axis_label(subject, str(series.name))}, and its scale",
+        ylabel=f"{axis_label(subject, str(series.name))} and scale",
         ylim=(-limit, limit),
     )
     ax.margins(x=0.01)
