@@ -54,6 +54,11 @@ def test_a_wrong_prior_or_key_hides_no_other_fault_of_the_model() -> None:
     }  # fmt: skip
 
 
+def test_a_mistyped_observed_is_told_by_its_name() -> None:
+    found = faults("model=eight_schools", "model.likelihood.y={dist: Normal, sigma: 1, obsrved: effect}")
+    assert "did you mean 'observed'" in found["model.likelihood.y.obsrved"]
+
+
 def test_a_missing_prior_and_a_wrong_function_are_told_together() -> None:
     found = faults("model=arbitrary_deterministic", "~model.priors.a", "model.options.likelihood={dist: Nomal}")
     assert set(found) == {"model.priors.a", "model.options.likelihood.dist"}
