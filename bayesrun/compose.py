@@ -85,7 +85,7 @@ def compose(
 
 def _as_choice(override: str) -> str:
     """`predict.data=NAME` chooses a data set as `data=NAME` does, but for the rows to predict."""
-    return f"+data@{override}" if re.match(r"predict\.data=\w", override) else override
+    return f"+data@{override.lstrip('+')}" if re.match(r"\+*predict\.data=\w", override) else override
 
 
 def _plus(override: str) -> str:
@@ -142,10 +142,15 @@ def _explain(
 
 def _missing_choice(error: MissingConfigException, overrides: list[str]) -> tuple[str | None, Problem]:
     group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").strip("/").rpartition("/")
-    bad = _one_of(f"{group}={choice}", [o.lstrip("+") for o in overrides])
-    at = next((o for o in overrides if o.lstrip("+") == bad), None) if bad else None
+    at = next((o for o in overrides if _chooses(o, group, choice)), None)
+    key = at.lstrip("+").split("=")[0].rpartition("@")[2] if at else group  # data@predict.data is predict.data
     options = [str(o) for o in error.options or []]
-    return at, Problem(group or choice, f"unknown choice '{choice}'", did_you_mean(choice, options))
+    return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, options))
+
+
+def _chooses(override: str, group: str, choice: str) -> bool:
+    key, _, value = override.lstrip("+").partition("=")
+    return value == choice and group in (key, key.partition("@")[0])
 
 
 def _one_of(override: str, overrides: list[str]) -> str | None:

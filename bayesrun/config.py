@@ -201,11 +201,11 @@ def _parse_model(raw: Any, problems: list[Problem]) -> tuple[ModelType | None, M
     except UserError as error:
         problems += error.problems
         return None, None
-    before = len(problems)
     spec = parse(kind.spec, raw, "model", problems)
     problems += _prior_problems(raw.get("priors") or {}, kind)
-    if spec is not None and len(problems) == before:
-        problems += kind.static_check(spec)
+    known = {key: value for key, value in raw.items() if key in kind.spec.model_fields}
+    checked = spec or parse(kind.spec, known, "model", [])  # a mistyped key hides no other fault
+    problems += kind.static_check(checked) if checked else []
     return kind, spec
 
 

@@ -98,10 +98,11 @@ def prepare(config: RunConfig) -> Prepared:
         log.info(line)
     from bayesrun.inference.preflight import preflight
     from bayesrun.inference.theano_setup import building, import_pymc3
+    from bayesrun.models.base import build_model
 
     import_pymc3()
     with building():
-        model = config.model_type.build(data, config.model)
+        model = build_model(config.model_type, data, config.model)
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)

@@ -6,7 +6,8 @@ sigma; Zhang and Stephens 2009, doi:10.1198/tech.2009.08017), and
 
     elpd_i = log(sum_s w_s exp(l_s) / sum_s w_s)
 
-(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers are those of `az.loo`.
+(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers are those of
+`az.loo`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Floats = NDArray[np.float64]
 
 _FEWEST_TAIL = 5
 _LOWEST = float(np.log(np.finfo(float).tiny))
+_SAME = 1e-10
+"""Difference of log densities that is rounding."""
 _NEGLIGIBLE = 10 * np.finfo(float).eps
 
 
@@ -49,6 +52,11 @@ class Loo:
     elpd_i: Floats
     lppd_i: Floats
     pareto_k: Floats
+
+    @property
+    def judged_k(self) -> Floats:
+        """`pareto_k`, but 0 of points of which every draw is as sure: their weights are equal and have no tail."""
+        return np.where(np.abs(self.lppd_i - self.elpd_i) < _SAME, 0.0, self.pareto_k)
 
     @property
     def elpd(self) -> float:

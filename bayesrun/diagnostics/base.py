@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Severity = Literal["ok", "warn", "fail"]
+ROUNDING = 1e-14
+"""Relative sd up to which draws are all the same number."""
 SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")
 
 
@@ -112,6 +114,11 @@ class Judged:
     settings: DiagnosticsSpec
     max_treedepth: int = 10
     missing_groups: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def moving(self) -> pd.Series[bool]:
+        """Whether each scalar's draws differ by more than rounding, as a computed 1 does not."""
+        return self.summary["sd"] > ROUNDING * self.summary["mean"].abs()
 
 
 @dataclass(frozen=True)

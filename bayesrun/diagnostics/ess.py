@@ -15,7 +15,7 @@ _REMEDY = "Draw more (sampler.draws), or give the model a form that mixes better
 
 def run(judged: Judged) -> CheckResult:
     """Judge the smallest bulk and tail effective sample sizes of all chains together."""
-    moving = judged.summary[judged.summary["sd"] > 0]
+    moving = judged.summary[judged.moving]
     if moving.empty:
         return CheckResult()
     findings = tuple(_judge(judged, moving[f"ess_{part}"].dropna(), part) for part in ("bulk", "tail"))

@@ -27,7 +27,7 @@ def run(judged: Judged) -> CheckResult:
         return CheckResult()
     terms, left_out = found
     loo = _loo(judged, terms)
-    k = loo.pareto_k
+    k = loo.judged_k
     bad = [str(p) for p, high in zip(terms["point"].values, k > _GOOD_K, strict=True) if high]
     severity = "ok" if severity_above(len(bad) / len(k), judged.settings.thresholds.pareto_k) == "ok" else "warn"
     where = f" ({left_out} imputed points are left out)" if left_out else ""

@@ -10,7 +10,7 @@ _REMEDY = "Run longer (sampler.tune, sampler.draws), or give the model a form th
 
 def run(judged: Judged) -> CheckResult:
     """Judge the largest R-hat; scalars that never change have none."""
-    values = judged.summary.loc[judged.summary["sd"] > 0, "r_hat"].dropna()
+    values = judged.summary.loc[judged.moving, "r_hat"].dropna()
     if judged.idata.posterior.sizes["chain"] < 2 or values.empty:
         return CheckResult()
     limits = judged.settings.thresholds.r_hat

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,11 +87,21 @@ def _some(data: xr.DataArray, count: int) -> Array:
     return np.asarray(values.reshape(len(chosen), -1))
 
 
-def axis_label(subject: Subject, name: str) -> str:
-    """Name of a variable for an axis, with its unit in brackets where the data carry one."""
-    for group in ("constant_data", "observed_data"):
+def axis_label(subject: Subject, likelihood: str) -> str:
+    """What the data call the values that a likelihood explains, with their unit in brackets where they carry one."""
+    shown = _data_name(subject, likelihood)
+    for group, name in product(("constant_data", "observed_data"), (shown, likelihood)):
         if group in subject.idata.groups() and name in subject.idata[group]:
             unit = subject.idata[group][name].attrs.get("units")
             if unit:
-                return f"{name} ({unit})"
-    return name
+                return f"{shown} ({unit})"
+    return shown
+
+
+def _data_name(subject: Subject, likelihood: str) -> str:
+    """Find the name in the model's config: the likelihood's own one means nothing to who knows the data."""
+    model, options = subject.model, subject.model.get("options") or {}
+    if model.get("type") == "glm":
+        return str(model["formula"]).partition("~")[0].strip()
+    written = (model.get("likelihood") or {}).get(likelihood) or {}
+    return str(written.get("observed") or options.get("response") or options.get("observed") or likelihood)

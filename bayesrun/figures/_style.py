@@ -6,6 +6,7 @@ Figures are made without pyplot, so that nothing is kept in its global state and
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,9 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, INK)
 
 WIDTH = 8.0  # inches
 DPI = 150  # a width of 1200 px; at 800 px the text of 10 points is 14 px high
+
+TITLE_WIDTH = 70  # characters of a bold title that `WIDTH` holds, wide ones too
+LINE = 0.2  # inches that a further line of the title takes
 
 _RC: dict[str, Any] = {
     "font.size": 10,
@@ -70,10 +74,12 @@ def colour(index: int) -> str:
 
 
 def canvas(title: str, height: float) -> Canvas:
-    """Make an empty figure of the usual width, `height` inches high, with a title."""
+    """Make an empty figure of the usual width, `height` inches high, with a title; one too long has further lines."""
+    lines = textwrap.wrap(title, TITLE_WIDTH) or [""]
+    height += LINE * (len(lines) - 1)
     figure = Canvas(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.012, ha="left", fontweight="bold")
+    figure.suptitle("\n".join(lines), x=0.012, ha="left", fontweight="bold")
     return figure
 
 

@@ -39,7 +39,7 @@ def pareto_k(subject: Subject) -> tuple[list[str], Array]:
 
     terms = terms_of(subject)
     found = leave_one_out(by_point(terms), relative_efficiency(terms, subject.summary))
-    return [label_text(point) for point in terms["point"].values], found.pareto_k
+    return [label_text(point) for point in terms["point"].values], found.judged_k
 
 
 FIGURE = Figure(draw=draw)

@@ -9,10 +9,12 @@ from matplotlib.figure import Figure as Canvas
 from bayesrun.figures import _style as look
 from bayesrun.figures._arrays import Array
 from bayesrun.figures._scalars import Scalar, draws_of, group_of, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval, write_beside
+from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 
 LIMIT = 12
+FEWEST = 25  # prior draws near the posterior that a density is made of
+PEAKS = 2.5  # a prior's peak is cut off above so many of the posterior's, which would look flat
 
 
 def draw(subject: Subject) -> Canvas:
@@ -32,25 +34,45 @@ def draw(subject: Subject) -> Canvas:
 
 def _draw_scalar(ax: Axes, scalar: Scalar, prior: Array) -> None:
     prior = prior[np.isfinite(prior)]
-    near = _in_reach(prior, scalar.pooled)
-    if near.size:
-        draw_marginal(ax, near, look.GREY, "prior", part=near.size / prior.size)
+    low, high = _reach(prior, scalar.pooled)
+    near = prior[(prior >= low) & (prior <= high)]
     draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
+    for artist in (*ax.lines, *ax.collections, *ax.patches):
+        artist.set_zorder(3)  # before the prior's, which is drawn later
+    top = PEAKS * ax.get_ylim()[1]
+    if near.size >= FEWEST:
+        draw_marginal(ax, near, look.GREY, "prior", part=near.size / prior.size)
+    elif prior.size and high > low:
+        _draw_level(ax, near.size / prior.size / (high - low), prior)
+        near = near[:0]
     frame(ax, np.concatenate([near, scalar.pooled]))
-    ax.set_title(look.shorten(scalar.name))
+    ax.set_ylim(top=min(top, ax.get_ylim()[1]))
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
+    _head(ax, scalar, prior)
+
+
+def _draw_level(ax: Axes, height: float, prior: Array) -> None:
+    """Draw the mean density near the posterior where too few prior draws are to have a shape: a few are no spikes."""
+    inside = np.array([prior.min(), prior.max()])
+    ax.plot(inside, [height, height], color=look.GREY, label="prior", clip_on=height > 0)
+
+
+def _head(ax: Axes, scalar: Scalar, prior: Array) -> None:
+    """Name the scalar, and below it the prior's interval, where no curve is."""
+    ax.set_title(look.shorten(scalar.name), pad=16)
     if prior.size > 1:
         low, high = hdi(prior, 0.94)
-        write_beside(ax, scalar.pooled, f"prior 94 %:\n{interval(low, high, scalar.discrete)}")
+        text = f"prior 94 %: {interval(low, high, scalar.discrete)}"
+        ax.text(0, 1.03, text, transform=ax.transAxes, fontsize=8, va="bottom")
 
 
-def _in_reach(prior: Array, posterior: Array) -> Array:
-    """Prior draws no farther from the posterior than it is wide ten times: a vague prior must not make it a spike."""
+def _reach(prior: Array, posterior: Array) -> tuple[float, float]:
+    """Return the ends of what is ten times as wide as the posterior: a vague prior must not make a spike of that."""
     if not posterior.size:
-        return prior
+        return (float(prior.min()), float(prior.max())) if prior.size else (0.0, 0.0)
     low, middle, high = np.quantile(posterior, [0.03, 0.5, 0.97])
-    return np.asarray(prior[np.abs(prior - middle) <= 10 * (high - low) / 2])
+    return middle - 5 * (high - low), middle + 5 * (high - low)
 
 
 FIGURE = Figure(draw=draw)

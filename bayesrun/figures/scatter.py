@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._observed import axis_label
 from bayesrun.figures._scalars import group_of, title_of
 from bayesrun.figures._time import series_of
 from bayesrun.figures.base import Figure, NotDrawable, Subject
@@ -31,7 +32,7 @@ def draw(subject: Subject) -> Canvas:
     every = max(1, response.size // POINTS)
     for ax, name in zip(axes, names, strict=False):
         ax.plot(data[name].values[::every], response.values[::every], "o", color=look.BLUE, markersize=4, alpha=0.6)
-        ax.set(xlabel=name, ylabel=str(response.name))
+        ax.set(xlabel=name, ylabel=look.shorten(axis_label(subject, str(response.name))))
     return figure
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.figures import _style as look
+from bayesrun.figures._observed import axis_label
 from bayesrun.figures._scalars import draws_of, title_of
 from bayesrun.figures._shapes import hdi
 from bayesrun.figures._time import posterior_of, series_of, times
@@ -24,14 +25,18 @@ def draw(subject: Subject) -> Canvas:
     low, high = hdi(some, SHARE)
     figure, ax = look.panel(title_of(subject, "returns and volatility"), 4.2)
     at = times(series)
-    ax.plot(at, series.values, color=look.GREY, linewidth=0.5, alpha=0.55, label="return")
+    ax.plot(at, series.values, color=look.GREY, linewidth=0.5, alpha=0.55, label="observed")
     for sign in (1, -1):
         label = "volatility: posterior mean" if sign == 1 else None
         ax.fill_between(at, sign * low, sign * high, color=look.ORANGE, alpha=0.6, linewidth=0,
                         label="89 % HDI" if sign == 1 else None)  # fmt: skip
         ax.plot(at, sign * mean, color=look.VERMILLION, linewidth=0.9, label=label)
     limit = 1.05 * float(max(np.nanmax(np.abs(series.values)), high.max()))
-    ax.set(xlabel=str(series.dims[0]), ylabel="log return a day, and its scale", ylim=(-limit, limit))
+    ax.set(
+        xlabel=str(series.dims[0]),
+        ylabel=f"{axis_label(subject, str(series.name))} and scale",
+        ylim=(-limit, limit),
+    )
     ax.margins(x=0.01)
     look.legend_below(figure, ax)
     return figure

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bayesrun.errors import SamplingError
 from bayesrun.inference._nutpie_gradient import Gradient
+from bayesrun.inference._start import towards_mode
 from bayesrun.inference.base import NutsSpec
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ CORRELATED_UP_TO = 200
 _STEEP = 1e10
 _HALVINGS = 40
 _NUDGE = 0.01
+_DOWNHILL = (1, 3, 10, 30, 100)
 
 
 def correlated(spec: NutsSpec, size: int) -> bool:
@@ -67,7 +69,7 @@ def starts(model: pm.Model, gradient: Gradient, spec: NutsSpec, seeds: Sequence[
 
 def _centres(model: pm.Model, gradient: Gradient, spec: NutsSpec, seeds: Sequence[int]) -> list[Vector]:
     if not ("advi" in spec.init or "map" in spec.init):
-        return [gradient.start] * len(seeds)
+        return [_downhill(gradient)] * len(seeds)
     import numpy as np
     import pymc3 as pm
 
@@ -76,6 +78,17 @@ def _centres(model: pm.Model, gradient: Gradient, spec: NutsSpec, seeds: Sequenc
     with model, compiling():
         points, _ = pm.init_nuts(init=spec.init, chains=len(seeds), random_seed=seeds[0], progressbar=False)
     return [np.concatenate([np.ravel(point[part.name]) for part in gradient.parts]) for point in points]
+
+
+def _downhill(gradient: Gradient) -> Vector:
+    """Leave a start that is finite and too steep to learn scales at, such as a scale of 1 for incomes of thousands."""
+    import numpy as np
+
+    value, slope = gradient.density(gradient.start)
+    if not np.isfinite(value) or not np.all(np.isfinite(slope)) or np.all(np.abs(slope) < _STEEP):
+        return gradient.start
+    points = (towards_mode(gradient.density, gradient.start, steps) for steps in _DOWNHILL)
+    return next((p for p in points if _usable(gradient, p, flat=True)), gradient.start)
 
 
 def _near(gradient: Gradient, centre: Vector, jitter: float, rng: np.random.Generator) -> Vector:

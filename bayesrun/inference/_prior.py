@@ -49,10 +49,17 @@ def draw_prior(model: pm.Model, draws: int, seed: int) -> Arrays:
     names = [v.name for v in model.unobserved_RVs if not is_transformed_name(v.name) and v.name not in imputed]
     with building(), np.errstate(all="ignore"):
         found = pm.sample_prior_predictive(draws, model=model, var_names=names, random_seed=seed)
-    drawn = {n: np.asarray(found[n]) for n in names}
+    drawn = {n: _each(np.asarray(found[n]), model[n].tag.test_value.shape, draws) for n in names}
     for variable in model.observed_RVs:
         drawn |= _likelihood(model, variable, drawn)
     return drawn
+
+
+def _each(values: NDArray[Any], shape: tuple[int, ...], draws: int) -> NDArray[Any]:
+    """Repeat what depends on no random variable at every draw; PyMC3 computes it once."""
+    import numpy as np
+
+    return np.broadcast_to(values, (draws, *shape)) if values.shape == shape else values
 
 
 def _likelihood(model: pm.Model, variable: Any, drawn: Arrays) -> Arrays:

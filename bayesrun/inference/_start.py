@@ -104,16 +104,7 @@ def curvature_at_mode(density: Any, start: NDArray[Any]) -> Peak:
     start
         Where to look for the mode (parameter).
     """
-    import numpy as np
-    from scipy.optimize import minimize
-
-    def negative(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-        value, gradient = density(point)
-        if not np.isfinite(value):
-            return 1e300, np.zeros_like(point)
-        return -float(value), -np.nan_to_num(gradient)
-
-    mode = minimize(negative, start, jac=True, method="L-BFGS-B", options={"maxiter": 100}).x
+    mode, negative = towards_mode(density, start), _negative(density)
     curvature = _curvature(negative, mode)
     for _ in range(_NEWTON_STEPS):
         nearer = _newton(negative, mode, curvature)
@@ -121,6 +112,38 @@ def curvature_at_mode(density: Any, start: NDArray[Any]) -> Peak:
             break
         mode, curvature = nearer, _curvature(negative, nearer)
     return Peak(mode, curvature)
+
+
+def towards_mode(density: Any, start: NDArray[Any], steps: int = 100) -> NDArray[Any]:
+    """Search along gradients for the mode, and return the point (parameter) that at most so many steps come to.
+
+    Parameters
+    ----------
+    density
+        `(point) -> (log density, gradient)`, both of the unconstrained point (parameter).
+    start
+        Where to begin (parameter).
+    steps
+        Of L-BFGS.
+    """
+    from scipy.optimize import minimize
+
+    found = minimize(_negative(density), start, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    point: NDArray[Any] = found.x
+    return point
+
+
+def _negative(density: Any) -> Any:
+    """Return what is minimized: `(point) -> (negative log density, its gradient)`, finite everywhere."""
+    import numpy as np
+
+    def negative(point: NDArray[Any]) -> tuple[float, NDArray[Any]]:
+        value, gradient = density(point)
+        if not np.isfinite(value):
+            return 1e300, np.zeros_like(point)
+        return -float(value), -np.nan_to_num(gradient)
+
+    return negative
 
 
 def _newton(negative: Any, mode: NDArray[Any], curvature: NDArray[Any]) -> NDArray[Any] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.errors import Problem, UserError
@@ -170,7 +171,7 @@ def _own_problems(part: Definition) -> Iterator[Problem]:
 
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:
-    yield from check_prior(part.key, part.body)
+    yield from map(_or_observed, check_prior(part.key, part.body))
     if part.observed is None:
         yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that is explained")
     elif not isinstance(part.observed, str):
@@ -178,6 +179,12 @@ def _likelihood_problems(part: Definition) -> Iterator[Problem]:
     for option in _NO_OPTION:
         if part.body.get(option) is not None:
             yield Problem(f"{part.key}.{option}", f"'{option}' has no meaning for a likelihood", "remove it")
+
+
+def _or_observed(problem: Problem) -> Problem:
+    """Name the key that a likelihood has and a prior has not, where that was mistyped."""
+    mistyped = "has no parameter" in problem.message and get_close_matches(problem.key.rpartition(".")[2], ["observed"])
+    return replace(problem, hint="did you mean 'observed'?") if mistyped else problem
 
 
 def _expression_problems(part: Definition) -> Iterator[Problem]:

@@ -64,7 +64,7 @@ def static_check(spec: ArbitraryDeterministicSpec) -> list[Problem]:
         function = FUNCTIONS.load(spec.options.function, "model.options.function")
     except UserError as error:
         return list(error.problems)
-    return [*_misfit(function, spec.priors["a"]), *check_prior("model.options.likelihood", spec.likelihood())]
+    return [*_misfit(function, spec.priors.get("a", {})), *check_prior("model.options.likelihood", spec.likelihood())]
 
 
 def _misfit(function: Function, prior: Mapping[str, Any]) -> Iterator[Problem]:

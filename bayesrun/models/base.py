@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
-from bayesrun.errors import Problem
+from bayesrun.errors import Problem, UserError
 from bayesrun.language.notes import Notes, notes
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
@@ -84,6 +84,23 @@ class ModelType:
 
 
 MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))
+
+
+def build_model(kind: ModelType, data: Any, spec: ModelSpec) -> pm.Model:
+    """Build a model, and say what it means when counts can't follow from where its parameters start.
+
+    Raises
+    ------
+    UserError
+        When a start is so large that no whole number holds what depends on it.
+    """
+    try:
+        return kind.build(data, spec)
+    except OverflowError as error:
+        given = [f"{name} starts at {prior['initval']}" for name, prior in spec.priors.items() if "initval" in prior]
+        message = f"the starting values are too large for the whole numbers that depend on them ({error})"
+        hint = "set an `initval` near the data, or tighter priors" + (f"; {', '.join(given)}" if given else "")
+        raise UserError([Problem("model.priors", message, hint)]) from error
 
 
 def data_variables(data: xr.Dataset, names: Iterable[str]) -> dict[str, Any]:
@@ -172,6 +189,7 @@ __all__ = [
     "Notes",
     "PriorNames",
     "add_coords",
+    "build_model",
     "data_variables",
     "notes",
     "observed_values",

@@ -42,6 +42,13 @@ def test_an_unknown_choice_names_the_options() -> None:
     assert "did you mean 'switchpoint'" in found["model"]
 
 
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_an_unknown_data_set_to_predict_is_told_under_its_own_key(plus: str) -> None:
+    found = faults("model=eight_schools", f"{plus}predict.data=eight_scools", "data=eight_scholls")
+    assert "unknown choice 'eight_scools'" in found["predict.data"]
+    assert "unknown choice 'eight_scholls'" in found["data"]
+
+
 @pytest.mark.parametrize("override", ["sampler.draws", "a b=c", "x={"])
 def test_an_override_that_can_not_be_read(override: str) -> None:
     assert any("can't be read as an override" in text for text in faults(override).values())

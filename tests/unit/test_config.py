@@ -44,6 +44,26 @@ def test_all_faults_of_all_sections_at_once() -> None:
     assert "did you mean 'r_hat'" in found["diagnostics.checks[0]"]
 
 
+def test_a_wrong_prior_or_key_hides_no_other_fault_of_the_model() -> None:
+    found = faults(
+        "model=eight_schools", "model.priors.mu.sigma=-1", "model.likelihod={}", "model.likelihood.y.observed=null",
+        "model.deterministics.shrinkage.expr='1 +'",
+    )  # fmt: skip
+    assert set(found) == {
+        "model.priors.mu.sigma", "model.likelihod", "model.likelihood.y.observed", "model.deterministics.shrinkage",
+    }  # fmt: skip
+
+
+def test_a_mistyped_observed_is_told_by_its_name() -> None:
+    found = faults("model=eight_schools", "model.likelihood.y={dist: Normal, sigma: 1, obsrved: effect}")
+    assert "did you mean 'observed'" in found["model.likelihood.y.obsrved"]
+
+
+def test_a_missing_prior_and_a_wrong_function_are_told_together() -> None:
+    found = faults("model=arbitrary_deterministic", "~model.priors.a", "model.options.likelihood={dist: Nomal}")
+    assert set(found) == {"model.priors.a", "model.options.likelihood.dist"}
+
+
 def test_the_resolved_config_holds_every_key_and_no_interpolation() -> None:
     config = parsed("model=switchpoint")
     assert config.plain["experiment_name"] == "switchpoint"

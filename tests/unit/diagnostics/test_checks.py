@@ -111,6 +111,25 @@ def test_constants_are_named_and_do_not_spoil_other_checks() -> None:
     assert not run("constant", judged({"x": normal()})).findings
 
 
+def test_the_diagonal_of_a_correlation_matrix_is_no_warning() -> None:
+    r = np.tanh(normal())
+    corr = np.moveaxis(np.array([[np.ones(SHAPE), r], [r, 1 + 1e-16 * np.sign(r)]]), (0, 1), (2, 3))
+    corr[..., 1, 1][0, ::2] = np.nextafter(1.0, 2.0)  # a one that is computed is rounded
+    assert only(run("constant", judged({"chol_corr": corr}))).severity == "ok"
+    corr[..., 0, 1] = corr[..., 1, 0] = 0.3
+    fixed, stuck = run("constant", judged({"x": normal(), "chol_corr": corr})).findings
+    assert (fixed.severity, stuck.severity, stuck.variable) == ("ok", "warn", "chol_corr[0, 1]")
+
+
+def test_what_is_constant_in_the_prior_too_is_fixed_by_the_model() -> None:
+    subject = judged({"x": normal(), "from_data": np.full((*SHAPE, 2), 2.0), "stuck": np.full(SHAPE, 1.0)})
+    prior = {"x": normal(), "from_data": np.full((1, 50, 2), 2.0), "stuck": normal(chains=1)}
+    subject.idata.extend(az.from_dict(prior={name: values[:1, :50] for name, values in prior.items()}))
+    fixed, stuck = run("constant", subject).findings
+    assert (fixed.severity, fixed.message) == ("ok", "Fixed by the model: from_data[0], from_data[1].")
+    assert (stuck.severity, stuck.variable) == ("warn", "stuck")
+
+
 def test_when_everything_is_constant_there_is_nothing_to_judge() -> None:
     subject = judged({"fixed": np.full(SHAPE, 2.0)})
     assert not run("r_hat", subject).findings

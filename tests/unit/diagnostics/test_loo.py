@@ -61,6 +61,15 @@ def test_points_with_a_high_pareto_k_are_named_and_only_warn(draws: np.ndarray, 
     assert finding.value > 0.7
 
 
+def test_a_point_that_every_draw_is_sure_of_has_no_tail(draws: np.ndarray, terms: np.ndarray) -> None:
+    sure = np.concatenate([terms, np.zeros_like(terms[..., :1]), terms[..., :1] * 0 - 0.3], axis=-1)
+    result = run("loo", subject(draws, sure))
+    assert only(result).severity == "ok"
+    assert result.metrics["pareto_k_max"] < 0.7
+    without = run("loo", subject(draws, terms)).metrics["elpd_loo"]
+    assert result.metrics["elpd_loo"] == pytest.approx(without - 0.3)
+
+
 def test_several_likelihoods_and_any_dims_are_laid_side_by_side(draws: np.ndarray, terms: np.ndarray) -> None:
     case = judged(
         {"mu": draws},

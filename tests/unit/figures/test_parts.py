@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesrun.figures import _style as look
+from bayesrun.figures import ppc, prior_posterior
 from bayesrun.figures import rank as rank_module
 from bayesrun.figures._divergences import divergent
-from bayesrun.figures._observed import predicted
+from bayesrun.figures._observed import axis_label, predicted
 from bayesrun.figures._save import draw_all
 from bayesrun.figures._scalars import is_discrete, label_text, pick, pick_of_each
 from bayesrun.figures._shapes import counts, hdi, number
@@ -79,6 +80,55 @@ def test_smooth_is_a_density_near_the_true_one() -> None:
 )
 def test_number(value: float, width: float, text: str) -> None:
     assert number(value, width) == text
+
+
+def test_a_long_title_has_further_lines_and_all_of_its_words() -> None:
+    name = "a_model_with_a_name_" * 8
+    figure = look.canvas(f"{name} · prior and posterior", 3.0)
+    lines = figure.get_suptitle().split("\n")
+    assert "".join(lines).replace(" ", "") == f"{name}·priorandposterior"
+    assert max(map(len, lines)) <= look.TITLE_WIDTH
+    assert figure.get_size_inches()[1] > 3.0
+
+
+@pytest.mark.parametrize(
+    ("model", "label"),
+    [
+        ({"likelihood": {"y": {"dist": "Normal", "observed": "log_radon"}}}, "log_radon"),
+        ({"type": "linear_regression", "options": {"response": "Y"}}, "Y"),
+        ({"type": "glm", "formula": "log(earn) ~ height"}, "log(earn)"),
+        ({}, "y"),
+    ],
+)
+def test_axes_bear_the_data_s_name_not_the_likelihood_s(model: dict[str, object], label: str) -> None:
+    idata = az.from_dict(posterior={"a": np.zeros((2, 5))}, observed_data={"y": [1.0, 2.0]})
+    assert axis_label(Subject(idata, pd.DataFrame(), model), "y") == label
+    idata.observed_data["y"].attrs["units"] = "kg"
+    assert axis_label(Subject(idata, pd.DataFrame(), model), "y") == f"{label} (kg)"
+
+
+@pytest.mark.parametrize("near", [0, 1, 3])
+def test_a_few_prior_draws_near_the_posterior_are_no_spike(near: int) -> None:
+    rng = np.random.default_rng(9)
+    prior = np.concatenate([np.linspace(0.2, 0.3, near), rng.normal(1e6, 10, 500 - near)])[None]
+    idata = az.from_dict(posterior={"a": rng.normal(size=(4, 500))}, prior={"a": prior})
+    figure = prior_posterior.draw(Subject(idata, az.summary(idata), {"name": "vague"}))
+    lines = {str(line.get_label()): line for line in figure.axes[0].lines}
+    assert max(lines["prior"].get_ydata()) == pytest.approx(near / 500 / 37.6, rel=0.1, abs=1e-12)
+    assert max(lines["posterior"].get_ydata()) == pytest.approx(0.4, rel=0.15)
+
+
+def test_the_legend_of_predictions_can_be_seen() -> None:
+    rng = np.random.default_rng(10)
+    idata = az.from_dict(
+        posterior={"a": np.zeros((2, 50))},
+        posterior_predictive={"y": rng.normal(size=(2, 50, 20))},
+        observed_data={"y": rng.normal(size=20)},
+    )
+    figure = ppc.draw(Subject(idata, pd.DataFrame(), {"name": "m"}))
+    handle = next(h for h in figure.legends[0].legend_handles if str(h.get_label()).startswith("predicted"))
+    assert handle.get_alpha() is None
+    assert handle.get_linewidth() >= 1.5
 
 
 def test_shorten_keeps_both_ends() -> None:

@@ -7,6 +7,7 @@ import pymc3 as pm
 import pytest
 
 from bayesrun.errors import UserError
+from bayesrun.inference._prior import draw_prior
 from bayesrun.inference.groups import Wanted, collect
 from bayesrun.inference.prior import SAMPLER, PriorSpec, sample
 from bayesrun.inference.theano_setup import building
@@ -62,3 +63,13 @@ def test_a_flat_prior_is_told(line: pm.Model) -> None:
     assert problem.key == "sampler.method"
     assert "flat prior: x" in problem.message
     assert not SAMPLER.check(line, SPEC)
+
+
+def test_what_depends_on_data_alone_has_a_value_at_every_draw() -> None:
+    with building(), pm.Model() as model:
+        x = pm.Data("x", np.arange(3.0))
+        pm.Deterministic("square", x**2)
+        pm.Normal("y", pm.Normal("mu", 0.0, 1.0) + x, 1.0, observed=np.zeros(3))
+    drawn = draw_prior(model, 7, 1)
+    assert drawn["square"].shape == drawn["y"].shape == (7, 3)
+    assert np.all(drawn["square"] == [0.0, 1.0, 4.0])

@@ -10,7 +10,8 @@ import pytest
 import theano.tensor as tt
 
 from bayesrun.errors import UserError
-from bayesrun.inference import _start
+from bayesrun.inference import _nutpie_start, _start
+from bayesrun.inference._nutpie_gradient import compile_gradient
 from bayesrun.inference.base import NutsSpec
 from bayesrun.inference.theano_setup import building, compiling
 
@@ -38,6 +39,18 @@ def test_the_strongest_correlation_of_a_gaussian_is_exact(correlation: float) ->
 )
 def test_without_a_proper_mode_there_is_no_correlation(density) -> None:  # type: ignore[no-untyped-def]
     assert _start.strongest_correlation(density, np.zeros(2)) == 0.0
+
+
+def test_nutpie_leaves_a_start_that_is_too_steep_to_learn_scales_at() -> None:
+    incomes = np.random.default_rng(1).normal(20_000.0, 20_000.0, 1000)
+    with building(), pm.Model() as model:
+        mean, sigma = pm.Flat("mean"), pm.HalfFlat("sigma")
+        pm.Normal("y", mean, sigma, observed=incomes)
+    gradient = compile_gradient(model)
+    assert np.abs(gradient.density(gradient.start)[1]).max() > 1e10
+    points = _nutpie_start.starts(model, gradient, NutsSpec(), [1, 2])
+    assert all(np.abs(gradient.density(point)[1]).max() < 1e10 for point in points)
+    assert not np.array_equal(*points)
 
 
 def test_one_parameter_has_no_correlation() -> None:

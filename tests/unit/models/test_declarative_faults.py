@@ -47,7 +47,7 @@ def problems_of(text: str) -> list[Problem]:
     spec = parse(DeclarativeSpec, raw, "model", problems)
     for name, prior in (raw.get("priors") or {}).items():
         problems += check_prior(f"model.priors.{name}", prior)
-    if spec is not None and not problems:
+    if spec is not None:
         problems += static_check(spec)
     return problems or check(data(), spec)
 
