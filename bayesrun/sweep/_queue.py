@@ -45,9 +45,11 @@ class Submission(threading.Thread):
 
     def is_over(self, queued: set[str] | None) -> bool:
         """Say whether the job has ended, in whichever way."""
-        if not self.is_alive() or read_record(self.sweep, self.number) is not None:
+        record, ids = read_record(self.sweep, self.number), self._ids()
+        # one that was interrupted knows of a signal only: what Slurm says once it has left the queue is waited for
+        asks = record is not None and record.interrupted and queued is not None and bool(ids)
+        if not asks and (record is not None or not self.is_alive()):
             return True
-        ids = self._ids()
         gone = queued is not None and bool(ids) and not ids & queued
         self.polls_gone = self.polls_gone + 1 if gone else 0
         if self.polls_gone >= _POLLS_GONE:

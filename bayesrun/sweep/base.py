@@ -19,6 +19,9 @@ KEYS = ("sweep", "resume", "force", "fail_fast")
 
 JobStatus = Literal["waiting", "finished", "partial", "failed", "skipped"]
 
+INTERRUPTED = 130
+"""Exit status of what was interrupted."""
+
 JOBS = ".jobs"
 """Folder of the jobs' records, below a sweep's."""
 
@@ -116,6 +119,11 @@ class Record:
     note: str = ""
     seconds: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was ended from outside: by Ctrl-C, or by the cluster that it ran on."""
+        return self.exit_status == INTERRUPTED
 
     @property
     def path(self) -> Path | None:

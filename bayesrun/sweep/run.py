@@ -26,7 +26,18 @@ from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep._launch import Hydra, launch
 from bayesrun.sweep._task import STOP, JobTask, RunJob, line
-from bayesrun.sweep.base import JOBS, KEYS, Point, Record, Steering, read_json, read_record, write_record, write_whole
+from bayesrun.sweep.base import (
+    INTERRUPTED,
+    JOBS,
+    KEYS,
+    Point,
+    Record,
+    Steering,
+    read_json,
+    read_record,
+    write_record,
+    write_whole,
+)
 from bayesrun.sweep.plan import Plan, make_plan
 from bayesrun.sweep.points import expand
 from bayesrun.sweep.preflight import Checked, Compose, preflight
@@ -34,7 +45,6 @@ from bayesrun.sweep.preflight import Checked, Compose, preflight
 log = logging.getLogger("bayesrun.sweep")
 
 STATE = "sweep.json"
-_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -236,9 +246,9 @@ def _finish(
     print(result.text, flush=True)
     if interrupted:
         print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
-        return _INTERRUPTED
+        return INTERRUPTED
     # a job alone that was interrupted (cancelled on the cluster) is no end of the sweep
-    cut_short = any(r.exit_status == _INTERRUPTED for r in records)
+    cut_short = any(r.interrupted for r in records)
     return 1 if result.failed or cut_short else max((r.exit_status for r in records), default=0)
 
 
