@@ -85,7 +85,8 @@ def start(cluster, outputs, draws, *overrides):
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 240
-    while not list(outputs.glob("sweeps/*/*/.jobs/0.json")) or not list(outputs.glob("sweeps/*/*/1/status.json")):
+    # the second has a folder before it has a run in tracking, and a kill in between leaves none
+    while not list(outputs.glob("sweeps/*/*/.jobs/0.json")) or "1" not in states(outputs):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.5)
     return process
