@@ -3,6 +3,7 @@
 BayesrunError                 any failure that bayesrun reports without a traceback
 ├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
 ├── SamplingError      (4)    the sampler failed
+│   └── TimeLimitReached      the cluster gave the job no more time
 └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
 """
 
@@ -59,6 +60,13 @@ class SamplingError(BayesrunError):
     """The sampler failed although config and data were in order."""
 
     exit_status = 4
+
+
+class TimeLimitReached(SamplingError):
+    """A job's time on the cluster is over; the scheduler would kill it next."""
+
+    def __init__(self) -> None:
+        super().__init__("it reached its time limit on the cluster (hydra.launcher.timeout_min)")
 
 
 class VerdictError(BayesrunError):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bayesrun.sweep.base import read_json
+from bayesrun.sweep.base import JOBS, read_json, read_record
 
 _PLACES = ("runs/*/*", "sweeps/*/*/*")
 
@@ -54,7 +54,18 @@ def _read(folder: Path) -> Finished | None:
         return None
     if status.get("status") != "finished" or not record.get("config_digest"):
         return None
+    if not _is_recorded(folder):
+        return None
     return Finished(folder, identity_of(record), str(record.get("ended", "")))
+
+
+def _is_recorded(folder: Path) -> bool:
+    """Say whether a sweep knows of its job's end: one killed while it was tracked has all files, but no whole run."""
+    sweep = folder.parent
+    if not (sweep / JOBS).is_dir() or not folder.name.isdigit():
+        return True
+    record = read_record(sweep, int(folder.name))
+    return record is not None and record.status == "finished"
 
 
 def identity_of(record: Mapping[str, Any]) -> Identity:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +157,11 @@ def _one_by_one(hydra: Hydra, points: Sequence[Point], task: JobTask) -> str:
 
     at_once = int(getattr(hydra.config.hydra.launcher, "array_parallelism", 0) or len(points))
     for number, error in run_all(list(by_number), task.sweep, submit, at_once).items():
-        if read_record(task.sweep, number) is None:
+        record = read_record(task.sweep, number)
+        if record is None:
             write_record(task.sweep, _died(task, number, error))
+        elif record.interrupted:  # it knows of a signal only, the queue knows why
+            write_record(task.sweep, replace(record, error=error))
     return ""
 
 
@@ -180,8 +183,6 @@ def job_overrides(point: Point, sweep: Path) -> list[str]:
 
 
 def _died(task: JobTask, number: int, error: str) -> Record:
-    from dataclasses import replace
-
     folder = task.sweep / str(number)
     run_id = read_json(folder / "tracking.json").get("run_id")
     where = str(folder) if folder.is_dir() else None

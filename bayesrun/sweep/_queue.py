@@ -20,6 +20,13 @@ Submit = Callable[[int, Path], "str | None"]
 _POLL_SECONDS = 1.0
 _POLLS_GONE = 5
 _FOLDER = ".submitit"
+_WORDS = {
+    "TIMEOUT": "it reached its time limit on the cluster (hydra.launcher.timeout_min)",
+    "NODE_FAIL": "its node failed",
+    "CANCELLED": "it was cancelled",
+    "OUT_OF_MEMORY": "it took more memory than it had asked for (hydra.launcher.mem_gb)",
+    "PREEMPTED": "another job took its place",
+}
 
 
 class Submission(threading.Thread):
@@ -38,13 +45,15 @@ class Submission(threading.Thread):
 
     def is_over(self, queued: set[str] | None) -> bool:
         """Say whether the job has ended, in whichever way."""
-        if not self.is_alive() or read_record(self.sweep, self.number) is not None:
+        record, ids = read_record(self.sweep, self.number), self._ids()
+        # one that was interrupted knows of a signal only: what Slurm says once it has left the queue is waited for
+        asks = record is not None and record.interrupted and queued is not None and bool(ids)
+        if not asks and (record is not None or not self.is_alive()):
             return True
-        ids = self._ids()
         gone = queued is not None and bool(ids) and not ids & queued
         self.polls_gone = self.polls_gone + 1 if gone else 0
         if self.polls_gone >= _POLLS_GONE:
-            self.error = f"it left Slurm's queue without a result ({_state(max(ids))})"
+            self.error = _state(max(ids, key=int))
             return True
         return False
 
@@ -92,9 +101,22 @@ def _queued() -> set[str] | None:
 
 
 def _state(job: str) -> str:
-    shown = _ask("scontrol", "--oneliner", "show", "job", job) or ""
-    said = [word for word in shown.split() if word.startswith(("JobState=", "Reason=", "ExitCode="))]
-    return ", ".join(said) or "its state is no longer known"
+    return why(_ask("scontrol", "--oneliner", "show", "job", job) or "")
+
+
+def why(shown: str) -> str:
+    """Say in words how Slurm ended a job.
+
+    Parameters
+    ----------
+    shown
+        What `scontrol --oneliner show job` says of it; empty when Slurm has forgotten it.
+    """
+    said = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    state = said.get("JobState", "")
+    words = _WORDS.get(state) or "it left Slurm's queue without a result"
+    known = [f"{key}={said[key]}" for key in ("JobState", "Reason", "ExitCode", "NodeList") if key in said]
+    return f"{words} ({', '.join(known) or 'its state is no longer known'})"
 
 
 def _ask(*command: str) -> str | None:

@@ -20,13 +20,14 @@ from omegaconf import DictConfig
 
 from bayesrun.places import task_overrides
 from bayesrun.session import RunResult
-from bayesrun.sweep.base import Record, read_json, setting_of, write_record
+from bayesrun.sweep._time_limit import told_plainly
+from bayesrun.sweep.base import INTERRUPTED, Record, read_json, setting_of, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
 log = logging.getLogger("bayesrun.sweep")
 
-_INTERRUPTED = 130
+_STOPPED = "it was interrupted; the draws so far are kept"
 STOP = ".stop"
 
 
@@ -92,13 +93,14 @@ class JobTask:
             tags = {"setting": record.setting, "job": str(record.number)}
             name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
             try:
-                return self.run(config, self.parent_run_id, tags, name)
+                with told_plainly():
+                    return self.run(config, self.parent_run_id, tags, name)
             except Exception as error:  # whatever it is, it is this job's, and the others go on
                 log.debug("job %d failed", record.number, exc_info=True)
                 return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
 
     def _after(self, result: RunResult) -> Any:
-        if result.exit_status == _INTERRUPTED:
+        if result.exit_status == INTERRUPTED:
             raise KeyboardInterrupt
         if result.status == "failed" and self.fail_fast:
             (self.sweep / STOP).touch()
@@ -126,7 +128,7 @@ def finished(record: Record, result: RunResult, seconds: float) -> Record:
         record,
         status=result.status,
         verdict=result.verdict,
-        error=result.error,
+        error=result.error or (_STOPPED if result.exit_status == INTERRUPTED else None),
         exit_status=result.exit_status,
         run_id=tracked.get("run_id"),
         folder=str(folder) if folder else None,

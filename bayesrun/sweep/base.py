@@ -19,7 +19,11 @@ KEYS = ("sweep", "resume", "force", "fail_fast")
 
 JobStatus = Literal["waiting", "finished", "partial", "failed", "skipped"]
 
-_JOBS = ".jobs"
+INTERRUPTED = 130
+"""Exit status of what was interrupted."""
+
+JOBS = ".jobs"
+"""Folder of the jobs' records, below a sweep's."""
 
 
 class SweepSpec(Section):
@@ -117,6 +121,11 @@ class Record:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
+    def interrupted(self) -> bool:
+        """Whether it was ended from outside: by Ctrl-C, or by the cluster that it ran on."""
+        return self.exit_status == INTERRUPTED
+
+    @property
     def path(self) -> Path | None:
         """The run folder of a job that has a posterior."""
         done = self.folder is not None and self.status in ("finished", "partial")
@@ -135,20 +144,20 @@ def _short(value: str) -> str:
 
 def write_record(sweep: Path, record: Record) -> None:
     """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
-    folder = sweep / _JOBS
+    folder = sweep / JOBS
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{record.number}.json", json.dumps(asdict(record), indent=1))
 
 
 def read_record(sweep: Path, number: int) -> Record | None:
     """Read a job's record; None when it has left none."""
-    path = sweep / _JOBS / f"{number}.json"
+    path = sweep / JOBS / f"{number}.json"
     return Record(**json.loads(path.read_text())) if path.is_file() else None
 
 
 def drop_record(sweep: Path, number: int) -> None:
     """Forget a job's record: it is run again."""
-    (sweep / _JOBS / f"{number}.json").unlink(missing_ok=True)
+    (sweep / JOBS / f"{number}.json").unlink(missing_ok=True)
 
 
 def write_whole(path: Path, text: str) -> None:

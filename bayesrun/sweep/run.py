@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -25,7 +26,18 @@ from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep._launch import Hydra, launch
 from bayesrun.sweep._task import STOP, JobTask, RunJob, line
-from bayesrun.sweep.base import KEYS, Point, Record, Steering, read_json, read_record, write_record, write_whole
+from bayesrun.sweep.base import (
+    INTERRUPTED,
+    JOBS,
+    KEYS,
+    Point,
+    Record,
+    Steering,
+    read_json,
+    read_record,
+    write_record,
+    write_whole,
+)
 from bayesrun.sweep.plan import Plan, make_plan
 from bayesrun.sweep.points import expand
 from bayesrun.sweep.preflight import Checked, Compose, preflight
@@ -233,8 +245,11 @@ def _finish(
     parent.close(interrupted)
     print(result.text, flush=True)
     if interrupted:
-        return 130
-    return 1 if result.failed else max((r.exit_status for r in records), default=0)
+        print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
+        return INTERRUPTED
+    # a job alone that was interrupted (cancelled on the cluster) is no end of the sweep
+    cut_short = any(r.interrupted for r in records)
+    return 1 if result.failed or cut_short else max((r.exit_status for r in records), default=0)
 
 
 def _search(request: Request, steering: Steering, began: float) -> int:
@@ -254,7 +269,7 @@ def _search(request: Request, steering: Steering, began: float) -> int:
         hydra.sweeper(task).sweep(arguments=overrides)
     except KeyboardInterrupt:
         interrupted = True
-    numbers = sorted(int(p.stem) for p in (folder / ".jobs").glob("*.json"))
+    numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
     records = [r for r in (read_record(folder, n) for n in numbers) if r]
     return _finish(request, folder, records, 0, parent, interrupted, began)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import psutil
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "sinfo")
 
@@ -25,6 +28,8 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
 ReturnToService=2
+SlurmdTimeout=10
+KillWait=2
 MpiDefault=none
 SlurmdParameters=config_overrides
 SlurmctldPort={port}
@@ -67,6 +72,36 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         for process in reversed(started):
             process.terminate()
             process.wait(20)
+
+
+def lose_node_of(env: dict[str, str], pid: int) -> str:
+    """Kill the node that runs a process as a power cut would: the daemon and all it started; return its name."""
+    node = _environment_of(pid)["SLURMD_NODENAME"]
+    daemon = int((Path(env["SLURM_CONF"]).parent / f"slurmd-{node}.pid").read_text())
+    lost = {daemon, *_started_by(env, node)}
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all stand still first: none may report how another ended
+        for victim in lost:
+            os.kill(victim, number)
+    return node
+
+
+def _started_by(env: dict[str, str], node: str) -> set[int]:
+    """Find what runs on a node: the jobs' processes, and Slurm's own that started them."""
+    found = set()
+    for process in psutil.process_iter():
+        its = _environment_of(process.pid)
+        if its.get("SLURM_CONF") == env["SLURM_CONF"] and its.get("SLURMD_NODENAME") == node:
+            parents = [p for p in process.parents() if p.name() == "slurmstepd"]
+            found |= {process.pid, *(p.pid for p in parents)}
+    return found
+
+
+def _environment_of(pid: int) -> dict[str, str]:
+    try:
+        words = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+    except OSError:
+        return {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def _munge(folder: Path) -> subprocess.Popen[bytes]:

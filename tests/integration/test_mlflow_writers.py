@@ -1,62 +1,72 @@
-"""Many writers, one store: SQLite, and a server on PostgreSQL."""
+"""Many writers, one store: 20 sweeps of 8 jobs by 8 workers, fewer by 2 and 4, lose nothing.
 
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+A sweep takes 2 to 3 s; `BAYESRUN_ALL_SWEEPS=1` runs 20 for each number of workers (some 8 minutes on 2 cores).
+"""
+
+import os
 
 import pytest
 
-JOBS = 8
-JOB = """
-import json, sys
-from pathlib import Path
-from bayesrun.tracking.base import RunCard, TrackingSpec
-from bayesrun.tracking.mlflow import open_run
-uri, artifacts, folder, name = sys.argv[1:]
-folder = Path(folder) / name
-folder.mkdir(parents=True)
-(folder / "metrics.json").write_text(json.dumps({f"m{i}": float(i) for i in range(30)}))
-for attempt in range(3):
-    card = RunCard("many", f"{name} {attempt}", {"a": "1"})
-    tracker = open_run(TrackingSpec(uri=uri, artifacts=artifacts or None), card)
-    assert tracker.ready()
-    for step in range(5):
-        tracker.progress(step, step / 5, 0)
-    tracker.close(folder, "finished")
-    assert not tracker.lost, tracker.lost
-"""
+from bayesrun.tracking.base import TrackingSpec
+from tests.integration.mlflow_server import mlflow_server
+from tests.integration.writers import DATASET, FILES, JOBS, METRICS, PARAMS, pool, sweep
+from tests.postgresql import PASSWORD, postgresql
+
+FEW = 20 if os.environ.get("BAYESRUN_ALL_SWEEPS") == "1" else 5
+WORKERS = [(2, FEW), (4, FEW), (8, 20)]
+pytestmark = pytest.mark.slow
 
 
-def run_jobs(uri, artifacts, folder, workers, rounds):
-    def job(number):
-        command = [sys.executable, "-c", JOB, uri, artifacts, str(folder), str(number)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-        return done.returncode, done.stderr
+def check(client, experiment, has_parent):
+    """Hold a sweep's runs against what its jobs logged: each there once, with all that it had."""
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    (parent,) = (r for r in runs if "job" not in r.data.tags)
+    jobs = sorted((r for r in runs if "job" in r.data.tags), key=lambda r: int(r.data.tags["job"]))
+    assert [r.data.tags["job"] for r in jobs] == [str(job) for job in range(JOBS)]
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    for number, run in enumerate(jobs):
+        assert run.data.params == PARAMS
+        assert run.data.metrics.items() >= {**METRICS, "job": number, "progress": 1.0, "divergences_so_far": 0}.items()
+        assert run.data.tags["verdict"] == "ok"
+        assert [i.dataset.digest for i in run.inputs.dataset_inputs] == [DATASET.digest[:36]]
+        assert {f.path for f in client.list_artifacts(run.info.run_id)} >= FILES
+        assert client.list_artifacts(run.info.run_id, "figures")[0].file_size == 5000
+        assert run.data.tags.get("mlflow.parentRunId") == (parent.info.run_id if has_parent else None)
 
-    with ThreadPoolExecutor(workers) as pool:
-        results = list(pool.map(job, range(rounds * JOBS)))
-    assert [r for r in results if r != (0, "")] == []
-    return 3 * rounds * JOBS
 
-
-def finished(uri):
+@pytest.mark.parametrize(("workers", "sweeps"), WORKERS)
+def test_writers_share_one_sqlite_store(tmp_path, workers, sweeps):
     from mlflow.tracking import MlflowClient
 
-    client, token, count = MlflowClient(uri), None, 0
-    experiment = client.get_experiment_by_name("many").experiment_id
-    while True:
-        page = client.search_runs([experiment], "attributes.status = 'FINISHED'", max_results=500, page_token=token)
-        count, token = count + len(page), page.token
-        if not token:
-            return count
+    with pool(workers) as processes:
+        for number in range(sweeps):
+            folder = tmp_path / str(number)
+            uri = f"sqlite:///{folder}/mlflow.db"  # there is none yet
+            spec = TrackingSpec(uri=uri, artifacts=str(folder / "artifacts"))
+            assert sweep(processes, spec, folder, "many", waits=number % 2 == 0) == []
+            check(MlflowClient(uri), "many", number % 2 == 0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 4, 8])
-def test_writers_share_one_sqlite_store(tmp_path, workers):
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert finished_after(uri, str(tmp_path / "artifacts"), tmp_path / "jobs", workers, rounds=2)
+@pytest.fixture(scope="module")
+def database():
+    with postgresql() as address:
+        yield f"postgresql://me:{PASSWORD}@{address}/postgres"
 
 
-def finished_after(uri, artifacts, folder, workers, rounds):
-    return run_jobs(uri, artifacts, folder, workers, rounds) == finished(uri)
+@pytest.fixture(scope="module")
+def server(database, tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server"), database, workers=4) as url:
+        yield url
+
+
+@pytest.mark.parametrize(("workers", "sweeps"), WORKERS)
+def test_writers_share_one_server_on_postgresql(server, tmp_path, workers, sweeps):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(server)
+    with pool(workers) as processes:
+        for number in range(sweeps):
+            folder = tmp_path / str(number)
+            name = f"{workers} workers, sweep {number}"
+            assert sweep(processes, TrackingSpec(uri=server), folder, name, waits=number % 2 == 0) == []
+            check(client, name, number % 2 == 0)

@@ -1,17 +1,17 @@
 """A sweep on a real Slurm with two nodes, tracked on a real MLflow server."""
 
 import os
-import socket
+import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.integration.slurm import missing, slurm
+from tests.integration.mlflow_server import mlflow_server
+from tests.integration.slurm import lose_node_of, missing, slurm
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -24,6 +24,7 @@ BRIEF = [
     "hydra.launcher.mem_gb=1",
 ]
 RATE = "model.priors.early_rate.lam"
+ENDLESS = 50_000_000
 
 
 @pytest.fixture(scope="module")
@@ -35,27 +36,8 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "art")]
-    env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until_it_answers(f"http://127.0.0.1:{port}/health")
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    process.wait(20)
-
-
-def wait_until_it_answers(url):
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise RuntimeError(f"{url} does not answer")
+    with mlflow_server(folder, f"sqlite:///{folder}/mlflow.db") as url:
+        yield url
 
 
 def bayesrun(outputs, cluster, *overrides):
@@ -92,45 +74,85 @@ def test_a_sweep_runs_on_the_nodes_and_is_tracked_on_the_server(cluster, server,
     assert "posterior.nc" in {f.path for f in client.list_artifacts(job.info.run_id)}
 
 
-def jobs_of(cluster):
-    """Processes on this machine that run a job of the sweep."""
-    found = []
+def start(cluster, outputs, draws, *overrides):
+    """Start a sweep with a job for each number of draws; return when the first is done and the second under way."""
+    values = ",".join(str(1 + number) for number in range(len(draws)))
+    swept = [f"{RATE}={values}", f"sampler.draws={','.join(map(str, draws))}", f"sweep.zip=[[{RATE},sampler.draws]]"]
+    brief = [o for o in BRIEF if not o.startswith("sampler.draws")]
+    command = [sys.executable, "-m", "bayesrun", "-m", "launcher=slurm", *brief, *swept, *overrides]
+    process = subprocess.Popen(
+        [*command, f"paths.outputs={outputs}"], cwd=ROOT, env={**os.environ, **cluster}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    # the second has a folder before it has a run in tracking, and a kill in between leaves none
+    while not list(outputs.glob("sweeps/*/*/.jobs/0.json")) or "1" not in states(outputs):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.5)
+    return process
+
+
+def ended(process, outputs):
+    """Wait for a sweep of which some jobs fail; return the rows of its jobs, one of each, and what it printed."""
+    printed, _ = process.communicate(timeout=240)
+    assert process.returncode == 1, printed
+    (folder,) = outputs.glob("sweeps/*/*")
+    table = pd.read_csv(folder / "sweep.csv").drop_duplicates("jobs").astype({"jobs": int})
+    return table.set_index("jobs").to_dict("index"), printed
+
+
+def states(outputs):
+    """Return the state of each job's run in tracking, and of the parent's (`None`)."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name("switchpoint").experiment_id])
+    assert len({r.data.tags.get("job") for r in found}) == len(found)
+    return {r.data.tags.get("job"): r.info.status for r in found}
+
+
+def process_of(outputs, job):
+    """Find the process on this machine that runs a job of the sweep."""
     for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if "submitit.core._submit" in words and words[0].endswith("python"):
-            found.append(int(path.parent.name))
-    return found
+        words = path.read_bytes().decode(errors="replace").split("\0") if path.exists() else [""]
+        ours = any(word.startswith(str(outputs)) and word.endswith(f".submitit/{job}") for word in words)
+        if ours and "submitit.core._submit" in words and words[0].endswith("python"):
+            return int(path.parent.name)
+    raise AssertionError(f"job {job} does not run")
+
+
+def test_a_job_whose_process_is_killed_is_a_row_and_the_sweep_ends(cluster, tmp_path):
+    process = start(cluster, tmp_path, [100, ENDLESS])
+    os.kill(process_of(tmp_path, 1), signal.SIGKILL)
+    rows, _ = ended(process, tmp_path)
+    assert {n: row["status"] for n, row in rows.items()} == {0: "finished", 1: "failed"}
+    assert rows[1]["error"]
+    assert states(tmp_path) == {None: "FINISHED", "0": "FINISHED", "1": "KILLED"}
+
+
+@pytest.mark.parametrize("warned", [5, 0])
+def test_a_job_beyond_its_time_limit_is_a_row_and_the_sweep_ends(cluster, tmp_path, warned):
+    """Slurm's least limit is a minute. A job may be warned some seconds before, or be ended by Slurm itself."""
+    limit = ["hydra.launcher.timeout_min=1", f"hydra.launcher.signal_delay_s={warned}"]
+    process = start(cluster, tmp_path, [100, ENDLESS], *limit)
+    rows, printed = ended(process, tmp_path)
+    assert {n: row["status"] for n, row in rows.items()} == {0: "finished", 1: "failed"}
+    assert "time limit" in rows[1]["error"]
+    assert "hydra.launcher.timeout_min" in rows[1]["error"]
+    assert "time limit" in printed
+    found = states(tmp_path)
+    assert found[None] == found["0"] == "FINISHED"
+    assert found["1"] in ("FAILED", "KILLED")
 
 
 def test_a_job_whose_node_fails_is_a_row_and_the_sweep_ends(cluster, tmp_path):
-    """The first job would run for hours; its process is killed as a failing node would."""
-    overrides = [f"{RATE}=1,2", "sampler.draws=100,50000000", "sweep.zip=[[model.priors.early_rate.lam,sampler.draws]]"]
-    brief = [o for o in BRIEF if not o.startswith("sampler.draws")]
-    command = [
-        sys.executable,
-        "-m",
-        "bayesrun",
-        "-m",
-        "launcher=slurm",
-        *brief,
-        *overrides,
-        f"paths.outputs={tmp_path}",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **cluster}, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not list(tmp_path.glob("sweeps/*/*/.jobs/0.json")) or not list(tmp_path.glob("sweeps/*/*/1/status.json")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.5)
-    for pid in jobs_of(cluster):
-        os.kill(pid, 9)
-    process.communicate(timeout=240)
-    assert process.returncode == 1
-    (folder,) = tmp_path.glob("sweeps/*/*")
-    table = pd.read_csv(folder / "sweep.csv")
-    assert set(table.loc[table["jobs"] == 0, "status"]) == {"finished"}
-    (failed,) = table[table["jobs"] == 1].to_dict("records")
-    assert failed["status"] == "failed"
-    assert failed["error"]
+    """The last test: a node of the cluster is gone after it."""
+    process = start(cluster, tmp_path, [100, ENDLESS, 100])
+    lose_node_of(cluster, process_of(tmp_path, 1))
+    rows, _ = ended(process, tmp_path)
+    assert {n: row["status"] for n, row in rows.items() if n != 2} == {0: "finished", 1: "failed"}
+    assert "node" in rows[1]["error"]
+    assert rows[2]["status"] == "finished" or "node" in rows[2]["error"]
+    found = states(tmp_path)
+    assert found.keys() >= {None, "0", "1"}
+    assert "RUNNING" not in found.values()

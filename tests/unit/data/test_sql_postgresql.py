@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.postgresql import PASSWORD, postgresql
+
 sa = pytest.importorskip("sqlalchemy")
 pytest.importorskip("psycopg2")
-
-PASSWORD = "s3cret-w0rd"
-
-
-def _binaries() -> Path:
-    """Find the newest server's programs, installed with apt-get where there are none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found and shutil.which("apt-get") and os.geteuid() == 0:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}  # 1: starts no service
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "postgresql"]):
-            subprocess.run(["apt-get", "-q", *command], env=environment, check=True, stdout=subprocess.DEVNULL)
-        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("NOT TESTED: no PostgreSQL, and apt-get (as root) is not available to install it")
-    return found[-1].parent
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """`host:port` of a server on 127.0.0.1 that asks for a password, run by a user that is not root."""
-    programs, root = _binaries(), os.geteuid() == 0
-    folder = Path(tempfile.mkdtemp(prefix="bayesrun-pg-"))
-    (folder / "password").write_text(PASSWORD)
-    if root:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, "postgres", "postgres")
-    user = "postgres" if root else None
-    port = _free_port()
-
-    def run(*command: str) -> None:
-        arguments = [str(programs / command[0]), *command[1:]]
-        # Popen would start in our folder, which that user may not enter; a pipe would wait for the server's end
-        subprocess.run(arguments, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-    cluster = str(folder / "cluster")
-    run(
-        "initdb",
-        "-D",
-        cluster,
-        "-U",
-        "me",
-        "-A",
-        "scram-sha-256",
-        f"--pwfile={folder / 'password'}",
-        "-N",
-        "-E",
-        "UTF8",
-    )
-    options = f"-h 127.0.0.1 -p {port} -k {folder} -c fsync=off"
-    try:
-        run("pg_ctl", "start", "-w", "-D", cluster, "-l", str(folder / "log"), "-o", options)
-        yield f"127.0.0.1:{port}"
-    finally:
-        if (folder / "cluster" / "postmaster.pid").exists():
-            run("pg_ctl", "stop", "-w", "-m", "fast", "-D", cluster)
-        shutil.rmtree(folder)
+    with postgresql() as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

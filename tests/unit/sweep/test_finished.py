@@ -3,6 +3,7 @@
 import json
 
 from bayesrun.sweep._finished import Identity, changes, read_finished, same
+from bayesrun.sweep.base import Record, write_record
 
 WANTED = Identity("config", "data", "code", {"numpy": "1.22.1"})
 
@@ -46,6 +47,18 @@ def test_the_newest_is_taken(tmp_path):
 def test_files_that_can_not_be_read_are_passed_over(tmp_path):
     (make_run(tmp_path, "cut") / "provenance.json").write_text("{")
     assert read_finished(tmp_path) == []
+
+
+def test_a_job_killed_while_it_was_tracked_is_not_done(tmp_path):
+    sweep = tmp_path / "sweeps" / "2026-01-01" / "one"
+    sweep.mkdir(parents=True)
+    folder = make_run(tmp_path, "killed").rename(sweep / "1")  # its files say that it is finished
+    write_record(sweep, Record(0, "a=0", {"a": "0"}, status="finished"))
+    assert read_finished(tmp_path) == []
+    write_record(sweep, Record(1, "a=1", {"a": "1"}, status="failed", error="its process died"))
+    assert read_finished(tmp_path) == []
+    write_record(sweep, Record(1, "a=1", {"a": "1"}, status="finished"))
+    assert [run.folder for run in read_finished(tmp_path)] == [folder]
 
 
 def test_what_changed_is_said():
