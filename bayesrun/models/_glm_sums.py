@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.language._numbers import number
 from bayesrun.models._glm_data import Prepared
 from bayesrun.models._glm_whitening import Whitening
 
@@ -71,7 +72,9 @@ def _normal(state: State) -> Any:
     if state.prepared.offset is not None:
         residual = residual - state.prepared.offset
     slope = made.basis.T @ (state.prepared.design.matrix.T @ residual)
-    squares = residual @ residual - 2.0 * tt.dot(slope, state.base) + tt.dot(made.information, tt.sqr(state.base))
+    squares = (
+        number(residual @ residual) - 2.0 * tt.dot(slope, state.base) + tt.dot(made.information, tt.sqr(state.base))
+    )
     return -len(residual) * (tt.log(sigma) + 0.5 * np.log(2.0 * np.pi)) - 0.5 * squares / tt.sqr(sigma)
 
 
@@ -84,7 +87,7 @@ def _binomial(state: State) -> Any:
     successes = _response(state.prepared)
     trials = state.prepared.trials
     n = np.ones_like(successes) if trials is None else trials.astype(float)
-    ways = float(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
+    ways = number(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
     weights = None if trials is None else n
     matrix, offset = state.prepared.design.matrix, state.prepared.offset
     return ways + _with_data(successes, state) - row_sum(softplus, matrix, state.coefficients, offset, weights)
@@ -97,7 +100,7 @@ def _poisson(state: State) -> Any:
     from bayesrun.models._glm_op import exponential, row_sum
 
     counts = _response(state.prepared)
-    constant = -float(np.sum(gammaln(counts + 1)))
+    constant = number(-np.sum(gammaln(counts + 1)))
     matrix, offset = state.prepared.design.matrix, state.prepared.offset
     return constant + _with_data(counts, state) - row_sum(exponential, matrix, state.coefficients, offset)
 
@@ -106,7 +109,7 @@ def _with_data(values: NDArray[Any], state: State) -> Any:
     """Return `y'eta`."""
     import theano.tensor as tt
 
-    offset = 0.0 if state.prepared.offset is None else float(values @ state.prepared.offset)
+    offset = 0.0 if state.prepared.offset is None else number(values @ state.prepared.offset)
     return tt.dot(state.prepared.design.matrix.T @ values, state.coefficients) + offset
 
 

@@ -14,9 +14,10 @@ Guide, "Latent discrete parameters"). The joint posterior is that of form `compo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.language._numbers import number
 from bayesrun.models.base import Notes, notes
 
 if TYPE_CHECKING:
@@ -54,10 +55,14 @@ class Evidence:
     log_prior: NDArray[np.float64]
     years_before: NDArray[np.float64]
     counts_before: NDArray[np.float64]
-    years: float
-    counts: float
-    constant: float
+    years: Any
+    counts: Any
+    constant: Any
     gaps: NDArray[Any]
+
+    def in_theano(self) -> Evidence:
+        """Return the same with numbers of the data that are not compiled into functions."""
+        return replace(self, years=number(self.years), counts=number(self.counts), constant=number(self.constant))
 
     def log_terms(self, early: Any, late: Any, log: Any) -> Any:
         """Return `log p(y, s | early, late)` of each candidate, for NumPy or Theano rates with a last axis of 1."""
@@ -99,7 +104,7 @@ def build(data: xr.Dataset, spec: Any, compound: pm.Model) -> pm.Model:
     with pm.Model() as model:
         early = declare("early_rate", spec.priors["early_rate"], scope, "model.priors.early_rate")
         late = declare("late_rate", spec.priors["late_rate"], scope, "model.priors.late_rate")
-        terms = evidence.log_terms(tt.shape_padright(early), tt.shape_padright(late), tt.log)
+        terms = evidence.in_theano().log_terms(tt.shape_padright(early), tt.shape_padright(late), tt.log)
         density = bound(pm.math.logsumexp(terms), early > 0, late > 0)
         pm.Potential(f"{spec.options.response}_marginal", density)
     _note(notes(model), evidence, spec.options.response, compound)
