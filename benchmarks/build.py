@@ -39,7 +39,7 @@ def config_of(*overrides: str) -> Any:
 def seconds(config: Any, data: Any) -> float:
     """Build a model and compile what sampling it needs."""
     from bayesrun.inference import _function_cache
-    from bayesrun.inference._nutpie_gradient import compile_gradient
+    from bayesrun.inference._gradient import compile_gradient
     from bayesrun.inference.theano_setup import building, compiling
 
     _function_cache._kept.clear()

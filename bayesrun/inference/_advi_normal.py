@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.inference._nutpie_draws import Draws
-from bayesrun.inference._nutpie_gradient import parts_of
+from bayesrun.inference._draws import Draws
+from bayesrun.inference._gradient import parts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def draw(model: pm.Model, normal: Normal, size: tuple[int, int], seed: int) -> t
 def _log_density(model: pm.Model, points: Vector) -> Vector:
     import numpy as np
 
-    from bayesrun.inference._nutpie_gradient import compile_gradient
+    from bayesrun.inference._gradient import compile_gradient
 
     density = compile_gradient(model).density
     flat = points.reshape(-1, points.shape[-1])

@@ -13,14 +13,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import SamplingError
-from bayesrun.inference import _chains, _nutpie_workers
-from bayesrun.inference._nutpie_board import Board, make_board
+from bayesrun.inference import _chains, _workers
+from bayesrun.inference._board import Board, make_board
+from bayesrun.inference._draws import Draws
+from bayesrun.inference._gradient import compile_gradient, graph
 from bayesrun.inference._nutpie_chain import Settings, run_chain
 from bayesrun.inference._nutpie_coordinates import coordinates
-from bayesrun.inference._nutpie_draws import Draws
-from bayesrun.inference._nutpie_gradient import compile_gradient, graph
 from bayesrun.inference._nutpie_start import correlated, starts
-from bayesrun.inference._nutpie_workers import Outcome
+from bayesrun.inference._workers import Outcome
 from bayesrun.inference.base import Monitor, NutsSpec, Sampled
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
         return run_chain(chain, gradient.density, first[chain], seeds[chain], settings, board, go_on)
 
     progress = _Progress(board, spec.tune, monitor)
-    outcome = _nutpie_workers.run(spec.chains, _chains.processes(spec), one, board, progress.tell)
+    outcome = _workers.run(spec.chains, _chains.processes(spec), one, board, progress.tell)
     kept, length = _kept(board, spec.tune, outcome)
     stats = {name: _rows(outcome, kept, name, slice(spec.tune, spec.tune + length)) for name in outcome.stats[kept[0]]}
     tuning = {name: _rows(outcome, kept, name, slice(spec.tune)) for name in stats}

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.inference._nutpie_board import Board
+from bayesrun.inference._board import Board
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bayesrun.inference._nutpie_gradient import LogDensity
+    from bayesrun.inference._gradient import LogDensity
 
     Shifted = Callable[[NDArray[Any], NDArray[Any]], tuple[float, NDArray[Any]]]
 

@@ -18,7 +18,7 @@ from bayesrun.inference.base import NutsSpec
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bayesrun.inference._nutpie_gradient import Gradient
+    from bayesrun.inference._gradient import Gradient
 
 log = logging.getLogger("bayesrun.sampling")
 

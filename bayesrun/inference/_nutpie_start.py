@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import SamplingError
-from bayesrun.inference._nutpie_gradient import Gradient
+from bayesrun.inference._gradient import Gradient
 from bayesrun.inference._start import towards_mode
 from bayesrun.inference.base import NutsSpec
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
 from bayesrun.inference._evaluate import at_draws
-from bayesrun.inference._nutpie_gradient import parts_of, pick
+from bayesrun.inference._gradient import parts_of, pick
 from bayesrun.inference._prior import prior_draws
 from bayesrun.inference.theano_setup import building, compiling
 from bayesrun.models.base import notes

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import pymc3 as pm
     from numpy.typing import NDArray
 
-    from bayesrun.inference._nutpie_board import Board
-    from bayesrun.inference._nutpie_workers import Outcome
+    from bayesrun.inference._board import Board
+    from bayesrun.inference._workers import Outcome
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -81,9 +81,9 @@ def sample(model: pm.Model, spec: SmcSpec, seed: int, monitor: Monitor) -> Sampl
     KeyboardInterrupt
         When it was interrupted before a chain was done.
     """
-    from bayesrun.inference import _nutpie_workers as workers
-    from bayesrun.inference._nutpie_board import make_board
-    from bayesrun.inference._nutpie_draws import Draws
+    from bayesrun.inference import _workers as workers
+    from bayesrun.inference._board import make_board
+    from bayesrun.inference._draws import Draws
     from bayesrun.inference._smc_density import compile_tempered, prior_points
 
     began = time.perf_counter()

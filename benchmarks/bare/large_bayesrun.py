@@ -32,7 +32,7 @@ def main(path: Path, draws: int, family: str) -> None:
     """Fit `y ~ x0 + ... + x9` and print what it took."""
     import_pymc3()
     from bayesrun.inference import _nutpie
-    from bayesrun.inference._nutpie_gradient import compile_gradient
+    from bayesrun.inference._gradient import compile_gradient
     from bayesrun.inference.base import NutsSpec
     from bayesrun.models import glm
 

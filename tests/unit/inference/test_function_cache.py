@@ -10,7 +10,7 @@ import pytest
 
 from bayesrun.inference import _function_cache
 from bayesrun.inference._function_cache import begin_job, compiled
-from bayesrun.inference._nutpie_gradient import compile_gradient
+from bayesrun.inference._gradient import compile_gradient
 from bayesrun.inference.theano_setup import building, import_pymc3
 from bayesrun.language._numbers import number
 

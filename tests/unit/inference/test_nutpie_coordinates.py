@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bayesrun.inference._gradient import Gradient, Part
 from bayesrun.inference._nutpie_chain import _mapped
 from bayesrun.inference._nutpie_coordinates import coordinates
-from bayesrun.inference._nutpie_gradient import Gradient, Part
 from bayesrun.inference.base import NutsSpec
 
 

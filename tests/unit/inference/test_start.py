@@ -11,7 +11,7 @@ import theano.tensor as tt
 
 from bayesrun.errors import UserError
 from bayesrun.inference import _nutpie_start, _start
-from bayesrun.inference._nutpie_gradient import compile_gradient
+from bayesrun.inference._gradient import compile_gradient
 from bayesrun.inference.base import NutsSpec
 from bayesrun.inference.theano_setup import building, compiling
 

@@ -15,7 +15,7 @@ import pymc3 as pm
 import pytest
 
 from bayesrun.inference._fast_function import compile_function
-from bayesrun.inference._nutpie_gradient import compile_gradient
+from bayesrun.inference._gradient import compile_gradient
 from bayesrun.inference.theano_setup import building, import_pymc3
 
 import_pymc3()

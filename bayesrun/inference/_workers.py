@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import SamplingError
-from bayesrun.inference._nutpie_board import Board
+from bayesrun.inference._board import Board
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

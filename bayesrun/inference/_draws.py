@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.inference._fast_function import compile_function
-from bayesrun.inference._nutpie_gradient import Part, parts_of, pick, probes
+from bayesrun.inference._gradient import Part, parts_of, pick, probes
 from bayesrun.inference.theano_setup import building
 
 if TYPE_CHECKING:
