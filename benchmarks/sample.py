@@ -4,7 +4,8 @@ python benchmarks/sample.py [MODEL ...] [--only bayesrun,pymc3,pymc,numpyro,stan
 
 A whole command is everything from the shell's point of view: imports, compiling, warm-up, draws; for bayesrun also
 diagnostics, figures and tracking. Compile caches are warm: each command runs once before it is measured, with few
-draws. With `--cold` they are empty: what a command takes that sees its model for the first time. The worst parameter's bulk ESS is that of all scalars of the posterior, computed by one ArviZ for all.
+draws. With `--cold` they are empty: what a command takes that sees its model for the first time. The worst
+parameter's bulk ESS is that of all scalars of the posterior, computed by one ArviZ for all.
 """
 
 from __future__ import annotations
