@@ -45,7 +45,7 @@ def _leave(status: int) -> None:
         sys.exit(status)
     logging.shutdown()
     atexit._run_exitfuncs()
-    with suppress(OSError):  # who read the output has gone
+    with suppress(OSError):  # likewise
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
@@ -72,6 +72,9 @@ def _run(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `| head`: who read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _resumed(arguments: Namespace) -> Namespace:
