@@ -45,7 +45,7 @@ def _leave(status: int) -> None:
         sys.exit(status)
     logging.shutdown()
     atexit._run_exitfuncs()
-    with suppress(OSError):  # likewise
+    with suppress(OSError):  # who read the output has gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
