@@ -35,7 +35,8 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
     again = _once(model, spec.model_copy(update={"target_accept": CAREFUL}), seed, monitor)
     if again.interrupted is not None:  # the first try is whole
         return replace(sampled, interrupted=again.interrupted)
-    return replace(again, seconds_sample=sampled.seconds_sample + again.seconds_sample)
+    compiling = sampled.seconds_compile + again.seconds_compile
+    return replace(again, seconds_compile=compiling, seconds_sample=sampled.seconds_sample + again.seconds_sample)
 
 
 def worth_another(spec: NutsSpec, sampled: Sampled) -> bool:
