@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +12,16 @@ from bayesrun.sweep.base import Record, read_json
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    import xarray as xr
     from numpy.typing import NDArray
+
+    from bayesrun.diagnostics._psis import Loo
 
     Floats = NDArray[np.float64]
 
 _ITERATIONS = 5000
 _TOLERANCE = 1e-9
+_TRUSTED_K = 0.7
 
 
 def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
@@ -43,7 +46,7 @@ def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
     if reason:
         return None, reason
     terms = {name: _terms(record) for name, record in firsts.items()}
-    without = [name for name, idata in terms.items() if idata is None]
+    without = [name for name, found in terms.items() if found is None]
     if without:
         return None, f"{without[0]}: its posterior holds no pointwise log likelihood of observed points"
     reason = _other_points(terms)
@@ -61,17 +64,20 @@ def _other_data(firsts: dict[str, Record]) -> str:
 
 def _terms(record: Record) -> Any:
     import arviz as az
+    import pandas as pd
+
+    from bayesrun.diagnostics._psis import relative_efficiency
 
     assert record.path
     idata = az.from_netcdf(str(record.path / "posterior.nc"))
     found = observed_terms(idata)
     if found is None or not found[0].sizes["point"]:
         return None
-    return az.InferenceData(posterior=idata.posterior, log_likelihood=found[0].to_dataset(name="points"))
+    return found[0], relative_efficiency(found[0], pd.read_csv(record.path / "summary.csv", index_col="name"))
 
 
 def _other_points(terms: dict[str, Any]) -> str:
-    points = {name: [str(p) for p in idata.log_likelihood["point"].values] for name, idata in terms.items()}
+    points = {name: [str(p) for p in array["point"].values] for name, (array, _) in terms.items()}
     first = next(iter(points))
     other = next((name for name in points if points[name] != points[first]), None)
     return f"'{other}' observes other points than '{first}'" if other else ""
@@ -82,32 +88,31 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    loos = {name: _loo(idata) for name, idata in terms.items()}
-    names = sorted(loos, key=lambda name: -loos[name].loo)
-    points = np.stack([loos[name].loo_i.values for name in names])
+    loos = {name: _loo(*found) for name, found in terms.items()}
+    names = sorted(loos, key=lambda name: -loos[name].elpd)
+    points = np.stack([loos[name].elpd_i for name in names])
     behind = points[0] - points
     table = pd.DataFrame(
         {
             "rank": range(len(names)),
             "elpd_loo": points.sum(axis=1),
-            "p_loo": [float(loos[name].p_loo) for name in names],
+            "p_loo": [loos[name].p_loo for name in names],
             "elpd_diff": behind.sum(axis=1),
             "weight": stacking_weights(points),
-            "se": [float(loos[name].loo_se) for name in names],
+            "se": [loos[name].se for name in names],
             "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
-            "warning": [bool(loos[name].warning) for name in names],
+            "warning": [bool((loos[name].judged_k > _TRUSTED_K).any()) for name in names],
         },
         index=pd.Index(names, name="setting"),
     )
     return table
 
 
-def _loo(idata: Any) -> Any:
-    import arviz as az
+def _loo(terms: xr.DataArray, efficiency: float) -> Loo:
+    from bayesrun.diagnostics._psis import leave_one_out
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return az.loo(idata, pointwise=True, scale="log")
+    draws = terms.transpose("point", "chain", "draw").values
+    return leave_one_out([draws.reshape(len(draws), -1).astype(float)], efficiency)
 
 
 def stacking_weights(points: Floats) -> Floats:

@@ -46,7 +46,7 @@ class SweepSpec(Section):
     zip: list[list[str]] = []
     seeds: Annotated[int, Field(ge=1)] = 1
     baseline: Annotated[int, Field(ge=0)] | None = None
-    figures: list[str] | None = ["trace"]
+    figures: list[str] | None = []
     metric: str = "elpd_loo"
 
 

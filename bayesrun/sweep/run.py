@@ -84,6 +84,7 @@ def run_sweep(request: Request) -> int:
     config, steering = request.config, steering_of(request.config)
     if not _is_basic(config):
         return _search(request, steering, began)
+    _warm_tracking(config)
     overrides = task_overrides(config.hydra)
     params = {str(k): str(v) for k, v in (config.hydra.sweeper.params or {}).items()}
     points = expand(overrides, params, steering.sweep, int(config.seed))
@@ -93,6 +94,16 @@ def run_sweep(request: Request) -> int:
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
     return _carry_out(request, steering, folder, checked, plan, began)
+
+
+def _warm_tracking(config: DictConfig) -> None:
+    """Let tracking import what it needs while the points are looked at; whatever is wrong with it is told there."""
+    from bayesrun.tracking.base import TRACKERS, TrackingSpec
+
+    problems: list[Any] = []
+    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking), "tracking", problems)
+    if spec is not None and not problems and spec.backend in TRACKERS.names():
+        TRACKERS.load(spec.backend, "tracking.backend").warm(spec)
 
 
 def steering_of(config: DictConfig) -> Steering:

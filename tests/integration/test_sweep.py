@@ -121,7 +121,7 @@ def test_each_job_draws_what_the_sweep_says(prior_sweep, tmp_path):
     outputs, _ = prior_sweep
     assert not list((only_sweep_first(outputs) / "0").glob("figures/*"))  # model.figures=[] was said
     short = [o for o in SHORT if not o.startswith("model.figures")]
-    status, _, err = bayesrun(tmp_path, "-m", *short, f"{RATE}=1,2")
+    status, _, err = bayesrun(tmp_path, "-m", *short, f"{RATE}=1,2", "sweep.figures=[trace]")
     assert status == 0, err
     assert [p.name for p in only_sweep(tmp_path).glob("0/figures/*")] == ["trace.png"]
 

@@ -33,9 +33,9 @@ def make_job(folder, number, mean, setting, *, seed=None, digest="same", sd=1.0,
     groups = {"log_likelihood": {"y": stats.norm.logpdf(y, draws[..., None], 1.0)}} if terms else {}
     idata = az.from_dict(posterior={"mu": draws, "k": np.round(draws)}, **groups)
     idata.to_netcdf(str(path / "posterior.nc"))
+    interval = {"hdi_3%": [mean - 2, mean - 2], "hdi_97%": [mean + 2, mean + 2]}
     table = pd.DataFrame(
-        {"mean": [mean, mean], "sd": [sd, sd], "hdi_3%": [mean - 2, mean - 2], "hdi_97%": [mean + 2, mean + 2]},
-        index=pd.Index(["mu", "k"], name="name"),
+        {"mean": [mean, mean], "sd": [sd, sd], **interval, "ess_bulk": [N, N]}, index=pd.Index(["mu", "k"], name="name")
     )
     table.to_csv(path / "summary.csv")
     (path / "provenance.json").write_text(json.dumps({"data_digest": digest}))
