@@ -65,12 +65,16 @@ def _other_data(firsts: dict[str, Record]) -> str:
 def _terms(record: Record) -> Any:
     import arviz as az
     import pandas as pd
+    import xarray as xr
 
     from bayesrun.diagnostics._psis import relative_efficiency
 
     assert record.path
-    idata = az.from_netcdf(str(record.path / "posterior.nc"))
-    found = observed_terms(idata)
+    try:  # of the file's many groups, this one
+        group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
+    except OSError:
+        return None
+    found = observed_terms(az.InferenceData(log_likelihood=group))
     if found is None or not found[0].sizes["point"]:
         return None
     return found[0], relative_efficiency(found[0], pd.read_csv(record.path / "summary.csv", index_col="name"))

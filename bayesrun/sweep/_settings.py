@@ -93,7 +93,7 @@ def _summary(record: Record) -> pd.DataFrame | None:
 
 def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     """Read the draws of scalars from `posterior.nc`; no more of the file than they need."""
-    import arviz as az
+    import xarray as xr
 
     from bayesrun.diagnostics._labels import SAMPLE, names_of
 
@@ -102,7 +102,7 @@ def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
         return {}
     names: set[str] = set(wanted)
     found: dict[str, Floats] = {}
-    with az.from_netcdf(str(path / "posterior.nc")).posterior as posterior:
+    with xr.open_dataset(path / "posterior.nc", group="posterior") as posterior:
         for variable in posterior.data_vars:
             if any(w == variable or w.startswith(f"{variable}[") for w in names):
                 array = posterior[variable].transpose(*SAMPLE, ...)
