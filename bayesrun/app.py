@@ -41,21 +41,14 @@ def main() -> None:
 
 def _leave(status: int) -> None:
     """End the process once all that asked for it is tidied up; Python would free every object first, for 0.5 s."""
-    if "joblib" in sys.modules:
-        _end_workers()
+    if "joblib" in sys.modules:  # its workers are ended by Python's own way out
+        sys.exit(status)
     logging.shutdown()
     atexit._run_exitfuncs()
     with suppress(OSError):  # who read the output has gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
-
-
-def _end_workers() -> None:
-    from joblib.externals.loky import reusable_executor
-
-    if reusable_executor._executor is not None:
-        reusable_executor._executor.shutdown(wait=True, kill_workers=True)
 
 
 def _only_shows(arguments: Namespace) -> bool:
