@@ -16,7 +16,6 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -176,22 +175,12 @@ def _carry_out(
     try:
         task = _task(request, steering, folder, records, parent.run_id)
         if plan.to_run:
-            Thread(target=_import_for_the_answer, daemon=True).start()
             launch(_hydra(request, folder), plan.to_run, task)
     except KeyboardInterrupt:
         interrupted = True
     done = _gather(folder, records)
     baseline = _baseline(steering, checked, request)
     return _finish(request, folder, done, baseline, parent, interrupted, began)
-
-
-def _import_for_the_answer() -> None:
-    """While this process waits for the jobs: what the answer needs takes seconds to import."""
-    import arviz
-
-    from bayesrun.sweep import answer
-
-    del arviz, answer
 
 
 def _waiting(point: Point, plan: Plan) -> Record:
