@@ -6,8 +6,7 @@ sigma; Zhang and Stephens 2009, doi:10.1198/tech.2009.08017), and
 
     elpd_i = log(sum_s w_s exp(l_s) / sum_s w_s)
 
-(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers are those of
-`az.loo`.
+(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers are those of `az.loo`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
 
-from bayesrun.diagnostics._pointwise import log_mean_exp
+from bayesrun.diagnostics._pointwise import by_point, log_mean_exp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +78,11 @@ def relative_efficiency(terms: xr.DataArray, summary: pd.DataFrame) -> float:
     draws = terms.sizes["chain"] * terms.sizes["draw"]
     ess = float(summary.loc[summary["sd"] > 0, "ess_bulk"].mean())
     return min(1.0, ess / draws) if ess == ess else 1.0
+
+
+def loo_of(terms: xr.DataArray, summary: pd.DataFrame) -> Loo:
+    """Leave out each observed point (terms over chain, draw, point), at the efficiency that `summary.csv` tells."""
+    return leave_one_out(by_point(terms), relative_efficiency(terms, summary))
 
 
 def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Severity = Literal["ok", "warn", "fail"]
+GOOD_K = 0.7
+"""Pareto k up to which importance sampling is to be trusted (doi:10.48550/arXiv.1507.02646)."""
 ROUNDING = 1e-14
 """Relative sd up to which draws are all the same number."""
 SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bayesrun.diagnostics._pointwise import by_point, observed_terms
+from bayesrun.diagnostics._pointwise import observed_terms
 from bayesrun.diagnostics._words import some
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
+from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged, severity_above
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from bayesrun.diagnostics._psis import Loo
 
-_GOOD_K = 0.7
 _REMEDY = (
     "elpd_loo is not to be trusted here: look at these points, use a likelihood with heavier tails, "
     "or refit without them."
@@ -28,20 +27,18 @@ def run(judged: Judged) -> CheckResult:
     terms, left_out = found
     loo = _loo(judged, terms)
     k = loo.judged_k
-    bad = [str(p) for p, high in zip(terms["point"].values, k > _GOOD_K, strict=True) if high]
+    bad = [str(p) for p, high in zip(terms["point"].values, k > GOOD_K, strict=True) if high]
     severity = "ok" if severity_above(len(bad) / len(k), judged.settings.thresholds.pareto_k) == "ok" else "warn"
     where = f" ({left_out} imputed points are left out)" if left_out else ""
     message = f"elpd_loo {loo.elpd:.1f} (se {loo.se:.1f}) from {len(k)} observed points{where}; "
-    message += (
-        f"Pareto k is above {_GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
-    )
+    message += f"Pareto k is above {GOOD_K} for {len(bad)}: {some(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
     finding = Finding(
         "loo",
         "warn" if severity == "warn" else "ok",
         message,
         bad[0] if bad else None,
         float(k.max()),
-        _GOOD_K,
+        GOOD_K,
         _REMEDY if severity == "warn" else "",
     )
     metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
@@ -49,9 +46,9 @@ def run(judged: Judged) -> CheckResult:
 
 
 def _loo(judged: Judged, terms: xr.DataArray) -> Loo:
-    from bayesrun.diagnostics._psis import leave_one_out, relative_efficiency
+    from bayesrun.diagnostics._psis import loo_of
 
-    return leave_one_out(by_point(terms), relative_efficiency(terms, judged.summary))
+    return loo_of(terms, judged.summary)
 
 
 CHECK = Check(run)

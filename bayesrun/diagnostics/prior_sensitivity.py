@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bayesrun.diagnostics import _power_scaling as power
 from bayesrun.diagnostics._words import some
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged
+from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged
 
 if TYPE_CHECKING:
     import arviz as az
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _NAME = "prior_sensitivity"
-_GOOD_K = 0.7
 _TRACKED_SCALARS = 50
 _REMEDY = {
     "prior-data conflict": "Prior and data pull apart: look at where the prior has its mass, and say why it should.",
@@ -113,13 +112,13 @@ def _not_made(group: str, judged: Judged) -> Finding:
 
 def _unreliable(scalings: tuple[power.Scaling, power.Scaling]) -> list[Finding]:
     named = zip(("prior", "likelihood"), scalings, strict=True)
-    bad = [name for name, scaling in named if not scaling.pareto_k <= _GOOD_K]
+    bad = [name for name, scaling in named if not scaling.pareto_k <= GOOD_K]
     if not bad:
         return []
     worst = max(s.pareto_k for s in scalings)
     message = f"Sensitivity to the {some(bad)} is not to be trusted: Pareto k is {worst:.2f}."
     remedy = "Refit under another prior instead (a sweep)."
-    return [Finding(_NAME, "warn", message, value=worst, threshold=_GOOD_K, remedy=remedy)]
+    return [Finding(_NAME, "warn", message, value=worst, threshold=GOOD_K, remedy=remedy)]
 
 
 def _metrics(rows: list[Sensitivity], scalings: tuple[power.Scaling, power.Scaling]) -> dict[str, float]:

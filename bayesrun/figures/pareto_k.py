@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import GOOD_K
 from bayesrun.figures import _style as look
 from bayesrun.figures._arrays import Array
 from bayesrun.figures._loo import terms_of
 from bayesrun.figures._scalars import label_text, title_of
 from bayesrun.figures.base import Figure, Subject
 
-GOOD = 0.7
 NAMED = 8
 
 
@@ -19,9 +19,9 @@ def draw(subject: Subject) -> Canvas:
     """Draw k against the observations in their order; the worst ones are named."""
     labels, k = pareto_k(subject)
     figure, ax = look.panel(title_of(subject, "Pareto k of leave-one-out"), 3.6)
-    bad = k > GOOD
+    bad = k > GOOD_K
     at = np.arange(len(k))
-    ax.axhline(GOOD, color=look.INK, linestyle="--", linewidth=1, label="0.7: not to be trusted above")
+    ax.axhline(GOOD_K, color=look.INK, linestyle="--", linewidth=1, label="0.7: not to be trusted above")
     ax.plot(at[~bad], k[~bad], "o", color=look.BLUE, markersize=3, alpha=0.6)
     ax.plot(at[bad], k[bad], "o", color=look.VERMILLION, markersize=5)
     for i in np.argsort(-k)[:NAMED]:
@@ -34,11 +34,10 @@ def draw(subject: Subject) -> Canvas:
 
 def pareto_k(subject: Subject) -> tuple[list[str], Array]:
     """Return the label and the Pareto k of each observation: the numbers that the check `loo` judges."""
-    from bayesrun.diagnostics._pointwise import by_point
-    from bayesrun.diagnostics._psis import leave_one_out, relative_efficiency
+    from bayesrun.diagnostics._psis import loo_of
 
     terms = terms_of(subject)
-    found = leave_one_out(by_point(terms), relative_efficiency(terms, subject.summary))
+    found = loo_of(terms, subject.summary)
     return [label_text(point) for point in terms["point"].values], found.judged_k
 
 

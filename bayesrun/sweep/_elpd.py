@@ -6,22 +6,19 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.diagnostics._pointwise import observed_terms
+from bayesrun.diagnostics.base import GOOD_K
 from bayesrun.sweep._settings import Setting
 from bayesrun.sweep.base import Record, read_json
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import xarray as xr
     from numpy.typing import NDArray
-
-    from bayesrun.diagnostics._psis import Loo
 
     Floats = NDArray[np.float64]
 
 _ITERATIONS = 5000
 _TOLERANCE = 1e-9
-_TRUSTED_K = 0.7
 
 
 def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
@@ -67,8 +64,6 @@ def _terms(record: Record) -> Any:
     import pandas as pd
     import xarray as xr
 
-    from bayesrun.diagnostics._psis import relative_efficiency
-
     assert record.path
     try:  # of the file's many groups, this one
         group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
@@ -77,7 +72,7 @@ def _terms(record: Record) -> Any:
     found = observed_terms(az.InferenceData(log_likelihood=group))
     if found is None or not found[0].sizes["point"]:
         return None
-    return found[0], relative_efficiency(found[0], pd.read_csv(record.path / "summary.csv", index_col="name"))
+    return found[0], pd.read_csv(record.path / "summary.csv", index_col="name")
 
 
 def _other_points(terms: dict[str, Any]) -> str:
@@ -92,7 +87,9 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    loos = {name: _loo(*found) for name, found in terms.items()}
+    from bayesrun.diagnostics._psis import loo_of
+
+    loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)
     points = np.stack([loos[name].elpd_i for name in names])
     behind = points[0] - points
@@ -105,18 +102,11 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
             "weight": stacking_weights(points),
             "se": [loos[name].se for name in names],
             "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
-            "warning": [bool((loos[name].judged_k > _TRUSTED_K).any()) for name in names],
+            "warning": [bool((loos[name].judged_k > GOOD_K).any()) for name in names],
         },
         index=pd.Index(names, name="setting"),
     )
     return table
-
-
-def _loo(terms: xr.DataArray, efficiency: float) -> Loo:
-    from bayesrun.diagnostics._psis import leave_one_out
-
-    draws = terms.transpose("point", "chain", "draw").values
-    return leave_one_out([draws.reshape(len(draws), -1).astype(float)], efficiency)
 
 
 def stacking_weights(points: Floats) -> Floats:
