@@ -39,17 +39,24 @@ def _log_jacobian(size: int, sigma: float) -> float:
     return float(-0.5 * np.log(eigenvalues / sigma**2 + INFORMATION).sum())
 
 
+def _expected(
+    white: pm.Model, made: Whitened, plain: pm.Model, seed: int, points: int
+) -> Iterator[tuple[dict[str, np.ndarray], float]]:
+    """Yield random points of the whitened model, and the plain walk's density there with the Jacobian."""
+    walk = theano.function(white.free_RVs, made.walk, on_unused_input="ignore")
+    logp, rng = plain.fastfn(plain.logpt), np.random.default_rng(seed)
+    for _ in range(points):
+        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in white.free_RVs}
+        s = walk(*(point[v.name] for v in white.free_RVs))
+        jacobian = _log_jacobian(SMOOTH, float(np.exp(point["sigma_log__"])))
+        yield point, logp({"sigma_log__": point["sigma_log__"], "s": s}) + jacobian
+
+
 @pytest.mark.parametrize("drift", [0.0, 0.3])
 def test_density_is_the_walks_up_to_the_jacobian_and_a_known_constant(drift: float) -> None:
     white, made, plain = _both(SMOOTH, drift)
-    walk = theano.function(white.free_RVs, made.walk, on_unused_input="ignore")
-    white_logp, plain_logp = white.fastfn(white.logpt), plain.fastfn(plain.logpt)
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in white.free_RVs}
-        sigma = float(np.exp(point["sigma_log__"]))
-        s = walk(*(point[v.name] for v in white.free_RVs))
-        expected = plain_logp({"sigma_log__": point["sigma_log__"], "s": s}) + _log_jacobian(SMOOTH, sigma)
+    white_logp = white.fastfn(white.logpt)
+    for point, expected in _expected(white, made, plain, seed=1, points=20):
         # the eigenvalues but the first multiply to n, and a flat level has no scale: both are constants
         constant = 0.5 * np.log(SMOOTH * INFORMATION)
         np.testing.assert_allclose(white_logp(point), expected + constant, rtol=1e-10)
@@ -61,14 +68,8 @@ def test_an_offset_changes_no_prior() -> None:
         sigma = pm.HalfNormal("sigma", 1.0)
         made = whitened_walk("s", sigma, SMOOTH, INFORMATION, offset=tt.log1p(1 / sigma))
     _, _, plain = _both(SMOOTH)
-    walk = theano.function(white.free_RVs, made.walk)
-    logp, plain_logp = white.fastfn(white.logpt), plain.fastfn(plain.logpt)
-    rng = np.random.default_rng(2)
-    for _ in range(10):
-        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in white.free_RVs}
-        sigma = float(np.exp(point["sigma_log__"]))
-        s = walk(*(point[v.name] for v in white.free_RVs))
-        expected = plain_logp({"sigma_log__": point["sigma_log__"], "s": s}) + _log_jacobian(SMOOTH, sigma)
+    logp = white.fastfn(white.logpt)
+    for point, expected in _expected(white, made, plain, seed=2, points=10):
         np.testing.assert_allclose(logp(point), expected + 0.5 * np.log(SMOOTH * INFORMATION), rtol=1e-10)
 
 
