@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
 import os
 import sys
@@ -21,19 +20,17 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.errors import BayesrunError, Problem, UserError, check
+from bayesrun.garbage import collect_rarely
 from bayesrun.places import conf, register_resolvers, run_name, task_overrides
 
 if TYPE_CHECKING:
     from bayesrun.config import RunConfig
     from bayesrun.session import RunResult
 
-_RARELY = 100_000, 20, 50
-"""Imports and graphs make millions of objects that stay: Python's own thresholds cost a run 0.6 s of searching them."""
-
 
 def main() -> None:
     """Run bayesrun as a command; never returns."""
-    gc.set_threshold(*_RARELY)
+    collect_rarely()
     register_resolvers()
     arguments = get_args_parser().parse_args()
     _leave(_run(arguments))

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config import RunConfig
@@ -264,8 +265,8 @@ def _draw(
     from bayesrun.report.graph import write_graph
 
     subject = Subject(idata, summary, config.plain["model"])
-    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler))
-    write_graph(graph_of(model), folder)
+    write = partial(write_graph, graph_of(model), folder)
+    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=write)
 
 
 def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:

@@ -7,17 +7,20 @@ import multiprocessing
 import signal
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from bayesrun.figures._style import style
@@ -28,7 +31,7 @@ _LOG = logging.getLogger("bayesrun.figures")
 
 
 def draw_all(
-    names: Sequence[str], subject: Subject, folder: Path, processes: int = 1
+    names: Sequence[str], subject: Subject, folder: Path, processes: int = 1, meanwhile: Callable[[], object] = bool
 ) -> tuple[list[Path], dict[str, str]]:
     """Draw figures and save each as `folder/NAME.png`.
 
@@ -42,6 +45,8 @@ def draw_all(
         Made where it is not there.
     processes
         How many draw at the same time; they fork, so that nothing is imported or copied for them.
+    meanwhile
+        Called once, while other processes draw.
 
     Returns
     -------
@@ -54,8 +59,9 @@ def draw_all(
     wanted = list(dict.fromkeys(names))
     alone = min(processes, len(wanted)) < 2 or not _may_fork()
     drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
+    outcomes = drawn(wanted, subject, folder, meanwhile=meanwhile)
     written, reasons = [], {}
-    for name, outcome in zip(wanted, drawn(wanted, subject, folder), strict=True):
+    for name, outcome in zip(wanted, outcomes, strict=True):
         if isinstance(outcome, Path):
             written.append(outcome)
         else:
@@ -75,11 +81,17 @@ def _may_fork() -> bool:
     return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
 
 
-def _in_turn(names: Sequence[str], subject: Subject, folder: Path) -> Iterator[Path | _NotDrawn]:
-    return (_attempt(name, subject, folder) for name in names)
+def _in_turn(
+    names: Sequence[str], subject: Subject, folder: Path, meanwhile: Callable[[], object]
+) -> Iterator[Path | _NotDrawn]:
+    meanwhile()
+    for name in names:
+        yield _attempt(name, subject, folder)
 
 
-def _side_by_side(names: Sequence[str], subject: Subject, folder: Path, processes: int) -> Iterator[Path | _NotDrawn]:
+def _side_by_side(
+    names: Sequence[str], subject: Subject, folder: Path, meanwhile: Callable[[], object], processes: int
+) -> Iterator[Path | _NotDrawn]:
     """Draw in forked processes; a figure whose process dies is one that failed."""
     for name in names:  # imported once, before the processes fork
         with suppress(Exception):
@@ -87,7 +99,9 @@ def _side_by_side(names: Sequence[str], subject: Subject, folder: Path, processe
     global _forked
     _forked = subject, folder
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_let_parent_decide) as pool:
-        for future in [pool.submit(_attempt_forked, name) for name in names]:
+        futures = [pool.submit(_attempt_forked, name) for name in names]
+        meanwhile()
+        for future in futures:
             try:
                 yield future.result()
             except BrokenProcessPool as error:
@@ -129,8 +143,30 @@ def save(figure: Canvas, path: Path) -> Path:
 
     The canvas is drawn once; `Figure.savefig` draws twice, and the layout is what takes the time.
     """
+    for ax in figure.axes:
+        _measure_once(ax)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     resolution = (figure.dpi, figure.dpi)
-    return RunFolder(path.parent).write(path.name, lambda to: image.save(to, "PNG", compress_level=4, dpi=resolution))
+    return RunFolder(path.parent).write(path.name, lambda to: image.save(to, "PNG", compress_level=1, dpi=resolution))
+
+
+def _measure_once(ax: Axes) -> None:
+    """Let the layout measure what lies around axes once.
+
+    It measures twice, as labels may change with the axes' size; those of axes with a set number of ticks hardly do, and
+    measuring is a third of what a figure takes. Spines lie on the axes' edge, and need not be measured.
+    """
+    measure, around = ax.get_tightbbox, list[Any]()
+
+    def get_tightbbox(renderer: Any = None, **how: Any) -> Bbox:
+        frame = np.asarray(ax.get_window_extent(renderer).extents)
+        if not around:
+            box = measure(renderer, **how)
+            around.append(np.zeros(4) if box is None else box.extents - frame)
+        return Bbox.from_extents(*(frame + around[0]))
+
+    for spine in ax.spines.values():
+        spine.set_in_layout(False)
+    ax.get_tightbbox = get_tightbbox  # type: ignore[method-assign]

@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bayesrun.inference._processor import remember_flags
+
 _UNUSED_SECONDS = 31 * 24 * 3600
 _STAMP = "tidied"
 _TIDY_SECONDS = 24 * 3600
@@ -46,6 +48,7 @@ def use_content_cache() -> None:
     cmodule._module_cache = Modules(theano.config.compiledir, do_refresh=False)
     folder = Path(theano.config.compiledir) / f"modules_theano{theano.__version__}_numpy{numpy.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
+    remember_flags(folder.parent)
     _tidy(folder)
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,7 @@ def import_pymc3() -> ModuleType:
     """Import PyMC3 with Theano's flags set, once a process; say loudly when there is no C++ compiler."""
     _quiet()
     _set_flags()
+    _use_pythons_distutils()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import pymc3
@@ -46,6 +47,14 @@ def import_pymc3() -> ModuleType:
         log.warning(NO_COMPILER)
     module: ModuleType = pymc3
     return module
+
+
+def _use_pythons_distutils() -> None:
+    """Keep NumPy's look at compilers from importing all of setuptools in place of Python's own distutils."""
+    with suppress(ImportError, AttributeError):
+        import _distutils_hack
+
+        _distutils_hack.remove_shim()
 
 
 def _vectorise_softplus() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from bayesrun.garbage import collect_rarely
 from bayesrun.places import task_overrides
 from bayesrun.session import RunResult
 from bayesrun.sweep._time_limit import told_plainly
@@ -66,7 +67,7 @@ class JobTask:
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has set up, unless the sweep was stopped."""
-        end_with(self.launcher)
+        begin_worker(self.launcher)
         node = HydraConfig.get()
         record = self._waiting(int(node.sweep.subdir), node)
         if (self.sweep / STOP).exists():
@@ -108,8 +109,9 @@ class JobTask:
 
 
 @lru_cache(maxsize=1)
-def end_with(launcher: int) -> None:
+def begin_worker(launcher: int) -> None:
     """End this worker when the process that started it is gone: joblib's workers would wait for ever, or go on."""
+    collect_rarely()
     if os.getppid() == launcher:
         threading.Thread(target=_watch, args=[launcher], daemon=True).start()
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from bayesrun.garbage import collect_rarely
 from bayesrun.tracking import _process
 from bayesrun.tracking._entries import read_entries
 from bayesrun.tracking._lock import sqlite_path
@@ -179,6 +180,7 @@ def requests(stream: IO[bytes], owner: int) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     """Serve until the owner ends."""
+    collect_rarely()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the owner decides what an interrupt means
     replies = os.fdopen(os.dup(1), "w", buffering=1)
