@@ -198,9 +198,10 @@ def _placing_keys() -> dict[str, Any]:
 
 def _sweep(arguments: Namespace, config: DictConfig) -> int:
     from bayesrun.compose import start_hydra
+    from bayesrun.sweep._loader import SweepLoader
     from bayesrun.sweep.run import Request, run_sweep
 
-    loader = start_hydra(arguments, conf()).config_loader
+    loader = SweepLoader(start_hydra(arguments, conf()).config_loader.get_search_path())
 
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return _parse_point(arguments, config, loader, overrides)

@@ -63,7 +63,7 @@ class StoreSpec(Section):
         "posterior_predictive",
     ]
     float32_above: Annotated[int, Field(ge=0)] = 1_000_000
-    compression: Annotated[int, Field(ge=0, le=9)] = 4
+    compression: Annotated[int, Field(ge=0, le=9)] = 1
 
 
 class PathsSpec(Section):

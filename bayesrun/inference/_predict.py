@@ -61,6 +61,7 @@ def _all_at_once(
     model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Mapping[str, NDArray[Any]]
 ) -> NDArray[Any]:
     import numpy as np
+    import theano
     import theano.tensor as tt
 
     shape = variable.tag.test_value.shape
@@ -72,7 +73,8 @@ def _all_at_once(
     for begin in range(0, chains * length, step):
         part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
         size = (len(next(iter(part.values()))), *shape)
-        with building():
+        # test values of all draws, which nothing asks for, would take longer than drawing
+        with building(), theano.config.change_flags(compute_test_value="off"):
             law = type(variable.distribution).dist(**part, shape=size)
             parts.append(np.asarray(law.random()).reshape(size))
     drawn: NDArray[Any] = np.concatenate(parts).reshape(chains, length, *shape)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.diagnostics._pointwise import observed_terms
 from bayesrun.diagnostics.base import GOOD_K
-from bayesrun.sweep._settings import Setting
 from bayesrun.sweep.base import Record, read_json
 
 if TYPE_CHECKING:
@@ -21,13 +20,13 @@ _ITERATIONS = 5000
 _TOLERANCE = 1e-9
 
 
-def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
+def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
     """Compare settings by expected log predictive density (PSIS-LOO, doi:10.1007/s11222-016-9696-4).
 
     Parameters
     ----------
-    settings
-        The sweep's settings; of repeats with other seeds the first is taken.
+    records
+        The sweep's jobs; of repeats of a setting with other seeds the first is taken.
 
     Returns
     -------
@@ -36,7 +35,10 @@ def compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
     reason : str
         Why there is none; empty when there is.
     """
-    firsts = {s.name: r for s in settings if (r := next((r for r in s.records if r.path), None))}
+    firsts: dict[str, Record] = {}
+    for record in records:
+        if record.path:
+            firsts.setdefault(record.setting, record)
     if len(firsts) < 2:
         return None, "fewer than two settings have a posterior"
     reason = _other_data(firsts)

@@ -25,9 +25,11 @@ def draw_overlays(settings: Sequence[Setting], table: pd.DataFrame, folder: Path
     parameters = most_moved(table, shown)
     if len(shown) < 1 or not parameters:
         return []
+    from bayesrun.figures._save import save
+
     folder.mkdir(exist_ok=True)
     figures = {"forest": _forest(shown, table, parameters), "density": _densities(shown, parameters)}
-    return [_save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
 
 
 def most_moved(table: pd.DataFrame, shown: Sequence[Setting]) -> list[str]:
@@ -117,10 +119,3 @@ def _curve(axis: Any, draws: Any, colour: Any, name: str) -> None:
 def _hide_unused(axes: Any, used: int) -> None:
     for axis in axes.flat[used:]:
         axis.set_visible(False)
-
-
-def _save(figure: matplotlib.figure.Figure, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
-    return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import multiprocessing
 import os
 import sys
 import threading
@@ -112,13 +113,13 @@ class JobTask:
 def begin_worker(launcher: int) -> None:
     """End this worker when the process that started it is gone: joblib's workers would wait for ever, or go on."""
     collect_rarely()
-    if os.getppid() == launcher:
-        threading.Thread(target=_watch, args=[launcher], daemon=True).start()
+    starter = multiprocessing.parent_process()
+    if starter is not None and starter.pid == launcher:
+        threading.Thread(target=_watch, args=[starter], daemon=True).start()
 
 
-def _watch(launcher: int) -> None:
-    while os.getppid() == launcher:
-        time.sleep(1.0)
+def _watch(starter: Any) -> None:
+    starter.join()
     os._exit(1)
 
 

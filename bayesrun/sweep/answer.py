@@ -1,6 +1,6 @@
 """What a sweep found: `sweep.csv`, `elpd.csv`, `sweep.html`, figures, and what its tracked run reads.
 
-Works on run folders alone: it can be asked again of any finished sweep, `python -m bayesrun.sweep FOLDER`.
+Works on run folders alone: `resume=FOLDER` asks it again of any finished sweep.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from bayesrun.sweep._overlays import draw_overlays
 from bayesrun.sweep._page import describe, page, text
 from bayesrun.sweep._settings import Setting, gather
 from bayesrun.sweep._table import tabulate
+from bayesrun.sweep._workers import beside
 from bayesrun.sweep.base import Record, write_whole
 
 if TYPE_CHECKING:
@@ -64,14 +65,15 @@ def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: floa
     seconds
         Wall time of the sweep.
     """
-    settings = gather(records)
-    base = _baseline(settings, baseline)
-    table = tabulate(settings, base)
-    write_whole(folder / "sweep.csv", table.to_csv(index=False))
-    elpd, why_not = _compare(settings)
+    with beside(_compare, records) as compared:
+        settings = gather(records)
+        base = _baseline(settings, baseline)
+        table = tabulate(settings, base)
+        write_whole(folder / "sweep.csv", table.to_csv(index=False))
+        figures = draw_overlays(settings, table, folder / "figures")
+        elpd, why_not = compared()
     if elpd is not None:
         write_whole(folder / "elpd.csv", elpd.to_csv())
-    figures = draw_overlays(settings, table, folder / "figures")
     name = base.name if base else ""
     write_whole(folder / "sweep.html", page(folder.name, settings, table, name, elpd, why_not, figures))
     write_whole(folder / "description.md", describe(settings, table, name, elpd, why_not))
@@ -85,9 +87,9 @@ def _baseline(settings: Sequence[Setting], number: int) -> Setting | None:
     return chosen if chosen and chosen.summaries else None
 
 
-def _compare(settings: Sequence[Setting]) -> tuple[pd.DataFrame | None, str]:
+def _compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
     try:
-        return compare(settings)
+        return compare(records)
     except Exception as error:  # one broken posterior must not cost the table
         log.debug("no comparison", exc_info=True)
         return None, f"{type(error).__name__}: {error}"

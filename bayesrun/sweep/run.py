@@ -26,6 +26,7 @@ from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep._launch import Hydra, launch
 from bayesrun.sweep._task import STOP, JobTask, RunJob, line
+from bayesrun.sweep._workers import in_worker, prepare_workers
 from bayesrun.sweep.base import (
     INTERRUPTED,
     JOBS,
@@ -82,9 +83,12 @@ def run_sweep(request: Request) -> int:
     """
     began = time.perf_counter()
     config, steering = request.config, steering_of(request.config)
+    side_by_side = "joblib" in str(config.hydra.launcher._target_)
+    _warm_tracking(config, side_by_side)
+    if side_by_side:
+        prepare_workers(int(config.hydra.launcher.n_jobs))
     if not _is_basic(config):
         return _search(request, steering, began)
-    _warm_tracking(config)
     overrides = task_overrides(config.hydra)
     params = {str(k): str(v) for k, v in (config.hydra.sweeper.params or {}).items()}
     points = expand(overrides, params, steering.sweep, int(config.seed))
@@ -96,14 +100,20 @@ def run_sweep(request: Request) -> int:
     return _carry_out(request, steering, folder, checked, plan, began)
 
 
-def _warm_tracking(config: DictConfig) -> None:
-    """Let tracking import what it needs while the points are looked at; whatever is wrong with it is told there."""
+def _warm_tracking(config: DictConfig, shared: bool) -> None:
+    """Let tracking import what it needs while the points are looked at; whatever is wrong with it is told there.
+
+    With `shared`, the processes that are started from now on use the same imports.
+    """
     from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
     problems: list[Any] = []
     spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking), "tracking", problems)
     if spec is not None and not problems and spec.backend in TRACKERS.names():
-        TRACKERS.load(spec.backend, "tracking.backend").warm(spec)
+        backend = TRACKERS.load(spec.backend, "tracking.backend")
+        if shared:
+            backend.share(spec)
+        backend.warm(spec)
 
 
 def steering_of(config: DictConfig) -> Steering:
@@ -252,7 +262,7 @@ def _finish(
         if record.note.startswith("reused"):
             print(line(record, len(records)))
     write_state(request.arguments, folder, records)
-    result = answer(folder, records, baseline, time.perf_counter() - began)
+    result = in_worker(answer, folder, records, baseline, time.perf_counter() - began)
     parent.close(interrupted)
     print(result.text, flush=True)
     if interrupted:

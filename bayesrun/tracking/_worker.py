@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bayesrun.garbage import collect_rarely
 from bayesrun.tracking import _process
@@ -162,40 +162,65 @@ def _end(store: Store, experiment: str, is_over: Callable[[Mapping[str, str]], b
             store.end(run.info.run_id, "KILLED", _VANISHED)
 
 
-def requests(stream: IO[bytes], owner: int) -> Iterator[dict[str, Any]]:
+def requests(descriptor: int, owner: int) -> Iterator[dict[str, Any]]:
     """Yield requests until the stream ends or its owner dies (a forked child of it may keep the stream open)."""
-    descriptor, pending = stream.fileno(), b""
+    owned_by, pending = _process.label(owner), b""
     while True:
         readable, _, _ = select.select([descriptor], [], [], _POLL_SECONDS)
         if not readable:
-            if os.getppid() != owner:
+            if _process.is_gone(owned_by):
                 return
             continue
-        chunk = os.read(descriptor, 1 << 16)
+        chunk = _read(descriptor)
         if not chunk:
             return
         *lines, pending = (pending + chunk).split(b"\n")
         yield from (json.loads(line) for line in lines)
 
 
-def main() -> None:
-    """Serve until the owner ends."""
-    collect_rarely()
+def _read(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 1 << 16)
+    except ConnectionError:  # the owner was killed with replies unread
+        return b""
+
+
+def settle_in() -> None:
+    """Leave signals to the owner, who decides what an interrupt means; keep what libraries print off the replies."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the owner decides what an interrupt means
-    replies = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print must not mix with the replies
-    owner = int(sys.argv[1])
+        signal.signal(number, signal.SIG_IGN)
+    os.dup2(2, 1)
+
+
+def serve(reader: int, writer: int, owner: int) -> None:
+    """Serve until the owner ends; never returns.
+
+    Parameters
+    ----------
+    reader, writer
+        File descriptors of requests and replies.
+    owner
+        The process that asks.
+    """
+    replies = os.fdopen(writer, "w", buffering=1, closefd=False)
 
     def reply(answer: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the owner has gone
+        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the owner has gone
             print(json.dumps(answer), file=replies)
 
     worker = Worker(reply, owner)
-    for request in requests(sys.stdin.buffer, owner):
+    for request in requests(reader, owner):
         worker.handle(request)
     worker.abandon()
     os._exit(0)  # tearing MLflow down takes longer than all it has to do
+
+
+def main() -> None:
+    """Serve the process named on the command line, on standard input and output."""
+    collect_rarely()
+    writer = os.dup(1)
+    settle_in()
+    serve(sys.stdin.fileno(), writer, int(sys.argv[1]))
 
 
 if __name__ == "__main__":

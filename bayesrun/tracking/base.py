@@ -115,11 +115,14 @@ class Backend:
         `(spec) -> problems` of the section, as `(key below tracking, message, hint)`.
     warm
         `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
+    share
+        `(spec)`: let this process and those that it will start load it once, while this process lives.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
     check: Callable[[TrackingSpec], list[tuple[str, str, str]]] = lambda spec: []
     warm: Callable[[TrackingSpec], None] = lambda spec: None
+    share: Callable[[TrackingSpec], None] = lambda spec: None
 
 
 TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)

@@ -17,6 +17,7 @@ from typing import Any
 
 from bayesrun.tracking._helper import Helper, WorkerGone, helper
 from bayesrun.tracking._lock import sqlite_path
+from bayesrun.tracking._server import share
 from bayesrun.tracking.base import (
     Backend,
     RunCard,
@@ -214,6 +215,10 @@ def _warm(spec: TrackingSpec) -> None:
         worker.send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()}, wait=0)
 
 
-TRACKER = Backend(open=open_run, check=_check, warm=_warm)
+def _share(spec: TrackingSpec) -> None:
+    share(spec.timeout)
+
+
+TRACKER = Backend(open=open_run, check=_check, warm=_warm, share=_share)
 
 __all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run"]

@@ -1,0 +1,29 @@
+"""Imported by the process that a sweep's workers fork from: all that a job imports, so that no worker has to."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import pkgutil
+from contextlib import suppress
+
+from bayesrun.garbage import collect_rarely
+
+_PARTS = ("data", "language", "models", "inference", "diagnostics", "figures", "report")
+
+
+def _import_all() -> None:
+    from bayesrun.inference.theano_setup import import_pymc3
+
+    import_pymc3()
+    for part in _PARTS:
+        package = importlib.import_module(f"bayesrun.{part}")
+        for module in pkgutil.iter_modules(package.__path__, f"bayesrun.{part}."):
+            with suppress(ImportError):  # of an optional library: the job that needs it says so
+                importlib.import_module(module.name)
+    importlib.import_module("bayesrun.pipeline")
+
+
+collect_rarely()
+logging.getLogger().addHandler(logging.NullHandler())  # libraries' words on being imported are in each run's log
+_import_all()

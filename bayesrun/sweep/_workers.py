@@ -1,0 +1,70 @@
+"""Worker processes of a sweep on this machine, forked from one that has imported all that a job needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_prepared = False
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def prepare_workers(count: int) -> None:
+    """Start the process that workers fork from: it imports while the points of the sweep are looked at.
+
+    Parameters
+    ----------
+    count
+        How many workers will share the processors.
+    """
+    global _prepared
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    from joblib.externals.loky.backend import context
+
+    multiprocessing.set_forkserver_preload(["bayesrun.sweep._preload"])
+    with _threads(max(1, (os.cpu_count() or 1) // max(1, count))):
+        forkserver.ensure_running()
+    context.set_start_method("forkserver", force=True)
+    _prepared = True
+
+
+def in_worker(call: Callable[..., T], *arguments: Any) -> T:
+    """Call a function where all that it imports is imported: in a worker, or here if none were prepared."""
+    if not _prepared:
+        return call(*arguments)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        return pool.submit(call, *arguments).result()
+
+
+@contextmanager
+def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
+    """Call a function in a forked process while the block goes on; what is yielded waits for its result.
+
+    The process must have one thread only, as in a worker.
+    """
+    if threading.active_count() > 1 or "fork" not in multiprocessing.get_all_start_methods():
+        yield lambda: call(*arguments)
+        return
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        yield pool.submit(call, *arguments).result
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes that start in here use so many threads for linear algebra, unless they were told before."""
+    added = {name: str(count) for name in _THREADS if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
