@@ -38,8 +38,6 @@ def main() -> None:
 
 def _leave(status: int) -> None:
     """End the process once all that asked for it is tidied up; Python would free every object first, for 0.5 s."""
-    if "joblib" in sys.modules:  # its workers are ended by Python's own way out
-        sys.exit(status)
     logging.shutdown()
     atexit._run_exitfuncs()
     with suppress(OSError):  # who read the output has gone

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.sweep._overlap import density, is_discrete
 from bayesrun.sweep._settings import Setting
+from bayesrun.sweep._workers import beside
 
 if TYPE_CHECKING:
     import matplotlib.figure
@@ -28,8 +29,9 @@ def draw_overlays(settings: Sequence[Setting], table: pd.DataFrame, folder: Path
     from bayesrun.figures._save import save
 
     folder.mkdir(exist_ok=True)
-    figures = {"forest": _forest(shown, table, parameters), "density": _densities(shown, parameters)}
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    with beside(lambda: save(_densities(shown, parameters), folder / "density.png")) as densities:
+        forest = save(_forest(shown, table, parameters), folder / "forest.png")
+        return [forest, densities()]
 
 
 def most_moved(table: pd.DataFrame, shown: Sequence[Setting]) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import forkserver
 from typing import Any, TypeVar
 
@@ -37,6 +37,14 @@ def prepare_workers(count: int) -> None:
     _prepared = True
 
 
+def end_workers() -> None:
+    """End the workers, whose jobs are done and recorded, and what keeps them."""
+    if _prepared:
+        from joblib.externals.loky import get_reusable_executor
+
+        get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
+
+
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
     """Call a function where all that it imports is imported: in a worker, or here if none were prepared."""
     if not _prepared:
@@ -47,15 +55,22 @@ def in_worker(call: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
-    """Call a function in a forked process while the block goes on; what is yielded waits for its result.
-
-    The process must have one thread only, as in a worker.
-    """
-    if threading.active_count() > 1 or "fork" not in multiprocessing.get_all_start_methods():
+    """Call a function in a forked process while the block goes on; what is yielded waits for its result."""
+    global _forked
+    if "fork" not in multiprocessing.get_all_start_methods():
         yield lambda: call(*arguments)
         return
+    _forked = partial(call, *arguments)
     with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        yield pool.submit(call, *arguments).result
+        yield pool.submit(_call_forked).result
+
+
+_forked: Callable[[], Any]
+"""What the next forked process calls; it has all that this one has, so nothing is sent."""
+
+
+def _call_forked() -> Any:
+    return _forked()
 
 
 @contextmanager

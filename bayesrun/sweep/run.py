@@ -26,7 +26,7 @@ from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep._launch import Hydra, launch
 from bayesrun.sweep._task import STOP, JobTask, RunJob, line
-from bayesrun.sweep._workers import in_worker, prepare_workers
+from bayesrun.sweep._workers import end_workers, in_worker, prepare_workers
 from bayesrun.sweep.base import (
     INTERRUPTED,
     JOBS,
@@ -265,6 +265,7 @@ def _finish(
     result = in_worker(answer, folder, records, baseline, time.perf_counter() - began)
     parent.close(interrupted)
     print(result.text, flush=True)
+    end_workers()
     if interrupted:
         print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
         return INTERRUPTED

@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 _PROGRAM = """
 import os, sys, time
 from pathlib import Path
@@ -25,17 +23,18 @@ spec = TrackingSpec(backend="mlflow", uri=f"sqlite:///{folder}/mlflow.db", artif
 share(spec.timeout)
 tracker = open_run(spec, RunCard("e", "run", {"a": "1"}, {}))
 assert isinstance(helper(spec.timeout).channel, Connected)
-print(tracker.ready(), os.environ[SERVER], flush=True)
+server = os.popen(f"pgrep -P {os.getpid()} -f 'bayesrun[.]tracking[.]_server'").read().split()[0]
+print(tracker.ready(), os.environ[SERVER], server, flush=True)
 """
 
 
-def _start(folder: Path, then: str) -> tuple[subprocess.Popen[str], str, Path]:
+def _start(folder: Path, then: str) -> tuple[subprocess.Popen[str], str, Path, int]:
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM + then, str(folder)], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
     )
     assert process.stdout
-    run_id, address = process.stdout.readline().split()
-    return process, run_id, Path(address)
+    run_id, address, server = process.stdout.readline().split()
+    return process, run_id, Path(address), int(server)
 
 
 def _status(folder: Path, run_id: str) -> str:
@@ -44,62 +43,44 @@ def _status(folder: Path, run_id: str) -> str:
     return str(MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run_id).info.status)
 
 
-def _servers() -> set[int]:
-    found = subprocess.run(["pgrep", "-f", "bayesrun.tracking._server"], capture_output=True, text=True, check=False)
-    return {int(pid) for pid in found.stdout.split()}
-
-
-def _wait_until_gone(before: set[int]) -> None:
+def _wait_until_gone(server: int) -> None:
     deadline = time.monotonic() + 30
-    while _servers() - before:
+    while Path(f"/proc/{server}").exists():
         assert time.monotonic() < deadline, "the server outlives its owner"
         time.sleep(0.2)
 
 
 def test_a_run_is_tracked_through_it_and_it_ends_with_its_owner(tmp_path: Path) -> None:
-    before = _servers()
-    process, run_id, address = _start(tmp_path, "tracker.close(folder, 'finished')")
+    process, run_id, address, server = _start(tmp_path, "tracker.close(folder, 'finished')")
     assert process.wait(60) == 0
-    _wait_until_gone(before)
+    _wait_until_gone(server)
     assert _status(tmp_path, run_id) == "FINISHED"
     assert not address.parent.exists()
 
 
 def test_a_killed_owner_leaves_no_process_and_a_killed_run(tmp_path: Path) -> None:
-    before = _servers()
-    process, run_id, _ = _start(tmp_path, "sys.stdin.read()")
+    process, run_id, _, server = _start(tmp_path, "sys.stdin.read()")
     process.kill()
     process.wait(10)
-    _wait_until_gone(before)
+    _wait_until_gone(server)
     assert _status(tmp_path, run_id) == "KILLED"
 
 
-def test_without_it_a_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = _servers()
+def test_without_it_a_process_is_started(tmp_path: Path) -> None:
     again = (
-        "print(*[p for p in os.popen('pgrep -f bayesrun.tracking._server').read().split()], flush=True)\n"
         "sys.stdin.readline()\n"
         "import bayesrun.tracking._helper as h; h._helpers.clear()\n"
         "second = open_run(spec, RunCard('e', 'second', {}, {}))\n"
         "print(second.ready(), type(helper(spec.timeout).channel).__name__, flush=True)\n"
         "second.close(folder, 'finished')\n"
     )
-    process, _, _ = _start(tmp_path, again)
+    process, _, _, server = _start(tmp_path, again)
     assert process.stdout
     assert process.stdin
-    for pid in {int(p) for p in process.stdout.readline().split()} - before - {process.pid}:
-        if _is_server(pid):
-            os.kill(pid, signal.SIGKILL)
+    os.kill(server, signal.SIGKILL)
     process.stdin.write("\n")
     process.stdin.flush()
     run_id, channel = process.stdout.readline().split()
     assert channel == "Spawned"
     assert process.wait(60) == 0
     assert _status(tmp_path, run_id) == "FINISHED"
-
-
-def _is_server(pid: int) -> bool:
-    try:
-        return b"bayesrun.tracking._server\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
