@@ -78,6 +78,8 @@ def test_without_it_a_process_is_started(tmp_path: Path) -> None:
     assert process.stdout
     assert process.stdin
     os.kill(server, signal.SIGKILL)
+    while ") Z " not in Path(f"/proc/{server}/stat").read_text():
+        time.sleep(0.05)
     process.stdin.write("\n")
     process.stdin.flush()
     run_id, channel = process.stdout.readline().split()
