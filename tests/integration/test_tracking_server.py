@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bayesrun.tracking._channel import Connected
 
 _PROGRAM = """
 import os, sys, time
@@ -74,12 +77,13 @@ def test_without_it_a_process_is_started(tmp_path: Path) -> None:
         "print(second.ready(), type(helper(spec.timeout).channel).__name__, flush=True)\n"
         "second.close(folder, 'finished')\n"
     )
-    process, _, _, server = _start(tmp_path, again)
+    process, _, address, server = _start(tmp_path, again)
     assert process.stdout
     assert process.stdin
     os.kill(server, signal.SIGKILL)
-    while ") Z " not in Path(f"/proc/{server}/stat").read_text():
-        time.sleep(0.05)
+    with contextlib.suppress(ConnectionRefusedError):
+        while Connected.to(str(address)):
+            time.sleep(0.05)
     process.stdin.write("\n")
     process.stdin.flush()
     run_id, channel = process.stdout.readline().split()
