@@ -11,6 +11,7 @@ from bayesrun.models._glm_families import likelihood
 from bayesrun.models._glm_spec import KEY, GlmSpec
 from bayesrun.models._glm_sums import State, summed
 from bayesrun.models._glm_whitening import whitening
+from bayesrun.models._test_values import one_for_all
 from bayesrun.models.base import add_coords, notes, observed_values
 
 if TYPE_CHECKING:
@@ -37,10 +38,12 @@ def build(data: xr.Dataset, spec: GlmSpec) -> pm.Model:
         _add_design(prepared, data)
         terms = [_declare_term(data, spec, term, natural[term.name]) for term in prepared.design.terms]
         is_whitened = spec.options.form == "whitened" and all(map(_is_unconstrained, terms))
-        predictor = _predictor(direct["design"], prepared, _joined(terms))
-        # weak priors predict means beyond any count; the form that is sampled needs their gradient, this one does not
-        shown = pm.math.minimum(predictor, _LARGEST) if is_whitened and spec.link() == "log" else predictor
-        _observe(shown, data, spec, prepared, _auxiliaries(data, spec, natural))
+        auxiliaries = _auxiliaries(data, spec, natural)
+        with one_for_all():
+            predictor = _predictor(direct["design"], prepared, _joined(terms))
+            # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
+            shown = pm.math.minimum(predictor, _LARGEST) if is_whitened and spec.link() == "log" else predictor
+            _observe(shown, data, spec, prepared, auxiliaries)
     if not is_whitened:
         return direct
     return _whitened(direct, data, spec, prepared, natural)
@@ -68,7 +71,8 @@ def _whitened(
         if likelihood_of_all is not None:
             pm.Potential("likelihood", likelihood_of_all)
         else:
-            _observe(_predictor(direct["design"], prepared, coefficients), data, spec, prepared, auxiliaries)
+            with one_for_all():
+                _observe(_predictor(direct["design"], prepared, coefficients), data, spec, prepared, auxiliaries)
     notes(model).helpers.add(HELPER)
     notes(model).reported = direct
     return model
@@ -85,9 +89,11 @@ def _add_design(prepared: Prepared, data: xr.Dataset) -> None:
 
     dim = str(prepared.response.dims[0])
     add_coords(data.assign({"response": prepared.response}), ["response"])
-    pm.modelcontext(None).add_coords({"column": list(prepared.design.columns)})
-    container = pm.Data("design", prepared.design.matrix, dims=(dim, "column"))
-    container.set_value(prepared.design.matrix, borrow=True)  # in place of the copy that `pm.Data` made
+    model, matrix = pm.modelcontext(None), prepared.design.matrix
+    model.add_coords({"column": list(prepared.design.columns)})
+    container = pm.Data("design", matrix[:1])  # it copies what it is given, twice: the rest is set afterwards
+    container.set_value(matrix, borrow=True)
+    container.dshape, model.RV_dims["design"] = matrix.shape, (dim, "column")
 
 
 def _joined(terms: list[Any]) -> Any:
