@@ -58,7 +58,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, tim
         process = subprocess.Popen(
             [str(part) for part in command],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env=_environment(env or {}),
             stdout=printed,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -70,6 +70,11 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, tim
     if process.returncode:
         raise Failed(f"{' '.join(map(str, command))}\n{output[-3000:]}")
     return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output, _first(output, began))
+
+
+def _environment(added: Mapping[str, str]) -> dict[str, str]:
+    """As a user's: Python keeps what it has compiled of the programs' own modules."""
+    return {**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **added}
 
 
 def _wait(process: subprocess.Popen[str], end: float) -> os.resource.struct_rusage:  # type: ignore[name-defined]

@@ -28,20 +28,20 @@ def main() -> None:
         # all go on with the database that the first run made, as a user's do
         outputs = folder / "warm"
         singles = [bayesrun(outputs, f"model={MODEL}", f"{KEY}={v}") for v in values]
-        rows = [_row("single commands", sum(s.seconds for s in singles), sum(s.cpu_seconds for s in singles))]
+        rows = [_row("single commands", sum(s.seconds for s in singles))]
         for launcher in ("basic", "parallel"):
             swept = ",".join(map(str, values))
             command = [sys.executable, "-m", "bayesrun", "-m", f"model={MODEL}", f"{KEY}={swept}"]
             # `force`: those are done already
             done = run([*command, f"launcher={launcher}", "force=true", f"paths.outputs={outputs}"])
-            rows.append(_row(f"sweep, launcher={launcher}", done.seconds, done.cpu_seconds))
+            rows.append(_row(f"sweep, launcher={launcher}", done.seconds))
     for row in rows:
         row["over_singles"] = float(str(row["seconds"])) / float(str(rows[0]["seconds"]))
     report("sweep", rows, {"settings": count, "model": MODEL, "key": KEY})
 
 
-def _row(what: str, seconds: float, cpu_seconds: float) -> dict[str, object]:
-    return {"what": what, "seconds": seconds, "cpu_seconds": cpu_seconds}
+def _row(what: str, seconds: float) -> dict[str, object]:
+    return {"what": what, "seconds": seconds}
 
 
 if __name__ == "__main__":
