@@ -7,7 +7,7 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ def _workers(chains: int, processes: int, run_chain: RunChain, board: Board) -> 
         for first in range(processes):
             receive, send = context.Pipe(duplex=False)
             mine = range(first, chains, processes)
-            process = context.Process(target=_work, args=(mine, run_chain, board, send), daemon=True)
+            process = context.Process(target=_work, args=(mine, run_chain, board, send, receive), daemon=True)
             process.start()
             send.close()
             workers.append(_Worker(process, receive))
@@ -115,7 +115,10 @@ def _workers(chains: int, processes: int, run_chain: RunChain, board: Board) -> 
             worker.results.close()
 
 
-def _work(chains: Sequence[int], run_chain: RunChain, board: Board, results: Connection) -> None:
+def _work(
+    chains: Sequence[int], run_chain: RunChain, board: Board, results: Connection, others_end: Connection
+) -> None:
+    others_end.close()  # or sending to a parent that was killed would wait for ever, for this process to read
     # Ctrl-C and SIGTERM go to the whole group: only the parent answers them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -124,12 +127,15 @@ def _work(chains: Sequence[int], run_chain: RunChain, board: Board, results: Con
     def go_on() -> bool:
         return not board.stop[0] and os.getppid() == parent
 
-    try:
-        for chain in chains:
-            if go_on():
-                results.send((chain, run_chain(chain, go_on)))
-    except BaseException:  # whatever it is, the parent tells it
-        results.send((_FAILED, traceback.format_exc()))
+    with suppress(BrokenPipeError):  # there is no parent any more
+        try:
+            for chain in chains:
+                if go_on():
+                    results.send((chain, run_chain(chain, go_on)))
+        except BrokenPipeError:
+            raise
+        except BaseException:  # whatever it is, the parent tells it
+            results.send((_FAILED, traceback.format_exc()))
 
 
 def _collect(waiting: list[Connection], board: Board, told: Callable[[], None]) -> Outcome:

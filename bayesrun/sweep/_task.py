@@ -119,7 +119,11 @@ def begin_worker(launcher: int) -> None:
 
 
 def _watch(starter: Any) -> None:
-    starter.join()
+    if os.getppid() == starter.pid:
+        while os.getppid() == starter.pid:
+            time.sleep(1.0)
+    else:  # forked from the process that all workers are forked from
+        starter.join()
     os._exit(1)
 
 

@@ -31,8 +31,11 @@ def prepare_workers(count: int) -> None:
     from joblib.externals.loky.backend import context
 
     multiprocessing.set_forkserver_preload(["bayesrun.sweep._preload"])
-    with _threads(max(1, (os.cpu_count() or 1) // max(1, count))):
-        forkserver.ensure_running()
+    try:
+        with _threads(max(1, (os.cpu_count() or 1) // max(1, count))):
+            forkserver.ensure_running()
+    except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
+        return
     context.set_start_method("forkserver", force=True)
     _prepared = True
 

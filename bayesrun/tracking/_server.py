@@ -17,6 +17,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 
 from bayesrun.garbage import collect_rarely
 from bayesrun.tracking._channel import SERVER, start_module
@@ -31,19 +32,20 @@ def share(timeout: float) -> None:
     timeout
         Seconds for one call of a tracking server.
     """
-    if SERVER in os.environ:
+    if SERVER in os.environ or not hasattr(socket, "SO_PEERCRED"):
         return
     folder = tempfile.mkdtemp(prefix="bayesrun-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/tracking")
+    address = f"{folder}/tracking"
+    with socket.socket(socket.AF_UNIX) as listener, suppress(OSError):  # a path too long for a socket: none is shared
+        listener.bind(address)
         listener.listen(128)  # who connects before the server has imported waits in here
         number = listener.fileno()
         server = start_module(
             __name__, str(number), timeout=timeout, pass_fds=[number], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-    os.environ[SERVER] = f"{folder}/tracking"
-    atexit.register(_end, server)
+        os.environ[SERVER] = address
+        atexit.register(_end, server)
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:
