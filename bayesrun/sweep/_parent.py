@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config import RunConfig
 from bayesrun.places import task_overrides
+from bayesrun.schema import parse
 from bayesrun.sweep.base import read_json, write_whole
-from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, flatten
+from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
 
@@ -59,3 +61,22 @@ class Parent:
         """End the jobs' runs that are still open, upload the answer and end the parent."""
         self.tracker.end_jobs()
         self.tracker.close(self.folder, "interrupted" if interrupted else "finished")
+
+
+def warm_tracking(config: DictConfig, shared: bool) -> None:
+    """Let tracking import what it needs; whatever is wrong with it is told when the points are looked at.
+
+    Parameters
+    ----------
+    config
+        The sweep's composed config.
+    shared
+        Whether the processes that are started from now on use the same imports.
+    """
+    problems: list[Any] = []
+    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking), "tracking", problems)
+    if spec is not None and not problems and spec.backend in TRACKERS.names():
+        backend = TRACKERS.load(spec.backend, "tracking.backend")
+        if shared:
+            backend.share(spec)
+        backend.warm(spec)

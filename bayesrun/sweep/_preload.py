@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import pkgutil
+import sys
 from contextlib import suppress
+from types import TracebackType
 
 from bayesrun.garbage import collect_rarely
 
@@ -24,6 +26,13 @@ def _import_all() -> None:
     importlib.import_module("bayesrun.pipeline")
 
 
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A worker that starts when its sweep was interrupted already finds nothing of it: no news to anybody."""
+    if not issubclass(kind, OSError | EOFError):
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = _tell
 collect_rarely()
 logging.getLogger().addHandler(logging.NullHandler())  # libraries' words on being imported are in each run's log
 _import_all()

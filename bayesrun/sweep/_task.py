@@ -6,11 +6,12 @@ import io
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -55,6 +56,8 @@ class JobTask:
         Overrides that all jobs share, where points are made as the sweep goes.
     launcher
         The process that launches the jobs; a worker that it started does not outlive it.
+    heeds
+        Whether that process heeds Ctrl-C, and so should a job.
     """
 
     run: RunJob
@@ -65,6 +68,7 @@ class JobTask:
     metric: str | None = None
     fixed: tuple[str, ...] = ()
     launcher: int = field(default_factory=os.getpid)
+    heeds: bool = field(default_factory=lambda: signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has set up, unless the sweep was stopped."""
@@ -95,7 +99,7 @@ class JobTask:
             tags = {"setting": record.setting, "job": str(record.number)}
             name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
             try:
-                with told_plainly():
+                with told_plainly(), _interruptible(self.heeds):
                     return self.run(config, self.parent_run_id, tags, name)
             except Exception as error:  # whatever it is, it is this job's, and the others go on
                 log.debug("job %d failed", record.number, exc_info=True)
@@ -107,6 +111,18 @@ class JobTask:
         if result.status == "failed" and self.fail_fast:
             (self.sweep / STOP).touch()
         return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
+
+
+@contextmanager
+def _interruptible(heeds: bool) -> Iterator[None]:
+    """Heed Ctrl-C in a worker, which is forked ignoring it, while it runs a job: between jobs the launcher decides."""
+    before = signal.getsignal(signal.SIGINT)
+    if heeds and before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @lru_cache(maxsize=1)

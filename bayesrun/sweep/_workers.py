@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ def prepare_workers(count: int) -> None:
     Parameters
     ----------
     count
-        How many workers will share the processors.
+        How many workers will share the processors; below 0 as joblib counts, -1 = as many as there are.
     """
     global _prepared
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -31,8 +32,10 @@ def prepare_workers(count: int) -> None:
     from joblib.externals.loky.backend import context
 
     multiprocessing.set_forkserver_preload(["bayesrun.sweep._preload"])
+    processors = os.cpu_count() or 1
+    workers = max(1, count if count > 0 else processors + 1 + count)
     try:
-        with _threads(max(1, (os.cpu_count() or 1) // max(1, count))):
+        with _threads(max(1, processors // workers)), _ignoring_interrupts():
             forkserver.ensure_running()
     except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
         return
@@ -74,6 +77,16 @@ _forked: Callable[[], Any]
 
 def _call_forked() -> Any:
     return _forked()
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let processes that start in here, and what they fork, ignore Ctrl-C until they decide otherwise."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -83,10 +83,7 @@ def run_sweep(request: Request) -> int:
     """
     began = time.perf_counter()
     config, steering = request.config, steering_of(request.config)
-    side_by_side = "joblib" in str(config.hydra.launcher._target_)
-    _warm_tracking(config, side_by_side)
-    if side_by_side:
-        prepare_workers(int(config.hydra.launcher.n_jobs))
+    _prepare(config)
     if not _is_basic(config):
         return _search(request, steering, began)
     overrides = task_overrides(config.hydra)
@@ -100,20 +97,14 @@ def run_sweep(request: Request) -> int:
     return _carry_out(request, steering, folder, checked, plan, began)
 
 
-def _warm_tracking(config: DictConfig, shared: bool) -> None:
-    """Let tracking import what it needs while the points are looked at; whatever is wrong with it is told there.
+def _prepare(config: DictConfig) -> None:
+    """Let processes that will be needed import what they need while the points are looked at."""
+    from bayesrun.sweep._parent import warm_tracking
 
-    With `shared`, the processes that are started from now on use the same imports.
-    """
-    from bayesrun.tracking.base import TRACKERS, TrackingSpec
-
-    problems: list[Any] = []
-    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking), "tracking", problems)
-    if spec is not None and not problems and spec.backend in TRACKERS.names():
-        backend = TRACKERS.load(spec.backend, "tracking.backend")
-        if shared:
-            backend.share(spec)
-        backend.warm(spec)
+    side_by_side = "joblib" in str(config.hydra.launcher._target_)
+    warm_tracking(config, side_by_side)
+    if side_by_side:
+        prepare_workers(int(config.hydra.launcher.n_jobs))
 
 
 def steering_of(config: DictConfig) -> Steering:
