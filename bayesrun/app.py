@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.errors import BayesrunError, Problem, UserError, check
-from bayesrun.garbage import collect_rarely
 from bayesrun.places import conf, register_resolvers, run_name, task_overrides
+from bayesrun.processes import collect_rarely
 
 if TYPE_CHECKING:
     from bayesrun.config import RunConfig

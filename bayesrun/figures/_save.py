@@ -25,6 +25,7 @@ from PIL import Image
 
 from bayesrun.figures._style import style
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
+from bayesrun.processes import end_with_parent
 from bayesrun.run_folder import RunFolder
 
 _LOG = logging.getLogger("bayesrun.figures")
@@ -115,6 +116,7 @@ _forked: tuple[Subject, Path]
 def _let_parent_decide() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
 
 
 def _attempt_forked(name: str) -> Path | _NotDrawn:

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from types import TracebackType
 
-from bayesrun.garbage import collect_rarely
+from bayesrun.processes import collect_rarely
 
 _PARTS = ("data", "language", "models", "inference", "diagnostics", "figures", "report")
 

@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -20,8 +19,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from bayesrun.garbage import collect_rarely
 from bayesrun.places import task_overrides
+from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.session import RunResult
 from bayesrun.sweep._time_limit import told_plainly
 from bayesrun.sweep.base import INTERRUPTED, Record, read_json, setting_of, write_record
@@ -127,20 +126,11 @@ def _interruptible(heeds: bool) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def begin_worker(launcher: int) -> None:
-    """End this worker when the process that started it is gone: joblib's workers would wait for ever, or go on."""
+    """Settle in, once a process; a worker of joblib's ends with the process that started it."""
     collect_rarely()
     starter = multiprocessing.parent_process()
     if starter is not None and starter.pid == launcher:
-        threading.Thread(target=_watch, args=[starter], daemon=True).start()
-
-
-def _watch(starter: Any) -> None:
-    if os.getppid() == starter.pid:
-        while os.getppid() == starter.pid:
-            time.sleep(1.0)
-    else:  # forked from the process that all workers are forked from
-        starter.join()
-    os._exit(1)
+        end_with_parent()
 
 
 def finished(record: Record, result: RunResult, seconds: float) -> Record:

@@ -7,10 +7,13 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import forkserver
 from typing import Any, TypeVar
+
+from bayesrun.processes import end_with_parent
 
 T = TypeVar("T")
 
@@ -52,11 +55,16 @@ def end_workers() -> None:
 
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
-    """Call a function where all that it imports is imported: in a worker, or here if none were prepared."""
-    if not _prepared:
-        return call(*arguments)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
-        return pool.submit(call, *arguments).result()
+    """Call a function where all that it imports is imported: in a worker, or here if there is none."""
+    with suppress(BrokenProcessPool):
+        if _prepared:
+            with _pool("forkserver") as pool:
+                return pool.submit(call, *arguments).result()
+    return call(*arguments)
+
+
+def _pool(method: str) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context(method), initializer=end_with_parent)
 
 
 @contextmanager
@@ -67,7 +75,7 @@ def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]
         yield lambda: call(*arguments)
         return
     _forked = partial(call, *arguments)
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+    with _pool("fork") as pool:
         yield pool.submit(_call_forked).result
 
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from contextlib import suppress
 
-from bayesrun.garbage import collect_rarely
+from bayesrun.processes import collect_rarely
 from bayesrun.tracking._channel import SERVER, start_module
 from bayesrun.tracking._worker import serve, settle_in
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bayesrun.garbage import collect_rarely
+from bayesrun.processes import collect_rarely
 from bayesrun.tracking import _process
 from bayesrun.tracking._entries import read_entries
 from bayesrun.tracking._lock import sqlite_path
