@@ -117,7 +117,8 @@ def sample(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Samp
     stats = {name: _rows(outcome, kept, name, slice(spec.tune, spec.tune + length)) for name in outcome.stats[kept[0]]}
     tuning = {name: _rows(outcome, kept, name, slice(spec.tune)) for name in stats}
     steps = dict.fromkeys((part.name for part in gradient.parts), "NUTS (nutpie)")
-    points = board.points[kept, :length]
+    # where all chains are kept, their draws stay where they are: a choice of chains is a copy
+    points = (board.points if len(kept) == len(board.points) else board.points[kept])[:, :length]
     seconds = time.perf_counter() - began_sampling
     return Sampled(draws.at(points), stats, steps, compiled - began, seconds, tuning, _why(outcome))
 
