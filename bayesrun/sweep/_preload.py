@@ -32,7 +32,7 @@ def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType 
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _tell
 collect_rarely()
 logging.getLogger().addHandler(logging.NullHandler())  # libraries' words on being imported are in each run's log
 _import_all()
+sys.excepthook = _tell  # Theano sets one of its own when it is imported

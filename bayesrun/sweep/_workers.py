@@ -56,7 +56,8 @@ def end_workers() -> None:
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
     """Call a function where all that it imports is imported: in a worker, or here if there is none."""
-    with suppress(BrokenProcessPool):
+    # what it forks from dies of a Ctrl-C at the moment in which it is asked for a process
+    with suppress(BrokenProcessPool, OSError, EOFError):
         if _prepared:
             with _pool("forkserver") as pool:
                 return pool.submit(call, *arguments).result()
