@@ -1,4 +1,4 @@
-"""What a process of bayesrun sees to when it begins."""
+"""How processes of bayesrun begin, and how some are forked to work for a while."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 _THRESHOLDS = 100_000, 20, 50
@@ -36,3 +39,44 @@ def _watch(starter: Any) -> None:
     else:  # forked from a process that all are forked from
         starter.join()
     os._exit(1)
+
+
+def may_fork() -> bool:
+    """Say whether this process may have children, and the system forks them."""
+    return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
+
+
+@contextmanager
+def forked(
+    count: int, call: Callable[..., Any], begin: Callable[[], None] = end_with_parent
+) -> Iterator[Callable[..., Future[Any]]]:
+    """Let processes that are forked from this one call a function.
+
+    They have all that this one has: only arguments and results are sent.
+
+    Parameters
+    ----------
+    count
+        How many processes.
+    call
+        The function.
+    begin
+        Called first by each.
+
+    Yields
+    ------
+    callable
+        Takes arguments of a call; returns its future.
+    """
+    global _call
+    _call = call
+    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), initializer=begin) as pool:
+        yield lambda *arguments: pool.submit(_call_forked, *arguments)
+
+
+_call: Callable[..., Any]
+"""What processes call that are forked from now on."""
+
+
+def _call_forked(*arguments: Any) -> Any:
+    return _call(*arguments)

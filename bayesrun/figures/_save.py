@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from PIL import Image
 
 from bayesrun.figures._style import style
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
-from bayesrun.processes import end_with_parent
+from bayesrun.processes import end_with_parent, forked, may_fork
 from bayesrun.run_folder import RunFolder
 
 _LOG = logging.getLogger("bayesrun.figures")
@@ -58,7 +56,7 @@ def draw_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(names))
-    alone = min(processes, len(wanted)) < 2 or not _may_fork()
+    alone = min(processes, len(wanted)) < 2 or not may_fork()
     drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
     outcomes = drawn(wanted, subject, folder, meanwhile=meanwhile)
     written, reasons = [], {}
@@ -78,10 +76,6 @@ class _NotDrawn:
     level: int
 
 
-def _may_fork() -> bool:
-    return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
-
-
 def _in_turn(
     names: Sequence[str], subject: Subject, folder: Path, meanwhile: Callable[[], object]
 ) -> Iterator[Path | _NotDrawn]:
@@ -97,10 +91,8 @@ def _side_by_side(
     for name in names:  # imported once, before the processes fork
         with suppress(Exception):
             FIGURES.load(name, "model.figures")
-    global _forked
-    _forked = subject, folder
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), initializer=_let_parent_decide) as pool:
-        futures = [pool.submit(_attempt_forked, name) for name in names]
+    with forked(processes, partial(_attempt, subject=subject, folder=folder), _let_parent_decide) as submit:
+        futures = [submit(name) for name in names]
         meanwhile()
         for future in futures:
             try:
@@ -109,18 +101,10 @@ def _side_by_side(
                 yield _NotDrawn(f"it failed: {error}", f"failed: {error}", logging.WARNING)
 
 
-_forked: tuple[Subject, Path]
-"""What the forked processes draw, and where: too large to send."""
-
-
 def _let_parent_decide() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
-
-
-def _attempt_forked(name: str) -> Path | _NotDrawn:
-    return _attempt(name, *_forked)
 
 
 def _attempt(name: str, subject: Subject, folder: Path) -> Path | _NotDrawn:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from contextlib import suppress
 from pathlib import Path
+
+from bayesrun.run_folder import RunFolder
 
 
 def remember_flags(folder: Path) -> None:
@@ -33,10 +34,8 @@ def remember_flags(folder: Path) -> None:
         GCC_compiler.march_flags = json.loads(path.read_text())
         return
     GCC_compiler.compile_args()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):  # a cache that only its owner may write to
-        temporary.write_text(json.dumps(GCC_compiler.march_flags))
-        os.replace(temporary, path)
+        RunFolder(folder).write_json(path.name, GCC_compiler.march_flags)
 
 
 def _described() -> str | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import SamplingError
 from bayesrun.inference._board import Board
+from bayesrun.processes import may_fork
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def run(chains: int, processes: int, run_chain: RunChain, board: Board, told: Ca
     KeyboardInterrupt
         At a second interrupt, when chains have not ended after the first.
     """
-    if multiprocessing.current_process().daemon or "fork" not in multiprocessing.get_all_start_methods():
+    if not may_fork():
         return _here(chains, run_chain, board, told)
     with _workers(chains, processes, run_chain, board) as workers:
         outcome = _collect([worker.results for worker in workers], board, told)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -112,7 +115,8 @@ def _together(hydra: Hydra, points: Sequence[Point], task: JobTask) -> str:
 
 def _launch_batch(hydra: Hydra, batch: Sequence[Point], task: JobTask) -> str:
     try:
-        returned = hydra.launcher(task).launch([job_overrides(p, task.sweep) for p in batch], batch[0].number)
+        with _insisting_on_interrupts():
+            returned = hydra.launcher(task).launch([job_overrides(p, task.sweep) for p in batch], batch[0].number)
     except Exception as error:  # joblib: a worker was killed; the records say whose
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         log.warning("the launcher failed: %s", reason)
@@ -121,6 +125,32 @@ def _launch_batch(hydra: Hydra, batch: Sequence[Point], task: JobTask) -> str:
     for point, job in zip(batch, returned, strict=True):
         _note_failure(task, point, job)
     return ""
+
+
+@contextmanager
+def _insisting_on_interrupts() -> Iterator[None]:
+    """Raise the Ctrl-C that came, whatever became of it.
+
+    At the moment in which loky starts workers, cleaning up after the interrupt raises another error in its place.
+    """
+    before, heard = signal.getsignal(signal.SIGINT), []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.append(number)
+        before(number, frame)  # type: ignore[operator,misc]
+
+    if callable(before):
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if not heard:
+            raise
+        raise KeyboardInterrupt from error
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _note_failure(task: JobTask, point: Point, job: Any) -> None:

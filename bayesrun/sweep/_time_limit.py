@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +17,21 @@ def told_plainly() -> Iterator[None]:
 
     Its handler still decides whether the job was only preempted. Where submitit does not run the job nothing listens
     to the signal, and nothing is changed.
+
+    Slurm sends the signal to all processes of the job, and may send it again. Only this one answers, and only the
+    first: the chains, forked from it, would have submitit write the same file at the same time, which it refuses.
     """
     submitits = signal.getsignal(signal.SIGUSR2)
     if not callable(submitits):
         yield
         return
 
+    asked = os.getpid()
+
     def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+        if os.getpid() != asked:
+            return
         try:
             submitits(number, frame)
         except Exception as error:

@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing import forkserver
 from typing import Any, TypeVar
 
-from bayesrun.processes import end_with_parent
+from bayesrun.processes import end_with_parent, forked, may_fork
 
 T = TypeVar("T")
 
@@ -59,33 +59,20 @@ def in_worker(call: Callable[..., T], *arguments: Any) -> T:
     # what it forks from dies of a Ctrl-C at the moment in which it is asked for a process
     with suppress(BrokenProcessPool, OSError, EOFError):
         if _prepared:
-            with _pool("forkserver") as pool:
+            context = multiprocessing.get_context("forkserver")
+            with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
                 return pool.submit(call, *arguments).result()
     return call(*arguments)
-
-
-def _pool(method: str) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context(method), initializer=end_with_parent)
 
 
 @contextmanager
 def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
     """Call a function in a forked process while the block goes on; what is yielded waits for its result."""
-    global _forked
-    if "fork" not in multiprocessing.get_all_start_methods():
+    if not may_fork():
         yield lambda: call(*arguments)
         return
-    _forked = partial(call, *arguments)
-    with _pool("fork") as pool:
-        yield pool.submit(_call_forked).result
-
-
-_forked: Callable[[], Any]
-"""What the next forked process calls; it has all that this one has, so nothing is sent."""
-
-
-def _call_forked() -> Any:
-    return _forked()
+    with forked(1, partial(call, *arguments)) as submit:
+        yield submit().result
 
 
 @contextmanager

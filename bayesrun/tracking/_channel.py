@@ -137,7 +137,7 @@ class Connected:
             return False
 
     def last_words(self) -> list[str]:
-        """Return nothing: what it wrote went to the console."""
+        """Return nothing: it shares the server's standard error, which nobody reads."""
         return []
 
     def close(self) -> None:

@@ -187,7 +187,8 @@ def _read(descriptor: int) -> bytes:
 
 def settle_in() -> None:
     """Leave signals to the owner, who decides what an interrupt means; keep what libraries print off the replies."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    # a cluster's warning (USR1, USR2) goes to all processes of a job
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     os.dup2(2, 1)
 

@@ -1,5 +1,6 @@
 """Why a cluster ended a job, in words."""
 
+import multiprocessing
 import os
 import signal
 
@@ -59,6 +60,28 @@ def test_submitits_warning_is_told_plainly(listening, message, error, words):
     with pytest.raises(SamplingError, match=words) as caught, told_plainly():
         os.kill(os.getpid(), signal.SIGUSR2)
     assert type(caught.value) is error
+
+
+def test_only_the_first_warning_is_answered(listening):
+    listening.append("Job not requeued because: timed-out too many times.")
+    with pytest.raises(TimeLimitReached), told_plainly():
+        try:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        finally:
+            os.kill(os.getpid(), signal.SIGUSR2)
+
+
+def test_processes_forked_from_the_job_leave_the_answer_to_it(listening):
+    listening.append("A temporary saved file already exists.")
+    with told_plainly():
+        chain = multiprocessing.get_context("fork").Process(target=_warn_oneself)
+        chain.start()
+        chain.join()
+    assert chain.exitcode == 0
+
+
+def _warn_oneself():
+    os.kill(os.getpid(), signal.SIGUSR2)
 
 
 def test_a_handler_that_raises_nothing_goes_on(listening):
