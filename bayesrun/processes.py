@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -41,6 +42,25 @@ def _watch(starter: Any) -> None:
     os._exit(1)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C take effect when the block is done.
+
+    To be held around a fork: what Python calls before and after one swallows what a signal's handler raises.
+    """
+    before, heard = signal.getsignal(signal.SIGINT), list[Any]()
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda *signalled: heard.append(signalled))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if heard:
+            before(*heard[0])
+
+
 def may_fork() -> bool:
     """Say whether this process may have children, and the system forks them."""
     return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
@@ -71,7 +91,12 @@ def forked(
     global _call
     _call = call
     with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), initializer=begin) as pool:
-        yield lambda *arguments: pool.submit(_call_forked, *arguments)
+
+        def submit(*arguments: Any) -> Future[Any]:
+            with uninterrupted():
+                return pool.submit(_call_forked, *arguments)
+
+        yield submit
 
 
 _call: Callable[..., Any]

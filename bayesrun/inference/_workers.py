@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import SamplingError
 from bayesrun.inference._board import Board
-from bayesrun.processes import may_fork
+from bayesrun.processes import may_fork, uninterrupted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -105,7 +105,8 @@ def _workers(chains: int, processes: int, run_chain: RunChain, board: Board) -> 
             receive, send = context.Pipe(duplex=False)
             mine = range(first, chains, processes)
             process = context.Process(target=_work, args=(mine, run_chain, board, send, receive), daemon=True)
-            process.start()
+            with uninterrupted():
+                process.start()
             send.close()
             workers.append(_Worker(process, receive))
         yield workers

@@ -1,0 +1,54 @@
+"""Processes that are forked to work for a while, and Ctrl-C at that moment."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from bayesrun.processes import forked, uninterrupted
+
+
+def test_forked_processes_have_what_this_one_has():
+    large = list(range(1000))
+    with forked(2, lambda number: large[number]) as submit:
+        assert [submit(number).result() for number in (0, 999)] == [0, 999]
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        reached.append("the end")
+    assert reached == ["the end"]
+    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+
+
+@pytest.mark.parametrize(
+    "fork",
+    [
+        "with forked(1, str) as submit: submit(1)",
+        "run(1, 1, lambda chain, go_on: {}, make_board(1, 1, 1), lambda: None)",
+    ],
+)
+def test_an_interrupt_while_forking_is_not_lost(fork):
+    """In a process of its own: what is called at forks stays for good."""
+    script = f"""
+        import os, signal
+        from bayesrun.inference._board import make_board
+        from bayesrun.inference._workers import run
+        from bayesrun.processes import forked
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+        try:
+            {fork}
+        except KeyboardInterrupt:
+            print("KeyboardInterrupt")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "KeyboardInterrupt\n", done.stderr
+    assert done.stderr == ""
