@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config import RunConfig
@@ -71,13 +70,10 @@ def run(config: RunConfig, job: Job) -> RunResult:
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
             with _timed("predict"):
                 idata, missing = _posterior(config, prepared, sampled, opened)
-            with _timed("store"):
-                _store(config, folder, idata)
-                _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
                 summary, result = _diagnose(config, folder, idata, missing)
-            with _timed("figures"):
-                _draw(config, folder, idata, summary, prepared.model)
+            with _timed("store and draw"):
+                _store_and_draw(config, folder, idata, summary, prepared)
             metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
             opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
             _say(config, folder, summary, result)
@@ -255,18 +251,23 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
-def _draw(
-    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, model: pm.Model
+def _store_and_draw(
+    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
+    """Write what is left; figures take longest, and are drawn beside the rest."""
     from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
     from bayesrun.inference._chains import processes
     from bayesrun.inference._graph import graph_of
     from bayesrun.report.graph import write_graph
 
+    def store() -> None:
+        _store(config, folder, idata)
+        _predict_rows(config, folder, prepared.rows, idata)
+        write_graph(graph_of(prepared.model), folder)
+
     subject = Subject(idata, summary, config.plain["model"])
-    write = partial(write_graph, graph_of(model), folder)
-    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=write)
+    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
 
 
 def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:

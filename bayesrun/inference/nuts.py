@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,11 +51,19 @@ def worth_another(spec: NutsSpec, sampled: Sampled) -> bool:
 
 
 def _once(model: pm.Model, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
-    if _engine(model, spec) == "pymc3":
-        return _pymc3.sample(model, spec, seed, monitor)
+    began = time.perf_counter()
+    engine = _engine(model, spec)
+    deciding = time.perf_counter() - began  # makes the gradient's graph, which is part of compiling it
+    sampled = _sampler(engine)(model, spec, seed, monitor)
+    return replace(sampled, seconds_compile=deciding + sampled.seconds_compile)
+
+
+def _sampler(engine: str) -> Callable[..., Sampled]:
+    if engine == "pymc3":
+        return _pymc3.sample
     from bayesrun.inference import _nutpie
 
-    return _nutpie.sample(model, spec, seed, monitor)
+    return _nutpie.sample
 
 
 def _engine(model: pm.Model, spec: NutsSpec) -> str:

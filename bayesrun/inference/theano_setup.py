@@ -33,7 +33,7 @@ def import_pymc3() -> ModuleType:
     _quiet()
     _set_flags()
     _use_pythons_distutils()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _matplotlib_undocumented():
         warnings.simplefilter("ignore")
         import pymc3
         from theano.graph.op import Op
@@ -55,6 +55,19 @@ def _use_pythons_distutils() -> None:
         import _distutils_hack
 
         _distutils_hack.remove_shim()
+
+
+@contextmanager
+def _matplotlib_undocumented() -> Iterator[None]:
+    """Keep Matplotlib, which ArviZ imports, from writing the docstrings of all setters: a third of its import."""
+    import matplotlib.artist as module
+
+    kwdoc = module.kwdoc
+    module.kwdoc = lambda artist: ""
+    try:
+        yield
+    finally:
+        module.kwdoc = kwdoc
 
 
 def _vectorise_softplus() -> None:
