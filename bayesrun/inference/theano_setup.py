@@ -23,8 +23,9 @@ NO_COMPILER = (
     "no C++ compiler was found: Theano runs in Python, some 50 times slower. "
     "Install one (Debian: apt-get install g++; conda: conda install gxx) and run again."
 )
-# `import theano` asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless this is set.
-_FLAGS = {"blas__ldflags": ""}
+# `import theano` asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless blas__ldflags is set. The stack at
+# which each variable was made, which Theano keeps for its own error messages, is 4 % of a command.
+_FLAGS = {"blas__ldflags": "", "traceback__limit": "0"}
 _CHATTER = ("theano", "pymc3", "filelock", "arviz", "matplotlib", "numexpr", "h5py")
 
 
@@ -43,6 +44,7 @@ def import_pymc3() -> ModuleType:
     use_content_cache()
     Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
     _vectorise_softplus()
+    _name_callers_only()
     if not compiler():
         log.warning(NO_COMPILER)
     module: ModuleType = pymc3
@@ -80,6 +82,19 @@ def _vectorise_softplus() -> None:
 
     softplus.nout = 1  # type: ignore[attr-defined]  # what Theano asks of NumPy's functions
     tt.nnet.softplus.ufunc = softplus
+
+
+def _name_callers_only() -> None:
+    """Keep Theano, which asks for a caller's name, from reading its source and looking through all modules for it."""
+    import inspect
+    from types import FrameType, SimpleNamespace
+
+    from theano.graph import toolbox
+
+    def getframeinfo(frame: FrameType) -> SimpleNamespace:
+        return SimpleNamespace(function=frame.f_code.co_name)
+
+    toolbox.inspect = SimpleNamespace(currentframe=inspect.currentframe, getframeinfo=getframeinfo)
 
 
 def compiler() -> str:
