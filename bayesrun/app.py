@@ -100,14 +100,16 @@ def _show(arguments: Namespace) -> int:
 def _check(arguments: Namespace) -> DictConfig:
     """Compose and parse before Hydra starts a job: all faults at once, and nothing made on disk."""
     from bayesrun.config import parse_config
+    from bayesrun.tracking.base import TRACKERS
 
     config, _, problems = _composed(arguments)
     try:
-        if not _sweeps(arguments, config):
-            parse_config(_without_hydra(config))
+        parsed = None if _sweeps(arguments, config) else parse_config(_without_hydra(config))
     except UserError as error:
         problems += error.problems
     check(problems)
+    if parsed:  # MLflow's import takes longest of all, on another core
+        TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
     return config
 
 
