@@ -64,7 +64,7 @@ def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
         parts = zip(model.free_RVs, parts_of(model), strict=True)
         shares = {v: tt.cast(pick(vector, part), v.dtype) for v, part in parts}  # SMC has whole numbers among them
         outputs = theano.clone(list(outputs), shares)
-    return compile_function(vector, outputs, probes(model))
+    return compile_function([vector], outputs, [[p] for p in probes(model)])
 
 
 def _evaluate(function: Any, points: NDArray[Any]) -> list[NDArray[Any]]:

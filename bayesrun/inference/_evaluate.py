@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.inference._function_cache import compiled
-from bayesrun.inference.theano_setup import compiling
+from bayesrun.inference._fast_function import compile_function
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -35,8 +34,9 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, NDArra
     import numpy as np
 
     inputs = cut(model, outputs, draws)
-    function = compiled(inputs, outputs, _compile)
     columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
+    probes: list[Any] = [[column[0, 0, ...] for column in columns], [column[-1, -1, ...] for column in columns]]
+    function = compile_function(inputs, outputs, probes)
     chains, length = next(iter(draws.values())).shape[:2]
     results: list[NDArray[Any]] = []
     for index in np.ndindex(chains, length):
@@ -63,12 +63,3 @@ def cut(model: pm.Model, outputs: Sequence[Any], draws: Mapping[str, NDArray[Any
         elif variable.owner is not None:
             queue.extend(variable.owner.inputs)
     return sorted(found, key=lambda v: str(v.name))
-
-
-def _compile(inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    import theano
-
-    with compiling():
-        function = theano.function(inputs, list(outputs), on_unused_input="ignore")
-    function.trust_input = True  # arrays of the right type: Theano's own look at each takes longer than the function
-    return function

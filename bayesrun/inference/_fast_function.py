@@ -28,6 +28,8 @@ from bayesrun.inference.theano_setup import compiler, compiling
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Point = Sequence[NDArray[Any]]
+
 log = logging.getLogger("bayesrun.theano")
 
 _LARGE = 100_000
@@ -35,42 +37,42 @@ _LARGE = 100_000
 _TOLERANCE = 1e-8
 
 
-def compile_function(vector: Any, outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
-    """Compile a function of one float64 vector.
+def compile_function(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]) -> Any:
+    """Compile a function.
 
     Parameters
     ----------
-    vector
-        The input, a Theano vector.
+    inputs
+        Theano variables; arrays.
     outputs
         Theano variables.
     points
-        Values of the vector at which one module's results are compared with Python's.
+        Values of the inputs at which one module's results are compared with Python's.
 
     Returns
     -------
     theano.Function
-        Takes its input without checks (`trust_input`).
+        Takes its inputs without checks (`trust_input`).
     """
-    return compiled([vector], outputs, partial(_make, points=points))
+    return compiled(inputs, outputs, partial(_make, points=points))
 
 
-def _make(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
+def _make(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]) -> Any:
     whole = compiler() and _all_in_c(outputs) and not _large(outputs)
-    function = _one_module(inputs[0], outputs, points) if whole else None
+    function = _one_module(inputs, outputs, points) if whole else None
     if function is None:
-        function = _compile(inputs[0], outputs)
+        function = _compile(inputs, outputs)
     function.trust_input = True
     return function
 
 
-def _one_module(vector: Any, outputs: Sequence[Any], points: Sequence[NDArray[Any]]) -> Any:
+def _one_module(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]) -> Any:
     """Return the function as one module, or None when that can't be or does not agree with Python."""
     try:
         with _mended():
-            function = _compile(vector, outputs, "c")
-            expected = _compile(vector, outputs, "py", optimizer=None)
-            if all(_agree(function(point), expected(point)) for point in points):
+            function = _compile(inputs, outputs, "c")
+            expected = _compile(inputs, outputs, "py", optimizer=None)
+            if all(_agree(function(*point), expected(*point)) for point in points):
                 return function
         log.warning("one C module for the whole graph gives other results than Python: compiled by operation")
     except NotImplementedError as reason:
@@ -80,13 +82,15 @@ def _one_module(vector: Any, outputs: Sequence[Any], points: Sequence[NDArray[An
     return None
 
 
-def _compile(vector: Any, outputs: Sequence[Any], linker: str | None = None, optimizer: str | None = "fast_run") -> Any:
+def _compile(
+    inputs: Sequence[Any], outputs: Sequence[Any], linker: str | None = None, optimizer: str | None = "fast_run"
+) -> Any:
     import theano
     from theano.compile.mode import Mode
 
     mode = Mode(linker=linker, optimizer=optimizer) if linker else None
     with compiling():
-        return theano.function([vector], list(outputs), mode=mode, on_unused_input="ignore")
+        return theano.function(list(inputs), list(outputs), mode=mode, on_unused_input="ignore")
 
 
 def _agree(ours: Sequence[Any], expected: Sequence[Any]) -> bool:

@@ -97,7 +97,7 @@ def _graph(model: pm.Model) -> tuple[Any, Any, Any]:
 def compile_gradient(model: pm.Model) -> Gradient:
     """Compile the log density and gradient of a model whose free variables are all continuous."""
     vector, density, gradient = graph(model)
-    function = compile_function(vector, [density, gradient], probes(model))
+    function = compile_function([vector], [density, gradient], [[p] for p in probes(model)])
     return Gradient(parts_of(model), start_of(model), _direct(function))
 
 

@@ -58,11 +58,26 @@ def test_graph_and_its_gradient_agree_with_python(name: str) -> None:
     value = GRAPHS[name](x)
     outputs = [value, tt.grad(tt.sum(tt.sqr(value)), x)]
     expected = theano.function([x], outputs, mode=theano.Mode("py", None))
-    function = compile_function(x, outputs, [POINT])
+    function = compile_function([x], outputs, [[POINT]])
     assert _is_one_module(function)
     for point in (POINT, POINT[::-1].copy(), 2 * POINT + 0.1):
         for got, wanted in zip(function(point), expected(point), strict=True):
             np.testing.assert_allclose(got, wanted, rtol=1e-8)
+
+
+def test_inputs_and_outputs_of_any_kind() -> None:
+    inputs = [tt.dscalar("a"), tt.lscalar("n"), tt.lvector("k"), tt.dmatrix("m"), tt.dtensor3("t")]
+    a, n, k, m, t = inputs
+    outputs = [a, n, k + n, m[k].sum(axis=0) * a, tt.exp(t[0]) + m.T, tt.constant(2.0) * n, m]
+    values = [np.array(0.5), np.array(3), np.array([1, 0]), np.arange(6.0).reshape(3, 2), np.ones((2, 2, 3))]
+    other = [np.array(1.5), np.array(4), np.array([2, 2]), -np.arange(6.0).reshape(3, 2), np.zeros((2, 2, 3))]
+    expected = theano.function(inputs, outputs, mode=theano.Mode("py", None), on_unused_input="ignore")
+    function = compile_function(inputs, outputs, [values])
+    assert _is_one_module(function)
+    for point in (values, other):
+        for got, wanted in zip(function(*point), expected(*point), strict=True):
+            np.testing.assert_array_equal(got, wanted)
+            assert np.asarray(got).dtype == wanted.dtype
 
 
 class Half(COp):  # type: ignore[misc]
@@ -92,7 +107,7 @@ class Half(COp):  # type: ignore[misc]
 def test_what_differs_from_python_is_not_used(right: bool, caplog: pytest.LogCaptureFixture) -> None:
     x = tt.dvector("x")
     with caplog.at_level(logging.WARNING, logger="bayesrun.theano"):
-        function = compile_function(x, [tt.exp(Half(right)(tt.exp(x)))], [POINT])
+        function = compile_function([x], [tt.exp(Half(right)(tt.exp(x)))], [[POINT]])
     assert _is_one_module(function) is right
     assert ("other results" in caplog.text) is not right
 
@@ -101,21 +116,21 @@ def test_a_matrix_product_takes_the_usual_way() -> None:
     """Theano has C code for it only where it is told of a BLAS library."""
     x = tt.dvector("x")
     matrix = np.arange(18.0).reshape(3, 6)
-    np.testing.assert_allclose(compile_function(x, [tt.dot(matrix, x)], [POINT])(POINT)[0], matrix @ POINT)
+    np.testing.assert_allclose(compile_function([x], [tt.dot(matrix, x)], [[POINT]])(POINT)[0], matrix @ POINT)
 
 
 def test_an_operation_without_c_code_takes_the_usual_way() -> None:
     from bayesrun.language._dct import Cosine
 
     x = tt.dvector("x")
-    function = compile_function(x, [Cosine(inverse=False)(tt.exp(x))], [POINT])
+    function = compile_function([x], [Cosine(inverse=False)(tt.exp(x))], [[POINT]])
     assert not _is_one_module(function)
     assert function(POINT)[0].shape == POINT.shape
 
 
 def test_large_data_take_the_usual_way_which_frees_memory_early() -> None:
     x = tt.dvector("x")
-    function = compile_function(x, [tt.sum(x[0] * theano.shared(np.ones(200_000)))], [POINT])
+    function = compile_function([x], [tt.sum(x[0] * theano.shared(np.ones(200_000)))], [[POINT]])
     assert not _is_one_module(function)
 
 
@@ -144,7 +159,7 @@ import numpy as np, theano, theano.tensor as tt
 from bayesrun.inference._fast_function import compile_function
 x = tt.dvector("x")
 with theano.config.change_flags(compute_test_value="off"):
-    compile_function(x, [tt.alloc(tt.exp(x[0]), x.shape[0]) + tt.outer(x, x).sum(axis=0)], [np.ones(3)])
+    compile_function([x], [tt.alloc(tt.exp(x[0]), x.shape[0]) + tt.outer(x, x).sum(axis=0)], [[np.ones(3)]])
 """
 
 
