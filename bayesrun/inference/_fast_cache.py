@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bayesrun.inference._fast_headers import include_headers, precompile
 from bayesrun.inference._processor import remember_flags
 
 _UNUSED_SECONDS = 31 * 24 * 3600
@@ -49,6 +50,7 @@ def use_content_cache() -> None:
     folder = Path(theano.config.compiledir) / f"modules_theano{theano.__version__}_numpy{numpy.__version__}"
     folder.mkdir(parents=True, exist_ok=True)
     remember_flags(folder.parent)
+    include_headers(folder)
     _tidy(folder)
 
 
@@ -70,6 +72,7 @@ def _module(folder: Path, linker: Any) -> Any:
 def _compiled(folder: Path, linker: Any) -> Any:
     """Compile under another name: a process killed half-way leaves no broken module."""
     place = tempfile.mkdtemp(prefix="tmp", dir=folder.parent)
+    precompile(folder.parent, linker.compile_args())
     try:
         module = linker.compile_cmodule(place)
         os.rename(place, folder)
