@@ -45,6 +45,7 @@ def import_pymc3() -> ModuleType:
     Op.python_constant_folding = lambda self, node: True  # Theano's own hook for it
     _vectorise_softplus()
     _name_callers_only()
+    _read_code_once()
     if not compiler():
         log.warning(NO_COMPILER)
     module: ModuleType = pymc3
@@ -95,6 +96,22 @@ def _name_callers_only() -> None:
         return SimpleNamespace(function=frame.f_code.co_name)
 
     toolbox.inspect = SimpleNamespace(currentframe=inspect.currentframe, getframeinfo=getframeinfo)
+
+
+def _read_code_once() -> None:
+    """Keep Theano from reading the C file of `DimShuffle` for each one that is made, some 400 times a command."""
+    from theano.graph.op import ExternalCOp
+
+    load, read = ExternalCOp.load_c_code, dict[Any, Any]()
+
+    def load_c_code(self: Any, func_files: list[str]) -> None:
+        key = type(self), *func_files
+        if key not in read:
+            load(self, func_files)
+            read[key] = self.func_codes, self.code_sections
+        self.func_codes, self.code_sections = read[key]
+
+    ExternalCOp.load_c_code = load_c_code
 
 
 def compiler() -> str:
