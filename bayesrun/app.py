@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from bayesrun.processes import collect_rarely
 if TYPE_CHECKING:
     from bayesrun.config import RunConfig
     from bayesrun.session import RunResult
+
+_MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume)\b")
 
 
 def main() -> None:
@@ -55,6 +58,7 @@ def _run(arguments: Namespace) -> int:
         if _only_shows(arguments):
             return _show(arguments)
         arguments = _resumed(arguments)
+        _warm_default_tracker(arguments)
         checked = _check(arguments)
         if _sweeps(arguments, checked):
             return _sweep(arguments, checked)
@@ -108,9 +112,19 @@ def _check(arguments: Namespace) -> DictConfig:
     except UserError as error:
         problems += error.problems
     check(problems)
-    if parsed:  # MLflow's import takes longest of all, on another core
+    if parsed:
         TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
     return config
+
+
+def _warm_default_tracker(arguments: Namespace) -> None:
+    """Begin to load what takes longest of all, on another core, unless the command line may ask for another tracker."""
+    from bayesrun.tracking.base import TRACKERS, TrackingSpec
+
+    elsewhere = arguments.multirun or arguments.config_dir or arguments.config_name
+    if not elsewhere and not any(map(_MAY_TRACK_ELSEWHERE.match, arguments.overrides)):
+        default = TrackingSpec()
+        TRACKERS.load(default.backend, "tracking.backend").warm(default)
 
 
 def _sweeps(arguments: Namespace, config: DictConfig) -> bool:

@@ -44,8 +44,8 @@ class Channel(Protocol):
     def last_words(self) -> list[str]:
         """Return the last line that the other side wrote about a failure, if it is known."""
 
-    def close(self) -> None:
-        """Let the other side end; it finishes what it was told, but nobody waits for it."""
+    def close(self, at_once: bool) -> None:
+        """Let the other side end; it finishes what it was told, unless `at_once`, but nobody waits for it."""
 
 
 @dataclass
@@ -93,8 +93,10 @@ class Spawned:
         lines: list[str] = self.errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1:]
 
-    def close(self) -> None:
+    def close(self, at_once: bool) -> None:
         """Let the process end."""
+        if at_once:
+            self.process.kill()
         for stream in filter(None, (self.process.stdin, self.process.stdout, self.errors)):
             stream.close()
         try:
@@ -140,7 +142,7 @@ class Connected:
         """Return nothing: it shares the server's standard error, which nobody reads."""
         return []
 
-    def close(self) -> None:
+    def close(self, at_once: bool) -> None:
         """Hang up."""
         self.connection.close()
 

@@ -31,8 +31,12 @@ class Helper:
     def start(cls, timeout: float) -> Helper:
         """Get a worker; returns at once."""
         helper = cls(open_channel(timeout))
-        atexit.register(helper.channel.close)
+        atexit.register(helper.close)
         return helper
+
+    def close(self) -> None:
+        """Let the worker end; at once where it was never told of a run."""
+        self.channel.close(at_once=self.runs == 0)
 
     def new_run(self) -> int:
         """Return a number for a new run."""

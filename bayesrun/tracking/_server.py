@@ -21,6 +21,7 @@ from contextlib import suppress
 
 from bayesrun.processes import collect_rarely
 from bayesrun.tracking._channel import SERVER, start_module
+from bayesrun.tracking._imports import import_mlflow
 from bayesrun.tracking._worker import serve, settle_in
 
 
@@ -60,9 +61,7 @@ def main() -> None:
     """Fork a process for each that connects, until standard input ends."""
     collect_rarely()
     settle_in()
-    import mlflow.store.tracking.sqlalchemy_store
-    import mlflow.tracking  # noqa: F401
-
+    import_mlflow(database=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
     listener = socket.socket(fileno=int(sys.argv[1]))
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:

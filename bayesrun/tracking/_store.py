@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bayesrun.tracking._entries import Entries
+from bayesrun.tracking._imports import import_mlflow
 from bayesrun.tracking._lock import lock_path, locked, sqlite_path
 
 T = TypeVar("T")
@@ -27,6 +28,11 @@ _DIGEST_LENGTH = 36
 _TRIES = 4
 # what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
 _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
+
+
+def is_server(uri: str) -> bool:
+    """Say whether a tracking URI is that of a server, not of a database."""
+    return uri.startswith(("http:", "https:"))
 
 
 @dataclass(frozen=True)
@@ -50,9 +56,10 @@ class Store:
     @classmethod
     def open(cls, uri: str, artifacts: str | None) -> Store:
         """Connect; a new database is made by one process, the others wait for it."""
+        import_mlflow(database=not is_server(uri))
         from mlflow.tracking import MlflowClient
 
-        if uri.startswith(("http:", "https:")):
+        if is_server(uri):
             return cls(MlflowClient(uri), artifacts, uri)
         with locked(lock_path(uri)):
             _create_database(uri, artifacts)

@@ -21,8 +21,9 @@ from typing import Any
 from bayesrun.processes import collect_rarely
 from bayesrun.tracking import _process
 from bayesrun.tracking._entries import read_entries
+from bayesrun.tracking._imports import import_mlflow
 from bayesrun.tracking._lock import sqlite_path
-from bayesrun.tracking._store import Store
+from bayesrun.tracking._store import Store, is_server
 from bayesrun.tracking.base import mask
 
 _STATES = {
@@ -67,9 +68,8 @@ class Worker:
 
     def _warm(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import MLflow, and connect to a database that is there; make nothing."""
-        import mlflow.tracking  # noqa: F401
-
         spec = request["spec"]
+        import_mlflow(database=not is_server(spec["uri"] or ""))
         database = sqlite_path(spec["uri"] or "")
         if database is not None and database.exists():
             self._store(spec)
