@@ -8,7 +8,9 @@ stand in its way:
 - `Alloc` and a few others ask for the Python object of an input, which only inputs of the whole graph have: mended
   here while functions are compiled;
 - its cache compiles some of them again and again: `_fast_cache` takes its place;
-- an operation without C code can't be part of it: then the usual linker is taken.
+- products have C code that it does not take (`_fast_products`).
+
+An operation without C code can't be part of it: then the usual linker is taken.
 
 A function that was made this way is compared with Theano's Python implementation before it is used.
 """
@@ -22,6 +24,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.inference._fast_products import is_product, with_products
 from bayesrun.inference._function_cache import compiled
 from bayesrun.inference.theano_setup import compiler, compiling
 
@@ -89,6 +92,7 @@ def _compile(
     from theano.compile.mode import Mode
 
     mode = Mode(linker=linker, optimizer=optimizer) if linker else None
+    mode = with_products(mode) if linker == "c" else mode
     with compiling():
         return theano.function(list(inputs), list(outputs), mode=mode, on_unused_input="ignore")
 
@@ -107,7 +111,8 @@ def _all_in_c(outputs: Sequence[Any]) -> bool:
     from theano.graph.basic import ancestors
     from theano.graph.op import COp
 
-    return all(v.owner is None or isinstance(v.owner.op, COp) for v in ancestors(outputs))
+    nodes = [v.owner for v in ancestors(outputs) if v.owner is not None]
+    return all(isinstance(node.op, COp) or is_product(node) for node in nodes)
 
 
 def _large(outputs: Sequence[Any]) -> bool:

@@ -1,7 +1,7 @@
 """Sums over all rows of a function of a linear predictor, with their gradient, in one pass.
 
 Theano would go over the rows once for the sum and once for its gradient, in products that are several times slower
-than NumPy's for a tall matrix.
+than NumPy's for a tall matrix. Of a few rows it makes C code without a call of Python, which is several times quicker.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ Function = Callable[[Array, "Array | None"], "tuple[float, Array]"]
 
 _TOGETHER = 512
 """Numbers from 1 to 2 whose product is still a number."""
+_FEW_ROWS = 1_000
+"""Up to here a pass in C is quicker (4 to 37 µs against 24 to 44); beyond, NumPy's logarithms and exponentials are."""
 
 
 def softplus(predictor: Array, weights: Array | None) -> tuple[float, Array]:
@@ -119,5 +121,24 @@ def _same(ours: Any, theirs: Any) -> bool:
 def row_sum(
     function: Function, matrix: Array, coefficients: Any, offset: Array | None, weights: Array | None = None
 ) -> Any:
-    """Return the sum as a tensor that has a gradient."""
-    return RowSum(function, matrix, offset, weights)(coefficients)[0]
+    """Return the sum of `softplus` or `exponential` over the rows as a tensor that has a gradient.
+
+    Parameters
+    ----------
+    function
+        One of the two.
+    matrix
+        Rows `x_i`, over (row, column).
+    coefficients
+        A tensor `beta` over (column).
+    offset, weights
+        `o` and `w` over the rows; None = 0 and 1.
+    """
+    if len(matrix) > _FEW_ROWS:
+        return RowSum(function, matrix, offset, weights)(coefficients)[0]
+    predictor = tt.dot(matrix, coefficients)
+    values = _IN_THEANO[function](predictor if offset is None else predictor + offset)
+    return tt.sum(values if weights is None else weights * values)
+
+
+_IN_THEANO: dict[Function, Any] = {softplus: tt.nnet.softplus, exponential: tt.exp}

@@ -48,6 +48,14 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
     "cumulated": lambda x: tt.cumsum(tt.exp(x)),
     "reduced": lambda x: tt.stack([tt.max(x), tt.sum(tt.sqr(x)), tt.prod(x), tt.mean(x)]),
     "table": lambda x: (x.reshape((2, 3)) * np.arange(3.0)).T.sum(axis=0),
+    "matrix by vector": lambda x: tt.dot(np.arange(18.0).reshape(3, 6), tt.exp(x)),
+    "strided matrix by part": lambda x: tt.dot(np.arange(36.0).reshape(6, 6)[:, ::2], tt.exp(x)[::2]),
+    "vector by matrix": lambda x: tt.dot(tt.exp(x), np.arange(18.0).reshape(3, 6).T),
+    "two vectors": lambda x: tt.dot(tt.exp(x), x[::-1]) + x,
+    "matrix of parameters": lambda x: tt.dot(tt.exp(x).reshape((2, 3)), x[:3]) + tt.dot(x[3:5], x.reshape((2, 3)))[1],
+    "outer": lambda x: tt.outer(tt.exp(x), x) - 0.5 * tt.outer(x, x),
+    "residual": lambda x: 2.0 * x[:3] - 3.0 * tt.dot(np.arange(18.0).reshape(3, 6), x),
+    "nothing": lambda x: tt.dot(np.zeros((6, 0)), x[:0]) + x,
     "special": lambda x: tt.gammaln(3 + x) + tt.erf(x) + tt.switch(x > 0, tt.log1p(abs(x)), 0.0),
 }
 
@@ -112,11 +120,13 @@ def test_what_differs_from_python_is_not_used(right: bool, caplog: pytest.LogCap
     assert ("other results" in caplog.text) is not right
 
 
-def test_a_matrix_product_takes_the_usual_way() -> None:
+def test_a_product_of_two_matrices_takes_the_usual_way() -> None:
     """Theano has C code for it only where it is told of a BLAS library."""
     x = tt.dvector("x")
-    matrix = np.arange(18.0).reshape(3, 6)
-    np.testing.assert_allclose(compile_function([x], [tt.dot(matrix, x)], [[POINT]])(POINT)[0], matrix @ POINT)
+    function = compile_function([x], [tt.dot(x.reshape((2, 3)), tt.exp(x).reshape((3, 2)))], [[POINT]])
+    assert not _is_one_module(function)
+    table = POINT.reshape((2, 3)) @ np.exp(POINT).reshape((3, 2))
+    np.testing.assert_allclose(function(POINT)[0], table)
 
 
 def test_an_operation_without_c_code_takes_the_usual_way() -> None:

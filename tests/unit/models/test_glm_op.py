@@ -14,24 +14,27 @@ from bayesrun.models._glm_op import exponential, row_sum, softplus
 from bayesrun.models._tall import BLOCK
 
 RNG = np.random.default_rng(7)
-MATRIX = RNG.normal(size=(30, 4))
-OFFSET, WEIGHTS = RNG.normal(size=30), RNG.integers(1, 6, size=30).astype(float)
+MATRIX = RNG.normal(size=(1_500, 4))
+OFFSET, WEIGHTS = RNG.normal(size=1_500), RNG.integers(1, 6, size=1_500).astype(float)
 
 
+@pytest.mark.parametrize("rows", [1, 30, 1_000, 1_001, 1_500])  # in C up to a thousand, by NumPy beyond
 @pytest.mark.parametrize("function", [softplus, exponential])
 @pytest.mark.parametrize(("offset", "weights"), [(None, None), (OFFSET, None), (OFFSET, WEIGHTS)])
-def test_sum_and_gradient_are_those_of_the_formula(function: Any, offset: Any, weights: Any) -> None:
+def test_sum_and_gradient_are_those_of_the_formula(rows: int, function: Any, offset: Any, weights: Any) -> None:
+    matrix = MATRIX[:rows]
+    offset, weights = (given if given is None else given[:rows] for given in (offset, weights))
     with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
         beta = tt.dvector("beta")
-        total = row_sum(function, MATRIX, beta, offset, weights)
+        total = row_sum(function, matrix, beta, offset, weights)
         compute = theano.function([beta], [total, 3.0 * theano.grad(total, beta)])
     at = RNG.normal(size=4)
-    eta = MATRIX @ at + (0 if offset is None else offset)
-    w = np.ones(30) if weights is None else weights
+    eta = matrix @ at + (0 if offset is None else offset)
+    w = np.ones(rows) if weights is None else weights
     value, slope = (np.logaddexp(0, eta), 1 / (1 + np.exp(-eta))) if function is softplus else (np.exp(eta),) * 2
     got = compute(at)
     assert got[0] == pytest.approx(float(w @ value), rel=1e-12)
-    np.testing.assert_allclose(got[1], 3.0 * MATRIX.T @ (w * slope), rtol=1e-12)
+    np.testing.assert_allclose(got[1], 3.0 * matrix.T @ (w * slope), rtol=1e-10)
 
 
 @pytest.mark.parametrize("weights", [None, np.full(7, 1.0)])
