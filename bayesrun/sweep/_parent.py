@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,7 @@ class Parent:
             Jobs that will run: what earlier attempts at them left in tracking is dropped.
         """
         known = read_json(folder / _RECORD).get("run_id")
-        tags = {"sweep": "true", "model": first.model.name, "data": first.data.name if first.data else "none"}
-        swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
-        name = first.top.name or f"sweep {folder.name}"
-        card = RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, run_id=known)
+        card = replace(_card(config, first, folder, jobs), run_id=known)
         tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
         run_id = tracker.ready()
         if run_id:
@@ -61,6 +58,15 @@ class Parent:
         """End the jobs' runs that are still open, upload the answer and end the parent."""
         self.tracker.end_jobs()
         self.tracker.close(self.folder, "interrupted" if interrupted else "finished")
+
+
+def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunCard:
+    data = first.data.name if first.data else "none"
+    place = {"sweep_folder": str(folder.absolute())}  # finds the run if a kill came before its id was known
+    tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
+    swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
+    name = first.top.name or f"sweep {folder.name}"
+    return RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, find=place)
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:

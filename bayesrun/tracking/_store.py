@@ -90,11 +90,20 @@ class Store:
         tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
         if card["parent_run_id"]:
             tags["mlflow.parentRunId"] = card["parent_run_id"]
-        if card["run_id"]:
-            self.client.update_run(card["run_id"], status="RUNNING")
-            self._log_tags(card["run_id"], tags)
-            return card["run_id"], experiment
+        earlier = card["run_id"] or self._found(experiment, card["find"])
+        if earlier:
+            self.client.update_run(earlier, status="RUNNING")
+            self._log_tags(earlier, tags)
+            return earlier, experiment
         return str(self.client.create_run(experiment, tags=tags, run_name=card["run_name"]).info.run_id), experiment
+
+    def _found(self, experiment: str, tags: Mapping[str, str]) -> str | None:
+        """Return the latest run of an experiment that has some tags."""
+        if not tags:
+            return None
+        filters = " and ".join(f"tags.`{name}` LIKE '%'" for name in tags)  # values may hold quotes: compared here
+        found = self.client.search_runs([experiment], filters, max_results=1000)
+        return next((str(run.info.run_id) for run in found if tags.items() <= run.data.tags.items()), None)
 
     def describe(self, run_id: str, card: Mapping[str, Any]) -> None:
         """Log a card's params and data set."""

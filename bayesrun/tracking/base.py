@@ -73,6 +73,8 @@ class RunCard:
         Null for a model without data.
     run_id
         An earlier run to go on with (a sweep's parent that is resumed); null makes a new one.
+    find
+        Tags of an earlier run to go on with, should there be one, whose id was never told.
     """
 
     experiment_name: str
@@ -82,6 +84,7 @@ class RunCard:
     parent_run_id: str | None = None
     dataset: DatasetInfo | None = None
     run_id: str | None = None
+    find: Mapping[str, str] = field(default_factory=dict)
 
 
 class Tracker(Protocol):

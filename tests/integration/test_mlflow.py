@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,21 @@ def test_how_it_ended_is_the_state_of_the_run(spec, folder, status, state):
     tracker = open_run(spec, CARD)
     tracker.close(folder, status)
     assert [r.info.status for r in runs(spec)] == [state]
+
+
+def test_a_run_whose_id_was_never_told_is_found_by_its_tags(spec, folder):
+    place = {"sweep_folder": "/tmp/it's here"}
+    card = replace(CARD, tags={**CARD.tags, **place}, find=place)
+    first = open_run(spec, card)
+    first_id = first.ready()
+    first.close(folder, "interrupted")
+    again, elsewhere = open_run(spec, card), open_run(spec, replace(card, find={"sweep_folder": "/tmp"}))
+    assert again.ready() == first_id
+    assert elsewhere.ready() != first_id
+    assert client(spec).get_run(first_id).info.status == "RUNNING"
+    for tracker in (again, elsewhere):
+        tracker.close(folder, "finished")
+    assert [r.info.status for r in runs(spec)] == ["FINISHED", "FINISHED"]
 
 
 def test_a_job_is_a_child_and_a_deleted_experiment_comes_back(spec, folder):
