@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.config import RunConfig
 from bayesrun.places import task_overrides
 from bayesrun.schema import parse
-from bayesrun.sweep.base import read_json, write_whole
+from bayesrun.sweep.base import Record, read_json, write_whole
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
@@ -54,9 +54,14 @@ class Parent:
             tracker.drop_jobs([str(number) for number in again])
         return cls(tracker, folder, run_id)
 
-    def close(self, interrupted: bool) -> None:
-        """End the jobs' runs that are still open, upload the answer and end the parent."""
+    def close(self, records: Sequence[Record], interrupted: bool) -> None:
+        """End the jobs' runs that are still open, upload the answer and end the parent.
+
+        A job that was run again because its worker died has two runs: that of its record stays.
+        """
         self.tracker.end_jobs()
+        own = {str(record.number): record.run_id for record in records if record.run_id}
+        self.tracker.drop_jobs(list(own), keep=list(own.values()))
         self.tracker.close(self.folder, "interrupted" if interrupted else "finished")
 
 

@@ -254,7 +254,7 @@ def _finish(
             print(line(record, len(records)))
     write_state(request.arguments, folder, records)
     result = in_worker(answer, folder, records, baseline, time.perf_counter() - began)
-    parent.close(interrupted)
+    parent.close(records, interrupted)
     print(result.text, flush=True)
     end_workers()
     if interrupted:

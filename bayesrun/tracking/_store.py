@@ -84,8 +84,8 @@ class Store:
                 raise
             return str(found.experiment_id)
 
-    def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str]:
-        """Make the run of a card, or go on with an earlier one; return its id and the experiment's."""
+    def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str, bool]:
+        """Make the run of a card, or go on with an earlier one; return its id, experiment, and whether it is new."""
         experiment = self.experiment(card["experiment_name"])
         tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
         if card["parent_run_id"]:
@@ -94,8 +94,9 @@ class Store:
         if earlier:
             self.client.update_run(earlier, status="RUNNING")
             self._log_tags(earlier, tags)
-            return earlier, experiment
-        return str(self.client.create_run(experiment, tags=tags, run_name=card["run_name"]).info.run_id), experiment
+            return earlier, experiment, False
+        made = self.client.create_run(experiment, tags=tags, run_name=card["run_name"])
+        return str(made.info.run_id), experiment, True
 
     def _found(self, experiment: str, tags: Mapping[str, str]) -> str | None:
         """Return the latest run of an experiment that has some tags."""
@@ -105,12 +106,12 @@ class Store:
         found = self.client.search_runs([experiment], filters, max_results=1000)
         return next((str(run.info.run_id) for run in found if tags.items() <= run.data.tags.items()), None)
 
-    def describe(self, run_id: str, card: Mapping[str, Any]) -> None:
+    def describe(self, run_id: str, card: Mapping[str, Any], is_new: bool) -> None:
         """Log a card's params and data set."""
         # those that a reopened run has already may not change
-        with contextlib.suppress(Exception) if card["run_id"] else contextlib.nullcontext():
+        with contextlib.nullcontext() if is_new else contextlib.suppress(Exception):
             self._log_params(run_id, card["params"])
-        if card["dataset"] and not card["run_id"]:
+        if card["dataset"] and is_new:
             inputs = [_dataset_input(card["dataset"])]
             self._patiently(lambda: self.client.log_inputs(run_id, inputs))
 
@@ -168,10 +169,10 @@ class Store:
         """Return the runs of an experiment that are marked as running."""
         return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
 
-    def drop_children(self, experiment: str, parent: str, jobs: Collection[str]) -> None:
-        """Delete the runs below a parent that are tagged with one of some job numbers."""
+    def drop_children(self, experiment: str, parent: str, jobs: Collection[str], keep: Collection[str]) -> None:
+        """Delete the runs below a parent that are tagged with one of some job numbers, but for those to keep."""
         for run in self.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1000):
-            if run.data.tags.get("job") in jobs:
+            if run.data.tags.get("job") in jobs and run.info.run_id not in keep:
                 self._patiently(partial(self.client.delete_run, run.info.run_id))
 
     def _patiently(self, call: Callable[[], T]) -> T:

@@ -42,6 +42,7 @@ class _Run:
     store: Store | None = None
     run_id: str | None = None
     experiment_id: str | None = None
+    is_new: bool = True
     described: bool = False
 
 
@@ -89,9 +90,9 @@ class Worker:
         spec, card = run.request["spec"], run.request["card"]
         run.store = self._store(spec)
         if not run.run_id:
-            run.run_id, run.experiment_id = run.store.start(card, self._own_tags())
+            run.run_id, run.experiment_id, run.is_new = run.store.start(card, self._own_tags())
         if not run.described:
-            run.store.describe(run.run_id, card)
+            run.store.describe(run.run_id, card, run.is_new)
             run.described = True
         return {"run_id": run.run_id, "experiment_id": run.experiment_id}
 
@@ -135,10 +136,10 @@ class Worker:
         return {}
 
     def _drop_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Delete the runs of jobs that are run again; MLflow keeps them in its bin."""
+        """Delete the runs of other attempts at jobs; MLflow keeps them in its bin."""
         run = self.runs[request["run"]]
         if run.store and run.run_id and run.experiment_id:
-            run.store.drop_children(run.experiment_id, run.run_id, request["jobs"])
+            run.store.drop_children(run.experiment_id, run.run_id, request["jobs"], request["keep"])
         return {}
 
     def tidy(self, number: int) -> None:

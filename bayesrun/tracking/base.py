@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -99,8 +99,8 @@ class Tracker(Protocol):
     def end_jobs(self) -> None:
         """End the children of this run that are still marked as running: their sweep is over."""
 
-    def drop_jobs(self, jobs: Sequence[str]) -> None:
-        """Drop what earlier attempts left of this run's jobs, by their tag `job`: they are run again."""
+    def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
+        """Drop what other attempts left of this run's jobs, by their tag `job`, but for the runs `keep`."""
 
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""

@@ -10,7 +10,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,9 @@ class MlflowTracker:
         self._send({"op": "end_jobs"})
         self._answer("end_jobs", self.spec.timeout)
 
-    def drop_jobs(self, jobs: Sequence[str]) -> None:
-        """Drop what earlier attempts left of this run's jobs, by their tag `job`: they are run again."""
-        self._send({"op": "drop_jobs", "jobs": list(jobs)})
+    def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
+        """Drop what other attempts left of this run's jobs, by their tag `job`, but for the runs `keep`."""
+        self._send({"op": "drop_jobs", "jobs": list(jobs), "keep": list(keep)})
         self._answer("drop_jobs", self.spec.timeout)
 
     def close(self, folder: Path, status: RunStatus) -> None:

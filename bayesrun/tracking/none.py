@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from bayesrun.tracking.base import Backend, RunCard, RunStatus, Tracker, TrackingSpec
@@ -18,7 +18,7 @@ class _NoTracker:
     def end_jobs(self) -> None:
         pass
 
-    def drop_jobs(self, jobs: Sequence[str]) -> None:
+    def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
         pass
 
     def close(self, folder: Path, status: RunStatus) -> None:

@@ -110,13 +110,26 @@ def test_a_run_whose_id_was_never_told_is_found_by_its_tags(spec, folder):
     first = open_run(spec, card)
     first_id = first.ready()
     first.close(folder, "interrupted")
-    again, elsewhere = open_run(spec, card), open_run(spec, replace(card, find={"sweep_folder": "/tmp"}))
+    again = open_run(spec, replace(card, params={"model.priors.rate.lam": "2"}))  # what was logged stays
+    elsewhere = open_run(spec, replace(card, find={"sweep_folder": "/tmp"}))
     assert again.ready() == first_id
     assert elsewhere.ready() != first_id
     assert client(spec).get_run(first_id).info.status == "RUNNING"
+    assert client(spec).get_run(first_id).data.params == CARD.params
     for tracker in (again, elsewhere):
         tracker.close(folder, "finished")
     assert [r.info.status for r in runs(spec)] == ["FINISHED", "FINISHED"]
+
+
+def test_of_two_attempts_at_a_job_the_one_to_keep_stays(spec, folder):
+    parent = open_run(spec, CARD)
+    child = replace(CARD, parent_run_id=parent.ready(), tags={"job": "3"})
+    killed, rerun, other = (open_run(spec, c) for c in (child, child, replace(child, tags={"job": "4"})))
+    ids = [tracker.ready() for tracker in (killed, rerun, other)]
+    parent.drop_jobs(["3"], keep=[ids[1]])
+    for tracker in (rerun, other, parent):
+        tracker.close(folder, "finished")
+    assert {r.info.run_id for r in runs(spec)} == {parent.ready(), *ids[1:]}
 
 
 def test_a_job_is_a_child_and_a_deleted_experiment_comes_back(spec, folder):

@@ -191,7 +191,8 @@ def test_a_killed_worker_costs_no_job(tmp_path):
     assert process.returncode == 0
     table = table_of(only_sweep(tmp_path))
     assert set(table["status"]) == {"finished"}
-    assert "RUNNING" not in {r.info.status for r in runs(tmp_path)}
+    assert {r.info.status for r in runs(tmp_path)} == {"FINISHED"}
+    assert sorted(r.data.tags["job"] for r in children(tmp_path)) == ["0", "1", "2", "3"]
 
 
 @pytest.mark.slow
