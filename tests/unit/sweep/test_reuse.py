@@ -2,8 +2,8 @@
 
 import json
 
-from bayesrun.sweep._finished import Identity, changes, read_finished, same
 from bayesrun.sweep.base import Record, write_record
+from bayesrun.sweep.reuse import Identity, changes, find_equal, read_finished
 
 WANTED = Identity("config", "data", "code", {"numpy": "1.22.1"})
 
@@ -32,16 +32,16 @@ def test_only_an_equal_finished_run_stands_for_a_job(tmp_path):
     make_run(tmp_path, "half_done", status="running")
     make_run(tmp_path, "stopped", status="partial")
     make_run(tmp_path, "broken", status="failed")
-    assert same(WANTED, read_finished(tmp_path)) is None
+    assert find_equal(WANTED, read_finished(tmp_path)) is None
     folder = make_run(tmp_path, "same")
-    assert same(WANTED, read_finished(tmp_path)).folder == folder
+    assert find_equal(WANTED, read_finished(tmp_path)).folder == folder
 
 
 def test_the_newest_is_taken(tmp_path):
     make_run(tmp_path, "a", ended="2026-01-02")
     newest = make_run(tmp_path, "b", ended="2026-01-03")
     make_run(tmp_path, "c", ended="2026-01-01")
-    assert same(WANTED, read_finished(tmp_path)).folder == newest
+    assert find_equal(WANTED, read_finished(tmp_path)).folder == newest
 
 
 def test_files_that_can_not_be_read_are_passed_over(tmp_path):

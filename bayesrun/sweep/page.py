@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.sweep._settings import Setting
+from bayesrun.sweep.table import Setting
 
 if TYPE_CHECKING:
     import pandas as pd

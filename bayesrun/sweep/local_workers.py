@@ -14,6 +14,7 @@ from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 from bayesrun.processes import end_with_parent, forked, may_fork
+from bayesrun.sweep.patches import start_workers_from_forkserver, stop_workers
 
 T = TypeVar("T")
 
@@ -22,7 +23,7 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def prepare_workers(count: int) -> None:
-    """Start the process that workers fork from: it imports while the points of the sweep are looked at.
+    """Start the process that workers fork from: it imports while the points of the sweep are checked.
 
     Parameters
     ----------
@@ -32,9 +33,7 @@ def prepare_workers(count: int) -> None:
     global _prepared
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
-    from joblib.externals.loky.backend import context
-
-    multiprocessing.set_forkserver_preload(["bayesrun.sweep._preload"])
+    multiprocessing.set_forkserver_preload(["bayesrun.sweep.preload"])
     processors = os.cpu_count() or 1
     workers = max(1, count if count > 0 else processors + 1 + count)
     try:
@@ -42,21 +41,19 @@ def prepare_workers(count: int) -> None:
             forkserver.ensure_running()
     except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
         return
-    context.set_start_method("forkserver", force=True)
+    start_workers_from_forkserver()
     _prepared = True
 
 
 def end_workers() -> None:
-    """End the workers, whose jobs are done and recorded, and what keeps them."""
+    """End the workers, whose jobs are done and recorded."""
     if _prepared:
-        from joblib.externals.loky import get_reusable_executor
-
-        get_reusable_executor(kill_workers=True).shutdown(wait=True, kill_workers=True)
+        stop_workers()
 
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
-    """Call a function where all that it imports is imported: in a worker, or here if there is none."""
-    # what it forks from dies of a Ctrl-C at the moment in which it is asked for a process
+    """Call a function in a process that has imported what it needs: a worker, or this one if there is none."""
+    # the fork server dies of a Ctrl-C that comes while it is asked for a process
     with suppress(BrokenProcessPool, OSError, EOFError):
         if _prepared:
             context = multiprocessing.get_context("forkserver")
@@ -77,7 +74,7 @@ def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]
 
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Let processes that start in here, and what they fork, ignore Ctrl-C until they decide otherwise."""
+    """Let processes that start in here, and those they fork, ignore Ctrl-C until they decide otherwise."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -87,7 +84,7 @@ def _ignoring_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Let processes that start in here use so many threads for linear algebra, unless they were told before."""
+    """Let processes that start in here use `count` threads for linear algebra, unless the environment sets it."""
     added = {name: str(count) for name in _THREADS if name not in os.environ}
     os.environ.update(added)
     try:

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.sweep._overlap import density, is_discrete
-from bayesrun.sweep._settings import Setting
-from bayesrun.sweep._workers import beside
+from bayesrun.sweep.local_workers import beside
+from bayesrun.sweep.table import Setting, density, is_discrete
 
 if TYPE_CHECKING:
     import matplotlib.figure

@@ -1,17 +1,22 @@
-"""The quick loader of a sweep's jobs returns what Hydra's own does, and fails as it does."""
+"""Patches: the versions they were tested with, and that the quick loader returns what Hydra's own does."""
 
 from __future__ import annotations
 
 from argparse import Namespace
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
+from packaging.specifiers import SpecifierSet
 
 from bayesrun.compose import compose, start_hydra
 from bayesrun.places import conf, register_resolvers
-from bayesrun.sweep._loader import SweepLoader
+from bayesrun.sweep import patches
+from bayesrun.sweep.launch import TRAITS
+from bayesrun.sweep.patches import PATCHES, Patch, SweepLoader
 
 ARGUMENTS = Namespace(config_name=None, config_dir=None)
 PLACED = ["hydra.sweep.dir='/tmp/sweep'", "hydra.sweep.subdir='3'"]
@@ -67,3 +72,16 @@ def test_a_job_does_not_see_the_values_of_the_one_before(hydra: tuple[Any, Any, 
     assert first.model.priors.early_rate.lam == 7
     assert second.model.priors.early_rate.lam == 1
     assert "x" not in (second.tags or {})
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_each_patch_is_here_and_fits_the_installed_library(patch: Patch) -> None:
+    assert hasattr(patches, patch.name)
+    assert SpecifierSet(patch.versions).contains(version(patch.library))
+    assert patch.what and patch.why
+
+
+@pytest.mark.parametrize("target", TRAITS)
+def test_each_known_launcher_exists(target: str) -> None:
+    module, _, name = target.rpartition(".")
+    assert hasattr(import_module(module), name)

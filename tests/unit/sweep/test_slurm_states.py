@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from bayesrun.errors import SamplingError, TimeLimitReached
-from bayesrun.sweep._queue import why
-from bayesrun.sweep._time_limit import told_plainly
+from bayesrun.sweep.patches import explain_time_limit
+from bayesrun.sweep.slurm import explain_state
 
 SHOWN = "JobId=7 JobName=bayesrun UserId=root(0) JobState={} Reason={} Dependency=(null) ExitCode=0:0 NodeList=n1"
 
@@ -24,13 +24,13 @@ SHOWN = "JobId=7 JobName=bayesrun UserId=root(0) JobState={} Reason={} Dependenc
     ],
 )
 def test_slurms_states_are_told_in_words_and_as_they_are(state, reason, words):
-    said = why(SHOWN.format(state, reason))
+    said = explain_state(SHOWN.format(state, reason))
     assert words in said
     assert f"(JobState={state}, Reason={reason}, ExitCode=0:0, NodeList=n1)" in said
 
 
 def test_what_slurm_has_forgotten_is_said_so():
-    assert "no longer known" in why("")
+    assert "no longer known" in explain_state("")
 
 
 @pytest.fixture
@@ -55,16 +55,16 @@ def listening():
         ("Command '['scontrol', 'requeue', '7']' returned non-zero exit status 1.", SamplingError, "preempted"),
     ],
 )
-def test_submitits_warning_is_told_plainly(listening, message, error, words):
+def test_submitits_warning_is_explain_time_limit(listening, message, error, words):
     listening.append(message)
-    with pytest.raises(SamplingError, match=words) as caught, told_plainly():
+    with pytest.raises(SamplingError, match=words) as caught, explain_time_limit():
         os.kill(os.getpid(), signal.SIGUSR2)
     assert type(caught.value) is error
 
 
 def test_only_the_first_warning_is_answered(listening):
     listening.append("Job not requeued because: timed-out too many times.")
-    with pytest.raises(TimeLimitReached), told_plainly():
+    with pytest.raises(TimeLimitReached), explain_time_limit():
         try:
             os.kill(os.getpid(), signal.SIGUSR2)
         finally:
@@ -73,7 +73,7 @@ def test_only_the_first_warning_is_answered(listening):
 
 def test_processes_forked_from_the_job_leave_the_answer_to_it(listening):
     listening.append("A temporary saved file already exists.")
-    with told_plainly():
+    with explain_time_limit():
         chain = multiprocessing.get_context("fork").Process(target=_warn_oneself)
         chain.start()
         chain.join()
@@ -85,11 +85,11 @@ def _warn_oneself():
 
 
 def test_a_handler_that_raises_nothing_goes_on(listening):
-    with told_plainly():
+    with explain_time_limit():
         os.kill(os.getpid(), signal.SIGUSR2)
 
 
 def test_without_submitit_nothing_is_changed():
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
-    with told_plainly():
+    with explain_time_limit():
         assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL

@@ -101,11 +101,11 @@ def _queued() -> set[str] | None:
 
 
 def _state(job: str) -> str:
-    return why(_ask("scontrol", "--oneliner", "show", "job", job) or "")
+    return explain_state(_ask("scontrol", "--oneliner", "show", "job", job) or "")
 
 
-def why(shown: str) -> str:
-    """Say in words how Slurm ended a job.
+def explain_state(shown: str) -> str:
+    """Explain how Slurm ended a job.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a worker does for one job: the run, and a record of it that outlives the worker."""
+"""One job of a sweep, in whichever process: the run, and a record of it that outlives the process."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 from bayesrun.places import task_overrides
 from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.session import RunResult
-from bayesrun.sweep._time_limit import told_plainly
 from bayesrun.sweep.base import INTERRUPTED, Record, read_json, setting_of, write_record
+from bayesrun.sweep.patches import explain_time_limit
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
@@ -44,7 +44,7 @@ class JobTask:
     sweep
         The sweep's folder.
     records
-        The record of each job as it waits, by its number.
+        Each job's record before it runs, by number.
     parent_run_id
         The sweep's run in tracking.
     fail_fast
@@ -52,11 +52,11 @@ class JobTask:
     metric
         Metric to return, for sweepers that search.
     fixed
-        Overrides that all jobs share, where points are made as the sweep goes.
+        Overrides that all jobs share, where a sweeper chooses the points one by one.
     launcher
         The process that launches the jobs; a worker that it started does not outlive it.
-    heeds
-        Whether that process heeds Ctrl-C, and so should a job.
+    interruptible
+        Whether Ctrl-C ends that process, and so should end a job.
     """
 
     run: RunJob
@@ -67,7 +67,7 @@ class JobTask:
     metric: str | None = None
     fixed: tuple[str, ...] = ()
     launcher: int = field(default_factory=os.getpid)
-    heeds: bool = field(default_factory=lambda: signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
+    interruptible: bool = field(default_factory=lambda: signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the job that Hydra has set up, unless the sweep was stopped."""
@@ -88,19 +88,19 @@ class JobTask:
         known = self.records.get(number)
         if known is not None:
             return known
-        # a sweeper that searches makes its points as it goes
+        # a sweeper that searches chooses its points one by one
         swept = dict(str(o).lstrip("+").split("=", 1) for o in task_overrides(node) if str(o) not in self.fixed)
         return Record(number, setting_of(swept), swept)
 
     def _quietly(self, config: DictConfig, record: Record) -> RunResult:
-        """Run; the tables of many jobs would bury each other, they are in the run folders."""
+        """Run without printing: the tables of many jobs are in their run folders."""
         with redirect_stdout(io.StringIO()):
             tags = {"setting": record.setting, "job": str(record.number)}
             name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
             try:
-                with told_plainly(), _interruptible(self.heeds):
+                with explain_time_limit(), _taking_interrupts(self.interruptible):
                     return self.run(config, self.parent_run_id, tags, name)
-            except Exception as error:  # whatever it is, it is this job's, and the others go on
+            except Exception as error:  # this job fails, the others go on
                 log.debug("job %d failed", record.number, exc_info=True)
                 return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
 
@@ -113,10 +113,10 @@ class JobTask:
 
 
 @contextmanager
-def _interruptible(heeds: bool) -> Iterator[None]:
-    """Heed Ctrl-C in a worker, which is forked ignoring it, while it runs a job: between jobs the launcher decides."""
+def _taking_interrupts(wanted: bool) -> Iterator[None]:
+    """Let Ctrl-C end a job in a worker, which is forked ignoring it; between jobs the launcher decides."""
     before = signal.getsignal(signal.SIGINT)
-    if heeds and before is signal.SIG_IGN:
+    if wanted and before is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -126,7 +126,7 @@ def _interruptible(heeds: bool) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def begin_worker(launcher: int) -> None:
-    """Settle in, once a process; a worker of joblib's ends with the process that started it."""
+    """Prepare a process for jobs, once; a worker of joblib's ends with the process that started it."""
     collect_rarely()
     starter = multiprocessing.parent_process()
     if starter is not None and starter.pid == launcher:
@@ -151,7 +151,7 @@ def finished(record: Record, result: RunResult, seconds: float) -> Record:
 
 
 def line(record: Record, total: int) -> str:
-    """Say in one line how a job ended."""
+    """Return one line that says how a job ended."""
     how = f"{record.status}, verdict {record.verdict}" if record.verdict else record.status
     took = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
     error = f": {record.error.splitlines()[-1].strip()}" if record.error else ""
