@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
-from bayesrun.models._tall import moments
+from bayesrun.models.regression.blocked_algebra import moments
 
 if TYPE_CHECKING:
     import xarray as xr

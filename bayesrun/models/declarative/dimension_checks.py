@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.models._declarative_parts import Definition, in_order
+from bayesrun.models.declarative.definitions import Definition, in_order
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language._plan import Plan
-    from bayesrun.language._scope import Scope
-    from bayesrun.language._values import Value
+    from bayesrun.language.plan import Plan
+    from bayesrun.language.scope import Scope
+    from bayesrun.language.values import Value
 
 
 def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
@@ -70,7 +70,7 @@ def _gaps_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) ->
 
 
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
-    from bayesrun.language._scope import Scope
+    from bayesrun.language.scope import Scope
 
     scope = Scope(data)
     problems: list[Problem] = []
@@ -89,8 +89,8 @@ def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> l
 
 def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
     """Find the shape of one definition, and make its name known with it."""
-    from bayesrun.language._plan import plan
-    from bayesrun.language._values import Value
+    from bayesrun.language.plan import plan
+    from bayesrun.language.values import Value
 
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
@@ -103,8 +103,8 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
 
 
 def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
-    from bayesrun.language._plan import plan
-    from bayesrun.language._values import Value
+    from bayesrun.language.plan import plan
+    from bayesrun.language.values import Value
 
     if data is None or part.observed not in data:
         names = [] if data is None else sorted(map(str, data.data_vars))
@@ -122,7 +122,7 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
 
 def _values_of(this: Plan) -> Mapping[str, Value]:
     """Return what a prior's names mean, as values of which only the shape is known."""
-    from bayesrun.language._values import Value
+    from bayesrun.language.values import Value
 
     name, dim = this.name, _first(this.option("dims"))
     if this.family.support != "matrix":
@@ -149,9 +149,9 @@ def expression_value(part: Definition, scope: Scope) -> Value:
     UserError
         When its dims are unknown, or do not fit.
     """
-    from bayesrun.language._plan import axes_of
     from bayesrun.language._read import read
-    from bayesrun.language._values import Fault, conform
+    from bayesrun.language.plan import axes_of
+    from bayesrun.language.values import Fault, conform
 
     wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
     value = read(part.body["expr"], scope, part.key, wanted[0] if wanted else ())
@@ -167,7 +167,7 @@ def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Va
     """Repeat a value along the axes that it lacks."""
     import numpy as np
 
-    from bayesrun.language._values import compute, conform, constant
+    from bayesrun.language.values import compute, conform, constant
 
     fitted = conform(value, tuple(dims), shape)
     ones = constant(np.ones(tuple(shape)))

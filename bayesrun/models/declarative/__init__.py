@@ -21,9 +21,9 @@ from pydantic import Field
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
 from bayesrun.language.distributions import family
-from bayesrun.models._declarative_check import completed, data_problems, expression_value, has_gaps
-from bayesrun.models._declarative_parts import Definition, definitions, in_order, static_problems
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames, notes, observed_values
+from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
+from bayesrun.models.declarative.dimension_checks import completed, data_problems, expression_value, has_gaps
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -162,7 +162,7 @@ def _add_expression(part: Definition, scope: Scope) -> None:
     import pymc3 as pm
 
     from bayesrun.language._make import register_dims
-    from bayesrun.language._values import theano_of
+    from bayesrun.language.values import theano_of
 
     value = expression_value(part, scope)
     if part.kind == "potential":

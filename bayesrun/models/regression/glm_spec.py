@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
-from bayesrun.models._glm_families import FAMILIES, Family, FamilyName, Link
 from bayesrun.models.base import ModelSpec
+from bayesrun.models.regression.response_families import FAMILIES, Family, FamilyName, Link
 from bayesrun.schema import Section
 
 KEY = "model.formula"

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language._numbers import number
-from bayesrun.models._glm_data import Prepared
-from bayesrun.models._glm_whitening import Whitening
+from bayesrun.models.regression.design_matrix import Prepared
+from bayesrun.models.regression.whitening import Whitening
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,7 +82,7 @@ def _binomial(state: State) -> Any:
     import numpy as np
     from scipy.special import gammaln
 
-    from bayesrun.models._glm_op import row_sum, softplus
+    from bayesrun.models.regression.row_sums import row_sum, softplus
 
     successes = _response(state.prepared)
     trials = state.prepared.trials
@@ -97,7 +97,7 @@ def _poisson(state: State) -> Any:
     import numpy as np
     from scipy.special import gammaln
 
-    from bayesrun.models._glm_op import exponential, row_sum
+    from bayesrun.models.regression.row_sums import exponential, row_sum
 
     counts = _response(state.prepared)
     constant = number(-np.sum(gammaln(counts + 1)))

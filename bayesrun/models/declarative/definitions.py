@@ -8,8 +8,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.distributions import check_prior, dims_problems, family
+from bayesrun.language.distributions import family
 from bayesrun.language.expressions import parse
+from bayesrun.language.prior_checks import check_prior, dims_problems
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec

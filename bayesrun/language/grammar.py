@@ -1,18 +1,18 @@
-"""Text to a checked syntax tree: everything outside the whitelist is refused here, before anything is computed.
+"""The grammar of expressions: text to a checked syntax tree. Everything outside the whitelist is refused here.
 
-Only Python's parser (`ast`) sees the text; it is never compiled or evaluated as Python.
+Only Python's parser (`ast`) sees the text; it is never compiled or evaluated as Python. Pure text: parsing needs no
+NumPy, so a config is checked without it.
 """
 
 from __future__ import annotations
 
 import ast
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language._marks import marked, point_at
-from bayesrun.language._signatures import SIGNATURES
 
 MAX_LENGTH = 4_000
 MAX_DEPTH = 40
@@ -50,6 +50,61 @@ _WORDS = {
     ast.NamedExpr: "':='",
 }
 _FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, slices and function calls are allowed"
+_SHOWN_WIDTH = 90
+# `?` marks an argument that may be left out, `...` any number of further ones. An argument called `dim` is the name of
+# a dim (or a number, counted from 0), not a value.
+_SIGNATURES = """
+exp(x) log(x) log1p(x) expm1(x) sqrt(x) abs(x) sign(x) sin(x) cos(x) tan(x) tanh(x) sigmoid(x) logit(x) probit(x)
+erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?) mean(x, dim?) std(x, dim?) var(x, dim?)
+min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
+switch(condition, a, b) clip(x, low, high) minimum(a, b, ...) maximum(a, b, ...) stack(a, b?, ...)
+concatenate(a, b?, ...) zscore(x, dim?) diff(x) lag(x, steps?) arange(start, stop?, step?) zeros(shape) ones(shape)
+outer(a, b) transpose(x) logsumexp(x, dim?)
+"""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a function is called.
+
+    Parameters
+    ----------
+    name
+        Of the function.
+    arguments
+        Names of its arguments, in order.
+    required
+        How many of them must be given.
+    variadic
+        Whether more may follow.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    required: int
+    variadic: bool
+
+    def __str__(self) -> str:
+        marked = [a if i < self.required else f"{a}?" for i, a in enumerate(self.arguments)]
+        return f"{self.name}({', '.join([*marked, *(['...'] if self.variadic else [])])})"
+
+    @property
+    def most(self) -> int:
+        """Largest number of arguments; bounded also where more may follow."""
+        return 200 if self.variadic else len(self.arguments)
+
+
+def _signature(text: str) -> Signature:
+    name, _, inside = text.partition("(")
+    parts = [part.strip() for part in inside.split(",")]
+    named = [part for part in parts if part != "..."]
+    required = sum(not part.endswith("?") for part in named)
+    return Signature(name.strip(), tuple(part.rstrip("?") for part in named), required, len(named) < len(parts))
+
+
+SIGNATURES: Mapping[str, Signature] = MappingProxyType(
+    {s.name: s for s in map(_signature, _SIGNATURES.replace("\n", " ").strip().rstrip(")").split(") "))}
+)
 
 
 @dataclass(frozen=True)
@@ -127,7 +182,7 @@ def _parsed(line: str, key: str) -> ast.expr:
         # inside {...} YAML ends a text at a comma
         hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
         message = f"is no valid expression ({error.msg})"
-        problem = marked(line, key, min(start, len(line)), start + 1, message, hint)
+        problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
         raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None
@@ -281,3 +336,23 @@ def _word(node: ast.expr) -> str:
 
 def _instead(node: ast.expr) -> str:
     return _INSTEAD.get(type(node), _FIELDS)
+
+
+def point_at(text: str, key: str, node: ast.AST, message: str, hint: str = "") -> Problem:
+    """Make a problem whose message shows the expression with a caret under the node."""
+    start = _column(text, getattr(node, "col_offset", 0))
+    stop = max(_column(text, getattr(node, "end_col_offset", None) or 0), start + 1)
+    return at_columns(text, key, start, stop, message, hint)
+
+
+def at_columns(text: str, key: str, start: int, stop: int, message: str, hint: str) -> Problem:
+    """Make a problem whose message shows the text with carets under some of its characters."""
+    first = max(0, start - _SHOWN_WIDTH // 2)
+    shown = text[first : first + _SHOWN_WIDTH]
+    width = max(1, min(stop - first, len(shown)) - (start - first))
+    return Problem(key, f"{message}\n        {shown}\n        {' ' * (start - first)}{'^' * width}", hint)
+
+
+def _column(text: str, offset: int) -> int:
+    """Turn the parser's offset, in bytes of UTF-8, into one in characters."""
+    return len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "ignore"))

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.formulas import Term, plain
-from bayesrun.models._glm_data import Prepared, prepare, response_variables, scales
-from bayesrun.models._glm_families import likelihood
-from bayesrun.models._glm_spec import KEY, GlmSpec
-from bayesrun.models._glm_sums import State, summed
-from bayesrun.models._glm_whitening import whitening
 from bayesrun.models._test_values import one_for_all
 from bayesrun.models.base import add_coords, notes, observed_values
+from bayesrun.models.regression.design_matrix import Prepared, prepare, response_variables, scales
+from bayesrun.models.regression.glm_spec import KEY, GlmSpec
+from bayesrun.models.regression.likelihood_sums import State, summed
+from bayesrun.models.regression.response_families import likelihood
+from bayesrun.models.regression.whitening import whitening
 
 if TYPE_CHECKING:
     import pymc3 as pm

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language._families import FAMILIES, Family, Parameter
 from bayesrun.language._read import read
-from bayesrun.language._scope import Scope
-from bayesrun.language._values import Dims, Fault, Value, align, compute, conform, constant
+from bayesrun.language.distributions import FAMILIES, Family, Parameter
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Dims, Fault, Value, align, compute, conform, constant
 
 # Parameters whose own axes are those of a draw (a mean vector); the own axes of the others are free (categories).
 _LIKE_DRAW = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from theano.graph.basic import Apply
 from theano.graph.op import Op
 
-from bayesrun.models._tall import blocks
+from bayesrun.models.regression.blocked_algebra import blocks
 
 Array = NDArray[Any]
 Function = Callable[[Array, "Array | None"], "tuple[float, Array]"]

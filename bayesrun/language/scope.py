@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesrun.errors import did_you_mean
-from bayesrun.language._values import Fault, Value, constant
+from bayesrun.language.values import Fault, Value, constant
 
 if TYPE_CHECKING:
     import xarray as xr

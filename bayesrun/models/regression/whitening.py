@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.models._glm_data import Prepared
-from bayesrun.models._tall import triangular
+from bayesrun.models.regression.blocked_algebra import triangular
+from bayesrun.models.regression.design_matrix import Prepared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language._plan import Plan
 from bayesrun.language._read import read
-from bayesrun.language._scope import Scope
-from bayesrun.language._values import Fault, Value, conform
+from bayesrun.language.plan import Plan
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Fault, Value, conform
 
 _SCALES = ("sigma", "b", "s", "beta")
 _CENTRES = ("mu", "alpha")
