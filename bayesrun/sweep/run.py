@@ -152,7 +152,7 @@ def _with_figures(job: Checked, steering: Steering) -> Checked:
     if wanted is None or "model.figures" in said:
         return job
     names = ",".join(name for name in job.config.model.figures if name in wanted)
-    point = replace(job.point, overrides=(*job.point.overrides, f"model.figures=[{names}]"))
+    point = replace(job.point, overrides=(*job.point.overrides, f"++model.figures=[{names}]"))
     return replace(job, point=point)
 
 
