@@ -226,9 +226,9 @@ def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None,
 def _diagnose(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
-    from bayesrun.diagnostics._judge import judge
-    from bayesrun.diagnostics._summary import summarise
     from bayesrun.diagnostics.base import Judged
+    from bayesrun.diagnostics.judge import judge
+    from bayesrun.diagnostics.summary import summarise
 
     summary = summarise(idata)
     folder.write("summary.csv", summary.to_csv)
@@ -255,11 +255,11 @@ def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
     """Write what is left; figures take longest, and are drawn beside the rest."""
-    from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
+    from bayesrun.figures.drawing import draw_all
     from bayesrun.inference._chains import processes
     from bayesrun.inference._graph import graph_of
-    from bayesrun.report.graph import write_graph
+    from bayesrun.report.model_graph import write_graph
 
     def store() -> None:
         _store(config, folder, idata)

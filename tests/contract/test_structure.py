@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bayesrun.config import REGISTRIES
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "bayesrun"
@@ -14,7 +15,8 @@ FOLDERS = ("data", "models", "inference", "diagnostics", "figures", "tracking")
 
 
 def _modules_of(folder: str) -> list[Path]:
-    return sorted(p for p in (PACKAGE / folder).glob("*.py") if not p.name.startswith("_"))
+    (registry,) = [r for r in REGISTRIES if r.folder == f"bayesrun.{folder}"]
+    return [PACKAGE / folder / f"{name}.py" for name in registry.names()]
 
 
 def _imported(path: Path) -> set[str]:
@@ -25,7 +27,7 @@ def _imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("folder", ["data", "models", "diagnostics", "figures", "tracking"])
 def test_registered_files_of_a_folder_do_not_import_each_other(folder: str) -> None:
-    own = {f"bayesrun.{folder}.{p.stem}" for p in _modules_of(folder) if p.stem != "base"}
+    own = {f"bayesrun.{folder}.{p.stem}" for p in _modules_of(folder)}
     for path in _modules_of(folder):
         assert not own & _imported(path), f"{path.name} imports a file of its own folder"
 
