@@ -18,8 +18,8 @@ from bayesrun.errors import BayesrunError
 from bayesrun.logs import flush_to
 from bayesrun.provenance import now, provenance
 from bayesrun.run_folder import RunFolder
-from bayesrun.tracking._entries import clean_metrics
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.tracking.entries import clean_metrics
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
