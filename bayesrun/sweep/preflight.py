@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.pipeline import load_data
 from bayesrun.sweep.base import Point

@@ -9,8 +9,8 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from bayesrun.compose import compose, start_hydra
-from bayesrun.places import conf, register_resolvers
+from bayesrun.config.compose import compose, start_hydra
+from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.sweep._loader import SweepLoader
 
 ARGUMENTS = Namespace(config_name=None, config_dir=None)
