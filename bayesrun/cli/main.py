@@ -212,7 +212,7 @@ def _placing_keys() -> dict[str, Any]:
 
 def _sweep(arguments: Namespace, config: DictConfig) -> int:
     from bayesrun.config.compose import start_hydra
-    from bayesrun.sweep._loader import SweepLoader
+    from bayesrun.sweep.patches import SweepLoader
     from bayesrun.sweep.run import Request, run_sweep
 
     loader = SweepLoader(start_hydra(arguments, conf()).config_loader.get_search_path())

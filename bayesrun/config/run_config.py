@@ -22,7 +22,7 @@ from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
-from bayesrun.language.distributions import check_prior
+from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.registry import Registry, load_plugins
