@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.inference.base import SAMPLERS

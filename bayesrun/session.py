@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.data._url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError

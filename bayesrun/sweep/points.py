@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.pipeline import load_data
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of

@@ -13,8 +13,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.config.resolvers import task_overrides
 from bayesrun.language.distributions import family
-from bayesrun.places import task_overrides
 
 _KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
 

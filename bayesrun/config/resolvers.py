@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parent.parent
 _SILENT = (
     "paths",
     "tracking",

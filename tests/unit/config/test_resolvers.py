@@ -6,8 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bayesrun import places
-from bayesrun.places import register_resolvers, run_name
+from bayesrun.config import resolvers
+from bayesrun.config.resolvers import register_resolvers, run_name
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,18 @@ def test_the_environment_can_not_be_read() -> None:
 
 
 def test_the_checkouts_folders() -> None:
-    assert (places.conf() / "main.yaml").is_file()
-    assert (places.data() / "mining_disasters.csv").is_file()
-    assert (places.root() / "pyproject.toml").is_file()
+    assert (resolvers.conf() / "main.yaml").is_file()
+    assert (resolvers.data() / "mining_disasters.csv").is_file()
+    assert (resolvers.root() / "pyproject.toml").is_file()
 
 
 def test_an_installed_package_has_its_own_folders(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "conf").mkdir()
     (tmp_path / "sample_data").mkdir()
-    monkeypatch.setattr(places, "PACKAGE", tmp_path)
+    monkeypatch.setattr(resolvers, "PACKAGE", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert (places.conf(), places.data(), places.root()) == (tmp_path / "conf", tmp_path / "sample_data", tmp_path)
+    assert (resolvers.conf(), resolvers.data(), resolvers.root()) == (
+        tmp_path / "conf",
+        tmp_path / "sample_data",
+        tmp_path,
+    )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bayesrun.config import RunConfig, parse_config
+from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import UserError
 from tests.composing import kept, parsed
 

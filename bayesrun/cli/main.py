@@ -20,12 +20,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.errors import BayesrunError, Problem, UserError, check
-from bayesrun.places import conf, register_resolvers, run_name, task_overrides
 from bayesrun.processes import collect_rarely
 
 if TYPE_CHECKING:
-    from bayesrun.config import RunConfig
+    from bayesrun.config.run_config import RunConfig
     from bayesrun.session import RunResult
 
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume)\b")
@@ -91,7 +91,7 @@ def _show(arguments: Namespace) -> int:
         config, taken, problems = _composed(arguments)
         check(problems)
         if arguments.help:
-            from bayesrun.help import text
+            from bayesrun.cli.help import text
 
             print(text(config, [conf(), *([Path(arguments.config_dir)] if arguments.config_dir else [])]))
             return 0
@@ -103,7 +103,7 @@ def _show(arguments: Namespace) -> int:
 
 def _check(arguments: Namespace) -> DictConfig:
     """Compose and parse before Hydra starts a job: all faults at once, and nothing made on disk."""
-    from bayesrun.config import parse_config
+    from bayesrun.config.run_config import parse_config
     from bayesrun.tracking.base import TRACKERS
 
     config, _, problems = _composed(arguments)
@@ -133,13 +133,13 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
 
 
 def _composed(arguments: Namespace) -> tuple[DictConfig, list[str], list[Problem]]:
-    from bayesrun.compose import compose
+    from bayesrun.config.compose import compose
 
     return compose(arguments, conf(), list(arguments.overrides), arguments.multirun)
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
-    from bayesrun.replaced import drop_replaced
+    from bayesrun.config.override_merge import drop_replaced
 
     plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
     return drop_replaced(plain, config.hydra)
@@ -151,7 +151,7 @@ def _single(arguments: Namespace, config: DictConfig) -> int:
     from hydra.core.utils import run_job as run_in_hydra
     from hydra.types import HydraContext, RunMode
 
-    from bayesrun.compose import start_hydra
+    from bayesrun.config.compose import start_hydra
 
     config.hydra.mode = RunMode.RUN
     callbacks = Callbacks(config)
@@ -183,9 +183,9 @@ def run_job(
     RunResult
         How it ended; faults of config or data are told and are a result, too.
     """
-    from bayesrun.config import parse_config
+    from bayesrun.config.override_merge import drop_replaced
+    from bayesrun.config.run_config import parse_config
     from bayesrun.pipeline import run
-    from bayesrun.replaced import drop_replaced
     from bayesrun.run_folder import remove_if_empty
     from bayesrun.session import Job, RunResult
 
@@ -211,7 +211,7 @@ def _placing_keys() -> dict[str, Any]:
 
 
 def _sweep(arguments: Namespace, config: DictConfig) -> int:
-    from bayesrun.compose import start_hydra
+    from bayesrun.config.compose import start_hydra
     from bayesrun.sweep.patches import SweepLoader
     from bayesrun.sweep.run import Request, run_sweep
 
@@ -230,8 +230,8 @@ def _parse_point(
 
     Returns its parsed config, and its overrides as Hydra takes them.
     """
-    from bayesrun.compose import compose
-    from bayesrun.config import parse_config
+    from bayesrun.config.compose import compose
+    from bayesrun.config.run_config import parse_config
 
     try:
         composed = loader.load_sweep_config(config, list(overrides))
