@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bayesrun.config import REGISTRIES
+from bayesrun.config.run_config import REGISTRIES
 from bayesrun.registry import Registry
 from tests.conftest import ROOT
 
