@@ -15,15 +15,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import logging_to_memory
 from bayesrun.run_folder import RunFolder
 from bayesrun.session import Job, Prepared, RunResult, Session, session
-from bayesrun.tracking._entries import MAX_SCALARS
 from bayesrun.tracking.base import TRACKERS, Tracker
+from bayesrun.tracking.entries import MAX_SCALARS
 
 if TYPE_CHECKING:
     import arviz as az
@@ -76,7 +76,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
                 _store_and_draw(config, folder, idata, summary, prepared)
             metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
             opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-            _say(config, folder, summary, result)
+            _show(opened, summary, result)
     return opened.result(config)
 
 
@@ -270,16 +270,8 @@ def _store_and_draw(
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
 
 
-def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:
+def _show(opened: Session, summary: pd.DataFrame, result: CheckResult) -> None:
     from bayesrun.report.console import show
 
-    show(summary, result.findings, verdict(result.findings), folder.path, _ui(config))
-
-
-def _ui(config: RunConfig) -> str | None:
-    tracking = config.tracking
-    if tracking.backend != "mlflow" or tracking.uri is None:
-        return None
-    if tracking.uri.startswith("http"):
-        return tracking.uri
-    return f"mlflow ui --backend-store-uri {tracking.uri}"
+    hint = opened.tracker.compare_hint()
+    show(summary, result.findings, verdict(result.findings), opened.folder.path, hint)

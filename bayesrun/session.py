@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from bayesrun.config import RunConfig
+from bayesrun.config.run_config import RunConfig
 from bayesrun.data._url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError
 from bayesrun.logs import flush_to
 from bayesrun.provenance import now, provenance
 from bayesrun.run_folder import RunFolder
-from bayesrun.tracking._entries import clean_metrics
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.tracking.entries import clean_metrics
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler

@@ -20,8 +20,8 @@ from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.language.formulas import Formula, parse
-from bayesrun.models._glm_data import Prepared, prepare
-from bayesrun.models._glm_families import FAMILIES, mean
+from bayesrun.models.regression.design_matrix import Prepared, prepare
+from bayesrun.models.regression.response_families import FAMILIES, mean
 
 Array = NDArray[Any]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bayesrun.config import REGISTRIES
+from bayesrun.config.run_config import REGISTRIES
 from bayesrun.diagnostics.base import CHECKS, Check
 from bayesrun.figures.base import Figure
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
@@ -54,7 +54,7 @@ def test_registering_needs_no_other_package(registry: Registry[Any]) -> None:
     """Names, options and specs are known before anything that takes seconds is imported."""
     code = f"""
 import sys, importlib
-from bayesrun.config import REGISTRIES
+from bayesrun.config.run_config import REGISTRIES
 (registry,) = [r for r in REGISTRIES if r.folder == {registry.folder!r}]
 for name in registry.names():
     registry.load(name, "key")

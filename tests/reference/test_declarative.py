@@ -18,7 +18,7 @@ import yaml
 from bayesrun.data._parse import parse_data
 from bayesrun.data._prepare import load
 from bayesrun.errors import Problem
-from bayesrun.language.walks import fast_length
+from bayesrun.language.random_walks import fast_length
 from bayesrun.models.base import MODELS
 from bayesrun.models.stochastic_volatility import INFORMATION
 from tests.conftest import ROOT, Command, only_run
