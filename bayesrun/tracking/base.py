@@ -90,6 +90,10 @@ class RunCard:
 class Tracker(Protocol):
     """An open run. No method raises for the tracking server's sake, and only `ready` and `close` may wait."""
 
+    @property
+    def ui(self) -> str | None:
+        """Where to look at the run: a URL or the command that opens one; None where there is nothing to look at."""
+
     def ready(self) -> str | None:
         """Wait until the run is there with its params; return its id, or None when it can't be had."""
 

@@ -57,6 +57,12 @@ class MlflowTracker:
     _ids: dict[str, str] | None = None
     _draws: int = 0
 
+    @property
+    def ui(self) -> str | None:
+        """The server's address, or the command that opens the UI of a database."""
+        uri = self.spec.uri or ""
+        return mask(uri) if uri.startswith("http") else f"mlflow ui --backend-store-uri {mask(uri)}" if uri else None
+
     def start(self) -> None:
         """Ask for the run; the answer is fetched by `ready`."""
         try:

@@ -9,6 +9,8 @@ from bayesrun.tracking.base import Backend, RunCard, RunStatus, Tracker, Trackin
 
 
 class _NoTracker:
+    ui: str | None = None
+
     def ready(self) -> str | None:
         return None
 
