@@ -28,8 +28,8 @@ from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.run_folder import RunFolder
-from bayesrun.tracking._entries import MAX_SCALARS, clean_metrics
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
@@ -328,7 +328,7 @@ def _store_and_draw(
 def _report(folder: RunFolder, summary: pd.DataFrame, result: CheckResult, tracker: Tracker) -> None:
     from bayesrun.report.console import show
 
-    show(summary, result.findings, verdict(result.findings), folder.path, tracker.ui)
+    show(summary, result.findings, verdict(result.findings), folder.path, tracker.compare_hint())
 
 
 class OpenRun:

@@ -90,10 +90,6 @@ class RunCard:
 class Tracker(Protocol):
     """An open run. No method raises for the tracking server's sake, and only `ready` and `close` may wait."""
 
-    @property
-    def ui(self) -> str | None:
-        """Where to look at the run: a URL or the command that opens one; None where there is nothing to look at."""
-
     def ready(self) -> str | None:
         """Wait until the run is there with its params; return its id, or None when it can't be had."""
 
@@ -108,6 +104,9 @@ class Tracker(Protocol):
 
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""
+
+    def compare_hint(self) -> str | None:
+        """Return what the user opens, or the command to run, to compare this run with others; None if nothing is."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,26 @@ class Backend:
     share: Callable[[TrackingSpec], None] = lambda spec: None
 
 
-TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)
+TRACKERS: Registry[Backend] = Registry(
+    "tracker",
+    "bayesrun.tracking",
+    "TRACKER",
+    Backend,
+    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process"),
+)
+
+
+def is_server(uri: str) -> bool:
+    """Say whether a tracking URI is that of a server, not of a database."""
+    return uri.startswith(("http:", "https:"))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite URI; None for other stores and databases in memory."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if path and path != ":memory:" else None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

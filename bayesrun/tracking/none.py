@@ -9,8 +9,6 @@ from bayesrun.tracking.base import Backend, RunCard, RunStatus, Tracker, Trackin
 
 
 class _NoTracker:
-    ui: str | None = None
-
     def ready(self) -> str | None:
         return None
 
@@ -25,6 +23,9 @@ class _NoTracker:
 
     def close(self, folder: Path, status: RunStatus) -> None:
         pass
+
+    def compare_hint(self) -> str | None:
+        return None
 
 
 def _open(spec: TrackingSpec, card: RunCard) -> Tracker:

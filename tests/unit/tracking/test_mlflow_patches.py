@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LOAD = "import sys; from bayesrun.tracking._imports import import_mlflow; import_mlflow(database={database}); "
+LOAD = "import sys; from bayesrun.tracking.mlflow_patches import import_mlflow; import_mlflow(database={database}); "
 
 
 def said(code):

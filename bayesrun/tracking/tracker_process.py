@@ -1,8 +1,12 @@
-"""The process that talks to MLflow: `python -m bayesrun.tracking._worker PID`.
+"""The process that talks to MLflow, and the server that forks it: `python -m bayesrun.tracking.tracker_process`.
 
-Importing MLflow takes more than a second and the first call another; a server may hang. All that happens here, on
-another core, while the run goes on. Requests come as JSON lines on stdin, replies leave on stdout. When stdin ends,
-or the process PID is gone, without a run having been closed, that run was killed, and is marked so.
+Importing MLflow takes more than a second and the first call another; a tracking server may hang. All that happens
+here, on another core, while the run goes on. Requests and replies are JSON (`tracker_connection` is the other end).
+When the connection ends, or the process that asks is gone, without a run having been closed, that run was killed, and
+is marked so.
+
+    serve PID FD    serve the process PID over the connection FD
+    fork FD         listen on the socket FD and fork a process for each that connects, until standard input ends
 """
 
 from __future__ import annotations
@@ -10,22 +14,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import select
 import signal
+import socket
+import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bayesrun.process_identity import process_has_ended, process_label
 from bayesrun.processes import collect_rarely
-from bayesrun.tracking import _process
-from bayesrun.tracking._entries import read_entries
-from bayesrun.tracking._imports import import_mlflow
-from bayesrun.tracking._lock import sqlite_path
-from bayesrun.tracking._store import Store, is_server
-from bayesrun.tracking.base import mask
+from bayesrun.tracking.base import is_server, mask, sqlite_path
+from bayesrun.tracking.entries import read_entries
+from bayesrun.tracking.mlflow_patches import import_mlflow
+from bayesrun.tracking.mlflow_store import MlflowStore
 
+_OWNER = "bayesrun.owner"
 _STATES = {
     "finished": "FINISHED",
     "partial": "FINISHED",
@@ -33,13 +42,13 @@ _STATES = {
     "interrupted": "KILLED",
 }
 _POLL_SECONDS = 2.0
-_VANISHED = {"status": "failed", "error": "the process ended without a word (killed?)"}
+_VANISHED = {"status": "failed", "error": "the process ended without a message (killed?)"}
 
 
 @dataclass
 class _Run:
     request: dict[str, Any]
-    store: Store | None = None
+    store: MlflowStore | None = None
     run_id: str | None = None
     experiment_id: str | None = None
     is_new: bool = True
@@ -47,12 +56,12 @@ class _Run:
 
 
 @dataclass
-class Worker:
+class TrackerProcess:
     """The runs that are open, by the caller's number, and the stores that they are in."""
 
     reply: Callable[[dict[str, Any]], None]
     owner: int
-    stores: dict[str, Store] = field(default_factory=dict)
+    stores: dict[str, MlflowStore] = field(default_factory=dict)
     runs: dict[int, _Run] = field(default_factory=dict)
     tidied: set[tuple[str, str]] = field(default_factory=set)
 
@@ -63,7 +72,8 @@ class Worker:
             answer |= getattr(self, f"_{request['op']}")(request)
         except Exception as error:  # of any kind: a database driver, a server, a full disk
             answer["lost"] = mask(f"{type(error).__name__}: {error}")
-        self.reply(answer)
+        if "lost" in answer or request["op"] != "progress":
+            self.reply(answer)
         if request["op"] == "open":
             self.tidy(request["run"])
 
@@ -76,9 +86,9 @@ class Worker:
             self._store(spec)
         return {}
 
-    def _store(self, spec: Mapping[str, Any]) -> Store:
+    def _store(self, spec: Mapping[str, Any]) -> MlflowStore:
         if spec["uri"] not in self.stores:
-            self.stores[spec["uri"]] = Store.open(spec["uri"], spec["artifacts"])
+            self.stores[spec["uri"]] = MlflowStore.open(spec["uri"], spec["artifacts"])
         return self.stores[spec["uri"]]
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +113,7 @@ class Worker:
             "mlflow.source.type": "LOCAL",
             "mlflow.user": user,
         }
-        return {_process.TAG: _process.label(self.owner), **source}
+        return {_OWNER: process_label(self.owner), **source}
 
     def _progress(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[request["run"]]
@@ -121,7 +131,7 @@ class Worker:
         return answer
 
     @staticmethod
-    def _finish(store: Store, run_id: str, request: Mapping[str, Any]) -> None:
+    def _finish(store: MlflowStore, run_id: str, request: Mapping[str, Any]) -> None:
         if request["draws"]:  # the caller limits the rate of what it reports: the last report may be missing
             store.metrics(run_id, {"progress": 1.0}, request["draws"])
         folder = Path(request["folder"])
@@ -143,12 +153,12 @@ class Worker:
         return {}
 
     def tidy(self, number: int) -> None:
-        """End the runs of this host whose process is gone, once an experiment; it is no loss if that fails."""
+        """End the runs of this host whose process is gone, once per experiment; it is no loss if that fails."""
         run = self.runs.get(number)
         if run and run.store and run.experiment_id and (run.store.uri, run.experiment_id) not in self.tidied:
             self.tidied.add((run.store.uri, run.experiment_id))
             with contextlib.suppress(Exception):
-                _end(run.store, run.experiment_id, lambda tags: _process.is_gone(tags.get(_process.TAG, "")))
+                _end(run.store, run.experiment_id, lambda tags: process_has_ended(tags.get(_OWNER, "")))
 
     def abandon(self) -> None:
         """Mark the runs that were never closed as killed."""
@@ -157,72 +167,109 @@ class Worker:
                 run.store.end(run.run_id, "KILLED", _VANISHED)
 
 
-def _end(store: Store, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
+def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
     for run in store.running(experiment):
         if is_over(run.data.tags):
             store.end(run.info.run_id, "KILLED", _VANISHED)
 
 
-def requests(descriptor: int, owner: int) -> Iterator[dict[str, Any]]:
-    """Yield requests until the stream ends or its owner dies (a forked child of it may keep the stream open)."""
-    owned_by, pending = _process.label(owner), b""
-    while True:
-        readable, _, _ = select.select([descriptor], [], [], _POLL_SECONDS)
-        if not readable:
-            if _process.is_gone(owned_by):
+class Requests:
+    """Requests as they come, taken off the connection at once: who asks never waits for MLflow to be ready for them.
+
+    Iteration ends when the connection ends, or when the process that asks is gone (a forked child of it may keep the
+    connection open).
+    """
+
+    def __init__(self, connection: Connection, owner: int) -> None:
+        self._connection, self._owned_by = connection, process_label(owner)
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._waiting.put(json.loads(self._connection.recv_bytes()))
+        except (EOFError, OSError):
+            self._waiting.put(None)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while True:
+            try:
+                request = self._waiting.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                if process_has_ended(self._owned_by):
+                    return
+                continue
+            if request is None:
                 return
-            continue
-        chunk = _read(descriptor)
-        if not chunk:
-            return
-        *lines, pending = (pending + chunk).split(b"\n")
-        yield from (json.loads(line) for line in lines)
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 1 << 16)
-    except ConnectionError:  # the owner was killed with replies unread
-        return b""
+            if request["op"] != "progress" or self._waiting.empty():  # what is out of date is not worth a call
+                yield request
 
 
 def settle_in() -> None:
-    """Leave signals to the owner, who decides what an interrupt means; keep what libraries print off the replies."""
+    """Leave signals to the owner, who decides what an interrupt means."""
     # a cluster's warning (USR1, USR2) goes to all processes of a job
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
-    os.dup2(2, 1)
 
 
-def serve(reader: int, writer: int, owner: int) -> None:
+def serve(connection: Connection, owner: int) -> None:
     """Serve until the owner ends; never returns.
 
     Parameters
     ----------
-    reader, writer
-        File descriptors of requests and replies.
+    connection
+        Where requests come in and replies go out.
     owner
         The process that asks.
     """
-    replies = os.fdopen(writer, "w", buffering=1, closefd=False)
 
     def reply(answer: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError, ConnectionError):  # the owner has gone
-            print(json.dumps(answer), file=replies)
+        with contextlib.suppress(OSError):  # the owner has gone
+            connection.send_bytes(json.dumps(answer).encode())
 
-    worker = Worker(reply, owner)
-    for request in requests(reader, owner):
-        worker.handle(request)
-    worker.abandon()
+    tracker = TrackerProcess(reply, owner)
+    for request in Requests(connection, owner):
+        tracker.handle(request)
+    tracker.abandon()
     os._exit(0)  # tearing MLflow down takes longer than all it has to do
 
 
+def fork(listener: socket.socket) -> None:
+    """Fork a process for each that connects, until standard input ends.
+
+    Each has the imports and nothing else: connections to databases must not be carried into another process.
+    """
+    import_mlflow(database=True)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
+        peer, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.close(sys.stdin.fileno())
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            owner = _process_of(peer)
+            serve(Connection(peer.detach()), owner)
+        peer.close()
+    os._exit(0)
+
+
+def _process_of(peer: socket.socket) -> int:
+    """Return the process at the other end of a socket."""
+    form = "3i"
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
+    return int(struct.unpack(form, credentials)[0])
+
+
 def main() -> None:
-    """Serve the process named on the command line, on standard input and output."""
+    """Serve one process, or fork a process for each that connects."""
     collect_rarely()
-    writer = os.dup(1)
     settle_in()
-    serve(sys.stdin.fileno(), writer, int(sys.argv[1]))
+    role, *numbers = sys.argv[1:]
+    if role == "serve":
+        owner, number = map(int, numbers)
+        serve(Connection(number), owner)
+    fork(socket.socket(fileno=int(numbers[0])))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""MLflow, as the worker process talks to it: one `Store` a tracking URI.
+"""MLflow, as the tracker process talks to it: one `MlflowStore` per tracking URI.
 
 Only `MlflowClient` is used: the fluent interface keeps the active run in global state, and patches libraries.
 """
@@ -6,7 +6,6 @@ Only `MlflowClient` is used: the fluent interface keeps the active run in global
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bayesrun.tracking._entries import Entries
-from bayesrun.tracking._imports import import_mlflow
-from bayesrun.tracking._lock import lock_path, locked, sqlite_path
+from filelock import BaseFileLock
+
+from bayesrun.locks import lock_beside, named_lock
+from bayesrun.tracking.base import is_server, sqlite_path
+from bayesrun.tracking.entries import Entries
+from bayesrun.tracking.mlflow_patches import create_database, import_mlflow
 
 T = TypeVar("T")
 
@@ -30,13 +32,8 @@ _TRIES = 4
 _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
 
 
-def is_server(uri: str) -> bool:
-    """Say whether a tracking URI is that of a server, not of a database."""
-    return uri.startswith(("http:", "https:"))
-
-
 @dataclass(frozen=True)
-class Store:
+class MlflowStore:
     """An open MLflow store.
 
     Parameters
@@ -54,20 +51,22 @@ class Store:
     uri: str
 
     @classmethod
-    def open(cls, uri: str, artifacts: str | None) -> Store:
+    def open(cls, uri: str, artifacts: str | None) -> MlflowStore:
         """Connect; a new database is made by one process, the others wait for it."""
         import_mlflow(database=not is_server(uri))
         from mlflow.tracking import MlflowClient
 
         if is_server(uri):
             return cls(MlflowClient(uri), artifacts, uri)
-        with locked(lock_path(uri)):
-            _create_database(uri, artifacts)
+        with _lock_of(uri):
+            database = sqlite_path(uri)
+            if database is not None:
+                create_database(database, artifacts)
             return cls(MlflowClient(uri), artifacts, uri)
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted."""
-        with locked(lock_path(self.uri)):
+        with _lock_of(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 return self._create_experiment(name)
@@ -187,19 +186,10 @@ class Store:
         raise AssertionError("unreachable")
 
 
-def _create_database(uri: str, artifacts: str | None) -> None:
-    """Make a new SQLite database under another name first: a process killed half-way leaves none, not a broken one."""
-    path = sqlite_path(uri)
-    if path is None or path.exists():
-        return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    new.unlink(missing_ok=True)
-    make: Any = SqlAlchemyStore  # untyped
-    store = make(f"sqlite:///{new}", artifacts or str(path.parent / "mlartifacts"))
-    store.engine.dispose()
-    os.replace(new, path)
+def _lock_of(uri: str) -> BaseFileLock:
+    """Return the lock of a store: beside an SQLite database, in the user's runtime folder for others."""
+    database = sqlite_path(uri)
+    return named_lock(uri) if database is None else lock_beside(database)
 
 
 def _dataset_input(dataset: Mapping[str, Any]) -> Any:
