@@ -10,8 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bayesrun.config import RunConfig
-from bayesrun.places import task_overrides
+from bayesrun.config.resolvers import task_overrides
+from bayesrun.config.run_config import RunConfig
 from bayesrun.schema import parse
 from bayesrun.sweep.base import Record, read_json, write_whole
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from bayesrun.config import RunConfig, parse_config
+from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import logging_to_memory

@@ -21,8 +21,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import UserError, check, fail
-from bayesrun.places import task_overrides
 from bayesrun.schema import parse
 from bayesrun.sweep.base import (
     INTERRUPTED,

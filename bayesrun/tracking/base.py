@@ -105,6 +105,9 @@ class Tracker(Protocol):
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""
 
+    def compare_hint(self) -> str | None:
+        """Return what the user opens, or the command to run, to compare this run with others; None if nothing is."""
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -128,7 +131,26 @@ class Backend:
     share: Callable[[TrackingSpec], None] = lambda spec: None
 
 
-TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)
+TRACKERS: Registry[Backend] = Registry(
+    "tracker",
+    "bayesrun.tracking",
+    "TRACKER",
+    Backend,
+    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process"),
+)
+
+
+def is_server(uri: str) -> bool:
+    """Say whether a tracking URI is that of a server, not of a database."""
+    return uri.startswith(("http:", "https:"))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite URI; None for other stores and databases in memory."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if path and path != ":memory:" else None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -201,8 +201,8 @@ def test_a_dead_server_is_one_warning_and_can_be_made_good(spec, folder, caplog)
 def test_a_tracking_process_that_dies_costs_no_run(spec, folder, caplog):
     tracker = open_run(spec, CARD)
     tracker.ready()
-    tracker.worker.channel.process.kill()
-    tracker.worker.channel.process.wait()
+    tracker.process.process.kill()
+    tracker.process.process.wait()
     tracker.progress(10, 0.1, 0)
     tracker.close(folder, "finished")
     assert "the run goes on" in caplog.text

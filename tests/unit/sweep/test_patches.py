@@ -12,8 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from packaging.specifiers import SpecifierSet
 
-from bayesrun.compose import compose, start_hydra
-from bayesrun.places import conf, register_resolvers
+from bayesrun.config.compose import compose, start_hydra
+from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.sweep import patches
 from bayesrun.sweep.launch import TRAITS
 from bayesrun.sweep.patches import PATCHES, Patch, SweepLoader
