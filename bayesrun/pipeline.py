@@ -177,7 +177,7 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
 
 
 def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load and settle the data by the roles that the model gives them; returns also their digest and what is imputed."""
+    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
     from bayesrun.data import _prepare as data_sets
 
     roles = config.model_type.roles(config.model)

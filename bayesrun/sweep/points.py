@@ -64,6 +64,12 @@ def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec,
     return points
 
 
+def has_several_values(override: str) -> bool:
+    """Return whether an override is swept."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return bool(parsed.is_sweep_override())
+
+
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Part the overrides into those with one value and those with several; a later one replaces an earlier."""
     fixed: dict[str, str] = {}

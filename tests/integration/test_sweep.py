@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from scipy.special import gammaln
 
@@ -158,15 +159,16 @@ def test_a_killed_sweep_is_finished_by_resume(tmp_path, victim):
         start_new_session=True,
     )  # fmt: skip
     wait_for(lambda: len(list(tmp_path.glob("sweeps/*/*/.jobs/*.json"))) >= 2, process)
-    workers = children_of(process.pid)
-    assert len(workers) >= 2
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) >= 2
     (os.killpg if victim == "group" else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     folder = only_sweep(tmp_path)
-    time.sleep(5)  # what is orphaned sees that its parent is gone
-    assert not [p for p in workers if Path(f"/proc/{p}").exists()]
+    _, alive = psutil.wait_procs(family, timeout=6)  # what is orphaned sees that its parent is gone
+    assert alive == []
     status, _, err = bayesrun(tmp_path, f"resume={folder}")
     assert status == 0, err
+    assert not [p.name for p in Path("/dev/shm").iterdir() if str(process.pid) in re.split(r"[_-]", p.name)]
     table = table_of(folder)
     assert set(table["status"]) == {"finished"}
     assert sorted(set(table["jobs"])) == [0, 1, 2, 3, 4]
