@@ -108,7 +108,7 @@ def prepare(config: RunConfig) -> Prepared:
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -200,7 +200,7 @@ def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
     observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]

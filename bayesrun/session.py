@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data._url import without_passwords
+from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError
 from bayesrun.logs import flush_to
