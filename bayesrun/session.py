@@ -144,7 +144,7 @@ def session(
     folder.write_json("provenance.json", record)
     folder.write_status("running")
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, prepared, record)
+        config.tracking, _card(config, job, prepared, record, folder)
     )
     opened = Session(tracker, folder)
     try:
@@ -171,13 +171,14 @@ def _config_text(config: RunConfig, job: Job) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any]) -> RunCard:
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
     tags = {
         "model": config.model.name,
         "data": config.data.name if config.data else "none",
         "config_digest": record["config_digest"],
         "data_digest": prepared.data_digest,
         "git_commit": record["git_commit"],
+        "run_folder": str(folder.path.absolute()),
         **{k: v for k, v in config.top.tags.items()},
         **job.tags,
     }
