@@ -26,7 +26,7 @@ from bayesrun.processes import collect_rarely
 
 if TYPE_CHECKING:
     from bayesrun.config.run_config import RunConfig
-    from bayesrun.session import RunResult
+    from bayesrun.pipeline import RunResult
 
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
@@ -196,9 +196,8 @@ def run_job(
     """
     from bayesrun.config.override_merge import drop_replaced
     from bayesrun.config.run_config import parse_config
-    from bayesrun.pipeline import run
+    from bayesrun.pipeline import Job, RunResult, run
     from bayesrun.run_folder import remove_if_empty
-    from bayesrun.session import Job, RunResult
 
     node = HydraConfig.get()
     wanted = Path(node.runtime.output_dir)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-
 from bayesrun.tracking.base import DatasetInfo, RunCard, TrackingSpec, flatten
 from bayesrun.tracking.mlflow import open_run, upload
 
