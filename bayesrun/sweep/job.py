@@ -20,8 +20,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bayesrun.config.resolvers import task_overrides
+from bayesrun.pipeline import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
-from bayesrun.session import RunResult
 from bayesrun.sweep.base import INTERRUPTED, Record, read_json, setting_of, write_record
 from bayesrun.sweep.patches import explain_time_limit
 

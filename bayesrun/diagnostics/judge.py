@@ -11,7 +11,7 @@ log = logging.getLogger("bayesrun.diagnostics")
 
 
 def judge(judged: Judged) -> CheckResult:
-    """Run every check that applies to the draws' method.
+    """Run every check that applies to the sampler of the draws.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def judge(judged: Judged) -> CheckResult:
     Returns
     -------
     CheckResult
-        All findings, worst first, and all metrics.
+        All findings, the worst first, and all metrics.
     """
     findings: list[Finding] = []
     metrics: dict[str, float] = {}
@@ -39,7 +39,7 @@ def judge(judged: Judged) -> CheckResult:
 def _run(name: str, run: Callable[[Judged], CheckResult], judged: Judged) -> CheckResult:
     try:
         return run(judged)
-    except Exception as error:  # a broken check must not lose a posterior; it is a finding
+    except Exception as error:  # a broken check must not lose a posterior
         log.debug("check %s failed", name, exc_info=True)
-        message = f"The check could not be made: {type(error).__name__}: {error}"
-        return CheckResult((Finding(name, "warn", message, remedy="See run.log."),))
+        message = f"This check failed: {type(error).__name__}: {error}"
+        return CheckResult((Finding(name, "warn", message, remedy="See the traceback in run.log."),))

@@ -9,20 +9,21 @@ Jensen-Shannon distance between its distribution functions P (base) and Q (weigh
 
     CJS² = ∫ [P log2(2P / (P + Q)) + Q log2(2Q / (P + Q))] dx / ∫ (P + Q) dx,
 
-the larger one of x and -x, so that the sign of a parameter does not matter. The sensitivity is its slope over
-log2(a) at a = 1, from a = 0.99 and 1.01.
+computed for x and for -x, of which the larger counts, so that the sign of a parameter does not matter. The sensitivity
+is its slope over log2(a) at a = 1, estimated from a = 0.99 and 1.01.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import arviz as az
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import xlogy
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 ALPHAS = (0.99, 1.01)
 THRESHOLD = 0.05
@@ -32,7 +33,7 @@ Diagnosis = Literal["", "prior-data conflict", "strong prior / weak likelihood"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """Weights of the posterior's draws, one row for each of `ALPHAS`, and the worst Pareto k of their smoothing."""
+    """Weights of the posterior's draws, one row for each of `ALPHAS`, and the larger Pareto k of their smoothing."""
 
     weights: Floats
     pareto_k: float
@@ -44,16 +45,13 @@ def scale(log_density: Floats) -> Scaling:
     Parameters
     ----------
     log_density
-        Log density of that component (prior or likelihood), one number a draw (chain * draw).
+        Log density of that component (prior or likelihood), over chain * draw.
 
     Returns
     -------
     Scaling
         Weights that sum to 1 in each row.
     """
-    import arviz as az
-    import numpy as np
-
     centred = log_density - log_density.mean()
     rows, k = zip(*(az.psislw((alpha - 1.0) * centred) for alpha in ALPHAS), strict=True)
     weights = np.exp(np.stack([np.asarray(row) for row in rows]))
@@ -66,12 +64,10 @@ def sensitivity(values: Floats, scaling: Scaling) -> float:
     Parameters
     ----------
     values
-        Draws of one scalar (chain * draw).
+        Draws of one scalar, over chain * draw.
     scaling
         Their weights.
     """
-    import numpy as np
-
     distances = [distance(values, weights) for weights in scaling.weights]
     return float(sum(distances) / sum(abs(np.log2(alpha)) for alpha in ALPHAS))
 
@@ -89,10 +85,8 @@ def distance(values: Floats, weights: Floats) -> float:
     Returns
     -------
     float
-        From 0 (equal) to 1; 0 for a scalar that never changes.
+        Between 0 (equal) and 1; 0 for a constant scalar.
     """
-    import numpy as np
-
     order = np.argsort(values, kind="stable")
     widths = np.diff(values[order])
     base = np.arange(1, len(values)) / len(values)
@@ -102,9 +96,6 @@ def distance(values: Floats, weights: Floats) -> float:
 
 
 def _divergence(p: Floats, q: Floats, widths: Floats) -> float:
-    import numpy as np
-    from scipy.special import xlogy
-
     bound = float(np.sum((p + q) * widths))
     if bound <= 0:
         return 0.0
@@ -115,7 +106,7 @@ def _divergence(p: Floats, q: Floats, widths: Floats) -> float:
 
 
 def diagnose(prior: float, likelihood: float) -> Diagnosis:
-    """Say what two sensitivities mean together."""
+    """Return the diagnosis that the sensitivities to prior and likelihood lead to together; empty for none."""
     if prior < THRESHOLD:
         return ""
     return "prior-data conflict" if likelihood >= THRESHOLD else "strong prior / weak likelihood"

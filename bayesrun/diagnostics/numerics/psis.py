@@ -13,30 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
-
-from bayesrun.diagnostics._pointwise import by_point, log_mean_exp
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
 
 Floats = NDArray[np.float64]
 
 _FEWEST_TAIL = 5
 _LOWEST = float(np.log(np.finfo(float).tiny))
 _SAME = 1e-10
-"""Difference of log densities that is rounding."""
+"""Differences of log densities up to this are rounding errors."""
 _NEGLIGIBLE = 10 * np.finfo(float).eps
 
 
 @dataclass(frozen=True)
 class Loo:
-    """Leave-one-out densities, each array over point.
+    """Leave-one-out predictive densities, each array over point.
 
     Parameters
     ----------
@@ -45,7 +39,7 @@ class Loo:
     lppd_i
         The same with it.
     pareto_k
-        Shape of the tail of its weights; not to be trusted above 0.7.
+        Shape of the tail of the importance weights; above 0.7 the estimate is unreliable.
     """
 
     elpd_i: Floats
@@ -54,7 +48,7 @@ class Loo:
 
     @property
     def judged_k(self) -> Floats:
-        """`pareto_k`, but 0 of points of which every draw is as sure: their weights are equal and have no tail."""
+        """`pareto_k`, but 0 for points with the same density in every draw: equal weights have no tail."""
         return np.where(np.abs(self.lppd_i - self.elpd_i) < _SAME, 0.0, self.pareto_k)
 
     @property
@@ -73,25 +67,20 @@ class Loo:
         return float(self.lppd_i.sum() - self.elpd)
 
 
-def relative_efficiency(terms: xr.DataArray, summary: pd.DataFrame) -> float:
-    """Return the mean bulk ESS of the posterior's scalars (`summary.csv`) divided by the number of draws, 1 at most."""
-    draws = terms.sizes["chain"] * terms.sizes["draw"]
-    ess = float(summary.loc[summary["sd"] > 0, "ess_bulk"].mean())
-    return min(1.0, ess / draws) if ess == ess else 1.0
-
-
-def loo_of(terms: xr.DataArray, summary: pd.DataFrame) -> Loo:
-    """Leave out each observed point (terms over chain, draw, point), at the efficiency that `summary.csv` tells."""
-    return leave_one_out(by_point(terms), relative_efficiency(terms, summary))
+def log_mean_exp(terms: Floats) -> Floats:
+    """Return log(mean(exp(terms))) over draws, the log predictive density of each point (terms over point, draw)."""
+    largest = terms.max(axis=1)
+    density: Floats = largest + np.log(np.exp(terms - largest[:, None]).mean(axis=1))
+    return density
 
 
 def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:
-    """Compute leave-one-out densities.
+    """Compute the leave-one-out predictive density of each point.
 
     Parameters
     ----------
     blocks
-        Pointwise log likelihood over point, draw of all chains, some points at a time.
+        Pointwise log likelihood over point, draw (all chains together), some points at a time.
     relative_efficiency
         ESS divided by the number of draws.
     """
@@ -122,10 +111,10 @@ def _leave_out(terms: Floats, relative_efficiency: float) -> tuple[Floats, Float
 
 
 def _with_tail(body: Floats, tail: Floats, cut: Floats) -> tuple[Floats, Floats]:
-    """Smooth tails of one length; log weights over point, draw, the tail's ascending, the largest 0.
+    """Smooth tails of the same length: log weights over point, draw; the tail ascending, its largest weight 0.
 
-    In the body, weight times likelihood is the same for each draw, the smallest likelihood: it is 1 here, and the
-    caller adds its logarithm.
+    In the body, weight times likelihood is the same for each draw, namely the smallest likelihood. It counts as 1
+    here, and the caller adds its logarithm.
     """
     smooth, k = _smoothed(tail, cut) if tail.shape[1] >= _FEWEST_TAIL else (tail, np.full(len(tail), np.inf))
     above = body.shape[1] + np.exp(smooth - tail).sum(axis=1)
@@ -164,8 +153,6 @@ def _fit(excess: Floats) -> tuple[Floats, Floats]:
 
 
 def _as_arviz(terms: Floats, relative_efficiency: float) -> tuple[float, float]:
-    """Leave out a point whose terms are not finite, or whose tail can't be fitted, in ArviZ's way."""
-    import arviz as az
-
+    """Let ArviZ compute a point whose terms are not finite or whose tail can't be fitted."""
     weights, k = az.psislw(-terms, relative_efficiency)
     return float(logsumexp(weights + terms)), float(k)

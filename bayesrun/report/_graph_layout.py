@@ -1,7 +1,7 @@
-"""Places for the nodes of a directed graph: parents above children, few crossings, members of a plate side by side.
+"""Layered layout of a directed graph: parents above children, few crossings, members of a plate side by side.
 
-The steps are Sugiyama's (layers, order within them, coordinates; doi:10.1109/TSMC.1981.4308636). An edge over more
-than one layer gets a way point in each layer between, so that it runs past the nodes there and not behind them.
+The steps are Sugiyama's (layers, order within them, coordinates; doi:10.1109/TSMC.1981.4308636). An edge across
+several layers gets a waypoint in each layer between, so that it passes beside the nodes there and not behind them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 Edge = tuple[str, str]
-Key = Hashable  # a node's name, or (edge, layer) for a way point
+Key = Hashable  # a node's name, or (edge, layer) for a waypoint
 GAP = 0.35  # inches between neighbours
 SWEEPS = 8
 
@@ -27,7 +27,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Layout:
-    """Centres of nodes, (x, layer), and the way points of each edge between its ends; x in inches, layers from 0."""
+    """Centres of nodes, (x, layer), and the waypoints of each edge between its ends; x in inches, layers from 0."""
 
     places: Mapping[str, tuple[float, int]]
     ways: Mapping[Edge, tuple[tuple[float, int], ...]]
@@ -58,7 +58,7 @@ def _pairs(chain: Sequence[Key]) -> list[tuple[Key, Key]]:
 
 
 def _depths(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
-    """Longest way from a root; a root itself goes right above its uppermost child."""
+    """Return the length of the longest path from a root; a root itself goes right above its uppermost child."""
     import networkx as nx
 
     graph = nx.DiGraph()
@@ -72,7 +72,7 @@ def _depths(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
 
 
 def _order(layers: list[list[Key]], links: Sequence[tuple[Key, Key]], plates: Mapping[str, str]) -> None:
-    """Sort each layer by the mean place of its neighbours, downwards and upwards in turn; plates stay whole."""
+    """Sort each layer by the mean position of its neighbours, downwards and upwards in turn; plates stay together."""
     for sweep in range(SWEEPS):
         place = {key: index - len(row) / 2 for row in layers for index, key in enumerate(row)}
         for row in layers if sweep % 2 == 0 else layers[::-1]:
@@ -89,7 +89,7 @@ def _order(layers: list[list[Key]], links: Sequence[tuple[Key, Key]], plates: Ma
 
 
 def _plate(key: Key, plates: Mapping[str, str]) -> str:
-    """Plate of a node; a way point and a node without one are groups of their own."""
+    """Return the plate of a node; a waypoint and a node without a plate are groups of their own."""
     found = plates.get(key, "") if isinstance(key, str) else ""
     return found or f"\0{key}"
 
@@ -105,7 +105,7 @@ def _mean(keys: Sequence[Key], values: Mapping[Key, float], default: float) -> f
 def _coordinates(
     layers: Sequence[Sequence[Key]], links: Sequence[tuple[Key, Key]], widths: Mapping[str, float]
 ) -> dict[Key, float]:
-    """Move each layer towards its neighbours' places, as far as the order and the widths allow."""
+    """Move the nodes of each layer towards their neighbours, as far as order and widths allow."""
     width = {key: widths[key] if isinstance(key, str) else 0.1 for row in layers for key in row}
     x: dict[Key, float] = {key: 0.0 for row in layers for key in row}
     for row in layers:
@@ -117,7 +117,7 @@ def _coordinates(
 
 
 def _spread(row: Sequence[Key], wanted: Mapping[Key, float], width: Mapping[Key, float]) -> dict[Key, float]:
-    """Places in the given order that don't overlap, on average where they are wanted."""
+    """Return positions in the given order that do not overlap, on average at the wanted ones."""
     found: dict[Key, float] = {}
     for before, key in zip([None, *row], row, strict=False):
         least = -float("inf") if before is None else found[before] + (width[before] + width[key]) / 2 + GAP

@@ -1,49 +1,29 @@
-"""Shapes that several figures are made of: the density of draws, bars by integer, intervals."""
+"""Marginal distributions: densities, bars by integer, and intervals written as text."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._scalars import is_discrete
+from bayesrun.figures.selection import is_discrete
+
+Array = NDArray[Any]
 
 BARS = 60  # integers drawn as one bar each; a wider range is binned
 
 
-def hdi(draws: Array, share: float) -> Array:
-    """Narrowest interval that holds a share of the draws, for many quantities at once.
-
-    Parameters
-    ----------
-    draws
-        Draws along the first axis, (sample, ...).
-    share
-        Probability within, between 0 and 1.
-
-    Returns
-    -------
-    numpy.ndarray
-        Lower and upper end, (2, ...).
-    """
-    ordered = np.sort(draws, axis=0)
-    count = len(ordered)
-    inside = min(max(int(np.floor(share * count)), 1), count - 1) if count > 1 else 0
-    widths = ordered[inside:] - ordered[: count - inside]
-    start = np.argmin(widths, axis=0)[None]
-    return np.concatenate([np.take_along_axis(ordered, start, 0), np.take_along_axis(ordered, start + inside, 0)])
-
-
 def density(draws: Array) -> tuple[Array, Array]:
-    """Kernel density of finite, not constant draws: 512 points and the density there."""
-    import arviz as az
-
+    """Return the kernel density of finite draws that are not constant: 512 points and the density there."""
     grid, height = az.kde(np.asarray(draws, float))
     return grid, height
 
 
 def counts(draws: Array) -> tuple[Array, Array]:
-    """Share of each integer between the least and the greatest draw: integers and shares."""
+    """Return the integers between the smallest and the largest draw, and the share of the draws at each."""
     whole = np.round(draws).astype(np.int64)
     low = int(whole.min())
     return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
@@ -54,7 +34,7 @@ def draw_marginal(
 ) -> None:
     """Draw the distribution of some draws: bars by integer, a density, or a line where they are constant.
 
-    Where they are but a `part` of all draws, bars and density are as high as in the distribution of all.
+    If they are only a `part` of all draws, bars and density have the height they have in the distribution of all.
     """
     if draws.size == 0:
         ax.text(0.5, 0.5, "no finite draws", transform=ax.transAxes, ha="center")
@@ -85,7 +65,7 @@ def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool, p
 def frame(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
     """Set the limits of axes with distributions, once all of them are drawn (a set limit ends autoscaling).
 
-    The far tails of heavy-tailed draws must not squeeze the rest: the inner `share` is shown and a margin.
+    The far tails of heavy-tailed draws must not squeeze the rest: the inner `share` of them is shown, with a margin.
     """
     ax.set_ylim(bottom=0)
     if draws.size and draws.min() < draws.max():
@@ -96,7 +76,7 @@ def frame(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) ->
 
 
 def number(value: float, width: float) -> str:
-    """Write a number to three digits of `width`, the length of the interval that says how well it is known."""
+    """Write a number to three digits of `width`, the width of its interval."""
     if not (np.isfinite(value) and np.isfinite(width)) or width <= 0:
         return f"{value:g}"
     digits = max(0, 2 - int(np.floor(np.log10(width))))
@@ -104,13 +84,13 @@ def number(value: float, width: float) -> str:
 
 
 def interval(low: float, high: float, whole: bool) -> str:
-    """Write an interval, of whole numbers without decimals."""
+    """Write an interval; whole numbers without decimals."""
     ends = [f"{end:.0f}" if whole else number(end, high - low) for end in (low, high)]
     return f"[{', '.join(ends)}]"
 
 
 def write_beside(ax: Axes, draws: Array, text: str) -> None:
-    """Write a text into the upper corner where the distribution of `draws` is not; the limits must be set."""
+    """Write text into the upper corner away from the distribution of `draws`; the limits must be set."""
     left, right = ax.get_xlim()
     on_left = draws.size == 0 or float(np.median(draws)) < (left + right) / 2
     x, side = (0.99, "right") if on_left else (0.01, "left")

@@ -1,24 +1,20 @@
-"""Which scalars of a posterior a figure shows: all of a few, the worst of many."""
+"""Which scalars of a posterior a figure shows: all of a few, of many those with the largest R-hat."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
-from typing import TYPE_CHECKING
+from typing import Any
 
+import arviz as az
 import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
 
-from bayesrun.figures._arrays import Array
+from bayesrun.diagnostics.scalars import SAMPLE, names_of
 from bayesrun.figures.base import NotDrawable, Subject
 
-if TYPE_CHECKING:
-    import arviz as az
-    import pandas as pd
-    import xarray as xr
-
-_MIDNIGHT = re.compile(r"T00:00:00(\.0+)?")
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -28,11 +24,11 @@ class Scalar:
     Parameters
     ----------
     name
-        Label, as in `summary.csv` (`theta[A]`); dates without their midnight.
+        Name, as in `summary.csv` (`theta[A]`).
     variable
-        Name of the variable it is of.
-    place
-        Its place among the elements of the variable.
+        Name of its variable.
+    index
+        Its index among the elements of the variable, flattened.
     values
         Draws, (chain, draw).
     r_hat
@@ -41,7 +37,7 @@ class Scalar:
 
     name: str
     variable: str
-    place: int
+    index: int
     values: Array
     r_hat: float
 
@@ -59,38 +55,38 @@ class Scalar:
 
 @dataclass(frozen=True)
 class Picked:
-    """Scalars to show, of `total` that there are."""
+    """Scalars to show, out of `total`."""
 
     shown: list[Scalar]
     total: int
 
     @property
     def note(self) -> str:
-        """What to say of those left out; empty when there are none."""
+        """Note on the scalars that are left out; empty when there are none."""
         if len(self.shown) == self.total:
             return ""
         ranked = any(np.isfinite(s.r_hat) for s in self.shown)
-        return f" ({len(self.shown)} of {self.total:,}: {'the worst R-hat' if ranked else 'the first'})"
+        return f" ({len(self.shown)} of {self.total:,}: {'largest R-hat' if ranked else 'the first'})"
 
 
 @dataclass(frozen=True)
 class _Element:
-    """A scalar before its draws are looked up."""
+    """A scalar whose draws are not looked up yet."""
 
     variable: str
-    place: int
+    index: int
     size: int
     name: str
     r_hat: float
 
 
 def is_discrete(values: Array) -> bool:
-    """Whether `values` are whole numbers, also when stored as floats."""
+    """Return whether all values are whole numbers, also when stored as floats."""
     return values.dtype.kind in "iub" or (values.size > 0 and bool(np.all(values == np.round(values))))
 
 
 def title_of(subject: Subject, what: str) -> str:
-    """Title of a figure: the model's name and what is shown."""
+    """Return the title of a figure: the model's name and what is shown."""
     return f"{subject.model.get('name', 'model')} · {what}"
 
 
@@ -108,7 +104,7 @@ def group_of(subject: Subject, name: str) -> xr.Dataset:
 
 
 def pick(subject: Subject, limit: int) -> Picked:
-    """Choose at most `limit` scalars: scalar variables first, then those with the worst R-hat."""
+    """Choose at most `limit` scalars: scalar variables first, then those with the largest R-hat."""
     elements = [e for variable in _variables(subject.idata) for e in _elements(subject, variable)]
     if not elements:
         raise NotDrawable("the posterior holds no numeric variable")
@@ -117,7 +113,7 @@ def pick(subject: Subject, limit: int) -> Picked:
 
 
 def pick_of_each(subject: Subject, variables: int, each: int) -> tuple[list[Picked], int]:
-    """Choose at most `each` elements of each of the first `variables` variables; also says how many there are."""
+    """Choose at most `each` elements of each of the first `variables` variables; also return their number."""
     names = _variables(subject.idata)
     picked = []
     for variable in names[:variables]:
@@ -129,14 +125,9 @@ def pick_of_each(subject: Subject, variables: int, each: int) -> tuple[list[Pick
 
 
 def draws_of(data: xr.DataArray) -> Array:
-    """Draws of a variable as (chain, draw, element), elements in the order of their labels."""
-    values = data.transpose("chain", "draw", ...).values
+    """Return the draws of a variable as (chain, draw, element), elements in the order of their labels."""
+    values = data.transpose(*SAMPLE, ...).values
     return values.reshape(*values.shape[:2], -1)
-
-
-def label_text(label: object) -> str:
-    """Text of a coordinate's label; dates lose their midnight."""
-    return _MIDNIGHT.sub("", str(label))
 
 
 def _variables(idata: az.InferenceData) -> list[str]:
@@ -146,35 +137,17 @@ def _variables(idata: az.InferenceData) -> list[str]:
 
 
 def _elements(subject: Subject, variable: str) -> list[_Element]:
-    data = subject.idata.posterior[variable]
-    size = int(np.prod([data.sizes[d] for d in data.dims if d not in ("chain", "draw")]))
-    rows = _rows(subject.summary, variable)
-    if len(rows) == size:
-        names, r_hat = [label_text(name) for name in rows.index], rows["r_hat"].to_numpy(float)
-    else:
-        names, r_hat = _labels(data, variable), np.full(size, np.nan)
-    return [_Element(variable, i, size, names[i], float(r_hat[i])) for i in range(size)]
-
-
-def _rows(summary: pd.DataFrame, variable: str) -> pd.DataFrame:
-    names = summary.index.astype(str)
-    return summary[(names == variable) | names.str.startswith(f"{variable}[")]
-
-
-def _labels(data: xr.DataArray, variable: str) -> list[str]:
-    dims = [d for d in data.dims if d not in ("chain", "draw")]
-    if not dims:
-        return [variable]
-    labels = [[label_text(x) for x in data[d].values] for d in dims]
-    return [f"{variable}[{', '.join(parts)}]" for parts in product(*labels)]
+    names = names_of(subject.idata.posterior[variable], variable)
+    r_hat = [subject.r_hat.get(name, np.nan) for name in names]
+    return [_Element(variable, i, len(names), *pair) for i, pair in enumerate(zip(names, r_hat, strict=True))]
 
 
 def _worst(elements: list[_Element], limit: int) -> list[_Element]:
     if len(elements) <= limit:
         return elements
     order = sorted(elements, key=lambda e: (e.size > 1, -np.nan_to_num(e.r_hat)))[:limit]
-    kept = {(e.variable, e.place) for e in order}
-    return [e for e in elements if (e.variable, e.place) in kept]
+    kept = {(e.variable, e.index) for e in order}
+    return [e for e in elements if (e.variable, e.index) in kept]
 
 
 def _with_draws(subject: Subject, chosen: list[_Element]) -> Iterator[Scalar]:
@@ -182,4 +155,4 @@ def _with_draws(subject: Subject, chosen: list[_Element]) -> Iterator[Scalar]:
     for e in chosen:
         if e.variable not in arrays:
             arrays[e.variable] = draws_of(subject.idata.posterior[e.variable])
-        yield Scalar(e.name, e.variable, e.place, arrays[e.variable][:, :, e.place], e.r_hat)
+        yield Scalar(e.name, e.variable, e.index, arrays[e.variable][:, :, e.index], e.r_hat)

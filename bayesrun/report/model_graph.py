@@ -1,17 +1,32 @@
-"""A model's graph drawn with matplotlib, for machines without Graphviz."""
+"""`model.svg`: the model's graph, drawn by Graphviz' `dot` if it is installed, otherwise by Matplotlib."""
 
 from __future__ import annotations
 
+import logging
 import math
+import shutil
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.report._layered import Item, Layout, lay_out
+from bayesrun.report._graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
-    from bayesrun.inference._graph import ModelGraph
+    from bayesrun.inference._graph import ModelGraph, Node
+    from bayesrun.run_folder import RunFolder
+
+log = logging.getLogger("bayesrun.report")
+
+_FILL = {
+    "free": "#ffffff",
+    "observed": "#d0d0d0",
+    "deterministic": "#eef4fb",
+    "potential": "#fbf3e6",
+    "data": "#f2f2f2",
+}
+_SHAPE = {"free": "ellipse", "observed": "ellipse", "deterministic": "box", "potential": "octagon", "data": "box"}
 
 LAYER = 1.3  # inches from layer to layer
 MARGIN = 0.18  # of a plate around its nodes
@@ -19,9 +34,73 @@ LABEL = 0.24  # height of a plate's label
 CHARACTER = 0.082  # mean width at 9 points
 
 
+def write_graph(graph: ModelGraph, folder: RunFolder) -> Path:
+    """Write `model.svg`.
+
+    Parameters
+    ----------
+    graph
+        Variables and edges.
+    folder
+        The run folder.
+    """
+    dot = shutil.which("dot")
+    if dot:
+        drawn = subprocess.run([dot, "-Tsvg"], input=dot_text(graph), capture_output=True, text=True, check=False)
+        if drawn.returncode == 0:
+            return folder.write_text("model.svg", drawn.stdout)
+        log.debug("dot failed: %s", drawn.stderr)
+    return folder.write("model.svg", lambda path: draw(_marks(graph), graph, path))
+
+
+def dot_text(graph: ModelGraph) -> str:
+    """Return the graph in Graphviz' language: plates for dims, observed nodes shaded, discrete ones outlined twice."""
+    lines = ["digraph model {", '  node [fontname="Helvetica" fontsize=11 style=filled];', '  fontname="Helvetica";']
+    for index, (dims, nodes) in enumerate(_plates(graph).items()):
+        inside = [f"    {_quoted(n.name)} [{_attributes(n)}];" for n in nodes]
+        if dims:
+            label = _quoted(" x ".join(dims))
+            lines += [f"  subgraph cluster_{index} {{", f"    label={label}; labeljust=r; labelloc=b; style=rounded;"]
+            lines += [*inside, "  }"]
+        else:
+            lines += inside
+    lines += [f"  {_quoted(parent)} -> {_quoted(child)};" for parent, child in graph.edges]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def label(node: Node) -> str:
+    """Return the text of a node: its name, and its distribution below."""
+    return f"{node.name}\n~ {node.law}" if node.law else node.name
+
+
+def _attributes(node: Node) -> str:
+    double = " peripheries=2" if _double(node) else ""
+    text = _quoted(label(node))
+    return f'label={text} shape={_SHAPE[node.kind]} fillcolor="{_FILL[node.kind]}"{double}'
+
+
+def _plates(graph: ModelGraph) -> dict[tuple[str, ...], list[Node]]:
+    plates: dict[tuple[str, ...], list[Node]] = {}
+    for node in graph.nodes:
+        plates.setdefault(node.dims, []).append(node)
+    return plates
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', r"\"").replace("\n", r"\n") + '"'
+
+
+def _marks(graph: ModelGraph) -> list[Mark]:
+    return [Mark(n.name, label(n), _SHAPE[n.kind], _FILL[n.kind], " x ".join(n.dims), _double(n)) for n in graph.nodes]
+
+
+def _double(node: Node) -> bool:
+    return node.discrete and node.kind in ("free", "observed")
+
+
 @dataclass(frozen=True)
 class Mark:
-    """A node as it is drawn: its text, shape (`ellipse`, `box`, `octagon`), fill, plate, and whether lined twice."""
+    """A node to draw: its text, shape (`ellipse`, `box`, `octagon`), fill, plate, whether outlined twice."""
 
     name: str
     text: str
@@ -46,7 +125,7 @@ class _Box:
     top: float
 
     def meets(self, other: _Box) -> bool:
-        """Whether the two overlap."""
+        """Return whether both boxes overlap."""
         aside = self.right <= other.left or other.right <= self.left
         return not (aside or self.top <= other.bottom or other.top <= self.bottom)
 
@@ -54,17 +133,17 @@ class _Box:
 def draw(marks: Sequence[Mark], graph: ModelGraph, path: Path) -> None:
     """Draw the nodes with plates around those of the same dims, and write an SVG file.
 
-    A plate that would enclose other nodes is left out, and its nodes say their dims themselves.
+    A plate that would enclose other nodes is left out, and its nodes show their dims themselves.
     """
     layout, plates = _plated(marks, graph)
-    torn = {mark.plate for mark in marks if mark.plate and mark.plate not in plates}
-    if torn:
-        marks = [_saying_dims(mark) if mark.plate in torn else mark for mark in marks]
+    split = {mark.plate for mark in marks if mark.plate and mark.plate not in plates}
+    if split:
+        marks = [_with_dims(mark) if mark.plate in split else mark for mark in marks]
         layout, plates = _plated(marks, graph)
     _paint({mark.name: mark for mark in marks}, layout, plates, path)
 
 
-def _saying_dims(mark: Mark) -> Mark:
+def _with_dims(mark: Mark) -> Mark:
     return Mark(mark.name, f"{mark.text}\n{mark.plate}", mark.shape, mark.fill, "", mark.double)
 
 
@@ -152,12 +231,12 @@ def _paint_edge(axes: Any, parent: Mark, child: Mark, layout: Layout, points: Se
 
     ends = layout.places[parent.name], layout.places[child.name]
     way = [(x, -LAYER * layer) for x, layer in (ends[0], *points, ends[1])]
-    way[0], way[-1] = _rim(parent, way[0], way[1]), _rim(child, way[-1], way[-2])
+    way[0], way[-1] = _outline_point(parent, way[0], way[1]), _outline_point(child, way[-1], way[-2])
     axes.add_patch(FancyArrowPatch(path=Line(way), arrowstyle="-|>", mutation_scale=11, color="#444444", zorder=2))
 
 
-def _rim(mark: Mark, centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
-    """Where the line from a node's centre to another point leaves its outline."""
+def _outline_point(mark: Mark, centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:
+    """Return where the line from a node's centre to another point crosses its outline."""
     dx, dy = towards[0] - centre[0], towards[1] - centre[1]
     a, b = (side / 2 + (0.045 if mark.double else 0.0) for side in mark.size)
     far = math.hypot(dx / a, dy / b) if mark.shape == "ellipse" else max(abs(dx) / a, abs(dy) / b)

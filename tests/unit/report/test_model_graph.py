@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import pytest
 
 from bayesrun.inference._graph import ModelGraph, Node
-from bayesrun.report._layered import GAP, Item, lay_out
-from bayesrun.report.graph import dot_text, label, write_graph
+from bayesrun.report._graph_layout import GAP, Item, lay_out
+from bayesrun.report.model_graph import dot_text, label, write_graph
 from bayesrun.run_folder import RunFolder
 
 SCHOOL = ("school (8)",)

@@ -1,4 +1,4 @@
-"""Draw the figures of a run and write them as PNG files."""
+"""Draw the figures of a run, side by side, and write them as PNG files."""
 
 from __future__ import annotations
 
@@ -12,17 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.transforms import Bbox
-from PIL import Image
 
-from bayesrun.figures._style import style
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
+from bayesrun.figures.matplotlib_patches import draw_once, measure_once
+from bayesrun.figures.style import style
 from bayesrun.processes import end_with_parent, forked, may_fork
 from bayesrun.run_folder import RunFolder
 
@@ -37,22 +32,22 @@ def draw_all(
     Parameters
     ----------
     names
-        Registered names; one named twice is drawn once.
+        Registered names; a name given twice is drawn once.
     subject
-        What they show.
+        The posterior to show.
     folder
-        Made where it is not there.
+        Created if it does not exist.
     processes
-        How many draw at the same time; they fork, so that nothing is imported or copied for them.
+        Number of processes that draw at the same time; they are forked, so nothing is imported or copied for them.
     meanwhile
         Called once, while other processes draw.
 
     Returns
     -------
     list of Path
-        The files written, in the order of `names`.
+        The written files, in the order of `names`.
     dict of str to str
-        Why a figure was not drawn, by name. A figure that fails is one of them: a picture must not lose a run.
+        Why a figure was not drawn, by name. A figure that fails is one of them: a figure must not lose a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(names))
@@ -64,7 +59,7 @@ def draw_all(
         if isinstance(outcome, Path):
             written.append(outcome)
         else:
-            _LOG.log(outcome.level, "figure '%s' %s", name, outcome.told)
+            _LOG.log(outcome.level, "figure '%s' %s", name, outcome.message)
             reasons[name] = outcome.reason
     return written, reasons
 
@@ -72,7 +67,7 @@ def draw_all(
 @dataclass(frozen=True)
 class _NotDrawn:
     reason: str
-    told: str
+    message: str
     level: int
 
 
@@ -87,11 +82,11 @@ def _in_turn(
 def _side_by_side(
     names: Sequence[str], subject: Subject, folder: Path, meanwhile: Callable[[], object], processes: int
 ) -> Iterator[Path | _NotDrawn]:
-    """Draw in forked processes; a figure whose process dies is one that failed."""
-    for name in names:  # imported once, before the processes fork
+    """Draw in forked processes; if a process dies, its figure has failed."""
+    for name in names:  # import once, before the processes fork
         with suppress(Exception):
             FIGURES.load(name, "model.figures")
-    with forked(processes, partial(_attempt, subject=subject, folder=folder), _let_parent_decide) as submit:
+    with forked(processes, partial(_attempt, subject=subject, folder=folder), _leave_signals_to_parent) as submit:
         futures = [submit(name) for name in names]
         meanwhile()
         for future in futures:
@@ -101,7 +96,7 @@ def _side_by_side(
                 yield _NotDrawn(f"it failed: {error}", f"failed: {error}", logging.WARNING)
 
 
-def _let_parent_decide() -> None:
+def _leave_signals_to_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
@@ -120,39 +115,12 @@ def _attempt(name: str, subject: Subject, folder: Path) -> Path | _NotDrawn:
 def _draw_one(name: str, subject: Subject, folder: Path) -> Path:
     figure = FIGURES.load(name, "model.figures")
     with style(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of ArviZ and xarray, about their own code
+        warnings.simplefilter("ignore")  # ArviZ and xarray warn about their own code
         return save(figure.draw(subject), folder / f"{name}.png")
 
 
 def save(figure: Canvas, path: Path) -> Path:
-    """Write a figure as PNG, whole.
-
-    The canvas is drawn once; `Figure.savefig` draws twice, and the layout is what takes the time.
-    """
+    """Write a figure as PNG, whole."""
     for ax in figure.axes:
-        _measure_once(ax)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    resolution = (figure.dpi, figure.dpi)
-    return RunFolder(path.parent).write(path.name, lambda to: image.save(to, "PNG", compress_level=1, dpi=resolution))
-
-
-def _measure_once(ax: Axes) -> None:
-    """Let the layout measure what lies around axes once.
-
-    It measures twice, as labels may change with the axes' size; those of axes with a set number of ticks hardly do, and
-    measuring is a third of what a figure takes. Spines lie on the axes' edge, and need not be measured.
-    """
-    measure, around = ax.get_tightbbox, list[Any]()
-
-    def get_tightbbox(renderer: Any = None, **how: Any) -> Bbox:
-        frame = np.asarray(ax.get_window_extent(renderer).extents)
-        if not around:
-            box = measure(renderer, **how)
-            around.append(np.zeros(4) if box is None else box.extents - frame)
-        return Bbox.from_extents(*(frame + around[0]))
-
-    for spine in ax.spines.values():
-        spine.set_in_layout(False)
-    ax.get_tightbbox = get_tightbbox  # type: ignore[method-assign]
+        measure_once(ax)
+    return RunFolder(path.parent).write(path.name, lambda to: draw_once(figure, to))
