@@ -173,10 +173,11 @@ def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
     checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
     _raise_all(faults, len(points))  # what fails cheaply fails first
     kinds = _kinds_of_models(checked)
-    found = in_worker(build_problems, [kind[0].config.plain for kind in kinds]) if kinds else []
-    for kind, problems in zip(kinds, found, strict=True):
+    built = [[c.config.plain for c in kind] for kind in kinds]
+    found = in_worker(build_problems, built) if built else []
+    for one, problems in zip(itertools.chain(*kinds), itertools.chain(*found), strict=True):
         for problem in problems:
-            faults.setdefault(problem, []).extend(c.point for c in kind)
+            faults.setdefault(problem, []).append(one.point)
     _raise_all(faults, len(points))
     return checked
 
@@ -235,25 +236,31 @@ def _without_numbers(prior: Mapping[str, Any]) -> Mapping[str, Any]:
     return {k: v for k, v in prior.items() if v is not None and (k == "shape" or not isinstance(v, int | float))}
 
 
-def build_problems(configs: Sequence[Mapping[str, Any]]) -> list[list[Problem]]:
-    """Find what only building a model shows.
+def build_problems(kinds: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[list[Problem]]]:
+    """Find what only building a model shows: of the first of each kind, and of the others if that one is at fault.
 
     Parameters
     ----------
-    configs
-        Resolved configs as plain values (`RunConfig.plain`); they go to another process.
+    kinds
+        Resolved configs as plain values (`RunConfig.plain`), kind by kind; they go to another process.
 
     Returns
     -------
-    list of list of Problem
+    list of list of list of Problem
         The problems of each.
     """
     with logging_to_memory():  # libraries' messages on import belong to a run's log
-        return [_build_problems(parse_config(OmegaConf.create(dict(plain)))) for plain in configs]
+        return [_problems_of_kind(kind) for kind in kinds]
 
 
-def _build_problems(config: RunConfig) -> list[Problem]:
+def _problems_of_kind(kind: Sequence[Mapping[str, Any]]) -> list[list[Problem]]:
+    first = _build_problems(kind[0])
+    return [first, *(_build_problems(plain) if first else [] for plain in kind[1:])]
+
+
+def _build_problems(plain: Mapping[str, Any]) -> list[Problem]:
     try:
+        config = parse_config(OmegaConf.create(dict(plain)))
         model = build(config, read_data(config)[0])
         return list(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     except UserError as error:

@@ -93,7 +93,8 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
     if not state:
         raise fail("resume", f"'{sweep}' holds no sweep ({_STATE} is not there)", "give a folder below outputs/sweeps")
     stored = Namespace(**{**vars(arguments), **state["arguments"], "multirun": True})
-    stored.overrides = [*state["arguments"]["overrides"], *arguments.overrides]
+    earlier = state["arguments"]["overrides"]
+    stored.overrides = [*(o for o in earlier if o not in arguments.overrides), *arguments.overrides]
     return stored
 
 
@@ -104,7 +105,7 @@ def is_answered(sweep: Path, arguments: Namespace) -> bool:
     stored = read_json(sweep / _STATE).get("arguments", {})
     tracked = read_json(sweep / "tracking.json")
     whole = tracked.get("status") not in (None, "interrupted") and not tracked.get("lost")
-    return whole and stored.get("overrides") == _lasting(arguments.overrides)
+    return whole and sorted(stored.get("overrides", [])) == sorted(_lasting(arguments.overrides))
 
 
 def _lasting(overrides: Sequence[str]) -> list[str]:
