@@ -94,12 +94,12 @@ def prepare(config: RunConfig) -> Prepared:
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
-    from bayesrun.inference.theano_setup import building, import_pymc3
-    from bayesrun.models.base import build_model
+    from bayesrun.inference.theano_setup import import_pymc3
 
     import_pymc3()
-    with building():
-        model = build_model(config.model_type, data, config.model)
+    from bayesrun.engines.pymc3.build import build
+
+    model = build(config.model_type.build(data, config.model))
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
