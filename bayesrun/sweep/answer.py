@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesrun.sweep._elpd import compare
-from bayesrun.sweep._overlays import draw_overlays
-from bayesrun.sweep._page import describe, page, text
-from bayesrun.sweep._settings import Setting, gather
-from bayesrun.sweep._table import tabulate
-from bayesrun.sweep._workers import beside
 from bayesrun.sweep.base import Record, write_whole
+from bayesrun.sweep.elpd import compare
+from bayesrun.sweep.local_workers import beside
+from bayesrun.sweep.overlays import draw_overlays
+from bayesrun.sweep.page import describe, page, text
+from bayesrun.sweep.table import Setting, gather, tabulate
 
 if TYPE_CHECKING:
     import pandas as pd

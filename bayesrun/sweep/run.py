@@ -21,12 +21,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import UserError, check, fail
-from bayesrun.places import task_overrides
 from bayesrun.schema import parse
-from bayesrun.sweep._launch import Hydra, launch
-from bayesrun.sweep._task import STOP, JobTask, RunJob, line
-from bayesrun.sweep._workers import end_workers, in_worker, prepare_workers
 from bayesrun.sweep.base import (
     INTERRUPTED,
     JOBS,
@@ -39,9 +36,12 @@ from bayesrun.sweep.base import (
     write_record,
     write_whole,
 )
-from bayesrun.sweep.plan import Plan, make_plan
-from bayesrun.sweep.points import expand
-from bayesrun.sweep.preflight import Checked, Compose, preflight
+from bayesrun.sweep.job import STOP, JobTask, RunJob, line
+from bayesrun.sweep.launch import launch, traits_of
+from bayesrun.sweep.local_workers import end_workers, in_worker, prepare_workers
+from bayesrun.sweep.patches import HydraParts
+from bayesrun.sweep.points import Checked, Compose, expand, preflight
+from bayesrun.sweep.reuse import Plan, make_plan
 
 log = logging.getLogger("bayesrun.sweep")
 
@@ -99,11 +99,11 @@ def run_sweep(request: Request) -> int:
 
 def _prepare(config: DictConfig) -> None:
     """Let processes that will be needed import what they need while the points are looked at."""
-    from bayesrun.sweep._parent import warm_tracking
+    from bayesrun.sweep.parent import warm_tracking
 
-    side_by_side = "joblib" in str(config.hydra.launcher._target_)
-    warm_tracking(config, side_by_side)
-    if side_by_side:
+    workers = traits_of(config).workers
+    warm_tracking(config, workers)
+    if workers:
         prepare_workers(int(config.hydra.launcher.n_jobs))
 
 
@@ -163,7 +163,7 @@ def _is_basic(config: DictConfig) -> bool:
 def _carry_out(
     request: Request, steering: Steering, folder: Path, checked: Sequence[Checked], plan: Plan, began: float
 ) -> int:
-    from bayesrun.sweep._parent import Parent
+    from bayesrun.sweep.parent import Parent
 
     records = [_waiting(job.point, plan) for job in checked]
     (folder / STOP).unlink(missing_ok=True)
@@ -195,12 +195,12 @@ def _task(
     return JobTask(request.run, folder, by_number, parent_run_id, steering.fail_fast)
 
 
-def _hydra(request: Request, folder: Path) -> Hydra:
+def _hydra(request: Request, folder: Path) -> HydraParts:
     config = request.config.copy()
     OmegaConf.set_struct(config, False)
     config.hydra.sweep.dir = str(folder)
     HydraConfig.instance().set_config(config)
-    return Hydra(config, request.loader)
+    return HydraParts(config, request.loader)
 
 
 def write_state(arguments: Namespace, folder: Path, records: Sequence[Record]) -> None:
@@ -267,7 +267,7 @@ def _finish(
 
 def _search(request: Request, steering: Steering, began: float) -> int:
     """Let a sweeper that chooses its points as it goes (optuna) run them."""
-    from bayesrun.sweep._parent import Parent
+    from bayesrun.sweep.parent import Parent
 
     overrides = task_overrides(request.config.hydra)
     fixed = [o for o in overrides if not _is_swept(o)]
