@@ -279,7 +279,7 @@ def _diagnose(
     from bayesrun.diagnostics.judge import judge
     from bayesrun.diagnostics.summary import summarise
 
-    summary = summarise(idata)
+    summary = summarise(idata, config.top.intervals)
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
@@ -321,7 +321,7 @@ def _store_and_draw(
         _store(config, folder, idata)
         write_graph(graph_of(prepared.model), folder)
 
-    subject = Subject(idata, summary, config.plain["model"])
+    subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
 
 

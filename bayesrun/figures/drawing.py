@@ -15,7 +15,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures.base import FIGURES, NotDrawable, Subject
+from bayesrun.figures.base import FIGURES, NotDrawable, Subject, default_for
 from bayesrun.figures.matplotlib_patches import draw_once, measure_once
 from bayesrun.figures.style import style
 from bayesrun.processes import end_with_parent, forked, may_fork
@@ -51,6 +51,7 @@ def draw_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(names))
+    asked = tuple(wanted) != default_for(str(subject.model.get("type")))
     alone = min(processes, len(wanted)) < 2 or not may_fork()
     drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
     outcomes = drawn(wanted, subject, folder, meanwhile=meanwhile)
@@ -59,7 +60,8 @@ def draw_all(
         if isinstance(outcome, Path):
             written.append(outcome)
         else:
-            _LOG.log(outcome.level, "figure '%s' %s", name, outcome.message)
+            level = outcome.level if asked or outcome.level > logging.INFO else logging.DEBUG
+            _LOG.log(level, "figure '%s' %s", name, outcome.message)
             reasons[name] = outcome.reason
     return written, reasons
 
