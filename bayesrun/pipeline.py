@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data._url import without_passwords
+from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.inference.base import SAMPLERS
@@ -165,7 +165,7 @@ def prepare(config: RunConfig) -> Prepared:
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -187,7 +187,7 @@ def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
     observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
@@ -397,7 +397,7 @@ def open_run(
     folder.write_json("provenance.json", record)
     folder.write_status("running")
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, prepared, record)
+        config.tracking, _card(config, job, prepared, record, folder)
     )
     opened = OpenRun(tracker, folder)
     try:
@@ -424,13 +424,14 @@ def _config_text(config: RunConfig, job: Job) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any]) -> RunCard:
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
     tags = {
         "model": config.model.name,
         "data": config.data.name if config.data else "none",
         "config_digest": record["config_digest"],
         "data_digest": prepared.data_digest,
         "git_commit": record["git_commit"],
+        "run_folder": str(folder.path.absolute()),
         **{k: v for k, v in config.top.tags.items()},
         **job.tags,
     }

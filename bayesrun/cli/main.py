@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bayesrun.config.run_config import RunConfig
     from bayesrun.pipeline import RunResult
 
-_MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume)\b")
+_MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
 
 def main() -> None:
@@ -57,6 +57,11 @@ def _run(arguments: Namespace) -> int:
     try:
         if _only_shows(arguments):
             return _show(arguments)
+        task = _task(arguments)
+        if task != "run":
+            from bayesrun.tasks.base import do_task
+
+            return do_task(task, arguments)
         arguments = _resumed(arguments)
         _warm_default_tracker(arguments)
         checked = _check(arguments)
@@ -74,6 +79,12 @@ def _run(arguments: Namespace) -> int:
     except BrokenPipeError:  # `| head`: who read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _task(arguments: Namespace) -> str:
+    """Return what the command line asks for: `run`, or a task of `bayesrun/tasks`."""
+    named = ["task=run", *(override for override in arguments.overrides if override.startswith("task="))]
+    return named[-1].partition("=")[2].strip("'\"")
 
 
 def _resumed(arguments: Namespace) -> Namespace:
