@@ -78,7 +78,7 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "marginals", "matplotlib_patches", "observations", "selection", "style", "traces"),
+    others=("drawing", "marginals", "matplotlib_patches", "observations", "predictors", "selection", "style", "traces"),
 )
 
 _GENERAL = ("trace", "forest", "posterior", "prior_posterior", "rank", "energy", "ppc", "loo_pit", "pareto_k")

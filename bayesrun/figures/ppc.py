@@ -18,7 +18,7 @@ GRID = 400
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw the distribution of each observed variable over those of predicted data sets; missing values are left out."""
+    """Draw the distribution of each observed variable over those of predicted data sets, without missing values."""
     shown = predicted(subject, DRAWN)
     figure, axes = look.panels(title_of(subject, "posterior predictive check"), len(shown), columns=2, height=3.4)
     for ax, one in zip(axes, shown, strict=True):

@@ -32,7 +32,7 @@ def draw(subject: Subject) -> Canvas:
 
 
 def ranks(values: Array) -> Array:
-    """Return the ranks 0..n-1 of all draws, (chain, draw); ties of discrete draws are broken at random, by a fixed seed."""
+    """Return the ranks 0..n-1 of all draws, (chain, draw); ties of discrete draws are broken at random (fixed seed)."""
     tiebreak = np.random.default_rng(0).permutation(values.size)
     order = np.lexsort((tiebreak, values.ravel()))
     result = np.empty(values.size, np.int64)
