@@ -444,6 +444,7 @@ def _card(
         tags={k: str(v) for k, v in tags.items() if v is not None},
         parent_run_id=job.parent_run_id,
         dataset=_dataset(prepared),
+        folder=str(folder.path.absolute()),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
 from bayesrun.schema import parse
-from bayesrun.sweep.base import Record, read_json, write_whole
+from bayesrun.sweep.base import Record, read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
@@ -48,8 +47,6 @@ class Parent:
         card = replace(_card(config, first, folder, jobs), run_id=known)
         tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
         run_id = tracker.ready()
-        if run_id:
-            write_whole(folder / _RECORD, json.dumps({"run_id": run_id}))
         if known and again:
             tracker.drop_jobs([str(number) for number in again])
         return cls(tracker, folder, run_id)
@@ -62,7 +59,8 @@ class Parent:
         self.tracker.end_jobs()
         own = {str(record.number): record.run_id for record in records if record.run_id}
         self.tracker.drop_jobs(list(own), keep=list(own.values()))
-        self.tracker.close(self.folder, "interrupted" if interrupted else "finished")
+        all_failed = bool(records) and all(record.path is None for record in records)
+        self.tracker.close(self.folder, "interrupted" if interrupted else "failed" if all_failed else "finished")
 
 
 def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunCard:
@@ -71,7 +69,14 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
     tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
     swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
     name = first.top.name or f"sweep {folder.name}"
-    return RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, find=place)
+    return RunCard(
+        experiment_name=first.top.experiment_name,
+        run_name=name,
+        params=flatten({"sweep": swept}),
+        tags=tags,
+        find=place,
+        folder=place["sweep_folder"],
+    )
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:
