@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data._url import without_passwords
+from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.inference.base import SAMPLERS
@@ -151,21 +151,34 @@ def prepare(config: RunConfig) -> Prepared:
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
-    from bayesrun.inference.theano_setup import building, import_pymc3
-    from bayesrun.models.base import build_model
 
-    import_pymc3()
-    with building():
-        model = build_model(config.model_type, data, config.model)
+    model = build(config, data)
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows)
 
 
+def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
+    """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    from bayesrun.inference.theano_setup import building, import_pymc3
+    from bayesrun.models.base import build_model
+
+    import_pymc3()
+    with building():
+        return build_model(config.model_type, data, config.model)
+
+
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    from bayesrun.data import _prepare as data_sets
+    data, data_digest, imputation = read_data(config)
+    check(model_problems(config, data))
+    return data, data_digest, imputation
+
+
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
+    from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -175,8 +188,12 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         return None, None, []
     data = data_sets.load(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    check(config.model_type.check(data, config.model))
     return data, data_sets.digest(data), imputation
+
+
+def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
+    """Find what is wrong with the model and can be told from its data alone, before PyMC3 is imported."""
+    return [] if data is None else config.model_type.check(data, config.model)
 
 
 def _no_data(names: str) -> Problem:
@@ -187,7 +204,7 @@ def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
     observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
@@ -424,9 +441,7 @@ def _config_text(config: RunConfig, job: Job) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _card(
-    config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder
-) -> RunCard:
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
     tags = {
         "model": config.model.name,
         "data": config.data.name if config.data else "none",

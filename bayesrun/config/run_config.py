@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._parse_rows import PredictSpec, parse_rows
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
+from bayesrun.data.section import PredictSpec, parse_data, parse_rows
 from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES

@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
 from bayesrun.schema import parse
-from bayesrun.sweep.base import Record, read_json
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.sweep_folder import read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
@@ -52,15 +53,15 @@ class Parent:
         return cls(tracker, folder, run_id)
 
     def close(self, records: Sequence[Record], interrupted: bool) -> None:
-        """End the jobs' runs that are still open, upload the answer and end the parent.
+        """End the jobs' runs that are still open, upload the answer and end the parent: failed if all jobs are.
 
         A job that was run again because its worker died has two runs: that of its record stays.
         """
         self.tracker.end_jobs()
         own = {str(record.number): record.run_id for record in records if record.run_id}
         self.tracker.drop_jobs(list(own), keep=list(own.values()))
-        all_failed = bool(records) and all(record.path is None for record in records)
-        self.tracker.close(self.folder, "interrupted" if interrupted else "failed" if all_failed else "finished")
+        failed = all(record.path is None for record in records)
+        self.tracker.close(self.folder, "interrupted" if interrupted else "failed" if failed else "finished")
 
 
 def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunCard:

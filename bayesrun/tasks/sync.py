@@ -1,6 +1,6 @@
 """`task=sync`: send to tracking what is missing there, once.
 
-python -m bayesrun task=sync                     every run of this store, and below the outputs folder, that is not whole
+python -m bayesrun task=sync                     every run that is missing, of this store or below the outputs folder
 python -m bayesrun task=sync run=FOLDER          one run
 python -m bayesrun task=sync tracking.uri=URI    to another store than the one that each run was meant for
 """
@@ -65,10 +65,8 @@ def _given(config: DictConfig) -> TrackingSpec:
 
 def _store_of(uri: str) -> TrackingSpec:
     """Return the store that a run was meant for; an SQLite database keeps its artifacts beside it."""
-    artifacts = (
-        str(Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts") if uri.startswith("sqlite:///") else None
-    )
-    return TrackingSpec(uri=uri, artifacts=artifacts)
+    database = sqlite_path(uri)
+    return TrackingSpec(uri=uri, artifacts=str(database.parent / "mlartifacts") if database else None)
 
 
 TASK = Task(do=sync)

@@ -1,4 +1,4 @@
-"""The section `data` of the config, parsed and cheaply checked. Imports nothing heavy."""
+"""The config sections `data` and `predict`, parsed and cheaply checked. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import SerializeAsAny
+
 from bayesrun.data.base import SOURCES, DataSpec, Source
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.schema import parse
+from bayesrun.schema import Section, parse
 
 
 def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem]) -> DataSpec | None:
@@ -40,6 +42,35 @@ def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem])
     return spec
 
 
+class PredictSpec(Section):
+    """`data`: the data set of the new rows; `predict.data=NAME` chooses it."""
+
+    data: SerializeAsAny[DataSpec]
+
+
+def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpec | None:
+    """Parse the section `predict`; the keys of its data set's problems begin with `predict.`.
+
+    Parameters
+    ----------
+    raw
+        What the config says; None is nothing to predict.
+    directory
+        Where relative data paths start.
+    problems
+        Grows by every problem found.
+    """
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping) or set(raw) != {"data"} or not isinstance(raw["data"], Mapping):
+        problems.append(Problem("predict", f"must hold a data set (got {raw!r})", "choose one with predict.data=NAME"))
+        return None
+    found: list[Problem] = []
+    spec = parse_data(raw["data"], directory, found)
+    problems += [Problem(f"predict.{p.key}", p.message, p.hint) for p in found]
+    return None if spec is None else PredictSpec(data=spec)
+
+
 def _what_is_right(source: Source, raw: Mapping[str, Any], found: list[Problem]) -> DataSpec | None:
     """Parse without the keys at fault, so that a missing file is reported beside a mistyped key, not after it."""
     faulty = {re.split(r"[.\[]", problem.key)[1] for problem in found}
@@ -58,7 +89,7 @@ def _source(name: object, problems: list[Problem]) -> Source | None:
 
 
 def _shadowed(spec: DataSpec) -> list[Problem]:
-    """Find factors whose codes would bear the name of the column that they are made of."""
+    """Find factors whose codes would have the name of the column that they are made of."""
     return [
         Problem(f"data.factors.{name}", f"the codes can't be called '{name}' like their column", "give them a new name")
         for name, column in spec.factors.items()

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xarray as xr
 
-from bayesrun.data._places import shown_values
-from bayesrun.data._values import Array
+from bayesrun.data.assemble import Array
 from bayesrun.data.base import Domain, Role
+from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem
 
 _WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
@@ -35,7 +35,7 @@ _HINTS: Mapping[Domain, str] = {
 
 
 def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
-    """Return what is wrong with the values of a variable in its role; gaps are not looked at here.
+    """Return what is wrong with the values of a variable in its role; missing values are not looked at here.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
 
 
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:
-    """Return a variable as the numbers that its domain asks for: whole ones without gaps as `int64`."""
+    """Return a variable as the numbers that its domain asks for: whole ones without missing values as `int64`."""
     values = variable.values
     whole = domain in _WHOLE or values.dtype.kind == "b"
     if domain == "any" or not whole or values.dtype.kind not in "bf" or np.isnan(values.astype(float)).any():
@@ -75,7 +75,7 @@ def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
     odd = np.vectorize(_is_no_number, otypes=[bool])(variable.values)
     # numbers that came as text, all of them
     odd = odd if odd.any() else variable.notnull().values
-    hint = "mend the values; labels become codes with data.factors"
+    hint = "fix the values; labels become codes with data.factors"
     return Problem(role.key, f"{must} (got text: {shown_values(variable, variable.copy(data=odd))})", hint)
 
 
@@ -88,4 +88,4 @@ def _is_no_number(value: object) -> bool:
 
 
 def _hint(role: Role) -> str:
-    return _HINTS.get(role.domain, "mend the values, or choose another likelihood or variable")
+    return _HINTS.get(role.domain, "fix the values, or choose another likelihood or variable")

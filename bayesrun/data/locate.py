@@ -1,4 +1,4 @@
-"""Where something is in a variable, in words: `year 1890, 1934`."""
+"""Say where something is in a variable: `year 1890, 1934`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLACES = 10
 _VALUES = 5
 
 
-def gaps(variable: xr.DataArray) -> xr.DataArray:
+def where_missing(variable: xr.DataArray) -> xr.DataArray:
     """Return where a variable of any kind is missing: an array of booleans over its dims."""
     return variable.copy(data=np.asarray(pd.isna(variable.values)))
 

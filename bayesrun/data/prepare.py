@@ -1,22 +1,28 @@
 """From a parsed section `data` to the data set that a model gets.
 
-    load:    source -> columns -> dates -> factors -> derive -> drop_missing: rows
-    settle:  gaps and domains by role, once the model is known
-
-Heavy packages are imported inside the functions, so that this module may be imported while the config is parsed.
+load:    source -> columns -> dates -> factors -> derive -> drop_missing: rows
+settle:  missing values and domains by role, once the model is known
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from bayesrun.data.base import SOURCES, DataSpec, Gaps, Role
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesrun.data.assemble import Array
+from bayesrun.data.base import SOURCES, DataSpec, Role
+from bayesrun.data.columns import choose, label, label_problems
+from bayesrun.data.dates import parse_dates
+from bayesrun.data.domains import domain_problems, settle_type
+from bayesrun.data.factors import add_factors
+from bayesrun.data.missing import Rule, drop_rows, imputed, missing_problems, rows_to_drop, unknown_names
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
-
-if TYPE_CHECKING:
-    import xarray as xr
+from bayesrun.language.expressions import evaluate
 
 
 def load(spec: DataSpec, directory: Path) -> xr.Dataset:
@@ -40,9 +46,6 @@ def load(spec: DataSpec, directory: Path) -> xr.Dataset:
     UserError
         When the data can't be had as the config describes them.
     """
-    from bayesrun.data._columns import choose, label, parse_dates
-    from bayesrun.data._factors import add_factors
-
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
     data = label(parse_dates(choose(raw, spec.columns), spec.parse_dates))
     data = _derive(add_factors(data, spec.factors), spec.derive)
@@ -53,10 +56,8 @@ def load(spec: DataSpec, directory: Path) -> xr.Dataset:
     )
 
 
-def settle(
-    data: xr.Dataset, roles: Sequence[Role], drop_missing: Gaps | Mapping[str, Gaps] | None
-) -> tuple[xr.Dataset, list[str]]:
-    """Apply the rules for gaps, and check every variable's values, once the roles are known.
+def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple[xr.Dataset, list[str]]:
+    """Apply the rules for missing values, and check every variable's values, once the roles are known.
 
     Parameters
     ----------
@@ -65,20 +66,19 @@ def settle(
     roles
         What the model uses which variable for.
     drop_missing
-        `data.drop_missing`. Null: gaps of predictors are an error, those of observed variables stay NaN to be imputed.
+        `data.drop_missing`. Null: missing predictors are an error, missing observed values stay NaN to be imputed.
 
     Returns
     -------
     tuple
-        The data set (whole numbers without gaps as integers), and what was dropped and will be imputed, in words.
+        The data set (whole numbers without missing values as integers), and in words what was dropped and will be
+        imputed.
 
     Raises
     ------
     UserError
         All problems of all roles at once.
     """
-    from bayesrun.data._gaps import drop_rows, imputed, rows_to_drop, unknown_names
-
     dim = str(data.attrs.get("dim", "obs"))
     problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
     left, dropped = drop_rows(data, rows_to_drop(data, drop_missing), dim)
@@ -90,10 +90,20 @@ def settle(
 
 
 def digest(dataset: xr.Dataset) -> str:
-    """Return the SHA-256 over names, dims, labels and values of a data set, in hexadecimal (`data_digest`)."""
-    from bayesrun.data._digest import digest as digest_of
+    """Return the SHA-256 over names, dims, labels and values of a data set, in hexadecimal (`data_digest`).
 
-    return digest_of(dataset)
+    Parameters
+    ----------
+    dataset
+        Any data set. Its `attrs` and the order of its variables do not count.
+    """
+    whole = hashlib.sha256()
+    for name in sorted(str(n) for n in dataset.variables):
+        variable = dataset[name]
+        kind, content = _content(np.asarray(variable.values))
+        head = (name, tuple(str(d) for d in variable.dims), variable.shape, kind)
+        whole.update(repr(head).encode() + len(content).to_bytes(8, "little") + content)
+    return whole.hexdigest()
 
 
 def _derive(data: xr.Dataset, expressions: Mapping[str, str]) -> xr.Dataset:
@@ -109,9 +119,6 @@ def _derive(data: xr.Dataset, expressions: Mapping[str, str]) -> xr.Dataset:
 
 
 def _add_derived(data: xr.Dataset, name: str, text: str) -> xr.Dataset:
-    from bayesrun.data._columns import label
-    from bayesrun.language.expressions import evaluate
-
     key = f"data.derive.{name}"
     if name in data.variables or name in data.dims:
         raise fail(key, f"the name '{name}' is taken by a column or a dim", "give it a new name")
@@ -120,8 +127,6 @@ def _add_derived(data: xr.Dataset, name: str, text: str) -> xr.Dataset:
 
 
 def _drop(data: xr.Dataset, spec: DataSpec) -> tuple[xr.Dataset, list[str]]:
-    from bayesrun.data._gaps import drop_rows, rows_to_drop
-
     if spec.drop_missing != "rows":
         return data, []
     left, dropped = drop_rows(data, rows_to_drop(data, "rows"), spec.dim)
@@ -131,8 +136,6 @@ def _drop(data: xr.Dataset, spec: DataSpec) -> tuple[xr.Dataset, list[str]]:
 
 
 def _check_whole(data: xr.Dataset, spec: DataSpec) -> None:
-    from bayesrun.data._labels import label_problems
-
     where = data.attrs.get("origin", spec.source)
     if not data.variables:
         raise fail("data", f"'{where}' has no variables", "name at least one, or use a model without data")
@@ -152,17 +155,14 @@ def _not_there(data: xr.Dataset, roles: Sequence[Role]) -> list[Problem]:
     ]
 
 
-def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Gaps | Mapping[str, Gaps] | None) -> list[Problem]:
-    from bayesrun.data._domains import domain_problems
-    from bayesrun.data._gaps import gap_problems
-
+def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list[Problem]:
     problems: list[Problem] = []
     for role in roles:
         if not data[role.variable].size:
             hint = "give the data at least one complete row"
             problems.append(Problem(role.key, f"no value of '{role.variable}' is left", hint))
             continue
-        wrong = gap_problems(data, role, rule)
+        wrong = missing_problems(data, role, rule)
         # a variable without any value has no values to judge
         all_missing = bool(wrong) and bool(data[role.variable].isnull().all())
         problems += wrong if all_missing else [*wrong, *domain_problems(data, role)]
@@ -170,10 +170,23 @@ def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Gaps | Mappin
 
 
 def _typed(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
-    from bayesrun.data._domains import settle_type
-
     for role in roles:
         if role.variable not in data.dims:
             settled = settle_type(data[role.variable], role.domain)
             data = data.assign({role.variable: (settled.dims, settled.values)})
     return data
+
+
+def _content(values: Array) -> tuple[str, bytes]:
+    """Return kind and bytes, the same on every platform."""
+    kind = values.dtype.kind
+    if kind == "f":
+        numbers = np.where(np.isnan(values), np.nan, values).astype("<f8") + 0.0  # + 0.0: -0.0 is 0.0
+        return "float", np.ascontiguousarray(numbers).tobytes()
+    if kind in "iu":
+        return "int", np.ascontiguousarray(values.astype("<i8")).tobytes()
+    if kind == "M":
+        return "date", np.ascontiguousarray(values.astype("datetime64[ns]").astype("<i8")).tobytes()
+    if kind == "b":
+        return "bool", np.ascontiguousarray(values).tobytes()
+    return "text", repr([None if pd.isna(v) else str(v) for v in values.ravel()]).encode()

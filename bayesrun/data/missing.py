@@ -1,4 +1,4 @@
-"""Gaps (missing values): which rows are dropped, which variables may be imputed, and what is said about it."""
+"""Missing values: which rows are dropped, which variables may be imputed, and what is said about it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from bayesrun.data._places import gaps, places
-from bayesrun.data.base import Gaps, Role
+from bayesrun.data.base import MissingRule, Role
+from bayesrun.data.locate import places, where_missing
 from bayesrun.errors import Problem, did_you_mean
 
-Rule = Gaps | Mapping[str, Gaps] | None
+Rule = MissingRule | Mapping[str, MissingRule] | None
 
 
 def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Dataset, list[str]]:
-    """Drop every row with a gap in one of the variables.
+    """Drop every row with a missing value in one of the variables.
 
     Parameters
     ----------
     data
         Variables; those that are not over the row dimension are left alone.
     names
-        Variables whose gaps count.
+        Variables whose missing values count.
     dim
         Name of the row dimension.
 
@@ -31,18 +31,20 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
     tuple
         The rows that are left, and what was dropped, in words (nothing: an empty list).
     """
-    gappy = {name: _rows_with_gap(data[name], dim) for name in names if dim in data[name].dims}
-    gappy = {name: rows for name, rows in gappy.items() if rows.any()}
-    if not gappy:
+    incomplete = {name: _rows_with_missing(data[name], dim) for name in names if dim in data[name].dims}
+    incomplete = {name: rows for name, rows in incomplete.items() if rows.any()}
+    if not incomplete:
         return data, []
-    dropped = np.any([rows.values for rows in gappy.values()], axis=0)
+    dropped = np.any([rows.values for rows in incomplete.values()], axis=0)
     where = places(xr.DataArray(dropped, dims=(dim,), coords={dim: data[dim]} if dim in data.coords else None))
-    note = f"{dropped.sum()} of {dropped.size} rows dropped because of gaps in {', '.join(gappy)}: {where}"
+    note = (
+        f"{dropped.sum()} of {dropped.size} rows dropped because of missing values in {', '.join(incomplete)}: {where}"
+    )
     return data.isel({dim: ~dropped}), [note]
 
 
 def rows_to_drop(data: xr.Dataset, rule: Rule) -> list[str]:
-    """Return the variables whose gaps drop their rows."""
+    """Return the variables whose missing values drop their rows."""
     if isinstance(rule, Mapping):
         return [name for name, what in rule.items() if what == "rows" and name in data.variables]
     return [str(name) for name in data.variables] if rule == "rows" else []
@@ -58,40 +60,40 @@ def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
     ]
 
 
-def gap_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
-    """Return what is wrong with the gaps of a variable in its role: a predictor has some, or all is missing."""
+def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
+    """Return what is wrong with the missing values of a variable: a predictor has some, or all values are missing."""
     variable = data[role.variable]
-    missing = gaps(variable)
-    count = int(missing.sum())
+    where = where_missing(variable)
+    count = int(where.sum())
     if not count:
         return []
-    if count == missing.size:
+    if count == where.size:
         return [Problem(role.key, f"all values of '{role.variable}' are missing", "choose another variable")]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
-    message = f"{role.kind} '{role.variable}' has {count} missing of {missing.size} values: {places(missing)}"
+    message = f"{role.kind} '{role.variable}' has {count} missing of {where.size} values: {places(where)}"
     return [Problem(role.key, message, _remedy(role, rule, str(data.attrs.get("dim", "obs")) in variable.dims))]
 
 
 def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
-    """Say which values of observed variables are missing and will be imputed, one sentence a variable."""
+    """Say which values of observed variables are missing and will be imputed, one sentence per variable."""
     notes = []
     for name in dict.fromkeys(role.variable for role in roles if role.kind == "observed"):
-        missing = gaps(data[name])
-        count = int(missing.sum())
+        where = where_missing(data[name])
+        count = int(where.sum())
         if count:
             verb = "is" if count == 1 else "are"
             notes.append(
-                f"{count} of {missing.size} values {verb} missing in '{name}' and will be imputed: {places(missing)}"
+                f"{count} of {where.size} values {verb} missing in '{name}' and will be imputed: {places(where)}"
             )
     return notes
 
 
-def _rows_with_gap(variable: xr.DataArray, dim: str) -> xr.DataArray:
-    return gaps(variable).any([d for d in variable.dims if d != dim])
+def _rows_with_missing(variable: xr.DataArray, dim: str) -> xr.DataArray:
+    return where_missing(variable).any([d for d in variable.dims if d != dim])
 
 
-def _rule_of(name: str, rule: Rule) -> Gaps | None:
+def _rule_of(name: str, rule: Rule) -> MissingRule | None:
     return rule.get(name) if isinstance(rule, Mapping) else rule
 
 

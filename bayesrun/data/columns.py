@@ -1,16 +1,15 @@
-"""The first steps on raw variables: which are kept and under which name, dates, and labels of dims."""
+"""The first step on raw variables: which are kept and under which name; and the labels of their dims."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data._arrays import assemble
-from bayesrun.data._values import Array, plain, with_none
+from bayesrun.data.assemble import assemble, plain
+from bayesrun.data.locate import text_of
 from bayesrun.errors import Problem, check, did_you_mean
 
 _SHOWN = 5
@@ -42,35 +41,6 @@ def choose(raw: xr.Dataset, columns: Sequence[str] | dict[str, str] | None) -> x
     return assemble(arrays, "data.columns").assign_attrs(raw.attrs)
 
 
-def parse_dates(data: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
-    """Parse text variables as dates (`datetime64[ns]`, UTC where a time zone is given).
-
-    Parameters
-    ----------
-    data
-        Renamed variables.
-    names
-        Variables to parse.
-
-    Raises
-    ------
-    UserError
-        For names that are not there and values that are no dates: all of them.
-    """
-    problems: list[Problem] = []
-    parsed = {}
-    for index, name in enumerate(names):
-        key = f"data.parse_dates[{index}]"
-        if name not in data.variables:
-            problems.append(Problem(key, f"there is no column '{name}'", did_you_mean(name, _names(data))))
-            continue
-        dates = _dates(data[name].values)
-        problems += _no_dates(name, data[name].values, dates, key)
-        parsed[name] = (data[name].dims, dates)
-    check(problems)
-    return data.assign(parsed)
-
-
 def label(data: xr.Dataset) -> xr.Dataset:
     """Give dims without labels the labels 0..n-1."""
     return data.assign_coords({dim: np.arange(n) for dim, n in data.sizes.items() if dim not in data.coords})
@@ -98,22 +68,28 @@ def _names(data: xr.Dataset) -> list[str]:
     return [str(name) for name in data.variables]
 
 
-def _dates(values: Array) -> Array:
-    # numbers are no dates: pandas would take them as nanoseconds since 1970
-    if values.dtype.kind in "iufb":
-        values = with_none(values.astype(str), np.isnan(values.astype(float)))
-    flat = pd.Series(values.ravel(), dtype=object)
-    with warnings.catch_warnings():
-        # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
-        warnings.simplefilter("ignore", UserWarning)
-        dates = pd.to_datetime(flat, errors="coerce", utc=True).dt.tz_localize(None)
-    return np.asarray(dates, dtype="datetime64[ns]").reshape(values.shape)
+def label_problems(data: xr.Dataset, row_dim: str) -> list[Problem]:
+    """Return the dims whose labels are missing or repeat.
+
+    Parameters
+    ----------
+    data
+        Prepared variables, each dim with labels.
+    row_dim
+        Name of the row dimension (`data.dim`).
+    """
+    return [p for dim in data.dims for p in _of_dim(data[dim], "data.dim" if dim == row_dim else "data.dims")]
 
 
-def _no_dates(name: str, values: Array, dates: Array, key: str) -> list[Problem]:
-    bad = values[pd.isna(dates) & ~pd.isna(values)]
-    if not bad.size:
+def _of_dim(labels: xr.DataArray, key: str) -> list[Problem]:
+    values = pd.Series(labels.values)
+    missing = int(values.isna().sum())
+    if missing:
+        message = f"{missing} of {len(values)} labels of dim '{labels.name}' are missing"
+        return [Problem(key, message, "fill them in, or drop their rows: data.drop_missing=rows")]
+    repeated = values[values.duplicated()].unique()
+    if not len(repeated):
         return []
-    shown = ", ".join(f"'{v}'" for v in bad[:_SHOWN]) + (", ..." if bad.size > _SHOWN else "")
-    message = f"{bad.size} of {values.size} values of '{name}' are no dates in the format of the first: {shown}"
-    return [Problem(key, message, "write all in one format, best as year-month-day: 2008-05-02")]
+    shown = ", ".join(text_of(v) for v in repeated[:_SHOWN]) + (", ..." if len(repeated) > _SHOWN else "")
+    message = f"labels of dim '{labels.name}' repeat: {shown}"
+    return [Problem(key, message, f"give the dim another name; '{labels.name}' then stays a plain variable")]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bayesrun.data._parse import parse_data
+from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem
 
 ROOT = Path(__file__).parents[3]
@@ -85,8 +85,8 @@ def test_parsing_imports_nothing_heavy(source):
         }.get(source, {"path": "nothing", "sha256": "0"}),
     }
     code = (
-        "import sys; from pathlib import Path; import bayesrun.data._prepare;"
-        "from bayesrun.data._parse import parse_data;"
+        "import sys; from pathlib import Path; "
+        "from bayesrun.data.section import parse_data;"
         f"parse_data({raw!r}, Path('.'), []);"
         "print({'numpy', 'pandas', 'xarray', 'pymc3', 'sqlalchemy'} & set(sys.modules))"
     )

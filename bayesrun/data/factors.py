@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data._values import Array, plain
+from bayesrun.data.assemble import Array, plain
 from bayesrun.errors import Problem, check, did_you_mean
 
 
@@ -59,20 +59,20 @@ def _no_labels(column: xr.DataArray, key: str) -> list[Problem]:
     if not there.size:
         return [Problem(key, f"all values of '{column.name}' are missing", "choose another column")]
     if len({isinstance(v, str) for v in there}) > 1:
-        return [Problem(key, f"'{column.name}' mixes text and numbers", "write all labels alike")]
+        return [Problem(key, f"'{column.name}' mixes text and numbers", "write all labels in the same way")]
     return []
 
 
 def _encode(column: xr.DataArray) -> tuple[Array, Array]:
     values = column.values
-    gaps = pd.isna(values)
-    found, levels = pd.factorize(values[~gaps], sort=True)
+    missing = pd.isna(values)
+    found, levels = pd.factorize(values[~missing], sort=True)
     codes = np.full(values.shape, np.nan)
-    codes[~gaps] = found
-    return (codes if gaps.any() else codes.astype(np.int64)), _whole(plain(levels))
+    codes[~missing] = found
+    return (codes if missing.any() else codes.astype(np.int64)), _whole(plain(levels))
 
 
 def _whole(labels: Array) -> Array:
-    """Undo what gaps do to whole numbers: labels 0.0 and 1.0 are 0 and 1."""
+    """Undo what missing values do to whole numbers: labels 0.0 and 1.0 are 0 and 1."""
     whole = labels.dtype.kind == "f" and bool(np.all(labels == np.round(labels)))
     return labels.astype(np.int64) if whole else labels
