@@ -161,12 +161,12 @@ def prepare(config: RunConfig) -> Prepared:
 
 def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
-    from bayesrun.inference.theano_setup import building, import_pymc3
-    from bayesrun.models.base import build_model
+    from bayesrun.inference.theano_setup import import_pymc3
 
     import_pymc3()
-    with building():
-        return build_model(config.model_type, data, config.model)
+    from bayesrun.engines.pymc3.build import build as build_model
+
+    return build_model(config.model_type.build(data, config.model))
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
@@ -296,7 +296,7 @@ def _diagnose(
     from bayesrun.diagnostics.judge import judge
     from bayesrun.diagnostics.summary import summarise
 
-    summary = summarise(idata)
+    summary = summarise(idata, config.top.intervals)
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
@@ -338,7 +338,7 @@ def _store_and_draw(
         _store(config, folder, idata)
         write_graph(graph_of(prepared.model), folder)
 
-    subject = Subject(idata, summary, config.plain["model"])
+    subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
 
 
