@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data._url import without_passwords
+from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.inference.base import SAMPLERS
@@ -165,7 +165,7 @@ def prepare(config: RunConfig) -> Prepared:
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -187,7 +187,7 @@ def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
-    from bayesrun.data import _prepare as data_sets
+    from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
     observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
@@ -275,9 +275,9 @@ def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None,
 def _diagnose(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
-    from bayesrun.diagnostics._judge import judge
-    from bayesrun.diagnostics._summary import summarise
     from bayesrun.diagnostics.base import Judged
+    from bayesrun.diagnostics.judge import judge
+    from bayesrun.diagnostics.summary import summarise
 
     summary = summarise(idata)
     folder.write("summary.csv", summary.to_csv)
@@ -311,11 +311,11 @@ def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
     """Write what is left; figures take longest, and are drawn beside the rest."""
-    from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
+    from bayesrun.figures.drawing import draw_all
     from bayesrun.inference._chains import processes
     from bayesrun.inference._graph import graph_of
-    from bayesrun.report.graph import write_graph
+    from bayesrun.report.model_graph import write_graph
 
     def store() -> None:
         _store(config, folder, idata)
@@ -397,7 +397,7 @@ def open_run(
     folder.write_json("provenance.json", record)
     folder.write_status("running")
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, prepared, record)
+        config.tracking, _card(config, job, prepared, record, folder)
     )
     opened = OpenRun(tracker, folder)
     try:
@@ -424,13 +424,14 @@ def _config_text(config: RunConfig, job: Job) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any]) -> RunCard:
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
     tags = {
         "model": config.model.name,
         "data": config.data.name if config.data else "none",
         "config_digest": record["config_digest"],
         "data_digest": prepared.data_digest,
         "git_commit": record["git_commit"],
+        "run_folder": str(folder.path.absolute()),
         **{k: v for k, v in config.top.tags.items()},
         **job.tags,
     }

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.cli.help import help_text, show_config
 from bayesrun.config.compose import Composition, compose
-from bayesrun.config.hydra_internals import command_line
+from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, UserError, check
@@ -30,7 +30,7 @@ from bayesrun.tracking.base import TRACKERS, TrackingSpec
 if TYPE_CHECKING:
     from bayesrun.pipeline import Job, RunResult
 
-_MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume)\b")
+_MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
 
 def main() -> None:
@@ -54,6 +54,11 @@ def _run(arguments: Namespace) -> int:
     try:
         if _only_shows(arguments):
             return _show(arguments)
+        task = _task(arguments)
+        if task != "run":
+            from bayesrun.tasks.base import do_task
+
+            return do_task(task, arguments)
         arguments = _resumed(arguments)
         _warm_default_tracker(arguments)
         composition = compose(arguments, conf())
@@ -93,8 +98,14 @@ def _show(arguments: Namespace) -> int:
 
 
 def _ask_hydra() -> int:
-    hydra.main(version_base="1.3", config_path=str(conf()), config_name="main")(lambda config: None)()
+    hydra.main(version_base=VERSION_BASE, config_path=str(conf()), config_name="main")(lambda config: None)()
     return 0
+
+
+def _task(arguments: Namespace) -> str:
+    """Return what the command line asks for: `run`, or a task of `bayesrun/tasks`."""
+    named = ["task=run", *(override for override in arguments.overrides if override.startswith("task="))]
+    return named[-1].partition("=")[2].strip("'\"")
 
 
 def _resumed(arguments: Namespace) -> Namespace:
@@ -135,7 +146,7 @@ def _single(composition: Composition) -> int:
     return run(parsed, _job(parsed, config.hydra, folder)).exit_status
 
 
-def _job(parsed: RunConfig, node: DictConfig, folder: Path, name: str | None = None) -> Job:
+def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
     from bayesrun.pipeline import Job
 
     name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))

@@ -242,7 +242,7 @@ def _files(
 
 
 def _repository(loader: Loader, name: str, values: Sequence[Written]) -> Any:
-    asked = [w.override.value() for w in values if w.key == "hydra.searchpath"]
+    asked: list[Any] = [w.override.value() for w in values if w.key == "hydra.searchpath"]
     searchpath = asked[-1] if asked else None
     check(searchpath_problems(searchpath if asked else loader.searchpath_of(name)))
     return loader.open(name, searchpath)

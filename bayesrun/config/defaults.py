@@ -76,12 +76,13 @@ def _chosen(config: DictConfig) -> dict[str, type[Section]]:
 def _plugins(config: DictConfig) -> list[str]:
     """Return the names of plug-in packages; what is no list of names is told with the other faults."""
     named = _select(config, "plugins", None)
-    return [name for name in named if isinstance(name, str)] if OmegaConf.is_list(named) else []
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
 
 def _select(config: DictConfig, key: str, default: Any) -> Any:
     try:
-        return OmegaConf.select(config, key, default=default)
+        found = OmegaConf.select(config, key, default=default)
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except OmegaConfBaseException:  # an interpolation that names nothing is told when the config is parsed
         return None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -233,8 +234,8 @@ class Gate:
         if section is None or not _takes(section, option):
             if _BY_HAND.fullmatch(offer.key):
                 return [Problem(where, f"may not be set in a file ({offer.where})", _HINT_BY_HAND)]
-            message = f"'{offer.where}' is not allowed" if offer.by_hand else f"may not be set in a config ({offer.where})"
-            return [Problem(where, message, _hint(section, option))]
+            refused = "is not allowed" if offer.by_hand else "may not be set in a config"
+            return [Problem(where, f"{refused} ({offer.where})", _hint(section, option))]
         return self._set(offer)
 
     def _is_said(self, offer: Offer) -> bool:
@@ -297,7 +298,7 @@ class Gate:
             return None
         if any("${" in text for text in _texts(plain)):
             problems.append(Problem(key, "may not hold an interpolation once it is resolved"))
-        return plain.name if hasattr(plain, "name") else plain
+        return plain.name if isinstance(plain, Enum) else plain
 
 
 _GROUPS = ("launcher", "sweeper")

@@ -34,11 +34,15 @@ from hydra.core.utils import JobRuntime
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import HydraContext, RunMode
+from hydra.version import setbase
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from bayesrun.config.yaml_limits import check_yaml
+
+VERSION_BASE = "1.3"
+"""Version of Hydra whose defaults hold."""
 
 HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
 """What reading and merging configs may raise: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML;
@@ -294,7 +298,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         config.hydra.overrides.hydra = [w.text for w in written if w.override.is_hydra_override()]
         config.hydra.overrides.task = [w.text for w in own]
         config.hydra.runtime.version = version("hydra-core")
-        config.hydra.runtime.version_base = "1.3"
+        config.hydra.runtime.version_base = VERSION_BASE
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.runtime.config_sources = [
             ConfigSourceInfo(path=s.path, schema=s.scheme(), provider=s.provider) for s in repo.get_sources()
@@ -358,6 +362,7 @@ def start_hydra(config_dir: str | None, conf: Path, compose: Compose) -> Loader:
     if config_dir:
         path, last = f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema")
         search_path.prepend("command-line", path, anchor=last)
+    setbase(VERSION_BASE)
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("bayesrun", search_path)
     hydra.config_loader = Loader(search_path, conf, compose)

@@ -15,9 +15,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._parse_rows import PredictSpec, parse_rows
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
+from bayesrun.data.section import PredictSpec, parse_data, parse_rows
 from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
@@ -144,7 +143,7 @@ def parse_config(composed: DictConfig) -> RunConfig:
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
         problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
     check(problems)
-    problems = _unknown_top_keys(raw) + _unknown_names(raw)
+    problems = unknown_top_keys(raw) + _unknown_names(raw)
     parsed = _sections(raw, problems)
     check(problems)
     return RunConfig(**parsed, plain=_plain(parsed))
@@ -185,13 +184,14 @@ def _unknown_names(raw: Mapping[str, Any]) -> list[Problem]:
     return problems
 
 
-def _unknown_top_keys(raw: Mapping[str, Any]) -> list[Problem]:
+def unknown_top_keys(raw: Mapping[str, Any]) -> list[Problem]:
+    """Return the keys at the top of a config that nothing reads."""
     allowed = {*TopSpec.model_fields, *_GROUPS, *EXTRA_GROUPS}
     return [Problem(k, f"unknown key '{k}'", did_you_mean(str(k), allowed)) for k in raw if k not in allowed]
 
 
-EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast")
-"""Keys that the layers above read: the sweep's."""
+EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast", "task", "run", "runs")
+"""Keys that the layers above read: the sweep's, and what a command does with which runs."""
 
 
 def _parse_model(raw: Any, problems: list[Problem]) -> tuple[ModelType | None, ModelSpec | None]:

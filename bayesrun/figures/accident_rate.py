@@ -8,12 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._scalars import draws_of, title_of
-from bayesrun.figures._shapes import hdi
-from bayesrun.figures._time import posterior_of, series_of, times
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.observations import posterior_of, series_of, times
+from bayesrun.figures.selection import Array, draws_of, title_of
 
 if TYPE_CHECKING:
     import xarray as xr

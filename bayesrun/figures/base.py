@@ -1,12 +1,14 @@
-"""What a figure is: a function of a saved posterior to a matplotlib figure.
+"""What a figure is: a function from a saved posterior to a Matplotlib figure.
 
-One file a figure; file = name in `model.figures` = PNG in the run folder's `figures/`. `_style` holds the one style.
+There is one file per figure; its name is the name in `model.figures` and that of the PNG in the run folder. `style`
+defines how all of them look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.registry import Registry
@@ -19,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a figure may look at.
+    """The posterior that figures show.
 
     Parameters
     ----------
     idata
-        The posterior with its groups. `observed_data` has each likelihood under its own name (gaps are NaN),
-        `constant_data` every variable of the prepared data set, both over named dims with coords; imputed values are
-        `posterior[NAME_missing]` over dim `DIM_missing`, labelled by the rows' own labels.
+        The posterior with its groups. `observed_data` has each likelihood under its own name (missing values are NaN),
+        `constant_data` every variable of the prepared data set, both over named dims with coords. Imputed values are
+        `posterior[NAME_missing]` over dim `DIM_missing`, with the labels of their rows.
     summary
-        One row a scalar (`summary.csv`), index = `name`.
+        One row per scalar (`summary.csv`), index `name`.
     model
         The config section `model` as plain values: `name`, `type`, `options`, ...
     """
@@ -36,6 +38,12 @@ class Subject:
     idata: az.InferenceData
     summary: pd.DataFrame
     model: Mapping[str, Any]
+
+    @cached_property
+    def r_hat(self) -> dict[str, float]:
+        """R-hat by the name of the scalar."""
+        column = self.summary.get("r_hat")
+        return {} if column is None else {str(name): float(value) for name, value in column.items()}
 
 
 @dataclass(frozen=True)
@@ -45,15 +53,21 @@ class Figure:
     Parameters
     ----------
     draw
-        `(subject) -> matplotlib figure`, drawn under the style of `_style`. Raises `NotDrawable` with the reason
-        where the subject lacks what the figure shows.
+        `(subject) -> matplotlib figure`, called under the settings of `style`. Raises `NotDrawable` with the reason if
+        the subject lacks what the figure shows.
     """
 
     draw: Callable[[Subject], matplotlib.figure.Figure]
 
 
 class NotDrawable(Exception):
-    """The figure can't be drawn of this posterior; the message says why. It is logged, and the run goes on."""
+    """The posterior lacks what the figure shows; the message says what. It is logged, and the run continues."""
 
 
-FIGURES: Registry[Figure] = Registry("figure", "bayesrun.figures", "FIGURE", Figure)
+FIGURES: Registry[Figure] = Registry(
+    "figure",
+    "bayesrun.figures",
+    "FIGURE",
+    Figure,
+    others=("drawing", "marginals", "matplotlib_patches", "observations", "selection", "style", "traces"),
+)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from bayesrun.errors import UserError
-from bayesrun.figures import _style as look
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare

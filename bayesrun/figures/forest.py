@@ -5,10 +5,10 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._scalars import Picked, Scalar, pick_of_each, title_of
-from bayesrun.figures._shapes import hdi
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of
 
 VARIABLES = 12
 ELEMENTS = 25

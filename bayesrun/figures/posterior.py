@@ -5,10 +5,11 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._scalars import Scalar, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval, number, write_beside
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.marginals import draw_marginal, frame, interval, number, write_beside
+from bayesrun.figures.selection import Scalar, pick, title_of
 
 LIMIT = 18
 SHARE = 0.94  # as in `summary.csv`

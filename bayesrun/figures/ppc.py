@@ -6,12 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._observed import Observed, predicted
-from bayesrun.figures._scalars import title_of
-from bayesrun.figures._shapes import BARS
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.marginals import BARS
+from bayesrun.figures.observations import Observed, predicted
+from bayesrun.figures.selection import Array, title_of
 
 DRAWN = 60  # predicted data sets shown
 GRID = 400

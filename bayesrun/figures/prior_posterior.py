@@ -6,11 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._scalars import Scalar, draws_of, group_of, pick, title_of
-from bayesrun.figures._shapes import draw_marginal, frame, hdi, interval
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.marginals import draw_marginal, frame, interval
+from bayesrun.figures.selection import Array, Scalar, draws_of, group_of, pick, title_of
 
 LIMIT = 12
 FEWEST = 25  # prior draws near the posterior that a density is made of
@@ -27,7 +27,7 @@ def draw(subject: Subject) -> Canvas:
     note = f" ({len(shown)} of {picked.total:,} scalars)" if len(shown) < picked.total else ""
     figure, axes = look.panels(title_of(subject, f"prior and posterior{note}"), len(shown))
     for ax, scalar in zip(axes, shown, strict=True):
-        _draw_scalar(ax, scalar, draws_of(prior[scalar.variable])[..., scalar.place].ravel())
+        _draw_scalar(ax, scalar, draws_of(prior[scalar.variable])[..., scalar.index].ravel())
     look.legend_below(figure, axes[0])
     return figure
 

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._observed import axis_label
-from bayesrun.figures._scalars import group_of, title_of
-from bayesrun.figures._time import series_of
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.observations import axis_label, series_of
+from bayesrun.figures.selection import group_of, title_of
 
 if TYPE_CHECKING:
     import xarray as xr

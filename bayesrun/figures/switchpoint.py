@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._scalars import title_of
-from bayesrun.figures._shapes import counts, hdi
-from bayesrun.figures._time import posterior_of, series_of
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.marginals import counts
+from bayesrun.figures.observations import posterior_of, series_of
+from bayesrun.figures.selection import title_of
 
 
 def draw(subject: Subject) -> Canvas:

@@ -7,13 +7,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._divergences import divergent, draw_rug
-from bayesrun.figures._scalars import Picked, Scalar, pick_of_each, title_of
-from bayesrun.figures._shapes import draw_marginal, frame
-from bayesrun.figures._traces import draw_chain
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.marginals import draw_marginal, frame
+from bayesrun.figures.selection import Array, Picked, Scalar, pick_of_each, title_of
+from bayesrun.figures.traces import divergent, draw_chain, draw_rug
 
 VARIABLES = 10
 ELEMENTS = 8

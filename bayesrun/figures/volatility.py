@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._observed import axis_label
-from bayesrun.figures._scalars import draws_of, title_of
-from bayesrun.figures._shapes import hdi
-from bayesrun.figures._time import posterior_of, series_of, times
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.observations import axis_label, posterior_of, series_of, times
+from bayesrun.figures.selection import draws_of, title_of
 
 SHARE = 0.89
 DRAWS = 1000  # as many as an interval needs; thousands of days times all draws would take long

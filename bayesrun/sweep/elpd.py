@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.diagnostics._pointwise import observed_terms
 from bayesrun.diagnostics.base import GOOD_K
 from bayesrun.sweep.base import Record, read_json
 
@@ -66,6 +65,8 @@ def _terms(record: Record) -> Any:
     import pandas as pd
     import xarray as xr
 
+    from bayesrun.diagnostics.pointwise import observed_terms
+
     assert record.path
     try:  # of the file's many groups, this one
         group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
@@ -89,7 +90,7 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from bayesrun.diagnostics._psis import loo_of
+    from bayesrun.diagnostics.pointwise import loo_of
 
     loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)

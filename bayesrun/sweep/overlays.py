@@ -25,7 +25,7 @@ def draw_overlays(settings: Sequence[Setting], table: pd.DataFrame, folder: Path
     parameters = most_moved(table, shown)
     if len(shown) < 1 or not parameters:
         return []
-    from bayesrun.figures._save import save
+    from bayesrun.figures.drawing import save
 
     folder.mkdir(exist_ok=True)
     with beside(lambda: save(_densities(shown, parameters), folder / "density.png")) as densities:

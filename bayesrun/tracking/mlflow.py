@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bayesrun.errors import fail
 from bayesrun.tracking.base import (
     Backend,
+    DatasetInfo,
     RunCard,
     RunStatus,
     Tracker,
@@ -35,6 +37,7 @@ from bayesrun.tracking.tracker_connection import (
 log = logging.getLogger("bayesrun.tracking")
 
 RECORD = "tracking.json"
+_FETCH_SECONDS = 600
 _CLOSE_CALLS = 10  # closing makes several calls, uploads among them
 
 
@@ -109,7 +112,7 @@ class MlflowTracker:
         if self.lost:
             self._record(folder, status)
         if len(self.lost) > begun:
-            log.warning("to upload what was lost: python -m bayesrun.tracking %s", folder)
+            log.warning("to upload what was lost: python -m bayesrun task=sync run=%s", folder)
 
     def compare_hint(self) -> str | None:
         """Return the server's address, or the command that starts MLflow's UI on the database."""
@@ -208,6 +211,33 @@ def _warm(spec: TrackingSpec) -> None:
         tracker_connection().send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()})
 
 
+def upload(spec: TrackingSpec, folder: Path) -> list[str]:
+    """Track a run folder whose tracking was lost; return what is still missing."""
+    record = json.loads((folder / RECORD).read_text())
+    card = dict(record["card"])
+    card["dataset"] = DatasetInfo(**card["dataset"]) if card["dataset"] else None
+    card["run_id"] = record.get("run_id") if mask(absolute(spec).uri or "") == record["uri"] else None
+    tracker = open_run(spec, RunCard(**card))
+    tracker.ready()
+    tracker.close(folder, record["status"])
+    return tracker.lost
+
+
+def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
+    """Let the tracker process find or download a run's folder."""
+    process = tracker_connection()
+    number = process.new_run()
+    request = {"op": "fetch", "run": number, "spec": absolute(spec).model_dump(), "run_id": run_id, "into": str(into)}
+    try:
+        process.send(request)
+        answer = process.receive(number, "fetch", _FETCH_SECONDS)
+    except (TrackerProcessLost, TimeoutError) as error:
+        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {error}") from None
+    if "lost" in answer:
+        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {answer['lost']}")
+    return Path(answer["folder"])
+
+
 def _share(spec: TrackingSpec) -> None:
     share_tracker_server()
 
@@ -216,6 +246,6 @@ def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
     return open_run(spec, card)
 
 
-TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share)
+TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share, fetch=_fetch, upload=upload)
 
-__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run"]
+__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run", "upload"]

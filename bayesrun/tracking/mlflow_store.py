@@ -22,6 +22,9 @@ from bayesrun.tracking.mlflow_patches import create_database, import_mlflow
 
 T = TypeVar("T")
 
+RUN_FOLDER = "run_folder"
+"""Tag with the path of the run folder."""
+
 _PARAMS_A_CALL = 100
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
@@ -163,6 +166,16 @@ class MlflowStore:
                 self.client.log_artifact(run_id, str(path))
             elif path.name == "figures":
                 self.client.log_artifacts(run_id, str(path), "figures")
+
+    def folder(self, run_id: str, into: Path) -> Path:
+        """Return a run's folder: where it was made if that is still there, else its artifacts, downloaded."""
+        made = self.client.get_run(run_id).data.tags.get(RUN_FOLDER)
+        if made and (Path(made) / "status.json").is_file():
+            return Path(made)
+        if not (into / "status.json").is_file():
+            into.mkdir(parents=True, exist_ok=True)
+            self.client.download_artifacts(run_id, "", str(into))
+        return into
 
     def running(self, experiment: str) -> list[Any]:
         """Return the runs of an experiment that are marked as running."""

@@ -152,6 +152,10 @@ class TrackerProcess:
             run.store.drop_children(run.experiment_id, run.run_id, request["jobs"], request["keep"])
         return {}
 
+    def _fetch(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the folder of a run: where it was made if that is on this host, else downloaded."""
+        return {"folder": str(self._store(request["spec"]).folder(request["run_id"], Path(request["into"])))}
+
     def tidy(self, number: int) -> None:
         """End the runs of this host whose process is gone, once per experiment; it is no loss if that fails."""
         run = self.runs.get(number)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bayesrun.config.run_config import REGISTRIES
-from bayesrun.diagnostics.base import CHECKS
+from bayesrun.diagnostics.base import CHECKS, Check
 from bayesrun.figures.base import Figure
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.models.base import MODELS, ModelSpec
@@ -48,8 +48,8 @@ def test_every_module_holds_its_thing_and_says_what_it_is(registry: Registry[Any
             assert function.__doc__, f"{name}.{function.__name__}"
 
 
-# figures are looked up by name only until they are drawn
-@pytest.mark.parametrize("registry", [r for r in REGISTRIES if r.thing is not Figure], ids=_ids)
+# checks and figures are looked up by name only until there is a posterior
+@pytest.mark.parametrize("registry", [r for r in REGISTRIES if r.thing not in (Check, Figure)], ids=_ids)
 def test_registering_needs_no_other_package(registry: Registry[Any]) -> None:
     """Names, options and specs are known before anything that takes seconds is imported."""
     code = f"""

@@ -23,7 +23,9 @@ MODELS = ("linear_regression", "switchpoint", "eight_schools", "glm_linear", "ar
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, dict[str, Any]]:
     """The composed config of several models, as plain values."""
-    return {name: OmegaConf.to_container(composed(f"model={name}", "model.figures=[]"), resolve=False) for name in MODELS}  # type: ignore[misc]
+    return {
+        name: OmegaConf.to_container(composed(f"model={name}", "model.figures=[]"), resolve=False) for name in MODELS
+    }  # type: ignore[misc]
 
 
 def faults(*overrides: str) -> dict[str, str]:

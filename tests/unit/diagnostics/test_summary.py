@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesrun.diagnostics._summary import COLUMNS, summarise
+from bayesrun.diagnostics.summary import COLUMNS, summarise
 from tests.unit.diagnostics.conftest import normal
 
 
