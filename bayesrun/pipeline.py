@@ -151,20 +151,33 @@ def prepare(config: RunConfig) -> Prepared:
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
-    from bayesrun.inference.theano_setup import building, import_pymc3
-    from bayesrun.models.base import build_model
 
-    import_pymc3()
-    with building():
-        model = build_model(config.model_type, data, config.model)
+    model = build(config, data)
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows)
 
 
+def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
+    """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    from bayesrun.inference.theano_setup import import_pymc3
+
+    import_pymc3()
+    from bayesrun.engines.pymc3.build import build as build_model
+
+    return build_model(config.model_type.build(data, config.model))
+
+
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
+    data, data_digest, imputation = read_data(config)
+    check(model_problems(config, data))
+    return data, data_digest, imputation
+
+
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
     from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
@@ -175,8 +188,12 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         return None, None, []
     data = data_sets.load(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    check(config.model_type.check(data, config.model))
     return data, data_sets.digest(data), imputation
+
+
+def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
+    """Find what is wrong with the model and can be told from its data alone, before PyMC3 is imported."""
+    return [] if data is None else config.model_type.check(data, config.model)
 
 
 def _no_data(names: str) -> Problem:
@@ -279,7 +296,7 @@ def _diagnose(
     from bayesrun.diagnostics.judge import judge
     from bayesrun.diagnostics.summary import summarise
 
-    summary = summarise(idata)
+    summary = summarise(idata, config.top.intervals)
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
@@ -321,7 +338,7 @@ def _store_and_draw(
         _store(config, folder, idata)
         write_graph(graph_of(prepared.model), folder)
 
-    subject = Subject(idata, summary, config.plain["model"])
+    subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
 
 

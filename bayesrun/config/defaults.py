@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.config.run_config import CHOSEN, REGISTRIES, SECTIONS, TopSpec
 from bayesrun.errors import Problem
+from bayesrun.figures.base import default_for
 from bayesrun.registry import load_plugins
 from bayesrun.schema import Section
 
@@ -38,8 +39,13 @@ def fill_in(config: DictConfig, conf: Path) -> list[Problem]:
     problems = load_plugins(_plugins(config), REGISTRIES)
     _fill(config, {**_defaults(TopSpec), **primary(conf), **{name: _defaults(s) for name, s in SECTIONS.items()}})
     for group, spec in _chosen(config).items():
-        _fill(config, {group: _defaults(spec)})
+        _fill(config, {group: {**_defaults(spec), **_figures(config, group)}})
     return problems
+
+
+def _figures(config: DictConfig, group: str) -> dict[str, Any]:
+    """Return the figures of a model that names none: those that suit its type."""
+    return {"figures": list(default_for(str(_select(config, "model.type", ""))))} if group == "model" else {}
 
 
 @lru_cache(maxsize=1)

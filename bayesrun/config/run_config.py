@@ -17,7 +17,7 @@ from pydantic import Field
 
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.data.section import PredictSpec, parse_data, parse_rows
-from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
+from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
@@ -81,6 +81,7 @@ class TopSpec(Section):
     experiment_name: str
     tags: dict[str, str | int | float | bool | None] = {}
     plugins: list[str] = []
+    intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
 
 
 @dataclass(frozen=True)

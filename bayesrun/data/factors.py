@@ -11,6 +11,9 @@ import xarray as xr
 from bayesrun.data.assemble import Array, plain
 from bayesrun.errors import Problem, check, did_you_mean
 
+LABELS = "labels"
+"""Attribute of a factor's codes: the dim that holds their labels."""
+
 
 def add_factors(data: xr.Dataset, factors: Mapping[str, str]) -> xr.Dataset:
     """Replace label columns by codes.
@@ -34,7 +37,7 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str]) -> xr.Dataset:
     """
     check([p for name, column in factors.items() for p in _problems(data, name, column)])
     made = {name: _encode(data[column]) for name, column in factors.items()}
-    codes = {name: (data[column].dims, made[name][0]) for name, column in factors.items()}
+    codes = {name: (data[column].dims, made[name][0], {LABELS: column}) for name, column in factors.items()}
     labels = {column: made[name][1] for name, column in factors.items()}
     return data.drop_vars(list(labels)).assign(codes).assign_coords(labels)
 
