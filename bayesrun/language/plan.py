@@ -303,7 +303,7 @@ def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Di
     try:
         dims, aligned = align([v for v in outside if v.ndim])
     except Fault as fault:
-        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "say dims:")]) from None
+        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "write dims:")]) from None
     shape = tuple(max(sizes) for sizes in zip(*[_padded(v.shape, len(dims)) for v in aligned], strict=True))
     return (*dims, *_event(family, values, key)[0]), (*shape, *_event(family, values, key)[1])
 

@@ -112,7 +112,7 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
     if known.dtype.kind not in "iuf":
-        raise Fault("holds no numbers", "make codes of text with data.factors")
+        raise Fault("holds no numbers", "turn text into codes with data.factors")
     return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
 
 
