@@ -300,7 +300,11 @@ def _diagnose(
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
-    result = judge(Judged(idata, summary, method, config.diagnostics, depth, missing))
+    result = judge(
+        Judged(
+            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+        )
+    )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
 
