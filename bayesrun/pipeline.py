@@ -161,12 +161,12 @@ def prepare(config: RunConfig) -> Prepared:
 
 def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
-    from bayesrun.inference.theano_setup import building, import_pymc3
-    from bayesrun.models.base import build_model
+    from bayesrun.inference.theano_setup import import_pymc3
 
     import_pymc3()
-    with building():
-        return build_model(config.model_type, data, config.model)
+    from bayesrun.engines.pymc3.build import build as build_model
+
+    return build_model(config.model_type.build(data, config.model))
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
