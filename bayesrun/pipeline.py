@@ -113,6 +113,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
         When config or data are at fault; nothing is left behind.
     """
     from bayesrun.inference._function_cache import begin_job
+    from bayesrun.report.progress import Waiting
 
     began = time.perf_counter()
     begin_job()
@@ -124,7 +125,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             with _timed("sample"):
                 sampled = _sample(config, prepared.model, opened.tracker)
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"):
+            with _timed("predict"), Waiting("predicting", config.sampler.progress):
                 idata, missing = _posterior(config, prepared, sampled, opened)
                 _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
@@ -340,7 +341,7 @@ def _store_and_draw(
 
     def store() -> None:
         _store(config, folder, idata)
-        write_graph(graph_of(prepared.model), folder)
+        write_graph(graph_of(prepared.model), folder, config.plain["model"])
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)

@@ -213,3 +213,11 @@ def listed(names: Sequence[str], limit: int = 5) -> str:
     """Join names for a sentence, at most `limit` of them: `a, b, c and 12 more`."""
     head = ", ".join(names[:limit])
     return head if len(names) <= limit else f"{head} and {len(names) - limit} more"
+
+
+def shorten(text: str, width: int = 28) -> str:
+    """Cut a long label in its middle: its start says what it is, its end which one."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
