@@ -43,9 +43,9 @@ def _parameterizations(model: Mapping[str, Any]) -> Iterator[str]:
         if prior.get("dist") == "GaussianRandomWalk" and current != "whitened" and "init" not in prior:
             yield f"Whiten the random walk {name}: `{sign}{key}=whitened`."
         elif current == "noncentered":
-            yield f"{name} is non-centred, which diverges itself where the data are informative; try `{key}=centered`."
+            yield f"{name} is non-centred, which samples poorly where the data are informative: try `{key}=centered`."
         elif _is_hierarchical(prior, priors):
-            yield f"{name} is centred, which diverges where the data say little; try `{sign}{key}=noncentered`."
+            yield f"{name} is centred, which samples poorly where the data say little: try `{sign}{key}=noncentered`."
 
 
 def _is_hierarchical(prior: Mapping[str, Any], priors: Mapping[str, Any]) -> bool:
