@@ -40,12 +40,19 @@ def value_of(expression: Expression, scope: Scope, dims: Sequence[str | None] = 
     problems = _unknown(expression, scope)
     if problems:
         raise UserError(problems)
-    return _Walk(expression, scope, dims).value(expression.tree)
+    walk = _Walk(expression, scope, dims)
+    value = walk.value(expression.tree)
+    if scope.learned is not None:
+        scope.learned.learn(expression.tree, walk.values, scope.is_over_rows, scope.size(scope.learned.rows) or 0)
+    return value
 
 
 def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
     problems = []
-    for name in sorted(expression.names):
+    names = expression.names
+    if scope.learned is not None:
+        names = names & scope.learned.names_needed(expression.tree)
+    for name in sorted(names):
         try:
             scope.lookup(name)
         except Fault as fault:
@@ -59,11 +66,14 @@ class _Walk:
 
     def __init__(self, expression: Expression, scope: Scope, dims: Sequence[str | None]) -> None:
         self._expression, self._scope, self._dims = expression, scope, frozenset(dims)
+        self.values: dict[ast.AST, Value] = {}
 
     def value(self, node: ast.expr) -> Value:
         """Compute a node; what goes wrong in it is pointed at."""
         try:
-            return self._value(node)
+            recalled = self._scope.learned.recall(node) if self._scope.learned else None
+            self.values[node] = self._value(node) if recalled is None else recalled
+            return self.values[node]
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
         except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
@@ -136,12 +146,19 @@ class _Walk:
                 dim = _dim(argument)
             elif argument_name == "shape":
                 sizes = argument.elts if isinstance(argument, ast.Tuple) else [argument]
-                return _arrays.filled(_SHAPED[name], [self.value(size) for size in sizes])
+                return _arrays.filled(_SHAPED[name], [self._size(size) for size in sizes])
             else:
                 values.append(self.value(argument))
         if name in _elementwise.NAMES:
             self._refuse_clash(values)
+        parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
+        if parts is not None:
+            return self.value(parts)
         return _call(name, values, dim)
+
+    def _size(self, node: ast.expr) -> Value:
+        """The number of rows in a shape is that of the rows at hand."""
+        return self._scope.lookup(node.id) if isinstance(node, ast.Name) else self.value(node)
 
 
 def _call(name: str, values: list[Value], dim: str | int | None) -> Value:

@@ -6,6 +6,7 @@ compiled; what is computed is told by axes with names (`_values`), which meet by
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import fail
@@ -14,6 +15,7 @@ from bayesrun.language.grammar import SIGNATURES, Expression, parse
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.language.learned import Learned
     from bayesrun.language.values import Value
 
 
@@ -22,7 +24,13 @@ def functions() -> list[str]:
     return sorted(str(signature) for signature in SIGNATURES.values())
 
 
-def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
+def evaluate(
+    text: str,
+    data: xr.Dataset,
+    key: str,
+    columns: Mapping[str, xr.DataArray] | None = None,
+    learned: Learned | None = None,
+) -> xr.DataArray:
     """Compute an expression over a data set, as `derive` does.
 
     Parameters
@@ -33,6 +41,10 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
         The data set.
     key
         Config key of the expression, for messages; its last part names axes that have no name of their own.
+    columns
+        Columns over the rows whose names mean, in the data set, the dims of their labels.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
 
     Returns
     -------
@@ -49,7 +61,7 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
     from bayesrun.language._evaluate import value_of
     from bayesrun.language.scope import Scope
 
-    value = value_of(parse(text, key), Scope(data))
+    value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
     coords = {d: data.coords[d] for d in dims if d in data.coords}
     return xr.DataArray(value.known, dims=dims, coords=coords)
