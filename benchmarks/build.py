@@ -38,16 +38,16 @@ def config_of(*overrides: str) -> Any:
 
 def seconds(config: Any, data: Any) -> float:
     """Build a model and compile what sampling it needs."""
+    from bayesrun.engines.pymc3.build import build
     from bayesrun.inference import _function_cache
     from bayesrun.inference._gradient import compile_gradient
-    from bayesrun.inference.theano_setup import building, compiling
+    from bayesrun.inference.theano_setup import compiling
 
     _function_cache._kept.clear()
     gc.collect()
     gc.disable()
     began = time.process_time()
-    with building():
-        model = config.model_type.build(data, config.model)
+    model = build(config.model_type.build(data, config.model))
     if model.disc_vars:
         with compiling():
             model.logp_dlogp_function([v for v in model.free_RVs if v.dtype == "float64"])

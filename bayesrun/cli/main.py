@@ -92,7 +92,7 @@ def _resumed(arguments: Namespace) -> Namespace:
     folder = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("resume=")), "null")
     if folder == "null":
         return arguments
-    from bayesrun.sweep.run import resumed
+    from bayesrun.sweep.sweep_folder import resumed
 
     return resumed(arguments, Path(folder.strip("'\"")))
 

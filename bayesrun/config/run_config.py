@@ -17,9 +17,9 @@ from pydantic import Field
 
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.data.section import PredictSpec, parse_data, parse_rows
-from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
+from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
 from bayesrun.errors import Problem, UserError, check, did_you_mean
-from bayesrun.figures.base import FIGURES
+from bayesrun.figures.base import FIGURES, default_for
 from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
@@ -81,6 +81,7 @@ class TopSpec(Section):
     experiment_name: str
     tags: dict[str, str | int | float | bool | None] = {}
     plugins: list[str] = []
+    intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
 
 
 @dataclass(frozen=True)
@@ -263,6 +264,8 @@ def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
     """Fill in documented defaults below what was written, so that interpolations may name them too."""
     specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
     defaults = {name: _defaults(spec) for name, spec in specs.items()}
+    if "model" in defaults:
+        defaults["model"]["figures"] = list(default_for(str(raw["model"]["type"])))
     top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
     filled = _filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False))
     return OmegaConf.create(filled)  # type: ignore[no-any-return]

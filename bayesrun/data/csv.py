@@ -119,12 +119,12 @@ def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str
         # columns named twice must be seen, so names are read as a row and pandas does not number them
         names = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **shared).iloc[0]
         header = pd.read_csv(path, nrows=0, **shared).columns
-        texts = {name: str for name in header if str(name).strip() in text_columns(spec)}
+        texts: dict[Any, Any] = {name: str for name in header if str(name).strip() in text_columns(spec)}
         with warnings.catch_warnings():
             # a line with more fields than there are names would lose its last ones with a warning only
             warnings.simplefilter("error", pd.errors.ParserWarning)
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            frame = pd.read_csv(
+            table = pd.read_csv(
                 path,
                 dtype=texts,
                 decimal=decimal,
@@ -138,6 +138,7 @@ def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str
         check(ragged(path, how))
         hint = "it must be a table of text with column names in the first line; see data.sep, data.skip_rows"
         raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
+    frame = pd.DataFrame(table)
     frame = pd.concat([_as_one_type(frame.iloc[:, i]) for i in range(frame.shape[1])], axis=1)
     frame.columns = pd.Index([name.strip() for name in names])
     return frame

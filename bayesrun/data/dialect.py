@@ -43,7 +43,7 @@ class Dialect:
 def records(path: Path, how: Dialect) -> Iterator[list[str]]:
     """Yield the records of a file, the names first; empty lines and comments are left out."""
     with path.open(encoding=how.encoding, newline="") as file:
-        lines = islice(file, how.skip_rows, None)
+        lines: Iterator[str] = islice(file, how.skip_rows, None)
         if how.comment:
             lines = (line.split(how.comment, 1)[0] + "\n" if how.comment in line else line for line in lines)
         if how.sep == "whitespace":

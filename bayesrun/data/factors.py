@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,13 @@ from bayesrun.data.labels import as_levels, codes_of, labels_at, levels_of, valu
 from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem, check, did_you_mean
 
-Levels = Mapping[str, Sequence[Any]]
+LABELS = "labels"
+"""Attribute of a factor's codes: the dim that holds their labels."""
+
+Levels = Mapping[str, Iterable[Any]]
 
 
-def by_column(levels: Levels, factors: Mapping[str, str]) -> dict[str, Sequence[Any]]:
+def by_column(levels: Levels, factors: Mapping[str, str]) -> dict[str, Iterable[Any]]:
     """Return `data.levels` by column, where a key may also name the codes of a factor."""
     return {factors.get(name, name): labels for name, labels in levels.items()}
 
@@ -65,7 +68,7 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | N
     Returns
     -------
     xarray.Dataset
-        Codes are whole numbers; where a label is missing, NaN (and then all are floats). The attribute `factor` of the
+        Codes are whole numbers; where a label is missing, NaN (and then all are floats). The attribute `labels` of the
         codes names their dim.
 
     Raises
@@ -91,7 +94,7 @@ def row_column(data: xr.Dataset, name: str) -> xr.DataArray:
         Name of a variable or of a factor's dim.
     """
     found = data[name]
-    codes = [v for v in data.data_vars.values() if v.attrs.get("factor") == name]
+    codes = [v for v in data.data_vars.values() if v.attrs.get(LABELS) == name]
     if found.dims != (name,) or not codes:
         return found
     rows = labels_at(found.values, np.nan_to_num(codes[0].values.astype(float), nan=-1).astype(np.int64))
@@ -105,7 +108,7 @@ def ordered_codes(column: xr.DataArray) -> xr.DataArray:
     return column.copy(data=np.where(missing, np.nan, codes) if missing.any() else codes)
 
 
-def _level_problems(data: xr.Dataset, column: str, labels: Sequence[Any], key: str) -> list[Problem]:
+def _level_problems(data: xr.Dataset, column: str, labels: Iterable[Any], key: str) -> list[Problem]:
     if column not in data.variables:
         return [Problem(key, f"there is no column '{column}'", did_you_mean(column, map(str, data.variables)))]
     keys = [value_key(label) for label in labels]
@@ -122,7 +125,7 @@ def _level_problems(data: xr.Dataset, column: str, labels: Sequence[Any], key: s
     return [Problem(key, f"'{column}' has labels that are not among its levels: {got}", hint)]
 
 
-def _labelled(column: xr.DataArray, labels: Sequence[Any]) -> xr.DataArray:
+def _labelled(column: xr.DataArray, labels: Iterable[Any]) -> xr.DataArray:
     """Write a column's values as its levels are written."""
     levels = as_levels(labels)
     codes, _ = codes_of(column.values, labels)
@@ -157,4 +160,4 @@ def _encode(column: xr.DataArray, levels: Array) -> xr.DataArray:
     codes, _ = codes_of(column.values, levels)
     missing = codes < 0
     values = np.where(missing, np.nan, codes) if missing.any() else codes
-    return xr.DataArray(values, dims=column.dims, attrs={"factor": str(column.name)})
+    return xr.DataArray(values, dims=column.dims, attrs={LABELS: str(column.name)})

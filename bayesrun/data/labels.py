@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ def value_key(label: Any) -> str:
     return text
 
 
-def codes_of(values: Array, levels: Sequence[Any]) -> tuple[Array, Array]:
+def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     """Return the place of each value among the levels, compared by value.
 
     Parameters
@@ -65,12 +65,12 @@ def labels_at(levels: Array, codes: Array) -> Array:
     """Return the label of each code; a negative code has none (NaN, NaT or None)."""
     missing = codes < 0
     if not missing.any():
-        return levels[codes]
+        return np.asarray(levels[codes])
     kind = levels.dtype.kind
     found = levels[np.where(missing, 0, codes)]
     found = found.astype(float if kind in "iuf" else levels.dtype if kind == "M" else object)
     found[missing] = np.nan if kind in "iuf" else np.datetime64("NaT") if kind == "M" else None
-    return found
+    return np.asarray(found)
 
 
 def as_levels(labels: Iterable[Any]) -> Array:
@@ -87,5 +87,5 @@ def levels_of(values: Array) -> Array:
 
 
 def _distinct(values: Array) -> tuple[Array, Array]:
-    of, distinct = pd.factorize(values, sort=True)
+    of, distinct = pd.factorize(pd.Series(values), sort=True)
     return np.asarray(distinct), of

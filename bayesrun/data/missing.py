@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesrun.data.base import MissingRule, Role
-from bayesrun.data.factors import row_column
+from bayesrun.data.factors import LABELS, row_column
 from bayesrun.data.locate import places, where_missing
 from bayesrun.errors import Problem, did_you_mean
 
@@ -73,7 +73,7 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
         return [Problem(role.key, f"all values of '{role.variable}' are missing", "choose another variable")]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
-    factor = variable.attrs.get("factor")
+    factor = variable.attrs.get(LABELS)
     column = f" (codes of the column '{factor}')" if factor else ""
     message = f"{role.kind} '{role.variable}'{column} has {count} missing of {where.size} values: {places(where)}"
     return [Problem(role.key, message, _remedy(role, rule, str(data.attrs.get("dim", "obs")) in variable.dims))]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Severity = Literal["ok", "warn", "fail"]
+INTERVAL = 0.94
+"""Default of `intervals`: probability inside every interval in tables and figures."""
 GOOD_K = 0.7
 """Largest Pareto k at which importance sampling is reliable (doi:10.48550/arXiv.1507.02646)."""
 ROUNDING = 1e-14
@@ -183,6 +185,18 @@ def graded(check: str, grade: Grade, value: float, message: str, remedy: str, va
     """Make the finding of a graded value; `ok` needs no remedy."""
     remedy = "" if grade.severity == "ok" else remedy
     return Finding(check, grade.severity, message, variable, value, grade.threshold, remedy)
+
+
+def interval_columns(prob: float) -> tuple[str, str]:
+    """Name the columns of the ends of a highest-density interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
+    tail = 100 * (1 - prob) / 2
+    return f"hdi_{tail:g}%", f"hdi_{100 - tail:g}%"
+
+
+def find_interval_columns(columns: Iterable[str]) -> tuple[str, str]:
+    """Find these columns among those of a table (`summary.csv`, `predictions.csv`)."""
+    lower, upper = (name for name in columns if name.startswith("hdi_"))
+    return lower, upper
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

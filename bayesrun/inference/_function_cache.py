@@ -14,8 +14,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from bayesrun.language._numbers import is_number
-
 _MOST = 24
 """Functions that are kept; each keeps its numbers, data among them, in memory."""
 _LEAST_INDEX = 8
@@ -108,8 +106,10 @@ def _numbers(inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, None]:
     """Find the numbers below the inputs: of priors, shared, arrays and what depends on arrays alone."""
     from theano.graph.basic import Constant, graph_inputs, io_toposort
 
+    from bayesrun.engines.pymc3.replaceable_numbers import is_replaceable
+
     leaves = list(dict.fromkeys([*inputs, *graph_inputs(list(outputs), blockers=list(inputs))]))
-    fixed = {v for v in leaves if isinstance(v, Constant) and not is_number(v)}
+    fixed = {v for v in leaves if isinstance(v, Constant) and not is_replaceable(v)}
     found: dict[Any, None] = dict.fromkeys(v for v in outputs if v.owner is None and _is_given(v))
     for node in io_toposort(leaves, list(outputs)):
         if all(v in fixed for v in node.inputs):
@@ -126,7 +126,9 @@ def _of_node(node: Any, fixed: set[Any]) -> Iterator[Any]:
 
 
 def _is_given(variable: Any) -> bool:
-    return is_number(variable) or hasattr(variable, "get_value")
+    from bayesrun.engines.pymc3.replaceable_numbers import is_replaceable
+
+    return is_replaceable(variable) or hasattr(variable, "get_value")
 
 
 def _is_array(variable: Any) -> bool:

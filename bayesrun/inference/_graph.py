@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from bayesrun.models.base import notes
+from bayesrun.engines.pymc3.metadata import metadata as notes
 
 if TYPE_CHECKING:
     import pymc3 as pm

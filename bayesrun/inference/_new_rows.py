@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.inference._predict import predict
-from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import ModelSpec, ModelType, notes
+from bayesrun.models.base import ModelSpec, ModelType
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,8 +105,9 @@ def predictions(kind: ModelType, spec: ModelSpec, rows: xr.Dataset, draws: Draws
     import pandas as pd
 
     check(row_problems(kind, spec, rows))
-    with building():
-        built = kind.build(rows, spec)
+    from bayesrun.engines.pymc3.build import build
+
+    built = build(kind.build(rows, spec))
     model = notes(built).reported or built
     np.random.seed(seed % 2**32)
     tables = [_table(model, variable, _usable(model, draws)) for variable in model.observed_RVs]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.inference._evaluate import at_draws
 from bayesrun.inference.theano_setup import building
 from bayesrun.language.distributions import family
-from bayesrun.language.draws import Recipe, recipe
 
 if TYPE_CHECKING:
     import pymc3 as pm

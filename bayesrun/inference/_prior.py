@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.errors import Problem, fail
 from bayesrun.inference._predict import predict
 from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -69,7 +69,7 @@ def _likelihood(model: pm.Model, variable: Any, drawn: Arrays) -> Arrays:
     except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
         log.info("no prior draws of %s: %s", variable.name, error, exc_info=True)
         return {}
-    gaps = notes(model).gaps.get(variable.name)
+    gaps = notes(model).missing.get(variable.name)
     missing = {} if gaps is None else {f"{variable.name}_missing": predicted[:, gaps]}
     return {variable.name: predicted, **missing}
 

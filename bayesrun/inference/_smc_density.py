@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.errors import fail
 from bayesrun.inference._evaluate import at_draws
 from bayesrun.inference._gradient import parts_of, pick
 from bayesrun.inference._prior import prior_draws
 from bayesrun.inference.theano_setup import building, compiling
-from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,7 @@ def _prior_and_likelihood(model: pm.Model) -> tuple[Any, Any]:
     prior = [tt.sum(v.logpt) for v in model.free_RVs]
     likelihood = [tt.sum(p) for p in model.potentials]
     for variable in model.observed_RVs:
-        gaps = notes(model).gaps.get(variable.name)
+        gaps = notes(model).missing.get(variable.name)
         if gaps is None:
             likelihood.append(tt.sum(variable.logpt))
         else:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.inference import predictive
 from bayesrun.inference.base import Sampled
 from bayesrun.inference.posterior import Groups, add_records, inference_data
-from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import arviz as az

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.models.base import notes
+from bayesrun.engines.pymc3.metadata import metadata as notes
 
 if TYPE_CHECKING:
     import arviz as az
@@ -91,7 +91,7 @@ def _observed(model: pm.Model) -> dict[str, NDArray[Any]]:
     observed = {}
     for variable in model.observed_RVs:
         values = np.array(variable.tag.test_value)
-        gaps = notes(model).gaps.get(variable.name)
+        gaps = notes(model).missing.get(variable.name)
         observed[variable.name] = values if gaps is None else np.where(gaps, np.nan, values)
     return observed
 

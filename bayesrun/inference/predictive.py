@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.inference._evaluate import at_draws
 from bayesrun.inference._predict import predict
 from bayesrun.inference._prior import draw_prior, why_none
 from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -140,7 +140,7 @@ def log_likelihood(model: pm.Model, draws: Mapping[str, NDArray[Any]], largest: 
         terms = [v.logp_elemwiset for v in pointwise]
     values = at_draws(model, terms, draws)
     for variable, terms_of in zip(pointwise, values, strict=True):
-        gaps = notes(model).gaps.get(variable.name)
+        gaps = notes(model).missing.get(variable.name)
         if gaps is not None:
             terms_of[:, :, gaps] = np.nan
     return Predicted({v.name: t for v, t in zip(pointwise, values, strict=True)}, missing)
@@ -174,7 +174,7 @@ def log_prior(model: pm.Model, draws: Mapping[str, NDArray[Any]]) -> NDArray[Any
     import theano.tensor as tt
     from pymc3.util import get_untransformed_name, is_transformed_name
 
-    imputed = {f"{name}_missing" for name in notes(model).gaps}
+    imputed = {f"{name}_missing" for name in notes(model).missing}
     with building():
         terms = []
         for variable in model.free_RVs:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from bayesrun.engines.pymc3.metadata import metadata as notes
 from bayesrun.inference._prior import check_proper, prior_draws
 from bayesrun.inference.base import Monitor, Sampled, Sampler, SamplerSpec
-from bayesrun.models.base import notes
 
 if TYPE_CHECKING:
     import pymc3 as pm

@@ -54,6 +54,10 @@ class Formula:
     categorical: frozenset[str]
     parsed: Any
 
+    def variables_of(self, term: str) -> list[str]:
+        """Return the variables that a term names."""
+        return [name for name in self.variables if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", term)]
+
 
 @dataclass(frozen=True)
 class Term:

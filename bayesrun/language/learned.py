@@ -87,7 +87,7 @@ class Learned:
             )
         return None
 
-    def names_needed(self, tree: ast.expr) -> set[str]:
+    def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""
         if self.of_new_rows and ast.unparse(tree) in self.constants:
             return set()

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.diagnostics.base import GOOD_K
-from bayesrun.sweep.base import Record, read_json
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.sweep_folder import read_json
 
 if TYPE_CHECKING:
     import numpy as np

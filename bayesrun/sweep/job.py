@@ -22,15 +22,15 @@ from omegaconf import DictConfig
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.pipeline import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
-from bayesrun.sweep.base import INTERRUPTED, Record, read_json, setting_of, write_record
+from bayesrun.sweep.base import INTERRUPTED, Record, setting_of
 from bayesrun.sweep.patches import explain_time_limit
+from bayesrun.sweep.sweep_folder import STOP, read_json, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
 log = logging.getLogger("bayesrun.sweep")
 
 _STOPPED = "it was interrupted; the draws so far are kept"
-STOP = ".stop"
 
 
 @dataclass(frozen=True)

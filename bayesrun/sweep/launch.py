@@ -16,11 +16,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from bayesrun.sweep.base import Point, Record, read_json, read_record, write_record
+from bayesrun.sweep.base import Point, Record
 from bayesrun.sweep.job import JobTask, quiet_worker
 from bayesrun.sweep.patches import HydraParts, keep_interrupts
-from bayesrun.sweep.reuse import set_aside
 from bayesrun.sweep.slurm import run_all
+from bayesrun.sweep.sweep_folder import read_json, read_record, set_aside, write_record
 
 log = logging.getLogger("bayesrun.sweep")
 

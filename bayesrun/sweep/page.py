@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.table import Setting
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = ("parameter", "setting", "mean", "sd", "hdi_3%", "hdi_97%", "shift", "overlap", "spread", "verdict", "note")
 _ROWS = 60
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #222 }
@@ -40,7 +40,12 @@ def _moved(table: pd.DataFrame) -> pd.DataFrame:
     known = table[table["parameter"].notna()]
     order = known.assign(by=known["shift"].astype(float).abs()).groupby("parameter")["by"].max()
     top = list(order.sort_values(ascending=False, na_position="last").index[:4])
-    return known[known["parameter"].isin(top)][list(_SHOWN)].dropna(axis="columns", how="all").head(_ROWS)
+    return known[known["parameter"].isin(top)][_shown(table)].dropna(axis="columns", how="all").head(_ROWS)
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    ends = find_interval_columns(table.columns)
+    return ["parameter", "setting", "mean", "sd", *ends, "shift", "overlap", "spread", "verdict", "note"]
 
 
 def _plain_table(table: pd.DataFrame) -> list[str]:
@@ -54,7 +59,7 @@ def describe(
     """Write the answer in Markdown: the description of the sweep's tracked run."""
     done = sum(bool(s.summaries) for s in settings)
     lines = [f"**{done} of {len(settings)} settings have a posterior.** Shifts are from `{baseline}`, in its sd.", ""]
-    lines += _markdown(table[[c for c in _SHOWN if c in table]].head(_ROWS), "parameter")
+    lines += _markdown(table[_shown(table)].head(_ROWS), "parameter")
     if len(table) > _ROWS:
         lines += ["", f"and {len(table) - _ROWS} more rows in `sweep.csv`"]
     lines += ["", "**Expected log predictive density**", ""]

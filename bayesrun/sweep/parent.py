@@ -12,8 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
+from bayesrun.run_folder import RunFolder
 from bayesrun.schema import parse
-from bayesrun.sweep.base import Record, read_json, write_whole
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.sweep_folder import read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
@@ -49,20 +51,21 @@ class Parent:
         tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
         run_id = tracker.ready()
         if run_id:
-            write_whole(folder / _RECORD, json.dumps({"run_id": run_id}))
+            RunFolder(folder).write_text(_RECORD, json.dumps({"run_id": run_id}))
         if known and again:
             tracker.drop_jobs([str(number) for number in again])
         return cls(tracker, folder, run_id)
 
     def close(self, records: Sequence[Record], interrupted: bool) -> None:
-        """End the jobs' runs that are still open, upload the answer and end the parent.
+        """End the jobs' runs that are still open, upload the answer and end the parent: failed if all jobs are.
 
         A job that was run again because its worker died has two runs: that of its record stays.
         """
         self.tracker.end_jobs()
         own = {str(record.number): record.run_id for record in records if record.run_id}
         self.tracker.drop_jobs(list(own), keep=list(own.values()))
-        self.tracker.close(self.folder, "interrupted" if interrupted else "finished")
+        failed = all(record.path is None for record in records)
+        self.tracker.close(self.folder, "interrupted" if interrupted else "failed" if failed else "finished")
 
 
 def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunCard:

@@ -6,16 +6,16 @@ A finished run stands for a job when config, data, code and package versions are
 from __future__ import annotations
 
 import json
-import os
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bayesrun.errors import VerdictError
 from bayesrun.provenance import code_digest, config_digest, versions
-from bayesrun.sweep.base import JOBS, Point, Record, drop_record, read_json, read_record
+from bayesrun.sweep.base import Point, Record
 from bayesrun.sweep.points import Checked
+from bayesrun.sweep.sweep_folder import JOBS, read_json, read_record
 
 _PLACES = ("runs/*/*", "sweeps/*/*/*")
 
@@ -130,29 +130,32 @@ def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: boo
         wanted = Identity(config_digest(job.config.plain), job.data_digest, code, packages)
         found = find_equal(wanted, runs)
         if found is not None:
-            done.append(_reused(job.point, found, sweep))
+            done.append(_reused(job, found, sweep))
             continue
         to_run.append(job.point)
         notes[job.point.number] = _why(wanted, runs, own[job.point.number])
     return Plan(tuple(to_run), notes, tuple(done))
 
 
-def _reused(point: Point, found: Finished, sweep: Path) -> Record:
-    status = read_json(found.folder / "status.json")
-    run_id = read_json(found.folder / "tracking.json").get("run_id")
+def _reused(job: Checked, found: Finished, sweep: Path) -> Record:
+    """Make the record of a job that a finished run stands for; one of this sweep keeps its time and note."""
+    point, verdict = job.point, read_json(found.folder / "status.json").get("verdict")
     metrics = read_json(found.folder / "metrics.json")
-    at_home = found.folder.parent == sweep.absolute()
+    run_id = read_json(found.folder / "tracking.json").get("run_id")
+    own = read_record(sweep, point.number) if found.folder == (sweep / str(point.number)).absolute() else None
+    seconds, note = metrics.get("seconds_total"), f"reused {run_id or found.folder}"
     return Record(
         point.number,
         point.setting,
         point.swept,
         point.seed,
         status="finished",
-        verdict=status.get("verdict"),
+        verdict=verdict,
+        exit_status=VerdictError.exit_status if verdict == "fail" and job.config.diagnostics.fail_run else 0,
         run_id=run_id,
         folder=str(found.folder),
-        note="" if at_home else f"reused {run_id or found.folder}",
-        seconds=metrics.get("seconds_total"),
+        note=own.note if own else note,
+        seconds=own.seconds if own else seconds,
         metrics=metrics,
     )
 
@@ -162,13 +165,3 @@ def _why(wanted: Identity, runs: Sequence[Finished], own: Path) -> str:
     before = next((run for run in runs if run.folder == own.absolute()), None)
     before = before or next((run for run in runs if run.identity.config == wanted.config), None)
     return f"refit: {changes(before.identity, wanted)}" if before else ""
-
-
-def set_aside(sweep: Path, number: int) -> None:
-    """Move what a failed attempt left out of the way of the next one, and remove its record."""
-    drop_record(sweep, number)
-    folder = sweep / str(number)
-    if folder.exists():
-        aside = sweep / ".unfinished"
-        aside.mkdir(exist_ok=True)
-        os.replace(folder, aside / f"{number}_{time.time_ns()}")

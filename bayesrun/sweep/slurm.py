@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bayesrun.sweep.base import read_record
+from bayesrun.sweep.sweep_folder import read_record
 
 Submit = Callable[[int, Path], "str | None"]
 """Submits a job by number with a folder for submitit's files, waits for it, and returns what went wrong."""

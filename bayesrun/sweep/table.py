@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.base import Record
 
 if TYPE_CHECKING:
@@ -22,13 +23,9 @@ _ORDER = ("ok", "warn", "fail")
 MOST_SCALARS = 200
 _MOST_VALUES = 200
 
-COLUMNS = (
-    "parameter",
-    "setting",
-    "mean",
-    "sd",
-    "hdi_3%",
-    "hdi_97%",
+_FIRST_COLUMNS = ("parameter", "setting", "mean", "sd")
+_ENDS = ("hdi_lower", "hdi_upper")
+_LAST_COLUMNS = (
     "shift",
     "overlap",
     "spread",
@@ -156,9 +153,16 @@ def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFr
 
     rows = [row for setting in settings for row in _rows(setting, baseline)]
     keys = list(dict.fromkeys(key for setting in settings for record in setting.records for key in record.swept))
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *keys])
+    table = pd.DataFrame(rows, columns=[*_FIRST_COLUMNS, *_ENDS, *_LAST_COLUMNS, *keys])
+    table = table.rename(columns=dict(zip(_ENDS, _interval_columns(settings), strict=True)))
     order = {name: i for i, name in enumerate(dict.fromkeys(table["parameter"].dropna()))}
     return table.sort_values("parameter", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
+
+
+def _interval_columns(settings: Sequence[Setting]) -> tuple[str, str]:
+    """Name the ends of the interval as the jobs' summaries do; settings with different `intervals` share no name."""
+    found = {find_interval_columns(summary.columns) for setting in settings for summary in setting.summaries}
+    return found.pop() if len(found) == 1 else _ENDS
 
 
 def _rows(setting: Setting, baseline: Setting | None) -> Iterator[dict[str, Any]]:
@@ -190,7 +194,8 @@ def _numbers(setting: Setting, name: str) -> dict[str, float]:
 
     rows = [s.loc[name] for s in setting.summaries if name in s.index]
     means, sds = np.array([r["mean"] for r in rows]), np.array([r["sd"] for r in rows])
-    ends = {end: float(np.mean([r[end] for r in rows])) for end in ("hdi_3%", "hdi_97%")}
+    pairs = [[r[column] for column in find_interval_columns(r.index)] for r in rows]
+    ends = dict(zip(_ENDS, np.mean(pairs, axis=0), strict=True))
     return {"mean": float(means.mean()), "sd": float(np.sqrt(np.mean(sds**2) + means.var())), **ends}
 
 

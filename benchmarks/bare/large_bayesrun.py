@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.inference.theano_setup import import_pymc3
 
 
 class _Nobody:
@@ -31,6 +31,7 @@ def peak_mb() -> float:
 def main(path: Path, draws: int, family: str) -> None:
     """Fit `y ~ x0 + ... + x9` and print what it took."""
     import_pymc3()
+    from bayesrun.engines.pymc3.build import build
     from bayesrun.inference import _nutpie
     from bayesrun.inference._gradient import compile_gradient
     from bayesrun.inference.base import NutsSpec
@@ -48,8 +49,7 @@ def main(path: Path, draws: int, family: str) -> None:
         {"name": "large", "type": "glm", "formula": formula, "family": family, "priors": priors}
     )
     began = time.perf_counter()
-    with building():
-        model = glm.MODEL.build(data, spec)
+    model = build(glm.MODEL.build(data, spec))
     gradient = compile_gradient(model)
     ready = time.perf_counter() - began
     times = []

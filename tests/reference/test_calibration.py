@@ -14,13 +14,14 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.inference._function_cache import begin_job
 from bayesrun.inference._nutpie import sample
 from bayesrun.inference._prior import draw_prior
 from bayesrun.inference.base import NutsSpec
 from bayesrun.inference.groups import _recovered
 from bayesrun.inference.theano_setup import building, import_pymc3
-from bayesrun.models.base import notes
 from bayesrun.pipeline import load_data
 from tests.composing import parsed
 
@@ -94,7 +95,7 @@ def data_of(config: Any, name: str) -> xr.Dataset:
 
 def model_of(config: Any, data: xr.Dataset) -> Any:
     with building():
-        return config.model_type.build(data, config.model)
+        return pymc3_model(config.model_type.build(data, config.model))
 
 
 @pytest.mark.slow
@@ -106,7 +107,7 @@ def test_ranks_of_the_truth_are_uniform(name: str, caplog: pytest.LogCaptureFixt
     config = parsed(*overrides)
     data = data_of(config, name)
     first = model_of(config, data)
-    prior = draw_prior(notes(first).reported or first, FITS, 8927)
+    prior = draw_prior(metadata(first).reported or first, FITS, 8927)
     truth = scalars(prior, wanted)
     ranks: dict[str, list[int]] = {one: [] for one in wanted}
     for fit in range(FITS):

@@ -7,12 +7,12 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
 from bayesrun.inference import _steps, predictive
 from bayesrun.inference.base import NutsSpec
 from bayesrun.inference.preflight import preflight
 from bayesrun.inference.theano_setup import compiling
-from bayesrun.models.base import notes
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed
 
@@ -79,7 +79,7 @@ def test_the_marginal_density_is_the_sum_over_all_years(
 
 
 def test_what_is_reported_of_the_marginal_form_is_the_compound_model(marginal: Prepared, compound: Prepared) -> None:
-    reported = notes(marginal.model).reported
+    reported = metadata(marginal.model).reported
     assert reported is not None
     assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.free_RVs}
 

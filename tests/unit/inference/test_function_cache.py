@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number as number
 from bayesrun.inference import _function_cache
 from bayesrun.inference._function_cache import begin_job, compiled
 from bayesrun.inference._gradient import compile_gradient
 from bayesrun.inference.theano_setup import building, import_pymc3
-from bayesrun.language._numbers import number
 
 pm = import_pymc3()
 

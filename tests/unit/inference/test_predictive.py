@@ -7,9 +7,9 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.inference import predictive
 from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import notes
 from tests.unit.inference.conftest import SIGMA, X, Y
 
 CHAINS, DRAWS = 2, 500
@@ -29,7 +29,7 @@ def counts() -> pm.Model:
     with building(), pm.Model() as model:
         rate = pm.Gamma("rate", 2.0, 0.5)
         pm.Poisson("y", rate, observed=observed)
-    notes(model).gaps["y"] = np.array([False, True, False, False])
+    metadata(model).missing["y"] = np.array([False, True, False, False])
     return model
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
 from bayesrun.inference._prior import draw_prior
 from bayesrun.inference.groups import Wanted, collect
 from bayesrun.inference.prior import SAMPLER, PriorSpec, sample
 from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import notes
 from tests.unit.inference.conftest import Listener, z_score
 
 SPEC = PriorSpec(draws=1000, chains=4)
@@ -47,8 +47,8 @@ def test_a_model_that_is_sampled_in_another_form_is_drawn_as_it_is_reported() ->
         pm.Normal("y", rate + count, 1.0, observed=20.0)
     with building(), pm.Model() as model:
         pm.Exponential("rate", 1.0)
-    notes(model).reported = reported
-    notes(model).recover = lambda draws, rng: pytest.fail("recovered from the posterior")
+    metadata(model).reported = reported
+    metadata(model).recover = lambda draws, rng: pytest.fail("recovered from the posterior")
     sampled = sample(model, SPEC, 1, Listener())
     idata, _ = collect(model, None, sampled, 1, Wanted())
     assert abs(z_score(idata.posterior["count"].values, 3.0)) < 4

@@ -7,13 +7,13 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import SamplingError, UserError
 from bayesrun.inference._chains import TimeIsUp
 from bayesrun.inference._smc_population import Proposal, fit, next_step
 from bayesrun.inference.base import Sampled
 from bayesrun.inference.smc import SAMPLER, SmcSpec, sample
 from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import notes
 from tests.unit.inference.conftest import SIGMA, Listener, X, Y, z_score
 
 SPEC = SmcSpec(draws=500, chains=4)
@@ -80,7 +80,7 @@ def test_imputed_values_are_drawn_from_their_likelihood() -> None:
     with building(), pm.Model() as model:
         rate = pm.Gamma("rate", 2.0, 1.0)
         pm.Poisson("y", rate, observed=observed)
-    notes(model).gaps["y"] = np.array([False, False, False, True])
+    metadata(model).missing["y"] = np.array([False, False, False, True])
     sampled = sample(model, SmcSpec(draws=2000, chains=4), 4, Listener())
     shape, inverse = 2.0 + 12, 1.0 + 3
     assert abs(z_score(sampled.draws["rate"], shape / inverse)) < 4

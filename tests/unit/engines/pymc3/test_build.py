@@ -1,12 +1,11 @@
-"""Starts that no whole number can follow are told, not raised as they come."""
+"""Initial values that no whole number can follow are named, not raised as they come."""
 
 from __future__ import annotations
 
 import pytest
 
+from bayesrun.engines.pymc3.build import build
 from bayesrun.errors import UserError
-from bayesrun.inference.theano_setup import building
-from bayesrun.models.base import build_model
 from bayesrun.pipeline import load_data
 from tests.composing import parsed
 
@@ -14,5 +13,5 @@ from tests.composing import parsed
 def test_a_start_too_large_for_counts_names_its_prior() -> None:
     config = parsed("model=switchpoint", "model.priors.early_rate.initval=1e308")
     data, _, _ = load_data(config)
-    with building(), pytest.raises(UserError, match="early_rate starts at 1e\\+308"):
-        build_model(config.model_type, data, config.model)
+    with pytest.raises(UserError, match="early_rate starts at 1e\\+308"):
+        build(config.model_type.build(data, config.model))

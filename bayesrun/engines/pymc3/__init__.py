@@ -1,0 +1,1 @@
+"""PyMC3 on Theano. Nothing outside this folder imports either."""
