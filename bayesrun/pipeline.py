@@ -464,6 +464,7 @@ def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, 
         tags={k: str(v) for k, v in tags.items() if v is not None},
         parent_run_id=job.parent_run_id,
         dataset=_dataset(prepared),
+        folder=str(folder.path.absolute()),
     )
 
 
