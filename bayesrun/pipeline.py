@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pymc3 as pm
     import xarray as xr
 
+    from bayesrun.data.design import FittedDesign
     from bayesrun.inference.base import Sampled
 
 log = logging.getLogger("bayesrun")
@@ -90,6 +91,7 @@ class Prepared:
     model: pm.Model
     imputation: list[str]
     rows: xr.Dataset | None = None
+    design: FittedDesign | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -147,8 +149,8 @@ def _timed(step: str) -> Iterator[None]:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
-    data, data_digest, imputation = load_data(config)
-    rows = _rows_to_predict(config, data)
+    data, data_digest, imputation, design = load_data(config)
+    rows = _rows_to_predict(config, data, design)
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
@@ -157,7 +159,7 @@ def prepare(config: RunConfig) -> Prepared:
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows)
+    return Prepared(data, data_digest, model, imputation, rows, design)
 
 
 def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
@@ -170,15 +172,15 @@ def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
     return build_model(config.model_type.build(data, config.model))
 
 
-def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    data, data_digest, imputation = read_data(config)
+def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
+    data, data_digest, imputation, design = read_data(config)
     check(model_problems(config, data))
-    return data, data_digest, imputation
+    return data, data_digest, imputation, design
 
 
-def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
     from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
@@ -186,10 +188,10 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         if roles:
             names = ", ".join(role.variable for role in roles)
             raise UserError([_no_data(names)])
-        return None, None, []
-    data = data_sets.load(config.data, config.paths.data)
+        return None, None, [], None
+    data, design = data_sets.load_fitted(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    return data, data_sets.digest(data), imputation
+    return data, data_sets.digest(data), imputation, design
 
 
 def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
@@ -201,18 +203,21 @@ def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
+def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
     from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
-    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
-    if fitted is None or not observed:
+    roles = config.model_type.roles(config.model)
+    observed = [role.variable for role in roles if role.kind == "observed"]
+    if fitted is None or design is None or not observed:
         raise UserError([Problem(_new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new = data_sets.load(config.predict.data, config.paths.data)
-    rows = _new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
+    for note in notes:
+        log.info("%s: %s", _new_rows.KEY, note)
+    rows = _new_rows.like_fitted(new, fitted, design.factors, observed)
     check(_new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
