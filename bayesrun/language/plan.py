@@ -91,7 +91,7 @@ class Plan:
         if self.discrete or (self.truncated and self.family.name != "Normal"):
             return False
         if self.option("transform") is not None:
-            return self.option("transform") == "none"
+            return bool(self.option("transform") == "none")
         bounded = any(name in self.values for name in _BOUNDS)
         return not bounded and (self.family.support in ("real", "any") or self.family.name == "TruncatedNormal")
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, Variable
 
@@ -103,7 +104,7 @@ class Value:
         return apply("greater_equal", [self, other])
 
 
-Operand = Value | int | float | np.ndarray
+Operand = Value | int | float | NDArray[Any]
 
 
 def constant(array: Any, dims: Dims | None = None) -> Value:
