@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
-from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import logging_to_memory
 from bayesrun.run_folder import RunFolder
+from bayesrun.samplers.base import SAMPLERS
+from bayesrun.samplers.chains import parallel_chains
 from bayesrun.session import Job, Prepared, RunResult, Session, session
 from bayesrun.tracking._entries import MAX_SCALARS
 from bayesrun.tracking.base import TRACKERS, Tracker
@@ -28,10 +30,9 @@ from bayesrun.tracking.base import TRACKERS, Tracker
 if TYPE_CHECKING:
     import arviz as az
     import pandas as pd
-    import pymc3 as pm
     import xarray as xr
 
-    from bayesrun.inference.base import Sampled
+    from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
 
@@ -56,10 +57,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
-    from bayesrun.inference._function_cache import begin_job
-
     began = time.perf_counter()
-    begin_job()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
@@ -93,17 +91,23 @@ def prepare(config: RunConfig) -> Prepared:
     rows = _rows_to_predict(config, data)
     for line in imputation:
         log.info(line)
-    from bayesrun.inference.preflight import preflight
-    from bayesrun.inference.theano_setup import building, import_pymc3
     from bayesrun.models.base import build_model
 
-    import_pymc3()
-    with building():
-        model = build_model(config.model_type, data, config.model)
-    preflight(model)
+    engine = engine_of(config)
+    engine.set_up(config.engine.patches)
+    engine.begin_run()
+    with engine.building():
+        built = build_model(config.model_type, data, config.model)
+    model = engine.compile(built)
+    model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows)
+
+
+def engine_of(config: RunConfig) -> Engine:
+    """Return the engine of a run, not yet set up."""
+    return ENGINES.load(config.engine.name, "engine.name")
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
@@ -127,10 +131,8 @@ def _no_data(names: str) -> Any:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _log_model(model: pm.Model) -> None:
-    from bayesrun.inference.posterior import labels
-
-    coords, dims = labels(model)
+def _log_model(model: CompiledModel) -> None:
+    coords, dims = model.labels()
     for name, of in dims.items():
         log.debug("dims of %s: %s", name, ", ".join(of))
     for name, values in coords.items():
@@ -138,10 +140,10 @@ def _log_model(model: pm.Model) -> None:
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
 
 
-def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
-    from bayesrun.inference.base import Monitor
-    from bayesrun.inference.monitors import Several, TimeLimit, Tracked
+def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sampled:
     from bayesrun.report.progress import ProgressLine
+    from bayesrun.samplers.base import Monitor
+    from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
 
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
@@ -168,7 +170,7 @@ def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Session
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
-    from bayesrun.inference.groups import Wanted, collect
+    from bayesrun.predict.groups import Wanted, collect
 
     wanted = Wanted(
         prior=config.predictive.prior,
@@ -201,24 +203,24 @@ def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
     if config.predict is None:
         return None
     from bayesrun.data import _prepare as data_sets
-    from bayesrun.inference import _new_rows
+    from bayesrun.predict import new_rows
 
     observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
     if fitted is None or not observed:
-        raise UserError([Problem(_new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
     new = data_sets.load(config.predict.data, config.paths.data)
-    rows = _new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
-    check(_new_rows.row_problems(config.model_type, config.model, rows))
+    rows = new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    check(new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
 
 def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
     if rows is None or config.predict is None:
         return
-    from bayesrun.inference._new_rows import predictions
+    from bayesrun.predict.new_rows import predictions
 
     draws = {str(name): array.values for name, array in idata.posterior.data_vars.items()}
-    table = predictions(config.model_type, config.model, rows, draws, config.top.seed)
+    table = predictions(engine_of(config), config.model_type, config.model, rows, draws, config.top.seed)
     folder.write("predictions.csv", lambda path: table.to_csv(path, index=False))
     log.info("predictions.csv: %d values for the rows of '%s'", len(table), config.predict.data.name)
 
@@ -257,17 +259,15 @@ def _store_and_draw(
     """Write what is left; figures take longest, and are drawn beside the rest."""
     from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
-    from bayesrun.inference._chains import processes
-    from bayesrun.inference._graph import graph_of
     from bayesrun.report.graph import write_graph
 
     def store() -> None:
         _store(config, folder, idata)
         _predict_rows(config, folder, prepared.rows, idata)
-        write_graph(graph_of(prepared.model), folder)
+        write_graph(prepared.model.graph(), folder)
 
     subject = Subject(idata, summary, config.plain["model"])
-    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
+    draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
 
 
 def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:

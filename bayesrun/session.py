@@ -14,6 +14,7 @@ import yaml
 from bayesrun.config import RunConfig
 from bayesrun.data._url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.engines.base import ENGINES, CompiledModel
 from bayesrun.errors import BayesrunError
 from bayesrun.logs import flush_to
 from bayesrun.provenance import now, provenance
@@ -24,7 +25,6 @@ from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tr
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
 
-    import pymc3 as pm
     import xarray as xr
 
 log = logging.getLogger("bayesrun")
@@ -73,7 +73,7 @@ class Prepared:
 
     data: xr.Dataset | None
     data_digest: str | None
-    model: pm.Model
+    model: CompiledModel
     imputation: list[str]
     rows: xr.Dataset | None = None
 
@@ -134,11 +134,10 @@ def session(
     memory
         The log so far, which goes into the folder.
     """
-    from bayesrun.inference.monitors import terminate_as_interrupt
-    from bayesrun.inference.theano_setup import compiler
+    from bayesrun.samplers.monitors import terminate_as_interrupt
 
     flush_to(memory, folder.log)
-    record = provenance(config.plain, prepared.data_digest, compiler())
+    record = provenance(config.plain, prepared.data_digest, ENGINES.load(config.engine.name, "engine.name").compiler())
     record["command_line"] = [without_passwords(word) for word in record["command_line"]]
     folder.write_text("config.yaml", _config_text(config, job))
     folder.write_json("provenance.json", record)

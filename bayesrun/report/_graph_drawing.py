@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.report._layered import Item, Layout, lay_out
 
 if TYPE_CHECKING:
-    from bayesrun.inference._graph import ModelGraph
+    from bayesrun.engines.base import ModelGraph
 
 LAYER = 1.3  # inches from layer to layer
 MARGIN = 0.18  # of a plate around its nodes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bayesrun.report._graph_drawing import Mark, draw
 
 if TYPE_CHECKING:
-    from bayesrun.inference._graph import ModelGraph, Node
+    from bayesrun.engines.base import ModelGraph, Node
     from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun.report")
@@ -62,7 +62,7 @@ def dot_text(graph: ModelGraph) -> str:
 
 def label(node: Node) -> str:
     """Return what a node says: its name, and its distribution below."""
-    return f"{node.name}\n~ {node.law}" if node.law else node.name
+    return f"{node.name}\n~ {node.distribution}" if node.distribution else node.name
 
 
 def _attributes(node: Node) -> str:

@@ -54,7 +54,7 @@ class ProgressLine:
         self._began = self._shown = time.monotonic()
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
-        """Count one draw (see `inference.base.Monitor`)."""
+        """Count one draw (see `samplers.base.Monitor`)."""
         if not self._began:
             self._began = self._shown = time.monotonic()
         self.done += done - self._by_chain[chain]

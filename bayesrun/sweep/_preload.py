@@ -9,18 +9,17 @@ import sys
 from contextlib import suppress
 from types import TracebackType
 
+from bayesrun.engines.base import ENGINES
 from bayesrun.processes import collect_rarely
 
-_PARTS = ("data", "language", "models", "inference", "diagnostics", "figures", "report")
+_PARTS = ("data", "language", "models", "engines", "samplers", "predict", "diagnostics", "figures", "report")
 
 
 def _import_all() -> None:
-    from bayesrun.inference.theano_setup import import_pymc3
-
-    import_pymc3()
+    ENGINES.load("pymc3", "engine.name").set_up()
     for part in _PARTS:
         package = importlib.import_module(f"bayesrun.{part}")
-        for module in pkgutil.iter_modules(package.__path__, f"bayesrun.{part}."):
+        for module in pkgutil.walk_packages(package.__path__, f"bayesrun.{part}."):
             with suppress(ImportError):  # of an optional library: the job that needs it says so
                 importlib.import_module(module.name)
     importlib.import_module("bayesrun.pipeline")
