@@ -1,6 +1,6 @@
 """`python -m bayesrun`."""
 
-from bayesrun.app import main
+from bayesrun.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,8 +1,10 @@
-"""A run from its parsed config to its folder, top to bottom as in design part 1.
+"""A run from its parsed config to its tracked, judged posterior, top to bottom as in design part 1.
 
-    data -> model -> preflight -> sample -> diagnose -> figures -> report -> track
+    data -> model -> preflight -> sample -> predict -> diagnose -> figures -> report -> track
 
-What fails before sampling leaves nothing behind. What fails later leaves a folder whose `status.json` says so.
+`run` is that line; the functions below it are its steps, in the same order, and `OpenRun` is what a run leaves behind
+however it ends. A failure before sampling leaves nothing behind. A later failure leaves a folder whose `status.json`
+tells of it.
 """
 
 from __future__ import annotations
@@ -12,22 +14,28 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from bayesrun.config import RunConfig
+import yaml
+
+from bayesrun.config.run_config import RunConfig
+from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
-from bayesrun.logs import logging_to_memory
+from bayesrun.logs import flush_to, logging_to_memory
+from bayesrun.provenance import now, provenance
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
-from bayesrun.session import Job, Prepared, RunResult, Session, session
-from bayesrun.tracking._entries import MAX_SCALARS
-from bayesrun.tracking.base import TRACKERS, Tracker
+from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
 
 if TYPE_CHECKING:
+    from logging.handlers import MemoryHandler
+
     import arviz as az
     import pandas as pd
     import xarray as xr
@@ -35,6 +43,54 @@ if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a run belongs, beside its config.
+
+    Parameters
+    ----------
+    folder
+        Where its run folder should be.
+    name
+        Its name in tracking.
+    hydra
+        Hydra's keys that place a run, for `config.yaml`.
+    parent_run_id
+        Run of the sweep that it is a job of.
+    tags
+        Further tags (of the sweep).
+    """
+
+    folder: Path
+    name: str
+    hydra: Mapping[str, Any] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: `status.json`, its folder, and its metrics."""
+
+    status: Literal["finished", "partial", "failed"]
+    verdict: str | None
+    exit_status: int
+    folder: Path | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+@dataclass
+class Prepared:
+    """What is ready before a run has a folder: the data, the model and what is known of both."""
+
+    data: xr.Dataset | None
+    data_digest: str | None
+    model: CompiledModel
+    imputation: list[str]
+    rows: xr.Dataset | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -62,19 +118,20 @@ def run(config: RunConfig, job: Job) -> RunResult:
     with logging_to_memory() as memory:
         prepared = prepare(config)
         folder = RunFolder.claim(job.folder)
-        with session(config, job, prepared, folder, memory) as opened:
+        with open_run(config, job, prepared, folder, memory) as opened:
             with _timed("sample"):
                 sampled = _sample(config, prepared.model, opened.tracker)
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
             with _timed("predict"):
                 idata, missing = _posterior(config, prepared, sampled, opened)
+                _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
                 summary, result = _diagnose(config, folder, idata, missing)
             with _timed("store and draw"):
                 _store_and_draw(config, folder, idata, summary, prepared)
             metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
             opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-            _say(config, folder, summary, result)
+            _report(folder, summary, result, opened.tracker)
     return opened.result(config)
 
 
@@ -91,14 +148,7 @@ def prepare(config: RunConfig) -> Prepared:
     rows = _rows_to_predict(config, data)
     for line in imputation:
         log.info(line)
-    from bayesrun.models.base import build_model
-
-    engine = engine_of(config)
-    engine.set_up(config.engine.patches)
-    engine.begin_run()
-    with engine.building():
-        built = build_model(config.model_type, data, config.model)
-    model = engine.compile(built)
+    model = build(config, data)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
@@ -110,9 +160,28 @@ def engine_of(config: RunConfig) -> Engine:
     return ENGINES.load(config.engine.name, "engine.name")
 
 
+def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
+    """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    from bayesrun.models.base import build_model
+
+    engine = engine_of(config)
+    engine.set_up(config.engine.patches)
+    engine.begin_run()
+    with engine.building():
+        built = build_model(config.model_type, data, config.model)
+    return engine.compile(built)
+
+
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
     """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    from bayesrun.data import _prepare as data_sets
+    data, data_digest, imputation = read_data(config)
+    check(model_problems(config, data))
+    return data, data_digest, imputation
+
+
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
+    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
+    from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -122,13 +191,32 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         return None, None, []
     data = data_sets.load(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    check(config.model_type.check(data, config.model))
     return data, data_sets.digest(data), imputation
 
 
-def _no_data(names: str) -> Any:
+def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
+    """Find what is wrong with the model and can be told from its data alone, before PyMC3 is imported."""
+    return [] if data is None else config.model_type.check(data, config.model)
 
+
+def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
+
+
+def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
+    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
+    if config.predict is None:
+        return None
+    from bayesrun.data import prepare as data_sets
+    from bayesrun.predict import new_rows
+
+    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
+    if fitted is None or not observed:
+        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+    new = data_sets.load(config.predict.data, config.paths.data)
+    rows = new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    check(new_rows.row_problems(config.model_type, config.model, rows))
+    return rows
 
 
 def _log_model(model: CompiledModel) -> None:
@@ -167,7 +255,7 @@ def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sample
 
 
 def _posterior(
-    config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Session
+    config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
     from bayesrun.predict.groups import Wanted, collect
@@ -191,29 +279,6 @@ def _largest(config: RunConfig) -> int:
     return config.diagnostics.log_likelihood_max if keep == "auto" else sys.maxsize if keep else 0
 
 
-def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:
-    from bayesrun.report.store import save
-
-    store = config.store
-    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
-
-
-def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
-    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
-    if config.predict is None:
-        return None
-    from bayesrun.data import _prepare as data_sets
-    from bayesrun.predict import new_rows
-
-    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
-    if fitted is None or not observed:
-        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new = data_sets.load(config.predict.data, config.paths.data)
-    rows = new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
-    check(new_rows.row_problems(config.model_type, config.model, rows))
-    return rows
-
-
 def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
     if rows is None or config.predict is None:
         return
@@ -228,11 +293,11 @@ def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None,
 def _diagnose(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
-    from bayesrun.diagnostics._judge import judge
-    from bayesrun.diagnostics._summary import summarise
     from bayesrun.diagnostics.base import Judged
+    from bayesrun.diagnostics.judge import judge
+    from bayesrun.diagnostics.summary import summarise
 
-    summary = summarise(idata)
+    summary = summarise(idata, config.top.intervals)
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
@@ -253,33 +318,152 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
+def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:
+    from bayesrun.report.store import save
+
+    store = config.store
+    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
+
+
 def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
     """Write what is left; figures take longest, and are drawn beside the rest."""
-    from bayesrun.figures._save import draw_all
     from bayesrun.figures.base import Subject
-    from bayesrun.report.graph import write_graph
+    from bayesrun.figures.drawing import draw_all
+    from bayesrun.report.model_graph import write_graph
 
     def store() -> None:
         _store(config, folder, idata)
-        _predict_rows(config, folder, prepared.rows, idata)
         write_graph(prepared.model.graph(), folder)
 
-    subject = Subject(idata, summary, config.plain["model"])
+    subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
 
 
-def _say(config: RunConfig, folder: RunFolder, summary: pd.DataFrame, result: CheckResult) -> None:
+def _report(folder: RunFolder, summary: pd.DataFrame, result: CheckResult, tracker: Tracker) -> None:
     from bayesrun.report.console import show
 
-    show(summary, result.findings, verdict(result.findings), folder.path, _ui(config))
+    show(summary, result.findings, verdict(result.findings), folder.path, tracker.compare_hint())
 
 
-def _ui(config: RunConfig) -> str | None:
-    tracking = config.tracking
-    if tracking.backend != "mlflow" or tracking.uri is None:
+class OpenRun:
+    """An open run: its folder, its log and its tracking, and what it leaves behind however it ends."""
+
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+        self.tracker, self.folder = tracker, folder
+        self.reason: str | None = None
+        self.steps: dict[str, str] = {}
+        self.status: Literal["finished", "partial", "failed"] = "failed"
+        self.verdict: str | None = None
+        self.error: str | None = None
+        self.metrics: dict[str, float] = {}
+        self.exit_status = 4
+
+    def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
+        """Write the last files of a run that has a posterior."""
+        self.metrics = clean_metrics(metrics)
+        self.verdict = verdict(result.findings)
+        self.status = "partial" if self.reason else "finished"
+        self.exit_status = 130 if self.reason == "interrupt" else 0
+        self.folder.write_json("metrics.json", self.metrics)
+        self.folder.write_status(self.status, self.verdict)
+
+    def fail(self, error: BaseException) -> None:
+        """Write what went wrong."""
+        self.status, self.error = "failed", f"{type(error).__name__}: {error}"
+        self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
+        self.folder.write_status("failed", None, self.error)
+
+    def close(self) -> None:
+        """Hand the folder to the tracker."""
+        status: RunStatus = "interrupted" if self.exit_status == 130 else self.status
+        self.tracker.close(self.folder.path, status)
+
+    def result(self, config: RunConfig) -> RunResult:
+        """Return how the run ended."""
+        exit_status = self.exit_status
+        if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
+            exit_status = 3
+        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
+
+
+@contextmanager
+def open_run(
+    config: RunConfig, job: Job, prepared: Prepared, folder: RunFolder, memory: MemoryHandler
+) -> Iterator[OpenRun]:
+    """Open a run. However the block ends, `status.json` is written and tracking is closed.
+
+    Parameters
+    ----------
+    config, job, prepared
+        What is run, where it belongs, and what is ready.
+    folder
+        The claimed run folder.
+    memory
+        The log so far, which goes into the folder.
+    """
+    from bayesrun.samplers.monitors import terminate_as_interrupt
+
+    flush_to(memory, folder.log)
+    record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
+    record["command_line"] = [without_passwords(word) for word in record["command_line"]]
+    folder.write_text("config.yaml", _config_text(config, job))
+    folder.write_json("provenance.json", record)
+    folder.write_status("running")
+    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
+        config.tracking, _card(config, job, prepared, record, folder)
+    )
+    opened = OpenRun(tracker, folder)
+    try:
+        with terminate_as_interrupt():
+            yield opened
+    except (Exception, KeyboardInterrupt) as error:
+        opened.fail(error)
+        log.debug("the run failed", exc_info=True)
+        _tell(error, folder)
+    finally:
+        folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
+        opened.close()
+
+
+def _tell(error: BaseException, folder: RunFolder) -> None:
+    text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        text = "interrupted before the first draw was kept"
+    log.error("%s\nsee %s", text, folder.log)
+
+
+def _config_text(config: RunConfig, job: Job) -> str:
+    content = {**config.plain, "hydra": dict(job.hydra)}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
+    tags = {
+        "model": config.model.name,
+        "data": config.data.name if config.data else "none",
+        "config_digest": record["config_digest"],
+        "data_digest": prepared.data_digest,
+        "git_commit": record["git_commit"],
+        "run_folder": str(folder.path.absolute()),
+        **{k: v for k, v in config.top.tags.items()},
+        **job.tags,
+    }
+    return RunCard(
+        experiment_name=config.top.experiment_name,
+        run_name=job.name,
+        params=flatten(config.plain),
+        tags={k: str(v) for k, v in tags.items() if v is not None},
+        parent_run_id=job.parent_run_id,
+        dataset=_dataset(prepared),
+    )
+
+
+def _dataset(prepared: Prepared) -> DatasetInfo | None:
+    if prepared.data is None or prepared.data_digest is None:
         return None
-    if tracking.uri.startswith("http"):
-        return tracking.uri
-    return f"mlflow ui --backend-store-uri {tracking.uri}"
+    attrs = prepared.data.attrs
+    return DatasetInfo(
+        str(attrs.get("name", "")), prepared.data_digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0))
+    )

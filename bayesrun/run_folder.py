@@ -21,19 +21,21 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def claim(cls, wanted: Path) -> RunFolder:
+    def claim(cls, wanted: Path, marker: str = "run.log") -> RunFolder:
         """Take a folder for one run alone; `_2`, `_3`, ... is added when another run has it.
 
         Parameters
         ----------
         wanted
             Where the run should be. May exist, but is taken only if no run has claimed it.
+        marker
+            The file that is made to claim it.
         """
         for count in itertools.count(1):
             path = wanted if count == 1 else wanted.with_name(f"{wanted.name}_{count}")
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path / "run.log", os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                os.close(os.open(path / marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
                 return cls(path)
             except FileExistsError:
                 continue

@@ -8,11 +8,11 @@ from typing import Any
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from bayesrun.compose import compose
-from bayesrun.config import RunConfig, parse_config
+from bayesrun.config.compose import compose
+from bayesrun.config.override_merge import drop_replaced
+from bayesrun.config.resolvers import conf, register_resolvers
+from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check
-from bayesrun.places import conf, register_resolvers
-from bayesrun.replaced import drop_replaced
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -1,7 +1,7 @@
 """What a data source is, and the config section that all sources share.
 
-A source reads raw named variables; everything after that (renaming, dates, factors, derived variables, gaps) is the
-same for all of them and lives in `_prepare`. The result is an `xarray.Dataset` with provenance in its `attrs`:
+A source reads raw named variables; everything after that (renaming, dates, factors, derived variables, missing values)
+is the same for all of them and lives in `prepare`. The result is an `xarray.Dataset` with provenance in its `attrs`:
 `name`, `source`, `origin` (path or description), `rows`, `sha256`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -21,7 +21,7 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import xarray as xr
 
-Gaps = Literal["rows", "error", "impute"]
+MissingRule = Literal["rows", "error", "impute"]
 RoleKind = Literal["observed", "predictor"]
 Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "index", "any"]
 
@@ -36,7 +36,7 @@ class DataSpec(Section):
     parse_dates: list[str] = Field(default_factory=list)
     factors: dict[str, str] = Field(default_factory=dict)
     derive: dict[str, str] = Field(default_factory=dict)
-    drop_missing: Gaps | dict[str, Gaps] | None = None
+    drop_missing: MissingRule | dict[str, MissingRule] | None = None
 
     @field_validator("columns", mode="before")
     @classmethod
@@ -50,7 +50,7 @@ class DataSpec(Section):
     @classmethod
     def _rule_or_mapping(cls, value: Any) -> Any:
         rules = list(value.values()) if isinstance(value, dict) else [value]
-        if value is None or all(isinstance(rule, str) and rule in get_args(Gaps) for rule in rules):
+        if value is None or all(isinstance(rule, str) and rule in get_args(MissingRule) for rule in rules):
             return value
         raise ValueError("must be null, rows, error, impute, or a mapping of variables to one of these")
 
@@ -85,14 +85,14 @@ class ArraySpec(DataSpec):
 
 @dataclass(frozen=True)
 class Role:
-    """What a model uses a variable for, and which values it can bear there.
+    """What a model uses a variable for, and which values it can take there.
 
     Parameters
     ----------
     variable
         Name of a data variable.
     kind
-        `observed` (gaps may be imputed) or `predictor` (gaps are an error, or their rows dropped).
+        `observed` (missing values may be imputed) or `predictor` (missing values are an error, or their rows dropped).
     domain
         Values allowed: `count` are whole numbers from 0, `index` 0-based codes, `any` is not checked.
     key
@@ -115,7 +115,7 @@ class Source:
         The section's class: `DataSpec` with the source's own keys.
     load
         `(spec, directory) -> Dataset`, the raw variables before `columns` is applied. Tables have `spec.dim` as their
-        only dim (`_table`), arrays the dims of `spec.dims` (`_arrays`). Sets `attrs` `origin` and, for files,
+        only dim, arrays the dims of `spec.dims`. Sets `attrs` `origin` and, for files,
         `sha256`. Raises `UserError`.
     check
         `(spec, directory) -> problems` that can be found cheaply, without reading (a file that is not there).
@@ -126,7 +126,17 @@ class Source:
     check: Callable[[Any, Path], list[Problem]] = lambda spec, directory: []
 
 
-SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source)
+_SHARED_MODULES = (
+    *("assemble", "columns", "database_url", "dates", "domains", "factors", "files", "locate", "missing", "prepare"),
+    *("section", "tables"),
+)
+SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)
+
+
+Size = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,8 @@ class Generator:
     parameters
         Section of the generator's own parameters with their defaults.
     draw
-        `(parameters, seed) -> name to array`; all arrays have one row an observation.
+        `(parameters, seed) -> name to array`: draws the data from the true values that the parameters hold, with a
+        random generator of its own made from the seed. All arrays have one entry per observation.
     """
 
     parameters: type[Section]

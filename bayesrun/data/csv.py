@@ -5,43 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesrun.data._files import check_file, resolve, sha256_of
-from bayesrun.data.base import FileSpec, Source
+from bayesrun.data.base import FileSpec
+from bayesrun.data.tables import file_source
 from bayesrun.errors import fail
 
 if TYPE_CHECKING:
     import pandas as pd
-    import xarray as xr
 
 
-def load(spec: FileSpec, directory: Path) -> xr.Dataset:
-    """Read the file; empty fields, `NA` and `NaN` are gaps.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        `paths.data`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every column over `spec.dim`.
-
-    Raises
-    ------
-    UserError
-        When the file is no table.
-    """
-    from bayesrun.data._table import from_frame
-
-    path = resolve(spec.path, directory)
-    dataset = from_frame(_read(path), spec.dim, "data.path")
-    return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
-
-
-def _read(path: Path) -> pd.DataFrame:
+def read(spec: FileSpec, path: Path) -> pd.DataFrame:
+    """Read the file; empty fields, `NA` and `NaN` are missing values."""
     import warnings
 
     import pandas as pd
@@ -60,4 +33,4 @@ def _read(path: Path) -> pd.DataFrame:
     return frame
 
 
-SOURCE = Source(spec=FileSpec, load=load, check=check_file)
+SOURCE = file_source(FileSpec, read)

@@ -17,28 +17,15 @@ class InlineSpec(ArraySpec):
     Parameters
     ----------
     values
-        Name to number or (nested) list; null is a gap.
+        Name to number or (nested) list; null is a missing value.
     """
 
     values: dict[str, Any]
 
 
 def load(spec: InlineSpec, directory: Path) -> xr.Dataset:
-    """Make a Dataset of the values.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        Not used: there is no file.
-
-    Raises
-    ------
-    UserError
-        When lists are ragged, or dims and lengths do not agree.
-    """
-    from bayesrun.data._arrays import from_values
+    """Make a Dataset of the values; no file is read."""
+    from bayesrun.data.assemble import from_values
 
     return from_values(spec.values, spec, "data.values").assign_attrs(origin="inline")
 

@@ -7,8 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.data._files import check_file, resolve, sha256_of
 from bayesrun.data.base import ArraySpec, FileSpec, Source
+from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import fail
 
 if TYPE_CHECKING:
@@ -20,21 +20,8 @@ class JsonSpec(FileSpec, ArraySpec):
 
 
 def load(spec: JsonSpec, directory: Path) -> xr.Dataset:
-    """Read the file; null and NaN are gaps.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        `paths.data`.
-
-    Raises
-    ------
-    UserError
-        When the file is not one object of arrays, arrays are ragged, or dims and lengths do not agree.
-    """
-    from bayesrun.data._arrays import from_values
+    """Read the file; null and NaN are missing values."""
+    from bayesrun.data.assemble import from_values
 
     path = resolve(spec.path, directory)
     values = _read(path)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesrun.data._files import check_file, resolve, sha256_of
 from bayesrun.data.base import ArraySpec, FileSpec, Source
+from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import check as check_problems
 from bayesrun.errors import fail
 
@@ -20,25 +20,7 @@ class NetcdfSpec(FileSpec, ArraySpec):
 
 
 def load(spec: NetcdfSpec, directory: Path) -> xr.Dataset:
-    """Read the file; fill values are gaps, times become dates.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        `paths.data`.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every variable over the file's dims, or those that `spec.dims` gives it.
-
-    Raises
-    ------
-    UserError
-        When the file is no NetCDF file, or dims do not match its arrays.
-    """
+    """Read the file over its own dims, or those of `spec.dims`; fill values are missing, times become dates."""
     path = resolve(spec.path, directory)
     dataset = _renamed(_read(path), spec)
     return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
@@ -55,7 +37,7 @@ def _read(path: Path) -> xr.Dataset:
 
 
 def _renamed(read: xr.Dataset, spec: NetcdfSpec) -> xr.Dataset:
-    from bayesrun.data._arrays import assemble, unknown_dims
+    from bayesrun.data.assemble import assemble, unknown_dims
 
     names = {str(name): read[name] for name in read.variables}
     check_problems(unknown_dims(spec, names))

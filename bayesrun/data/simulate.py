@@ -46,27 +46,8 @@ def check(spec: SimulateSpec, directory: Path) -> list[Problem]:
 
 
 def load(spec: SimulateSpec, directory: Path) -> xr.Dataset:
-    """Draw the data.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        Not used: there is no file.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every array over `spec.dim`.
-
-    Raises
-    ------
-    UserError
-        When the generator or a parameter is wrong.
-    """
-    from bayesrun.data._arrays import assemble
-    from bayesrun.data._values import plain
+    """Draw the data, every array over `spec.dim`; no file is read."""
+    from bayesrun.data.assemble import assemble, plain
 
     problems: list[Problem] = []
     parameters = _parameters(spec, problems)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, PlainSerializer
 
-from bayesrun.data._files import missing_file, resolve
-from bayesrun.data._url import scrubbed, without_passwords
 from bayesrun.data.base import DataSpec, Source
+from bayesrun.data.database_url import scrubbed, without_passwords
+from bayesrun.data.files import missing_file, resolve
+from bayesrun.data.tables import from_frame
 from bayesrun.errors import Problem, UserError, fail
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
         return [_not_installed("sqlalchemy")]
     if "://" not in spec.url:
         hint = "e.g. postgresql://user@host/database, or sqlite:///file.db"
-        return [Problem("data.url", "is no URL of a database: it has no '://'", hint)]
+        return [Problem("data.url", "is not the URL of a database: it has no '://'", hint)]
     if spec.url.count("@") > 1:
         return [Problem("data.url", "has more than one '@'", "write an '@' within a user name or password as %40")]
     # SQLite would make a new, empty file
@@ -51,27 +52,13 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
 
 
 def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
-    """Run the query; NULL is a gap. What it changes in the database, if anything, is rolled back.
-
-    Parameters
-    ----------
-    spec
-        The section `data`.
-    directory
-        `paths.data`, from which the path of an SQLite file starts when it is relative.
-
-    Returns
-    -------
-    xarray.Dataset
-        Every selected column over `spec.dim`.
+    """Run the query; NULL is a missing value. What it changes in the database, if anything, is rolled back.
 
     Raises
     ------
     UserError
         When the database does not answer or refuses the query; its message does not hold the password.
     """
-    from bayesrun.data._table import from_frame
-
     frame = _select(spec, directory)
     return from_frame(frame, spec.dim, "data.query").assign_attrs(origin=without_passwords(spec.url))
 

@@ -1,1 +1,1 @@
-"""Whether a posterior may be believed: one file a check; `base` says what a check is."""
+"""Checks of a posterior, one file per registered check; `base` defines what a check is, `judge` runs them all."""

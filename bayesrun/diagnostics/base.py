@@ -1,13 +1,14 @@
-"""What a check, a finding and a verdict are, and the config section `diagnostics` (design part 6).
+"""Check, finding and verdict, and the config section `diagnostics`.
 
-A check takes a saved `InferenceData` and thresholds, never PyMC3 or a model: it can be run again on any posterior.
+A check takes a saved `InferenceData` and thresholds, never a model or the engine, so it can be run again on any
+posterior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Severity = Literal["ok", "warn", "fail"]
+INTERVAL = 0.94
+"""Default of `intervals`: probability inside every interval in tables and figures."""
 GOOD_K = 0.7
-"""Pareto k up to which importance sampling is to be trusted (doi:10.48550/arXiv.1507.02646)."""
+"""Largest Pareto k at which importance sampling is reliable (doi:10.48550/arXiv.1507.02646)."""
 ROUNDING = 1e-14
-"""Relative sd up to which draws are all the same number."""
+"""Relative sd up to which draws differ by rounding errors only."""
 SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")
 
 
@@ -48,9 +51,11 @@ class DiagnosticsSpec(Section):
     thresholds
         Their limits.
     log_likelihood
-        Keep pointwise terms of the likelihood: `auto` up to `log_likelihood_max` numbers, true, or false.
+        Whether to keep pointwise terms of the likelihood: `auto` keeps up to `log_likelihood_max` numbers.
+    prior_sensitivity
+        Whether to measure how sensitive the posterior is to prior and likelihood.
     fail_run
-        Whether a verdict `fail` becomes the exit status.
+        Whether the verdict `fail` becomes the exit status.
     """
 
     checks: list[str] | None = None
@@ -72,11 +77,11 @@ class Finding:
     severity
         `ok`, `warn` or `fail`.
     variable
-        Scalar or point at fault (`theta[A]`); null for the run as a whole.
+        Scalar or point concerned (`theta[A]`); null for the run as a whole.
     value, threshold
-        What was measured and the limit it was held against; null where there is none.
+        The measured value and the limit it was compared with; null where there is none.
     message
-        What it means, in words.
+        What was found.
     remedy
         What to do about it; empty when `ok`.
     """
@@ -92,22 +97,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judged:
-    """What checks look at.
+    """The posterior that checks judge.
 
     Parameters
     ----------
     idata
         The posterior with its groups.
     summary
-        One row a scalar (`summary.csv`), so that no check computes R-hat or ESS again.
+        One row per scalar (`summary.csv`), so that no check computes R-hat or ESS again.
     method
-        The sampler that made the draws (`nuts`, `smc`, `advi`, `prior`).
+        The sampler of the draws (`nuts`, `smc`, `advi`, `prior`).
     settings
         The config section.
     max_treedepth
         Tree depth limit of the run.
     missing_groups
-        Groups that could not be had, with the reason.
+        Groups of the InferenceData that are absent, with the reason.
     """
 
     idata: az.InferenceData
@@ -119,7 +124,7 @@ class Judged:
 
     @property
     def moving(self) -> pd.Series[bool]:
-        """Whether each scalar's draws differ by more than rounding, as a computed 1 does not."""
+        """Whether each scalar's draws differ by more than rounding errors."""
         return self.summary["sd"] > ROUNDING * self.summary["mean"].abs()
 
 
@@ -140,14 +145,16 @@ class Check:
     run
         `(judged) -> CheckResult`.
     methods
-        Samplers whose draws it says something about.
+        Samplers whose draws the check applies to.
     """
 
     run: Callable[[Judged], CheckResult]
     methods: tuple[str, ...] = ("nuts", "smc")
 
 
-CHECKS: Registry[Check] = Registry("check", "bayesrun.diagnostics", "CHECK", Check)
+CHECKS: Registry[Check] = Registry(
+    "check", "bayesrun.diagnostics", "CHECK", Check, others=("judge", "numerics", "pointwise", "scalars", "summary")
+)
 
 
 def verdict(findings: Iterable[Finding]) -> Severity:
@@ -155,13 +162,44 @@ def verdict(findings: Iterable[Finding]) -> Severity:
     return max((f.severity for f in findings), key=SEVERITIES.index, default="ok")
 
 
-def severity_above(value: float, limits: tuple[float, float]) -> Severity:
-    """Judge a value that should stay at or below `(warn, fail)`; what is not a number fails."""
-    warn, bad = limits
-    return "fail" if not value <= bad else "warn" if value > warn else "ok"
+class Grade(NamedTuple):
+    """A severity, and the threshold that the value was compared with."""
+
+    severity: Severity
+    threshold: float
 
 
-def severity_below(value: float, limits: tuple[float, float]) -> Severity:
-    """Judge a value that should stay at or above `(warn, fail)`; what is not a number fails."""
+def grade_above(value: float, limits: tuple[float, float]) -> Grade:
+    """Grade a value that should be at or below the limits `(warn, fail)`; NaN fails."""
     warn, bad = limits
-    return "fail" if not value >= bad else "warn" if value < warn else "ok"
+    return Grade("fail", bad) if not value <= bad else Grade("warn" if value > warn else "ok", warn)
+
+
+def grade_below(value: float, limits: tuple[float, float]) -> Grade:
+    """Grade a value that should be at or above the limits `(warn, fail)`; NaN fails."""
+    warn, bad = limits
+    return Grade("fail", bad) if not value >= bad else Grade("warn" if value < warn else "ok", warn)
+
+
+def graded(check: str, grade: Grade, value: float, message: str, remedy: str, variable: str | None = None) -> Finding:
+    """Make the finding of a graded value; `ok` needs no remedy."""
+    remedy = "" if grade.severity == "ok" else remedy
+    return Finding(check, grade.severity, message, variable, value, grade.threshold, remedy)
+
+
+def interval_columns(prob: float) -> tuple[str, str]:
+    """Name the columns of the ends of a highest-density interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
+    tail = 100 * (1 - prob) / 2
+    return f"hdi_{tail:g}%", f"hdi_{100 - tail:g}%"
+
+
+def find_interval_columns(columns: Iterable[str]) -> tuple[str, str]:
+    """Find these columns among those of a table (`summary.csv`, `predictions.csv`)."""
+    lower, upper = (name for name in columns if name.startswith("hdi_"))
+    return lower, upper
+
+
+def listed(names: Sequence[str], limit: int = 5) -> str:
+    """Join names for a sentence, at most `limit` of them: `a, b, c and 12 more`."""
+    head = ", ".join(names[:limit])
+    return head if len(names) <= limit else f"{head} and {len(names) - limit} more"

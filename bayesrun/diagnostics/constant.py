@@ -1,33 +1,32 @@
-"""Scalars that never changed: fixed by the model, or a sampler that does not move."""
+"""Scalars that are constant: fixed by the model, or not moved by the sampler."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bayesrun.diagnostics._labels import names_of
-from bayesrun.diagnostics._words import some
-from bayesrun.diagnostics.base import ROUNDING, Check, CheckResult, Finding, Judged
+from bayesrun.diagnostics.base import ROUNDING, Check, CheckResult, Finding, Judged, listed
+from bayesrun.diagnostics.scalars import names_of
 
-_REMEDY = "Fine where the model fixes them; else the sampler is stuck there: check sampler.step and the priors."
+_REMEDY = "If the model does not fix them, the sampler is stuck: check sampler.step and the priors."
 
 
 def run(judged: Judged) -> CheckResult:
-    """Name the scalars whose draws are all the same, and warn of those that the model does not surely fix."""
+    """Name the scalars with equal draws, and warn of those that the model does not fix for certain."""
     same = [str(n) for n in judged.summary.index[~judged.moving & judged.summary["sd"].notna()]]
-    fixed = {*_constant_in_prior(judged), *_diagonals(judged)} & set(same)
+    fixed = {*_constant_in_prior(judged), *_unit_diagonals(judged)} & set(same)
     still = [name for name in same if name not in fixed]
     findings = []
     if fixed:
-        message = f"Fixed by the model: {some([name for name in same if name in fixed])}."
+        message = f"Fixed by the model: {listed([name for name in same if name in fixed])}."
         findings.append(Finding("constant", "ok", message))
     if still:
-        message = f"Constant in all draws: {some(still)}. Their R-hat and ESS say nothing."
+        message = f"Constant in all draws: {listed(still)}. R-hat and ESS do not apply to them."
         findings.append(Finding("constant", "warn", message, still[0], 0.0, remedy=_REMEDY))
     return CheckResult(tuple(findings))
 
 
 def _constant_in_prior(judged: Judged) -> Iterator[str]:
-    """Yield the names of scalars that have one value in the prior, too, such as what is computed from data alone."""
+    """Yield the names of scalars that are constant in the prior, too, such as those computed from data alone."""
     for name, array in judged.idata.get("prior", {}).items():
         draws = array.transpose("chain", "draw", ...).values.reshape(array.sizes["chain"] * array.sizes["draw"], -1)
         if len(draws) > 1:
@@ -35,8 +34,8 @@ def _constant_in_prior(judged: Judged) -> Iterator[str]:
             yield from (n for n, one in zip(names_of(array, str(name)), fixed, strict=True) if one)
 
 
-def _diagonals(judged: Judged) -> Iterator[str]:
-    """Yield the names of those diagonal elements of square matrices that are one, as a correlation matrix's are."""
+def _unit_diagonals(judged: Judged) -> Iterator[str]:
+    """Yield the names of diagonal elements of square matrices that are 1, as in a correlation matrix."""
     for name, array in judged.idata.posterior.data_vars.items():
         size = array.shape[-1]
         if array.ndim == 4 and array.shape[-2] == size:

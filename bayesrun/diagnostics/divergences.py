@@ -1,24 +1,21 @@
-"""Divergent transitions of NUTS: regions that the sampler could not enter bias the posterior."""
+"""Divergent transitions of NUTS: the sampler could not enter some region, so the posterior may be biased."""
 
 from __future__ import annotations
 
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
+from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
 
-_REMEDY = "Raise sampler.target_accept (0.95), use parameterization: noncentered, or tighten priors."
+_REMEDY = "Increase sampler.target_accept (0.95), use parameterization: noncentered, or tighter priors."
 
 
 def run(judged: Judged) -> CheckResult:
-    """Count divergences after warm-up and judge their share of all draws."""
+    """Count the divergences after tuning and judge their share of all draws."""
     stats = judged.idata.get("sample_stats", {})
     if "diverging" not in stats:
         return CheckResult()
     count, draws = int(stats["diverging"].sum()), int(stats["diverging"].size)
-    limits = judged.settings.thresholds.divergences
-    severity = severity_above(count / draws, limits)
-    limit = limits[1] if severity == "fail" else limits[0]
+    grade = grade_above(count / draws, judged.settings.thresholds.divergences)
     message = f"{count:,} of {draws:,} draws diverged." if count else "No draw diverged."
-    remedy = "" if severity == "ok" else _REMEDY
-    finding = Finding("divergences", severity, message, value=count / draws, threshold=limit, remedy=remedy)
+    finding = graded("divergences", grade, count / draws, message, _REMEDY)
     return CheckResult((finding,), {"divergences": float(count)})
 
 

@@ -1,42 +1,33 @@
-"""Whether variational inference has converged: the evidence lower bound does not move any more."""
+"""Convergence of variational inference: the evidence lower bound (ELBO) has stopped changing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
+from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-_REMEDY = "Fit longer (sampler.iterations), or change sampler.learning_rate."
+_REMEDY = "Increase sampler.iterations, or change sampler.learning_rate."
 
 
 def run(judged: Judged) -> CheckResult:
     """Compare the mean ELBO of the last quarter of the fit with that of the quarter before, in nats."""
-    import numpy as np
-
     stats = judged.idata.get("sample_stats", {})
     if "elbo" not in stats:
         return CheckResult()
     change, level = drift(np.asarray(stats["elbo"], float))
-    limits = judged.settings.thresholds.elbo
-    severity = severity_above(change, limits)
-    limit = limits[1] if severity == "fail" else limits[0]
-    message = f"The ELBO moved by {change:.2g} nats between the last two quarters of the fit (mean {level:.1f})."
-    remedy = "" if severity == "ok" else _REMEDY
-    finding = Finding("elbo", severity, message, value=change, threshold=limit, remedy=remedy)
-    return CheckResult((finding,), {"elbo": level})
+    message = f"The ELBO changed by {change:.2g} nats between the last two quarters of the fit (mean {level:.1f})."
+    grade = grade_above(change, judged.settings.thresholds.elbo)
+    return CheckResult((graded("elbo", grade, change, message, _REMEDY),), {"elbo": level})
 
 
 def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
-    """Return how far the ELBO surely moved between the last two quarters of a fit, and its last level.
+    """Return the change of the ELBO between the last two quarters of a fit beyond its noise, and its last level.
 
     Parameters
     ----------
     elbo
-        Noisy values by iteration.
+        Noisy values, over iteration.
 
     Returns
     -------
@@ -45,8 +36,6 @@ def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
     level : float
         Mean of the last quarter.
     """
-    import numpy as np
-
     if len(elbo) < 8:
         return float("nan"), float("nan")
     before, last = np.split(elbo[-2 * (len(elbo) // 4) :], 2)

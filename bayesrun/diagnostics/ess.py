@@ -1,16 +1,12 @@
-"""Whether there are enough effectively independent draws, for means (bulk) and for tails."""
+"""Effective sample size: whether the draws estimate means (bulk) and tails precisely enough."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
-from bayesrun.diagnostics._words import some
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_below
+from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, grade_below, graded, listed
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-_REMEDY = "Draw more (sampler.draws), or give the model a form that mixes better."
+_REMEDY = "Increase sampler.draws, or give the model a form that mixes better."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -27,15 +23,14 @@ def run(judged: Judged) -> CheckResult:
 def _judge(judged: Judged, values: pd.Series[float], part: str) -> Finding:
     limits = judged.settings.thresholds.ess
     least = float(values.min())
-    severity = severity_below(least, limits)
-    if severity == "ok":
+    grade = grade_below(least, limits)
+    if grade.severity == "ok":
         message = f"Every {part} ESS is at or above {limits[0]:g} (smallest {least:,.0f})."
-        return Finding("ess", "ok", message, value=least, threshold=limits[0])
+        return graded("ess", grade, least, message, "")
     low = values[values < limits[0]].sort_values()
     message = f"The {part} ESS of {values.idxmin()} is {least:,.0f}"
-    message += f"; also below {limits[0]:g}: {some(list(low.index[1:]))}." if len(low) > 1 else "."
-    limit = limits[1] if severity == "fail" else limits[0]
-    return Finding("ess", severity, message, str(values.idxmin()), least, limit, _REMEDY)
+    message += f"; also below {limits[0]:g}: {listed(list(low.index[1:]))}." if len(low) > 1 else "."
+    return graded("ess", grade, least, message, _REMEDY, str(values.idxmin()))
 
 
 CHECK = Check(run)

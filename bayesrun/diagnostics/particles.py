@@ -1,28 +1,26 @@
-"""Whether the particles of sequential Monte Carlo still move at the posterior, and the evidence that they found."""
+"""Sequential Monte Carlo: whether its particles still move at the posterior, and its estimate of the evidence."""
 
 from __future__ import annotations
 
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_below
+import numpy as np
+from scipy.special import logsumexp
 
-_REMEDY = "Raise sampler.n_steps and sampler.draws, or use sampler=nuts."
+from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_below, graded
+
+_REMEDY = "Increase sampler.n_steps and sampler.draws, or use sampler=nuts."
 
 
 def run(judged: Judged) -> CheckResult:
-    """Judge the smallest share, of all chains, of particles that moved in the last stage: the others have twins."""
-    import numpy as np
-    from scipy.special import logsumexp
-
+    """Judge the smallest share, over the chains, of particles that moved in the last stage; the others are copies."""
     stats = judged.idata.get("sample_stats", {})
     if "moved" not in stats:
         return CheckResult()
-    least, limits = float(stats["moved"].min()), judged.settings.thresholds.particles
-    severity = severity_below(least, limits)
-    limit = limits[1] if severity == "fail" else limits[0]
+    least = float(stats["moved"].min())
     message = f"At least {100 * least:.0f} % of each chain's particles moved in the last stage."
-    remedy = "" if severity == "ok" else _REMEDY
-    finding = Finding("particles", severity, message, value=least, threshold=limit, remedy=remedy)
+    grade = grade_below(least, judged.settings.thresholds.particles)
     evidence = np.asarray(stats["log_marginal_likelihood"], float)
-    return CheckResult((finding,), {"log_marginal_likelihood": float(logsumexp(evidence) - np.log(evidence.size))})
+    metrics = {"log_marginal_likelihood": float(logsumexp(evidence) - np.log(evidence.size))}
+    return CheckResult((graded("particles", grade, least, message, _REMEDY),), metrics)
 
 
 CHECK = Check(run, ("smc",))

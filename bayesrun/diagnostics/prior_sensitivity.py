@@ -1,37 +1,35 @@
-"""What prior and likelihood did to each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
+"""Effect of prior and likelihood on each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
 
 Runs when `diagnostics.prior_sensitivity` is set. It needs `sample_stats["log_prior"]` and the pointwise
-`log_likelihood`; no refit. `_power_scaling` holds the mathematics.
+`log_likelihood`, and no refit. `numerics.power_scaling` holds the mathematics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from bayesrun.diagnostics import _power_scaling as power
-from bayesrun.diagnostics._words import some
-from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged
+import arviz as az
+import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import arviz as az
-    import numpy as np
-    from numpy.typing import NDArray
+from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged, listed
+from bayesrun.diagnostics.numerics import power_scaling as power
+from bayesrun.diagnostics.scalars import SAMPLE, names_of
 
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _NAME = "prior_sensitivity"
 _TRACKED_SCALARS = 50
 _REMEDY = {
-    "prior-data conflict": "Prior and data pull apart: look at where the prior has its mass, and say why it should.",
-    "strong prior / weak likelihood": "The data say little here: the prior decides; report it, or get more data.",
+    "prior-data conflict": "Prior and data disagree. Check where the prior has its mass, and justify or change it.",
+    "strong prior / weak likelihood": "The data say little about it: the prior decides. Report that, or get more data.",
 }
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """Sensitivities of one scalar to the prior and to the likelihood, and what they mean together."""
+    """Sensitivities of one scalar to the prior and to the likelihood, and the diagnosis."""
 
     name: str
     prior: float
@@ -53,9 +51,7 @@ def run(judged: Judged) -> CheckResult:
 
 
 def log_prior(idata: az.InferenceData) -> Floats | None:
-    """Return the log density of all priors, one number a draw; None when it was not kept."""
-    import numpy as np
-
+    """Return the log density of all priors, over chain * draw; None when it was not kept."""
     stats = idata.get("sample_stats")
     if stats is None or "log_prior" not in stats:
         return None
@@ -64,9 +60,7 @@ def log_prior(idata: az.InferenceData) -> Floats | None:
 
 
 def log_likelihood(idata: az.InferenceData) -> Floats | None:
-    """Return the log likelihood of all observed points, one number a draw; imputed points are left out."""
-    import numpy as np
-
+    """Return the log likelihood of all observed points, over chain * draw; imputed points are left out."""
     group = idata.get("log_likelihood")
     if group is None or not group.data_vars:
         return None
@@ -77,10 +71,6 @@ def log_likelihood(idata: az.InferenceData) -> Floats | None:
 
 def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling) -> Iterator[Sensitivity]:
     """Yield the sensitivities of every scalar that changes, named as in `summary.csv`."""
-    import numpy as np
-
-    from bayesrun.diagnostics._labels import SAMPLE, names_of
-
     variables = [(str(v), array.transpose(*SAMPLE, ...)) for v, array in az_data.posterior.data_vars.items()]
     named = ((names_of(a, v), a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1)) for v, a in variables)
     for name, values in ((n, column) for names, flat in named for n, column in zip(names, flat.T, strict=True)):
@@ -99,14 +89,14 @@ def _finding(row: Sensitivity) -> Finding:
 def _none_found(rows: list[Sensitivity]) -> Finding:
     worst = max(rows, key=lambda row: row.prior, default=None)
     if worst is None:
-        return Finding(_NAME, "ok", "No scalar changes: there is nothing to be sensitive.")
+        return Finding(_NAME, "ok", "Every scalar is constant, so none is sensitive.")
     message = f"No parameter is sensitive to its prior (largest {worst.prior:.3f}, {worst.name})."
     return Finding(_NAME, "ok", message, value=worst.prior, threshold=power.THRESHOLD)
 
 
 def _not_made(group: str, judged: Judged) -> Finding:
     reason = judged.missing_groups.get(group, "it was not kept, or is not finite")
-    message = f"Prior sensitivity can't be had: there is no {group} ({reason})."
+    message = f"Prior sensitivity can't be computed: there is no {group} ({reason})."
     return Finding(_NAME, "ok", message, remedy="See diagnostics.log_likelihood.")
 
 
@@ -116,8 +106,8 @@ def _unreliable(scalings: tuple[power.Scaling, power.Scaling]) -> list[Finding]:
     if not bad:
         return []
     worst = max(s.pareto_k for s in scalings)
-    message = f"Sensitivity to the {some(bad)} is not to be trusted: Pareto k is {worst:.2f}."
-    remedy = "Refit under another prior instead (a sweep)."
+    message = f"Sensitivity to the {listed(bad)} is unreliable: Pareto k is {worst:.2f}."
+    remedy = "Refit with other priors instead, in a sweep."
     return [Finding(_NAME, "warn", message, value=worst, threshold=GOOD_K, remedy=remedy)]
 
 

@@ -1,12 +1,12 @@
-"""Trees of NUTS that were cut at the depth limit: slow, not wrong."""
+"""Trees of NUTS that reached the depth limit: sampling is slow, not wrong."""
 
 from __future__ import annotations
 
-from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, severity_above
+from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
 
 _REMEDY = (
-    "Give the model a form that is easier to sample, a dense mass matrix (sampler.init=adapt_full), "
-    "or raise sampler.max_treedepth."
+    "Give the model a form that is easier to sample, use a dense mass matrix (sampler.init=adapt_full), "
+    "or increase sampler.max_treedepth."
 )
 
 
@@ -17,12 +17,9 @@ def run(judged: Judged) -> CheckResult:
     if "tree_depth" not in stats:
         return CheckResult(metrics=metrics)
     share = float((stats["tree_depth"] >= judged.max_treedepth).mean())
-    limits = judged.settings.thresholds.tree_depth
-    severity = severity_above(share, limits)
-    limit = limits[1] if severity == "fail" else limits[0]
     message = f"{100 * share:.1f} % of the draws reached the tree depth limit of {judged.max_treedepth}."
-    remedy = "" if severity == "ok" else _REMEDY
-    finding = Finding("tree_depth", severity, message, value=share, threshold=limit, remedy=remedy)
+    grade = grade_above(share, judged.settings.thresholds.tree_depth)
+    finding = graded("tree_depth", grade, share, message, _REMEDY)
     return CheckResult((finding,), {**metrics, "tree_depth_saturated": share})
 
 

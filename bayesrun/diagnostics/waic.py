@@ -5,12 +5,13 @@ elpd_waic = sum_i (log(mean_s p(y_i | s)) - var_s(log p(y_i | s))) over points i
 
 from __future__ import annotations
 
-from bayesrun.diagnostics._pointwise import by_point, log_mean_exp, observed_terms
 from bayesrun.diagnostics.base import Check, CheckResult, Judged
+from bayesrun.diagnostics.numerics.psis import log_mean_exp
+from bayesrun.diagnostics.pointwise import by_point, observed_terms
 
 
 def run(judged: Judged) -> CheckResult:
-    """Compute elpd_waic, for those who compare with other tools; it is judged through LOO, never by itself."""
+    """Compute elpd_waic for comparison with other tools; the check `loo` judges, WAIC itself is never judged."""
     found = observed_terms(judged.idata)
     if found is None or not found[0].sizes["point"]:
         return CheckResult()

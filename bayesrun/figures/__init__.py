@@ -1,1 +1,1 @@
-"""Pictures of a saved posterior: one file a figure; `base` says what a figure is."""
+"""Figures of a saved posterior, one file per figure; `base` defines what a figure is."""

@@ -6,10 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._scalars import Scalar, pick, title_of
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.selection import Array, Scalar, pick, title_of
 
 LIMIT = 12
 LAGS = 60

@@ -1,14 +1,17 @@
-"""What a figure is: a function of a saved posterior to a matplotlib figure.
+"""What a figure is: a function from a saved posterior to a Matplotlib figure.
 
-One file a figure; file = name in `model.figures` = PNG in the run folder's `figures/`. `_style` holds the one style.
+There is one file per figure; its name is the name in `model.figures` and that of the PNG in the run folder. `style`
+defines how all of them look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import INTERVAL
 from bayesrun.registry import Registry
 
 if TYPE_CHECKING:
@@ -19,23 +22,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What a figure may look at.
+    """The posterior that figures show.
 
     Parameters
     ----------
     idata
-        The posterior with its groups. `observed_data` has each likelihood under its own name (gaps are NaN),
-        `constant_data` every variable of the prepared data set, both over named dims with coords; imputed values are
-        `posterior[NAME_missing]` over dim `DIM_missing`, labelled by the rows' own labels.
+        The posterior with its groups. `observed_data` has each likelihood under its own name (missing values are NaN),
+        `constant_data` every variable of the prepared data set, both over named dims with coords. Imputed values are
+        `posterior[NAME_missing]` over dim `DIM_missing`, with the labels of their rows.
     summary
-        One row a scalar (`summary.csv`), index = `name`.
+        One row per scalar (`summary.csv`), index `name`.
     model
         The config section `model` as plain values: `name`, `type`, `options`, ...
+    interval
+        Probability inside every interval (`intervals` in the config).
     """
 
     idata: az.InferenceData
     summary: pd.DataFrame
     model: Mapping[str, Any]
+    interval: float = INTERVAL
+
+    @property
+    def hdi_name(self) -> str:
+        """Name of the interval in titles and legends: `94 % HDI`."""
+        return f"{100 * self.interval:g} % HDI"
+
+    @cached_property
+    def r_hat(self) -> dict[str, float]:
+        """R-hat by the name of the scalar."""
+        column = self.summary.get("r_hat")
+        return {} if column is None else {str(name): float(value) for name, value in column.items()}
 
 
 @dataclass(frozen=True)
@@ -45,15 +62,35 @@ class Figure:
     Parameters
     ----------
     draw
-        `(subject) -> matplotlib figure`, drawn under the style of `_style`. Raises `NotDrawable` with the reason
-        where the subject lacks what the figure shows.
+        `(subject) -> matplotlib figure`, called under the settings of `style`. Raises `NotDrawable` with the reason if
+        the subject lacks what the figure shows.
     """
 
     draw: Callable[[Subject], matplotlib.figure.Figure]
 
 
 class NotDrawable(Exception):
-    """The figure can't be drawn of this posterior; the message says why. It is logged, and the run goes on."""
+    """The posterior lacks what the figure shows; the message says what. It is logged, and the run continues."""
 
 
-FIGURES: Registry[Figure] = Registry("figure", "bayesrun.figures", "FIGURE", Figure)
+FIGURES: Registry[Figure] = Registry(
+    "figure",
+    "bayesrun.figures",
+    "FIGURE",
+    Figure,
+    others=("drawing", "marginals", "matplotlib_patches", "observations", "predictors", "selection", "style", "traces"),
+)
+
+_GENERAL = ("trace", "forest", "posterior", "prior_posterior", "rank", "energy", "ppc", "loo_pit", "pareto_k")
+_FIRST = {
+    "declarative": ("scatter", "imputed"),
+    "glm": ("effects", "scatter"),
+    "linear_regression": ("scatter",),
+    "stochastic_volatility": ("volatility", "returns"),
+    "switchpoint": ("accident_rate", "switchpoint", "imputed"),
+}
+
+
+def default_for(model_type: str) -> tuple[str, ...]:
+    """Return the figures of a model whose YAML names none; those that its posterior can't give are left out."""
+    return (*_FIRST.get(model_type, ()), *_GENERAL)

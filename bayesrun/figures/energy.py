@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._scalars import group_of, title_of
-from bayesrun.figures._shapes import density
+from bayesrun.diagnostics.numerics.convergence import bfmi
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.marginals import density
+from bayesrun.figures.selection import Array, group_of, title_of
 
 
 def draw(subject: Subject) -> Canvas:
@@ -23,13 +23,6 @@ def draw(subject: Subject) -> Canvas:
     _draw_densities(left, energy)
     _draw_bfmi(right, bfmi(energy))
     return figure
-
-
-def bfmi(energy: Array) -> Array:
-    """Bayesian fraction of missing information of each chain; `energy` is (chain, draw)."""
-    spread = np.var(energy, axis=1)
-    change = np.mean(np.diff(energy, axis=1) ** 2, axis=1)
-    return np.divide(change, spread, out=np.full(len(spread), np.nan), where=spread > 0)
 
 
 def _energy(subject: Subject) -> Array:

@@ -1,31 +1,43 @@
-"""LOO-PIT: where each observation falls in its own prediction when it is left out; uniform for a calibrated model.
+"""LOO-PIT: the probability integral transform of each observation under its leave-one-out prediction.
 
-Gabry et al. (2019), doi:10.1111/rssa.12378. Counts are randomised between their lower and upper value.
+The values are uniform for a calibrated model; those of counts are randomised between their lower and upper value.
+Gabry et al. (2019), doi:10.1111/rssa.12378.
 """
 
 from __future__ import annotations
 
+import warnings
+
+import arviz as az
 import numpy as np
+import xarray as xr
 from matplotlib.figure import Figure as Canvas
+from scipy.stats import binom
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._arrays import Array
-from bayesrun.figures._loo import leave_one_out
-from bayesrun.figures._scalars import group_of, title_of
+from bayesrun.diagnostics.scalars import names_of
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.observations import terms_of
+from bayesrun.figures.selection import Array, group_of, title_of
 
-BINS = 20  # fewer where a bar would hold less than six observations
+BINS = 20  # fewer if a bar would hold less than six observations
+POINTS = 1500  # observations that are smoothed; more are thinned
 
 
 def draw(subject: Subject) -> Canvas:
     """Draw the histogram of the PIT values with the range that uniform ones would have."""
     values = pit(subject)
     figure, ax = look.panel(title_of(subject, "LOO-PIT"), 3.4)
-    from scipy.stats import binom
-
     bins = min(BINS, max(4, len(values) // 6))
-    low, high = binom.ppf([0.015, 0.985], len(values), 1 / bins)
-    ax.axhspan(low, high, color=look.GREY, alpha=0.25, linewidth=0, label="97 % of bars, if calibrated")
+    low, high = binom.interval(subject.interval, len(values), 1 / bins)
+    ax.axhspan(
+        low,
+        high,
+        color=look.GREY,
+        alpha=0.25,
+        linewidth=0,
+        label=f"{100 * subject.interval:g} % of bars, if calibrated",
+    )
     ax.hist(values, bins=np.linspace(0, 1, bins + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
     ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
     look.legend_below(figure, ax)
@@ -43,17 +55,34 @@ def pit(subject: Subject) -> Array:
     return np.asarray(below + np.random.default_rng(0).uniform(size=len(observed)) * equal)
 
 
-def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
-    """Look up what was observed, (point,), and predicted, (sample, point), at the points of the likelihood's terms."""
-    from bayesrun.diagnostics._pointwise import labelled
+def leave_one_out(subject: Subject) -> tuple[xr.DataArray, Array]:
+    """Smooth the importance weights of leaving out each observation; of more than 1,500, evenly chosen ones.
 
+    Returns
+    -------
+    terms : DataArray
+        Pointwise log likelihood, (chain, draw, point).
+    log_weights : ndarray
+        Normalised, (sample, point).
+    """
+    terms = terms_of(subject)
+    terms = terms.isel(point=slice(None, None, -(-terms.sizes["point"] // POINTS)))
+    ratios = -terms.stack(sample=("chain", "draw")).transpose("point", "sample").values
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        weights, _ = az.psislw(np.asarray(ratios, float))
+    return terms, np.asarray(weights).T
+
+
+def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
+    """Return the observed, (point,), and the predicted values, (sample, point), at the wanted points."""
     predictions, data = group_of(subject, "posterior_predictive"), group_of(subject, "observed_data")
     observed: dict[str, float] = {}
     drawn: dict[str, Array] = {}
     for name in data.data_vars:
         if name not in predictions:
             raise NotDrawable(f"'{name}' has no posterior predictive draws")
-        labels = labelled(data[name], str(name))
+        labels = names_of(data[name], str(name))
         flat = predictions[name].transpose("chain", "draw", *data[name].dims).values.reshape(-1, len(labels))
         observed |= dict(zip(labels, np.asarray(data[name].values, float).ravel(), strict=True))
         drawn |= dict(zip(labels, flat.T, strict=True))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._observed import axis_label
-from bayesrun.figures._scalars import title_of
-from bayesrun.figures._time import series_of, times
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.observations import axis_label, series_of, times
+from bayesrun.figures.selection import title_of
 
 
 def draw(subject: Subject) -> Canvas:

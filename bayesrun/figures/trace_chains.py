@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures import _style as look
-from bayesrun.figures._divergences import divergent, draw_rug
-from bayesrun.figures._scalars import pick, title_of
-from bayesrun.figures._traces import draw_chain
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.selection import pick, title_of
+from bayesrun.figures.traces import divergent, draw_chain, draw_rug
 
 LIMIT = 12
 

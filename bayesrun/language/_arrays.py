@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrun.language._values import Dims, Fault, Value, align, check_size, compute, constant
+from bayesrun.language.values import Dims, Fault, Value, align, check_size, compute, constant
 
 
 def _tt() -> Any:

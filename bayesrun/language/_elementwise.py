@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayesrun.language._values import Value, align, compute
+from bayesrun.language.values import Value, align, compute
 
 Pair = tuple[Callable[..., Any], Callable[..., Any]]
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from bayesrun.errors import Problem, UserError
 from bayesrun.language import _arrays, _elementwise, _reductions
-from bayesrun.language._grammar import Expression, arguments
-from bayesrun.language._scope import Scope
-from bayesrun.language._values import Fault, Value, constant
+from bayesrun.language.grammar import Expression, arguments
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Fault, Value, constant
 
 _SHAPED = {"zeros": 0.0, "ones": 1.0}
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from bayesrun.errors import fail
 from bayesrun.language._numbers import number
-from bayesrun.language._plan import Plan, plan
 from bayesrun.language._read import read
-from bayesrun.language._scope import Scope
-from bayesrun.language._starts import starting_value
 from bayesrun.language._transforms import transform_of
-from bayesrun.language._values import Value, compute, constant, theano_of
+from bayesrun.language.initial_values import starting_value
+from bayesrun.language.plan import Plan, plan
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Value, compute, constant, theano_of
 
 _WHOLE = ("count", "size", "integer")
 

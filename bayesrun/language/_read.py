@@ -7,9 +7,9 @@ from typing import Any
 
 from bayesrun.errors import Problem, UserError
 from bayesrun.language._evaluate import value_of
-from bayesrun.language._grammar import parse
-from bayesrun.language._scope import Scope
-from bayesrun.language._values import Dims, Fault, Value, align, compute, constant
+from bayesrun.language.grammar import parse
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Dims, Fault, Value, align, compute, constant
 
 
 def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:

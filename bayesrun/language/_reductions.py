@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayesrun.language._values import Fault, Value, compute
+from bayesrun.language.values import Fault, Value, compute
 
 _Reduction = Callable[[Any, Any], Any]
 

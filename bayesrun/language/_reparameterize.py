@@ -12,10 +12,10 @@ import numpy as np
 
 from bayesrun.errors import fail
 from bayesrun.language._make import Made, parameters_of, register_dims
-from bayesrun.language._plan import Plan
-from bayesrun.language._scope import Scope
-from bayesrun.language._starts import starting_value
+from bayesrun.language.initial_values import starting_value
 from bayesrun.language.notes import notes
+from bayesrun.language.plan import Plan
+from bayesrun.language.scope import Scope
 
 # Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
 _INFORMATION = 1.5
@@ -73,7 +73,7 @@ def whitened(this: Plan, scope: Scope) -> Made:
     """Make a Gaussian random walk in coordinates in which its posterior is nearly spherical (`walks`)."""
     import pymc3 as pm
 
-    from bayesrun.language.walks import fast_length, whitened_walk
+    from bayesrun.language.random_walks import fast_length, whitened_walk
 
     arguments = parameters_of(this, scope)
     where = f"{this.key}.parameterization"

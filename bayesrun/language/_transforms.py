@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from bayesrun.errors import fail
-from bayesrun.language._plan import Plan
-from bayesrun.language._values import theano_of
+from bayesrun.language.plan import Plan
+from bayesrun.language.values import theano_of
 
 
 def transform_of(name: str, this: Plan) -> Any:

@@ -1,23 +1,195 @@
-"""What a prior in YAML may say: the checks that need neither data nor PyMC3.
+"""The table of distributions that YAML may name. Pure text, so that a config is checked without an engine.
 
-A prior is `{dist: NAME, PARAM: VALUE, ...}` with optional `dims`, `shape`, `initval`, `transform` and
-`parameterization`. A VALUE is a number, a list, or the text of an expression.
+A line reads `NAME | support | event | parameters`. `event` is the number of trailing axes that belong to one draw
+(1 for a vector such as Dirichlet's). A parameter is `name:domain`, with `[]` for each axis that one draw needs of it
+(`p[]`, `cov[][]`), and `?` where it may be left out. Of `a|b` exactly one must be given, `a+b|c+d` are alternatives
+of two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from bayesrun.errors import Problem, did_you_mean
-from bayesrun.language._domains import value_problems
-from bayesrun.language._families import FAMILIES, Family, Parameter
+_TABLE = """\
+AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution?
+AR1 | real | 1 | k:real tau_e:positive
+AsymmetricLaplace | real | 0 | b:positive kappa:positive mu:real?
+BART | real | 1 | X[][]:real Y[]:real m:size? alpha:unit? split_prior[]:nonnegative? inv_link:text? jitter:bool?
+Bernoulli | binary | 0 | p:unit|logit_p:real
+Beta | unit | 0 | alpha:positive+beta:positive|mu:unit+sigma:positive
+BetaBinomial | count | 0 | alpha:positive beta:positive n:count
+Binomial | count | 0 | n:count p:unit
+Categorical | count | 0 | p[]:simplex
+Cauchy | real | 0 | alpha:real beta:positive
+ChiSquared | positive | 0 | nu:positive
+Constant | integer | 0 | c:real
+ConstantDist | integer | 0 | c:real
+Dirichlet | simplex | 1 | a[]:positive
+DirichletMultinomial | count | 1 | n:count a[]:positive
+DiscreteUniform | integer | 0 | lower:integer upper:integer
+DiscreteWeibull | count | 0 | q:unit beta:positive
+ExGaussian | real | 0 | mu:real? sigma:positive nu:positive
+Exponential | positive | 0 | lam:positive
+Flat | real | 0 |
+GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative
+Gamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
+GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution?
+Geometric | count | 0 | p:unit
+Gumbel | real | 0 | mu:real? beta:positive?
+HalfCauchy | positive | 0 | beta:positive
+HalfFlat | positive | 0 |
+HalfNormal | positive | 0 | sigma:positive|tau:positive
+HalfStudentT | positive | 0 | nu:positive? sigma:positive|lam:positive
+HyperGeometric | count | 0 | N:count k:count n:count
+Interpolated | interval | 0 | x_points[]:real pdf_points[]:nonnegative
+InverseGamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
+KroneckerNormal | real | 1 | mu[]:real covs:matrices|chols:matrices sigma:nonnegative?
+Kumaraswamy | unit | 0 | a:positive b:positive
+LKJCholeskyCov | matrix | 1 | eta:positive n:size sd_dist:distribution
+LKJCorr | matrix | 1 | eta:positive n:size
+Laplace | real | 0 | mu:real b:positive
+LogNormal | positive | 0 | mu:real? sigma:positive|tau:positive
+Logistic | real | 0 | mu:real? s:positive?
+LogitNormal | unit | 0 | mu:real? sigma:positive|tau:positive
+Lognormal | positive | 0 | mu:real? sigma:positive|tau:positive
+MatrixNormal | real | 2 | mu:real? rowcov[][]:real|rowchol[][]:real|rowtau[][]:real \
+ colcov[][]:real|colchol[][]:real|coltau[][]:real
+Mixture | any | 0 | w[]:simplex comp_dists:distributions
+MixtureSameFamily | any | 0 | w[]:simplex comp_dists:distribution mixture_axis:integer?
+Moyal | real | 0 | mu:real? sigma:positive?
+Multinomial | count | 1 | n:count p[]:simplex
+MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution?
+MvNormal | real | 1 | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvStudentT | real | 1 | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvStudentTRandomWalk | real | 2 | nu:positive mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? \
+ init:distribution?
+NegativeBinomial | count | 0 | mu:positive+alpha:positive|mu:positive+n:positive|p:unit+alpha:positive|p:unit+n:positive
+Normal | real | 0 | mu:real? sigma:positive|tau:positive
+NormalMixture | real | 0 | w[]:simplex mu[]:real sigma[]:positive|tau[]:positive
+OrderedLogistic | count | 0 | eta:real cutpoints[]:real
+OrderedProbit | count | 0 | eta:real cutpoints[]:real
+Pareto | positive | 0 | alpha:positive m:positive
+Poisson | count | 0 | mu:nonnegative
+Rice | positive | 0 | nu:nonnegative|b:nonnegative sigma:positive
+SkewNormal | real | 0 | mu:real? sigma:positive|tau:positive alpha:real?
+StudentT | real | 0 | nu:positive mu:real? sigma:positive|lam:positive
+Triangular | interval | 0 | lower:real? upper:real? c:real?
+TruncatedNormal | interval | 0 | mu:real? sigma:positive|tau:positive lower:real? upper:real?
+Uniform | interval | 0 | lower:real? upper:real?
+VonMises | angle | 0 | mu:real? kappa:positive
+Wald | positive | 0 | mu:positive+lam:positive|mu:positive+phi:positive|lam:positive+phi:positive|mu:positive \
+ alpha:nonnegative?
+Weibull | positive | 0 | alpha:positive beta:positive
+Wishart | matrix | 2 | nu:positive V[][]:real
+WishartBartlett | matrix | 2 | S[][]:real nu:positive is_cholesky:bool? return_cholesky:bool?
+ZeroInflatedBinomial | count | 0 | psi:unit n:count p:unit
+ZeroInflatedNegativeBinomial | count | 0 | psi:unit mu:positive alpha:positive
+ZeroInflatedPoisson | count | 0 | psi:unit theta:positive
+"""
 
-OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
-TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
-PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
+_DISCRETE = ("binary", "count", "integer")
+
+# A variable of these families is `location + scale * (one of the standard family)`, in this order; location may be
+# absent. LogNormal is one on the log scale.
+LOCATION_SCALE: Mapping[str, tuple[str | None, str]] = MappingProxyType(
+    {
+        "Normal": ("mu", "sigma"),
+        "StudentT": ("mu", "sigma"),
+        "Cauchy": ("alpha", "beta"),
+        "Laplace": ("mu", "b"),
+        "Logistic": ("mu", "s"),
+        "Gumbel": ("mu", "beta"),
+        "Moyal": ("mu", "sigma"),
+        "SkewNormal": ("mu", "sigma"),
+        "LogNormal": ("mu", "sigma"),
+        "Lognormal": ("mu", "sigma"),
+        "HalfNormal": (None, "sigma"),
+        "HalfCauchy": (None, "beta"),
+        "HalfStudentT": (None, "sigma"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a distribution.
+
+    Parameters
+    ----------
+    name
+        As PyMC3 calls it.
+    domain
+        Values allowed (`positive`, `simplex`, `distribution`, ...).
+    axes
+        Number of its trailing axes that belong to one draw.
+    """
+
+    name: str
+    domain: str
+    axes: int = 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """A distribution that YAML may name.
+
+    Parameters
+    ----------
+    name
+        As PyMC3 calls it.
+    support
+        Where its draws lie.
+    event
+        Number of trailing axes of one draw.
+    parameters
+        All of them by name.
+    required
+        Groups of alternatives; of each group exactly one alternative (a set of names) must be given.
+    """
+
+    name: str
+    support: str
+    event: int
+    parameters: Mapping[str, Parameter]
+    required: tuple[tuple[frozenset[str], ...], ...]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its draws are whole numbers."""
+        return self.support in _DISCRETE
+
+    @property
+    def location_scale(self) -> tuple[str | None, str] | None:
+        """Names of location and scale for `parameterization: noncentered`, or None."""
+        return LOCATION_SCALE.get(self.name)
+
+
+def _parameter(text: str) -> Parameter:
+    match = re.fullmatch(r"(\w+)((?:\[\])*):(\w+)", text)
+    assert match, text
+    name, axes, domain = match.groups()
+    return Parameter(name, domain, len(axes) // 2)
+
+
+def _family(line: str) -> Family:
+    name, support, event, rest = (part.strip() for part in line.split("|", 3))
+    parameters: dict[str, Parameter] = {}
+    required = []
+    for group in rest.split():
+        alternatives = [[_parameter(p) for p in alt.split("+")] for alt in group.rstrip("?").split("|")]
+        parameters |= {p.name: p for alternative in alternatives for p in alternative}
+        if not group.endswith("?"):
+            required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required))
+
+
+_LINES = _TABLE.strip().splitlines()
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in map(_family, _LINES)})
+# These need Python code, which YAML never holds.
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
-_OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
 
 
 def family(name: str) -> Family | None:
@@ -33,163 +205,3 @@ def distributions() -> list[str]:
 def truncatable(known: Family) -> bool:
     """Whether `lower` and `upper` may cut off a distribution that has no such parameters of its own."""
     return known.event == 0 and known.support not in ("any", "matrix", "binary") and "lower" not in known.parameters
-
-
-def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
-    """Find everything that is wrong with a prior and can be seen without data.
-
-    Parameters
-    ----------
-    key
-        Config key of the prior (`model.priors.mu`).
-    prior
-        What the YAML says.
-
-    Returns
-    -------
-    list of Problem
-        All faults: names, types, domains, options, and expressions that do not parse.
-    """
-    if not isinstance(prior, Mapping):
-        return [Problem(key, f"must be a prior such as {{dist: Normal, mu: 0, sigma: 1}} (got {prior!r})")]
-    name = prior.get("dist")
-    if name is None:
-        return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
-    known = FAMILIES.get(name) if isinstance(name, str) else None
-    if known is None:
-        return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
-    given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
-    return [
-        *_unknown_keys(key, known, given),
-        *_missing(key, known, given),
-        *_wrong_values(key, known, given),
-        *_wrong_bounds(key, given),
-        *_wrong_options(key, known, given),
-    ]
-
-
-def _hint_for_unknown(name: str) -> str:
-    if name in LEFT_OUT:
-        return f"{name} needs Python code; register a builder for it"
-    same = [known for known in FAMILIES if known.lower() == name.lower()]
-    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, FAMILIES)
-
-
-def _allowed(known: Family) -> list[str]:
-    bounds = ("lower", "upper") if truncatable(known) else ()
-    return [*known.parameters, *bounds, *OPTIONS]
-
-
-def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
-    allowed = _allowed(known)
-    for name in given:
-        if name not in allowed:
-            instead = _OLD_NAMES.get(name)
-            hint = f"use '{instead}'" if instead in allowed else did_you_mean(name, allowed)
-            yield Problem(f"{key}.{name}", f"{known.name} has no parameter '{name}'", hint)
-
-
-def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
-    for group in known.required:
-        names = frozenset().union(*group)
-        got = names & given.keys()
-        if got in group:
-            continue
-        wanted = " or ".join(" and ".join(sorted(a, key=list(known.parameters).index)) for a in group)
-        if any(got < alternative for alternative in group):
-            have = f" (got {', '.join(sorted(got))} only)" if got else ""
-            yield Problem(key, f"{known.name} needs {wanted}{have}", "add what is missing")
-        else:
-            yield Problem(
-                key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove what is too much"
-            )
-
-
-def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
-    for name, value in given.items():
-        parameter = known.parameters.get(name)
-        if parameter is None and name in ("lower", "upper") and truncatable(known):
-            parameter = Parameter(name, "real")
-        if parameter is None:
-            continue
-        where = f"{key}.{name}"
-        if parameter.domain == "distribution":
-            yield from _inner(where, value)
-        elif parameter.domain == "distributions":
-            yield from _inner_list(where, value)
-        else:
-            yield from value_problems(where, value, parameter)
-
-
-def _inner(key: str, prior: Any) -> Iterator[Problem]:
-    """Check a distribution inside another one, which has no name and no dims of its own."""
-    yield from check_prior(key, prior)
-    if isinstance(prior, Mapping):
-        for option in ("dims", "initval", "transform", "parameterization"):
-            if prior.get(option) is not None:
-                yield Problem(f"{key}.{option}", f"'{option}' has no meaning inside another distribution", "remove it")
-
-
-def _inner_list(key: str, priors: Any) -> Iterator[Problem]:
-    if not isinstance(priors, Sequence) or isinstance(priors, str) or len(priors) < 2:
-        yield Problem(key, f"must be a list of two or more distributions (got {priors!r})", "write [{dist: ...}, ...]")
-        return
-    for index, prior in enumerate(priors):
-        yield from _inner(f"{key}[{index}]", prior)
-
-
-def _wrong_bounds(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
-    lower, upper = given.get("lower"), given.get("upper")
-    if _number(lower) and _number(upper) and not lower < upper:  # type: ignore[operator]
-        yield Problem(f"{key}.upper", f"must be above lower (got lower {lower}, upper {upper})")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
-    if "dims" in given and "shape" in given:
-        yield Problem(f"{key}.shape", "dims and shape exclude each other", "keep one of them")
-    yield from dims_problems(f"{key}.dims", given.get("dims"))
-    yield from _wrong_shape(f"{key}.shape", given.get("shape"))
-    if "initval" in given:
-        yield from value_problems(f"{key}.initval", given["initval"], Parameter("initval", "real"))
-    for option, choices in (("transform", TRANSFORMS), ("parameterization", PARAMETERIZATIONS)):
-        if option in given and given[option] not in choices:
-            hint = did_you_mean(str(given[option]), choices)
-            yield Problem(f"{key}.{option}", f"unknown {option} {given[option]!r}", hint)
-    yield from _unfit_parameterization(key, known, given)
-    if known.discrete and given.get("transform") in TRANSFORMS:
-        yield Problem(f"{key}.transform", f"{known.name} is discrete and can't be transformed", "remove it")
-
-
-def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
-    where, wanted = f"{key}.parameterization", given.get("parameterization")
-    if wanted == "noncentered" and not known.location_scale:
-        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
-        yield Problem(where, f"{known.name} is no location-scale family", f"noncentered goes with {able}")
-    if wanted == "whitened" and known.name != "GaussianRandomWalk":
-        yield Problem(where, f"whitened goes with GaussianRandomWalk only, not {known.name}", "remove it")
-    for other in ("transform", "lower", "upper"):
-        if wanted in ("noncentered", "whitened") and given.get(other) is not None:
-            yield Problem(where, f"{wanted} can't be combined with {other}", "remove one of them")
-
-
-def dims_problems(key: str, dims: Any) -> Iterator[Problem]:
-    """Find what is wrong with a list of dim names; None is nothing wrong."""
-    if dims is None or (isinstance(dims, str) and dims.isidentifier()):
-        return
-    listed = isinstance(dims, Sequence) and not isinstance(dims, str)
-    if not listed or not all(isinstance(d, str) and d for d in dims):
-        yield Problem(key, f"must be a list of dim names (got {dims!r})", "write dims: [school]")
-    elif len(set(dims)) < len(dims):
-        yield Problem(key, f"names a dim twice (got {list(dims)})", "each dim once; give the second one its own name")
-
-
-def _wrong_shape(key: str, shape: Any) -> Iterator[Problem]:
-    sizes = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else [shape]
-    if shape is not None and not all(type(size) is int and size > 0 for size in sizes):
-        yield Problem(
-            key, f"must be a whole number above 0 or a list of them (got {shape!r})", "use dims for named axes"
-        )

@@ -9,13 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import fail
-from bayesrun.language._grammar import Expression, parse
-from bayesrun.language._signatures import SIGNATURES
+from bayesrun.language.grammar import SIGNATURES, Expression, parse
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language._values import Value
+    from bayesrun.language.values import Value
 
 
 def functions() -> list[str]:
@@ -48,7 +47,7 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
     import xarray as xr
 
     from bayesrun.language._evaluate import value_of
-    from bayesrun.language._scope import Scope
+    from bayesrun.language.scope import Scope
 
     value = value_of(parse(text, key), Scope(data))
     dims = _named_dims(value, data, key)

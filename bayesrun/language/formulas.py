@@ -1,7 +1,7 @@
 """Formulas in the R language, such as `earnings ~ height * C(sex) + log(age)`.
 
 The left side is an expression (`bayesrun.language.expressions`); this module reads the right side. Its text is checked
-against a whitelist (`_formula_grammar`) before `formulaic` may parse and evaluate it, so a formula can't run code.
+against a whitelist (`formula_grammar`) before `formulaic` may parse and evaluate it, so a formula can't run code.
 A term bears its text as name (`Intercept`, `height`, `C(sex)`, `height:C(sex)`); a term of several columns, such as a
 categorical one, has labels for them. `/` is written `÷` in names, because NetCDF reads a slash as a path.
 """
@@ -9,19 +9,18 @@ categorical one, has labels for them. `/` is written `÷` in names, because NetC
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, fail
-from bayesrun.language import _formula_grammar as grammar
-from bayesrun.language import _formula_spelling as spelling
+from bayesrun.language import formula_grammar as grammar
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-INTERCEPT = spelling.INTERCEPT
+INTERCEPT = "Intercept"
 _HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2)"
 
 
@@ -54,6 +53,10 @@ class Formula:
     variables: tuple[str, ...]
     categorical: frozenset[str]
     parsed: Any
+
+    def variables_of(self, term: str) -> list[str]:
+        """Return the variables that a term names."""
+        return [name for name in self.variables if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", term)]
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     """
     from formulaic import SimpleFormula
 
-    spelled = spelling.of(formula.parsed)
+    spelled = _spellings(formula.parsed)
     try:
         with _quiet():
             made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
@@ -147,7 +150,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
 
 def plain(name: str) -> frozenset[str]:
     """Reduce a term's name to what makes it the same term: spaces, quotes and the order of an interaction don't."""
-    return frozenset(spelling.bare(part) for part in spelling.split(name))
+    return frozenset(_bare(part) for part in _split(name))
 
 
 def _tokens(right: str, key: str, text: str) -> list[Any]:
@@ -200,7 +203,7 @@ def _terms(right: str, key: str, text: str) -> list[Any]:
 
 
 def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[Any]) -> Formula:
-    spelled = spelling.of(terms)
+    spelled = _spellings(terms)
     used = {factor.expr for term in terms for factor in term.factors}
     names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
     variables = dict.fromkeys(n for expr, found in names.items() if expr in used for n in found)
@@ -209,7 +212,7 @@ def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[An
         text,
         key,
         response,
-        tuple(spelled[spelling.identity(term)] for term in terms),
+        tuple(spelled[_identity(term)] for term in terms),
         tuple(variables),
         frozenset(variables) - numeric,
         terms,
@@ -223,7 +226,7 @@ def _may_be_categorical(expr: str) -> bool:
 def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[Term]:
     start = 0
     for structure in spec.structure:
-        name, names = spelled[spelling.identity(structure.term)], list(structure.columns)
+        name, names = spelled[_identity(structure.term)], list(structure.columns)
         single = len(names) == 1 and "[" not in names[0].replace(str(structure.term), "")
         labels = None if single else tuple(_label(column, structure.term) for column in names)
         yield Term(name, start, start + len(names), labels)
@@ -247,9 +250,7 @@ def _frame(variables: Mapping[str, Any]) -> Any:
 
 
 def _environment() -> dict[str, Any]:
-    from bayesrun.language._formula_functions import functions
-
-    return functions()
+    return formula_functions()
 
 
 def _matrix(made: Any) -> NDArray[Any]:
@@ -298,3 +299,91 @@ def _quiet() -> Iterator[None]:
 def _first_line(error: Exception) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m|[⧛⧚]", "", str(error)).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def _identity(term: Any) -> tuple[str, ...]:
+    """Return what tells a term from others: its factors' expressions."""
+    return tuple(factor.expr for factor in term.factors)
+
+
+def _spellings(terms: list[Any]) -> dict[tuple[str, ...], str]:
+    """Name each term as the user spelled it, not as the parser prints it."""
+    return {_identity(t): INTERCEPT if t == "1" else ":".join(map(_spelled, t.factors)) for t in terms}
+
+
+def _spelled(factor: Any) -> str:
+    """Return a factor as the user wrote it; slashes as `÷`, which NetCDF takes in names."""
+    token = factor.token
+    text: str = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
+    return (text if _bare(text) == _bare(factor.expr) else str(factor.expr)).replace("/", "÷")
+
+
+def _bare(name: str) -> str:
+    """Return a name without what may differ between spellings: spaces, and the kind of quotes."""
+    return re.sub(r"\s+", "", name).replace('"', "'").replace("/", "÷")
+
+
+def _split(name: str) -> list[str]:
+    """Split at the colons that stand outside of parentheses."""
+    parts, depth = [""], 0
+    for char in name:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == ":" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return parts
+
+
+def formula_functions() -> dict[str, Any]:
+    """Return name to function, for every name of the grammar's whitelist.
+
+    Those that look at a whole column remember what they saw: a remembered mean, knot or level is what makes a formula
+    give the same columns for new rows as for the fitted ones.
+    """
+    import numpy as np
+    from formulaic.transforms import TRANSFORMS
+
+    pointwise = ("log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
+    statistics: dict[str, Callable[[Any], Any]] = {
+        **{name: getattr(np, name) for name in ("mean", "median", "min", "max")},
+        "std": _std,
+    }
+    shared = ("I", "center", "C", "poly", "bs", "cr", "cs", "cc", "Treatment", "Sum", "Helmert", "Poly", "Diff")
+    standardize = _standardize()
+    return {
+        **{name: getattr(np, name) for name in pointwise},
+        **{name: _remembered(statistic) for name, statistic in statistics.items()},
+        **{name: TRANSFORMS[name] for name in shared},
+        **{name: standardize for name in ("scale", "standardize", "zscore")},
+    }
+
+
+def _std(values: Any) -> Any:
+    import numpy as np
+
+    return np.std(values, ddof=1)
+
+
+def _remembered(statistic: Callable[[Any], Any]) -> Any:
+    """Make a statistic of a column that keeps its value when the formula meets new rows."""
+    from formulaic.transforms import stateful_transform
+
+    def call(data: Any, _state: dict[str, Any]) -> Any:
+        if "value" not in _state:
+            _state["value"] = float(statistic(data))
+        return _state["value"]
+
+    return stateful_transform(call)
+
+
+def _standardize() -> Any:
+    """`(x - mean(x)) / std(x)`, with n - 1, as `zscore` in expressions."""
+    from formulaic.transforms import stateful_transform
+
+    def standardize(data: Any, _state: dict[str, Any]) -> Any:
+        if "mean" not in _state:
+            _state.update(mean=float(data.mean()), std=float(_std(data)))
+        return (data - _state["mean"]) / _state["std"]
+
+    return stateful_transform(standardize)

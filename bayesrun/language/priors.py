@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayesrun.errors import BayesrunError, check, fail
-from bayesrun.language._scope import Scope
-from bayesrun.language.distributions import check_prior
+from bayesrun.language.prior_checks import check_prior
+from bayesrun.language.scope import Scope
 
 
 def declare(
@@ -54,7 +54,7 @@ def declare(
     UserError
         When the prior is wrong, or its parameters do not fit its dims.
     """
-    from bayesrun.language._plan import plan
+    from bayesrun.language.plan import plan
 
     check(check_prior(key, prior))
     try:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.distributions import check_prior, family
+from bayesrun.language.distributions import family
+from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames, notes, observed_values
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section

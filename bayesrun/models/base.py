@@ -83,7 +83,9 @@ class ModelType:
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
 
 
-MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))
+MODELS: Registry[ModelType] = Registry(
+    "model type", "bayesrun.models", "MODEL", ModelType, others=("functions", "regression")
+)
 
 
 def build_model(kind: ModelType, data: Any, spec: ModelSpec) -> pm.Model:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formulas import INTERCEPT, Formula, plain
-from bayesrun.models._glm_build import HELPER, build
-from bayesrun.models._glm_data import prepare, response_variables
-from bayesrun.models._glm_families import FAMILIES
-from bayesrun.models._glm_faults import wrong_design, wrong_response
-from bayesrun.models._glm_spec import KEY, GlmSpec
 from bayesrun.models.base import ModelType, PriorNames
+from bayesrun.models.regression.design_checks import wrong_design, wrong_response
+from bayesrun.models.regression.design_matrix import prepare, response_variables
+from bayesrun.models.regression.glm_model import HELPER, build
+from bayesrun.models.regression.glm_spec import KEY, GlmSpec
+from bayesrun.models.regression.response_families import FAMILIES
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -4,7 +4,7 @@
     volatility_process_t = exp(-2 s_t)^(1/2),    r_t ~ StudentT(nu, 0, scale volatility_process_t)
 
 Form `centered` is the tutorial's. Form `whitened` has the same priors and posterior in coordinates in which the walk's
-posterior is nearly spherical (`bayesrun.language.walks`): thousands of correlated days become easy to sample.
+posterior is nearly spherical (`bayesrun.language.random_walks`): thousands of correlated days become easy to sample.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _whitened(model: pm.Model, returns: xr.DataArray, nu: Any, sigma: Any, size:
     import numpy as np
     import pymc3 as pm
 
-    from bayesrun.language.walks import fast_length, whitened_walk
+    from bayesrun.language.random_walks import fast_length, whitened_walk
 
     # Heavier tails ask for a smaller scale. By Fisher's information of a Student-t the best level moves with nu as
     # log(1 + 1 / nu); with that as its offset, level and nu are independent (-0.7 otherwise).

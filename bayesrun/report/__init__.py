@@ -1,1 +1,1 @@
-"""What a run says at its end, on the console and in files."""
+"""Output of a run: console, progress, `model.svg` and `posterior.nc`."""

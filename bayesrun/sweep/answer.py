@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bayesrun.sweep._elpd import compare
-from bayesrun.sweep._overlays import draw_overlays
-from bayesrun.sweep._page import describe, page, text
-from bayesrun.sweep._settings import Setting, gather
-from bayesrun.sweep._table import tabulate
-from bayesrun.sweep._workers import beside
-from bayesrun.sweep.base import Record, write_whole
+from bayesrun.run_folder import RunFolder
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.elpd import compare
+from bayesrun.sweep.local_workers import beside
+from bayesrun.sweep.overlays import draw_overlays
+from bayesrun.sweep.page import describe, page, text
+from bayesrun.sweep.table import Setting, gather, tabulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +69,14 @@ def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: floa
         settings = gather(records)
         base = _baseline(settings, baseline)
         table = tabulate(settings, base)
-        write_whole(folder / "sweep.csv", table.to_csv(index=False))
+        RunFolder(folder).write_text("sweep.csv", table.to_csv(index=False))
         figures = draw_overlays(settings, table, folder / "figures")
         elpd, why_not = compared()
     if elpd is not None:
-        write_whole(folder / "elpd.csv", elpd.to_csv())
+        RunFolder(folder).write_text("elpd.csv", elpd.to_csv())
     name = base.name if base else ""
-    write_whole(folder / "sweep.html", page(folder.name, settings, table, name, elpd, why_not, figures))
-    write_whole(folder / "description.md", describe(settings, table, name, elpd, why_not))
+    RunFolder(folder).write_text("sweep.html", page(folder.name, settings, table, name, elpd, why_not, figures))
+    RunFolder(folder).write_text("description.md", describe(settings, table, name, elpd, why_not))
     failed = sum(r.path is None for r in records)
     _write_for_tracking(folder, records, table, failed, seconds)
     return Answer(table, elpd, why_not, failed, text(settings, table, name, folder))
@@ -109,5 +109,7 @@ def _write_for_tracking(
     verdicts = [r.verdict for r in records if r.verdict in _ORDER]
     status = {"status": "failed" if failed == len(records) else "partial" if failed else "finished"}
     status["verdict"] = max(verdicts, key=_ORDER.index, default="none")
-    write_whole(folder / "metrics.json", json.dumps({k: v for k, v in metrics.items() if v is not None}, indent=1))
-    write_whole(folder / "status.json", json.dumps({**status, "error": None}, indent=1))
+    RunFolder(folder).write_text(
+        "metrics.json", json.dumps({k: v for k, v in metrics.items() if v is not None}, indent=1)
+    )
+    RunFolder(folder).write_text("status.json", json.dumps({**status, "error": None}, indent=1))

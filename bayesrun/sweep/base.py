@@ -1,14 +1,12 @@
-"""What a sweep is: its settings in the config, its points, and the record of each job."""
+"""What a sweep is: its keys in the config, its points, and the record of each job."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,9 +19,6 @@ JobStatus = Literal["waiting", "finished", "partial", "failed", "skipped"]
 
 INTERRUPTED = 130
 """Exit status of what was interrupted."""
-
-JOBS = ".jobs"
-"""Folder of the jobs' records, below a sweep's."""
 
 
 class SweepSpec(Section):
@@ -140,33 +135,3 @@ def setting_of(swept: Mapping[str, str]) -> str:
 def _short(value: str) -> str:
     """Shorten the long numbers that a search makes."""
     return f"{float(value):.4g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+", value) else value
-
-
-def write_record(sweep: Path, record: Record) -> None:
-    """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
-    folder = sweep / JOBS
-    folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / f"{record.number}.json", json.dumps(asdict(record), indent=1))
-
-
-def read_record(sweep: Path, number: int) -> Record | None:
-    """Read a job's record; None when it has left none."""
-    path = sweep / JOBS / f"{number}.json"
-    return Record(**json.loads(path.read_text())) if path.is_file() else None
-
-
-def drop_record(sweep: Path, number: int) -> None:
-    """Forget a job's record: it is run again."""
-    (sweep / JOBS / f"{number}.json").unlink(missing_ok=True)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; an empty one where there is no file."""
-    return dict(json.loads(path.read_text())) if path.is_file() else {}

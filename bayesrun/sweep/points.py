@@ -1,17 +1,32 @@
-"""From overrides with several values to the points of a sweep: the product, `sweep.zip` and `sweep.seeds`."""
+"""The points of a sweep: from overrides with several values to jobs that are known to be in order.
+
+`expand` lists them (product, `sweep.zip`, `sweep.seeds`); `preflight` checks them all before the first draw.
+"""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
-from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.logs import logging_to_memory
+from bayesrun.pipeline import build, model_problems, read_data
+from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
+from bayesrun.sweep.local_workers import in_worker
 
 _Choice = tuple[str, ...]
+
+Compose = Callable[[Sequence[str]], tuple[RunConfig, Sequence[str]]]
+"""Overrides of one job to its parsed config, and to the overrides as Hydra takes them; raises `UserError`."""
 
 
 def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec, seed: int) -> list[Point]:
@@ -49,27 +64,34 @@ def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec,
     return points
 
 
+def has_several_values(override: str) -> bool:
+    """Return whether an override is swept."""
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    return bool(parsed.is_sweep_override())
+
+
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Part the overrides into those with one value and those with several; a later one replaces an earlier."""
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(list(overrides)):
-        key = override.get_key_element()
-        if key.lstrip("+~").split(".")[0] in KEYS:
+        written = override.get_key_element()
+        key = written.lstrip("+")
+        if key.lstrip("~").split(".")[0] in KEYS:
             continue
         fixed.pop(key, None), swept.pop(key, None)
         if override.is_sweep_override():
-            swept[key] = _values(override, key)
+            swept[key] = _values(override, written)
         else:
-            fixed[key] = override.input_line or f"{key}={override.get_value_element_as_str()}"
+            fixed[key] = override.input_line or f"{written}={override.get_value_element_as_str()}"
     return list(fixed.values()), swept
 
 
-def _values(override: Override, key: str) -> list[str]:
+def _values(override: Override, written: str) -> list[str]:
     if not override.is_discrete_sweep():
-        message = f"'{override.input_line}' has no list of values"
-        raise fail(key, message, "write key=a,b,c, or choose sweeper=optuna for intervals")
-    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+        message = f"'{(override.input_line or written).lstrip('+')}' has no list of values"
+        raise fail(written.lstrip("+"), message, "write key=a,b,c, or choose sweeper=optuna for intervals")
+    return [f"{written}={value}" for value in override.sweep_string_iterator()]
 
 
 def _groups(swept: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -115,3 +137,141 @@ def _point(number: int, fixed: Sequence[str], chosen: _Choice, seed: int | None)
     swept = {key.lstrip("+"): value for key, value in pairs.items()}
     own = () if seed is None else (f"seed={seed}",)
     return Point(number, (*fixed, *chosen, *own), swept, setting_of(swept), seed)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A point with its parsed config and the digest of its prepared data."""
+
+    point: Point
+    config: RunConfig
+    data_digest: str | None
+
+
+def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
+    """Check all points of a sweep: keys, names, dims and domains, each against the data of its point.
+
+    Parameters
+    ----------
+    points
+        The points.
+    compose
+        Makes the parsed config of a point.
+
+    Returns
+    -------
+    list of Checked
+        One per point.
+
+    Raises
+    ------
+    UserError
+        With the problems of all points, each once, with the settings that have it.
+    """
+    faults: dict[Problem, list[Point]] = {}
+    data = _DataSets()
+    checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
+    _raise_all(faults, len(points))  # what fails cheaply fails first
+    kinds = _kinds_of_models(checked)
+    built = [[c.config.plain for c in kind] for kind in kinds]
+    found = in_worker(build_problems, built) if built else []
+    for one, problems in zip(itertools.chain(*kinds), itertools.chain(*found), strict=True):
+        for problem in problems:
+            faults.setdefault(problem, []).append(one.point)
+    _raise_all(faults, len(points))
+    return checked
+
+
+def _raise_all(faults: Mapping[Problem, Sequence[Point]], total: int) -> None:
+    check([_with_settings(problem, at, total) for problem, at in faults.items()])
+
+
+class _DataSets:
+    """Data as runs will load them: once for all points that want the same of the same data."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Any, str | None]] = {}
+
+    def get(self, config: RunConfig) -> tuple[Any, str | None]:
+        roles = repr(config.model_type.roles(config.model))  # what becomes of missing values depends on them
+        key = json.dumps([config.plain.get("data"), roles], sort_keys=True, default=str)
+        if key not in self._known:
+            self._known[key] = read_data(config)[:2]
+        return self._known[key]
+
+
+def _check_point(point: Point, compose: Compose, data: _DataSets, faults: dict[Problem, list[Point]]) -> Checked | None:
+    try:
+        config, overrides = compose(point.overrides)
+        values, digest = data.get(config)
+        check(model_problems(config, values))
+    except UserError as error:
+        for problem in error.problems:
+            faults.setdefault(problem, []).append(point)
+        return None
+    return Checked(replace(point, overrides=tuple(overrides)), config, digest)
+
+
+def _kinds_of_models(checked: Sequence[Checked]) -> list[list[Checked]]:
+    """Gather the points whose models differ in numbers only, where there is more to check than numbers.
+
+    A number's domain is checked without a model. Expressions, lists, dims, shapes and initial values of priors, and
+    the variables of `sampler.step`, are checked completely only by building the model: once per kind.
+    """
+    kinds: dict[str, list[Checked]] = {}
+    for point in checked:
+        plain = point.config.plain
+        priors = {name: _without_numbers(prior) for name, prior in plain["model"]["priors"].items()}
+        step = (plain["sampler"] or {}).get("step")
+        if step or any(len(prior) > 1 for prior in priors.values()):
+            kind = [{**plain["model"], "priors": priors, "figures": None}, plain["data"], step]
+            kinds.setdefault(json.dumps(kind, sort_keys=True, default=str), []).append(point)
+    return list(kinds.values())
+
+
+def _without_numbers(prior: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leave out parameters that are numbers, unless an initial value must lie in the support that they make."""
+    if prior.get("initval") is not None:
+        return prior
+    return {k: v for k, v in prior.items() if v is not None and (k == "shape" or not isinstance(v, int | float))}
+
+
+def build_problems(kinds: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[list[Problem]]]:
+    """Find what only building a model shows: of the first of each kind, and of the others if that one is at fault.
+
+    Parameters
+    ----------
+    kinds
+        Resolved configs as plain values (`RunConfig.plain`), kind by kind; they go to another process.
+
+    Returns
+    -------
+    list of list of list of Problem
+        The problems of each.
+    """
+    with logging_to_memory():  # libraries' messages on import belong to a run's log
+        return [_problems_of_kind(kind) for kind in kinds]
+
+
+def _problems_of_kind(kind: Sequence[Mapping[str, Any]]) -> list[list[Problem]]:
+    first = _build_problems(kind[0])
+    return [first, *(_build_problems(plain) if first else [] for plain in kind[1:])]
+
+
+def _build_problems(plain: Mapping[str, Any]) -> list[Problem]:
+    try:
+        config = parse_config(OmegaConf.create(dict(plain)))
+        model = build(config, read_data(config)[0])
+        return list(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
+    except UserError as error:
+        return list(error.problems)
+
+
+def _with_settings(problem: Problem, at: Sequence[Point], total: int) -> Problem:
+    """Say which settings have a problem, unless all have it."""
+    if len(at) == total:
+        return problem
+    shown = "; ".join(dict.fromkeys(point.setting for point in at[:3])) + ("; ..." if len(at) > 3 else "")
+    jobs = ", ".join(str(point.number + 1) for point in at[:3]) + (", ..." if len(at) > 3 else "")
+    where = f"job {jobs} of {total}" if len(at) == 1 else f"jobs {jobs} of {total}"
+    return Problem(problem.key, problem.message, "\n    ".join(filter(None, [problem.hint, f"in {where}: {shown}"])))

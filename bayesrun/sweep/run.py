@@ -1,51 +1,50 @@
 """A sweep from its points to its answer.
 
-    points -> preflight -> plan (what is done already) -> launch -> answer -> track
+    points -> preflight -> reuse (what is done already) -> launch -> answer -> track
 
-Nothing is started before every point is known to be in order. `sweep.json` holds what `resume=FOLDER` needs.
+No job starts before every point has been checked.
 """
 
 from __future__ import annotations
 
-import itertools
-import json
 import logging
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import UserError, check, fail
-from bayesrun.places import task_overrides
 from bayesrun.schema import parse
-from bayesrun.sweep._launch import Hydra, launch
-from bayesrun.sweep._task import STOP, JobTask, RunJob, line
-from bayesrun.sweep._workers import end_workers, in_worker, prepare_workers
-from bayesrun.sweep.base import (
-    INTERRUPTED,
+from bayesrun.sweep.base import INTERRUPTED, KEYS, Point, Record, Steering
+from bayesrun.sweep.job import JobTask, RunJob, line
+from bayesrun.sweep.launch import launch, traits_of
+from bayesrun.sweep.local_workers import end_workers, in_worker, prepare_workers
+from bayesrun.sweep.parent import Parent, warm_tracking
+from bayesrun.sweep.patches import HydraParts
+from bayesrun.sweep.points import Checked, Compose, expand, has_several_values, preflight
+from bayesrun.sweep.reuse import Plan, make_plan
+from bayesrun.sweep.sweep_folder import (
     JOBS,
-    KEYS,
-    Point,
-    Record,
-    Steering,
+    STOP,
+    claim,
+    forget_launcher,
+    is_answered,
+    note_launcher,
     read_json,
     read_record,
+    remove_leftovers,
     write_record,
-    write_whole,
+    write_state,
 )
-from bayesrun.sweep.plan import Plan, make_plan
-from bayesrun.sweep.points import expand
-from bayesrun.sweep.preflight import Checked, Compose, preflight
 
 log = logging.getLogger("bayesrun.sweep")
-
-STATE = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -83,28 +82,15 @@ def run_sweep(request: Request) -> int:
     """
     began = time.perf_counter()
     config, steering = request.config, steering_of(request.config)
+    remove_leftovers(Path(str(config.paths.outputs)))
     _prepare(config)
-    if not _is_basic(config):
+    if not _lists_its_points(config):
         return _search(request, steering, began)
-    overrides = task_overrides(config.hydra)
-    params = {str(k): str(v) for k, v in (config.hydra.sweeper.params or {}).items()}
-    points = expand(overrides, params, steering.sweep, int(config.seed))
-    if steering.sweep.baseline is not None and steering.sweep.baseline >= len(points):
-        raise fail("sweep.baseline", f"there is no job {steering.sweep.baseline}", f"jobs are 0 to {len(points) - 1}")
+    points = _points(config, steering)
     checked = [_with_figures(job, steering) for job in preflight(points, request.compose)]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
-    return _carry_out(request, steering, folder, checked, plan, began)
-
-
-def _prepare(config: DictConfig) -> None:
-    """Let processes that will be needed import what they need while the points are looked at."""
-    from bayesrun.sweep._parent import warm_tracking
-
-    side_by_side = "joblib" in str(config.hydra.launcher._target_)
-    warm_tracking(config, side_by_side)
-    if side_by_side:
-        prepare_workers(int(config.hydra.launcher.n_jobs))
+    return _carry_out(_Attempt(request, folder, began, bool(plan.to_run)), steering, checked, plan)
 
 
 def steering_of(config: DictConfig) -> Steering:
@@ -118,109 +104,110 @@ def steering_of(config: DictConfig) -> Steering:
     return steering
 
 
-def resumed(arguments: Namespace, folder: Path) -> Namespace:
-    """Return the flags of the sweep in a folder, with what was given now on top.
-
-    Raises
-    ------
-    UserError
-        When the folder holds no sweep.
-    """
-    state = read_json(folder / STATE)
-    if not state:
-        raise fail("resume", f"'{folder}' holds no sweep ({STATE} is not there)", "give a folder below outputs/sweeps")
-    stored = Namespace(**{**vars(arguments), **state["arguments"], "multirun": True})
-    stored.overrides = [*state["arguments"]["overrides"], *arguments.overrides]
-    return stored
+def _prepare(config: DictConfig) -> None:
+    """Let processes that will be needed import what they need while the points are checked."""
+    workers = traits_of(config).workers
+    warm_tracking(config, workers)
+    if workers:
+        prepare_workers(int(config.hydra.launcher.n_jobs))
 
 
-def claim(wanted: Path) -> Path:
-    """Make a sweep's folder; `_2`, `_3`, ... is added when another has it."""
-    for count in itertools.count(1):
-        path = wanted if count == 1 else wanted.with_name(f"{wanted.name}_{count}")
-        try:
-            path.absolute().mkdir(parents=True)
-            return path.absolute()
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable")
-
-
-def _with_figures(job: Checked, steering: Steering) -> Checked:
-    """Have a job draw only the figures that `sweep.figures` names, unless it was told what to draw."""
-    wanted, said = steering.sweep.figures, [o.split("=")[0].lstrip("+") for o in job.point.overrides]
-    if wanted is None or "model.figures" in said:
-        return job
-    names = ",".join(name for name in job.config.model.figures if name in wanted)
-    point = replace(job.point, overrides=(*job.point.overrides, f"model.figures=[{names}]"))
-    return replace(job, point=point)
-
-
-def _is_basic(config: DictConfig) -> bool:
+def _lists_its_points(config: DictConfig) -> bool:
+    """Return whether the sweeper's points are known beforehand: Hydra's own sweeper takes their product."""
     return str(config.hydra.sweeper._target_).endswith("BasicSweeper")
 
 
-def _carry_out(
-    request: Request, steering: Steering, folder: Path, checked: Sequence[Checked], plan: Plan, began: float
-) -> int:
-    from bayesrun.sweep._parent import Parent
+def _points(config: DictConfig, steering: Steering) -> list[Point]:
+    params = {str(k): str(v) for k, v in (config.hydra.sweeper.params or {}).items()}
+    points = expand(task_overrides(config.hydra), params, steering.sweep, int(config.seed))
+    baseline = steering.sweep.baseline
+    if baseline is not None and baseline >= len(points):
+        raise fail("sweep.baseline", f"there is no job {baseline}", f"jobs are 0 to {len(points) - 1}")
+    return points
 
-    records = [_waiting(job.point, plan) for job in checked]
+
+def _with_figures(job: Checked, steering: Steering) -> Checked:
+    """Have a job draw only the figures that `sweep.figures` names, unless `model.figures` was given."""
+    wanted, given = steering.sweep.figures, [o.split("=")[0].lstrip("+") for o in job.point.overrides]
+    if wanted is None or "model.figures" in given:
+        return job
+    names = ",".join(name for name in job.config.model.figures if name in wanted)
+    # a model of the user's own need not have the key
+    point = replace(job.point, overrides=(*job.point.overrides, f"++model.figures=[{names}]"))
+    return replace(job, point=point)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at a sweep: the first one, or a later `resume`."""
+
+    request: Request
+    folder: Path
+    began: float
+    runs_jobs: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all attempts; one that runs no job adds nothing."""
+        earlier = read_json(self.folder / "metrics.json").get("seconds_total")
+        if earlier is not None and not self.runs_jobs:
+            return float(earlier)
+        return (earlier or 0.0) + time.perf_counter() - self.began
+
+
+def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: Plan) -> int:
+    """Run what is not done yet, and answer."""
+    request, folder = attempt.request, attempt.folder
+    nothing_new = not plan.to_run and is_answered(folder, request.arguments)
+    waiting = [_waiting(job.point, plan) for job in checked]
     (folder / STOP).unlink(missing_ok=True)
-    write_state(request.arguments, folder, records)
+    write_state(folder, request.arguments, waiting)
     for record in plan.done:
         write_record(folder, record)
     print(_headline(plan, len(checked), folder), flush=True)
-    parent = Parent.open(request.config, checked[0].config, folder, len(checked), [p.number for p in plan.to_run])
-    interrupted = False
-    try:
-        task = _task(request, steering, folder, records, parent.run_id)
-        if plan.to_run:
-            launch(_hydra(request, folder), plan.to_run, task)
-    except KeyboardInterrupt:
-        interrupted = True
-    done = _gather(folder, records)
+    parent, interrupted = None, False
+    if not nothing_new:  # else the tracked run keeps its times
+        again = [p.number for p in plan.to_run]
+        parent = Parent.open(request.config, checked[0].config, folder, len(checked), again)
+    if parent and plan.to_run:
+        by_number = {record.number: record for record in waiting}
+        task = JobTask(request.run, folder, by_number, parent.run_id, steering.fail_fast)
+        interrupted = _interrupted(folder, lambda: launch(_hydra(request, folder), plan.to_run, task))
     baseline = _baseline(steering, checked, request)
-    return _finish(request, folder, done, baseline, parent, interrupted, began)
+    return _finish(attempt, _records(folder, waiting), baseline, parent, interrupted)
+
+
+def _interrupted(folder: Path, launch_jobs: Callable[[], object]) -> bool:
+    """Launch jobs and return whether a Ctrl-C ended them."""
+    note_launcher(folder)
+    try:
+        launch_jobs()
+    except KeyboardInterrupt:
+        return True
+    return False
 
 
 def _waiting(point: Point, plan: Plan) -> Record:
     return Record(point.number, point.setting, point.swept, point.seed, note=plan.notes.get(point.number, ""))
 
 
-def _task(
-    request: Request, steering: Steering, folder: Path, records: Sequence[Record], parent_run_id: str | None
-) -> JobTask:
-    by_number = {record.number: record for record in records}
-    return JobTask(request.run, folder, by_number, parent_run_id, steering.fail_fast)
+def _records(folder: Path, waiting: Sequence[Record]) -> list[Record]:
+    """Read every job's record; those that never began (an interrupt) wait still."""
+    found = [read_record(folder, r.number) or r for r in waiting]
+    return [replace(f, note=f.note or r.note) for f, r in zip(found, waiting, strict=True)]
 
 
-def _hydra(request: Request, folder: Path) -> Hydra:
+def _hydra(request: Request, folder: Path) -> HydraParts:
     config = request.config.copy()
     OmegaConf.set_struct(config, False)
     config.hydra.sweep.dir = str(folder)
     HydraConfig.instance().set_config(config)
-    return Hydra(config, request.loader)
-
-
-def write_state(arguments: Namespace, folder: Path, records: Sequence[Record]) -> None:
-    """Write `sweep.json`: how the sweep was asked for, and its jobs."""
-    resumable = {k: getattr(arguments, k, None) for k in ("config_name", "config_dir")}
-    resumable["config_dir"] = resumable["config_dir"] and str(Path(resumable["config_dir"]).absolute())
-    overrides = [o for o in arguments.overrides if o.lstrip("+").split("=")[0] not in ("resume", "force")]
-    content = {"arguments": {**resumable, "overrides": overrides}, "jobs": [asdict(r) for r in records]}
-    write_whole(folder / STATE, json.dumps(content, indent=1, default=str))
+    return HydraParts(config, request.loader)
 
 
 def _headline(plan: Plan, total: int, folder: Path) -> str:
     reused = f" ({len(plan.done)} done already)" if plan.done else ""
     return f"sweep: {total} jobs{reused} in {folder}"
-
-
-def _gather(folder: Path, records: Sequence[Record]) -> list[Record]:
-    """Read every job's record; those that never began (an interrupt) wait still."""
-    found = [read_record(folder, r.number) or r for r in records]
-    return [replace(f, note=f.note or r.note) for f, r in zip(found, records, strict=True)]
 
 
 def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) -> int:
@@ -239,56 +226,40 @@ def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) 
 
 
 def _finish(
-    request: Request,
-    folder: Path,
-    records: Sequence[Record],
-    baseline: int,
-    parent: Any,
-    interrupted: bool,
-    began: float,
+    attempt: _Attempt, records: Sequence[Record], baseline: int, parent: Parent | None, interrupted: bool
 ) -> int:
-    from bayesrun.sweep.answer import answer
+    """Write the answer, close the sweep's run, and return the exit status."""
+    from bayesrun.sweep.answer import answer  # pandas and more, which a worker has imported
 
+    folder = attempt.folder
     for record in records:
         if record.note.startswith("reused"):
             print(line(record, len(records)))
-    write_state(request.arguments, folder, records)
-    result = in_worker(answer, folder, records, baseline, time.perf_counter() - began)
-    parent.close(records, interrupted)
+    write_state(folder, attempt.request.arguments, records)
+    result = in_worker(answer, folder, records, baseline, attempt.seconds)
+    if parent:
+        parent.close(records, interrupted)
     print(result.text, flush=True)
     end_workers()
+    forget_launcher(folder)
     if interrupted:
         print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
         return INTERRUPTED
-    # a job alone that was interrupted (cancelled on the cluster) is no end of the sweep
+    # a single job that was interrupted (cancelled on the cluster) is no end of the sweep
     cut_short = any(r.interrupted for r in records)
     return 1 if result.failed or cut_short else max((r.exit_status for r in records), default=0)
 
 
 def _search(request: Request, steering: Steering, began: float) -> int:
-    """Let a sweeper that chooses its points as it goes (optuna) run them."""
-    from bayesrun.sweep._parent import Parent
-
+    """Let a sweeper that chooses its points one by one (optuna) run them."""
     overrides = task_overrides(request.config.hydra)
-    fixed = [o for o in overrides if not _is_swept(o)]
+    fixed = [o for o in overrides if not has_several_values(o)]
     base, _ = request.compose(fixed)
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
-    write_state(request.arguments, folder, [])
+    write_state(folder, request.arguments, [])
     parent = Parent.open(request.config, base, folder, 0, [])
     task = JobTask(request.run, folder, {}, parent.run_id, steering.fail_fast, steering.sweep.metric, tuple(fixed))
-    interrupted = False
-    hydra = _hydra(request, folder)
-    try:
-        hydra.sweeper(task).sweep(arguments=overrides)
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = _interrupted(folder, lambda: _hydra(request, folder).sweeper(task).sweep(arguments=overrides))
     numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
     records = [r for r in (read_record(folder, n) for n in numbers) if r]
-    return _finish(request, folder, records, 0, parent, interrupted, began)
-
-
-def _is_swept(override: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    (parsed,) = OverridesParser.create().parse_overrides([override])
-    return parsed.is_sweep_override()
+    return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted)

@@ -2,7 +2,7 @@
 
 A tracker gets values, never the config: a `RunCard` when a run opens, numbers while it samples, and at the end the
 run folder, from which it reads the rest. No call to a tracker raises because the tracking server is at fault: what is
-lost is logged once, noted in the folder's `tracking.json`, and `python -m bayesrun.tracking FOLDER` uploads it later.
+lost is logged once and noted in the folder's `tracking.json`; `task=sync run=FOLDER` uploads it later.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from bayesrun.errors import fail
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
@@ -105,6 +106,13 @@ class Tracker(Protocol):
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""
 
+    def compare_hint(self) -> str | None:
+        """Return what the user opens, or the command to run, to compare this run with others; None if nothing is."""
+
+
+def _fetch_nothing(spec: TrackingSpec, run_id: str, into: Path) -> Path:
+    raise fail("run", f"tracking backend '{spec.backend}' keeps no runs", "give run=FOLDER")
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -120,15 +128,40 @@ class Backend:
         `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
     share
         `(spec)`: let this process and those that it will start load it once, while this process lives.
+    fetch
+        `(spec, run id, into) -> run folder` of a tracked run, downloaded into a folder unless it is on this host.
+    upload
+        `(spec, folder) -> what is still missing`: track a run folder whose tracking was lost, once.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
     check: Callable[[TrackingSpec], list[tuple[str, str, str]]] = lambda spec: []
     warm: Callable[[TrackingSpec], None] = lambda spec: None
     share: Callable[[TrackingSpec], None] = lambda spec: None
+    fetch: Callable[[TrackingSpec, str, Path], Path] = _fetch_nothing
+    upload: Callable[[TrackingSpec, Path], list[str]] = lambda spec, folder: []
 
 
-TRACKERS: Registry[Backend] = Registry("tracker", "bayesrun.tracking", "TRACKER", Backend)
+TRACKERS: Registry[Backend] = Registry(
+    "tracker",
+    "bayesrun.tracking",
+    "TRACKER",
+    Backend,
+    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process"),
+)
+
+
+def is_server(uri: str) -> bool:
+    """Say whether a tracking URI is that of a server, not of a database."""
+    return uri.startswith(("http:", "https:"))
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite URI; None for other stores and databases in memory."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return Path(path) if path and path != ":memory:" else None
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

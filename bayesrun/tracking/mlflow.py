@@ -1,7 +1,7 @@
 """`tracking=mlflow` and `tracking=server`: runs in MLflow (design part 8).
 
-The work is done in a process of its own (`_worker`): a run never waits for MLflow's imports, and its tracking server
-may die at any moment. What is lost is said once, at the end, with the command that uploads it later.
+The work is done in a process of its own (`tracker_process`): a run never waits for MLflow's imports, and its tracking
+server may die at any moment. What is lost is told once, at the end, with the command that uploads it later.
 """
 
 from __future__ import annotations
@@ -15,21 +15,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bayesrun.tracking._helper import Helper, WorkerGone, helper
-from bayesrun.tracking._lock import sqlite_path
-from bayesrun.tracking._server import share
+from bayesrun.errors import fail
 from bayesrun.tracking.base import (
     Backend,
+    DatasetInfo,
     RunCard,
     RunStatus,
     Tracker,
     TrackingSpec,
+    is_server,
     mask,
+    sqlite_path,
+)
+from bayesrun.tracking.tracker_connection import (
+    TrackerConnection,
+    TrackerProcessLost,
+    share_tracker_server,
+    tracker_connection,
 )
 
 log = logging.getLogger("bayesrun.tracking")
 
 RECORD = "tracking.json"
+_FETCH_SECONDS = 600
 _CLOSE_CALLS = 10  # closing makes several calls, uploads among them
 
 
@@ -43,15 +51,15 @@ class MlflowTracker:
         The section, its paths absolute.
     card
         What is known of the run.
-    worker
-        The process that does the work.
+    process
+        The process that does the work; None when it is lost.
     number
         The run's number in requests.
     """
 
     spec: TrackingSpec
     card: RunCard
-    worker: Helper | None = None
+    process: TrackerConnection | None = None
     number: int = 0
     lost: list[str] = field(default_factory=list)
     _ids: dict[str, str] | None = None
@@ -60,17 +68,11 @@ class MlflowTracker:
     def start(self) -> None:
         """Ask for the run; the answer is fetched by `ready`."""
         try:
-            self.worker = helper(self.spec.timeout)
-            self.number = self.worker.new_run()
-            self._send(
-                {
-                    "op": "open",
-                    "spec": self.spec.model_dump(),
-                    "card": asdict(self.card),
-                }
-            )
-        except (WorkerGone, OSError) as error:
-            self._lose(str(error))
+            self.process = tracker_connection()
+            self.number = self.process.new_run()
+        except OSError as error:
+            self._lose(f"the tracker process: {error}")
+        self._send({"op": "open", "spec": self.spec.model_dump(), "card": asdict(self.card)})
 
     def ready(self) -> str | None:
         """Wait until the run is there with its params; return its id, or None when it can't be had."""
@@ -79,23 +81,11 @@ class MlflowTracker:
         return self._ids.get("run_id")
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
-        """Log how far sampling is; dropped when the worker has no time for it."""
+        """Log how far sampling is."""
         self._draws = round(step / progress) if progress > 0 else self._draws
-        metrics = {
-            "progress": progress,
-            "divergences_so_far": float(divergences_so_far),
-        }
-        request = {
-            "op": "progress",
-            "run": self.number,
-            "step": step,
-            "metrics": metrics,
-        }
-        if self.worker and not self.lost:
-            try:
-                self.worker.send(request, wait=0)
-            except (WorkerGone, OSError) as error:
-                self._lose(str(error))
+        metrics = {"progress": progress, "divergences_so_far": float(divergences_so_far)}
+        if not self.lost:
+            self._send({"op": "progress", "step": step, "metrics": metrics})
 
     def end_jobs(self) -> None:
         """End the children of this run that are still marked as running: their sweep is over."""
@@ -122,33 +112,40 @@ class MlflowTracker:
         if self.lost:
             self._record(folder, status)
         if len(self.lost) > begun:
-            log.warning("to upload what was lost: python -m bayesrun.tracking %s", folder)
+            log.warning("to upload what was lost: python -m bayesrun task=sync run=%s", folder)
+
+    def compare_hint(self) -> str | None:
+        """Return the server's address, or the command that starts MLflow's UI on the database."""
+        uri = self.spec.uri or ""
+        return mask(uri) if is_server(uri) else f"mlflow ui --backend-store-uri {mask(uri)}"
 
     def _send(self, request: dict[str, Any]) -> None:
-        if self.worker:
+        if self.process:
             try:
-                if not self.worker.send({**request, "run": self.number}, wait=self.spec.timeout):
-                    self._lose("the tracking process takes no more requests")
-            except (WorkerGone, OSError) as error:
+                self.process.send({**request, "run": self.number})
+            except TrackerProcessLost as error:
                 self._lose(str(error))
 
     def _answer(self, op: str, wait: float) -> dict[str, str]:
-        if not self.worker:
+        if not self.process:
             return {}
         try:
-            answer = self.worker.receive(self.number, op, wait)
-        except (WorkerGone, OSError) as error:
+            answer = self.process.receive(self.number, op, wait)
+        except TimeoutError as error:
+            self._lose(f"the tracker process: {error}")
+            return {}
+        except TrackerProcessLost as error:
             self._lose(str(error))
             return {}
         self._gather_losses()
         return {k: v for k, v in answer.items() if k.endswith("_id")}
 
     def _gather_losses(self) -> None:
-        for reason in self.worker.lost.pop(self.number, []) if self.worker else []:
+        for reason in self.process.lost.pop(self.number, []) if self.process else []:
             self._lose(reason)
 
     def _lose(self, reason: str) -> None:
-        """Say the first loss; later ones mostly have the same cause."""
+        """Tell the first loss; later ones mostly have the same cause."""
         reason = mask(reason)
         if not self.lost:
             log.warning(
@@ -157,8 +154,8 @@ class MlflowTracker:
                 mask(self.spec.uri or ""),
             )
         self.lost.append(reason)
-        if "the tracking process" in reason:
-            self.worker = None
+        if "the tracker process" in reason:
+            self.process = None
 
     def _record(self, folder: Path, status: RunStatus) -> None:
         """Write where the run is tracked, and what is needed to upload it again."""
@@ -175,7 +172,7 @@ class MlflowTracker:
             os.replace(temporary, folder / RECORD)
 
 
-def open_run(spec: TrackingSpec, card: RunCard) -> Tracker:
+def open_run(spec: TrackingSpec, card: RunCard) -> MlflowTracker:
     """Open a run in MLflow; returns at once."""
     tracker = MlflowTracker(absolute(spec), card)
     tracker.start()
@@ -183,7 +180,7 @@ def open_run(spec: TrackingSpec, card: RunCard) -> Tracker:
 
 
 def absolute(spec: TrackingSpec) -> TrackingSpec:
-    """Return the section with paths made absolute: the worker and the UI may run elsewhere."""
+    """Return the section with paths made absolute: the tracker process and the UI may run elsewhere."""
     database = sqlite_path(spec.uri or "")
     changes: dict[str, Any] = {}
     if database is not None:
@@ -209,16 +206,46 @@ def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
 
 
 def _warm(spec: TrackingSpec) -> None:
-    """Start the worker and its imports while data and model are made ready."""
-    with contextlib.suppress(WorkerGone, OSError):
-        worker = helper(spec.timeout)
-        worker.send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()}, wait=0)
+    """Start the tracker process and its imports while data and model are made ready."""
+    with contextlib.suppress(TrackerProcessLost, OSError):
+        tracker_connection().send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()})
+
+
+def upload(spec: TrackingSpec, folder: Path) -> list[str]:
+    """Track a run folder whose tracking was lost; return what is still missing."""
+    record = json.loads((folder / RECORD).read_text())
+    card = dict(record["card"])
+    card["dataset"] = DatasetInfo(**card["dataset"]) if card["dataset"] else None
+    card["run_id"] = record.get("run_id") if mask(absolute(spec).uri or "") == record["uri"] else None
+    tracker = open_run(spec, RunCard(**card))
+    tracker.ready()
+    tracker.close(folder, record["status"])
+    return tracker.lost
+
+
+def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
+    """Let the tracker process find or download a run's folder."""
+    process = tracker_connection()
+    number = process.new_run()
+    request = {"op": "fetch", "run": number, "spec": absolute(spec).model_dump(), "run_id": run_id, "into": str(into)}
+    try:
+        process.send(request)
+        answer = process.receive(number, "fetch", _FETCH_SECONDS)
+    except (TrackerProcessLost, TimeoutError) as error:
+        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {error}") from None
+    if "lost" in answer:
+        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {answer['lost']}")
+    return Path(answer["folder"])
 
 
 def _share(spec: TrackingSpec) -> None:
-    share(spec.timeout)
+    share_tracker_server()
 
 
-TRACKER = Backend(open=open_run, check=_check, warm=_warm, share=_share)
+def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
+    return open_run(spec, card)
 
-__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run"]
+
+TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share, fetch=_fetch, upload=upload)
+
+__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run", "upload"]

@@ -24,6 +24,9 @@ class _NoTracker:
     def close(self, folder: Path, status: RunStatus) -> None:
         pass
 
+    def compare_hint(self) -> str | None:
+        return None
+
 
 def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
     return _NoTracker()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import load
 from bayesrun.data.base import SOURCES
+from bayesrun.data.prepare import load
+from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import load
 from bayesrun.data.base import GENERATORS, SOURCES
+from bayesrun.data.prepare import load
+from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem
 from bayesrun.registry import load_plugins
 

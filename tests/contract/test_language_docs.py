@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 import yaml
 
-from bayesrun.language.distributions import OPTIONS, PARAMETERIZATIONS, TRANSFORMS, check_prior
 from bayesrun.language.expressions import functions
+from bayesrun.language.prior_checks import OPTIONS, PARAMETERIZATIONS, TRANSFORMS, check_prior
 from bayesrun.models.declarative import DeclarativeSpec, check, static_check
 from tests.conftest import ROOT
 

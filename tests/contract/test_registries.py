@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from bayesrun.config import REGISTRIES
-from bayesrun.diagnostics.base import CHECKS
+from bayesrun.config.run_config import REGISTRIES
+from bayesrun.diagnostics.base import CHECKS, Check
 from bayesrun.figures.base import Figure
-from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.models.base import MODELS, ModelSpec
 from bayesrun.registry import Registry
+from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section
 
 EVERY = [(registry, name) for registry in REGISTRIES for name in registry.names()]
@@ -28,7 +28,7 @@ def _ids(value: Any) -> str:
 
 def test_registries_have_the_names_of_the_design() -> None:
     names = {registry.folder: set(registry.names()) for registry in REGISTRIES}
-    assert names["bayesrun.inference"] == {"nuts", "smc", "advi", "prior"}
+    assert names["bayesrun.samplers"] == {"nuts", "smc", "advi", "prior"}
     assert names["bayesrun.models"] == {
         "linear_regression", "stochastic_volatility", "switchpoint", "arbitrary_deterministic", "glm", "declarative",
     }  # fmt: skip
@@ -48,13 +48,13 @@ def test_every_module_holds_its_thing_and_says_what_it_is(registry: Registry[Any
             assert function.__doc__, f"{name}.{function.__name__}"
 
 
-# figures are looked up by name only until they are drawn
-@pytest.mark.parametrize("registry", [r for r in REGISTRIES if r.thing is not Figure], ids=_ids)
+# checks and figures are looked up by name only until there is a posterior
+@pytest.mark.parametrize("registry", [r for r in REGISTRIES if r.thing not in (Check, Figure)], ids=_ids)
 def test_registering_needs_no_other_package(registry: Registry[Any]) -> None:
     """Names, options and specs are known before anything that takes seconds is imported."""
     code = f"""
 import sys, importlib
-from bayesrun.config import REGISTRIES
+from bayesrun.config.run_config import REGISTRIES
 (registry,) = [r for r in REGISTRIES if r.folder == {registry.folder!r}]
 for name in registry.names():
     registry.load(name, "key")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bayesrun.config.run_config import REGISTRIES
+from bayesrun.registry import Registry
 from tests.conftest import ROOT
-
-PACKAGE = ROOT / "bayesrun"
-FOLDERS = ("data", "models", "inference", "diagnostics", "figures", "tracking")
-
-
-def _modules_of(folder: str) -> list[Path]:
-    return sorted(p for p in (PACKAGE / folder).glob("*.py") if not p.name.startswith("_"))
 
 
 def _imported(path: Path) -> set[str]:
@@ -23,11 +19,13 @@ def _imported(path: Path) -> set[str]:
     return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
 
 
-@pytest.mark.parametrize("folder", ["data", "models", "diagnostics", "figures", "tracking"])
-def test_registered_files_of_a_folder_do_not_import_each_other(folder: str) -> None:
-    own = {f"bayesrun.{folder}.{p.stem}" for p in _modules_of(folder) if p.stem != "base"}
-    for path in _modules_of(folder):
-        assert not own & _imported(path), f"{path.name} imports a file of its own folder"
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.folder)
+def test_registered_files_of_a_folder_do_not_import_each_other(registry: Registry[Any]) -> None:
+    own = {f"{registry.folder}.{name}" for name in registry.names()}
+    for module in own:
+        place = ROOT / module.replace(".", "/")
+        for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
+            assert not (own - {module}) & _imported(path), f"{path} imports a registered file of its own folder"
 
 
 def test_no_committed_text_names_a_registry_host() -> None:

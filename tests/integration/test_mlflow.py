@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from bayesrun.tracking.__main__ import upload
 from bayesrun.tracking.base import DatasetInfo, RunCard, TrackingSpec, flatten
-from bayesrun.tracking.mlflow import open_run
+from bayesrun.tracking.mlflow import open_run, upload
 
 CARD = RunCard(
     experiment_name="coal",
@@ -193,7 +192,7 @@ def test_a_dead_server_is_one_warning_and_can_be_made_good(spec, folder, caplog)
     assert sum("the run goes on" in r.message for r in caplog.records) == 1
     assert "secret" not in caplog.text + (folder / "tracking.json").read_text()
     assert json.loads((folder / "tracking.json").read_text())["lost"]
-    assert upload(folder, spec.uri, spec.artifacts)
+    assert upload(spec, folder) == []
     assert [r.data.metrics["r_hat_max"] for r in runs(spec)] == [1.01]
     assert json.loads((folder / "tracking.json").read_text())["lost"] == []
 
@@ -201,12 +200,12 @@ def test_a_dead_server_is_one_warning_and_can_be_made_good(spec, folder, caplog)
 def test_a_tracking_process_that_dies_costs_no_run(spec, folder, caplog):
     tracker = open_run(spec, CARD)
     tracker.ready()
-    tracker.worker.channel.process.kill()
-    tracker.worker.channel.process.wait()
+    tracker.process.process.kill()
+    tracker.process.process.wait()
     tracker.progress(10, 0.1, 0)
     tracker.close(folder, "finished")
     assert "the run goes on" in caplog.text
-    assert upload(folder, None, spec.artifacts)
+    assert upload(spec, folder) == []
     assert [r.info.status for r in runs(spec)] == ["FINISHED"]
 
 

@@ -14,8 +14,8 @@ WRONG = ["model=switchpoint", "model.priors.early_rate.lam=-1"]
 
 def workers_of(pid):
     """Return the processes that talk to MLflow for a process, alive or gone."""
-    wanted = ["bayesrun.tracking._worker", str(pid)]
-    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[-2:] == wanted]
+    wanted = ["bayesrun.tracking.tracker_process", "serve", str(pid)]
+    return [p for p in psutil.process_iter(["cmdline"]) if (p.info["cmdline"] or [])[-4:-1] == wanted]
 
 
 def started(*overrides):

@@ -8,25 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.connection import Client
 from pathlib import Path
-
-from bayesrun.tracking._channel import Connected
 
 _PROGRAM = """
 import os, sys, time
 from pathlib import Path
-from bayesrun.tracking._channel import SERVER, Connected
-from bayesrun.tracking._helper import helper
-from bayesrun.tracking._server import share
 from bayesrun.tracking.base import RunCard, TrackingSpec
 from bayesrun.tracking.mlflow import open_run
+from bayesrun.tracking.tracker_connection import SERVER, share_tracker_server, tracker_connection
 
 folder = Path(sys.argv[1])
 spec = TrackingSpec(backend="mlflow", uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder / "artifacts"))
-share(spec.timeout)
+share_tracker_server()
 tracker = open_run(spec, RunCard("e", "run", {"a": "1"}, {}))
-assert isinstance(helper(spec.timeout).channel, Connected)
-server = os.popen(f"pgrep -P {os.getpid()} -f 'bayesrun[.]tracking[.]_server'").read().split()[0]
+assert tracker_connection().process is None
+server = os.popen(f"pgrep -P {os.getpid()} -f 'bayesrun[.]tracking[.]tracker_process fork'").read().split()[0]
 print(tracker.ready(), os.environ[SERVER], server, flush=True)
 """
 
@@ -72,9 +69,9 @@ def test_a_killed_owner_leaves_no_process_and_a_killed_run(tmp_path: Path) -> No
 def test_without_it_a_process_is_started(tmp_path: Path) -> None:
     again = (
         "sys.stdin.readline()\n"
-        "import bayesrun.tracking._helper as h; h._helpers.clear()\n"
+        "tracker.process.close()\n"
         "second = open_run(spec, RunCard('e', 'second', {}, {}))\n"
-        "print(second.ready(), type(helper(spec.timeout).channel).__name__, flush=True)\n"
+        "print(second.ready(), tracker_connection().process is not None, flush=True)\n"
         "second.close(folder, 'finished')\n"
     )
     process, _, address, server = _start(tmp_path, again)
@@ -82,11 +79,11 @@ def test_without_it_a_process_is_started(tmp_path: Path) -> None:
     assert process.stdin
     os.kill(server, signal.SIGKILL)
     with contextlib.suppress(ConnectionRefusedError):
-        while Connected.to(str(address)):
+        while Client(str(address), "AF_UNIX"):
             time.sleep(0.05)
     process.stdin.write("\n")
     process.stdin.flush()
-    run_id, channel = process.stdout.readline().split()
-    assert channel == "Spawned"
+    run_id, own_process = process.stdout.readline().split()
+    assert own_process == "True"
     assert process.wait(60) == 0
     assert _status(tmp_path, run_id) == "FINISHED"

@@ -32,7 +32,11 @@ def test_a_wheel_installed_elsewhere_composes_its_config(tmp_path: Path) -> None
     assert done.returncode == 0, done.stderr
     assert "type: switchpoint" in done.stdout
     found = subprocess.run(
-        [python, "-c", "from bayesrun.places import conf, data; print(conf(), (data() / 'sp500.csv').exists())"],
+        [
+            python,
+            "-c",
+            "from bayesrun.config.resolvers import conf, data; print(conf(), (data() / 'sp500.csv').exists())",
+        ],
         cwd=tmp_path,
         env=env,
         capture_output=True,

@@ -15,10 +15,10 @@ import theano
 import xarray as xr
 import yaml
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import load
+from bayesrun.data.prepare import load
+from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem
-from bayesrun.language.walks import fast_length
+from bayesrun.language.random_walks import fast_length
 from bayesrun.models.base import MODELS
 from bayesrun.models.stochastic_volatility import INFORMATION
 from tests.conftest import ROOT, Command, only_run

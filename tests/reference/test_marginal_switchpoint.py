@@ -14,11 +14,12 @@ import xarray as xr
 from scipy.special import gammaln, logsumexp
 from scipy.stats import chisquare
 
-from bayesrun.inference import _nutpie
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.models import switchpoint
 from bayesrun.models.base import notes
+from bayesrun.samplers import nutpie
+from bayesrun.samplers.base import NutsSpec
 
 import_pymc3()
 DATA = Path(__file__).resolve().parents[2] / "data" / "mining_disasters.csv"
@@ -84,7 +85,7 @@ class Nobody:
 def draws(data: xr.Dataset) -> dict[str, np.ndarray]:
     with building():
         model = switchpoint.build(data, _spec())
-    sampled = _nutpie.sample(model, NutsSpec(draws=5000, chains=4), 1, Nobody())
+    sampled = nutpie.sample(PyMC3Model(model), NutsSpec(draws=5000, chains=4), 1, Nobody())
     recover = notes(model).recover
     assert recover is not None
     return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(2))}

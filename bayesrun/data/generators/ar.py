@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, NonNegative, Size
 from bayesrun.schema import Section
 
 
@@ -26,26 +26,16 @@ class Parameters(Section):
         Standard deviation of an innovation.
     """
 
-    size: Annotated[int, Field(ge=1)] = 200
+    size: Size = 200
     constant: float = 0.5
     rho: list[float] = Field(default=[0.6, -0.3])
-    sigma: Annotated[float, Field(ge=0)] = 0.5
+    sigma: NonNegative = 0.5
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw `y_t = constant + sum_i rho_i y_{t-i} + N(0, sigma)`, after 100 times that are thrown away.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `y` of length `size`.
+    Returns `y` of length `size`.
     """
     import numpy as np
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, NonNegative, Positive, Size
 from bayesrun.schema import Section
 
 
@@ -28,27 +26,17 @@ class Parameters(Section):
         Standard deviation at the first time.
     """
 
-    size: Annotated[int, Field(ge=1)] = 400
-    omega: Annotated[float, Field(gt=0)] = 0.2
-    alpha_1: Annotated[float, Field(ge=0)] = 0.3
-    beta_1: Annotated[float, Field(ge=0)] = 0.5
-    initial_vol: Annotated[float, Field(gt=0)] = 1.0
+    size: Size = 400
+    omega: Positive = 0.2
+    alpha_1: NonNegative = 0.3
+    beta_1: NonNegative = 0.5
+    initial_vol: Positive = 1.0
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw `y_t ~ N(0, s_t)` with `s_t^2 = omega + alpha_1 y_{t-1}^2 + beta_1 s_{t-1}^2`.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `y` of length `size`.
+    Returns `y` of length `size`.
     """
     import numpy as np
 

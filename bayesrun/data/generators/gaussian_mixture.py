@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, Size
 from bayesrun.schema import Section
 
 
@@ -26,7 +26,7 @@ class Parameters(Section):
         Standard deviations of the components.
     """
 
-    size: Annotated[int, Field(ge=1)] = 500
+    size: Size = 500
     weights: list[float] = Field(default=[0.35, 0.65])
     means: list[float] = Field(default=[-1.5, 2.0])
     scales: list[float] = Field(default=[0.8, 1.2])
@@ -35,17 +35,7 @@ class Parameters(Section):
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw a component by `weights`, then `y ~ N(mean, scale)` of that component.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `y` of length `size`.
+    Returns `y` of length `size`.
     """
     import numpy as np
 

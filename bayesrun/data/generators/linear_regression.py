@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, NonNegative, Size
 from bayesrun.schema import Section
 
 
@@ -26,9 +24,9 @@ class Parameters(Section):
         Slopes of `X1` and `X2`.
     """
 
-    size: Annotated[int, Field(ge=1)] = 100
+    size: Size = 100
     alpha: float = 1.0
-    sigma: Annotated[float, Field(ge=0)] = 1.0
+    sigma: NonNegative = 1.0
     beta: tuple[float, float] = (1.0, 2.5)
 
 
@@ -37,17 +35,7 @@ def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
 
     The legacy generator and this order of calls are the tutorial's, so that seed 8927 gives its very numbers.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `RandomState`.
-
-    Returns
-    -------
-    mapping
-        `X1`, `X2`, `Y`, each of length `size`.
+    Returns `X1`, `X2`, `Y`, each of length `size`.
     """
     import numpy as np
 

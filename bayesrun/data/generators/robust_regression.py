@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, NonNegative, Positive, Size
 from bayesrun.schema import Section
 
 
@@ -28,27 +26,17 @@ class Parameters(Section):
         Degrees of freedom of the noise; the lower, the wilder.
     """
 
-    size: Annotated[int, Field(ge=1)] = 100
+    size: Size = 100
     alpha: float = 1.0
     beta: float = 2.0
-    sigma: Annotated[float, Field(ge=0)] = 0.5
-    nu: Annotated[float, Field(gt=0)] = 2.0
+    sigma: NonNegative = 0.5
+    nu: Positive = 2.0
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw `x ~ N(0, 1)` and `y = alpha + beta x + sigma t`, with `t` of Student's t with `nu` degrees of freedom.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `x`, `y`, each of length `size`.
+    Returns `x`, `y`, each of length `size`.
     """
     import numpy as np
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, NonNegative, Size
 from bayesrun.schema import Section
 
 
@@ -30,28 +30,18 @@ class Parameters(Section):
         Standard deviation of a measurement.
     """
 
-    size: Annotated[int, Field(ge=1)] = 240
+    size: Size = 240
     counties: Annotated[int, Field(ge=2, le=99)] = 12
     level: float = 1.5
-    spread: Annotated[float, Field(ge=0)] = 0.4
+    spread: NonNegative = 0.4
     slope: float = -0.7
-    noise: Annotated[float, Field(ge=0)] = 0.6
+    noise: NonNegative = 0.6
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw `alpha_c ~ N(level, spread)` and `log_radon ~ N(alpha_c + slope floor, noise)`.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `county_name` (labels `c01`, ...), `floor` (0 or 1), `log_radon`, each of length `size`.
+    Returns `county_name` (labels `c01`, ...), `floor` (0 or 1), `log_radon`, each of length `size`.
     """
     import numpy as np
 

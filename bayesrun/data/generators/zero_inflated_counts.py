@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
-
-from bayesrun.data.base import Generator
+from bayesrun.data.base import Generator, Share, Size
 from bayesrun.schema import Section
 
 
@@ -26,26 +24,16 @@ class Parameters(Section):
         Share of counts that are not zero for sure.
     """
 
-    size: Annotated[int, Field(ge=1)] = 250
+    size: Size = 250
     alpha: float = 0.8
     beta: float = 0.5
-    psi: Annotated[float, Field(ge=0, le=1)] = 0.65
+    psi: Share = 0.65
 
 
 def draw(parameters: Parameters, seed: int) -> Mapping[str, Any]:
     """Draw `x ~ N(0, 1)` and `y ~ Poisson(exp(alpha + beta x))` with probability `psi`, else `y = 0`.
 
-    Parameters
-    ----------
-    parameters
-        True values.
-    seed
-        Seed of NumPy's `default_rng`.
-
-    Returns
-    -------
-    mapping
-        `x`, `y`, each of length `size`.
+    Returns `x`, `y`, each of length `size`.
     """
     import numpy as np
 

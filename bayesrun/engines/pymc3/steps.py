@@ -160,7 +160,8 @@ class PyMC3Steps:
     @property
     def steps(self) -> dict[str, str]:
         """Name of the step method of each free variable, on the variable's own scale."""
-        return {own_name(v): type(method).__name__ for method in self.methods for v in method.vars}
+        names = {v: type(method).__name__ for method in self.methods for v in method.vars}
+        return {own_name(v): names[v] for v in self._model.free_RVs}
 
     def run(self, seeds: Sequence[int], on_draw: OnDraw) -> StepDraws:
         """Sample one chain per seed; an interrupt keeps the draws so far."""

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import load
+from bayesrun.data.prepare import load
+from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem, UserError
 
 Load = Callable[..., xr.Dataset]

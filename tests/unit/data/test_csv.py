@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayesrun.data._files import sha256_of
+from bayesrun.data.files import sha256_of
 
 TEXT = "year,n,town\n1851,4,Hull\n1852,,York\n1853,2,\n"
 
@@ -75,7 +75,7 @@ def test_all_missing_columns_are_reported_with_the_nearest_name(table, faults):
     ("text", "part"),
     [
         ("", "can't be read"),
-        ("a,a\n1,2\n", "bear the same name: a"),
+        ("a,a\n1,2\n", "have the same name: a"),
         ("a,b\n1,2,3\n4,5,6\n", "can't be read"),
         ("a,b\n1,2\n1,2,3\n", "can't be read"),
     ],

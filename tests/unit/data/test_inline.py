@@ -42,7 +42,7 @@ def test_further_dims_without_name_are_numbered(load_data):
         ({"X": [[1, 2], [3, 4]]}, {"X": ["obs", "obs"]}, "data.dims.X", "twice"),
         ({"x": [1, 2], "y": [1, 2, 3]}, {}, "data.dims.y", "size 3 in 'y', but 2 in 'x'"),
         ({"x": [1, 2]}, {"z": ["obs"]}, "data.dims.z", "no array 'z'"),
-        ({"obs": [[1, 2], [3, 4]]}, {"obs": ["obs", "b"]}, "data.values.obs", "bears the name of a dim"),
+        ({"obs": [[1, 2], [3, 4]]}, {"obs": ["obs", "b"]}, "data.values.obs", "has the name of a dim"),
         ({}, {}, "data", "no variables"),
         ({"x": []}, {}, "data", "is empty"),
         ({"obs": ["a", "a"], "x": [1, 2]}, {}, "data.dim", "repeat: 'a'"),

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.data._columns import parse_dates
-from bayesrun.data._prepare import digest, settle
 from bayesrun.data.base import Role
+from bayesrun.data.dates import parse_dates
+from bayesrun.data.prepare import digest, settle
 from bayesrun.errors import UserError
 
 
@@ -92,7 +92,7 @@ def test_rows_with_a_gap_are_dropped_and_told_by_label(load_data):
     assert data.attrs["rows"] == 2
     settled, notes = settle(data, [Role("code", "predictor", "index"), Role("x", "observed")], "rows")
     assert settled["code"].dtype == np.int64
-    assert notes == ["2 of 4 rows dropped because of gaps in x, code: year 1890, 1892"]
+    assert notes == ["2 of 4 rows dropped because of missing values in x, code: year 1890, 1892"]
 
 
 def test_nothing_left_after_dropping_is_an_error(faults):
@@ -133,7 +133,7 @@ def test_rule_by_variable(load_data):
     assert settled.sizes["obs"] == 2
     assert settled.attrs["rows"] == 2
     assert notes == [
-        "1 of 3 rows dropped because of gaps in x: obs 0",
+        "1 of 3 rows dropped because of missing values in x: obs 0",
         "1 of 2 values is missing in 'y' and will be imputed: obs 1",
     ]
     assert any("observed 'y' has 1 missing" in p for p in problems(data, roles[:1], {"y": "error"}))

@@ -9,9 +9,9 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import digest, load, settle
 from bayesrun.data.base import Role
+from bayesrun.data.prepare import digest, load, settle
+from bayesrun.data.section import parse_data
 from bayesrun.errors import UserError
 
 NUMBERS = st.none() | st.integers(-3, 5) | st.floats(-5, 5, allow_subnormal=False)

@@ -5,9 +5,9 @@ import sqlite3
 import numpy as np
 import pytest
 
-from bayesrun.data._parse import parse_data
-from bayesrun.data._prepare import load
-from bayesrun.data._url import scrubbed, without_passwords
+from bayesrun.data.database_url import scrubbed, without_passwords
+from bayesrun.data.prepare import load
+from bayesrun.data.section import parse_data
 
 pytest.importorskip("sqlalchemy")
 QUERY = "select id, x, town, day from t order by id"

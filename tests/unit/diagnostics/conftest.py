@@ -8,9 +8,9 @@ from typing import Any
 import arviz as az
 import numpy as np
 
-from bayesrun.diagnostics._judge import judge
-from bayesrun.diagnostics._summary import summarise
 from bayesrun.diagnostics.base import CHECKS, CheckResult, DiagnosticsSpec, Finding, Judged
+from bayesrun.diagnostics.judge import judge
+from bayesrun.diagnostics.summary import summarise
 
 CHAINS, DRAWS = 4, 1000
 

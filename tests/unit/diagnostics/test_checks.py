@@ -6,7 +6,7 @@ import arviz as az
 import numpy as np
 import pytest
 
-from bayesrun.diagnostics.base import DiagnosticsSpec, Thresholds, severity_above, severity_below
+from bayesrun.diagnostics.base import DiagnosticsSpec, Thresholds, grade_above, grade_below
 from tests.unit.diagnostics.conftest import CHAINS, DRAWS, judged, normal, only, run
 
 SHAPE = (CHAINS, DRAWS)
@@ -228,9 +228,9 @@ def test_thresholds_are_the_users_to_set() -> None:
 
 @pytest.mark.parametrize(("value", "severity"), [(0.9, "ok"), (1.0, "ok"), (1.1, "warn"), (2.0, "warn"), (2.1, "fail")])
 def test_limits_belong_to_the_better_side(value: float, severity: str) -> None:
-    assert severity_above(value, (1.0, 2.0)) == severity
-    assert severity_below(-value, (-1.0, -2.0)) == severity
+    assert grade_above(value, (1.0, 2.0)).severity == severity
+    assert grade_below(-value, (-1.0, -2.0)).severity == severity
 
 
 def test_what_is_not_a_number_fails() -> None:
-    assert severity_above(float("nan"), (1, 2)) == severity_below(float("nan"), (2, 1)) == "fail"
+    assert grade_above(float("nan"), (1, 2)) == grade_below(float("nan"), (1, 2)) == ("fail", 2)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.diagnostics import _judge
-from bayesrun.diagnostics._judge import judge
 from bayesrun.diagnostics.base import CHECKS, Check, DiagnosticsSpec, Finding, verdict
+from bayesrun.diagnostics.judge import judge
 from bayesrun.errors import UserError
 from tests.unit.diagnostics.conftest import judged, normal
 
@@ -70,7 +69,7 @@ def test_a_check_that_breaks_is_a_finding_and_loses_nothing(monkeypatch: pytest.
 
     load = CHECKS.load
     monkeypatch.setattr(
-        _judge.CHECKS, "load", lambda name, key: Check(breaks) if name == "ess" else load(name, key), raising=False
+        CHECKS, "load", lambda name, key: Check(breaks) if name == "ess" else load(name, key), raising=False
     )
     result = judge(judged({"x": normal()}))
     (finding,) = [f for f in result.findings if f.check == "ess"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.diagnostics import _power_scaling as power
 from bayesrun.diagnostics.base import DiagnosticsSpec, Judged
+from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.prior_sensitivity import CHECK, log_likelihood
 
 # priorsense's example `univariate_normal`: 25 observations, mu ~ N(0, 1), sigma ~ N+(0, 2.5)

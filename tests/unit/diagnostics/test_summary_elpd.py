@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 
 from bayesrun.diagnostics import loo, waic
-from bayesrun.diagnostics._pointwise import by_point, observed_terms
-from bayesrun.diagnostics._psis import leave_one_out
-from bayesrun.diagnostics._summary import summarise
 from bayesrun.diagnostics.base import DiagnosticsSpec, Judged
+from bayesrun.diagnostics.numerics.psis import leave_one_out
+from bayesrun.diagnostics.pointwise import by_point, observed_terms
+from bayesrun.diagnostics.summary import summarise
 
 CHAINS, DRAWS, POINTS = 4, 150, 40
 

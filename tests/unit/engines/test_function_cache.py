@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bayesrun.inference import _function_cache
-from bayesrun.inference._function_cache import begin_job, compiled
-from bayesrun.inference._gradient import compile_gradient
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.base import LogDensity
+from bayesrun.engines.pymc3 import function_cache
+from bayesrun.engines.pymc3.function_cache import begin_run, compiled
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.language._numbers import number
 
 pm = import_pymc3()
@@ -21,9 +22,13 @@ pm = import_pymc3()
 def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import theano
 
-    monkeypatch.setattr(_function_cache, "_kept", [])
+    monkeypatch.setattr(function_cache, "_kept", [])
     with theano.config.change_flags(compute_test_value="off"):
         yield
+
+
+def density_of(made: Any) -> LogDensity:
+    return PyMC3Model(made).log_density()
 
 
 def model(lam: float, data: list[float], power: int = 2) -> Any:
@@ -43,51 +48,51 @@ def expected(lam: float, data: list[float], power: int = 2) -> float:
 
 @pytest.mark.parametrize("other", [(2.5, [1.0, 2.0]), (0.5, [4.0, -3.0]), (1.0, [0.0, 0.5])])
 def test_other_numbers_use_the_compiled_function(other: tuple[float, list[float]]) -> None:
-    begin_job()
-    first = compile_gradient(model(0.5, [1.0, 2.0]))
-    assert first.density(np.zeros(1))[0] == pytest.approx(expected(0.5, [1.0, 2.0]), rel=1e-12)
-    begin_job()
-    second = compile_gradient(model(*other))
-    assert len(_function_cache._kept) == 1
-    assert second.density(np.zeros(1))[0] == pytest.approx(expected(*other), rel=1e-12)
+    begin_run()
+    first = density_of(model(0.5, [1.0, 2.0]))
+    assert first.evaluate(np.zeros(1))[0] == pytest.approx(expected(0.5, [1.0, 2.0]), rel=1e-12)
+    begin_run()
+    second = density_of(model(*other))
+    assert len(function_cache._kept) == 1
+    assert second.evaluate(np.zeros(1))[0] == pytest.approx(expected(*other), rel=1e-12)
 
 
 def test_the_gradient_is_that_of_the_new_numbers() -> None:
-    begin_job()
-    compile_gradient(model(0.5, [1.0, 2.0]))
-    begin_job()
-    reused = compile_gradient(model(3.0, [5.0, 6.0])).density
+    begin_run()
+    density_of(model(0.5, [1.0, 2.0]))
+    begin_run()
+    reused = density_of(model(3.0, [5.0, 6.0])).evaluate
     # d/dz at z = log x = 0: 1 - lam + 2 sum(y - 1)
     assert reused(np.zeros(1))[1] == pytest.approx([1 - 3.0 + 2 * (4.0 + 5.0)], rel=1e-12)
 
 
 def test_another_formula_or_another_size_is_compiled() -> None:
     for made in (model(0.5, [1.0, 2.0]), model(0.5, [1.0, 2.0], power=3), model(0.5, [1.0, 2.0, 3.0])):
-        begin_job()
-        compile_gradient(made)
-    assert len(_function_cache._kept) == 3
+        begin_run()
+        density_of(made)
+    assert len(function_cache._kept) == 3
 
 
-def test_one_job_may_hold_two_functions_that_differ_in_numbers() -> None:
-    begin_job()
-    first, second = compile_gradient(model(0.5, [1.0, 2.0])), compile_gradient(model(2.0, [1.0, 2.0]))
-    assert first.density(np.zeros(1))[0] == pytest.approx(expected(0.5, [1.0, 2.0]), rel=1e-12)
-    assert second.density(np.zeros(1))[0] == pytest.approx(expected(2.0, [1.0, 2.0]), rel=1e-12)
-    begin_job()
-    again = compile_gradient(model(7.0, [0.0, 1.0]))
-    assert again.density(np.zeros(1))[0] == pytest.approx(expected(7.0, [0.0, 1.0]), rel=1e-12)
-    assert len(_function_cache._kept) == 2
+def test_one_run_may_hold_two_functions_that_differ_in_numbers() -> None:
+    begin_run()
+    first, second = density_of(model(0.5, [1.0, 2.0])), density_of(model(2.0, [1.0, 2.0]))
+    assert first.evaluate(np.zeros(1))[0] == pytest.approx(expected(0.5, [1.0, 2.0]), rel=1e-12)
+    assert second.evaluate(np.zeros(1))[0] == pytest.approx(expected(2.0, [1.0, 2.0]), rel=1e-12)
+    begin_run()
+    again = density_of(model(7.0, [0.0, 1.0]))
+    assert again.evaluate(np.zeros(1))[0] == pytest.approx(expected(7.0, [0.0, 1.0]), rel=1e-12)
+    assert len(function_cache._kept) == 2
 
 
 def test_a_shared_variable_keeps_its_own_value() -> None:
     import theano
     import theano.tensor as tt
 
-    begin_job()
+    begin_run()
     ours, theirs, x = theano.shared(np.array([1.0, 2.0])), theano.shared(np.array([3.0, 4.0])), tt.dscalar()
     make = lambda inputs, outputs: theano.function(list(inputs), list(outputs))  # noqa: E731
     compiled([x], [x * ours], make)
-    begin_job()
+    begin_run()
     assert list(compiled([x], [x * theirs], make)(2.0)[0]) == [6.0, 8.0]
     assert list(ours.get_value()) == [1.0, 2.0]
 

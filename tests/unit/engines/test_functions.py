@@ -14,9 +14,9 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
-from bayesrun.inference._fast_function import compile_function
-from bayesrun.inference._gradient import compile_gradient
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
 import_pymc3()
 import theano  # noqa: E402
@@ -149,24 +149,24 @@ def test_gradient_is_pymc3s() -> None:
         mu, tau = pm.Normal("mu", 0, 5), pm.HalfCauchy("tau", 5)
         weights = pm.Dirichlet("weights", np.ones(3))
         pm.Normal("y", mu + tau * weights, 2.0, observed=np.arange(12.0).reshape(4, 3))
-    gradient, theirs = compile_gradient(model), model.logp_dlogp_function(mode=theano.Mode("py", None))
+    gradient, theirs = PyMC3Model(model).log_density(), model.logp_dlogp_function(mode=theano.Mode("py", None))
     theirs.set_extra_values({})
     rng = np.random.default_rng(1)
     for _ in range(5):
         point = rng.normal(size=gradient.size)
-        by_name = {p.name: point[p.begin : p.end].reshape(p.shape) for p in gradient.parts}
+        by_name = {p.name: point[p.begin : p.end].reshape(p.shape) for p in gradient.blocks}
         value, slope = theirs(theirs.dict_to_array(by_name))
-        ours, ours_slope = gradient.density(point)
+        ours, ours_slope = gradient.evaluate(point)
         assert ours == pytest.approx(float(value))
         slopes = theirs.array_to_dict(slope)
-        np.testing.assert_allclose(ours_slope, np.concatenate([np.ravel(slopes[p.name]) for p in gradient.parts]))
+        np.testing.assert_allclose(ours_slope, np.concatenate([np.ravel(slopes[p.name]) for p in gradient.blocks]))
 
 
 COMPILES = """
-from bayesrun.inference.theano_setup import import_pymc3
+from bayesrun.engines.pymc3.theano_setup import import_pymc3
 import_pymc3()
 import numpy as np, theano, theano.tensor as tt
-from bayesrun.inference._fast_function import compile_function
+from bayesrun.engines.pymc3.functions import compile_function
 x = tt.dvector("x")
 with theano.config.change_flags(compute_test_value="off"):
     compile_function([x], [tt.alloc(tt.exp(x[0]), x.shape[0]) + tt.outer(x, x).sum(axis=0)], [[np.ones(3)]])

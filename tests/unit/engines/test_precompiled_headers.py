@@ -8,7 +8,7 @@ from pathlib import Path
 
 COMPILE = """
 import sys
-from bayesrun.inference.theano_setup import import_pymc3
+from bayesrun.engines.pymc3.theano_setup import import_pymc3
 import_pymc3()
 import numpy as np, theano, theano.tensor as tt
 theano.config.cxx = sys.argv[2] or theano.config.cxx

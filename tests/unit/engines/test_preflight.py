@@ -8,14 +8,14 @@ import pytest
 import theano.tensor as tt
 from scipy import stats
 
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.inference.preflight import preflight
-from bayesrun.inference.theano_setup import building
 
 
 def faults(model: pm.Model) -> dict[str, str]:
     with pytest.raises(UserError) as caught:
-        preflight(model)
+        PyMC3Model(model).check_initial_point()
     return {p.key: p.message for p in caught.value.problems}
 
 
@@ -25,7 +25,7 @@ def test_densities_at_the_start_are_those_of_scipy() -> None:
         pm.Exponential("rate", 3.0, testval=0.2)
         pm.Normal("y", x, 1.0, observed=[0.0, 2.0])
         pm.Potential("p", -tt.sqr(x))
-    found = preflight(model)
+    found = PyMC3Model(model).check_initial_point()
     assert found["x"] == pytest.approx(stats.norm(1, 2).logpdf(0.5))
     assert found["y"] == pytest.approx(stats.norm(0.5, 1).logpdf([0.0, 2.0]).sum())
     assert found["rate_log__"] == pytest.approx(stats.expon(scale=1 / 3).logpdf(0.2) + np.log(0.2))
@@ -39,7 +39,7 @@ def test_all_variables_at_fault_are_told_with_their_own_names() -> None:
         pm.Poisson("counts", 2.0, observed=[1, -1])
     found = faults(model)
     assert set(found) == {"model.priors.outside", "model.priors.bad_scale", "model (counts)"}
-    assert "zero at the starting value" in found["model.priors.outside"]
+    assert "zero at the initial value" in found["model.priors.outside"]
     assert "likelihood of 'counts' is zero" in found["model (counts)"]
 
 

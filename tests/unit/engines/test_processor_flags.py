@@ -10,7 +10,7 @@ from pathlib import Path
 
 _OWN = "import theano; from theano.link.c.cmodule import GCC_compiler as g; g.compile_args(); print(g.march_flags)"
 _OURS = (
-    "from bayesrun.inference.theano_setup import import_pymc3; import_pymc3(); "
+    "from bayesrun.engines.pymc3.theano_setup import import_pymc3; import_pymc3(); "
     "from theano.link.c.cmodule import GCC_compiler as g; print(g.march_flags)"
 )
 

@@ -10,12 +10,15 @@ import pytest
 import theano.tensor as tt
 from theano.compile.ops import as_op
 
+from bayesrun.engines.base import StepSettings
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.steps import PyMC3Steps, has_gradient
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import Problem, UserError
-from bayesrun.inference import _steps
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.nuts import SAMPLER
-from bayesrun.inference.theano_setup import building, compiling
+from bayesrun.samplers.base import NutsSpec
+from bayesrun.samplers.nuts import SAMPLER
 from bayesrun.schema import parse
+from tests.unit.samplers.conftest import Listener
 
 
 @pytest.fixture(scope="module")
@@ -44,32 +47,32 @@ def rough() -> pm.Model:
     return model
 
 
-def steps_of(model: pm.Model, **keys: object) -> dict[str, str]:
-    with model, compiling():
-        _, steps = _steps.make(model, NutsSpec(**keys), 1)  # type: ignore[arg-type]
-    return _steps.names(steps)
+def make(model: pm.Model, **assigned: str) -> PyMC3Steps:
+    settings = StepSettings(2, 2, 1, 1, assigned, "adapt_diag", 0.93, 7)
+    return PyMC3Model(model).step_sampler(settings, 1)
 
 
-def faults(model: pm.Model, **step: str) -> dict[str, str]:
+def faults(model: pm.Model, **assigned: str) -> dict[str, str]:
     with pytest.raises(UserError) as caught:
-        steps_of(model, step=step)
+        make(model, **assigned)
     return {p.key: f"{p.message} | {p.hint}" for p in caught.value.problems}
 
 
 def test_each_variable_gets_the_step_that_suits_it(mixed: pm.Model) -> None:
-    found = steps_of(mixed)
+    found = make(mixed).steps
     assert found == {"x": "NUTS", "scale": "NUTS", "flag": "BinaryGibbsMetropolis", "n": "Metropolis"}
 
 
 def test_a_step_can_be_asked_for(mixed: pm.Model) -> None:
-    found = steps_of(mixed, step={"x": "Slice", "scale": "Metropolis"})
+    found = make(mixed, x="Slice", scale="Metropolis").steps
     assert (found["x"], found["scale"], found["flag"]) == ("Slice", "Metropolis", "BinaryGibbsMetropolis")
 
 
 def test_without_a_gradient_nuts_is_not_chosen(rough: pm.Model) -> None:
-    assert not _steps.has_gradient(rough, rough["x"])
-    assert _steps.has_gradient(rough, rough["z"])
-    assert steps_of(rough) == {"x": "Slice", "z": "NUTS"} or steps_of(rough)["x"] != "NUTS"
+    assert not has_gradient(rough, rough["x"])
+    assert has_gradient(rough, rough["z"])
+    assert make(rough).steps["x"] != "NUTS"
+    assert make(rough).steps["z"] == "NUTS"
 
 
 def test_nuts_forced_on_a_discrete_variable_or_without_gradient_is_told(mixed: pm.Model, rough: pm.Model) -> None:
@@ -86,14 +89,14 @@ def test_all_faults_of_steps_at_once_with_the_nearest_names(mixed: pm.Model) -> 
 
 def test_faults_are_told_before_a_run_begins(mixed: pm.Model) -> None:
     spec = NutsSpec(step={"scale": "BinaryMetropolis", "flag": "NUTS"}, engine="nutpie")
-    assert [p.key for p in SAMPLER.check(mixed, spec)] == [
+    assert [p.key for p in SAMPLER.check(PyMC3Model(mixed), spec)] == [
         "sampler.step.scale",
         "sampler.step.flag",
         "sampler.engine",
     ]
-    assert "can't move 'scale'" in SAMPLER.check(mixed, spec)[0].message
-    assert "discrete variables: flag, n" in SAMPLER.check(mixed, NutsSpec(engine="nutpie"))[0].message
-    assert not SAMPLER.check(mixed, NutsSpec())
+    assert "can't move 'scale'" in SAMPLER.check(PyMC3Model(mixed), spec)[0].message
+    assert "discrete variables: flag, n" in SAMPLER.check(PyMC3Model(mixed), NutsSpec(engine="nutpie"))[0].message
+    assert not SAMPLER.check(PyMC3Model(mixed), NutsSpec())
 
 
 def test_an_unknown_step_is_told_without_pymc3() -> None:
@@ -104,14 +107,14 @@ def test_an_unknown_step_is_told_without_pymc3() -> None:
 
 
 def test_settings_reach_nuts_beside_other_steps(mixed: pm.Model) -> None:
-    with mixed, compiling():
-        _, steps = _steps.make(mixed, NutsSpec(target_accept=0.93, max_treedepth=7), 1)
-    (nuts,) = [s for s in steps if type(s).__name__ == "NUTS"]
+    methods = make(mixed).methods
+    (nuts,) = [m for m in methods if type(m).__name__ == "NUTS"]
     assert (nuts.target_accept, nuts.max_treedepth) == (0.93, 7)
-    assert not any(hasattr(step, "methods") for step in steps)
+    assert not any(hasattr(method, "methods") for method in methods)
 
 
-def test_the_log_says_which_step_moves_what(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_says_which_step_moves_what(mixed: pm.Model, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "bayesrun.sampling"):
-        _steps.log_steps({"a": "NUTS", "n": "Metropolis", "b": "NUTS"})
-    assert [r.getMessage() for r in caplog.records] == ["step NUTS: a, b", "step Metropolis: n"]
+        SAMPLER.sample(PyMC3Model(mixed), NutsSpec(draws=2, tune=2, chains=1, cores=1), 1, Listener())
+    said = [r.getMessage() for r in caplog.records]
+    assert {"step NUTS: x, scale", "step BinaryGibbsMetropolis: flag", "step Metropolis: n"} <= set(said)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayesrun.diagnostics.summary import summarise
 from bayesrun.figures.base import Subject
 
 CHAINS = 4
@@ -14,9 +15,7 @@ CHAINS = 4
 
 def subject(idata: az.InferenceData, model: dict[str, object]) -> Subject:
     """A subject with the summary that a run would make of it."""
-    summary = az.summary(idata, round_to="none")
-    summary.index.name = "name"
-    return Subject(idata, summary, model)
+    return Subject(idata, summarise(idata), model)
 
 
 def _stats(rng: np.random.Generator, draws: int) -> dict[str, np.ndarray]:

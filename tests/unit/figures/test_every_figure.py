@@ -10,11 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from bayesrun.figures._loo import leave_one_out
-from bayesrun.figures._save import draw_all
 from bayesrun.figures.autocorrelation import autocorrelation
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
-from bayesrun.figures.loo_pit import pit
+from bayesrun.figures.drawing import draw_all
+from bayesrun.figures.loo_pit import leave_one_out, pit
 from bayesrun.figures.pareto_k import pareto_k
 from bayesrun.figures.trace_chains import FIGURE as TRACE_CHAINS
 

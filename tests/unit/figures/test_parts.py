@@ -12,18 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesrun.figures import _style as look
+from bayesrun.diagnostics.numerics.convergence import bfmi
+from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.scalars import label_texts
 from bayesrun.figures import ppc, prior_posterior
 from bayesrun.figures import rank as rank_module
-from bayesrun.figures._divergences import divergent
-from bayesrun.figures._observed import axis_label, predicted
-from bayesrun.figures._save import draw_all
-from bayesrun.figures._scalars import is_discrete, label_text, pick, pick_of_each
-from bayesrun.figures._shapes import counts, hdi, number
+from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
-from bayesrun.figures.energy import bfmi
+from bayesrun.figures.drawing import draw_all
+from bayesrun.figures.marginals import counts, number
+from bayesrun.figures.observations import axis_label, predicted
 from bayesrun.figures.ppc import smooth
 from bayesrun.figures.rank import ranks
+from bayesrun.figures.selection import is_discrete, pick, pick_of_each
+from bayesrun.figures.traces import divergent
 
 
 def test_hdi_is_that_of_arviz() -> None:
@@ -143,8 +145,8 @@ def test_whole_numbers_stored_as_floats_are_discrete() -> None:
 
 
 def test_dates_lose_their_midnight() -> None:
-    assert label_text(np.datetime64("2008-05-02", "ns")) == "2008-05-02"
-    assert label_text("s[2008-05-02T00:00:00.000000000]") == "s[2008-05-02]"
+    assert label_texts(np.array(["2008-05-02"], "datetime64[ns]")) == ["2008-05-02"]
+    assert label_texts(np.array(["2008-05-02T12"], "datetime64[h]")) == ["2008-05-02T12"]
 
 
 def _wide(rows: bool = True) -> Subject:
@@ -160,7 +162,7 @@ def _wide(rows: bool = True) -> Subject:
 def test_the_worst_of_many_scalars_are_shown_and_counted() -> None:
     picked = pick(_wide(), 3)
     assert [s.name for s in picked.shown] == ["v[7]", "v[30]", "mu"]
-    assert picked.note == " (3 of 51: the worst R-hat)"
+    assert picked.note == " (3 of 51: largest R-hat)"
     assert np.array_equal(picked.shown[0].values, _wide().idata.posterior["v"].values[:, :, 7])
 
 
@@ -203,12 +205,12 @@ def test_a_figure_that_fails_is_a_reason_with_a_traceback_in_the_log(
         raise ZeroDivisionError("by nought")
 
     monkeypatch.setattr(rank_module, "FIGURE", Figure(draw=broken))  # type: ignore[arg-type]
-    with caplog.at_level(logging.INFO, "bayesrun.figures"):
+    with caplog.at_level(logging.DEBUG, "bayesrun.figures"):
         done, reasons = draw_all(["rank", "trace", "energy", "trace"], _wide(), tmp_path)
     assert [path.name for path in done] == ["trace.png"]
-    assert reasons["rank"] == "it failed: ZeroDivisionError: by nought"
+    assert reasons["rank"] == "ZeroDivisionError: by nought"
     assert "sample_stats" in reasons["energy"]
-    failure = next(r for r in caplog.records if "rank" in r.message)
-    assert "ZeroDivisionError: by nought" in failure.message
-    assert "Traceback" in failure.message
+    told, detail = (r for r in caplog.records if "by nought" in r.message)
+    assert (told.levelname, told.message) == ("WARNING", "figure 'rank' failed: ZeroDivisionError: by nought")
+    assert detail.levelname == "DEBUG" and "Traceback" in detail.message
     assert [path.name for path in tmp_path.iterdir()] == ["trace.png"]

@@ -11,9 +11,9 @@ from scipy import special, stats
 
 from bayesrun.errors import UserError
 from bayesrun.language._evaluate import value_of
-from bayesrun.language._scope import Scope
-from bayesrun.language._values import Value
 from bayesrun.language.expressions import evaluate, parse
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Value
 
 KEY = "data.derive.new"
 RNG = np.random.default_rng(1)

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
-from bayesrun.language import _formula_grammar as grammar
-from bayesrun.language._formula_functions import functions
+from bayesrun.language import formula_grammar as grammar
 from bayesrun.language.formulas import design, parse, plain
+from bayesrun.language.formulas import formula_functions as functions
 
 ROWS = 24
 RNG = np.random.default_rng(3)

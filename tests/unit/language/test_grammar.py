@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
-from bayesrun.language._signatures import SIGNATURES
 from bayesrun.language.expressions import functions, parse
+from bayesrun.language.grammar import SIGNATURES
 
 ALLOWED = (
     *(ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Subscript, ast.Slice),

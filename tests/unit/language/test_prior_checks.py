@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayesrun.language.distributions import check_prior, distributions
+from bayesrun.language.distributions import distributions
+from bayesrun.language.prior_checks import check_prior
 
 KEY = "model.priors.a"
 
@@ -138,7 +139,7 @@ def test_nothing_in_a_prior_breaks_the_check(prior: dict[str, Any]) -> None:
 def test_the_check_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
-        "from bayesrun.language.distributions import check_prior\n"
+        "from bayesrun.language.prior_checks import check_prior\n"
         "from bayesrun.language.expressions import parse\n"
         "from bayesrun.models.declarative import MODEL\n"
         "check_prior('k', {'dist': 'Normal', 'mu': 'a', 'sigma': 1}); parse('exp(a)', 'k')\n"

@@ -14,7 +14,7 @@ import theano
 import theano.tensor as tt
 
 from bayesrun.language._dct import Cosine
-from bayesrun.language.walks import Whitened, fast_length, whitened_walk
+from bayesrun.language.random_walks import Whitened, fast_length, whitened_walk
 
 SMOOTH, ROUGH, INFORMATION = 12, 13, 1.5
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import build_model
 from bayesrun.pipeline import load_data
 from tests.composing import parsed

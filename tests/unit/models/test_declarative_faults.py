@@ -11,7 +11,7 @@ import xarray as xr
 import yaml
 
 from bayesrun.errors import Problem
-from bayesrun.language.distributions import check_prior
+from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.declarative import DeclarativeSpec, check, static_check
 from bayesrun.schema import parse
 

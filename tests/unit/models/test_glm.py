@@ -15,8 +15,8 @@ from scipy.special import expit
 
 from bayesrun.errors import UserError
 from bayesrun.models import glm
-from bayesrun.models._glm_build import HELPER
 from bayesrun.models.base import notes
+from bayesrun.models.regression.glm_model import HELPER
 
 ROWS = 40
 RNG = np.random.default_rng(5)

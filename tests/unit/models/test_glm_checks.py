@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.models._glm_checks import collinear, separating
+from bayesrun.models.regression.design_checks import collinear, separating
 
 ROWS = 200
 

@@ -12,7 +12,7 @@ import pytest
 import theano
 import xarray as xr
 
-from bayesrun.language.walks import fast_length
+from bayesrun.language.random_walks import fast_length
 from bayesrun.models import stochastic_volatility as model_type
 from bayesrun.models.base import notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.models._tall import BLOCK, moments, triangular
+from bayesrun.models.regression.blocked_algebra import BLOCK, moments, triangular
 
 RNG = np.random.default_rng(1)
 

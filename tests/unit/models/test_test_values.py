@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
 ROWS = 20_001
 

@@ -7,11 +7,11 @@ import pymc3 as pm
 import pytest
 import xarray as xr
 
-from bayesrun.inference.base import Sampled
-from bayesrun.inference.groups import Wanted, collect
-from bayesrun.inference.posterior import Groups, add_records, inference_data, labels
-from bayesrun.inference.theano_setup import building
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.models.base import notes, observed_values
+from bayesrun.predict.groups import Groups, Wanted, add_records, collect, inference_data
+from bayesrun.samplers.base import Sampled
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def draws() -> dict[str, np.ndarray]:
 
 
 def test_dims_and_labels_are_those_of_the_data(model: pm.Model, data: xr.Dataset, draws: dict[str, np.ndarray]) -> None:
-    posterior = inference_data(model, data, Groups(draws)).posterior
+    posterior = inference_data(PyMC3Model(model), data, Groups(draws)).posterior
     assert posterior["rate"].dims == ("chain", "draw", "group")
     assert list(posterior["group"].values) == ["A", "B"]
     assert posterior["y_missing"].dims == ("chain", "draw", "year_missing")
@@ -51,7 +51,7 @@ def test_dims_and_labels_are_those_of_the_data(model: pm.Model, data: xr.Dataset
 
 
 def test_labels_of_every_dim(model: pm.Model) -> None:
-    coords, dims = labels(model)
+    coords, dims = PyMC3Model(model).labels()
     assert dims["rate"] == ["group"]
     assert coords["year"] == [1850, 1851, 1860, 1861]
 
@@ -59,7 +59,7 @@ def test_labels_of_every_dim(model: pm.Model) -> None:
 def test_observed_data_has_gaps_where_values_are_imputed(
     model: pm.Model, data: xr.Dataset, draws: dict[str, np.ndarray]
 ) -> None:
-    idata = inference_data(model, data, Groups(draws))
+    idata = inference_data(PyMC3Model(model), data, Groups(draws))
     np.testing.assert_array_equal(idata.observed_data["y"].values, [2, np.nan, 3, np.nan])
     np.testing.assert_array_equal(idata.constant_data["y"], data["y"])
 
@@ -68,7 +68,7 @@ def test_all_groups_of_the_design_are_there_and_can_be_saved(
     model: pm.Model, data: xr.Dataset, draws: dict[str, np.ndarray], tmp_path
 ) -> None:  # type: ignore[no-untyped-def]
     sampled = Sampled(draws, {"lp": np.zeros((2, 5))}, {}, 0.0, 0.0, records={"elbo": (("iteration",), np.arange(7.0))})
-    idata, missing = collect(model, data, sampled, 1, Wanted(10, True, 10**9, True))
+    idata, missing = collect(PyMC3Model(model), data, sampled, 1, Wanted(10, True, 10**9, True))
     expected = {
         "posterior", "sample_stats", "log_likelihood", "observed_data", "constant_data", "prior", "prior_predictive",
         "posterior_predictive",
@@ -81,7 +81,7 @@ def test_all_groups_of_the_design_are_there_and_can_be_saved(
 
 
 def test_records_without_statistics_make_the_group(model: pm.Model, draws: dict[str, np.ndarray]) -> None:
-    idata = inference_data(model, None, Groups(draws))
+    idata = inference_data(PyMC3Model(model), None, Groups(draws))
     add_records(idata, {"moved": (("chain",), np.array([0.5, 0.6]))})
     assert idata.sample_stats["moved"].dims == ("chain",)
     assert "constant_data" not in idata.groups()
@@ -95,7 +95,7 @@ def test_helpers_are_left_out_and_what_was_summed_out_is_drawn(draws: dict[str, 
     notes(model).recover = lambda draws, rng: {"drawn": draws["x"] + rng.normal(size=draws["x"].shape)}
     x = np.zeros((2, 400))
     sampled = Sampled({"x": x, "x_offset": x}, {}, {}, 0.0, 0.0)
-    one, again = (collect(model, None, sampled, 1, Wanted())[0].posterior for _ in range(2))
+    one, again = (collect(PyMC3Model(model), None, sampled, 1, Wanted())[0].posterior for _ in range(2))
     assert set(one.data_vars) == {"x", "drawn"}
     np.testing.assert_array_equal(one["drawn"], again["drawn"])
     assert abs(float(one["drawn"].mean())) < 4 / np.sqrt(800)

@@ -11,9 +11,10 @@ import theano
 import xarray as xr
 import yaml
 
+from bayesrun.engines.pymc3 import ENGINE
 from bayesrun.errors import UserError
-from bayesrun.inference._new_rows import like_fitted, predictions
 from bayesrun.models.declarative import MODEL, DeclarativeSpec
+from bayesrun.predict.new_rows import like_fitted, predictions
 
 FITTED = xr.Dataset(
     {
@@ -70,7 +71,7 @@ def test_means_are_those_of_the_new_rows() -> None:
     }
     rows = like_fitted(NEW, FITTED, FACTORS, ["y"])
     spec = DeclarativeSpec.model_validate(yaml.safe_load(TEXT))
-    table = predictions(MODEL, spec, rows, draws, seed=3)
+    table = predictions(ENGINE, MODEL, spec, rows, draws, seed=3)
     assert list(table.columns) == ["variable", "obs", "mean", "sd", "hdi_3%", "hdi_97%"]
     effect, x = np.array([2.0, 3, 3, 2]), NEW["x"].values
     expected, sd = 2 * effect + 0.5 * x, np.sqrt(0.25 + 0.01 + (0.01 * x) ** 2)
@@ -89,11 +90,11 @@ def test_a_walk_over_the_rows_can_not_be_predicted() -> None:
     rows = like_fitted(NEW.isel(obs=[0, 1]), FITTED, FACTORS, ["y"])
     spec = DeclarativeSpec.model_validate(yaml.safe_load(text))
     with pytest.raises(UserError, match="random variable over the rows"):
-        predictions(MODEL, spec, rows, {"w": np.zeros((1, 10, 4))}, seed=3)
+        predictions(ENGINE, MODEL, spec, rows, {"w": np.zeros((1, 10, 4))}, seed=3)
 
 
 def test_what_the_rows_lack_is_named() -> None:
     rows = like_fitted(NEW.drop_vars("x"), FITTED, FACTORS, ["y"])
     spec = DeclarativeSpec.model_validate(yaml.safe_load(TEXT))
     with pytest.raises(UserError, match="unknown name 'x'"):
-        predictions(MODEL, spec, rows, {"b": np.zeros((1, 10))}, seed=3)
+        predictions(ENGINE, MODEL, spec, rows, {"b": np.zeros((1, 10))}, seed=3)

@@ -9,7 +9,8 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
 import_pymc3()
 
@@ -41,6 +42,12 @@ def line() -> pm.Model:
         pm.Deterministic("at_two", a + 2.0 * b)
         pm.Normal("y", a + b * X, SIGMA, observed=Y)
     return model
+
+
+@pytest.fixture(scope="session")
+def compiled_line(line: pm.Model) -> PyMC3Model:
+    """`line` as samplers take it."""
+    return PyMC3Model(line)
 
 
 @pytest.fixture(scope="session")

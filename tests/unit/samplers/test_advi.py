@@ -7,18 +7,19 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
-from bayesrun.inference._chains import TimeIsUp
-from bayesrun.inference.advi import SAMPLER, AdviSpec, sample
-from bayesrun.inference.base import Sampled
-from bayesrun.inference.theano_setup import building
-from tests.unit.inference.conftest import Listener, z_score
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
+from bayesrun.samplers.advi import SAMPLER, AdviSpec, sample
+from bayesrun.samplers.base import Sampled
+from bayesrun.samplers.monitors import TimeIsUp
+from tests.unit.samplers.conftest import Listener, z_score
 
 SPEC = AdviSpec(draws=1000, chains=4, iterations=20_000)
 
 
 @pytest.fixture(scope="module")
 def fitted(line: pm.Model) -> Sampled:
-    return sample(line, SPEC, 1, Listener())
+    return sample(PyMC3Model(line), SPEC, 1, Listener())
 
 
 def test_the_mean_field_is_the_one_of_a_normal_posterior(
@@ -36,7 +37,7 @@ def test_the_mean_field_is_the_one_of_a_normal_posterior(
 
 def test_full_rank_is_the_posterior_itself(line: pm.Model, exact_line: tuple[np.ndarray, np.ndarray]) -> None:
     mean, covariance = exact_line
-    full = sample(line, SPEC.model_copy(update={"approximation": "full_rank"}), 1, Listener())
+    full = sample(PyMC3Model(line), SPEC.model_copy(update={"approximation": "full_rank"}), 1, Listener())
     drawn = np.stack([full.draws[name].ravel() for name in "ab"])
     scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
     assert np.all(np.abs(drawn.mean(axis=1) - mean) < 0.1 * np.sqrt(np.diag(covariance)))
@@ -57,7 +58,7 @@ def test_the_elbo_is_below_the_evidence_and_comes_near(
     line: pm.Model, fitted: Sampled, exact_line: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """The bound's gap is KL(q, posterior) = (log det of the posterior's precision's diagonal over it) / 2."""
-    from tests.unit.inference.conftest import SIGMA, X, Y
+    from tests.unit.samplers.conftest import SIGMA, X, Y
 
     design = np.column_stack([np.ones_like(X), X])
     evidence = stats.multivariate_normal(np.zeros(6), 4 * design @ design.T + SIGMA**2 * np.eye(6)).logpdf(Y)
@@ -73,7 +74,7 @@ def test_the_elbo_is_below_the_evidence_and_comes_near(
 def test_a_positive_variable_is_drawn_on_its_own_scale() -> None:
     with building(), pm.Model() as model:
         pm.Lognormal("scale", 1.0, 0.5)
-    sampled = sample(model, SPEC, 2, Listener())
+    sampled = sample(PyMC3Model(model), SPEC, 2, Listener())
     assert sampled.draws["scale"].min() > 0
     assert abs(z_score(np.log(sampled.draws["scale"]), 1.0)) < 6
     assert sampled.steps == {"scale_log__": "ADVI (mean_field)"} or set(sampled.steps) == {"scale"}
@@ -81,7 +82,7 @@ def test_a_positive_variable_is_drawn_on_its_own_scale() -> None:
 
 def test_same_seed_same_draws(line: pm.Model) -> None:
     spec = SPEC.model_copy(update={"iterations": 1000})
-    one, again, other = (sample(line, spec, seed, Listener()).draws["a"] for seed in (1, 1, 2))
+    one, again, other = (sample(PyMC3Model(line), spec, seed, Listener()).draws["a"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.any(one == other)
 
@@ -89,7 +90,7 @@ def test_same_seed_same_draws(line: pm.Model) -> None:
 def test_the_monitor_hears_of_every_iteration(line: pm.Model) -> None:
     listener = Listener()
     spec = SPEC.model_copy(update={"iterations": 300})
-    sample(line, spec, 1, listener)
+    sample(PyMC3Model(line), spec, 1, listener)
     assert listener.told == {0: list(range(1, 301))}
     assert spec.steps() == 300
 
@@ -100,7 +101,7 @@ def test_an_interrupt_ends_the_fit_and_draws_from_it(line: pm.Model, stop: type[
         if done == 500:
             raise stop
 
-    sampled = sample(line, SPEC, 1, Listener(at_500))
+    sampled = sample(PyMC3Model(line), SPEC, 1, Listener(at_500))
     assert sampled.interrupted == why
     assert sampled.draws["a"].shape == (4, 1000)
     assert len(sampled.records["elbo"][1]) < 501
@@ -110,6 +111,6 @@ def test_discrete_variables_are_told() -> None:
     with building(), pm.Model() as model:
         pm.Poisson("n", 2.0)
         pm.Normal("x", 0.0, 1.0)
-    (problem,) = SAMPLER.check(model, SPEC)
+    (problem,) = SAMPLER.check(PyMC3Model(model), SPEC)
     assert problem.key == "sampler.method"
     assert "discrete: n" in problem.message

@@ -10,8 +10,7 @@ from pathlib import Path
 _RUN = """
 import os, sys, time
 import numpy as np
-from bayesrun.inference._board import make_board
-from bayesrun.inference._workers import run
+from bayesrun.samplers.chains import run_chains, share_draws
 
 parent = os.getpid()
 
@@ -21,7 +20,7 @@ def chain(number, go_on):
         time.sleep(0.05)
     return {"more than a pipe holds": np.zeros(1_000_000)}
 
-run(2, 2, chain, make_board(2, 10, 1), lambda: None)
+run_chains(2, 2, chain, share_draws(2, 10, 1), lambda: None)
 """
 
 

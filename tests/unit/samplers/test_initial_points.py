@@ -9,11 +9,14 @@ import pymc3 as pm
 import pytest
 import theano.tensor as tt
 
+from bayesrun.engines.base import StepSettings
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.inference import _nutpie_start, _start
-from bayesrun.inference._gradient import compile_gradient
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.theano_setup import building, compiling
+from bayesrun.samplers.base import NutsSpec
+from bayesrun.samplers.initial_points import initial_points, strongest_correlation
+from bayesrun.samplers.nuts import sample_with_steps
+from tests.unit.samplers.conftest import Listener
 
 
 def gaussian(precision: np.ndarray):  # type: ignore[no-untyped-def]
@@ -24,7 +27,7 @@ def gaussian(precision: np.ndarray):  # type: ignore[no-untyped-def]
 def test_the_strongest_correlation_of_a_gaussian_is_exact(correlation: float) -> None:
     covariance = np.diag([1.0, 4.0, 1e-4])
     covariance[0, 1] = covariance[1, 0] = 2 * correlation
-    found = _start.strongest_correlation(gaussian(np.linalg.inv(covariance)), np.array([0.3, -0.2, 0.01]))
+    found = strongest_correlation(gaussian(np.linalg.inv(covariance)), np.array([0.3, -0.2, 0.01]))
     assert found == pytest.approx(abs(correlation), abs=0.02)
 
 
@@ -38,7 +41,7 @@ def test_the_strongest_correlation_of_a_gaussian_is_exact(correlation: float) ->
     ],
 )
 def test_without_a_proper_mode_there_is_no_correlation(density) -> None:  # type: ignore[no-untyped-def]
-    assert _start.strongest_correlation(density, np.zeros(2)) == 0.0
+    assert strongest_correlation(density, np.zeros(2)) == 0.0
 
 
 def test_nutpie_leaves_a_start_that_is_too_steep_to_learn_scales_at() -> None:
@@ -46,23 +49,25 @@ def test_nutpie_leaves_a_start_that_is_too_steep_to_learn_scales_at() -> None:
     with building(), pm.Model() as model:
         mean, sigma = pm.Flat("mean"), pm.HalfFlat("sigma")
         pm.Normal("y", mean, sigma, observed=incomes)
-    gradient = compile_gradient(model)
-    assert np.abs(gradient.density(gradient.start)[1]).max() > 1e10
-    points = _nutpie_start.starts(model, gradient, NutsSpec(), [1, 2])
-    assert all(np.abs(gradient.density(point)[1]).max() < 1e10 for point in points)
+    compiled = PyMC3Model(model)
+    density = compiled.log_density()
+    assert np.abs(density.evaluate(density.initial_point)[1]).max() > 1e10
+    points = initial_points(compiled, density, NutsSpec(), [1, 2])
+    assert all(np.abs(density.evaluate(point)[1]).max() < 1e10 for point in points)
     assert not np.array_equal(*points)
 
 
 def test_one_parameter_has_no_correlation() -> None:
-    assert _start.strongest_correlation(gaussian(np.eye(1)), np.zeros(1)) == 0.0
+    assert strongest_correlation(gaussian(np.eye(1)), np.zeros(1)) == 0.0
 
 
 def chosen(model: pm.Model, caplog: pytest.LogCaptureFixture, init: str = "auto") -> str:
-    with caplog.at_level(logging.INFO, "bayesrun.sampling"), model, compiling():
-        starts, step = _start.nuts(model, NutsSpec(init=init, chains=3), 1)  # type: ignore[arg-type]
-    assert len(starts) == 3
-    assert type(step).__name__ == "NUTS"
-    return str(caplog.records[-1].getMessage())
+    spec = NutsSpec(init=init, chains=1, draws=2, tune=2, cores=1)  # type: ignore[arg-type]
+    with caplog.at_level(logging.INFO, "bayesrun.sampling"):
+        sampled = sample_with_steps(PyMC3Model(model), spec, 1, Listener())
+    assert set(sampled.steps.values()) == {"NUTS"}
+    (said,) = [r.getMessage() for r in caplog.records if r.getMessage().startswith("init")]
+    return said
 
 
 def test_a_plain_model_gets_jitter_and_a_diagonal(line: pm.Model, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,5 +98,6 @@ def test_a_gradient_that_is_not_finite_names_its_variable() -> None:
         pm.Normal("fine", 0.0, 1.0)
         x = pm.Normal("x", 1.0, 1.0, testval=0.0)
         pm.Potential("p", -tt.sqrt(tt.abs_(x)))
-    with pytest.raises(UserError, match="gradient at the start is not finite in x"), model, compiling():
-        _start.nuts(model, NutsSpec(init="adapt_diag"), 1)
+    settings = StepSettings(1, 1, 1, 1, {}, "adapt_diag", 0.8, 10)
+    with pytest.raises(UserError, match="gradient at the initial point is not finite in x"):
+        PyMC3Model(model).step_sampler(settings, 1)

@@ -9,9 +9,8 @@ import time
 
 import pytest
 
-from bayesrun.inference._chains import TimeIsUp, why
-from bayesrun.inference.monitors import Several, TimeLimit, Tracked, terminate_as_interrupt
-from tests.unit.inference.conftest import Listener
+from bayesrun.samplers.monitors import Several, TimeIsUp, TimeLimit, Tracked, reason_of, terminate_as_interrupt
+from tests.unit.samplers.conftest import Listener
 
 
 def test_several_tells_all_of_them() -> None:
@@ -29,8 +28,9 @@ def test_the_time_limit_waits_for_a_draw_that_is_kept() -> None:
     limit.draw(0, 2, True, False)
     with pytest.raises(TimeIsUp) as caught:
         limit.draw(0, 3, False, False)
-    assert why(caught.value) == "max_seconds"
-    assert why(KeyboardInterrupt()) == "interrupt"
+    assert reason_of(caught.value) == "max_seconds"
+    assert reason_of(KeyboardInterrupt()) == "interrupt"
+    assert reason_of(None) is None
 
 
 def test_within_the_time_nothing_happens() -> None:

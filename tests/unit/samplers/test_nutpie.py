@@ -14,11 +14,12 @@ import pytest
 import theano
 import theano.tensor as tt
 
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import SamplingError
-from bayesrun.inference import _nutpie
-from bayesrun.inference._chains import TimeIsUp
-from bayesrun.inference.base import NutsSpec, Sampled
-from bayesrun.inference.theano_setup import building
+from bayesrun.samplers import nutpie
+from bayesrun.samplers.base import NutsSpec, Sampled
+from bayesrun.samplers.monitors import TimeIsUp
 
 pytest.importorskip("nutpie")
 
@@ -56,7 +57,7 @@ def gaussian() -> pm.Model:
 
 @pytest.fixture(scope="module")
 def sampled(gaussian: pm.Model) -> Sampled:
-    return _nutpie.sample(gaussian, SPEC, 1, Listener())
+    return nutpie.sample(PyMC3Model(gaussian), SPEC, 1, Listener())
 
 
 def _z(draws: np.ndarray, expected: float) -> float:
@@ -96,28 +97,28 @@ def test_deterministics_and_density_belong_to_their_draws(gaussian: pm.Model, sa
 
 
 def test_same_seed_same_draws_however_many_run_at_a_time(gaussian: pm.Model, sampled: Sampled) -> None:
-    alone = _nutpie.sample(gaussian, SPEC.model_copy(update={"cores": 1}), 1, Listener())
+    alone = nutpie.sample(PyMC3Model(gaussian), SPEC.model_copy(update={"cores": 1}), 1, Listener())
     for name, draws in sampled.draws.items():
         np.testing.assert_array_equal(draws, alone.draws[name])
     np.testing.assert_array_equal(sampled.stats["energy"], alone.stats["energy"])
 
 
 def test_other_seed_and_other_chain_other_draws(gaussian: pm.Model, sampled: Sampled) -> None:
-    other = _nutpie.sample(gaussian, SPEC, 2, Listener())
+    other = nutpie.sample(PyMC3Model(gaussian), SPEC, 2, Listener())
     assert not np.any(other.draws["scale"] == sampled.draws["scale"])
     assert not np.any(sampled.draws["scale"][0] == sampled.draws["scale"][1])
 
 
 def test_monitor_hears_of_every_draw_once_and_in_order(gaussian: pm.Model) -> None:
     listener = Listener()
-    _nutpie.sample(gaussian, SPEC, 1, listener)
+    nutpie.sample(PyMC3Model(gaussian), SPEC, 1, listener)
     assert listener.told == {chain: list(range(1, 1001)) for chain in range(4)}
     assert listener.tuning == 4 * 500
 
 
 def test_target_accept_and_tree_depth_are_honoured(gaussian: pm.Model) -> None:
     spec = SPEC.model_copy(update={"target_accept": 0.97, "max_treedepth": 2})
-    sampled = _nutpie.sample(gaussian, spec, 1, Listener())
+    sampled = nutpie.sample(PyMC3Model(gaussian), spec, 1, Listener())
     assert sampled.stats["tree_depth"].max() == 2
     assert sampled.stats["acceptance_rate"].mean() > 0.93
 
@@ -127,7 +128,9 @@ def test_max_seconds_keeps_the_draws_so_far(gaussian: pm.Model) -> None:
         if done >= 1500:
             raise TimeIsUp
 
-    sampled = _nutpie.sample(gaussian, SPEC.model_copy(update={"draws": 10_000_000, "chains": 2}), 1, Listener(stop))
+    sampled = nutpie.sample(
+        PyMC3Model(gaussian), SPEC.model_copy(update={"draws": 10_000_000, "chains": 2}), 1, Listener(stop)
+    )
     assert sampled.interrupted == "max_seconds"
     chains, length = sampled.draws["scale"].shape
     assert chains * length >= 1000  # the chain that was at 1500 had as many
@@ -139,7 +142,7 @@ def test_a_signal_keeps_the_draws_so_far(gaussian: pm.Model) -> None:
     thread = threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT))
     listener = Listener(lambda done: thread.start() if done == 1000 and not thread.is_alive() else None)
     spec = SPEC.model_copy(update={"draws": 10_000_000, "chains": 1})
-    sampled = _nutpie.sample(gaussian, spec, 1, listener)
+    sampled = nutpie.sample(PyMC3Model(gaussian), spec, 1, listener)
     assert sampled.interrupted == "interrupt"
     assert sampled.draws["x"].shape[1] >= 500
 
@@ -149,7 +152,7 @@ def test_an_interrupt_while_tuning_leaves_nothing(gaussian: pm.Model) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _nutpie.sample(gaussian, SPEC.model_copy(update={"tune": 1_000_000}), 1, Listener(stop))
+        nutpie.sample(PyMC3Model(gaussian), SPEC.model_copy(update={"tune": 1_000_000}), 1, Listener(stop))
 
 
 def test_a_funnel_diverges_and_the_monitor_hears_of_it() -> None:
@@ -157,7 +160,7 @@ def test_a_funnel_diverges_and_the_monitor_hears_of_it() -> None:
         v = pm.Normal("v", 0.0, 3.0)
         pm.Normal("x", 0.0, tt.exp(v / 2), shape=9)
     listener = Listener()
-    sampled = _nutpie.sample(model, SPEC.model_copy(update={"cores": 1, "draws": 3000}), 3, listener)
+    sampled = nutpie.sample(PyMC3Model(model), SPEC.model_copy(update={"cores": 1, "draws": 3000}), 3, listener)
     assert sampled.stats["diverging"].sum() > 10
     assert listener.diverging <= sampled.stats["diverging"].sum() + sampled.tuning_stats["diverging"].sum()
 
@@ -169,14 +172,14 @@ def test_slope_on_uncentred_years_needs_no_help() -> None:
     with building(), pm.Model() as model:
         intercept, slope = pm.Normal("intercept", 0.0, 100.0), pm.Normal("slope", 0.0, 10.0)
         pm.Normal("y", intercept + slope * year, 1.0, observed=1 + 0.3 * year + rng.normal(size=60))
-    sampled = _nutpie.sample(model, SPEC, 5, Listener())
+    sampled = nutpie.sample(PyMC3Model(model), SPEC, 5, Listener())
     assert az.ess(sampled.draws["slope"]) > 400
     assert az.rhat(sampled.draws["slope"]) < 1.02
 
 
 @pytest.mark.parametrize("init", ["adapt_diag", "jitter+adapt_diag", "adapt_full", "map"])
 def test_every_kind_of_init_samples_the_same_posterior(gaussian: pm.Model, init: str) -> None:
-    sampled = _nutpie.sample(gaussian, SPEC.model_copy(update={"init": init}), 6, Listener())
+    sampled = nutpie.sample(PyMC3Model(gaussian), SPEC.model_copy(update={"init": init}), 6, Listener())
     assert abs(_z(sampled.draws["scale"], 2.0)) < 4
 
 
@@ -186,11 +189,11 @@ def test_why_a_model_is_not_usable(gaussian: pm.Model) -> None:
     with building(), pm.Model() as rough:
         x = pm.Normal("x")
         pm.Potential("p", _no_gradient()(x))
-    assert _nutpie.usable(gaussian) is None
-    assert "tuning" in str(_nutpie.usable(gaussian, SPEC.model_copy(update={"tune": 3})))
-    assert "discrete variables: n" in str(_nutpie.usable(discrete))
-    assert "no gradient" in str(_nutpie.usable(rough))
-    assert "no free variables" in str(_nutpie.usable(pm.Model()))
+    assert nutpie.unusable(PyMC3Model(gaussian)) is None
+    assert "tuning" in str(nutpie.unusable(PyMC3Model(gaussian), SPEC.model_copy(update={"tune": 3})))
+    assert "discrete variables: n" in str(nutpie.unusable(PyMC3Model(discrete)))
+    assert "no gradient" in str(nutpie.unusable(PyMC3Model(rough)))
+    assert "no free variables" in str(nutpie.unusable(PyMC3Model(pm.Model())))
 
 
 def _no_gradient() -> object:
@@ -206,4 +209,4 @@ def test_a_density_that_is_nowhere_finite_is_an_error() -> None:
         x = pm.Normal("x")
         pm.Potential("p", tt.log(-1.0 - tt.sqr(x)))
     with pytest.raises(SamplingError, match="not finite"):
-        _nutpie.sample(model, SPEC, 1, Listener())
+        nutpie.sample(PyMC3Model(model), SPEC, 1, Listener())

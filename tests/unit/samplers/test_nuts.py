@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.inference.base import NutsSpec, Sampled
-from bayesrun.inference.nuts import worth_another
+from bayesrun.samplers.base import NutsSpec, Sampled
+from bayesrun.samplers.nuts import worth_another
 
 
 def sampled(diverging: int, interrupted: str | None = None) -> Sampled:

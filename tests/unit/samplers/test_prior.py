@@ -6,19 +6,19 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.inference._prior import draw_prior
-from bayesrun.inference.groups import Wanted, collect
-from bayesrun.inference.prior import SAMPLER, PriorSpec, sample
-from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
-from tests.unit.inference.conftest import Listener, z_score
+from bayesrun.predict.groups import Wanted, collect
+from bayesrun.samplers.prior import SAMPLER, PriorSpec, sample
+from tests.unit.samplers.conftest import Listener, z_score
 
 SPEC = PriorSpec(draws=1000, chains=4)
 
 
 def test_draws_are_those_of_the_prior(line: pm.Model) -> None:
-    sampled = sample(line, SPEC, 1, Listener())
+    sampled = sample(PyMC3Model(line), SPEC, 1, Listener())
     assert {k: v.shape for k, v in sampled.draws.items()} == {n: (4, 1000) for n in ("a", "b", "at_two")}
     assert abs(z_score(sampled.draws["a"], 0.0)) < 4
     assert abs(z_score(sampled.draws["a"] ** 2, 4.0)) < 4
@@ -28,14 +28,14 @@ def test_draws_are_those_of_the_prior(line: pm.Model) -> None:
 
 
 def test_same_seed_same_draws(line: pm.Model) -> None:
-    one, again, other = (sample(line, SPEC, seed, Listener()).draws["a"] for seed in (1, 1, 2))
+    one, again, other = (sample(PyMC3Model(line), SPEC, seed, Listener()).draws["a"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert not np.any(one == other)
 
 
 def test_the_monitor_hears_of_every_chain(line: pm.Model) -> None:
     listener = Listener()
-    sample(line, SPEC, 1, listener)
+    sample(PyMC3Model(line), SPEC, 1, listener)
     assert listener.told == {chain: [1000] for chain in range(4)}
 
 
@@ -49,8 +49,8 @@ def test_a_model_that_is_sampled_in_another_form_is_drawn_as_it_is_reported() ->
         pm.Exponential("rate", 1.0)
     notes(model).reported = reported
     notes(model).recover = lambda draws, rng: pytest.fail("recovered from the posterior")
-    sampled = sample(model, SPEC, 1, Listener())
-    idata, _ = collect(model, None, sampled, 1, Wanted())
+    sampled = sample(PyMC3Model(model), SPEC, 1, Listener())
+    idata, _ = collect(PyMC3Model(model), None, sampled, 1, Wanted())
     assert abs(z_score(idata.posterior["count"].values, 3.0)) < 4
 
 
@@ -58,11 +58,11 @@ def test_a_flat_prior_is_told(line: pm.Model) -> None:
     with building(), pm.Model() as model:
         pm.HalfFlat("x")
     with pytest.raises(UserError, match=r"sampler\.method: .*'x' has a flat prior"):
-        sample(model, SPEC, 1, Listener())
-    (problem,) = SAMPLER.check(model, SPEC)
+        sample(PyMC3Model(model), SPEC, 1, Listener())
+    (problem,) = SAMPLER.check(PyMC3Model(model), SPEC)
     assert problem.key == "sampler.method"
     assert "flat prior: x" in problem.message
-    assert not SAMPLER.check(line, SPEC)
+    assert not SAMPLER.check(PyMC3Model(line), SPEC)
 
 
 def test_what_depends_on_data_alone_has_a_value_at_every_draw() -> None:
@@ -70,6 +70,6 @@ def test_what_depends_on_data_alone_has_a_value_at_every_draw() -> None:
         x = pm.Data("x", np.arange(3.0))
         pm.Deterministic("square", x**2)
         pm.Normal("y", pm.Normal("mu", 0.0, 1.0) + x, 1.0, observed=np.zeros(3))
-    drawn = draw_prior(model, 7, 1)
+    drawn = PyMC3Model(model).draw_prior(7, 1)
     assert drawn["square"].shape == drawn["y"].shape == (7, 3)
     assert np.all(drawn["square"] == [0.0, 1.0, 4.0])

@@ -7,21 +7,21 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import SamplingError, UserError
-from bayesrun.inference._chains import TimeIsUp
-from bayesrun.inference._smc_population import Proposal, fit, next_step
-from bayesrun.inference.base import Sampled
-from bayesrun.inference.smc import SAMPLER, SmcSpec, sample
-from bayesrun.inference.theano_setup import building
 from bayesrun.models.base import notes
-from tests.unit.inference.conftest import SIGMA, Listener, X, Y, z_score
+from bayesrun.samplers.base import Sampled
+from bayesrun.samplers.monitors import TimeIsUp
+from bayesrun.samplers.smc import SAMPLER, Proposal, SmcSpec, fit, next_step, sample
+from tests.unit.samplers.conftest import SIGMA, Listener, X, Y, z_score
 
 SPEC = SmcSpec(draws=500, chains=4)
 
 
 @pytest.fixture(scope="module")
 def sampled(line: pm.Model) -> Sampled:
-    return sample(line, SPEC, 1, Listener())
+    return sample(PyMC3Model(line), SPEC, 1, Listener())
 
 
 def test_the_posterior_is_the_exact_one(sampled: Sampled, exact_line: tuple[np.ndarray, np.ndarray]) -> None:
@@ -51,8 +51,8 @@ def test_names_shapes_and_density(line: pm.Model, sampled: Sampled) -> None:
 
 
 def test_same_seed_same_draws_however_many_run_at_a_time(line: pm.Model, sampled: Sampled) -> None:
-    again = sample(line, SPEC.model_copy(update={"cores": 1}), 1, Listener())
-    other = sample(line, SPEC, 2, Listener())
+    again = sample(PyMC3Model(line), SPEC.model_copy(update={"cores": 1}), 1, Listener())
+    other = sample(PyMC3Model(line), SPEC, 2, Listener())
     for name, draws in sampled.draws.items():
         np.testing.assert_array_equal(draws, again.draws[name])
         assert not np.any(draws == other.draws[name])
@@ -64,7 +64,7 @@ def test_discrete_and_positive_variables_keep_their_scale() -> None:
         n = pm.Poisson("n", 2.0)
         pm.Gamma("scale", 2.0, 1.0)
         pm.Binomial("y", n=n + 1, p=0.5, observed=1)
-    draws = sample(model, SmcSpec(draws=2000, chains=4), 3, Listener()).draws
+    draws = sample(PyMC3Model(model), SmcSpec(draws=2000, chains=4), 3, Listener()).draws
     assert draws["n"].dtype.kind == "i"
     k = np.arange(60)
     posterior = stats.poisson(2.0).pmf(k) * stats.binom(k + 1, 0.5).pmf(1)
@@ -81,7 +81,7 @@ def test_imputed_values_are_drawn_from_their_likelihood() -> None:
         rate = pm.Gamma("rate", 2.0, 1.0)
         pm.Poisson("y", rate, observed=observed)
     notes(model).gaps["y"] = np.array([False, False, False, True])
-    sampled = sample(model, SmcSpec(draws=2000, chains=4), 4, Listener())
+    sampled = sample(PyMC3Model(model), SmcSpec(draws=2000, chains=4), 4, Listener())
     shape, inverse = 2.0 + 12, 1.0 + 3
     assert abs(z_score(sampled.draws["rate"], shape / inverse)) < 4
     predictive = stats.nbinom(shape, inverse / (inverse + 1))
@@ -94,7 +94,7 @@ def test_two_modes_are_found_in_their_proportion() -> None:
     with building(), pm.Model() as model:
         x = pm.Normal("x", 0.0, 3.0)
         pm.Normal("y", pm.math.abs_(x), 0.5, observed=3.0)
-    draws = sample(model, SmcSpec(draws=1000, chains=4), 5, Listener()).draws["x"]
+    draws = sample(PyMC3Model(model), SmcSpec(draws=1000, chains=4), 5, Listener()).draws["x"]
     share = (draws > 0).mean(axis=1)
     assert abs(share.mean() - 0.5) < 4 * max(share.std(ddof=1) / 2, 0.008)
 
@@ -102,7 +102,7 @@ def test_two_modes_are_found_in_their_proportion() -> None:
 def test_an_ordered_prior_is_the_ordered_one() -> None:
     with building(), pm.Model() as model:
         pm.Normal("m", 0.0, 1.0, shape=2, transform=pm.distributions.transforms.ordered, testval=[-1.0, 1.0])
-    draws = sample(model, SPEC, 6, Listener()).draws["m"]
+    draws = sample(PyMC3Model(model), SPEC, 6, Listener()).draws["m"]
     assert np.all(draws[..., 0] < draws[..., 1])
     assert abs(z_score(draws[..., 1], 1 / np.sqrt(np.pi))) < 4
 
@@ -112,11 +112,11 @@ def test_a_flat_prior_is_told(line: pm.Model) -> None:
         x = pm.Flat("x")
         pm.Normal("y", x, 1.0, observed=0.0)
     with pytest.raises(UserError, match="'x' has a flat prior"):
-        sample(model, SPEC, 1, Listener())
-    (problem,) = SAMPLER.check(model, SPEC)
+        sample(PyMC3Model(model), SPEC, 1, Listener())
+    (problem,) = SAMPLER.check(PyMC3Model(model), SPEC)
     assert problem.key == "sampler.method"
     assert "flat prior: x" in problem.message
-    assert not SAMPLER.check(line, SPEC)
+    assert not SAMPLER.check(PyMC3Model(line), SPEC)
 
 
 def test_a_likelihood_that_is_nowhere_positive_is_told() -> None:
@@ -124,12 +124,12 @@ def test_a_likelihood_that_is_nowhere_positive_is_told() -> None:
         x = pm.Normal("x", 0.0, 1.0)
         pm.Potential("p", pm.math.switch(x > 50, 0.0, -np.inf))
     with pytest.raises(SamplingError, match="no draw of the prior has a positive likelihood"):
-        sample(model, SPEC, 1, Listener())
+        sample(PyMC3Model(model), SPEC, 1, Listener())
 
 
 def test_the_monitor_hears_of_each_chain_until_it_is_done(line: pm.Model) -> None:
     listener = Listener()
-    sample(line, SPEC.model_copy(update={"cores": 1, "chains": 2}), 1, listener)
+    sample(PyMC3Model(line), SPEC.model_copy(update={"cores": 1, "chains": 2}), 1, listener)
     for told in listener.told.values():
         assert told == sorted(told)
         assert told[-1] <= 500
@@ -141,7 +141,7 @@ def test_an_interrupt_keeps_the_chains_that_are_done(line: pm.Model) -> None:
             raise TimeIsUp
 
     spec = SPEC.model_copy(update={"cores": 1, "chains": 60})
-    sampled = sample(line, spec, 1, Listener(stop))
+    sampled = sample(PyMC3Model(line), spec, 1, Listener(stop))
     assert sampled.interrupted == "max_seconds"
     assert 1 <= sampled.draws["a"].shape[0] < 60
     assert len(sampled.records["moved"][1]) == sampled.draws["a"].shape[0]
@@ -152,7 +152,7 @@ def test_an_interrupt_before_any_chain_is_done_leaves_nothing(line: pm.Model) ->
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        sample(line, SmcSpec(draws=20_000, chains=1), 1, Listener(stop))
+        sample(PyMC3Model(line), SmcSpec(draws=20_000, chains=1), 1, Listener(stop))
 
 
 def test_a_step_keeps_the_effective_share() -> None:

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bayesrun.sweep._elpd import stacking_weights
-from bayesrun.sweep._overlap import overlap
 from bayesrun.sweep.answer import answer
 from bayesrun.sweep.base import Record
+from bayesrun.sweep.elpd import stacking_weights
+from bayesrun.sweep.table import overlap
 
 N = 4000
 
@@ -102,7 +102,7 @@ def test_a_sweep_whose_jobs_all_failed_still_has_an_answer(tmp_path):
     assert found.elpd is None
 
 
-def test_elpd_is_compared_where_the_data_are_the_same(tmp_path):
+def testelpd_is_compared_where_the_data_are_the_same(tmp_path):
     records = [make_job(tmp_path, 0, 0.0, "a=1"), make_job(tmp_path, 1, 1.5, "a=2")]
     found = answer(tmp_path, records, 0)
     assert list(found.elpd.index) == ["a=1", "a=2"]

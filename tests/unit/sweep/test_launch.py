@@ -5,12 +5,15 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from omegaconf import OmegaConf
 
-from bayesrun.sweep._launch import launch
-from bayesrun.sweep._task import JobTask
-from bayesrun.sweep.base import Point, Record, read_record
+from bayesrun.sweep.base import Point, Record
+from bayesrun.sweep.job import JobTask
+from bayesrun.sweep.launch import launch
+from bayesrun.sweep.sweep_folder import read_record
 
 NUMBERS = range(2)
+CONFIG = OmegaConf.create({"hydra": {"launcher": {"_target_": "a.launcher.of.a.PlugIn"}}})
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def launched(tmp_path):
     task = JobTask(None, tmp_path, {n: Record(n, f"job {n}", {}) for n in NUMBERS}, None, False)
 
     def run(launcher):
-        hydra = SimpleNamespace(target="test", launcher=lambda task: SimpleNamespace(launch=launcher))
+        hydra = SimpleNamespace(config=CONFIG, launcher=lambda task: SimpleNamespace(launch=launcher))
         launch(hydra, [Point(n, (), {}, f"job {n}") for n in NUMBERS], task)
 
     yield run

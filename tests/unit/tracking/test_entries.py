@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesrun.tracking._entries import clean_metrics, metric_names, read_entries, scalar_metrics
+from bayesrun.tracking.entries import clean_metrics, metric_names, read_entries, scalar_metrics
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,306 @@
+"""The parsed config: everything that a run is told, checked once and frozen.
+
+`parse_config` takes what Hydra composed, fills in documented defaults, resolves interpolations and reports every
+problem at once. It imports nothing heavy, so that a wrong key is told in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
+
+from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
+from bayesrun.data.section import PredictSpec, parse_data, parse_rows
+from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
+from bayesrun.engines.base import ENGINES, EngineSpec, check_engine
+from bayesrun.errors import Problem, UserError, check, did_you_mean
+from bayesrun.figures.base import FIGURES, default_for
+from bayesrun.language.prior_checks import check_prior
+from bayesrun.models.base import MODELS, ModelSpec, ModelType
+from bayesrun.models.functions.base import FUNCTIONS
+from bayesrun.registry import Registry, load_plugins
+from bayesrun.samplers.base import SAMPLERS, SamplerSpec
+from bayesrun.schema import Section, parse
+from bayesrun.tracking.base import TRACKERS, TrackingSpec
+
+REGISTRIES: tuple[Registry[Any], ...] = (
+    MODELS,
+    FUNCTIONS,
+    SOURCES,
+    GENERATORS,
+    SAMPLERS,
+    ENGINES,
+    CHECKS,
+    FIGURES,
+    TRACKERS,
+)
+
+
+class PredictiveSpec(Section):
+    """`prior`: prior predictive draws (0 = none); `posterior`: draw each likelihood once a posterior draw."""
+
+    prior: Annotated[int, Field(ge=0)] = 500
+    posterior: bool = True
+
+
+class StoreSpec(Section):
+    """What `posterior.nc` keeps: variables, groups, precision and compression."""
+
+    variables: list[str] | None = None
+    exclude: list[str] = []
+    groups: list[str] = [
+        "sample_stats",
+        "log_likelihood",
+        "observed_data",
+        "constant_data",
+        "prior",
+        "prior_predictive",
+        "posterior_predictive",
+    ]
+    float32_above: Annotated[int, Field(ge=0)] = 1_000_000
+    compression: Annotated[int, Field(ge=0, le=9)] = 1
+
+
+class PathsSpec(Section):
+    """`root`, `data` (where relative data paths start) and `outputs` (run folders, tracking store)."""
+
+    root: Path
+    data: Path
+    outputs: Path
+
+
+class TopSpec(Section):
+    """Keys at the top of the config that belong to no group."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 8927
+    name: str | None = None
+    experiment_name: str
+    tags: dict[str, str | int | float | bool | None] = {}
+    plugins: list[str] = []
+    intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A run's config, parsed. Fields are the groups; `plain` is all of it, resolved, as plain values."""
+
+    top: TopSpec
+    model: ModelSpec
+    model_type: ModelType
+    data: DataSpec | None
+    sampler: SamplerSpec
+    engine: EngineSpec
+    diagnostics: DiagnosticsSpec
+    tracking: TrackingSpec
+    predictive: PredictiveSpec
+    store: StoreSpec
+    paths: PathsSpec
+    plain: Mapping[str, Any]
+    predict: PredictSpec | None = None
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "engine": EngineSpec,
+    "diagnostics": DiagnosticsSpec,
+    "tracking": TrackingSpec,
+    "predictive": PredictiveSpec,
+    "store": StoreSpec,
+    "paths": PathsSpec,
+}
+_GROUPS = ("model", "data", "predict", "sampler", *_SECTIONS)
+
+
+def parse_config(composed: DictConfig) -> RunConfig:
+    """Check and parse what Hydra composed.
+
+    Parameters
+    ----------
+    composed
+        The composed config, without Hydra's own node.
+
+    Returns
+    -------
+    RunConfig
+        The parsed config.
+
+    Raises
+    ------
+    UserError
+        With every problem found, each with its key.
+    """
+    raw = _resolve(composed, [])  # what can't be resolved yet may name a default
+    check(load_plugins(_plugins(raw.get("plugins")), REGISTRIES))
+    problems: list[Problem] = []
+    raw = _resolve(_with_defaults(composed, raw), problems)
+    if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
+        problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
+    check(problems)
+    problems = unknown_top_keys(raw) + _unknown_names(raw)
+    parsed = _sections(raw, problems)
+    check(problems)
+    return RunConfig(**parsed, plain=_plain(parsed))
+
+
+def _plugins(raw: Any) -> list[str]:
+    """Return the names of plug-in packages; what is no list of names is told with the other faults."""
+    return [name for name in raw if isinstance(name, str)] if isinstance(raw, list) else []
+
+
+def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    parsed: dict[str, Any] = {name: parse(s, _given(raw, name), name, problems) for name, s in _SECTIONS.items()}
+    top = {k: v for k, v in raw.items() if k in TopSpec.model_fields}
+    parsed["top"] = parse(TopSpec, {"experiment_name": "", **top}, "", problems)
+    parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
+    parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
+    problems += check_engine(parsed["engine"]) if parsed["engine"] else []
+    parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
+    parsed["predict"] = parse_rows(raw.get("predict"), parsed["paths"].data if parsed["paths"] else Path(), problems)
+    return parsed
+
+
+def _given(raw: Mapping[str, Any], name: str) -> Any:
+    return {} if raw.get(name) is None else raw[name]
+
+
+def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
+    """All keys with their values, defaults too, in the order in which they are read."""
+    groups = {name: parsed[name] for name in ("top", *_GROUPS)}
+    plain = {name: None if section is None else section.model_dump(mode="json") for name, section in groups.items()}
+    return {**(plain.pop("top") or {}), **plain}
+
+
+def _unknown_names(raw: Mapping[str, Any]) -> list[Problem]:
+    """Look up names in registries whatever else is wrong with their section; what is no list is told by the section."""
+    problems = []
+    for group, key, registry in (("model", "figures", FIGURES), ("diagnostics", "checks", CHECKS)):
+        section = raw.get(group)
+        names = section.get(key) if isinstance(section, Mapping) else None
+        for index, name in enumerate(names if isinstance(names, list) else []):
+            if name not in registry.names() and isinstance(name, str):
+                hint = did_you_mean(name, registry.names())
+                problems.append(Problem(f"{group}.{key}[{index}]", f"unknown {registry.kind} '{name}'", hint))
+    return problems
+
+
+def unknown_top_keys(raw: Mapping[str, Any]) -> list[Problem]:
+    """Return the keys at the top of a config that nothing reads."""
+    allowed = {*TopSpec.model_fields, *_GROUPS, *EXTRA_GROUPS}
+    return [Problem(k, f"unknown key '{k}'", did_you_mean(str(k), allowed)) for k in raw if k not in allowed]
+
+
+EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast", "task", "run", "runs")
+"""Keys that the layers above read: the sweep's, and what a command does with which runs."""
+
+
+def _parse_model(raw: Any, problems: list[Problem]) -> tuple[ModelType | None, ModelSpec | None]:
+    if not isinstance(raw, Mapping) or "type" not in raw:
+        problems.append(Problem("model.type", "is required but missing", f"allowed: {', '.join(MODELS.names())}"))
+        return None, None
+    try:
+        kind = MODELS.load(str(raw["type"]), "model.type")
+    except UserError as error:
+        problems += error.problems
+        return None, None
+    spec = parse(kind.spec, raw, "model", problems)
+    problems += _prior_problems(raw.get("priors") or {}, kind)
+    known = {key: value for key, value in raw.items() if key in kind.spec.model_fields}
+    checked = spec or parse(kind.spec, known, "model", [])  # a mistyped key hides no other fault
+    problems += kind.static_check(checked) if checked else []
+    return kind, spec
+
+
+def _prior_problems(priors: Any, kind: ModelType) -> list[Problem]:
+    if not isinstance(priors, Mapping):
+        return []  # the spec says so already
+    names, problems = kind.priors, []
+    for name in names.required:
+        if name not in priors:
+            problems.append(Problem(f"model.priors.{name}", "is required but missing", "add {dist: ..., ...}"))
+    for name, prior in priors.items():
+        if not names.open and name not in (*names.required, *names.optional):
+            hint = did_you_mean(str(name), (*names.required, *names.optional))
+            problems.append(Problem(f"model.priors.{name}", f"unknown prior '{name}'", hint))
+        else:
+            problems += check_prior(f"model.priors.{name}", prior)
+    return problems
+
+
+def _parse_sampler(raw: Any, problems: list[Problem]) -> SamplerSpec | None:
+    method = raw.get("method", "nuts") if isinstance(raw, Mapping) else "nuts"
+    try:
+        spec = SAMPLERS.load(str(method), "sampler.method").spec
+    except UserError as error:
+        problems += error.problems
+        return None
+    return parse(spec, raw, "sampler", problems)
+
+
+def _parse_data(raw: Any, paths: PathsSpec | None, problems: list[Problem]) -> DataSpec | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, Mapping):
+        problems.append(Problem("data", f"must be a mapping (got {raw!r})", "choose one with data=NAME"))
+        return None
+    return parse_data(raw, paths.data if paths else Path(), problems)
+
+
+def _resolve(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
+    return {str(key): _resolve_node(config, key, problems) for key in config}
+
+
+def _resolve_node(config: DictConfig, key: Any, problems: list[Problem]) -> Any:
+    try:
+        node = config[key]
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    except OmegaConfBaseException as error:
+        where = getattr(error, "full_key", None) or str(key)
+        hint = "an interpolation ${...} must name a key of the config"
+        problems.append(Problem(str(where), str(error.msg or error).splitlines()[0], hint))
+        return None
+
+
+def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
+    """Fill in documented defaults below what was written, so that interpolations may name them too."""
+    specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
+    defaults = {name: _defaults(spec) for name, spec in specs.items()}
+    if "model" in defaults:
+        defaults["model"]["figures"] = list(default_for(str(raw["model"]["type"])))
+    top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
+    filled = _filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False))
+    return OmegaConf.create(filled)  # type: ignore[no-any-return]
+
+
+def _filled(defaults: Any, written: Any) -> Any:
+    """Fill a mapping in, as deep as both are mappings; what is written stays, whatever it is."""
+    if not isinstance(defaults, dict) or not isinstance(written, dict):
+        return written
+    return {**defaults, **{key: _filled(defaults.get(key), value) for key, value in written.items()}}
+
+
+def _chosen_specs(raw: Mapping[str, Any]) -> dict[str, type[Section]]:
+    specs: dict[str, type[Section]] = {}
+    for group, key, registry in (
+        ("model", "type", MODELS),
+        ("data", "source", SOURCES),
+        ("sampler", "method", SAMPLERS),
+    ):
+        section = raw.get(group, {"method": "nuts"} if group == "sampler" else None)
+        name = section.get(key) if isinstance(section, Mapping) else None
+        if name in registry.names():
+            specs[group] = registry.load(str(name), f"{group}.{key}").spec  # type: ignore[attr-defined]
+    return specs
+
+
+def _defaults(spec: type[Section]) -> dict[str, Any]:
+    values = {}
+    for name, field in spec.model_fields.items():
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            values[name] = default.model_dump(mode="json") if isinstance(default, Section) else default
+    return values

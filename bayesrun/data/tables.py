@@ -1,0 +1,80 @@
+"""Tables to a Dataset over the row dimension: what the sources of tables share.
+
+Imports nothing heavy: the modules of sources, which import this one, are loaded while the config is parsed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.data.base import FileSpec, Source
+from bayesrun.data.files import check_file, resolve, sha256_of
+from bayesrun.errors import Problem, fail
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+def file_source(
+    spec: type[FileSpec], read: Callable[[Any, Path], pd.DataFrame], package: str = "", extra: str = ""
+) -> Source:
+    """Make the source of a kind of file that holds one table.
+
+    Parameters
+    ----------
+    spec
+        The section's class.
+    read
+        `(spec, path) -> table`; its columns become variables over `spec.dim`. Raises `UserError`.
+    package, extra
+        Name of a package that reads the file, and the extra of bayesrun's that installs it; empty when none is needed.
+    """
+
+    def load(section: FileSpec, directory: Path) -> xr.Dataset:
+        path = resolve(section.path, directory)
+        dataset = from_frame(read(section, path), section.dim, "data.path")
+        return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
+
+    def check(section: FileSpec, directory: Path) -> list[Problem]:
+        problems = check_file(section, directory)
+        if package and importlib.util.find_spec(package) is None:
+            message = f"source '{section.source}' needs the package {package}"
+            problems.append(Problem("data.source", message, f"install the extra: pip install 'bayesrun[{extra}]'"))
+        return problems
+
+    return Source(spec, load, check)
+
+
+def from_frame(frame: pd.DataFrame, dim: str, key: str) -> xr.Dataset:
+    """Make a Dataset of a table.
+
+    Parameters
+    ----------
+    frame
+        The table; its index is left out.
+    dim
+        Name of the row dimension; a column of that name holds its labels.
+    key
+        Config key that names the table, for messages.
+
+    Raises
+    ------
+    UserError
+        When two columns have the same name, or there is none.
+    """
+    import xarray as xr
+
+    from bayesrun.data.assemble import plain
+
+    names = [str(c) for c in frame.columns]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise fail(key, f"columns have the same name: {', '.join(repeated)}", "give each column a name of its own")
+    if not names:
+        raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
+    return xr.Dataset({name: ((dim,), plain(frame.iloc[:, i])) for i, name in enumerate(names)})

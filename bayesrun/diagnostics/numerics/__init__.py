@@ -1,0 +1,1 @@
+"""Statistics of plain arrays: intervals, convergence, importance sampling. Nothing here knows InferenceData."""

@@ -1,0 +1,157 @@
+"""Observed data and what the fitted model predicts for them: values, series over one dim, pointwise likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesrun.diagnostics.pointwise import observed_terms
+from bayesrun.figures.base import NotDrawable, Subject
+from bayesrun.figures.selection import group_of, is_discrete
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Observed values of a likelihood, without missing ones, and predicted data sets of the same rows.
+
+    Parameters
+    ----------
+    name
+        Name of the likelihood.
+    axis_label
+        The name, with its unit if the data have one.
+    values
+        Observed, (row,).
+    draws
+        Predicted, (draw, row).
+    """
+
+    name: str
+    axis_label: str
+    values: Array
+    draws: Array
+
+    @cached_property
+    def discrete(self) -> bool:
+        """Whether only whole numbers were observed and predicted."""
+        return is_discrete(self.values) and is_discrete(self.draws)
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Limits of the axis: all data, and all predictions but their far tails, with a margin."""
+        low, high = np.quantile(self.draws, [0.002, 0.998])
+        low, high = min(float(low), float(self.values.min())), max(float(high), float(self.values.max()))
+        if self.discrete:
+            return float(np.floor(low)), float(np.ceil(high))
+        margin = 0.04 * (high - low) or 1.0
+        return low - margin, high + margin
+
+
+def predicted(subject: Subject, count: int) -> list[Observed]:
+    """Return the observed variables with `count` predicted data sets, evenly chosen from all draws.
+
+    Raises
+    ------
+    NotDrawable
+        When there is no posterior predictive group, or no observed variable in it.
+    """
+    found = list(_predicted(subject, count))
+    if not found:
+        raise NotDrawable("no observed variable was predicted from the posterior")
+    return found
+
+
+def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
+    predictions, observed = group_of(subject, "posterior_predictive"), group_of(subject, "observed_data")
+    for name in (str(n) for n in observed.data_vars if n in predictions):
+        values = observed[name].values.ravel()
+        kept = np.isfinite(values.astype(float))
+        if kept.any():
+            draws = _some(predictions[name], count)[:, kept]
+            yield Observed(name, axis_label(subject, name), values[kept], draws)
+
+
+def _some(data: xr.DataArray, count: int) -> Array:
+    draws = data.transpose("chain", "draw", ...)
+    chains, length = draws.shape[:2]
+    chosen = np.unique(np.linspace(0, chains * length - 1, count).astype(int))
+    values = draws.values[chosen // length, chosen % length]
+    return np.asarray(values.reshape(len(chosen), -1))
+
+
+def axis_label(subject: Subject, likelihood: str) -> str:
+    """Return the name of a likelihood's values in the data, with the unit in brackets if there is one."""
+    shown = _data_name(subject, likelihood)
+    for group, name in product(("constant_data", "observed_data"), (shown, likelihood)):
+        if group in subject.idata.groups() and name in subject.idata[group]:
+            unit = subject.idata[group][name].attrs.get("units")
+            if unit:
+                return f"{shown} ({unit})"
+    return shown
+
+
+def _data_name(subject: Subject, likelihood: str) -> str:
+    """Find the name in the model's config: readers know the data, not the name of the likelihood."""
+    model, options = subject.model, subject.model.get("options") or {}
+    if model.get("type") == "glm":
+        return str(model["formula"]).partition("~")[0].strip()
+    written = (model.get("likelihood") or {}).get(likelihood) or {}
+    return str(written.get("observed") or options.get("response") or options.get("observed") or likelihood)
+
+
+def series_of(subject: Subject, name: str | None = None) -> xr.DataArray:
+    """Return the observed series: the likelihood called `name`, or the only one over a single dim.
+
+    Raises
+    ------
+    NotDrawable
+        When there is no such series.
+    """
+    observed = group_of(subject, "observed_data")
+    found = [v for n, v in observed.data_vars.items() if v.ndim == 1 and name in (None, n)]
+    if not found:
+        raise NotDrawable(f"no observed series{f' {name}' if name else ''} over one dim")
+    return found[0]
+
+
+def times(series: xr.DataArray) -> Array:
+    """Return the labels along a series' dim, dates as datetime64; 0, 1, ... if the labels are not numbers."""
+    labels = np.asarray(series[series.dims[0]].values)
+    return labels if labels.dtype.kind in "iufM" else np.arange(len(labels))
+
+
+def posterior_of(subject: Subject, name: str) -> xr.DataArray:
+    """Return a posterior variable.
+
+    Raises
+    ------
+    NotDrawable
+        When the posterior has no such variable.
+    """
+    posterior = group_of(subject, "posterior")
+    if name not in posterior:
+        raise NotDrawable(f"the posterior has no variable '{name}'")
+    return posterior[name]
+
+
+def terms_of(subject: Subject) -> xr.DataArray:
+    """Return the pointwise log likelihood of all observed points, (chain, draw, point).
+
+    Raises
+    ------
+    NotDrawable
+        When no likelihood has such terms.
+    """
+    found = observed_terms(subject.idata)
+    if found is None or not found[0].sizes["point"]:
+        raise NotDrawable("no likelihood has pointwise terms")
+    return found[0]

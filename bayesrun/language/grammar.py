@@ -1,0 +1,358 @@
+"""The grammar of expressions: text to a checked syntax tree. Everything outside the whitelist is refused here.
+
+Only Python's parser (`ast`) sees the text; it is never compiled or evaluated as Python. Pure text: parsing needs no
+NumPy, so a config is checked without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from bayesrun.errors import Problem, UserError, did_you_mean
+
+MAX_LENGTH = 4_000
+MAX_DEPTH = 40
+MAX_CHAIN = 200
+MAX_NUMBER = 1e300
+
+_OPERATORS = (
+    *(ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow, ast.Mod, ast.FloorDiv, ast.USub, ast.UAdd, ast.Not, ast.And),
+    *(ast.Or, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq),
+)
+_NODES = (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.Call, ast.Subscript)
+_INSTEAD = {
+    ast.IfExp: "use where(condition, a, b)",
+    ast.List: "use stack(a, b, ...)",
+    ast.Attribute: "attributes do not exist here; functions are called by their bare names, such as exp(x)",
+    ast.MatMult: "use dot(a, b)",
+    ast.BitXor: "use ** for a power",
+    ast.BitAnd: "use and",
+    ast.BitOr: "use or",
+    ast.Invert: "use not",
+    ast.Is: "use ==",
+    ast.IsNot: "use !=",
+}
+_WORDS = {
+    ast.IfExp: "'if'",
+    ast.List: "a list",
+    ast.Tuple: "a tuple outside an index or a shape",
+    ast.ListComp: "a comprehension",
+    ast.Attribute: "an attribute",
+    ast.Lambda: "'lambda'",
+    ast.JoinedStr: "an f-string",
+    ast.Dict: "a mapping",
+    ast.Set: "a set",
+    ast.Starred: "'*'",
+    ast.NamedExpr: "':='",
+}
+_FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, slices and function calls are allowed"
+_SHOWN_WIDTH = 90
+# `?` marks an argument that may be left out, `...` any number of further ones. An argument called `dim` is the name of
+# a dim (or a number, counted from 0), not a value.
+_SIGNATURES = """
+exp(x) log(x) log1p(x) expm1(x) sqrt(x) abs(x) sign(x) sin(x) cos(x) tan(x) tanh(x) sigmoid(x) logit(x) probit(x)
+erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?) mean(x, dim?) std(x, dim?) var(x, dim?)
+min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
+switch(condition, a, b) clip(x, low, high) minimum(a, b, ...) maximum(a, b, ...) stack(a, b?, ...)
+concatenate(a, b?, ...) zscore(x, dim?) diff(x) lag(x, steps?) arange(start, stop?, step?) zeros(shape) ones(shape)
+outer(a, b) transpose(x) logsumexp(x, dim?)
+"""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """How a function is called.
+
+    Parameters
+    ----------
+    name
+        Of the function.
+    arguments
+        Names of its arguments, in order.
+    required
+        How many of them must be given.
+    variadic
+        Whether more may follow.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    required: int
+    variadic: bool
+
+    def __str__(self) -> str:
+        marked = [a if i < self.required else f"{a}?" for i, a in enumerate(self.arguments)]
+        return f"{self.name}({', '.join([*marked, *(['...'] if self.variadic else [])])})"
+
+    @property
+    def most(self) -> int:
+        """Largest number of arguments; bounded also where more may follow."""
+        return 200 if self.variadic else len(self.arguments)
+
+
+def _signature(text: str) -> Signature:
+    name, _, inside = text.partition("(")
+    parts = [part.strip() for part in inside.split(",")]
+    named = [part for part in parts if part != "..."]
+    required = sum(not part.endswith("?") for part in named)
+    return Signature(name.strip(), tuple(part.rstrip("?") for part in named), required, len(named) < len(parts))
+
+
+SIGNATURES: Mapping[str, Signature] = MappingProxyType(
+    {s.name: s for s in map(_signature, _SIGNATURES.replace("\n", " ").strip().rstrip(")").split(") "))}
+)
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A checked expression.
+
+    Parameters
+    ----------
+    text
+        What the user wrote, on one line.
+    key
+        Config key that holds it.
+    tree
+        Its syntax tree.
+    names
+        Names of the values it uses (not of functions or dims it names).
+    """
+
+    text: str
+    key: str
+    tree: ast.expr = field(compare=False, repr=False)
+    names: frozenset[str]
+
+    def problem(self, node: ast.AST, message: str, hint: str = "") -> Problem:
+        """Make a problem that points at a node of the expression."""
+        return point_at(self.text, self.key, node, message, hint)
+
+
+def parse(text: str, key: str) -> Expression:
+    """Parse the text of an expression and check it against the whitelist.
+
+    Parameters
+    ----------
+    text
+        The expression.
+    key
+        Config key that holds it, for messages.
+
+    Returns
+    -------
+    Expression
+        Its checked tree and the names it uses.
+
+    Raises
+    ------
+    UserError
+        With every part that is not allowed, each pointed at.
+    """
+    line = " ".join(text.split())
+    tree = _tree(line, key)
+    problems = list(_faults(line, key, tree))
+    if problems:
+        raise UserError(problems)
+    return Expression(line, key, tree, frozenset(_names(tree)))
+
+
+def _tree(line: str, key: str) -> ast.expr:
+    if not line:
+        raise UserError([Problem(key, "is empty, an expression is needed", "write a number or a formula")])
+    if len(line) > MAX_LENGTH:
+        message = f"has {len(line)} characters, an expression may have {MAX_LENGTH}"
+        raise UserError([Problem(key, message, "split it into several deterministics")])
+    if _deepest(line) > MAX_DEPTH:
+        raise UserError([_too_deep(key)])
+    return _parsed(line, key)
+
+
+def _parsed(line: str, key: str) -> ast.expr:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(line, mode="eval").body
+    except SyntaxError as error:
+        start = max(0, (error.offset or 1) - 1)
+        # inside {...} YAML ends a text at a comma
+        hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
+        message = f"is no valid expression ({error.msg})"
+        problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
+        raise UserError([problem]) from None
+    except (ValueError, UnicodeError):
+        raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None
+    except (RecursionError, MemoryError):
+        raise UserError([_too_deep(key)]) from None
+    if _depth(tree, chains=1) > MAX_DEPTH or _depth(tree, chains=0) > MAX_CHAIN:
+        raise UserError([_too_deep(key)])
+    return tree
+
+
+def _too_deep(key: str) -> Problem:
+    return Problem(key, f"is nested more than {MAX_DEPTH} deep", "split it into several deterministics")
+
+
+def _deepest(line: str) -> int:
+    """Return the depth of brackets and signs, counted before Python's own parser has to recurse into them."""
+    depth = deepest = signs = 0
+    for character in line:
+        depth += (character in "([{") - (character in ")]}")
+        signs = signs + 1 if character in "+-~ " else 0
+        deepest = max(deepest, depth, signs)
+    return max(deepest, line.count("not "), line.count("lambda"))
+
+
+def _depth(tree: ast.expr, chains: int) -> int:
+    """Return the depth of the tree; with `chains` a chain of operators (`a + b + c`) counts once."""
+    deepest = 0
+    todo: list[tuple[ast.AST, int]] = [(tree, 1)]
+    while todo:
+        node, depth = todo.pop()
+        deepest = max(deepest, depth)
+        for child in ast.iter_child_nodes(node):
+            chained = chains and isinstance(node, ast.BinOp) and child is node.left and isinstance(child, ast.BinOp)
+            todo.append((child, depth if chained else depth + 1))
+    return deepest
+
+
+def _faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
+    """Find every part of the tree that the language does not have."""
+    if not isinstance(node, _NODES):
+        yield point_at(text, key, node, f"{_word(node)} is not allowed in an expression", _instead(node))
+        return
+    if isinstance(node, ast.Constant):
+        yield from _number_faults(text, key, node)
+    elif isinstance(node, ast.Name):
+        yield from _name_faults(text, key, node)
+    elif isinstance(node, ast.Call):
+        yield from _call_faults(text, key, node)
+    else:
+        yield from _operator_faults(text, key, node)
+        for child in _operands(node):
+            yield from _faults(text, key, child)
+
+
+def _operands(node: ast.expr) -> Iterator[ast.expr]:
+    """Yield the values below a node; an index is taken apart into its parts."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(node, ast.Subscript) and child is node.slice:
+            yield from index_values(child)
+        elif isinstance(child, ast.expr):
+            yield child
+
+
+def index_values(index: ast.AST) -> Iterator[ast.expr]:
+    """Yield the values inside an index: `a[i, 1:n]` has `i`, `1` and `n`."""
+    if isinstance(index, ast.Tuple):
+        for part in index.elts:
+            yield from index_values(part)
+    elif isinstance(index, ast.Slice):
+        yield from (part for part in (index.lower, index.upper, index.step) if part is not None)
+    elif isinstance(index, ast.expr):
+        yield index
+
+
+def _operator_faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.operator, ast.unaryop, ast.cmpop, ast.boolop)) and not isinstance(child, _OPERATORS):
+            hint = _INSTEAD.get(type(child), _FIELDS)
+            yield point_at(text, key, node, f"the operator '{type(child).__name__}' is not allowed", hint)
+
+
+def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]:
+    value = node.value
+    if not isinstance(value, (int, float)):
+        yield point_at(text, key, node, f"{value!r:.40} is no number", _FIELDS)
+    elif not -MAX_NUMBER <= value <= MAX_NUMBER:
+        yield point_at(text, key, node, "this number is too large", f"numbers go up to {MAX_NUMBER:g}")
+
+
+def _name_faults(text: str, key: str, node: ast.Name) -> Iterator[Problem]:
+    if "__" in node.id:
+        yield point_at(text, key, node, f"the name '{node.id}' is not allowed", "names have no double underscore")
+
+
+def _call_faults(text: str, key: str, node: ast.Call) -> Iterator[Problem]:
+    called = node.func.id if isinstance(node.func, ast.Name) else ""
+    signature = SIGNATURES.get(called)
+    if signature is None:
+        message = f"unknown function '{called}'" if called else "only a function's bare name can be called"
+        yield point_at(text, key, node.func, message, did_you_mean(called, SIGNATURES))
+        return
+    if node.keywords and any(k.arg != "dim" for k in node.keywords):
+        yield point_at(text, key, node, "only 'dim' may be given by name", f"it is {signature}")
+        return
+    count = len(node.args) + len(node.keywords)
+    if not signature.required <= count <= signature.most:
+        yield point_at(text, key, node, f"'{called}' was given {count} arguments", f"it is {signature}")
+    for name, argument in arguments(node):
+        if name != "dim":
+            parts = argument.elts if name == "shape" and isinstance(argument, ast.Tuple) else [argument]
+            for part in parts:
+                yield from _faults(text, key, part)
+        elif not is_dim(argument):
+            yield point_at(text, key, argument, "'dim' must be the name of a dim, or a number", f"it is {signature}")
+
+
+def is_dim(node: ast.expr) -> bool:
+    """Whether a node may stand for a dim: its name, or its number."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) is int)
+
+
+def arguments(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
+    """Yield a call's arguments with their names in the function's signature; variadic ones have no name."""
+    assert isinstance(node.func, ast.Name)
+    names = SIGNATURES[node.func.id].arguments
+    for position, argument in enumerate(node.args):
+        yield (names[position] if position < len(names) else ""), argument
+    yield from ((k.arg or "", k.value) for k in node.keywords)
+
+
+def _names(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.Name):
+        yield node.id
+    elif isinstance(node, ast.Call):
+        for name, argument in arguments(node):
+            if name != "dim":
+                yield from _names(argument)
+    elif isinstance(node, ast.Tuple):
+        for part in node.elts:
+            yield from _names(part)
+    else:
+        for child in _operands(node):
+            yield from _names(child)
+
+
+def _word(node: ast.expr) -> str:
+    return _WORDS.get(type(node), f"this ({type(node).__name__})")
+
+
+def _instead(node: ast.expr) -> str:
+    return _INSTEAD.get(type(node), _FIELDS)
+
+
+def point_at(text: str, key: str, node: ast.AST, message: str, hint: str = "") -> Problem:
+    """Make a problem whose message shows the expression with a caret under the node."""
+    start = _column(text, getattr(node, "col_offset", 0))
+    stop = max(_column(text, getattr(node, "end_col_offset", None) or 0), start + 1)
+    return at_columns(text, key, start, stop, message, hint)
+
+
+def at_columns(text: str, key: str, start: int, stop: int, message: str, hint: str) -> Problem:
+    """Make a problem whose message shows the text with carets under some of its characters."""
+    first = max(0, start - _SHOWN_WIDTH // 2)
+    shown = text[first : first + _SHOWN_WIDTH]
+    width = max(1, min(stop - first, len(shown)) - (start - first))
+    return Problem(key, f"{message}\n        {shown}\n        {' ' * (start - first)}{'^' * width}", hint)
+
+
+def _column(text: str, offset: int) -> int:
+    """Turn the parser's offset, in bytes of UTF-8, into one in characters."""
+    return len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "ignore"))

@@ -1,0 +1,262 @@
+"""A prior's parameters and shape, found and checked without PyMC3; the variable is made of this (`_make`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language._read import read
+from bayesrun.language.distributions import FAMILIES, Family, Parameter
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Dims, Fault, Value, align, compute, conform, constant
+
+# Parameters whose own axes are those of a draw (a mean vector); the own axes of the others are free (categories).
+_LIKE_DRAW = {
+    "Dirichlet": ("a",),
+    "DirichletMultinomial": ("a",),
+    "Multinomial": ("p",),
+    "MvNormal": ("mu",),
+    "MvStudentT": ("mu",),
+    "KroneckerNormal": ("mu",),
+    "MvGaussianRandomWalk": ("mu",),
+    "MvStudentTRandomWalk": ("mu",),
+}
+# Families whose parameters may run along the draw (a walk with a step width of its own at each time).
+_ALONG_DRAW = ("GaussianRandomWalk", "MatrixNormal")
+_RAW = ("bool", "text", "distribution", "distributions", "matrices")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is needed to make a variable.
+
+    Parameters
+    ----------
+    name
+        Of the variable.
+    key
+        Config key of the prior.
+    family
+        Its distribution.
+    dims, shape
+        Its axes; a dim is None where it has no name.
+    values
+        Its parameters, brought to those axes.
+    raw
+        Parameters that are no numbers (flags, inner distributions), as in the YAML.
+    prior
+        What the YAML says.
+    """
+
+    name: str
+    key: str
+    family: Family
+    dims: Dims
+    shape: tuple[int, ...]
+    values: Mapping[str, Value]
+    raw: Mapping[str, Any]
+    prior: Mapping[str, Any] = field(repr=False)
+
+    def option(self, name: str) -> Any:
+        """Return an option of the prior (`transform`), None where it is not given."""
+        return self.prior.get(name)
+
+
+def plan(
+    name: str,
+    prior: Mapping[str, Any],
+    scope: Scope,
+    key: str,
+    dims: Sequence[str | None] | None = None,
+    shape: Sequence[int] | None = None,
+) -> Plan:
+    """Evaluate a prior's parameters, and find its shape.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+    prior
+        What the YAML says; `check_prior` has passed it.
+    scope
+        What the names in its expressions mean.
+    key
+        Config key of the prior.
+    dims, shape
+        The variable's axes where something else than the prior decides on them (the observed data).
+
+    Raises
+    ------
+    UserError
+        With every parameter that does not fit.
+    """
+    family = FAMILIES[prior["dist"]]
+    wanted = axes_of(prior, scope, key, dims, shape)
+    given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
+    raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _RAW}  # type: ignore[union-attr]
+    values = _evaluated(family, {k: v for k, v in given.items() if k not in raw}, scope, key, wanted)
+    target = wanted if wanted is not None else _inferred(family, values, key)
+    fitted = _fitted(family, values, target, key)
+    return Plan(name, key, family, *target, fitted, raw, prior)
+
+
+def _parameter(family: Family, name: str) -> Parameter | None:
+    own = family.parameters.get(name)
+    return Parameter(name, "real") if own is None and name in ("lower", "upper") else own
+
+
+def axes_of(
+    prior: Mapping[str, Any],
+    scope: Scope,
+    key: str,
+    dims: Sequence[str | None] | None = None,
+    shape: Sequence[int] | None = None,
+) -> tuple[Dims, tuple[int, ...]] | None:
+    """Return the dims and sizes that a prior or its builder asks for, None where neither does.
+
+    Raises
+    ------
+    UserError
+        When a dim is unknown, or the prior and its builder disagree.
+    """
+    own = prior.get("dims")
+    own = (own,) if isinstance(own, str) else None if own is None else tuple(own)
+    if dims is not None and own is not None and set(own) != set(dims):
+        message = f"must be {[d for d in dims]} here (got {list(own)})"
+        raise UserError([Problem(f"{key}.dims", message, "leave it out")])
+    names = own if dims is None else tuple(dims)
+    if names is not None:
+        return names, tuple(shape) if shape is not None else _sizes(names, scope, f"{key}.dims")
+    given = prior.get("shape")
+    if given is None:
+        return None
+    sizes = tuple(given) if isinstance(given, Sequence) else (int(given),)
+    return (None,) * len(sizes), sizes
+
+
+def _sizes(dims: Sequence[str | None], scope: Scope, key: str) -> tuple[int, ...]:
+    unknown = [d for d in dims if d is None or scope.size(d) is None]
+    if unknown:
+        raise UserError([Problem(key, f"unknown dim '{d}'", did_you_mean(str(d), scope.dims())) for d in unknown])
+    return tuple(scope.size(str(d)) or 0 for d in dims)
+
+
+def _evaluated(
+    family: Family,
+    given: Mapping[str, Any],
+    scope: Scope,
+    key: str,
+    wanted: tuple[Dims, tuple[int, ...]] | None,
+) -> dict[str, Value]:
+    values: dict[str, Value] = {}
+    problems: list[Problem] = []
+    for name, text in given.items():
+        try:
+            values[name] = read(text, scope, f"{key}.{name}", wanted[0] if wanted else ())
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return values
+
+
+def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
+    """Find the axes from the parameters: those of all, without the ones that are a parameter's own."""
+    outside = [_without(v, family.parameters[n].axes if n in family.parameters else 0) for n, v in values.items()]
+    try:
+        dims, aligned = align([v for v in outside if v.ndim])
+    except Fault as fault:
+        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "say dims:")]) from None
+    shape = tuple(max(sizes) for sizes in zip(*[_padded(v.shape, len(dims)) for v in aligned], strict=True))
+    return (*dims, *_event(family, values, key)[0]), (*shape, *_event(family, values, key)[1])
+
+
+def _padded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    return (1,) * (ndim - len(shape)) + shape
+
+
+def _without(value: Value, axes: int) -> Value:
+    """Return a value's axes but the last ones, as a value of which only the shape matters."""
+    keep = value.ndim - axes
+    return Value(value.dims[: max(keep, 0)], value.shape[: max(keep, 0)])
+
+
+def _event(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
+    if family.event == 0 or family.support == "matrix":
+        return (), ()
+    if family.name == "BART":
+        return values["Y"].dims, values["Y"].shape
+    own = [n for n in (*_LIKE_DRAW.get(family.name, ()), "cov", "chol", "tau") if n in values and values[n].ndim]
+    if family.event == 1 and own and family.name not in ("AR", "GaussianRandomWalk"):
+        return values[own[0]].dims[-1:], values[own[0]].shape[-1:]
+    raise UserError([Problem(key, f"{family.name} needs dims or shape", "write dims: [year] or shape: 10")])
+
+
+def _fitted(
+    family: Family, values: Mapping[str, Value], target: tuple[Dims, tuple[int, ...]], key: str
+) -> dict[str, Value]:
+    free = _free_axis(family, values)
+    fitted, problems = {}, []
+    for name, value in values.items():
+        try:
+            fitted[name] = _fit(family, name, value, target, free)
+        except Fault as fault:
+            problems.append(Problem(f"{key}.{name}", fault.message, fault.hint))
+    if problems:
+        raise UserError(problems)
+    return fitted
+
+
+def _free_axis(family: Family, values: Mapping[str, Value]) -> tuple[str | None, int] | None:
+    """Return the axis that the parameters share but a draw has not (a mixture's components)."""
+    own = [n for n, p in family.parameters.items() if p.axes == 1 and n in values and n not in _like_draw(family)]
+    ends = [(values[n].dims[-1], values[n].shape[-1]) for n in own if values[n].ndim]
+    named = [end for end in ends if end[0] is not None]
+    return (named or ends or [None])[0]  # type: ignore[list-item]
+
+
+def _like_draw(family: Family) -> tuple[str, ...]:
+    return _LIKE_DRAW.get(family.name, ())
+
+
+def _fit(
+    family: Family,
+    name: str,
+    value: Value,
+    target: tuple[Dims, tuple[int, ...]],
+    free: tuple[str | None, int] | None,
+) -> Value:
+    """Bring one parameter to the axes of the variable."""
+    dims, shape = target
+    axes = family.parameters[name].axes if name in family.parameters else 0
+    batch = len(dims) - (0 if family.name in _ALONG_DRAW else family.event)
+    if axes == 0:
+        return conform(value, dims[: max(batch, 0)], shape[: max(batch, 0)])
+    if family.name == "BART":
+        return value
+    if axes == 2:
+        return _matrix(value)
+    if name in _like_draw(family):
+        return _full_vector(conform(value, dims[-1 - batch :], shape[-1 - batch :]), shape[-1])
+    name_of_axis, size = free or (None, 1)
+    if name_of_axis in dims[:batch]:
+        raise Fault(f"its last axis must be its own, not the variable's dim '{name_of_axis}'")
+    return conform(value, (*dims[:batch], name_of_axis), (*shape[:batch], size))
+
+
+def _matrix(value: Value) -> Value:
+    if value.ndim != 2:
+        raise Fault(f"must be a matrix (got {value.ndim} axes)")
+    return value
+
+
+def _full_vector(value: Value, size: int) -> Value:
+    """Repeat a single number along a draw's axis, where PyMC3 wants the whole vector."""
+    if value.ndim and value.shape[-1] == size:
+        return value
+    import numpy as np
+
+    wide = constant(np.ones(size))
+    return compute(lambda x, w: x * w, lambda x, w: x * w, [value, wide], (*value.dims[:-1], None))

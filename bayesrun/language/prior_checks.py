@@ -1,0 +1,283 @@
+"""What a prior in YAML may say: the checks that need neither data nor an engine, nor NumPy.
+
+A prior is `{dist: NAME, PARAM: VALUE, ...}` with optional `dims`, `shape`, `initval`, `transform` and
+`parameterization`. A VALUE is a number, a list, or the text of an expression; fixed values are checked against the
+parameter's domain.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, truncatable
+from bayesrun.language.grammar import parse
+
+OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
+TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
+PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
+_OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
+_Test = Callable[[float], bool]
+_TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
+    {
+        "real": (lambda v: True, "a number"),
+        "positive": (lambda v: v > 0, "above 0"),
+        "nonnegative": (lambda v: v >= 0, "0 or above"),
+        "unit": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+        "simplex": (lambda v: 0 <= v <= 1, "between 0 and 1"),
+        "count": (lambda v: v >= 0 and v == math.floor(v), "a whole number, 0 or above"),
+        "size": (lambda v: v >= 1 and v == math.floor(v), "a whole number, 1 or above"),
+        "integer": (lambda v: v == math.floor(v), "a whole number"),
+        "matrices": (lambda v: True, "a number"),
+    }
+)
+_INFINITE = ("lower", "upper")
+_TOLERANCE = 1e-6
+
+
+def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
+    """Find everything that is wrong with a prior and can be seen without data.
+
+    Parameters
+    ----------
+    key
+        Config key of the prior (`model.priors.mu`).
+    prior
+        What the YAML says.
+
+    Returns
+    -------
+    list of Problem
+        All faults: names, types, domains, options, and expressions that do not parse.
+    """
+    if not isinstance(prior, Mapping):
+        return [Problem(key, f"must be a prior such as {{dist: Normal, mu: 0, sigma: 1}} (got {prior!r})")]
+    name = prior.get("dist")
+    if name is None:
+        return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
+    known = FAMILIES.get(name) if isinstance(name, str) else None
+    if known is None:
+        return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
+    given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
+    return [
+        *_unknown_keys(key, known, given),
+        *_missing(key, known, given),
+        *_wrong_values(key, known, given),
+        *_wrong_bounds(key, given),
+        *_wrong_options(key, known, given),
+    ]
+
+
+def _hint_for_unknown(name: str) -> str:
+    if name in LEFT_OUT:
+        return f"{name} needs Python code; register a builder for it"
+    same = [known for known in FAMILIES if known.lower() == name.lower()]
+    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, FAMILIES)
+
+
+def _allowed(known: Family) -> list[str]:
+    bounds = ("lower", "upper") if truncatable(known) else ()
+    return [*known.parameters, *bounds, *OPTIONS]
+
+
+def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    allowed = _allowed(known)
+    for name in given:
+        if name not in allowed:
+            instead = _OLD_NAMES.get(name)
+            hint = f"use '{instead}'" if instead in allowed else did_you_mean(name, allowed)
+            yield Problem(f"{key}.{name}", f"{known.name} has no parameter '{name}'", hint)
+
+
+def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    for group in known.required:
+        names = frozenset().union(*group)
+        got = names & given.keys()
+        if got in group:
+            continue
+        wanted = " or ".join(" and ".join(sorted(a, key=list(known.parameters).index)) for a in group)
+        if any(got < alternative for alternative in group):
+            have = f" (got {', '.join(sorted(got))} only)" if got else ""
+            yield Problem(key, f"{known.name} needs {wanted}{have}", "add what is missing")
+        else:
+            yield Problem(
+                key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove what is too much"
+            )
+
+
+def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, value in given.items():
+        parameter = known.parameters.get(name)
+        if parameter is None and name in ("lower", "upper") and truncatable(known):
+            parameter = Parameter(name, "real")
+        if parameter is None:
+            continue
+        where = f"{key}.{name}"
+        if parameter.domain == "distribution":
+            yield from _inner(where, value)
+        elif parameter.domain == "distributions":
+            yield from _inner_list(where, value)
+        else:
+            yield from value_problems(where, value, parameter)
+
+
+def _inner(key: str, prior: Any) -> Iterator[Problem]:
+    """Check a distribution inside another one, which has no name and no dims of its own."""
+    yield from check_prior(key, prior)
+    if isinstance(prior, Mapping):
+        for option in ("dims", "initval", "transform", "parameterization"):
+            if prior.get(option) is not None:
+                yield Problem(f"{key}.{option}", f"'{option}' has no meaning inside another distribution", "remove it")
+
+
+def _inner_list(key: str, priors: Any) -> Iterator[Problem]:
+    if not isinstance(priors, Sequence) or isinstance(priors, str) or len(priors) < 2:
+        yield Problem(key, f"must be a list of two or more distributions (got {priors!r})", "write [{dist: ...}, ...]")
+        return
+    for index, prior in enumerate(priors):
+        yield from _inner(f"{key}[{index}]", prior)
+
+
+def _wrong_bounds(key: str, given: Mapping[str, Any]) -> Iterator[Problem]:
+    lower, upper = given.get("lower"), given.get("upper")
+    if _number(lower) and _number(upper) and not lower < upper:  # type: ignore[operator]
+        yield Problem(f"{key}.upper", f"must be above lower (got lower {lower}, upper {upper})")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    if "dims" in given and "shape" in given:
+        yield Problem(f"{key}.shape", "dims and shape exclude each other", "keep one of them")
+    yield from dims_problems(f"{key}.dims", given.get("dims"))
+    yield from _wrong_shape(f"{key}.shape", given.get("shape"))
+    if "initval" in given:
+        yield from value_problems(f"{key}.initval", given["initval"], Parameter("initval", "real"))
+    for option, choices in (("transform", TRANSFORMS), ("parameterization", PARAMETERIZATIONS)):
+        if option in given and given[option] not in choices:
+            hint = did_you_mean(str(given[option]), choices)
+            yield Problem(f"{key}.{option}", f"unknown {option} {given[option]!r}", hint)
+    yield from _unfit_parameterization(key, known, given)
+    if known.discrete and given.get("transform") in TRANSFORMS:
+        yield Problem(f"{key}.transform", f"{known.name} is discrete and can't be transformed", "remove it")
+
+
+def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    where, wanted = f"{key}.parameterization", given.get("parameterization")
+    if wanted == "noncentered" and not known.location_scale:
+        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
+        yield Problem(where, f"{known.name} is no location-scale family", f"noncentered goes with {able}")
+    if wanted == "whitened" and known.name != "GaussianRandomWalk":
+        yield Problem(where, f"whitened goes with GaussianRandomWalk only, not {known.name}", "remove it")
+    for other in ("transform", "lower", "upper"):
+        if wanted in ("noncentered", "whitened") and given.get(other) is not None:
+            yield Problem(where, f"{wanted} can't be combined with {other}", "remove one of them")
+
+
+def dims_problems(key: str, dims: Any) -> Iterator[Problem]:
+    """Find what is wrong with a list of dim names; None is nothing wrong."""
+    if dims is None or (isinstance(dims, str) and dims.isidentifier()):
+        return
+    listed = isinstance(dims, Sequence) and not isinstance(dims, str)
+    if not listed or not all(isinstance(d, str) and d for d in dims):
+        yield Problem(key, f"must be a list of dim names (got {dims!r})", "write dims: [school]")
+    elif len(set(dims)) < len(dims):
+        yield Problem(key, f"names a dim twice (got {list(dims)})", "each dim once; give the second one its own name")
+
+
+def _wrong_shape(key: str, shape: Any) -> Iterator[Problem]:
+    sizes = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else [shape]
+    if shape is not None and not all(type(size) is int and size > 0 for size in sizes):
+        yield Problem(
+            key, f"must be a whole number above 0 or a list of them (got {shape!r})", "use dims for named axes"
+        )
+
+
+def value_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Problem]:
+    """Find what is wrong with the value that YAML gives a parameter.
+
+    Parameters
+    ----------
+    key
+        Config key of the value.
+    value
+        Number, (nested) list of numbers and expressions, or the text of an expression.
+    parameter
+        What it is given to.
+    """
+    if parameter.domain == "bool":
+        if not isinstance(value, bool):
+            yield Problem(key, f"must be true or false (got {value!r})")
+    elif parameter.domain == "text":
+        if not isinstance(value, str):
+            yield Problem(key, f"must be a name (got {value!r})")
+    elif _is_list(value):
+        yield from _list_problems(key, value, parameter)
+    else:
+        yield from _scalar_problems(key, value, parameter)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _list_problems(key: str, values: Sequence[Any], parameter: Parameter) -> Iterator[Problem]:
+    if not values:
+        yield Problem(key, "is an empty list", "give at least one number")
+        return
+    inner = [_is_list(v) for v in values]
+    if any(inner) and (not all(inner) or (len({len(v) for v in values}) > 1 and parameter.domain != "matrices")):
+        yield Problem(key, "is ragged: all its rows must have one length")
+        return
+    problems = [p for i, v in enumerate(values) for p in value_problems(f"{key}[{i}]", v, parameter)]
+    yield from problems
+    if parameter.domain == "simplex" and not problems:
+        yield from _simplex_problems(key, values)
+
+
+def _simplex_problems(key: str, values: Sequence[Any]) -> Iterator[Problem]:
+    numbers = [v for v in values if isinstance(v, (int, float))]
+    if len(numbers) == len(values) and abs(sum(numbers) - 1) > _TOLERANCE:
+        yield Problem(key, f"must sum to 1 (sums to {sum(numbers):g})")
+
+
+def _scalar_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Problem]:
+    if isinstance(value, str):
+        yield from _text_problems(key, value, parameter)
+    elif isinstance(value, bool) or not isinstance(value, (int, float)):
+        yield Problem(key, f"must be a number, a list or an expression (got {value!r})")
+    else:
+        yield from _number_problems(key, float(value), parameter)
+
+
+def _text_problems(key: str, text: str, parameter: Parameter) -> Iterator[Problem]:
+    try:
+        tree = parse(text, key).tree
+    except UserError as error:
+        yield from error.problems
+        return
+    number = _literal(tree)
+    if number is not None:
+        yield from _number_problems(key, number, parameter)
+
+
+def _literal(tree: ast.expr) -> float | None:
+    """Return the number that an expression is, if it is nothing else (`1e-3` is text in YAML 1.1)."""
+    if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
+        inner = _literal(tree.operand)
+        return None if inner is None else -inner
+    return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float)) else None
+
+
+def _number_problems(key: str, number: float, parameter: Parameter) -> Iterator[Problem]:
+    test, words = _TESTS[parameter.domain]
+    if math.isnan(number) or (math.isinf(number) and parameter.name not in _INFINITE):
+        yield Problem(key, f"must be a finite number (got {number})")
+    elif math.isfinite(number) and not test(number):
+        yield Problem(key, f"must be {words} (got {number:g})")

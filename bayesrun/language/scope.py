@@ -1,0 +1,165 @@
+"""What the names of an expression mean: data variables and coords, dim sizes, and the model's variables so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayesrun.errors import did_you_mean
+from bayesrun.language.values import Fault, Value, constant
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_SIZE = "n_"
+
+
+class Scope:
+    """Names and what they mean, while a model is built or data are derived.
+
+    Parameters
+    ----------
+    data
+        The data set whose variables, coords and dim sizes are known by name; None for a model without data.
+    labels
+        Labels of further dims, which the model brings along.
+    """
+
+    def __init__(self, data: xr.Dataset | None = None, labels: Mapping[str, Sequence[Any]] | None = None) -> None:
+        self._data = data
+        self._labels: dict[str, Sequence[Any]] = dict(labels or {})
+        self._values: dict[str, Value] = {}
+        self._kinds: dict[str, str] = {}
+
+    def add(self, name: str, variable: Any, dims: Sequence[str | None] | None = None) -> None:
+        """Make a variable known by name.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        variable
+            Theano variable (its test value tells its shape), or numbers.
+        dims
+            Name of each of its axes, None for an axis without name; None altogether where no axis has one.
+        """
+        tested = hasattr(variable, "owner") or hasattr(variable, "get_value")
+        if not tested:
+            self.put(name, constant(variable, None if dims is None else tuple(dims)))
+            return
+        shape = tuple(int(n) for n in np.shape(_test_value(variable)))
+        names = (None,) * len(shape) if dims is None else tuple(dims)
+        is_data = hasattr(variable, "get_value")
+        known = variable.get_value(borrow=True) if is_data else None
+        self.put(name, Value(names, shape, known, variable), replace=is_data)
+
+    def put(self, name: str, value: Value, replace: bool = False) -> None:
+        """Make a value known by name; with `replace` it stands for the data variable of the same name."""
+        self._values[name] = value
+        self._kinds[name] = "data variable" if replace else "variable of the model"
+
+    def complete(self, name: str, variable: Any, dims: Sequence[str | None]) -> None:
+        """Let the name of a data variable mean the observed variable that completes its gaps.
+
+        Parameters
+        ----------
+        name
+            Of both.
+        variable
+            Theano variable.
+        dims
+            Its dims.
+        """
+        shape = tuple(int(n) for n in np.shape(_test_value(variable)))
+        self.put(name, Value(tuple(dims), shape, graph=variable), replace=True)
+
+    def add_labels(self, dim: str, labels: Sequence[Any]) -> None:
+        """Make a dim known, with its labels."""
+        self._labels[dim] = labels
+
+    def labels(self, dim: str) -> Sequence[Any] | None:
+        """Return the labels of a dim; None when there is no such dim."""
+        if dim in self._labels:
+            return self._labels[dim]
+        if self._data is not None and dim in self._data.sizes:
+            known: Any = self._data[dim].values if dim in self._data.coords else range(self._data.sizes[dim])
+            labels: Sequence[Any] = known
+            return labels
+        return _model_labels().get(dim)
+
+    def size(self, dim: str) -> int | None:
+        """Return the size of a dim; None when there is no such dim."""
+        labels = self.labels(dim)
+        return None if labels is None else len(labels)
+
+    def dims(self) -> list[str]:
+        """Return the names of all dims that are known."""
+        return list(dict.fromkeys([*self._data_dims(), *self._labels, *_model_labels()]))
+
+    def lookup(self, name: str) -> Value:
+        """Return what a name means.
+
+        Raises
+        ------
+        Fault
+            When it means nothing, or more than one thing.
+        """
+        in_data = self._data is not None and name in self._data.variables
+        if name in self._values:
+            if in_data and self._kinds[name] != "data variable":
+                raise Fault(f"'{name}' is both a variable of the model and of the data", "rename one of them")
+            return self._values[name]
+        if in_data:
+            return self._from_data(name)
+        if name.startswith(_SIZE) and self.size(name.removeprefix(_SIZE)) is not None:
+            return constant(float(self.size(name.removeprefix(_SIZE)) or 0))
+        if self.labels(name) is not None:
+            return self._checked(name, self.labels(name), (name,))
+        raise Fault(f"unknown name '{name}'", did_you_mean(name, self.names()))
+
+    def knows(self, name: str) -> bool:
+        """Whether a name means something."""
+        return name in self.names()
+
+    def names(self) -> list[str]:
+        """Return all names that mean something."""
+        in_data = [] if self._data is None else [str(v) for v in self._data.variables]
+        return list(dict.fromkeys([*self._values, *in_data, *self.dims(), *(f"{_SIZE}{d}" for d in self.dims())]))
+
+    def _data_dims(self) -> Iterable[str]:
+        return [] if self._data is None else [str(d) for d in self._data.sizes]
+
+    def _from_data(self, name: str) -> Value:
+        assert self._data is not None
+        array = self._data[name]
+        return self._checked(name, array.values, tuple(str(d) for d in array.dims))
+
+    def _checked(self, name: str, numbers: Any, dims: tuple[str, ...]) -> Value:
+        array = np.asarray(numbers)
+        if array.dtype.kind == "M":
+            raise Fault(
+                f"'{name}' holds dates, which can't be computed with", f"count its rows with arange(n_{dims[0]})"
+            )
+        if array.dtype.kind not in "biuf":
+            raise Fault(f"'{name}' holds no numbers", "make codes of its labels with data.factors")
+        return constant(array, dims)
+
+
+def _model_labels() -> Mapping[str, Sequence[Any]]:
+    """Return the labels of the dims of the model in context, if PyMC3 is in use at all."""
+    import sys
+
+    if "pymc3" not in sys.modules:
+        return {}
+    import pymc3 as pm
+
+    model = pm.Model.get_context(error_if_none=False)
+    return {} if model is None else model.coords
+
+
+def _test_value(variable: Any) -> Any:
+    if hasattr(variable, "get_value"):
+        return variable.get_value(borrow=True)
+    return variable.tag.test_value

@@ -1,0 +1,217 @@
+"""The definitions of a declarative model as one list, their order, and the faults that need no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Literal
+
+from bayesrun.errors import Problem, UserError
+from bayesrun.language.distributions import family
+from bayesrun.language.expressions import parse
+from bayesrun.language.prior_checks import check_prior, dims_problems
+
+if TYPE_CHECKING:
+    from bayesrun.models.declarative import DeclarativeSpec
+
+Kind = Literal["prior", "deterministic", "potential", "likelihood"]
+_NO_OPTION = ("initval", "transform", "parameterization", "shape")
+_RESERVED = ("chain", "draw", "lp")
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One named thing of the model.
+
+    Parameters
+    ----------
+    kind
+        What it is.
+    name
+        Its name.
+    key
+        Config key.
+    body
+        A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`.
+    observed
+        Data variable that a likelihood explains.
+    """
+
+    kind: Kind
+    name: str
+    key: str
+    body: Mapping[str, Any]
+    observed: str | None = None
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names that its expressions use."""
+        return frozenset(_names_in(self.body))
+
+
+def definitions(spec: DeclarativeSpec) -> list[Definition]:
+    """Return all definitions of a model, as the YAML has them."""
+    found = [Definition("prior", n, f"model.priors.{n}", body) for n, body in spec.priors.items()]
+    kinds: tuple[tuple[Kind, str, Mapping[str, Any]], ...] = (
+        ("deterministic", "deterministics", spec.deterministics),
+        ("potential", "potentials", spec.potentials),
+    )
+    for kind, section, entries in kinds:
+        for name, entry in entries.items():
+            body = entry if isinstance(entry, Mapping) else {"expr": entry}
+            found.append(Definition(kind, name, f"model.{section}.{name}", body))
+    for name, body in spec.likelihood.items():
+        own = {k: v for k, v in body.items() if k != "observed"}
+        found.append(Definition("likelihood", name, f"model.likelihood.{name}", own, body.get("observed")))
+    return found
+
+
+def _names_in(given: Any) -> Iterator[str]:
+    """Yield the names in all expressions of a body; what is no expression is text of another kind."""
+    if isinstance(given, str):
+        yield from _names_of(given)
+    elif isinstance(given, Mapping):
+        known = family(str(given.get("dist")))
+        texts = {n for n, p in known.parameters.items() if p.domain == "text"} if known else set()
+        for key, value in given.items():
+            if key not in ("dist", "dims", "shape", "transform", "parameterization", *texts):
+                yield from _names_in(value)
+    elif isinstance(given, Sequence):
+        for part in given:
+            yield from _names_in(part)
+
+
+def _names_of(text: str) -> frozenset[str]:
+    try:
+        return parse(text, "").names
+    except UserError:
+        return frozenset()
+
+
+def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list[Definition]:
+    """Sort definitions so that each comes after those that it names.
+
+    Parameters
+    ----------
+    parts
+        The definitions.
+    completed
+        Likelihoods whose names mean the completed variable in other expressions, because their data have gaps.
+
+    Raises
+    ------
+    UserError
+        When definitions need each other in a circle.
+    """
+    gives = {p.name for p in parts if p.kind in ("prior", "deterministic")} | set(completed)
+    owner = {n: p.name for p in parts for n in _gives(p) if p.name in gives}
+    needs = {p.name: {owner[n] for n in p.names if n in owner} for p in parts}
+    placed: list[Definition] = []
+    left = list(parts)
+    while left:
+        done = {p.name for p in placed}
+        ready = next((p for p in left if needs[p.name] <= done), None)
+        if ready is None:
+            raise UserError([_cycle(left, needs)])
+        placed.append(ready)
+        left.remove(ready)
+    return placed
+
+
+def _gives(part: Definition) -> tuple[str, ...]:
+    """Return the names that a definition makes known to others."""
+    if part.kind == "prior" and part.body.get("dist") == "LKJCholeskyCov":
+        return (part.name, f"{part.name}_corr", f"{part.name}_stds")
+    return (part.name,)
+
+
+def _helpers(part: Definition) -> tuple[str, ...]:
+    """Return the names of further variables that a definition makes, which nothing else may bear."""
+    form = part.body.get("parameterization")
+    made = {"noncentered": ("offset",), "whitened": ("level", "waves")}.get(str(form), ())
+    missing = ("missing",) if part.kind == "likelihood" else ()
+    return (*_gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
+
+
+def _cycle(left: Sequence[Definition], needs: Mapping[str, set[str]]) -> Problem:
+    """Name a circle: follow the needs of what is left until a name comes again."""
+    waiting = {p.name for p in left}
+    path = [next(p.name for p in left)]
+    while len(set(path)) == len(path):
+        path.append(sorted(needs[path[-1]] & waiting)[0])
+    circle = path[path.index(path[-1]) :]
+    key = next(p.key for p in left if p.name == circle[0])
+    if len(circle) == 2:
+        return Problem(key, f"'{circle[0]}' is defined by itself", "take its own name out of its expressions")
+    return Problem(key, f"these are defined by each other: {' <- '.join(circle)}", "break the circle")
+
+
+def static_problems(spec: DeclarativeSpec) -> list[Problem]:
+    """Find everything that is wrong with a model and can be seen without data."""
+    parts = definitions(spec)
+    problems = [p for part in parts for p in _own_problems(part)]
+    problems += _repeats(parts)
+    if not spec.priors:
+        problems.append(Problem("model.priors", "is empty: there is nothing to infer", "add name: {dist: ..., ...}"))
+    if not problems:
+        try:
+            in_order(parts)
+        except UserError as error:
+            problems += error.problems
+    return problems
+
+
+def _own_problems(part: Definition) -> Iterator[Problem]:
+    if not part.name.isidentifier() or "__" in part.name or part.name in _RESERVED:
+        yield Problem(part.key, f"'{part.name}' can't be a name", "letters, digits and single _, not a digit first")
+    if part.kind == "likelihood":
+        yield from _likelihood_problems(part)
+    elif part.kind != "prior":
+        yield from _expression_problems(part)
+
+
+def _likelihood_problems(part: Definition) -> Iterator[Problem]:
+    yield from map(_or_observed, check_prior(part.key, part.body))
+    if part.observed is None:
+        yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that is explained")
+    elif not isinstance(part.observed, str):
+        yield Problem(f"{part.key}.observed", f"must be the name of a data variable (got {part.observed!r})")
+    for option in _NO_OPTION:
+        if part.body.get(option) is not None:
+            yield Problem(f"{part.key}.{option}", f"'{option}' has no meaning for a likelihood", "remove it")
+
+
+def _or_observed(problem: Problem) -> Problem:
+    """Name the key that a likelihood has and a prior has not, where that was mistyped."""
+    mistyped = "has no parameter" in problem.message and get_close_matches(problem.key.rpartition(".")[2], ["observed"])
+    return replace(problem, hint="did you mean 'observed'?") if mistyped else problem
+
+
+def _expression_problems(part: Definition) -> Iterator[Problem]:
+    unknown = part.body.keys() - {"expr", "dims"}
+    for name in sorted(unknown):
+        yield Problem(f"{part.key}.{name}", f"unknown key '{name}'", "allowed: expr, dims")
+    expr = part.body.get("expr")
+    if expr is None:
+        yield Problem(f"{part.key}.expr", "is required but missing", "write an expression")
+    elif isinstance(expr, bool) or not isinstance(expr, (str, int, float)):
+        yield Problem(f"{part.key}.expr", f"must be an expression (got {expr!r})")
+    else:
+        try:
+            parse(str(expr), part.key)
+        except UserError as error:
+            yield from error.problems
+    yield from dims_problems(f"{part.key}.dims", part.body.get("dims"))
+
+
+def _repeats(parts: Sequence[Definition]) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for part in parts:
+        if part.name in seen:
+            yield Problem(part.key, f"the name '{part.name}' is taken by {seen[part.name]}", "rename one of them")
+        seen.setdefault(part.name, part.key)
+    for part in parts:
+        for helper in _helpers(part):
+            if helper in seen:
+                yield Problem(seen[helper], f"the name '{helper}' is made by {part.key}", "rename it")

@@ -1,0 +1,174 @@
+"""The check of a declarative model against its data: names, dims and shapes, before PyMC3 is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem, UserError
+from bayesrun.models.declarative.definitions import Definition, in_order
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesrun.language.plan import Plan
+    from bayesrun.language.scope import Scope
+    from bayesrun.language.values import Value
+
+
+def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+    """Find everything that is wrong with a model once its data are known.
+
+    Parameters
+    ----------
+    data
+        The prepared data; None for a model without.
+    parts
+        Its definitions; the static check has passed them.
+    """
+    problems = [*_clashes(data, parts), *_gaps_in_predictors(data, parts)]
+    if problems:
+        return problems
+    try:
+        ordered = in_order(parts, completed(data, parts))
+    except UserError as error:
+        return list(error.problems)
+    return _shape_problems(data, ordered)
+
+
+def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
+    """Return the likelihoods that bear their data variable's name and complete its gaps."""
+    own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
+    return [p.name for p in own if has_gaps(data, p.name)]
+
+
+def has_gaps(data: xr.Dataset | None, name: str) -> bool:
+    """Whether a data variable has values missing."""
+    return data is not None and name in data and bool(data[name].isnull().any())
+
+
+def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+    """Find names of the model that the data, or their dims, bear as well."""
+    if data is None:
+        return []
+    taken = {str(n) for n in (*data.variables, *data.sizes)}
+    own = [p for p in parts if p.name in taken and p.observed != p.name]
+    hint = "rename one of them; only a likelihood may bear the name of the variable that it explains"
+    return [Problem(p.key, f"the name '{p.name}' is taken by the data", hint) for p in own]
+
+
+def _gaps_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+    problems = []
+    for part in parts:
+        for name in sorted(part.names):
+            if has_gaps(data, name) and name not in completed(data, parts):
+                assert data is not None
+                count = int(data[name].isnull().sum())
+                hint = f"set data.drop_missing=rows, or give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
+                problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
+    return problems
+
+
+def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
+    from bayesrun.language.scope import Scope
+
+    scope = Scope(data)
+    problems: list[Problem] = []
+    broken: set[str] = set()
+    for part in ordered:
+        if part.names & broken:
+            broken.add(part.name)
+            continue
+        try:
+            _trace(part, data, scope)
+        except UserError as error:
+            problems += error.problems
+            broken.add(part.name)
+    return problems
+
+
+def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
+    """Find the shape of one definition, and make its name known with it."""
+    from bayesrun.language.plan import plan
+    from bayesrun.language.values import Value
+
+    if part.kind == "likelihood":
+        _trace_likelihood(part, data, scope)
+    elif part.kind == "prior":
+        for name, value in _values_of(plan(part.name, part.body, scope, part.key)).items():
+            scope.put(name, value)
+    else:
+        value = expression_value(part, scope)
+        scope.put(part.name, Value(value.dims, value.shape, value.known))
+
+
+def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
+    from bayesrun.language.plan import plan
+    from bayesrun.language.values import Value
+
+    if data is None or part.observed not in data:
+        names = [] if data is None else sorted(map(str, data.data_vars))
+        message = f"the data have no variable '{part.observed}'"
+        raise UserError([Problem(f"{part.key}.observed", message, f"they have: {', '.join(names) or 'nothing'}")])
+    array = data[part.observed]
+    dims = tuple(map(str, array.dims))
+    this = plan(part.name, part.body, scope, part.key, dims, array.shape)
+    if has_gaps(data, str(part.observed)):
+        if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
+            message = f"'{part.observed}' has gaps, which can't be imputed in a {this.family.name}"
+            raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
+        scope.put(part.name, Value(dims, array.shape), replace=True)
+
+
+def _values_of(this: Plan) -> Mapping[str, Value]:
+    """Return what a prior's names mean, as values of which only the shape is known."""
+    from bayesrun.language.values import Value
+
+    name, dim = this.name, _first(this.option("dims"))
+    if this.family.support != "matrix":
+        return {name: Value(this.dims, this.shape)}
+    if this.family.name.startswith("LKJ"):
+        size = int(this.values["n"].known)
+        if this.family.name == "LKJCorr":
+            return {name: Value((None,), (size * (size - 1) // 2,))}
+        square = Value((dim, None), (size, size))
+        return {name: square, f"{name}_corr": square, f"{name}_stds": Value((dim,), (size,))}
+    matrix = this.values["V" if "V" in this.values else "S"]
+    return {name: Value((None, None), matrix.shape)}
+
+
+def _first(dims: Any) -> str | None:
+    return dims if isinstance(dims, str) or not dims else str(dims[0])
+
+
+def expression_value(part: Definition, scope: Scope) -> Value:
+    """Compute a deterministic or a potential, brought to the dims that it is said to have.
+
+    Raises
+    ------
+    UserError
+        When its dims are unknown, or do not fit.
+    """
+    from bayesrun.language._read import read
+    from bayesrun.language.plan import axes_of
+    from bayesrun.language.values import Fault, conform
+
+    wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
+    value = read(part.body["expr"], scope, part.key, wanted[0] if wanted else ())
+    if wanted is None:
+        return value
+    try:
+        return conform(value, *wanted).named(wanted[0]) if value.ndim == len(wanted[0]) else _wider(value, *wanted)
+    except Fault as fault:
+        raise UserError([Problem(f"{part.key}.dims", fault.message, fault.hint)]) from None
+
+
+def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Value:
+    """Repeat a value along the axes that it lacks."""
+    import numpy as np
+
+    from bayesrun.language.values import compute, conform, constant
+
+    fitted = conform(value, tuple(dims), shape)
+    ones = constant(np.ones(tuple(shape)))
+    return compute(lambda x, w: x * w, lambda x, w: x * w, [fitted, ones], tuple(dims))

@@ -1,0 +1,1 @@
+"""The generalised linear model: its config, design, checks, likelihoods and coordinates."""

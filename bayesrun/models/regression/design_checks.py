@@ -1,0 +1,202 @@
+"""What the data show to be wrong with a GLM: responses out of range, collinear columns, complete separation.
+
+The latter two would only show as a posterior that the likelihood does not hold.
+
+Collinear columns: a combination of columns is zero in every row. Complete separation: a combination of columns tells
+every success from every failure, so that the likelihood grows without limit as its coefficients do
+(Albert and Anderson 1984, doi:10.1093/biomet/71.1.1). Both are first looked for in some of the rows: what has full
+rank, or overlaps, there does so in all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem
+from bayesrun.models.regression.design_matrix import Prepared
+from bayesrun.models.regression.glm_spec import KEY, GlmSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[Any]
+
+_ANYWAY = "or let the priors alone tell them apart: model.options.check_design=false"
+_SOME = 2_000
+_ZERO = 1e-9
+
+
+def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
+    """Find responses that the family can't have."""
+    import numpy as np
+
+    if spec.known_family().domain == "real":
+        return
+    values = prepared.response.values.astype(float)
+    known = ~np.isnan(values)
+    top = np.inf if spec.family != "binomial" else 1 if prepared.trials is None else prepared.trials[known]
+    words = "counts" if spec.family != "binomial" else "0 or 1"
+    words = words if prepared.trials is None else f"counts from 0 to {spec.options.trials}"
+    values = values[known]
+    if np.any((values < 0) | (values != np.round(values)) | (values > top)):
+        hint = "give the left side a condition (Y > median(Y)), model.options.trials, or another family"
+        yield Problem(KEY, f"the response of family {spec.family} must be {words}", hint)
+
+
+def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
+    """Find columns whose coefficients the likelihood does not hold, and name them."""
+    made = prepared.design
+    known = ~prepared.response.isnull().values
+    matrix = made.matrix if known.all() else made.matrix[known]
+    for names in collinear(matrix, made.columns):
+        message = f"columns are collinear: {', '.join(names)}" if len(names) > 1 else f"'{names[0]}' is 0 in every row"
+        yield Problem(KEY, message, f"leave one of them out; {_ANYWAY}")
+    if spec.family == "binomial":
+        yield from _separation(prepared, known)
+
+
+def _separation(prepared: Prepared, known: NDArray[Any]) -> Iterator[Problem]:
+    import numpy as np
+
+    successes = prepared.response.values[known].astype(float)
+    trials = np.ones(successes.size) if prepared.trials is None else prepared.trials[known]
+    if np.any((successes > 0) & (successes < trials)):
+        return  # a row with both has no separation
+    if np.all(successes > 0) or not np.any(successes > 0):
+        yield Problem(KEY, f"every row of the response is {int(successes[0] > 0)}", "nothing can be learned from it")
+        return
+    names = separating(prepared.design.matrix[known], successes > 0, prepared.design.columns)
+    if names:
+        message = f"complete separation: {', '.join(names)} tells every success from every failure"
+        hint = f"the likelihood has no maximum: leave it out, or join levels; {_ANYWAY}, with priors narrow enough"
+        yield Problem(KEY, message, hint)
+
+
+def collinear(matrix: Matrix, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """Find combinations of columns that are zero in every row.
+
+    Parameters
+    ----------
+    matrix
+        The design over (row, column).
+    columns
+        Names of the columns.
+
+    Returns
+    -------
+    list of tuple of str
+        The columns of each combination; none when the matrix has full rank.
+    """
+    some = _some(len(matrix))
+    if not _null_space(matrix[some]).size:
+        return []
+    return [tuple(columns[j] for j in _members(row)) for row in _reduced(_null_space(matrix))]
+
+
+def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple[str, ...]:
+    """Find a combination of columns that tells all successes from all failures.
+
+    Parameters
+    ----------
+    matrix
+        The design over (row, column).
+    success
+        True for a success, over the rows.
+    columns
+        Names of the columns.
+
+    Returns
+    -------
+    tuple of str
+        As few columns as do it (constant ones not named); empty when successes and failures overlap.
+    """
+    scaled = matrix / _norms(matrix)
+    signed = _rows_of_both(scaled, success)
+    if not _separates(signed):
+        return ()
+    signed = scaled * _signs(success)
+    if not _separates(signed):
+        return ()
+    constant = [j for j in range(matrix.shape[1]) if not matrix[:, j].std() > 0]
+    kept = [j for j in range(matrix.shape[1]) if j not in constant]
+    for j in list(kept):
+        fewer = [k for k in kept if k != j]
+        if _separates(signed[:, [*constant, *fewer]]):
+            kept = fewer
+    return tuple(columns[j] for j in kept)
+
+
+def _separates(signed: Matrix) -> bool:
+    """Say whether some coefficients b, |b_j| <= 1, make `signed @ b >= t > 0` in every row."""
+    import numpy as np
+    from scipy.optimize import linprog
+
+    if signed.shape[1] == 0:
+        return False
+    bounds = [(-1.0, 1.0)] * signed.shape[1] + [(0.0, 1.0)]
+    goal = np.r_[np.zeros(signed.shape[1]), -1.0]
+    margins = np.c_[-signed, np.ones(len(signed))]
+    found = linprog(goal, A_ub=margins, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    return bool(found.status == 0 and -found.fun > _ZERO)
+
+
+def _rows_of_both(scaled: Matrix, success: Matrix) -> Matrix:
+    import numpy as np
+
+    picked = [np.flatnonzero(success == side)[_some(int(np.sum(success == side)))] for side in (True, False)]
+    rows = np.concatenate(picked)
+    return np.asarray(scaled[rows] * _signs(success[rows]))
+
+
+def _signs(success: Matrix) -> Matrix:
+    import numpy as np
+
+    return np.asarray(np.where(success, 1.0, -1.0)[:, None])
+
+
+def _some(size: int) -> Matrix:
+    import numpy as np
+
+    return np.arange(size) if size <= _SOME else np.random.default_rng(0).choice(size, _SOME, replace=False)
+
+
+def _norms(matrix: Matrix) -> Matrix:
+    import numpy as np
+
+    norms = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
+    return np.asarray(np.where(norms > 0, norms, 1.0) / np.sqrt(max(1, len(matrix))))
+
+
+def _null_space(matrix: Matrix) -> Matrix:
+    import numpy as np
+
+    triangle = np.linalg.qr(matrix / _norms(matrix), mode="r")
+    _, values, vectors = np.linalg.svd(triangle, full_matrices=True)
+    values = np.r_[values, np.zeros(vectors.shape[0] - values.size)]
+    return np.asarray(vectors[values <= _ZERO * max(float(values[0]), 1.0) * 10])
+
+
+def _reduced(rows: Matrix) -> Matrix:
+    """Bring the null space into reduced row echelon form, so that each row names few columns."""
+    import numpy as np
+
+    rows, done = rows.copy(), 0
+    for column in range(rows.shape[1]):
+        if done == len(rows):
+            break
+        pivot = done + int(np.argmax(np.abs(rows[done:, column])))
+        if abs(rows[pivot, column]) < 1e-6:
+            continue
+        rows[[done, pivot]] = rows[[pivot, done]]
+        rows[done] /= rows[done, column]
+        others = np.arange(len(rows)) != done
+        rows[others] -= np.outer(rows[others, column], rows[done])
+        done += 1
+    return rows
+
+
+def _members(row: Matrix) -> list[int]:
+    import numpy as np
+
+    return [int(j) for j in np.flatnonzero(np.abs(row) > 1e-6 * np.max(np.abs(row)))]

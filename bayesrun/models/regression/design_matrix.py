@@ -1,0 +1,141 @@
+"""What a GLM makes of its data: the response, the columns of the formula, the offset, and natural scales."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
+from bayesrun.models.regression.blocked_algebra import moments
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A GLM's data.
+
+    Parameters
+    ----------
+    response
+        Over the row dim; a gap is NaN.
+    design
+        The columns of the formula.
+    offset
+        Over the rows, or None.
+    trials
+        For counts of successes: trials over the rows, or None.
+    """
+
+    response: xr.DataArray
+    design: Design
+    offset: NDArray[Any] | None
+    trials: NDArray[Any] | None
+
+
+def response_variables(text: str, key: str) -> tuple[str, ...]:
+    """Return the data variables in the left side of a formula."""
+    from bayesrun.language.expressions import parse
+
+    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+
+
+def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
+    """Evaluate a formula, its response and its offset on the data.
+
+    Raises
+    ------
+    UserError
+        When they can't be had from these data.
+    """
+    response = _response(data, formula)
+    dim = str(response.dims[0])
+    check(_misshapen(data, [*formula.variables, *([trials] if trials else [])], dim, formula.key))
+    columns = {name: data[name].values for name in formula.variables}
+    made = design(formula, columns or {dim: data[dim].values})
+    return Prepared(
+        response,
+        made,
+        None if offset is None else _offset(data, offset, dim),
+        None if trials is None else data[trials].values.astype(int),
+    )
+
+
+def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
+    """Return the natural scale of each term's coefficients, `term_scale` in priors.
+
+    With `s` the sd of the response (1 where a link other than the identity takes units away), a column's scale is
+    `s / sd(column)`: the slope of a predictor that explains everything. The intercept's is the response's size
+    where all predictors are 0: `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`, `m` the response's mean.
+
+    Returns
+    -------
+    dict
+        Name of each term to a scalar, or to an array over its columns; "" to `s` itself.
+    """
+    import numpy as np
+
+    values = prepared.response.values.astype(float)
+    own_units = link == "identity"
+    spread = float(np.nanstd(values)) or 1.0 if own_units else 1.0
+    middle = float(np.nanmean(values)) if own_units else 0.0
+    means, sds = moments(prepared.design.matrix)
+    flat = sds <= 1e-12 * np.abs(means)
+    away = np.sum((means[~flat] / sds[~flat]) ** 2)
+    columns = np.where(flat, spread, spread / np.where(flat, 1.0, sds))
+    found: dict[str, NDArray[Any]] = {"": np.asarray(spread)}
+    for term in prepared.design.terms:
+        found[term.name] = columns[term.start] if term.labels is None else columns[term.start : term.stop]
+    if INTERCEPT in found:
+        found[INTERCEPT] = np.sqrt(middle**2 + spread**2 * (1.0 + away))
+    return found
+
+
+def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
+    """Evaluate the left side on the rows where its variables are known; elsewhere it is a gap."""
+    import numpy as np
+
+    names = response_variables(formula.response, formula.key)
+    if not names:
+        raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
+    dim = str(data[names[0]].dims[0]) if data[names[0]].ndim == 1 else ""
+    check(_misshapen(data, names, dim, formula.key))
+    if formula.response.isidentifier():
+        found = data[formula.response]
+        return found.astype(int) if found.dtype.kind == "b" else found
+    from bayesrun.language.expressions import evaluate
+
+    known = np.all([~data[name].isnull().values for name in names], axis=0)
+    made = evaluate(formula.response, data.isel({dim: known}), formula.key)
+    if made.dims != (dim,):
+        raise fail(formula.key, f"the left side '{formula.response}' must give one value a row")
+    values = made.values.astype(int) if made.dtype.kind == "b" else made.values
+    whole = np.full(known.size, np.nan)
+    whole[known] = values
+    return data[names[0]].copy(data=values if known.all() else whole)
+
+
+def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem]:
+    problems = []
+    for name in names:
+        if data[name].dims != (dim,):
+            message = f"'{name}' must be over the rows, one value each (its dims are {data[name].dims})"
+            problems.append(Problem(key, message, "a formula takes columns of one table"))
+        elif data[name].dtype.kind == "M":
+            problems.append(Problem(key, f"'{name}' holds dates", "make a number of it with data.derive"))
+    return problems
+
+
+def _offset(data: xr.Dataset, text: str, dim: str) -> NDArray[Any]:
+    import numpy as np
+
+    from bayesrun.language.expressions import evaluate
+
+    key = "model.options.offset"
+    made = evaluate(text, data, key)
+    if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
+        raise UserError([Problem(key, f"'{text}' must give one finite number a row", "exposures must be above 0")])
+    return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

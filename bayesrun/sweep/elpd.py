@@ -1,0 +1,139 @@
+"""Which setting predicts best, by PSIS-LOO on observed points, or why that can't be said (`elpd.csv`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.diagnostics.base import GOOD_K
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.sweep_folder import read_json
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_ITERATIONS = 5000
+_TOLERANCE = 1e-9
+
+
+def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
+    """Compare settings by expected log predictive density (PSIS-LOO, doi:10.1007/s11222-016-9696-4).
+
+    Parameters
+    ----------
+    records
+        The sweep's jobs; of repeats of a setting with other seeds the first is taken.
+
+    Returns
+    -------
+    table : DataFrame or None
+        Columns as `az.compare` has them, index `setting`, the best first.
+    reason : str
+        Why there is none; empty when there is.
+    """
+    firsts: dict[str, Record] = {}
+    for record in records:
+        if record.path:
+            firsts.setdefault(record.setting, record)
+    if len(firsts) < 2:
+        return None, "fewer than two settings have a posterior"
+    reason = _other_data(firsts)
+    if reason:
+        return None, reason
+    terms = {name: _terms(record) for name, record in firsts.items()}
+    without = [name for name, found in terms.items() if found is None]
+    if without:
+        return None, f"{without[0]}: its posterior holds no pointwise log likelihood of observed points"
+    reason = _other_points(terms)
+    return (None, reason) if reason else (_table(terms), "")
+
+
+def _other_data(firsts: dict[str, Record]) -> str:
+    digests = {name: read_json(r.path / "provenance.json").get("data_digest") for name, r in firsts.items() if r.path}
+    names = list(digests)
+    other = next((n for n in names if digests[n] != digests[names[0]]), None)
+    if other is None:
+        return ""
+    return f"the data of '{other}' are not those of '{names[0]}': densities of different data can't be compared"
+
+
+def _terms(record: Record) -> Any:
+    import arviz as az
+    import pandas as pd
+    import xarray as xr
+
+    from bayesrun.diagnostics.pointwise import observed_terms
+
+    assert record.path
+    try:  # of the file's many groups, this one
+        group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
+    except OSError:
+        return None
+    found = observed_terms(az.InferenceData(log_likelihood=group))
+    if found is None or not found[0].sizes["point"]:
+        return None
+    return found[0], pd.read_csv(record.path / "summary.csv", index_col="name")
+
+
+def _other_points(terms: dict[str, Any]) -> str:
+    points = {name: [str(p) for p in array["point"].values] for name, (array, _) in terms.items()}
+    first = next(iter(points))
+    other = next((name for name in points if points[name] != points[first]), None)
+    return f"'{other}' observes other points than '{first}'" if other else ""
+
+
+def _table(terms: dict[str, Any]) -> pd.DataFrame:
+    """What `az.compare` gives (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
+    import numpy as np
+    import pandas as pd
+
+    from bayesrun.diagnostics.pointwise import loo_of
+
+    loos = {name: loo_of(*found) for name, found in terms.items()}
+    names = sorted(loos, key=lambda name: -loos[name].elpd)
+    points = np.stack([loos[name].elpd_i for name in names])
+    behind = points[0] - points
+    table = pd.DataFrame(
+        {
+            "rank": range(len(names)),
+            "elpd_loo": points.sum(axis=1),
+            "p_loo": [loos[name].p_loo for name in names],
+            "elpd_diff": behind.sum(axis=1),
+            "weight": stacking_weights(points),
+            "se": [loos[name].se for name in names],
+            "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
+            "warning": [bool((loos[name].judged_k > GOOD_K).any()) for name in names],
+        },
+        index=pd.Index(names, name="setting"),
+    )
+    return table
+
+
+def stacking_weights(points: Floats) -> Floats:
+    """Return the weights whose mixture of predictive densities scores best (doi:10.1214/17-BA1091).
+
+    Parameters
+    ----------
+    points
+        Pointwise expected log densities (setting, point).
+
+    Returns
+    -------
+    ndarray
+        One weight a setting, sum 1; found by expectation maximisation of the mean log score, which is concave.
+    """
+    import numpy as np
+
+    densities = np.exp(points - points.max(axis=0))
+    weights = np.full(len(points), 1.0 / len(points))
+    for _ in range(_ITERATIONS):
+        shares = weights[:, None] * densities
+        new = (shares / shares.sum(axis=0)).mean(axis=1)
+        done, weights = np.abs(new - weights).max() < _TOLERANCE, new
+        if done:
+            break
+    return np.asarray(weights)

@@ -1,0 +1,166 @@
+"""One job of a sweep, in whichever process: the run, and a record of it that outlives the process."""
+
+from __future__ import annotations
+
+import io
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from bayesrun.config.resolvers import task_overrides
+from bayesrun.pipeline import RunResult
+from bayesrun.processes import collect_rarely, end_with_parent
+from bayesrun.sweep.base import INTERRUPTED, Record, setting_of
+from bayesrun.sweep.patches import explain_time_limit
+from bayesrun.sweep.sweep_folder import STOP, read_json, write_record
+
+RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
+
+log = logging.getLogger("bayesrun.sweep")
+
+_STOPPED = "it was interrupted; the draws so far are kept"
+
+
+@dataclass(frozen=True)
+class JobTask:
+    """The function that Hydra's launchers call for each job, in whichever process; it is pickled.
+
+    Parameters
+    ----------
+    run
+        Runs one composed config: `(config, parent run, tags, name) -> RunResult`.
+    sweep
+        The sweep's folder.
+    records
+        Each job's record before it runs, by number.
+    parent_run_id
+        The sweep's run in tracking.
+    fail_fast
+        Whether a failed job keeps the ones after it from starting.
+    metric
+        Metric to return, for sweepers that search.
+    fixed
+        Overrides that all jobs share, where a sweeper chooses the points one by one.
+    launcher
+        The process that launches the jobs; a worker that it started does not outlive it.
+    interruptible
+        Whether Ctrl-C ends that process, and so should end a job.
+    """
+
+    run: RunJob
+    sweep: Path
+    records: Mapping[int, Record]
+    parent_run_id: str | None
+    fail_fast: bool
+    metric: str | None = None
+    fixed: tuple[str, ...] = ()
+    launcher: int = field(default_factory=os.getpid)
+    interruptible: bool = field(default_factory=lambda: signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
+
+    def __call__(self, config: DictConfig) -> Any:
+        """Run the job that Hydra has set up, unless the sweep was stopped."""
+        begin_worker(self.launcher)
+        node = HydraConfig.get()
+        record = self._waiting(int(node.sweep.subdir), node)
+        if (self.sweep / STOP).exists():
+            write_record(self.sweep, replace(record, status="skipped", error="an earlier job failed (fail_fast)"))
+            return None
+        began = time.perf_counter()
+        result = self._quietly(config, record)
+        done = finished(record, result, time.perf_counter() - began)
+        write_record(self.sweep, done)
+        print(line(done, max(len(self.records), record.number + 1)), flush=True)
+        return self._after(result)
+
+    def _waiting(self, number: int, node: Any) -> Record:
+        known = self.records.get(number)
+        if known is not None:
+            return known
+        # a sweeper that searches chooses its points one by one
+        swept = dict(str(o).lstrip("+").split("=", 1) for o in task_overrides(node) if str(o) not in self.fixed)
+        return Record(number, setting_of(swept), swept)
+
+    def _quietly(self, config: DictConfig, record: Record) -> RunResult:
+        """Run without printing: the tables of many jobs are in their run folders."""
+        with redirect_stdout(io.StringIO()):
+            tags = {"setting": record.setting, "job": str(record.number)}
+            name = record.setting if record.seed is None else f"{record.setting}, seed={record.seed}"
+            try:
+                with explain_time_limit(), _taking_interrupts(self.interruptible):
+                    return self.run(config, self.parent_run_id, tags, name)
+            except Exception as error:  # this job fails, the others go on
+                log.debug("job %d failed", record.number, exc_info=True)
+                return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
+
+    def _after(self, result: RunResult) -> Any:
+        if result.exit_status == INTERRUPTED:
+            raise KeyboardInterrupt
+        if result.status == "failed" and self.fail_fast:
+            (self.sweep / STOP).touch()
+        return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
+
+
+@contextmanager
+def _taking_interrupts(wanted: bool) -> Iterator[None]:
+    """Let Ctrl-C end a job in a worker, which is forked ignoring it; between jobs the launcher decides."""
+    before = signal.getsignal(signal.SIGINT)
+    if wanted and before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@lru_cache(maxsize=1)
+def begin_worker(launcher: int) -> None:
+    """Prepare a process for jobs, once; a worker of joblib's ends with the process that started it."""
+    collect_rarely()
+    starter = multiprocessing.parent_process()
+    if starter is not None and starter.pid == launcher:
+        end_with_parent()
+
+
+def finished(record: Record, result: RunResult, seconds: float) -> Record:
+    """Fill in how a job ended."""
+    folder = result.folder
+    tracked = read_json(folder / "tracking.json") if folder else {}
+    return replace(
+        record,
+        status=result.status,
+        verdict=result.verdict,
+        error=result.error or (_STOPPED if result.exit_status == INTERRUPTED else None),
+        exit_status=result.exit_status,
+        run_id=tracked.get("run_id"),
+        folder=str(folder) if folder else None,
+        seconds=seconds,
+        metrics=dict(result.metrics),
+    )
+
+
+def line(record: Record, total: int) -> str:
+    """Return one line that says how a job ended."""
+    how = f"{record.status}, verdict {record.verdict}" if record.verdict else record.status
+    took = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
+    error = f": {record.error.splitlines()[-1].strip()}" if record.error else ""
+    note = f" ({record.note})" if record.note else ""
+    return f"job {record.number + 1}/{total}  {record.setting}: {how}{took}{note}{error}"
+
+
+def quiet_worker() -> None:
+    """Keep libraries' start-up chatter of worker processes off the console."""
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    logging.getLogger("hydra").setLevel(logging.WARNING)
+    sys.stdout.flush()

@@ -1,0 +1,94 @@
+"""Worker processes of a sweep on this machine, forked from one that has imported all that a job needs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from functools import partial
+from multiprocessing import forkserver
+from typing import Any, TypeVar
+
+from bayesrun.processes import end_with_parent, forked, may_fork
+from bayesrun.sweep.patches import start_workers_from_forkserver, stop_workers
+
+T = TypeVar("T")
+
+_prepared = False
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def prepare_workers(count: int) -> None:
+    """Start the process that workers fork from: it imports while the points of the sweep are checked.
+
+    Parameters
+    ----------
+    count
+        How many workers will share the processors; below 0 as joblib counts, -1 = as many as there are.
+    """
+    global _prepared
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return
+    multiprocessing.set_forkserver_preload(["bayesrun.sweep.preload"])
+    processors = os.cpu_count() or 1
+    workers = max(1, count if count > 0 else processors + 1 + count)
+    try:
+        with _threads(max(1, processors // workers)), _ignoring_interrupts():
+            forkserver.ensure_running()
+    except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
+        return
+    start_workers_from_forkserver()
+    _prepared = True
+
+
+def end_workers() -> None:
+    """End the workers, whose jobs are done and recorded."""
+    if _prepared:
+        stop_workers()
+
+
+def in_worker(call: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in a process that has imported what it needs: a worker, or this one if there is none."""
+    # the fork server dies of a Ctrl-C that comes while it is asked for a process
+    with suppress(BrokenProcessPool, OSError, EOFError):
+        if _prepared:
+            context = multiprocessing.get_context("forkserver")
+            with ProcessPoolExecutor(1, context, initializer=end_with_parent) as pool:
+                return pool.submit(call, *arguments).result()
+    return call(*arguments)
+
+
+@contextmanager
+def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
+    """Call a function in a forked process while the block goes on; what is yielded waits for its result."""
+    if not may_fork():
+        yield lambda: call(*arguments)
+        return
+    with forked(1, partial(call, *arguments)) as submit:
+        yield submit().result
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Let processes that start in here, and those they fork, ignore Ctrl-C until they decide otherwise."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let processes that start in here use `count` threads for linear algebra, unless the environment sets it."""
+    added = {name: str(count) for name in _THREADS if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]

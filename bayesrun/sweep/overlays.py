@@ -1,0 +1,123 @@
+"""The sweep's pictures: every setting over the others, as intervals and as densities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.sweep.local_workers import beside
+from bayesrun.sweep.table import Setting, density, is_discrete
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+    import pandas as pd
+
+MOST_PARAMETERS = 8
+MOST_SETTINGS = 20
+_WIDTH = 9.0
+_DPI = 130
+
+
+def draw_overlays(settings: Sequence[Setting], table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Draw `forest.png` and `density.png` of the parameters that moved most; return what was drawn."""
+    shown = [s for s in settings if s.draws][:MOST_SETTINGS]
+    parameters = most_moved(table, shown)
+    if len(shown) < 1 or not parameters:
+        return []
+    from bayesrun.figures.drawing import save
+
+    folder.mkdir(exist_ok=True)
+    with beside(lambda: save(_densities(shown, parameters), folder / "density.png")) as densities:
+        forest = save(_forest(shown, table, parameters), folder / "forest.png")
+        return [forest, densities()]
+
+
+def most_moved(table: pd.DataFrame, shown: Sequence[Setting]) -> list[str]:
+    """Name the parameters with the largest shifts, in the table's order."""
+    drawn = [p for p in dict.fromkeys(table["parameter"].dropna()) if any(p in s.draws for s in shown)]
+    moved = table.assign(shift=table["shift"].astype(float).abs()).groupby("parameter")["shift"].max().fillna(0.0)
+    top = sorted(drawn, key=lambda p: -float(moved[p]))
+    return [p for p in drawn if p in top[:MOST_PARAMETERS]]
+
+
+def _new(rows: int, columns: int, height: float) -> tuple[matplotlib.figure.Figure, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, constrained_layout=True)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _colours(count: int) -> list[Any]:
+    import matplotlib
+
+    return [matplotlib.colormaps["viridis"](i / max(1, count - 0.4)) for i in range(count)]
+
+
+def _grid(count: int) -> tuple[int, int]:
+    columns = min(count, 2)
+    return -(-count // columns), columns
+
+
+def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str]) -> matplotlib.figure.Figure:
+    rows, columns = _grid(len(parameters))
+    figure, axes = _new(rows, columns, rows * (0.9 + 0.26 * len(shown)))
+    colours = _colours(len(shown))
+    for axis, parameter in zip(axes.flat, parameters, strict=False):
+        own = table[table["parameter"] == parameter].set_index("setting")
+        for height, (setting, colour) in enumerate(zip(shown, colours, strict=True)):
+            if setting.name in own.index:
+                _interval(axis, own.loc[setting.name], height, colour)
+        axis.set_yticks(range(len(shown)), [s.name for s in shown], fontsize=8)
+        axis.set_ylim(len(shown) - 0.5, -0.5)
+        axis.set_title(parameter, fontsize=10)
+        axis.grid(axis="x", alpha=0.3)
+    _hide_unused(axes, len(parameters))
+    figure.suptitle("Posterior mean, ± 1 sd (thick) and HDI (thin) by setting", fontsize=11)
+    return figure
+
+
+def _interval(axis: Any, row: Any, height: int, colour: Any) -> None:
+    axis.plot(row[list(find_interval_columns(row.index))].astype(float), [height, height], color=colour, lw=1.2)
+    axis.plot([row["mean"] - row["sd"], row["mean"] + row["sd"]], [height, height], color=colour, lw=3.5)
+    axis.plot(row["mean"], height, "o", color="white", mec=colour, mew=1.6, ms=6)
+
+
+def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> matplotlib.figure.Figure:
+    rows, columns = _grid(len(parameters))
+    figure, axes = _new(rows, columns, 2.6 * rows + 0.25 * len(shown))
+    for axis, parameter in zip(axes.flat, parameters, strict=False):
+        for setting, colour in zip(shown, _colours(len(shown)), strict=True):
+            if parameter in setting.draws:
+                _curve(axis, setting.draws[parameter], colour, setting.name)
+        axis.set_xlabel(parameter)
+        axis.set_ylabel("share" if _counts(shown, parameter) else "density")
+        axis.set_ylim(bottom=0)
+    _hide_unused(axes, len(parameters))
+    handles, labels = axes.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2 if len(shown) > 3 else 1, fontsize=8)
+    figure.suptitle("Posterior densities by setting", fontsize=11)
+    return figure
+
+
+def _counts(shown: Sequence[Setting], parameter: str) -> bool:
+    return all(is_discrete(s.draws[parameter]) for s in shown if parameter in s.draws)
+
+
+def _curve(axis: Any, draws: Any, colour: Any, name: str) -> None:
+    import numpy as np
+
+    if is_discrete(draws):
+        values, counts = np.unique(draws, return_counts=True)
+        axis.plot(values, counts / counts.sum(), "o-", ms=3, lw=1, color=colour, label=name)
+    else:
+        grid = np.linspace(draws.min(), draws.max(), 400)
+        axis.plot(grid, density(draws, grid), color=colour, lw=1.6, label=name)
+
+
+def _hide_unused(axes: Any, used: int) -> None:
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)

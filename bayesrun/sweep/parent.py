@@ -1,0 +1,96 @@
+"""The sweep's own run in tracking: the parent of its jobs' runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bayesrun.config.resolvers import task_overrides
+from bayesrun.config.run_config import RunConfig
+from bayesrun.run_folder import RunFolder
+from bayesrun.schema import parse
+from bayesrun.sweep.base import Record
+from bayesrun.sweep.sweep_folder import read_json
+from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
+
+_RECORD = "tracking.json"
+
+
+@dataclass(frozen=True)
+class Parent:
+    """An open parent run."""
+
+    tracker: Tracker
+    folder: Path
+    run_id: str | None
+
+    @classmethod
+    def open(cls, config: DictConfig, first: RunConfig, folder: Path, jobs: int, again: Sequence[int]) -> Parent:
+        """Open the parent run, the same one when a sweep is resumed, and wait for its id: the jobs need it.
+
+        Parameters
+        ----------
+        config
+            The sweep's composed config.
+        first
+            Parsed config of its first job.
+        folder
+            The sweep's folder.
+        jobs
+            Number of its jobs.
+        again
+            Jobs that will run: what earlier attempts at them left in tracking is dropped.
+        """
+        known = read_json(folder / _RECORD).get("run_id")
+        card = replace(_card(config, first, folder, jobs), run_id=known)
+        tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
+        run_id = tracker.ready()
+        if run_id:
+            RunFolder(folder).write_text(_RECORD, json.dumps({"run_id": run_id}))
+        if known and again:
+            tracker.drop_jobs([str(number) for number in again])
+        return cls(tracker, folder, run_id)
+
+    def close(self, records: Sequence[Record], interrupted: bool) -> None:
+        """End the jobs' runs that are still open, upload the answer and end the parent: failed if all jobs are.
+
+        A job that was run again because its worker died has two runs: that of its record stays.
+        """
+        self.tracker.end_jobs()
+        own = {str(record.number): record.run_id for record in records if record.run_id}
+        self.tracker.drop_jobs(list(own), keep=list(own.values()))
+        failed = all(record.path is None for record in records)
+        self.tracker.close(self.folder, "interrupted" if interrupted else "failed" if failed else "finished")
+
+
+def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunCard:
+    data = first.data.name if first.data else "none"
+    place = {"sweep_folder": str(folder.absolute())}  # finds the run if a kill came before its id was known
+    tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
+    swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
+    name = first.top.name or f"sweep {folder.name}"
+    return RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, find=place)
+
+
+def warm_tracking(config: DictConfig, shared: bool) -> None:
+    """Let tracking import what it needs; whatever is wrong with it is told when the points are looked at.
+
+    Parameters
+    ----------
+    config
+        The sweep's composed config.
+    shared
+        Whether the processes that are started from now on use the same imports.
+    """
+    problems: list[Any] = []
+    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking), "tracking", problems)
+    if spec is not None and not problems and spec.backend in TRACKERS.names():
+        backend = TRACKERS.load(spec.backend, "tracking.backend")
+        if shared:
+            backend.share(spec)
+        backend.warm(spec)

@@ -1,0 +1,171 @@
+"""A sweep's folder: how the sweep was asked for, its jobs' records, and what a killed launcher left behind.
+
+sweep.json         the command line and the jobs; what `resume=FOLDER` needs
+.jobs/N.json       how job N ended, written by the process that ran it
+.launcher.json     the process that launches the jobs, while it does
+.unfinished/       what failed attempts left
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bayesrun.errors import fail
+from bayesrun.run_folder import RunFolder
+from bayesrun.sweep.base import Record
+
+JOBS = ".jobs"
+"""Folder of the jobs' records."""
+
+STOP = ".stop"
+"""File that keeps further jobs from starting (`fail_fast`)."""
+
+_STATE = "sweep.json"
+_LAUNCHER = ".launcher.json"
+_SHARED_MEMORY = Path("/dev/shm")
+_OWNED_BY_PROCESS = re.compile(r"(?:joblib_memmapping_folder_|sem\.loky-)(\d+)[_-]")
+
+
+def claim(wanted: Path) -> Path:
+    """Make a sweep's folder; `_2`, `_3`, ... is added when another sweep has it."""
+    return RunFolder.claim(wanted.absolute(), marker=".claimed").path
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; an empty one where there is no file."""
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def write_record(sweep: Path, record: Record) -> None:
+    """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
+    RunFolder(sweep / JOBS).write_text(f"{record.number}.json", json.dumps(asdict(record), indent=1))
+
+
+def read_record(sweep: Path, number: int) -> Record | None:
+    """Read a job's record; None when it has left none."""
+    path = sweep / JOBS / f"{number}.json"
+    return Record(**json.loads(path.read_text())) if path.is_file() else None
+
+
+def set_aside(sweep: Path, number: int) -> None:
+    """Move what a failed attempt left out of the way of the next one, and remove its record."""
+    (sweep / JOBS / f"{number}.json").unlink(missing_ok=True)
+    folder = sweep / str(number)
+    if folder.exists():
+        aside = sweep / ".unfinished"
+        aside.mkdir(exist_ok=True)
+        os.replace(folder, aside / f"{number}_{time.time_ns()}")
+
+
+def write_state(sweep: Path, arguments: Namespace, records: Sequence[Record]) -> None:
+    """Write `sweep.json`: how the sweep was asked for, and its jobs."""
+    resumable = {k: getattr(arguments, k, None) for k in ("config_name", "config_dir")}
+    resumable["config_dir"] = resumable["config_dir"] and str(Path(resumable["config_dir"]).absolute())
+    content = {
+        "arguments": {**resumable, "overrides": _lasting(arguments.overrides)},
+        "jobs": [asdict(r) for r in records],
+    }
+    RunFolder(sweep).write_text(_STATE, json.dumps(content, indent=1, default=str))
+
+
+def resumed(arguments: Namespace, sweep: Path) -> Namespace:
+    """Return the flags of the sweep in a folder, with what was given now on top.
+
+    Raises
+    ------
+    UserError
+        When the folder holds no sweep.
+    """
+    state = read_json(sweep / _STATE)
+    if not state:
+        raise fail("resume", f"'{sweep}' holds no sweep ({_STATE} is not there)", "give a folder below outputs/sweeps")
+    stored = Namespace(**{**vars(arguments), **state["arguments"], "multirun": True})
+    earlier = state["arguments"]["overrides"]
+    stored.overrides = [*(o for o in earlier if o not in arguments.overrides), *arguments.overrides]
+    return stored
+
+
+def is_answered(sweep: Path, arguments: Namespace) -> bool:
+    """Return whether the sweep has ended, and been tracked, with the overrides that it is asked for again."""
+    if not (sweep / "status.json").is_file():
+        return False
+    stored = read_json(sweep / _STATE).get("arguments", {})
+    tracked = read_json(sweep / "tracking.json")
+    whole = tracked.get("status") not in (None, "interrupted") and not tracked.get("lost")
+    return whole and sorted(stored.get("overrides", [])) == sorted(_lasting(arguments.overrides))
+
+
+def _lasting(overrides: Sequence[str]) -> list[str]:
+    return [o for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force")]
+
+
+def note_launcher(sweep: Path) -> None:
+    """Note that this process launches the sweep's jobs from now on."""
+    process = psutil.Process()
+    note = {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
+    RunFolder(sweep).write_text(_LAUNCHER, json.dumps(note))
+
+
+def forget_launcher(sweep: Path) -> None:
+    """Note that no process launches the sweep's jobs any longer."""
+    (sweep / _LAUNCHER).unlink(missing_ok=True)
+
+
+def remove_leftovers(outputs: Path) -> list[Path]:
+    """Remove what killed launchers of sweeps left in this machine's shared memory.
+
+    Their names bear the process's id, which says nothing where another container shares the memory. So only launchers
+    that a sweep's folder names are looked for.
+
+    Parameters
+    ----------
+    outputs
+        `paths.outputs`.
+
+    Returns
+    -------
+    list of Path
+        What was removed.
+    """
+    gone = set()
+    for note in outputs.glob(f"sweeps/*/*/{_LAUNCHER}"):
+        with suppress(OSError, ValueError, KeyError):
+            launcher = read_json(note)
+            if launcher["host"] == socket.gethostname() and not _runs(launcher["pid"], launcher["started"]):
+                gone.add(int(launcher["pid"]))
+                note.unlink()
+    return [path for path in _left_by(gone) if _remove(path)]
+
+
+def _runs(pid: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(pid).create_time() - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _left_by(pids: set[int]) -> list[Path]:
+    if not pids or not _SHARED_MEMORY.is_dir():
+        return []
+    found = ((path, _OWNED_BY_PROCESS.match(path.name)) for path in _SHARED_MEMORY.iterdir())
+    return [path for path, match in found if match and int(match[1]) in pids]
+
+
+def _remove(path: Path) -> bool:
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return True
+    return False

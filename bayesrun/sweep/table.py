@@ -1,0 +1,265 @@
+"""The sweep's table, parameter by setting (`sweep.csv`): how far each setting moves each posterior.
+
+Jobs that repeat a setting with other seeds are gathered into one setting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.sweep.base import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+_ORDER = ("ok", "warn", "fail")
+MOST_SCALARS = 200
+_MOST_VALUES = 200
+
+_FIRST_COLUMNS = ("parameter", "setting", "mean", "sd")
+_ENDS = ("hdi_lower", "hdi_upper")
+_LAST_COLUMNS = (
+    "shift",
+    "overlap",
+    "spread",
+    "verdict",
+    "status",
+    "jobs",
+    "run_id",
+    "note",
+    "error",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting and its jobs.
+
+    Parameters
+    ----------
+    name
+        The swept keys with their values, short.
+    records
+        Its jobs: one, or one per seed.
+    summaries
+        `summary.csv` of each job that has one, index `name`.
+    draws
+        Draws of the first scalars, those of all seeds together.
+    """
+
+    name: str
+    records: tuple[Record, ...]
+    summaries: tuple[pd.DataFrame, ...]
+    draws: Mapping[str, Floats]
+
+    @property
+    def verdict(self) -> str | None:
+        """The worst verdict of its jobs."""
+        found = [r.verdict for r in self.records if r.verdict in _ORDER]
+        return max(found, key=_ORDER.index, default=None)
+
+    @property
+    def error(self) -> str | None:
+        """The first error of its jobs."""
+        return next((r.error for r in self.records if r.error), None)
+
+    @property
+    def status(self) -> str:
+        """`finished` when all of its jobs are, else what the first other one is."""
+        return next((r.status for r in self.records if r.status != "finished"), "finished")
+
+    @property
+    def note(self) -> str:
+        """The notes of its jobs (`reused ...`, `refit: ...`)."""
+        return "; ".join(dict.fromkeys(r.note for r in self.records if r.note))
+
+
+def gather(records: Sequence[Record]) -> list[Setting]:
+    """Read the jobs' run folders, setting by setting, in their order."""
+    names = dict.fromkeys(r.setting for r in records)
+    return [_setting(name, tuple(r for r in records if r.setting == name)) for name in names]
+
+
+def _setting(name: str, records: tuple[Record, ...]) -> Setting:
+    import numpy as np
+
+    summaries, parts = [], []
+    for record in records:
+        summary = _summary(record)
+        if summary is not None:
+            summaries.append(summary)
+            parts.append(_draws(record, list(summary.index[:MOST_SCALARS])))
+    shared = [scalar for scalar in (parts[0] if parts else {}) if all(scalar in part for part in parts)]
+    draws = {scalar: np.concatenate([part[scalar] for part in parts]) for scalar in shared}
+    return Setting(name, records, tuple(summaries), draws)
+
+
+def _summary(record: Record) -> pd.DataFrame | None:
+    import pandas as pd
+
+    path = record.path
+    if path is None or not (path / "summary.csv").is_file():
+        return None
+    return pd.read_csv(path / "summary.csv", index_col="name")
+
+
+def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
+    """Read the draws of scalars from `posterior.nc`; no more of the file than they need."""
+    import xarray as xr
+
+    from bayesrun.diagnostics.scalars import SAMPLE, names_of
+
+    path = record.path
+    if path is None or not (path / "posterior.nc").is_file():
+        return {}
+    names: set[str] = set(wanted)
+    found: dict[str, Floats] = {}
+    with xr.open_dataset(path / "posterior.nc", group="posterior") as posterior:
+        for variable in posterior.data_vars:
+            if any(w == variable or w.startswith(f"{variable}[") for w in names):
+                array = posterior[variable].transpose(*SAMPLE, ...)
+                flat = array.values.reshape(array.sizes["chain"] * array.sizes["draw"], -1).astype(float)
+                found |= {n: flat[:, k] for k, n in enumerate(names_of(array, str(variable))) if n in names}
+    return found
+
+
+def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFrame:
+    """Make the table of a sweep.
+
+    Parameters
+    ----------
+    settings
+        In the order of the sweep.
+    baseline
+        Where shifts are measured from; None when its job has no posterior.
+
+    Returns
+    -------
+    DataFrame
+        One row per parameter and setting: `mean`, `sd` and the ends of the HDI (seeds of one setting together),
+        `shift` (mean minus the baseline's, in the baseline's sd), `overlap` with the baseline (0 to 1), `spread`
+        (sd of the mean over seeds, in the baseline's sd), the jobs' worst `verdict`, their `status`, numbers, run
+        ids, notes and errors; then a column for each swept key. A setting without a posterior has one row with an
+        empty `parameter`.
+    """
+    import pandas as pd
+
+    rows = [row for setting in settings for row in _rows(setting, baseline)]
+    keys = list(dict.fromkeys(key for setting in settings for record in setting.records for key in record.swept))
+    table = pd.DataFrame(rows, columns=[*_FIRST_COLUMNS, *_ENDS, *_LAST_COLUMNS, *keys])
+    table = table.rename(columns=dict(zip(_ENDS, _interval_columns(settings), strict=True)))
+    order = {name: i for i, name in enumerate(dict.fromkeys(table["parameter"].dropna()))}
+    return table.sort_values("parameter", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
+
+
+def _interval_columns(settings: Sequence[Setting]) -> tuple[str, str]:
+    """Name the ends of the interval as the jobs' summaries do; settings with different `intervals` share no name."""
+    found = {find_interval_columns(summary.columns) for setting in settings for summary in setting.summaries}
+    return found.pop() if len(found) == 1 else _ENDS
+
+
+def _rows(setting: Setting, baseline: Setting | None) -> Iterator[dict[str, Any]]:
+    shared = _shared(setting)
+    if not setting.summaries:
+        yield {"parameter": None, **shared}
+        return
+    for name in setting.summaries[0].index:
+        yield {"parameter": name, **_numbers(setting, str(name)), **_against(setting, baseline, str(name)), **shared}
+
+
+def _shared(setting: Setting) -> dict[str, Any]:
+    records = setting.records
+    return {
+        "setting": setting.name,
+        "verdict": setting.verdict,
+        "status": setting.status,
+        "jobs": " ".join(str(r.number) for r in records),
+        "run_id": " ".join(r.run_id for r in records if r.run_id),
+        "note": setting.note,
+        "error": setting.error,
+        **records[0].swept,
+    }
+
+
+def _numbers(setting: Setting, name: str) -> dict[str, float]:
+    """Pool the seeds: the variance of the pooled draws is that within the jobs and that of their means."""
+    import numpy as np
+
+    rows = [s.loc[name] for s in setting.summaries if name in s.index]
+    means, sds = np.array([r["mean"] for r in rows]), np.array([r["sd"] for r in rows])
+    pairs = [[r[column] for column in find_interval_columns(r.index)] for r in rows]
+    ends = dict(zip(_ENDS, np.mean(pairs, axis=0), strict=True))
+    return {"mean": float(means.mean()), "sd": float(np.sqrt(np.mean(sds**2) + means.var())), **ends}
+
+
+def _against(setting: Setting, baseline: Setting | None, name: str) -> dict[str, float | None]:
+    if baseline is None or not any(name in s.index for s in baseline.summaries):
+        return {"shift": None, "overlap": None, "spread": None}
+    base, own = _numbers(baseline, name), _numbers(setting, name)
+    if not base["sd"] > 0:
+        return {"shift": None, "overlap": None, "spread": None}
+    shared = None
+    if name in setting.draws and name in baseline.draws:
+        shared = 1.0 if setting is baseline else overlap(setting.draws[name], baseline.draws[name])
+    return {
+        "shift": (own["mean"] - base["mean"]) / base["sd"],
+        "overlap": shared,
+        "spread": _spread(setting, name, base),
+    }
+
+
+def _spread(setting: Setting, name: str, base: dict[str, float]) -> float | None:
+    import numpy as np
+
+    means = [float(s["mean"][name]) for s in setting.summaries if name in s.index]
+    return float(np.std(means, ddof=1)) / base["sd"] if len(means) > 1 else None
+
+
+def overlap(a: Floats, b: Floats) -> float:
+    """Return the overlapping coefficient, the integral of min(p, q): 1 for equal posteriors, 0 for disjoint ones.
+
+    Parameters
+    ----------
+    a, b
+        Draws of the scalar; whole numbers are compared by their frequencies, others by kernel densities.
+    """
+    import numpy as np
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float(np.ptp(np.concatenate([a, b])) == 0)
+    if is_discrete(a) and is_discrete(b):
+        return _shared_frequency(a, b)
+    grid = np.linspace(min(a.min(), b.min()), max(a.max(), b.max()), 2001)
+    shared = np.minimum(density(a, grid), density(b, grid))
+    return float(min(1.0, np.trapz(shared, grid)))
+
+
+def is_discrete(values: Floats) -> bool:
+    """Say whether draws are whole numbers, few enough to count."""
+    import numpy as np
+
+    return bool(np.all(values == np.round(values)) and len(np.unique(values)) <= _MOST_VALUES)
+
+
+def density(values: Floats, grid: Floats) -> Floats:
+    """Estimate a density on a grid by ArviZ's kernel estimate, which minds the draws' bounds."""
+    import arviz as az
+    import numpy as np
+
+    at, height = az.kde(values)
+    return np.asarray(np.interp(grid, at, height, left=0.0, right=0.0))
+
+
+def _shared_frequency(a: Floats, b: Floats) -> float:
+    import numpy as np
+
+    values = np.unique(np.concatenate([a, b]))
+    shares = [np.array([np.mean(x == v) for v in values]) for x in (a, b)]
+    return float(np.minimum(*shares).sum())

@@ -1,0 +1,224 @@
+"""What a task is, and how a command's task and the finished runs that it works on are found.
+
+    python -m bayesrun task=NAME run=FOLDER NAME.OPTION=VALUE ...
+
+`task` (default `run`) names what a command does. A file of this folder registers a `Task` under its own name. A task's
+options are the keys below its name; its fields may also be given alone (`until_ess=4000` is `extend.until_ess=4000`).
+A task that works on the config of a finished run gets that config composed again, with the command's overrides.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bayesrun.config.compose import compose
+from bayesrun.config.resolvers import conf
+from bayesrun.config.run_config import unknown_top_keys
+from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.registry import Registry
+from bayesrun.schema import Section, parse
+from bayesrun.tracking.base import TRACKERS, TrackingSpec
+
+_MLFLOW = "mlflow:"
+_STEERING = ("task", "run", "runs")
+
+
+class NoOptions(Section):
+    """A task without options of its own."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run that a task works on.
+
+    Parameters
+    ----------
+    folder
+        Its run folder, with `config.yaml`, `posterior.nc`, ...
+    """
+
+    folder: Path
+
+
+@dataclass(frozen=True)
+class TaskRequest:
+    """What a task is asked to do.
+
+    Parameters
+    ----------
+    arguments
+        Hydra's parsed flags; `overrides` without those that choose the task and its runs.
+    config
+        The composed config, Hydra's node included. It is the finished run's where the task asks for that.
+    options
+        The task's own options, of the class that it registered.
+    run
+        The run of `run=...`; None where none was given.
+    runs
+        The runs of `runs=[...]`.
+    """
+
+    arguments: Namespace
+    config: DictConfig
+    options: Any
+    run: FinishedRun | None = None
+    runs: tuple[FinishedRun, ...] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A registered task.
+
+    Parameters
+    ----------
+    do
+        `(request) -> exit status`. May raise `BayesrunError`.
+    options
+        What is allowed below the task's name; None where that section belongs to the run's config (`predict`).
+    needs_run
+        Whether `run=...` is required.
+    uses_config_of_run
+        Whether `config` is that of the finished run, with the command's overrides, instead of the primary config.
+    """
+
+    do: Callable[[TaskRequest], int]
+    options: type[Section] | None = NoOptions
+    needs_run: bool = False
+    uses_config_of_run: bool = False
+
+
+TASKS: Registry[Task] = Registry("task", "bayesrun.tasks", "TASK", Task)
+
+
+def do_task(name: str, arguments: Namespace) -> int:
+    """Do a task and return the exit status.
+
+    Parameters
+    ----------
+    name
+        The task's registered name.
+    arguments
+        Hydra's parsed flags and the overrides of the command line.
+
+    Raises
+    ------
+    UserError
+        With every problem of the task's name, options and runs.
+    """
+    if name not in TASKS.names():
+        raise fail("task", f"unknown task '{name}'", f"allowed: run, {', '.join(TASKS.names())}")
+    task = TASKS.load(name, "task")
+    if arguments.multirun:
+        raise fail("task", f"'{name}' can't be swept", "leave -m out")
+    given, several = _runs(arguments.overrides)
+    if task.needs_run and not given:
+        raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
+    found = _find_runs([*given, *several], arguments)
+    run = found[0] if given else None
+    rest = Namespace(**{**vars(arguments), "overrides": _own_overrides(name, task, arguments.overrides)})
+    if task.uses_config_of_run and run:
+        rest = _on_config_of(run, rest)
+    config, _, problems = compose(rest, conf(), list(rest.overrides), False)
+    options, config = _options(name, task, config, problems)
+    check([*problems, *unknown_top_keys({str(key): None for key in config if key != "hydra"})])
+    return task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
+
+
+def _runs(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the values of `run` (none or one) and `runs`."""
+    one = [value for value in _values(overrides, "run", "null")[-1:] if value != "null"]
+    several = _values(overrides, "runs", "")[-1].strip("[]")
+    return one, [part.strip().strip("'\"") for part in several.split(",") if part.strip()]
+
+
+def _values(overrides: Sequence[str], key: str, default: str) -> list[str]:
+    return [default, *(o.partition("=")[2].strip("'\"") for o in overrides if _key(o) == key)]
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _own_overrides(name: str, task: Task, overrides: Sequence[str]) -> list[str]:
+    """Leave out what chooses task and runs; write the task's options below its name."""
+    own = task.options.model_fields if task.options else {}
+    kept = [o for o in overrides if _key(o) not in _STEERING]
+    return [f"+{name}.{o.lstrip('+')}" if _key(o) in own else o for o in kept]
+
+
+def _options(name: str, task: Task, config: DictConfig, problems: list[Problem]) -> tuple[Section | None, DictConfig]:
+    """Parse the task's section and take it out of the config."""
+    if task.options is None:
+        return None, config
+    section = config.get(name)
+    raw = OmegaConf.to_container(section, resolve=True) if OmegaConf.is_config(section) else section or {}
+    rest = OmegaConf.masked_copy(config, [str(key) for key in config if key != name])
+    return parse(task.options, raw, name, problems), rest
+
+
+def _on_config_of(run: FinishedRun, arguments: Namespace) -> Namespace:
+    """Let the run's own `config.yaml` be the primary config; a folder of the user's is still searched."""
+    if not (run.folder / "config.yaml").is_file():
+        raise fail("run", f"'{run.folder}' has no config.yaml", "give the folder of a run")
+    user = [f"hydra.searchpath=[file://{Path(arguments.config_dir).absolute()}]"] if arguments.config_dir else []
+    changed = {"config_dir": str(run.folder), "config_name": "config", "overrides": [*user, *arguments.overrides]}
+    return Namespace(**{**vars(arguments), **changed})
+
+
+def _find_runs(texts: Sequence[str], arguments: Namespace) -> list[FinishedRun]:
+    """Find every run, or tell all that can't be found."""
+    if not texts:
+        return []
+    found, problems = [], list[Problem]()
+    for text in texts:
+        try:
+            found.append(_find_run(text, arguments))
+        except UserError as error:
+            problems += error.problems
+    check(problems)
+    return found
+
+
+def _find_run(text: str, arguments: Namespace) -> FinishedRun:
+    if text.startswith(_MLFLOW):
+        return _tracked_run(text.removeprefix(_MLFLOW), arguments)
+    if text == "last":
+        return _last_run(_places(arguments)[0])
+    folder = Path(text)
+    if not (folder / "status.json").is_file():
+        raise fail("run", f"'{text}' is no run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")
+    return FinishedRun(folder)
+
+
+def _last_run(outputs: Path) -> FinishedRun:
+    """Return the run that was started last below an outputs folder."""
+    found = [path.parent for path in outputs.glob("runs/*/*/status.json")]
+    if not found:
+        raise fail("run", f"there is no run below '{outputs}'", "give run=FOLDER, or paths.outputs=FOLDER")
+    return FinishedRun(max(found, key=lambda folder: ((folder / "config.yaml").stat().st_mtime, folder.name)))
+
+
+def _tracked_run(run_id: str, arguments: Namespace) -> FinishedRun:
+    """Return the folder of a tracked run: where it was made, or else downloaded below the outputs folder."""
+    if not re.fullmatch(r"\w+", run_id):
+        raise fail("run", f"'{run_id}' is no run id", "copy it from MLflow: run=mlflow:RUN_ID")
+    outputs, spec = _places(arguments)
+    backend = TRACKERS.load(spec.backend, "tracking.backend")
+    return FinishedRun(backend.fetch(spec, run_id, outputs / "fetched" / run_id))
+
+
+def _places(arguments: Namespace) -> tuple[Path, TrackingSpec]:
+    """Return the outputs folder and the tracker that a command line names."""
+    overrides = [o for o in arguments.overrides if _key(o).partition(".")[0] in ("paths", "tracking")]
+    config, _, problems = compose(arguments, conf(), overrides, False)
+    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking, resolve=True), "tracking", problems)
+    check(problems)
+    assert spec
+    return Path(str(config.paths.outputs)), spec

@@ -1,0 +1,68 @@
+"""What bayesrun changes in MLflow (tried with 3.17.2).
+
+`import_mlflow`
+    What: MLflow is imported without pandas. Why: a fifth less to import.
+    Test: `tests/unit/tracking/test_mlflow_patches.py`.
+`create_database`
+    What: a new SQLite database gets its name when it is whole. Why: eight processes that create it at once, or a kill
+    half-way, leave it broken for good. Test: `tests/integration/test_mlflow.py`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+_CLIENT = "mlflow.tracking"
+_DATABASE = "mlflow.store.tracking.sqlalchemy_store"
+
+
+def import_mlflow(database: bool) -> None:
+    """Import MLflow's client, once per process.
+
+    Parameters
+    ----------
+    database
+        Whether its store in a database is needed, too; a server has that at its own end.
+    """
+    wanted = [_CLIENT, *([_DATABASE] if database else [])]
+    with _without_pandas(), suppress(ImportError):
+        for name in wanted:
+            importlib.import_module(name)
+    for name in wanted:  # again, with pandas, should another version of MLflow need it; else this takes no time
+        importlib.import_module(name)
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Hide pandas from MLflow, which works without it (as `mlflow-skinny` does)."""
+    if "pandas" in sys.modules:
+        yield
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # Python's own way to say that a module can't be imported
+    try:
+        yield
+    finally:
+        del sys.modules["pandas"]
+
+
+def create_database(path: Path, artifacts: str | None) -> None:
+    """Create an SQLite database under another name first; a process that is killed leaves none instead of a broken one.
+
+    The caller holds the lock of the database.
+    """
+    if path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    make: Any = SqlAlchemyStore  # untyped
+    store = make(f"sqlite:///{new}", artifacts or str(path.parent / "mlartifacts"))
+    store.engine.dispose()
+    os.replace(new, path)

@@ -1,0 +1,218 @@
+"""MLflow, as the tracker process talks to it: one `MlflowStore` per tracking URI.
+
+Only `MlflowClient` is used: the fluent interface keeps the active run in global state, and patches libraries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import BaseFileLock
+
+from bayesrun.locks import lock_beside, named_lock
+from bayesrun.tracking.base import is_server, sqlite_path
+from bayesrun.tracking.entries import Entries
+from bayesrun.tracking.mlflow_patches import create_database, import_mlflow
+
+T = TypeVar("T")
+
+RUN_FOLDER = "run_folder"
+"""Tag with the path of the run folder."""
+
+_PARAMS_A_CALL = 100
+_PARAM_LENGTH = 6000
+_TAG_LENGTH = 8000
+_NAME_LENGTH = 250
+_DIGEST_LENGTH = 36
+_TRIES = 4
+# what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
+_PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
+
+
+@dataclass(frozen=True)
+class MlflowStore:
+    """An open MLflow store.
+
+    Parameters
+    ----------
+    client
+        The `MlflowClient`.
+    artifacts
+        Absolute location of new experiments' artifacts; None leaves it to the server.
+    uri
+        The tracking URI.
+    """
+
+    client: Any
+    artifacts: str | None
+    uri: str
+
+    @classmethod
+    def open(cls, uri: str, artifacts: str | None) -> MlflowStore:
+        """Connect; a new database is made by one process, the others wait for it."""
+        import_mlflow(database=not is_server(uri))
+        from mlflow.tracking import MlflowClient
+
+        if is_server(uri):
+            return cls(MlflowClient(uri), artifacts, uri)
+        with _lock_of(uri):
+            database = sqlite_path(uri)
+            if database is not None:
+                create_database(database, artifacts)
+            return cls(MlflowClient(uri), artifacts, uri)
+
+    def experiment(self, name: str) -> str:
+        """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted."""
+        with _lock_of(self.uri):
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                return self._create_experiment(name)
+            if found.lifecycle_stage != "active":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def _create_experiment(self, name: str) -> str:
+        try:
+            return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+        except Exception:  # another host may have been quicker: its experiment will do
+            found = self.client.get_experiment_by_name(name)
+            if found is None:
+                raise
+            return str(found.experiment_id)
+
+    def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str, bool]:
+        """Make the run of a card, or go on with an earlier one; return its id, experiment, and whether it is new."""
+        experiment = self.experiment(card["experiment_name"])
+        tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
+        if card["parent_run_id"]:
+            tags["mlflow.parentRunId"] = card["parent_run_id"]
+        earlier = card["run_id"] or self._found(experiment, card["find"])
+        if earlier:
+            self.client.update_run(earlier, status="RUNNING")
+            self._log_tags(earlier, tags)
+            return earlier, experiment, False
+        made = self.client.create_run(experiment, tags=tags, run_name=card["run_name"])
+        return str(made.info.run_id), experiment, True
+
+    def _found(self, experiment: str, tags: Mapping[str, str]) -> str | None:
+        """Return the latest run of an experiment that has some tags."""
+        if not tags:
+            return None
+        filters = " and ".join(f"tags.`{name}` LIKE '%'" for name in tags)  # values may hold quotes: compared here
+        found = self.client.search_runs([experiment], filters, max_results=1000)
+        return next((str(run.info.run_id) for run in found if tags.items() <= run.data.tags.items()), None)
+
+    def describe(self, run_id: str, card: Mapping[str, Any], is_new: bool) -> None:
+        """Log a card's params and data set."""
+        # those that a reopened run has already may not change
+        with contextlib.nullcontext() if is_new else contextlib.suppress(Exception):
+            self._log_params(run_id, card["params"])
+        if card["dataset"] and is_new:
+            inputs = [_dataset_input(card["dataset"])]
+            self._patiently(lambda: self.client.log_inputs(run_id, inputs))
+
+    def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        rows = [Param(k[:_NAME_LENGTH], v[:_PARAM_LENGTH]) for k, v in params.items()]
+        for start in range(0, len(rows), _PARAMS_A_CALL):
+            batch = rows[start : start + _PARAMS_A_CALL]
+            self._patiently(partial(self.client.log_batch, run_id, params=batch))
+
+    def _log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        rows = [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items()]
+        self._patiently(lambda: self.client.log_batch(run_id, tags=rows))
+
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
+        """Log numbers in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        rows = [Metric(k, v, now, step) for k, v in values.items()]
+        self._patiently(lambda: self.client.log_batch(run_id, metrics=rows))
+
+    def finish(self, run_id: str, entries: Entries, folder: Path, state: str) -> None:
+        """Log a run's entries, upload its folder and end it; the run ends also where the upload fails."""
+        try:
+            self._log_tags(run_id, entries.tags)
+            if entries.metrics:
+                self.metrics(run_id, entries.metrics)
+            self._upload(run_id, folder)
+        finally:
+            self.end(run_id, state)
+
+    def end(self, run_id: str, state: str, tags: Mapping[str, str] | None = None) -> None:
+        """Set a run's final state (`FINISHED`, `KILLED`, `FAILED`)."""
+        if tags:
+            self._log_tags(run_id, tags)
+        self._patiently(lambda: self.client.set_terminated(run_id, state))
+
+    def _upload(self, run_id: str, folder: Path) -> None:
+        jobs = [p for p in folder.iterdir() if p.is_dir() and (p / "status.json").is_file()]
+        if not jobs:
+            self.client.log_artifacts(run_id, str(folder))
+            return
+        # a sweep's folder: what the jobs hold are the artifacts of their own runs
+        for path in folder.iterdir():
+            if path.is_file() and path.name[0] != ".":
+                self.client.log_artifact(run_id, str(path))
+            elif path.name == "figures":
+                self.client.log_artifacts(run_id, str(path), "figures")
+
+    def folder(self, run_id: str, into: Path) -> Path:
+        """Return a run's folder: where it was made if that is still there, else its artifacts, downloaded."""
+        made = self.client.get_run(run_id).data.tags.get(RUN_FOLDER)
+        if made and (Path(made) / "status.json").is_file():
+            return Path(made)
+        if not (into / "status.json").is_file():
+            into.mkdir(parents=True, exist_ok=True)
+            self.client.download_artifacts(run_id, "", str(into))
+        return into
+
+    def running(self, experiment: str) -> list[Any]:
+        """Return the runs of an experiment that are marked as running."""
+        return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
+
+    def drop_children(self, experiment: str, parent: str, jobs: Collection[str], keep: Collection[str]) -> None:
+        """Delete the runs below a parent that are tagged with one of some job numbers, but for those to keep."""
+        for run in self.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1000):
+            if run.data.tags.get("job") in jobs and run.info.run_id not in keep:
+                self._patiently(partial(self.client.delete_run, run.info.run_id))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Try again what failed through other writers."""
+        for attempt in range(_TRIES):
+            try:
+                return call()
+            except Exception as error:
+                if attempt == _TRIES - 1 or not any(sign in str(error) for sign in _PASSING):
+                    raise
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+def _lock_of(uri: str) -> BaseFileLock:
+    """Return the lock of a store: beside an SQLite database, in the user's runtime folder for others."""
+    database = sqlite_path(uri)
+    return named_lock(uri) if database is None else lock_beside(database)
+
+
+def _dataset_input(dataset: Mapping[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(
+        name=dataset["name"][:500],
+        digest=dataset["digest"][:_DIGEST_LENGTH],
+        source_type="local",
+        source=str({"origin": dataset["origin"]}),
+        profile=f'{{"num_rows": {dataset["rows"]}}}',
+    )
+    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])

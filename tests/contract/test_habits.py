@@ -1,0 +1,22 @@
+"""What contributors rely on: the Makefile and CI run the same commands, and the package says that it is typed."""
+
+from __future__ import annotations
+
+from tests.conftest import ROOT
+
+
+def test_ci_runs_every_command_of_make_ci() -> None:
+    ci = (ROOT / ".ci" / "run").read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    targets = next(line for line in makefile.splitlines() if line.startswith("ci:")).split("##")[0].split()[1:]
+    assert targets
+    for target in targets:
+        block = makefile.split(f"\n{target}:", 1)[1].split("\n\n", 1)[0]
+        commands = [line.strip() for line in block.splitlines() if line.startswith("\t")]
+        assert commands
+        for command in commands:
+            assert command in ci, f"make {target} runs '{command}', CI does not"
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (ROOT / "bayesrun" / "py.typed").exists()

@@ -1,0 +1,31 @@
+"""What a command does (`task=`), and the finished runs that it works on, through the real command."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conftest import Command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["task=nope"], "task: unknown task 'nope'"),
+        (["task=sync", "run=/nowhere"], "run: '/nowhere' is no run folder"),
+        (["task=sync", "runs=[/a,/b]"], "run: '/b' is no run folder"),
+        (["task=sync", "sync.x=1"], "sync.x: unknown key 'x'"),
+        (["task=sync", "trackin.x=1"], "trackin: unknown key 'trackin'"),
+        (["-m", "task=sync"], "task: 'sync' can't be swept"),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_told(bayesrun: Command, arguments: list[str], said: str) -> None:
+    done = bayesrun(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_there_is_no_last_run_yet(bayesrun: Command, tmp_path) -> None:
+    done = bayesrun("task=sync", "run=last", f"paths.outputs={tmp_path}")
+    assert done.returncode == 1
+    assert f"run: there is no run below '{tmp_path}'" in done.stderr

@@ -1,0 +1,100 @@
+"""The model's graph as a picture: both ways of drawing, and the places of the own layout."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.report._graph_layout import GAP, Item, lay_out
+from bayesrun.report.model_graph import dot_text, label, write_graph
+from bayesrun.run_folder import RunFolder
+
+SCHOOL = ("school (8)",)
+EIGHT = ModelGraph(
+    nodes=(
+        Node("mu", "free", "Normal"),
+        Node("tau", "free", "HalfCauchy"),
+        Node("theta", "deterministic", "", SCHOOL),
+        Node("stderr", "data", "", SCHOOL),
+        Node("count", "observed", "Poisson", SCHOOL, discrete=True),
+        Node('odd "name" $x$', "potential"),
+    ),
+    edges=(("mu", "theta"), ("tau", "theta"), ("theta", "count"), ("stderr", "count"), ("mu", 'odd "name" $x$')),
+)
+
+
+def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    root = ElementTree.parse(write_graph(EIGHT, RunFolder(tmp_path))).getroot()
+    assert root.tag.endswith("svg")
+    text = ElementTree.tostring(root, encoding="unicode")
+    # matplotlib writes each text's letters as shapes below a comment-free group; six nodes and one plate
+    assert text.count('id="text_') == len(EIGHT.nodes) + 1
+    assert [p.name for p in tmp_path.iterdir()] == ["model.svg"]
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_dot_draws_what_is_written(tmp_path: Path) -> None:
+    text = write_graph(EIGHT, RunFolder(tmp_path)).read_text()
+    ElementTree.fromstring(text)
+    assert "HalfCauchy" in text and "school (8)" in text and "odd &quot;name&quot;" in text
+    assert text.count('class="edge"') == len(EIGHT.edges)
+    assert text.count('class="cluster"') == 1
+
+
+def test_a_dot_that_fails_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "bin" / "dot"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{broken.parent}:/bin:/usr/bin")
+    assert "Matplotlib" in write_graph(EIGHT, RunFolder(tmp_path)).read_text()
+
+
+def test_dot_text_tells_kinds_apart() -> None:
+    lines = {line.strip() for line in dot_text(EIGHT).splitlines()}
+    assert '"count" [label="count\\n~ Poisson" shape=ellipse fillcolor="#d0d0d0" peripheries=2];' in lines
+    assert any(line.startswith('"theta"') and "shape=box" in line for line in lines)
+    assert any("octagon" in line for line in lines)
+    assert '"mu" -> "theta";' in lines
+
+
+def test_label() -> None:
+    assert label(Node("mu", "free", "Normal")) == "mu\n~ Normal"
+    assert label(Node("theta", "deterministic")) == "theta"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_layout_of_any_graph(seed: int) -> None:
+    lot = random.Random(seed)
+    items = [Item(f"v{i}", lot.uniform(0.5, 2), lot.choice(["", "p", "q"])) for i in range(lot.randint(1, 14))]
+    names = [item.name for item in items]
+    edges = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if lot.random() < 0.25]
+    layout = lay_out(items, edges)
+    assert set(layout.places) == set(names)
+    for (parent, child), points in layout.ways.items():
+        way = [layout.places[parent][1], *(layer for _, layer in points), layout.places[child][1]]
+        assert all(after == before + 1 for before, after in pairwise(way))
+    _check_no_overlap(items, layout.places)
+
+
+def _check_no_overlap(items: list[Item], places: dict[str, tuple[float, int]]) -> None:
+    width = {item.name: item.width for item in items}
+    for layer in {layer for _, layer in places.values()}:
+        row = sorted((x, name) for name, (x, own) in places.items() if own == layer)
+        for (left, a), (right, b) in pairwise(row):
+            assert right - left >= (width[a] + width[b]) / 2 + GAP - 1e-9
+
+
+def test_members_of_a_plate_are_neighbours() -> None:
+    items = [Item(name, 1.0, plate) for name, plate in (("a", "p"), ("x", ""), ("b", "p"), ("c", "p"), ("y", ""))]
+    layout = lay_out([*items, Item("end", 1.0, "")], [(item.name, "end") for item in items])
+    row = [name for _, name in sorted((x, name) for name, (x, layer) in layout.places.items() if layer == 0)]
+    places = [row.index(name) for name in "abc"]
+    assert max(places) - min(places) == 2
