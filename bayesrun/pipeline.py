@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+    from bayesrun.data.design import FittedDesign
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
@@ -91,6 +92,7 @@ class Prepared:
     model: CompiledModel
     imputation: list[str]
     rows: xr.Dataset | None = None
+    design: FittedDesign | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -113,6 +115,8 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
+    from bayesrun.report.progress import Waiting
+
     began = time.perf_counter()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
@@ -122,7 +126,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             with _timed("sample"):
                 sampled = _sample(config, prepared.model, opened.tracker)
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"):
+            with _timed("predict"), Waiting("predicting", config.sampler.progress):
                 idata, missing = _posterior(config, prepared, sampled, opened)
                 _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
@@ -144,15 +148,15 @@ def _timed(step: str) -> Iterator[None]:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
-    data, data_digest, imputation = load_data(config)
-    rows = _rows_to_predict(config, data)
+    data, data_digest, imputation, design = load_data(config)
+    rows = _rows_to_predict(config, data, design)
     for line in imputation:
         log.info(line)
     model = build(config, data)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows)
+    return Prepared(data, data_digest, model, imputation, rows, design)
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -162,25 +166,21 @@ def engine_of(config: RunConfig) -> Engine:
 
 def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
-    from bayesrun.models.base import build_model
-
     engine = engine_of(config)
     engine.set_up(config.engine.patches)
     engine.begin_run()
-    with engine.building():
-        built = build_model(config.model_type, data, config.model)
-    return engine.compile(built)
+    return engine.compile(config.model_type.build(data, config.model))
 
 
-def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    data, data_digest, imputation = read_data(config)
+def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
+    data, data_digest, imputation, design = read_data(config)
     check(model_problems(config, data))
-    return data, data_digest, imputation
+    return data, data_digest, imputation, design
 
 
-def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
     from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
@@ -188,10 +188,10 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         if roles:
             names = ", ".join(role.variable for role in roles)
             raise UserError([_no_data(names)])
-        return None, None, []
-    data = data_sets.load(config.data, config.paths.data)
+        return None, None, [], None
+    data, design = data_sets.load_fitted(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    return data, data_sets.digest(data), imputation
+    return data, data_sets.digest(data), imputation, design
 
 
 def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
@@ -203,18 +203,21 @@ def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
+def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
     from bayesrun.data import prepare as data_sets
     from bayesrun.predict import new_rows
 
-    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
-    if fitted is None or not observed:
+    roles = config.model_type.roles(config.model)
+    observed = [role.variable for role in roles if role.kind == "observed"]
+    if fitted is None or design is None or not observed:
         raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new = data_sets.load(config.predict.data, config.paths.data)
-    rows = new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
+    for note in notes:
+        log.info("%s: %s", new_rows.KEY, note)
+    rows = new_rows.like_fitted(new, fitted, design.factors, observed)
     check(new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
@@ -301,7 +304,11 @@ def _diagnose(
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
-    result = judge(Judged(idata, summary, method, config.diagnostics, depth, missing))
+    result = judge(
+        Judged(
+            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+        )
+    )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
 
@@ -335,7 +342,7 @@ def _store_and_draw(
 
     def store() -> None:
         _store(config, folder, idata)
-        write_graph(prepared.model.graph(), folder)
+        write_graph(prepared.model.graph(), folder, config.plain["model"])
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
@@ -457,6 +464,7 @@ def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, 
         tags={k: str(v) for k, v in tags.items() if v is not None},
         parent_run_id=job.parent_run_id,
         dataset=_dataset(prepared),
+        folder=str(folder.path.absolute()),
     )
 
 

@@ -38,16 +38,16 @@ def config_of(*overrides: str) -> Any:
 
 def seconds(config: Any, data: Any) -> float:
     """Build a model and compile what sampling it needs."""
+    from bayesrun.engines.pymc3.build import build
     from bayesrun.engines.pymc3.function_cache import forget
     from bayesrun.engines.pymc3.model import PyMC3Model
-    from bayesrun.engines.pymc3.theano_setup import building, compiling
+    from bayesrun.engines.pymc3.theano_setup import compiling
 
     forget()
     gc.collect()
     gc.disable()
     began = time.process_time()
-    with building():
-        model = config.model_type.build(data, config.model)
+    model = build(config.model_type.build(data, config.model))
     if model.disc_vars:
         with compiling():
             model.logp_dlogp_function([v for v in model.free_RVs if v.dtype == "float64"])

@@ -8,7 +8,6 @@ C order, one after another as `blocks` says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -19,6 +18,8 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bayesrun.language.declaration import Declaration
 
     Vector = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
@@ -400,11 +401,8 @@ class Engine(Protocol):
     def set_up(self, patches: Literal["all", "none"] | Sequence[str] = "all") -> None:
         """Import the engine's libraries and switch patches; to be called before anything else, per run."""
 
-    def building(self) -> AbstractContextManager[None]:
-        """Build models in this context."""
-
-    def compile(self, built: Any) -> CompiledModel:
-        """Wrap what a builder made."""
+    def compile(self, declared: Declaration) -> CompiledModel:
+        """Build the model of a declaration."""
 
     def begin_run(self) -> None:
         """From here on, functions that earlier runs of this process compiled may be used with other numbers."""

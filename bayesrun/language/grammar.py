@@ -133,6 +133,11 @@ class Expression:
         return point_at(self.text, self.key, node, message, hint)
 
 
+def signatures() -> list[str]:
+    """Return the signatures of all functions that an expression may call, sorted."""
+    return sorted(str(signature) for signature in SIGNATURES.values())
+
+
 def parse(text: str, key: str) -> Expression:
     """Parse the text of an expression and check it against the whitelist.
 

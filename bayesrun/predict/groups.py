@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.engines.base import CompiledModel
 from bayesrun.samplers.base import Sampled
-from bayesrun.samplers.prior import why_no_draws
+from bayesrun.samplers.prior_draws import why_no_draws
 
 if TYPE_CHECKING:
     import arviz as az

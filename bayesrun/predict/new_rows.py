@@ -106,9 +106,7 @@ def predictions(
     import pandas as pd
 
     check(row_problems(kind, spec, rows))
-    with engine.building():
-        built = kind.build(rows, spec)
-    model = engine.compile(built).reported
+    model = engine.compile(kind.build(rows, spec)).reported
     predicted, failed = model.predict(list(model.likelihoods), _usable(model, draws), seed)
     for name, error in failed.items():
         if not isinstance(error, MissingDraws):

@@ -144,7 +144,11 @@ class Sampler:
 
 
 SAMPLERS: Registry[Sampler] = Registry(
-    "sampler", "bayesrun.samplers", "SAMPLER", Sampler, others=("chains", "initial_points", "monitors", "nutpie")
+    "sampler",
+    "bayesrun.samplers",
+    "SAMPLER",
+    Sampler,
+    others=("chains", "initial_points", "monitors", "nutpie", "prior_draws"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

@@ -28,7 +28,7 @@ from bayesrun.errors import SamplingError, fail
 from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import Outcome, SharedDraws, chain_seeds, parallel_chains, run_chains, share_draws
 from bayesrun.samplers.monitors import reason_of
-from bayesrun.samplers.prior import check_proper, prior_draws
+from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
 if TYPE_CHECKING:
     import numpy as np

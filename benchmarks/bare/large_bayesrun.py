@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.theano_setup import import_pymc3
 
 
 class _Nobody:

@@ -18,7 +18,7 @@ MODEL = '''
 """Counts with one rate."""
 from pydantic import Field
 from bayesrun.data.base import Role
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 class Options(Section):
@@ -33,13 +33,12 @@ def roles(spec):
     return (Role(spec.options.response, "observed", "count", key="model.options.response"),)
 
 def build(data, spec):
-    import pymc3 as pm
-    from bayesrun.language.priors import Scope, declare
-    with pm.Model() as model:
-        rate = declare("rate", spec.priors["rate"], Scope(data), "model.priors.rate")
-        values, dims = observed_values(data, spec.options.response, "seen")
-        pm.Poisson("seen", rate, observed=values, dims=dims)
-    return model
+    from bayesrun.language.declaration import Draft, observed_values
+    from bayesrun.language.priors import declare
+    draft = Draft(data)
+    rate = declare(draft, "rate", spec.priors["rate"], "model.priors.rate")
+    draft.observe("seen", "Poisson", {"mu": rate}, observed_values(data[spec.options.response]))
+    return draft.declaration()
 
 MODEL = ModelType(RateSpec, PriorNames(("rate",)), roles, build)
 '''

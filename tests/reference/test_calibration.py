@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from scipy import stats
 
+from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.function_cache import begin_run
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
@@ -92,7 +93,7 @@ def data_of(config: Any, name: str) -> xr.Dataset:
 
 def model_of(config: Any, data: xr.Dataset) -> Any:
     with building():
-        return config.model_type.build(data, config.model)
+        return pymc3_model(config.model_type.build(data, config.model))
 
 
 @pytest.mark.slow

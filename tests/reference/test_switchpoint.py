@@ -8,8 +8,8 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from bayesrun.engines.base import StepSettings
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
-from bayesrun.models.base import notes
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed
 
@@ -76,7 +76,7 @@ def test_the_marginal_density_is_the_sum_over_all_years(
 
 
 def test_what_is_reported_of_the_marginal_form_is_the_compound_model(marginal: Prepared, compound: Prepared) -> None:
-    reported = notes(marginal.model).reported
+    reported = metadata(marginal.model.model).reported
     assert reported is not None
     assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.model.free_RVs}
 

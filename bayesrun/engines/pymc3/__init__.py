@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.engines.pymc3.patches.base import NAMES
@@ -34,17 +33,12 @@ class PyMC3Engine:
 
         import_pymc3(NAMES if patches == "all" else () if patches == "none" else patches)
 
-    def building(self) -> AbstractContextManager[None]:
-        """Build models in this context: test values are computed without compiling C for them."""
-        from bayesrun.engines.pymc3.theano_setup import building
-
-        return building()
-
-    def compile(self, built: Any) -> CompiledModel:
-        """Wrap a `pm.Model`."""
+    def compile(self, declared: Any) -> CompiledModel:
+        """Build the model of a declaration."""
+        from bayesrun.engines.pymc3.build import build
         from bayesrun.engines.pymc3.model import PyMC3Model
 
-        return PyMC3Model(built)
+        return PyMC3Model(build(declared))
 
     def begin_run(self) -> None:
         """Let functions that earlier runs of this process compiled be used with other numbers."""

@@ -20,8 +20,8 @@ from theano.graph.basic import Constant, equal_computations, graph_inputs, io_to
 from theano.graph.op import compute_test_value
 from theano.tensor.sharedvar import TensorSharedVariable
 
+from bayesrun.engines.pymc3.replaceable_numbers import is_replaceable
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.language._numbers import is_number
 
 _MOST = 24
 """Functions that are kept; each keeps its numbers, data among them, in memory."""
@@ -111,7 +111,7 @@ def _lifted(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], l
 def _numbers(inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, None]:
     """Find the numbers below the inputs: of priors, shared, arrays and what depends on arrays alone."""
     leaves = list(dict.fromkeys([*inputs, *graph_inputs(list(outputs), blockers=list(inputs))]))
-    fixed = {v for v in leaves if isinstance(v, Constant) and not is_number(v)}
+    fixed = {v for v in leaves if isinstance(v, Constant) and not is_replaceable(v)}
     found: dict[Any, None] = dict.fromkeys(v for v in outputs if v.owner is None and _is_given(v))
     for node in io_toposort(leaves, list(outputs)):
         if all(v in fixed for v in node.inputs):
@@ -128,7 +128,7 @@ def _of_node(node: Any, fixed: set[Any]) -> Iterator[Any]:
 
 
 def _is_given(variable: Any) -> bool:
-    return is_number(variable) or hasattr(variable, "get_value")
+    return is_replaceable(variable) or hasattr(variable, "get_value")
 
 
 def _is_array(variable: Any) -> bool:

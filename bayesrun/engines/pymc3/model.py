@@ -20,9 +20,9 @@ from bayesrun.engines.base import (
 )
 from bayesrun.engines.pymc3 import evaluate, log_density, predictive, steps, variational
 from bayesrun.engines.pymc3.graph import graph_of
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check
-from bayesrun.language.notes import notes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,7 @@ class PyMC3Model:
 
     def __init__(self, model: pm.Model) -> None:
         self.model = model
-        self._notes = notes(model)
+        self._metadata = metadata(model)
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -68,16 +68,16 @@ class PyMC3Model:
     @property
     def helpers(self) -> frozenset[str]:
         """Variables that exist for the sampler's sake."""
-        return frozenset(self._notes.helpers)
+        return frozenset(self._metadata.helpers)
 
     @cached_property
     def reported(self) -> PyMC3Model:
         """The model as users think of it."""
-        return self if self._notes.reported is None else PyMC3Model(self._notes.reported)
+        return self if self._metadata.reported is None else PyMC3Model(self._metadata.reported)
 
     def labels(self) -> tuple[dict[str, Any], dict[str, list[str]]]:
         """Return the labels of each dim and the dims of each variable."""
-        model, own = self.model, self._notes
+        model, own = self.model, self._metadata
         coords = {name: list(values) for name, values in {**model.coords, **own.coords}.items()}
         dims = {name: list(d) for name, d in {**model.RV_dims, **own.dims}.items() if d}
         for variable in [*model.unobserved_RVs, *model.observed_RVs]:
@@ -152,7 +152,7 @@ class PyMC3Model:
 
     def recover(self, draws: Arrays, seed: int) -> Arrays:
         """Add the variables that were summed out, unless the draws have them already, as those of the prior do."""
-        recover = self._notes.recover
+        recover = self._metadata.recover
         if recover is None or (self.reported is not self and set(self.reported.variables) <= set(draws)):
             return draws
         return {**draws, **recover(draws, np.random.default_rng(seed))}
@@ -202,7 +202,7 @@ class PyMC3Model:
     @property
     def _missing(self) -> Mapping[str, NDArray[np.bool_]]:
         """Where each likelihood has imputed values, over its dims."""
-        return self._notes.gaps
+        return self._metadata.missing
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

@@ -21,9 +21,9 @@ from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import MissingDraws
 from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family
-from bayesrun.language.draws import Recipe, recipe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,7 +21,7 @@ class Prepared:
     Parameters
     ----------
     response
-        Over the row dim; a gap is NaN.
+        Over the row dim; a missing value is NaN.
     design
         The columns of the formula.
     offset
@@ -38,7 +38,7 @@ class Prepared:
 
 def response_variables(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables in the left side of a formula."""
-    from bayesrun.language.expressions import parse
+    from bayesrun.language.grammar import parse
 
     return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
 
@@ -95,7 +95,7 @@ def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
 
 
 def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
-    """Evaluate the left side on the rows where its variables are known; elsewhere it is a gap."""
+    """Evaluate the left side on the rows where its variables are known; elsewhere it is missing."""
     import numpy as np
 
     names = response_variables(formula.response, formula.key)

@@ -12,8 +12,8 @@ from bayesrun.engines.base import LogDensity
 from bayesrun.engines.pymc3 import function_cache
 from bayesrun.engines.pymc3.function_cache import begin_run, compiled
 from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number as number
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
-from bayesrun.language._numbers import number
 
 pm = import_pymc3()
 

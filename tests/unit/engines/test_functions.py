@@ -130,7 +130,7 @@ def test_a_product_of_two_matrices_takes_the_usual_way() -> None:
 
 
 def test_an_operation_without_c_code_takes_the_usual_way() -> None:
-    from bayesrun.language._dct import Cosine
+    from bayesrun.engines.pymc3.cosine_transform import Cosine
 
     x = tt.dvector("x")
     function = compile_function([x], [Cosine(inverse=False)(tt.exp(x))], [[POINT]])

@@ -140,7 +140,7 @@ def test_the_check_imports_nothing_heavy() -> None:
     code = (
         "import sys\n"
         "from bayesrun.language.prior_checks import check_prior\n"
-        "from bayesrun.language.expressions import parse\n"
+        "from bayesrun.language.grammar import parse\n"
         "from bayesrun.models.declarative import MODEL\n"
         "check_prior('k', {'dist': 'Normal', 'mu': 'a', 'sigma': 1}); parse('exp(a)', 'k')\n"
         "MODEL.static_check(MODEL.spec(name='m', type='declarative', priors={'a': {'dist': 'Flat'}}))\n"

@@ -7,9 +7,13 @@ import pymc3 as pm
 import pytest
 import xarray as xr
 
+from bayesrun.engines.pymc3.build import build
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.models.base import notes, observed_values
+from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.functions import reduce_axis
+from bayesrun.language.priors import declare
 from bayesrun.predict.groups import Groups, Wanted, add_records, collect, inference_data
 from bayesrun.samplers.base import Sampled
 
@@ -22,12 +26,11 @@ def data() -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def model(data: xr.Dataset) -> pm.Model:
-    with building(), pm.Model(coords={"group": ["A", "B"]}) as model:
-        rate = pm.Gamma("rate", 2.0, 1.0, dims="group")
-        pm.Normal("loose", 0.0, 1.0, shape=3)
-        values, dims = observed_values(data, "y", "y")
-        pm.Poisson("y", rate.sum(), observed=values, dims=dims)
-    return model
+    draft = Draft(data, {"group": ["A", "B"]})
+    rate = declare(draft, "rate", {"dist": "Gamma", "alpha": 2.0, "beta": 1.0, "dims": ["group"]}, "model.priors.rate")
+    declare(draft, "loose", {"dist": "Normal", "mu": 0.0, "sigma": 1.0, "shape": 3}, "model.priors.loose")
+    draft.observe("y", "Poisson", {"mu": reduce_axis("sum", rate)}, observed_values(data["y"]))
+    return build(draft.declaration())
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +94,8 @@ def test_helpers_are_left_out_and_what_was_summed_out_is_drawn(draws: dict[str, 
     with building(), pm.Model() as model:
         pm.Normal("x", 0.0, 1.0)
         pm.Normal("x_offset", 0.0, 1.0)
-    notes(model).helpers.add("x_offset")
-    notes(model).recover = lambda draws, rng: {"drawn": draws["x"] + rng.normal(size=draws["x"].shape)}
+    metadata(model).helpers.add("x_offset")
+    metadata(model).recover = lambda draws, rng: {"drawn": draws["x"] + rng.normal(size=draws["x"].shape)}
     x = np.zeros((2, 400))
     sampled = Sampled({"x": x, "x_offset": x}, {}, {}, 0.0, 0.0)
     one, again = (collect(PyMC3Model(model), None, sampled, 1, Wanted())[0].posterior for _ in range(2))

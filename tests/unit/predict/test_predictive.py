@@ -7,9 +7,9 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.models.base import notes
 from bayesrun.predict import groups
 from tests.unit.samplers.conftest import SIGMA, X, Y
 
@@ -30,7 +30,7 @@ def counts() -> pm.Model:
     with building(), pm.Model() as model:
         rate = pm.Gamma("rate", 2.0, 0.5)
         pm.Poisson("y", rate, observed=observed)
-    notes(model).gaps["y"] = np.array([False, True, False, False])
+    metadata(model).missing["y"] = np.array([False, True, False, False])
     return model
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.models.base import notes
 from bayesrun.predict.groups import Wanted, collect
 from bayesrun.samplers.prior import SAMPLER, PriorSpec, sample
 from tests.unit.samplers.conftest import Listener, z_score
@@ -47,8 +47,8 @@ def test_a_model_that_is_sampled_in_another_form_is_drawn_as_it_is_reported() ->
         pm.Normal("y", rate + count, 1.0, observed=20.0)
     with building(), pm.Model() as model:
         pm.Exponential("rate", 1.0)
-    notes(model).reported = reported
-    notes(model).recover = lambda draws, rng: pytest.fail("recovered from the posterior")
+    metadata(model).reported = reported
+    metadata(model).recover = lambda draws, rng: pytest.fail("recovered from the posterior")
     sampled = sample(PyMC3Model(model), SPEC, 1, Listener())
     idata, _ = collect(PyMC3Model(model), None, sampled, 1, Wanted())
     assert abs(z_score(idata.posterior["count"].values, 3.0)) < 4

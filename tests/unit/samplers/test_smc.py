@@ -7,10 +7,10 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import SamplingError, UserError
-from bayesrun.models.base import notes
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.monitors import TimeIsUp
 from bayesrun.samplers.smc import SAMPLER, Proposal, SmcSpec, fit, next_step, sample
@@ -80,7 +80,7 @@ def test_imputed_values_are_drawn_from_their_likelihood() -> None:
     with building(), pm.Model() as model:
         rate = pm.Gamma("rate", 2.0, 1.0)
         pm.Poisson("y", rate, observed=observed)
-    notes(model).gaps["y"] = np.array([False, False, False, True])
+    metadata(model).missing["y"] = np.array([False, False, False, True])
     sampled = sample(PyMC3Model(model), SmcSpec(draws=2000, chains=4), 4, Listener())
     shape, inverse = 2.0 + 12, 1.0 + 3
     assert abs(z_score(sampled.draws["rate"], shape / inverse)) < 4

@@ -1,19 +1,148 @@
-"""Functions that change the axes of arrays: products, stacking, shifting, indexing."""
+"""The functions and operators of expressions, on arrays with named axes: what each makes of its arguments' dims."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from bayesrun.language.values import Dims, Fault, Value, align, check_size, compute, constant
+from bayesrun.language.operations import Call
+from bayesrun.language.values import Dims, Fault, Operand, Value, align, apply, check_size, compute, constant, node_of
+
+_NUMBER_BY_NUMBER = frozenset(
+    [
+        *("exp", "log", "log1p", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tan", "tanh", "sigmoid", "logit"),
+        *("probit", "erf", "gammaln", "where", "clip"),
+    ]
+)
+_FOLDED = frozenset(["minimum", "maximum"])
+ELEMENTWISE = _NUMBER_BY_NUMBER | _FOLDED | {"switch"}
+_REDUCTIONS = frozenset(["sum", "prod", "mean", "std", "var", "min", "max", "median", "logsumexp"])
+_ALONG = frozenset(["cumsum", "cumprod", "softmax", "zscore"])
+_FILLED = {"zeros": 0.0, "ones": 1.0}
+
+_OPERATORS: Mapping[type[ast.AST], str] = MappingProxyType(
+    {
+        ast.Add: "add",
+        ast.Sub: "subtract",
+        ast.Mult: "multiply",
+        ast.Div: "divide",
+        ast.FloorDiv: "floor_divide",
+        ast.Mod: "mod",
+        ast.Pow: "power",
+        ast.USub: "negative",
+        ast.UAdd: "positive",
+    }
+)
+_LOGICAL: Mapping[type[ast.AST], str] = MappingProxyType(
+    {
+        ast.Lt: "less",
+        ast.LtE: "less_equal",
+        ast.Gt: "greater",
+        ast.GtE: "greater_equal",
+        ast.Eq: "equal",
+        ast.NotEq: "not_equal",
+        ast.Not: "not",
+        ast.And: "and",
+        ast.Or: "or",
+    }
+)
 
 
-def _tt() -> Any:
-    import theano.tensor as tt
+def operate(operator: ast.AST, arguments: Sequence[Value]) -> Value:
+    """Apply an operator of the syntax tree."""
+    if type(operator) in _LOGICAL:
+        return replace(apply(_LOGICAL[type(operator)], arguments), logical=True)
+    return apply(_OPERATORS[type(operator)], arguments)
 
-    return tt
+
+def call(name: str, arguments: Sequence[Value], dim: str | int | None = None) -> Value:
+    """Call a function of the language.
+
+    Parameters
+    ----------
+    name
+        One of `grammar.SIGNATURES`.
+    arguments
+        Its arguments but for `dim`; of `zeros` and `ones` the sizes.
+    dim
+        Name or number of an axis, for functions along one.
+
+    Raises
+    ------
+    Fault
+        When the arguments' dims do not fit.
+    """
+    if name in ELEMENTWISE:
+        operation = "where" if name == "switch" else name
+        if name in _FOLDED:
+            return reduce(lambda a, b: apply(operation, [a, b]), arguments)
+        return apply(operation, arguments)
+    if name in _REDUCTIONS:
+        return reduce_axis(name, arguments[0], dim)
+    if name in _ALONG:
+        return along(name, arguments[0], dim)
+    if name in _FILLED:
+        return filled(_FILLED[name], arguments)
+    return _ARRAYS[name](*arguments)
+
+
+def exp(x: Value) -> Value:
+    """Return the exponential, number by number."""
+    return apply("exp", [x])
+
+
+def log(x: Value) -> Value:
+    """Return the natural logarithm, number by number."""
+    return apply("log", [x])
+
+
+def square(x: Value) -> Value:
+    """Return the square, number by number."""
+    return apply("square", [x])
+
+
+def where(condition: Value, a: Operand, b: Operand) -> Value:
+    """Return `a` where the condition holds, else `b`."""
+    return apply("where", [condition, a, b])
+
+
+def along(name: str, value: Value, dim: str | int | None = None) -> Value:
+    """Apply a cumulative function, `softmax` or `zscore`; without a dim along the last axis, `zscore` over all axes."""
+    axis = axis_of(value, dim) if dim is not None else None if name == "zscore" else axis_of(value, -1)
+    return compute(name, [value], None, axis)
+
+
+def reduce_axis(name: str, value: Value, dim: str | int | None = None) -> Value:
+    """Reduce an axis, or all axes where no dim is given; `std` and `var` divide by n - 1."""
+    axis = None if dim is None else axis_of(value, dim)
+    if name in ("min", "max", "median", "mean") and 0 in value.shape:
+        raise Fault(f"{name} of nothing: the array is empty")
+    left = () if axis is None else tuple(d for i, d in enumerate(value.dims) if i != axis)
+    return compute(name, [value], left, axis)
+
+
+def axis_of(value: Value, dim: str | int) -> int:
+    """Return the number of an axis that is given by name or number.
+
+    Raises
+    ------
+    Fault
+        When the value has no such axis.
+    """
+    have = ", ".join(d or "unnamed" for d in value.dims) or "none: it is a single number"
+    if isinstance(dim, str):
+        if dim not in value.dims:
+            raise Fault(f"there is no dim '{dim}' here", f"its dims are {have}")
+        return value.dims.index(dim)
+    if not -value.ndim <= dim < value.ndim:
+        raise Fault(f"there is no axis {dim} here", f"its dims are {have}")
+    return dim % value.ndim
 
 
 def dot(a: Value, b: Value) -> Value:
@@ -30,20 +159,7 @@ def dot(a: Value, b: Value) -> Value:
         name = a.dims[of_a] or "dim"
         raise Fault(f"both have the dim '{sorted(shared)[0]}' beside", f"use sum(a * b, {name})")
     check_size([n for i, n in enumerate(a.shape) if i != of_a] + [n for i, n in enumerate(b.shape) if i != of_b])
-    return compute(
-        lambda x, y: np.tensordot(x, y, axes=(of_a, of_b)),
-        lambda x, y: _theano_dot(x, y, of_a, of_b),
-        [a, b],
-        rest_a + rest_b,
-    )
-
-
-def _theano_dot(x: Any, y: Any, of_x: int, of_y: int) -> Any:
-    if x.ndim <= 2 and y.ndim <= 2:
-        x = x.T if x.ndim == 2 and of_x == 0 else x
-        y = y.T if y.ndim == 2 and of_y == 1 else y
-        return _tt().dot(x, y)
-    return _tt().tensordot(x, y, axes=[[of_x], [of_y]])
+    return compute("contract", [a, b], rest_a + rest_b, of_a, of_b)
 
 
 def _contracted(a: Value, b: Value) -> tuple[int, int]:
@@ -70,12 +186,12 @@ def outer(a: Value, b: Value) -> Value:
         raise Fault(f"outer needs two arrays of one axis each (got {a.ndim} and {b.ndim} axes)")
     check_size(a.shape + b.shape)
     dims = (*a.dims, b.dims[0] if b.dims != a.dims else None)
-    return compute(np.outer, lambda x, y: _tt().outer(x, y), [a, b], dims)
+    return compute("outer", [a, b], dims)
 
 
 def transpose(a: Value) -> Value:
     """Reverse the order of the axes."""
-    return compute(np.transpose, lambda x: x.T, [a], a.dims[::-1])
+    return compute("transpose", [a], a.dims[::-1])
 
 
 def stack(*arguments: Value) -> Value:
@@ -83,12 +199,7 @@ def stack(*arguments: Value) -> Value:
     dims, aligned = align(arguments)
     shape = np.broadcast_shapes(*[a.shape for a in aligned])
     check_size((*shape, len(aligned)))
-
-    def in_theano(*parts: Any) -> Any:
-        wide = _tt().zeros(shape)
-        return _tt().stack([part + wide for part in parts], axis=-1)
-
-    return compute(lambda *parts: np.stack(np.broadcast_arrays(*parts), axis=-1), in_theano, aligned, (*dims, None))
+    return compute("stack_last", aligned, (*dims, None), shape)
 
 
 def concatenate(*arguments: Value) -> Value:
@@ -99,40 +210,24 @@ def concatenate(*arguments: Value) -> Value:
     rest_of = {a.shape[1:] for a in arguments if a.ndim == longest}
     if len(rest_of) > 1 or any(a.ndim != longest and (a.ndim, longest) != (0, 1) for a in arguments):
         raise Fault("the arrays to concatenate differ in their other axes")
-    parts = [a if a.ndim else _as_row(a) for a in arguments]
+    parts = [a if a.ndim else compute("as_row", [a], (None,)) for a in arguments]
     rest = next(a.dims[1:] for a in arguments if a.ndim == longest)
-    return compute(
-        lambda *xs: np.concatenate(xs, axis=0), lambda *xs: _tt().concatenate(xs, axis=0), parts, (None, *rest)
-    )
-
-
-def _as_row(value: Value) -> Value:
-    return compute(lambda x: np.reshape(x, (1,)), lambda x: _tt().shape_padleft(x), [value], (None,))
+    return compute("concatenate", parts, (None, *rest))
 
 
 def diff(a: Value) -> Value:
     """Return the differences of neighbours along the last axis, one fewer than there are numbers."""
     if not a.ndim or a.shape[-1] < 2:
         raise Fault("diff needs an array of two numbers or more")
-    return compute(lambda x: np.diff(x, axis=-1), lambda x: x[..., 1:] - x[..., :-1], [a], (*a.dims[:-1], None))
+    return compute("diff", [a], (*a.dims[:-1], None))
 
 
 def lag(a: Value, steps: Value | None = None) -> Value:
-    """Shift along the first axis; the places that become free are gaps (NaN)."""
+    """Shift along the first axis; what becomes free is missing (NaN)."""
     by = 1 if steps is None else whole_number(steps, "steps")
     if not a.ndim or abs(by) > a.shape[0]:
         raise Fault(f"lag by {by} needs an array of at least {abs(by)} rows")
-    gaps = np.full((abs(by), *a.shape[1:]), np.nan)
-
-    def shifted(join: Callable[..., Any]) -> Callable[[Any], Any]:
-        kept = slice(None, a.shape[0] - by) if by > 0 else slice(-by, None)
-        return lambda x: x if by == 0 else join([gaps, x[kept]] if by > 0 else [x[kept], gaps])
-
-    return compute(
-        shifted(lambda parts: np.concatenate([np.asarray(p, dtype=float) for p in parts], axis=0)),
-        shifted(lambda parts: _tt().concatenate(parts, axis=0)),
-        [a],
-    )
+    return compute("lag", [a], None, by, a.shape)
 
 
 def arange(start: Value, stop: Value | None = None, step: Value | None = None) -> Value:
@@ -188,19 +283,13 @@ def index(value: Value, parts: Sequence[Value | slice]) -> Value:
     picks = [_checked(full[i], value, i) for i in numbers]  # type: ignore[arg-type]
     index_dims, aligned = align(picks) if picks else ((), [])
     dims = _dims_after(value, full, numbers, index_dims)
-
-    def take(x: Any, *picked: Any) -> Any:
-        chosen: list[Any] = list(full)
-        for i, pick in zip(numbers, picked, strict=True):
-            chosen[i] = pick
-        return x[tuple(chosen)]
-
-    result = compute(take, take, [value, *[_stretched_pick(p, aligned) for p in aligned]], dims)
+    template = tuple(None if isinstance(part, Value) else part for part in full)
+    result = compute("index", [value, *[_stretched_pick(p, aligned) for p in aligned]], dims, template)
     return _unnamed_repeats(result)
 
 
 def _stretched_pick(pick: Value, picks: Sequence[Value]) -> Value:
-    """Known indices are broadcast to one shape, which is easier on Theano than several shapes."""
+    """Known indices are broadcast to one shape, which is easier on an engine than several shapes."""
     shape = np.broadcast_shapes(*[p.shape for p in picks])
     if pick.known is None or pick.shape == shape:
         return pick
@@ -219,14 +308,14 @@ def _checked(pick: Value, value: Value, axis: int) -> Value:
     if pick.known.size and (rounded.min() < -size or rounded.max() >= size):
         worst = rounded.max() if rounded.max() >= size else rounded.min()
         raise Fault(f"index {worst:.0f} is out of range for '{name}' of size {size}", "codes are counted from 0")
-    graph = pick.graph if pick.known.dtype.kind in "iu" else None
-    return Value(pick.dims, pick.shape, rounded.astype(np.int64), graph)
+    node = pick.node if pick.known.dtype.kind in "iu" else None
+    return Value(pick.dims, pick.shape, rounded.astype(np.int64), node)
 
 
 def _as_integer(pick: Value) -> Value:
     """A random index has no bounds that can be checked here."""
-    graph = None if pick.graph is None else _tt().cast(pick.graph, "int64")
-    return Value(pick.dims, pick.shape, graph=graph, sample=np.zeros(pick.shape, dtype=np.int64))
+    node = Call("as_integer", (node_of(pick),))
+    return Value(pick.dims, pick.shape, node=node, sample=np.zeros(pick.shape, dtype=np.int64))
 
 
 def _dims_after(value: Value, full: Sequence[Any], numbers: Sequence[int], index_dims: Dims) -> Dims:
@@ -249,3 +338,17 @@ def _unnamed_repeats(value: Value) -> Value:
         dims.append(None if name in seen else name)
         seen |= {name} if name else set()
     return value.named(dims)
+
+
+_ARRAYS: Mapping[str, Callable[..., Value]] = MappingProxyType(
+    {
+        "dot": dot,
+        "outer": outer,
+        "transpose": transpose,
+        "stack": stack,
+        "concatenate": concatenate,
+        "diff": diff,
+        "lag": lag,
+        "arange": arange,
+    }
+)

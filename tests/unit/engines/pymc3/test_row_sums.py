@@ -10,8 +10,8 @@ import pytest
 import theano
 import theano.tensor as tt
 
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
 from bayesrun.models.regression.blocked_algebra import BLOCK
-from bayesrun.models.regression.row_sums import exponential, row_sum, softplus
 
 RNG = np.random.default_rng(7)
 MATRIX = RNG.normal(size=(1_500, 4))

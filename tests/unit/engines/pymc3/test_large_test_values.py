@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
 ROWS = 20_001
@@ -29,7 +30,7 @@ def _build(data: xr.Dataset, formula: str, family: str, form: str):
     said = {"name": "g", "type": "glm", "formula": formula, "family": family, "priors": priors}
     spec = glm.MODEL.spec.model_validate({**said, "options": {"form": form}})
     with building():
-        return glm.MODEL.build(data, spec)
+        return pymc3_model(glm.MODEL.build(data, spec))
 
 
 @pytest.mark.parametrize("form", ["direct", "whitened"])
@@ -37,10 +38,10 @@ def _build(data: xr.Dataset, formula: str, family: str, form: str):
 def test_densities_are_the_same_and_test_values_are_small(
     data: xr.Dataset, monkeypatch: pytest.MonkeyPatch, formula: str, family: str, form: str
 ) -> None:
-    from bayesrun.models import _test_values
+    from bayesrun.engines.pymc3 import large_test_values
 
     small = _build(data, formula, family, form)
-    monkeypatch.setattr(_test_values, "_LARGE", np.inf)
+    monkeypatch.setattr(large_test_values, "_LARGE", np.inf)
     whole = _build(data, formula, family, form)
     point = {name: value + 0.1 for name, value in whole.test_point.items()}
     assert small.logp(point) == pytest.approx(whole.logp(point), rel=1e-12)
@@ -51,9 +52,9 @@ def _kept(model) -> int:
     """Memory of the test values of all steps between the variables and the density."""
     from theano.graph.basic import ancestors
 
-    from bayesrun.models.base import notes
+    from bayesrun.engines.pymc3.metadata import metadata
 
-    reported = notes(model).reported or model
+    reported = metadata(model).reported or model
     terms = [v.logp_elemwiset for v in (*reported.observed_RVs, *model.observed_RVs)]
     values = [getattr(v.tag, "test_value", None) for v in ancestors(terms) if v.owner is not None]
     return sum(v.nbytes if v.strides[0] else v.itemsize for v in values if isinstance(v, np.ndarray) and v.ndim)
@@ -63,7 +64,7 @@ def test_theanos_own_function_is_put_back_after_a_fault() -> None:
     import_pymc3()
     from theano.graph import op
 
-    from bayesrun.models._test_values import one_for_all
+    from bayesrun.engines.pymc3.large_test_values import one_for_all
 
     before = op.compute_test_value
     with pytest.raises(ValueError, match="fault"), one_for_all():

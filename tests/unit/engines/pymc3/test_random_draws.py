@@ -10,7 +10,7 @@ import pymc3 as pm
 import pytest
 import theano
 
-from bayesrun.language.draws import recipe
+from bayesrun.engines.pymc3.random_draws import recipe
 
 N = 4000
 
