@@ -5,48 +5,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from bayesrun.config.compose import compose
-from bayesrun.config.override_merge import drop_replaced
+from bayesrun.config.compose import Composition, compose
+from bayesrun.config.defaults import fill_in
+from bayesrun.config.hydra_internals import command_line
 from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.errors import Problem, UserError, check
+from bayesrun.errors import UserError, check
 
 
 def composed(*overrides: str) -> DictConfig:
     """Compose command-line arguments (flags too), Hydra's node included; raises what is wrong with them."""
-    config, problems = _composed(overrides)
-    check(problems)
-    return config
+    composition = _composed(overrides)
+    check(composition.problems)
+    return composition.config
 
 
-def _composed(overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
+def _composed(overrides: Sequence[str]) -> Composition:
     register_resolvers()
-    arguments = get_args_parser().parse_args(list(overrides))
-    config, _, problems = compose(arguments, conf(), arguments.overrides, arguments.multirun)
-    return config, problems
-
-
-def kept(*overrides: str) -> DictConfig:
-    """Compose, and drop what a new distribution or method replaces."""
-    return _kept(composed(*overrides))
-
-
-def _kept(config: DictConfig) -> DictConfig:
-    return drop_replaced(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), config.hydra)
+    return compose(command_line().parse_intermixed_args(list(overrides)), conf())
 
 
 def parsed(*overrides: str) -> RunConfig:
     """Compose and parse; raises what is wrong with either, as the command tells it."""
-    config, problems = _composed(overrides)
+    composition = _composed(overrides)
     try:
-        result = parse_config(_kept(config))
+        result = parse_config(composition.config)
     except UserError as error:
-        raise UserError([*problems, *error.problems]) from error
-    check(problems)
+        raise UserError([*composition.problems, *error.problems]) from error
+    check(composition.problems)
     return result
+
+
+def filled(raw: dict[str, Any]) -> RunConfig:
+    """Parse a config that was written as Python values, defaults filled in."""
+    config = OmegaConf.create(raw)
+    assert isinstance(config, DictConfig)
+    check(fill_in(config, conf()))
+    return parse_config(config)
 
 
 def plain(config: DictConfig, key: str) -> Any:

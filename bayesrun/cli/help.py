@@ -10,6 +10,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.errors import did_you_mean, fail
+
 _HEAD = """\
 bayesrun runs Bayesian models from YAML and judges their posteriors.
 
@@ -21,12 +23,13 @@ bayesrun runs Bayesian models from YAML and judges their posteriors.
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
 """
 _TAIL = """\
-Exit status: 0 finished, 1 config or data at fault, 2 unknown flag, 3 verdict `fail` (diagnostics.fail_run),
-4 sampling failed, 130 interrupted. HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help shows Hydra's own flags.
+Exit status: 0 finished (also `partial` by max_seconds); 1 config or data at fault, or jobs of a sweep failed;
+2 unknown flag; 3 verdict `fail` with diagnostics.fail_run=true; 4 sampling failed; 130 interrupted (Ctrl-C);
+143 terminated before the first draw (SIGTERM). HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help shows Hydra's flags.
 """
 
 
-def text(config: DictConfig, folders: Sequence[Path]) -> str:
+def help_text(config: DictConfig, folders: Sequence[Path]) -> str:
     """Return the help.
 
     Parameters
@@ -40,6 +43,35 @@ def text(config: DictConfig, folders: Sequence[Path]) -> str:
     parts = [_HEAD, "== Groups (choose with group=name) ==\n", _groups(folders)]
     parts += ["== Config (set with key.sub=value) ==\n", OmegaConf.to_yaml(plain), _TAIL]
     return "\n".join(parts)
+
+
+def show_config(config: DictConfig, part: str, package: str | None, resolve: bool) -> str:
+    """Return a composed config as YAML, as Hydra's `--cfg` does.
+
+    Parameters
+    ----------
+    config
+        The composed config, Hydra's node included.
+    part
+        `job`, `hydra` or `all`.
+    package
+        One key of it alone; null or `_global_` = all.
+    resolve
+        Whether interpolations are replaced by what they name.
+
+    Raises
+    ------
+    UserError
+        When there is no such key.
+    """
+    names = [str(k) for k in config if part == "all" or (k == "hydra") == (part == "hydra")]
+    shown = OmegaConf.masked_copy(config, names)
+    if package in (None, "_global_"):
+        return OmegaConf.to_yaml(shown, resolve=resolve)
+    found = OmegaConf.select(shown, str(package))
+    if found is None:
+        raise fail("--package", f"there is no '{package}'", did_you_mean(str(package), names))
+    return OmegaConf.to_yaml(found, resolve=resolve) if OmegaConf.is_config(found) else f"{found}\n"
 
 
 def _groups(folders: Sequence[Path]) -> str:

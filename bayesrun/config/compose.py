@@ -1,187 +1,344 @@
-"""Composing with Hydra, and saying all that is wrong with overrides and choices at once."""
+"""From files and overrides to one config, composed once; all that is wrong with either is said at once.
+
+    choices -> files -> values -> defaults -> gate
+
+Files are merged in Hydra's order, then values are set, then documented defaults are filled in below what was written.
+Keys need no plus: what a key may be is known when the config is parsed, and told there. Hydra's own keys pass the gate.
+"""
 
 from __future__ import annotations
 
-import re
+import copy
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.config_search_path import SearchPathQuery
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from bayesrun.config.defaults import fill_in
+from bayesrun.config.gate import Gate, Offer, file_problems, may_merge, offers, offers_of, searchpath_problems
+from bayesrun.config.hydra_internals import (
+    HYDRA_FAULTS,
+    Defaults,
+    Loader,
+    MissingConfigException,
+    OverrideParseException,
+    UnusedChoice,
+    Written,
+    parse_override,
+    start_hydra,
+)
+from bayesrun.config.override_merge import Merged, sets_first
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 
-# Hydra refuses a key that is not in the YAML unless it is written with a plus: a new prior, a parameter inside
-# `model.priors.sigma={dist: Uniform, lower: 0, upper: 1}`, or a key that a user's own YAML leaves out. Here the plus
-# may be left out, as unknown names are told later, with what is allowed.
-_OPEN = re.compile(r"(?!hydra\.)(\w+\.|tags)")
-# What composing raises: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML; and ValueError, by
-# Hydra for a choice that is no name (`model=3`), by Python for a file that is no text; OSError for one that is no
-# mapping.
-_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError)
-_TRUSTED = ("hydra._internal.core_plugins.", "hydra_plugins.", "bayesrun.", "optuna.samplers.")
+MAIN = "main"
+_LONGEST = 20_000
+_DEEPEST = 60
 
 
-def compose(
-    arguments: Namespace, conf: Path, overrides: Sequence[str], multirun: bool
-) -> tuple[DictConfig, list[str], list[Problem]]:
-    """Compose the config, Hydra's own node included.
+@dataclass(frozen=True)
+class Composition:
+    """A composed config, Hydra's node included, and what is wrong with how it was asked for.
+
+    Parameters
+    ----------
+    config
+        All files and values, defaults filled in. Values that are wrong are left out, so that the rest can be checked.
+    problems
+        What is wrong with overrides and choices.
+    loader
+        Hydra's config loader, for launchers.
+    """
+
+    config: DictConfig
+    problems: list[Problem]
+    loader: Loader
+
+
+@dataclass(frozen=True)
+class _Base:
+    """The merged files of a composition, before any value is set."""
+
+    merged: Merged
+    offered: tuple[Offer, ...]
+    found: Defaults
+    repository: Any
+
+
+def compose(arguments: Namespace, conf: Path) -> Composition:
+    """Compose what a command line asks for.
 
     Parameters
     ----------
     arguments
-        Hydra's parsed flags (`config_name`, `config_dir`).
+        Hydra's parsed flags and overrides. `stored` of them, the first ones, were read from a sweep's folder.
     conf
         The shipped config folder.
-    overrides
-        The command line's overrides.
-    multirun
-        Whether they may sweep.
-
-    Returns
-    -------
-    config : DictConfig
-        What Hydra composed.
-    overrides : list of str
-        The overrides as Hydra takes them: with the plus that keys of open mappings need.
-    problems : list of Problem
-        Overrides of unknown keys; they are left out of `config`, so that what it holds can be checked, too.
 
     Raises
     ------
     UserError
         With every choice that is wrong, or where nothing can be composed.
     """
-    problems = _shadowed(arguments.config_dir, conf)
-    kept, choices_wrong = [_as_choice(o) for o in overrides], bool(problems)
-    while True:
+    check(_shadowed(arguments.config_dir, conf))
+    loader = start_hydra(arguments.config_dir, conf, compose_job)
+    problems: list[Problem] = []
+    stored = getattr(arguments, "stored", 0)
+    written = _read(arguments.overrides, stored, problems)
+    config = _compose(loader, arguments.config_name or MAIN, written, bool(arguments.multirun), problems, {})
+    return Composition(config, problems, loader)
+
+
+def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str], multirun: bool) -> DictConfig:
+    """Compose a sweep's job, in whichever process; files that jobs have in common are read once per process.
+
+    Raises
+    ------
+    UserError
+        With all that is wrong.
+    """
+    problems: list[Problem] = []
+    written = _read(overrides, 0, problems)
+    config = _compose(loader, config_name or MAIN, written, multirun, problems, _bases)
+    check(problems)
+    return config
+
+
+_bases: dict[tuple[str, ...], _Base] = {}
+"""Merged files in this process, by all that they depend on: a worker gets a new loader with each job."""
+
+
+def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
+    """Parse overrides; those that can't be read are told and left out."""
+    read = []
+    for index, text in enumerate(overrides):
         try:
-            config = _compose_once(arguments, conf, kept, multirun)
-            break
-        except _FAULTS as error:
-            bad, problem = _explain(error, kept, arguments, conf, multirun)
-            if bad is not None and _plus(bad):
-                kept[kept.index(bad)] = f"{_plus(bad)}{bad}"
-                continue
+            if len(text) > _LONGEST or text.count("{") + text.count("[") + text.count("(") > 10 * _DEEPEST:
+                raise OverrideParseException(text, "too long")
+            read.append(parse_override(text, by_hand=index >= stored))
+        except OverrideParseException:
+            problems.append(_unreadable(text))
+    return read
+
+
+def _unreadable(text: str) -> Problem:
+    key, equals, value = text.partition("=")
+    if len(text) > _LONGEST:
+        return Problem(key, f"has {len(text):,} characters; an override may have {_LONGEST:,}", "put it into a file")
+    if not equals:
+        return Problem(key, f"'{text}' can't be read as an override", f"give it a value: {text}=VALUE")
+    quoted = value.replace("'", "").replace('"', "").replace("\\", "")
+    hint = f"quote the value, and the whole for the shell: '{key}=\"{quoted}\"'"
+    return Problem(key, f"'{text}' can't be read as an override", hint)
+
+
+def _compose(
+    loader: Loader,
+    name: str,
+    written: Sequence[Written],
+    multirun: bool,
+    problems: list[Problem],
+    known: dict[tuple[str, ...], _Base],
+) -> DictConfig:
+    values = [w for w in written if not loader.is_choice(w)]
+    choices = [w for w in written if loader.is_choice(w)]
+    key = (name, str(multirun), *(c.text for c in choices), *(str(p) for p in loader.config_search_path.get_path()))
+    base = known.get(key) or _files(loader, name, choices, values, multirun, problems)
+    known[key] = base
+    merged = copy.deepcopy(base.merged)
+    config = merged.config
+    sweeping = multirun or _asks_for_sweep(config, base.offered)
+    offered = [*base.offered]
+    fixed = [w for w in values if not w.sweeps]
+    for one in [*filter(_is_first, fixed), *(w for w in fixed if not _is_first(w))]:
+        if one.override.is_hydra_override():
+            offered += offers_of(one)
+        else:
+            problems += _set(merged, one)
+    problems += [p for w in written if w.sweeps for p in _sweep_problems(w, sweeping)]
+    problems += _settle(config, base, offered, loader.conf)
+    OmegaConf.set_struct(config, True)
+    loader.record(config, name, written, base.found, base.repository)
+    return config
+
+
+def _settle(config: DictConfig, base: _Base, offered: Sequence[Offer], conf: Path) -> list[Problem]:
+    problems = fill_in(config, conf)
+    gate = Gate(config, base.found.choices)
+    refused = gate.admit(offered)
+    check(refused)  # what follows would use it
+    check(gate.settle())
+    return problems
+
+
+def _is_first(written: Written) -> bool:
+    return not written.override.is_delete() and sets_first(written.key, written.override.value())
+
+
+def _asks_for_sweep(config: DictConfig, offered: Sequence[Offer]) -> bool:
+    """Say whether a file (an experiment) asks for a sweep by itself."""
+    said = [str(offer.value) for offer in offered if offer.key == "mode"]
+    mode = config.hydra.mode
+    return said[-1] == "MULTIRUN" if said else mode is not None and mode.name == "MULTIRUN"
+
+
+def _sweep_problems(written: Written, sweeping: bool) -> list[Problem]:
+    if written.override.is_hydra_override():
+        return [Problem(written.key, f"'{written.text}': Hydra's own keys can't be swept")]
+    if sweeping:
+        return []
+    hint = (
+        f"to sweep them add -m; for one list write {written.key}=[...]; for one text quote it: '{written.key}=\"...\"'"
+    )
+    return [Problem(written.key, f"'{written.text}' has several values", hint)]
+
+
+def _set(merged: Merged, written: Written) -> list[Problem]:
+    """Set or remove one value."""
+    override = written.override
+    if override.package is not None:
+        hint = f"there is no group '{override.key_or_group}' to choose from"
+        return [Problem(written.key, f"'{written.text}' chooses nothing", hint)]
+    try:
+        if override.is_delete():
+            return _remove(merged.config, written)
+        merged.value(override.key_or_group, override.value())
+    except (OmegaConfBaseException, ValueError, TypeError, AssertionError, IndexError, RecursionError) as error:
+        return [Problem(written.key, f"'{written.text}' can't be set: {_first_line(error)}")]
+    return []
+
+
+def _remove(config: DictConfig, written: Written) -> list[Problem]:
+    above, _, name = written.key.rpartition(".")
+    node = OmegaConf.select(config, above) if above else config
+    if not isinstance(node, DictConfig) or name not in node:
+        hint = did_you_mean(name, [str(n) for n in node if n != "hydra"]) if isinstance(node, DictConfig) else ""
+        return [Problem(written.key, f"'{written.text}': there is no such key to remove", hint)]
+    del node[name]
+    return []
+
+
+def _files(
+    loader: Loader,
+    name: str,
+    choices: Sequence[Written],
+    values: Sequence[Written],
+    multirun: bool,
+    problems: list[Problem],
+) -> _Base:
+    """Find and merge the files; with a wrong choice there is nothing to go on with."""
+    try:
+        repository = _repository(loader, name, values)
+        found = _find(loader, repository, name, choices, multirun, problems)
+        return _merge(loader, repository, found)
+    except UserError:
+        raise
+    except HYDRA_FAULTS as error:
+        raise UserError([*problems, Problem("", _first_line(error))]) from error
+
+
+def _repository(loader: Loader, name: str, values: Sequence[Written]) -> Any:
+    asked: list[Any] = [w.override.value() for w in values if w.key == "hydra.searchpath"]
+    searchpath = asked[-1] if asked else None
+    check(searchpath_problems(searchpath if asked else loader.searchpath_of(name)))
+    return loader.open(name, searchpath)
+
+
+def _find(
+    loader: Loader,
+    repository: Any,
+    name: str,
+    choices: Sequence[Written],
+    multirun: bool,
+    problems: list[Problem],
+) -> Defaults:
+    wrong = [w for w in choices if not w.sweeps and not _is_name(w)]
+    problems += [Problem(w.key, f"'{w.text}' chooses no file", f"write {w.key}=NAME") for w in wrong]
+    kept = [w for w in choices if w not in wrong]
+    found = None
+    while found is None:
+        try:
+            found = loader.files(repository, name, kept, multirun)
+        except UnusedChoice as error:
+            at = [w for w in kept if w.key == error.key]
+            problems.append(
+                Problem(error.key, f"there is no '{error.key}' to choose here ({name}.yaml has no such group)")
+            )
+            kept = [w for w in kept if w not in at]
+        except MissingConfigException as error:
+            if error.missing_cfg_file is None:
+                raise
+            at, problem = _missing(error, kept)
             problems.append(problem)
-            if bad is None:
-                raise UserError(problems) from error
-            choices_wrong |= isinstance(error, MissingConfigException)
-            kept = _without(kept, bad)
-    untrusted = _untrusted(config)
-    problems += untrusted
-    check(problems if choices_wrong or untrusted else [])
-    return config, kept, problems
+            check(problems if not at else [])
+            kept = [w for w in kept if w not in at]
+            wrong = wrong + at
+    check(problems if wrong or len(kept) < len(choices) else [])
+    return found
 
 
-def _as_choice(override: str) -> str:
-    """`predict.data=NAME` chooses a data set as `data=NAME` does, but for the rows to predict."""
-    return f"+data@{override.lstrip('+')}" if re.match(r"\+*predict\.data=\w", override) else override
+def _is_name(written: Written) -> bool:
+    value = written.override.value()
+    return written.override.is_delete() or isinstance(value, str) or (isinstance(value, list) and bool(value))
 
 
-def _plus(override: str) -> str:
-    """Return what an override needs before it, where its key may be new: in open mappings, and data for a model."""
-    return "+" if re.match(r"data=\w", override) else "++" if _OPEN.match(override) else ""
-
-
-def _without(overrides: list[str], bad: str) -> list[str]:
-    """Leave out an override that is wrong; below a wrong choice nothing can be told, so that goes with it."""
-    group, is_choice = bad.split("=")[0].lstrip("+"), "." not in bad.split("=")[0]
-    return [o for o in overrides if o != bad and not (is_choice and o.lstrip("+~").startswith(f"{group}."))]
-
-
-def _compose_once(arguments: Namespace, conf: Path, overrides: list[str], multirun: bool) -> DictConfig:
-    hydra = start_hydra(arguments, conf)
-    try:
-        return hydra.compose_config(
-            config_name=arguments.config_name or "main",
-            overrides=overrides,
-            run_mode=RunMode.MULTIRUN if multirun else RunMode.RUN,
-            with_log_configuration=False,
-        )
-    finally:
-        GlobalHydra.instance().clear()
-
-
-def start_hydra(arguments: Namespace, conf: Path) -> Hydra:
-    """Start Hydra on the shipped configs and the user's; `GlobalHydra` is it from here on."""
-    search_path = create_config_search_path(str(conf))
-    if arguments.config_dir:
-        path, last = f"file://{Path(arguments.config_dir).absolute()}", SearchPathQuery(provider="schema")
-        search_path.prepend("command-line", path, anchor=last)
-    GlobalHydra.instance().clear()
-    return Hydra.create_main_hydra2("bayesrun", search_path)
-
-
-def _explain(
-    error: Exception, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool
-) -> tuple[str | None, Problem]:
-    """Say what one failed composition means, and which override is at fault, if one is."""
-    if isinstance(error, OverrideParseException):
-        bad = str(error.override)
-        hint = "write key=value; quote what the shell or YAML would read otherwise"
-        return _one_of(bad, overrides), Problem(bad.split("=")[0], f"'{bad}' can't be read as an override", hint)
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return _missing_choice(error, overrides)
-    text = str(error)
-    keys = {o: o.split("=")[0].lstrip("+~") for o in overrides}
-    named = [o for o, key in keys.items() if f"'{key}'" in text] or [o for o, key in keys.items() if f"'{key}." in text]
-    if named:
-        return named[0], _wrong_key(keys[named[0]], text, overrides, arguments, conf, multirun)
-    return None, Problem("", text.strip().replace("\n", " "))
-
-
-def _missing_choice(error: MissingConfigException, overrides: list[str]) -> tuple[str | None, Problem]:
+def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple[list[Written], Problem]:
+    """Say which choice names a file that is not there."""
     group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").strip("/").rpartition("/")
-    at = next((o for o in overrides if _chooses(o, group, choice)), None)
-    key = at.lstrip("+").split("=")[0].rpartition("@")[2] if at else group  # data@predict.data is predict.data
-    options = [str(o) for o in error.options or []]
-    return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, options))
+    at = [w for w in choices if w.override.key_or_group == group and w.override.value() == choice][:1]
+    nested = [w for w in choices if str(error.missing_cfg_file) == f"{w.override.key_or_group}/{w.override.value()}"][
+        :1
+    ]
+    at = at or nested
+    key = at[0].key if at else group
+    return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, map(str, error.options or [])))
 
 
-def _chooses(override: str, group: str, choice: str) -> bool:
-    key, _, value = override.lstrip("+").partition("=")
-    return value == choice and group in (key, key.partition("@")[0])
+def _merge(loader: Loader, repository: Any, found: Defaults) -> _Base:
+    merged = Merged(OmegaConf.create())
+    offered: list[Offer] = []
+    problems: list[Problem] = []
+    own_keys = OmegaConf.load(loader.conf / f"{MAIN}.yaml").hydra
+    with flag_override(merged.config, "no_deepcopy_set_nodes", True):
+        for default in found.files:
+            file = loader.load(repository, default)
+            if own_keys is not None and not file.name.startswith("hydra/"):
+                # Hydra's keys as bayesrun has them, whatever the primary config is
+                merged.config.merge_with({"hydra": own_keys})
+                own_keys = None
+            problems += file_problems(file)
+            if not may_merge(file):
+                offered += offers(file)
+                file.config.pop("hydra", None)
+            try:
+                merged.file(file.config)
+            except OmegaConfBaseException as error:
+                raise ConfigCompositionException(f"'{file.name}.yaml' can't be merged: {_first_line(error)}") from error
+    check(problems)
+    _strip_defaults(merged.config)
+    return _Base(merged, tuple(offered), found, repository)
 
 
-def _one_of(override: str, overrides: list[str]) -> str | None:
-    return override if override in overrides else None
+def _strip_defaults(node: Any) -> None:
+    """Remove the defaults lists that Hydra keeps inside structured configs while it merges."""
+    if isinstance(node, DictConfig) and not node._is_missing() and not node._is_none():
+        with flag_override(node, ["readonly", "struct"], False):
+            if node._get_flag("HYDRA_REMOVE_TOP_LEVEL_DEFAULTS"):
+                node._set_flag("HYDRA_REMOVE_TOP_LEVEL_DEFAULTS", None)
+                node.pop("defaults", None)
+        for _, value in node.items_ex(resolve=False):
+            _strip_defaults(value)
 
 
-def _wrong_key(key: str, text: str, overrides: list[str], arguments: Namespace, conf: Path, multirun: bool) -> Problem:
-    rest = [o for o in overrides if "=" in o and o.split("=")[0].lstrip("+~") != key and _is_choice(o, conf)]
-    try:
-        config = _compose_once(arguments, conf, rest, multirun)
-    except _FAULTS:
-        return Problem(key, text.strip().splitlines()[0])
-    hint = _nearest(key, config)
-    if hint:
-        return Problem(key, f"unknown key '{key.rpartition('.')[2]}'", hint)
-    return Problem(key, text.strip().splitlines()[0])
-
-
-def _is_choice(override: str, conf: Path) -> bool:
-    return (conf / override.split("=")[0].lstrip("+")).is_dir()
-
-
-def _nearest(key: str, config: DictConfig) -> str:
-    """Walk down the key as far as the config goes, and name what is there."""
-    node: Any = config
-    for part in re.split(r"[.\[]", key):
-        if not isinstance(node, DictConfig) or part not in node:
-            names = [str(n) for n in node if n != "hydra"] if isinstance(node, DictConfig) else []
-            return did_you_mean(part.rstrip("]"), names)
-        node = node._get_node(part)
-    return ""
+def _first_line(error: BaseException) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    said = str(error).strip() or type(error).__name__
+    return " ".join(said.split()) if error.__class__.__module__.startswith("yaml") else said.splitlines()[0]
 
 
 def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
@@ -196,23 +353,3 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
     names = sorted(p.relative_to(folder) for p in folder.rglob("*.yaml") if (conf / p.relative_to(folder)).exists())
     hint = "give the file another name: a shipped file is never replaced"
     return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]
-
-
-def _untrusted(config: DictConfig) -> list[Problem]:
-    """A shared YAML must not run code: classes that Hydra would call are Hydra's, its plug-ins' or ours."""
-    found: list[Problem] = []
-    _find_targets(OmegaConf.to_container(config.hydra, resolve=False), "hydra", found)
-    return found
-
-
-def _find_targets(node: Any, key: str, found: list[Problem]) -> None:
-    if isinstance(node, dict):
-        target = node.get("_target_")
-        if target is not None and not str(target).startswith(_TRUSTED):
-            message = f"'{target}' may not be named in a config"
-            found.append(Problem(f"{key}._target_", message, "only Hydra's own plug-ins are called from YAML"))
-        for name, value in node.items():
-            _find_targets(value, f"{key}.{name}", found)
-    elif isinstance(node, list):
-        for index, value in enumerate(node):
-            _find_targets(value, f"{key}[{index}]", found)

@@ -1,85 +1,114 @@
-"""A prior's new `dist` drops the parameters of the distribution that it replaces; so does the sampler's `method`.
+"""Merging one part of a config over another, where a choice takes its parameters with it.
 
-Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into a shipped `{dist: Exponential, lam: 1}` and keeps `lam`. What the
-user did not write is dropped here: a parameter of the replaced distribution that no override on the command line set.
-Likewise `sampler.method=smc` drops the keys of the shipped method, and `smc` takes its own defaults.
+Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into `{dist: Exponential, lam: 1}` and keeps `lam`. Here a prior's new
+`dist` drops the parameters of the distribution that it replaces, and the sampler's new `method` drops the keys that
+came with the old one, at the moment of merging: what comes later is kept, and judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from bayesrun.config.resolvers import task_overrides
-from bayesrun.language.distributions import family
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 _KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
 
 
-def drop_replaced(config: DictConfig, hydra: DictConfig) -> DictConfig:
-    """Return the config without parameters of replaced distributions, and without keys of a replaced sampler.
+class Merged:
+    """A config that grows by files and overrides.
 
     Parameters
     ----------
     config
-        The composed config.
-    hydra
-        Hydra's node: its overrides, and where configs come from.
+        The config so far; it is changed.
     """
-    set_keys = {str(o).lstrip("+").split("=")[0] for o in task_overrides(hydra)}
-    raw = OmegaConf.to_container(config, resolve=False)  # interpolations that name nothing are told later
-    assert isinstance(raw, dict)
-    _drop_sampler_keys(raw.get("sampler"), _shipped(hydra, "sampler"), set_keys)
-    model = raw.get("model")
-    _drop_parameters(model.get("priors") if isinstance(model, dict) else None, _shipped(hydra, "model"), set_keys)
-    return OmegaConf.create(raw)
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+        self._sampler: dict[str, Any] = {}  # what came with the sampler's method
+
+    def file(self, content: DictConfig) -> None:
+        """Merge the content of a file, which wins."""
+        raw = _plain(content)
+        self._drop(raw)
+        self.config.merge_with(content)
+        self._note_method(raw)
+
+    def value(self, key: str, value: Any) -> None:
+        """Set one key (dotted); mappings are merged."""
+        raw = _nested(key, value)
+        self._drop(raw)
+        OmegaConf.update(self.config, key, value, merge=True, force_add=True)
+        self._note_method(raw)
+
+    def _drop(self, raw: Any) -> None:
+        for name, new in _items(_at(raw, "model", "priors")):
+            old = OmegaConf.select(self.config, "model.priors")
+            if isinstance(old, DictConfig) and isinstance(old._get_node(name), DictConfig) and isinstance(new, Mapping):
+                _drop_parameters(old[name], new)
+        method = _at(raw, "sampler", "method")
+        sampler = self.config._get_node("sampler")
+        if method is not None and isinstance(sampler, DictConfig) and _raw(sampler, "method") not in (None, method):
+            for name, value in self._sampler.items():
+                if name != "method" and name in sampler and _raw(sampler, name) == value:
+                    _remove(sampler, name)
+
+    def _note_method(self, raw: Any) -> None:
+        section = _at(raw, "sampler")
+        if isinstance(section, Mapping) and "method" in section:
+            self._sampler = dict(section)
 
 
-def _drop_parameters(priors: Any, shipped: dict[str, Any], set_keys: Collection[str]) -> None:
-    before = shipped.get("priors")
-    if not isinstance(priors, dict) or not isinstance(before, dict):
-        return
-    for name, old in before.items():
-        new = priors.get(name)
-        if isinstance(new, dict) and isinstance(old, dict) and new.get("dist") != old.get("dist"):
-            for parameter in _replaced(str(name), old, new, set_keys):
-                del new[parameter]
+def sets_first(key: str, value: Any) -> bool:
+    """Say whether an override must come before others: it drops what the same command line may give anew.
+
+    `alpha=2 dist=Gamma` means the same as `dist=Gamma alpha=2`.
+    """
+    return bool(_names(_nested(key, value)))
 
 
-def _replaced(name: str, old: dict[str, Any], new: dict[Any, Any], set_keys: Collection[str]) -> list[str]:
-    key = f"model.priors.{name}"
-    if key in set_keys:  # the whole prior was written on the command line, over the old one
-        return [p for p in old if p not in _KEPT and p in new and not _takes(new, p)]
-    by_command = f"{key}.dist" in set_keys
-    same = [p for p in old if p not in _KEPT and p in new and f"{key}.{p}" not in set_keys and new.get(p) == old[p]]
-    return same if by_command else [p for p in same if not _takes(new, p)]
+def _names(raw: Any) -> list[Any]:
+    """List the new distributions and methods of a part of a config."""
+    found = [
+        new["dist"] for _, new in _items(_at(raw, "model", "priors")) if isinstance(new, Mapping) and "dist" in new
+    ]
+    method = _at(raw, "sampler", "method")
+    return found if method is None else [*found, method]
 
 
-def _takes(prior: dict[Any, Any], parameter: str) -> bool:
-    known = family(str(prior.get("dist")))
-    return known is not None and parameter in known.parameters
+def _drop_parameters(old: DictConfig, new: Mapping[Any, Any]) -> None:
+    if "dist" in new and _raw(old, "dist") not in (None, new["dist"]):
+        for name in [name for name in old if name not in _KEPT]:
+            _remove(old, name)
 
 
-def _drop_sampler_keys(sampler: Any, old: dict[str, Any], set_keys: Collection[str]) -> None:
-    if not isinstance(sampler, dict) or not old or sampler.get("method") == old.get("method"):
-        return
-    for name, value in old.items():
-        if name != "method" and f"sampler.{name}" not in set_keys and name in sampler and sampler[name] == value:
-            del sampler[name]
+def _remove(node: DictConfig, name: Any) -> None:
+    with open_dict(node):
+        del node[name]
 
 
-def _shipped(hydra: DictConfig, group: str) -> dict[str, Any]:
-    """Read a group as the file of its choice has it (as the primary config has it, in a run folder)."""
-    choice = OmegaConf.select(hydra, f"runtime.choices.{group}")
-    name = f"{group}/{choice}" if choice else str(hydra.job.config_name)
-    for source in hydra.runtime.config_sources:
-        path = Path(source.path) / f"{name.removesuffix('.yaml')}.yaml"
-        if source.provider != "schema" and path.is_file():
-            loaded = OmegaConf.load(path)
-            found = loaded if choice else OmegaConf.select(loaded, group)
-            raw = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else {}
-            return {str(k): v for k, v in raw.items()} if isinstance(raw, dict) else {}
-    return {}
+def _raw(node: DictConfig, name: Any) -> Any:
+    child = node._get_node(name)
+    return OmegaConf.to_container(child, resolve=False) if OmegaConf.is_config(child) else getattr(child, "_val", child)
+
+
+def _plain(content: DictConfig) -> Any:
+    return OmegaConf.to_container(content, resolve=False)
+
+
+def _nested(key: str, value: Any) -> Any:
+    """`a.b=v` as `{a: {b: v}}`."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def _at(raw: Any, *keys: str) -> Any:
+    for key in keys:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def _items(raw: Any) -> list[tuple[Any, Any]]:
+    return list(raw.items()) if isinstance(raw, Mapping) else []

@@ -1,7 +1,7 @@
 """The parsed config: everything that a run is told, checked once and frozen.
 
-`parse_config` takes what Hydra composed, fills in documented defaults, resolves interpolations and reports every
-problem at once. It imports nothing heavy, so that a wrong key is told in a fraction of a second.
+`parse_config` takes what was composed, resolves interpolations and reports every problem at once. It imports nothing
+heavy, so that a wrong key is told in a fraction of a second.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from pydantic import Field
 
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.data.section import PredictSpec, parse_data, parse_rows
-from bayesrun.diagnostics.base import CHECKS, DiagnosticsSpec
+from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
+from bayesrun.engines.base import ENGINES, EngineSpec, check_engine
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
-from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
-from bayesrun.registry import Registry, load_plugins
+from bayesrun.registry import Registry
+from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
@@ -34,6 +35,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     SOURCES,
     GENERATORS,
     SAMPLERS,
+    ENGINES,
     CHECKS,
     FIGURES,
     TRACKERS,
@@ -81,6 +83,7 @@ class TopSpec(Section):
     experiment_name: str
     tags: dict[str, str | int | float | bool | None] = {}
     plugins: list[str] = []
+    intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class RunConfig:
     model_type: ModelType
     data: DataSpec | None
     sampler: SamplerSpec
+    engine: EngineSpec
     diagnostics: DiagnosticsSpec
     tracking: TrackingSpec
     predictive: PredictiveSpec
@@ -101,14 +105,24 @@ class RunConfig:
     predict: PredictSpec | None = None
 
 
-_SECTIONS: dict[str, type[Section]] = {
+SECTIONS: dict[str, type[Section]] = {
+    "engine": EngineSpec,
     "diagnostics": DiagnosticsSpec,
     "tracking": TrackingSpec,
     "predictive": PredictiveSpec,
     "store": StoreSpec,
     "paths": PathsSpec,
 }
-_GROUPS = ("model", "data", "predict", "sampler", *_SECTIONS)
+"""Groups whose keys are always the same."""
+
+CHOSEN: dict[str, tuple[str, str | None, Registry[Any]]] = {
+    "model": ("type", None, MODELS),
+    "data": ("source", None, SOURCES),
+    "sampler": ("method", "nuts", SAMPLERS),
+}
+"""Groups whose keys depend on a name in them: its key, its default, and where it is registered."""
+
+_GROUPS = ("model", "data", "predict", "sampler", *SECTIONS)
 
 
 def parse_config(composed: DictConfig) -> RunConfig:
@@ -117,7 +131,7 @@ def parse_config(composed: DictConfig) -> RunConfig:
     Parameters
     ----------
     composed
-        The composed config, without Hydra's own node.
+        The composed config, defaults filled in; Hydra's own node is passed over.
 
     Returns
     -------
@@ -129,10 +143,8 @@ def parse_config(composed: DictConfig) -> RunConfig:
     UserError
         With every problem found, each with its key.
     """
-    raw = _resolve(composed, [])  # what can't be resolved yet may name a default
-    check(load_plugins(_plugins(raw.get("plugins")), REGISTRIES))
     problems: list[Problem] = []
-    raw = _resolve(_with_defaults(composed, raw), problems)
+    raw = _resolve(composed, problems)
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
         problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
     check(problems)
@@ -142,17 +154,13 @@ def parse_config(composed: DictConfig) -> RunConfig:
     return RunConfig(**parsed, plain=_plain(parsed))
 
 
-def _plugins(raw: Any) -> list[str]:
-    """Return the names of plug-in packages; what is no list of names is told with the other faults."""
-    return [name for name in raw if isinstance(name, str)] if isinstance(raw, list) else []
-
-
 def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]:
-    parsed: dict[str, Any] = {name: parse(s, _given(raw, name), name, problems) for name, s in _SECTIONS.items()}
+    parsed: dict[str, Any] = {name: parse(s, _given(raw, name), name, problems) for name, s in SECTIONS.items()}
     top = {k: v for k, v in raw.items() if k in TopSpec.model_fields}
     parsed["top"] = parse(TopSpec, {"experiment_name": "", **top}, "", problems)
     parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
     parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
+    problems += check_engine(parsed["engine"]) if parsed["engine"] else []
     parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
     parsed["predict"] = parse_rows(raw.get("predict"), parsed["paths"].data if parsed["paths"] else Path(), problems)
     return parsed
@@ -245,7 +253,7 @@ def _parse_data(raw: Any, paths: PathsSpec | None, problems: list[Problem]) -> D
 
 
 def _resolve(config: DictConfig, problems: list[Problem]) -> dict[str, Any]:
-    return {str(key): _resolve_node(config, key, problems) for key in config}
+    return {str(key): _resolve_node(config, key, problems) for key in config if key != "hydra"}
 
 
 def _resolve_node(config: DictConfig, key: Any, problems: list[Problem]) -> Any:
@@ -257,42 +265,3 @@ def _resolve_node(config: DictConfig, key: Any, problems: list[Problem]) -> Any:
         hint = "an interpolation ${...} must name a key of the config"
         problems.append(Problem(str(where), str(error.msg or error).splitlines()[0], hint))
         return None
-
-
-def _with_defaults(composed: DictConfig, raw: Mapping[str, Any]) -> DictConfig:
-    """Fill in documented defaults below what was written, so that interpolations may name them too."""
-    specs: dict[str, type[Section]] = {**_SECTIONS, **_chosen_specs(raw)}
-    defaults = {name: _defaults(spec) for name, spec in specs.items()}
-    top = {**_defaults(TopSpec), "experiment_name": "${model.name}"}
-    filled = _filled({**top, **defaults}, OmegaConf.to_container(composed, resolve=False))
-    return OmegaConf.create(filled)  # type: ignore[no-any-return]
-
-
-def _filled(defaults: Any, written: Any) -> Any:
-    """Fill a mapping in, as deep as both are mappings; what is written stays, whatever it is."""
-    if not isinstance(defaults, dict) or not isinstance(written, dict):
-        return written
-    return {**defaults, **{key: _filled(defaults.get(key), value) for key, value in written.items()}}
-
-
-def _chosen_specs(raw: Mapping[str, Any]) -> dict[str, type[Section]]:
-    specs: dict[str, type[Section]] = {}
-    for group, key, registry in (
-        ("model", "type", MODELS),
-        ("data", "source", SOURCES),
-        ("sampler", "method", SAMPLERS),
-    ):
-        section = raw.get(group, {"method": "nuts"} if group == "sampler" else None)
-        name = section.get(key) if isinstance(section, Mapping) else None
-        if name in registry.names():
-            specs[group] = registry.load(str(name), f"{group}.{key}").spec  # type: ignore[attr-defined]
-    return specs
-
-
-def _defaults(spec: type[Section]) -> dict[str, Any]:
-    values = {}
-    for name, field in spec.model_fields.items():
-        if not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            values[name] = default.model_dump(mode="json") if isinstance(default, Section) else default
-    return values

@@ -19,6 +19,15 @@ SAMPLE = ("chain", "draw")
 _NUMBERS = 2**16
 
 
+def in_order(posterior: xr.Dataset) -> list[str]:
+    """Return the names of the posterior's variables, imputed values (`NAME_missing`) last."""
+    return sorted(map(str, posterior.data_vars), key=lambda name: _is_imputed(posterior[name], name))
+
+
+def _is_imputed(array: xr.DataArray, name: str) -> bool:
+    return name.endswith("_missing") and any(str(dim).endswith("_missing") for dim in array.dims)
+
+
 def names_of(array: xr.DataArray, name: str) -> list[str]:
     """Name every scalar of a variable as `az.summary` does, but print whole days without midnight.
 

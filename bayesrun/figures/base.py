@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import INTERVAL
 from bayesrun.registry import Registry
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class Subject:
         One row per scalar (`summary.csv`), index `name`.
     model
         The config section `model` as plain values: `name`, `type`, `options`, ...
+    interval
+        Probability inside every interval (`intervals` in the config).
     """
 
     idata: az.InferenceData
     summary: pd.DataFrame
     model: Mapping[str, Any]
+    interval: float = INTERVAL
+
+    @property
+    def hdi_name(self) -> str:
+        """Name of the interval in titles and legends: `94 % HDI`."""
+        return f"{100 * self.interval:g} % HDI"
 
     @cached_property
     def r_hat(self) -> dict[str, float]:
@@ -69,5 +78,19 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "marginals", "matplotlib_patches", "observations", "selection", "style", "traces"),
+    others=("drawing", "marginals", "matplotlib_patches", "observations", "predictors", "selection", "style", "traces"),
 )
+
+_GENERAL = ("trace", "forest", "posterior", "prior_posterior", "rank", "energy", "ppc", "loo_pit", "pareto_k")
+_FIRST = {
+    "declarative": ("scatter", "imputed"),
+    "glm": ("effects", "scatter"),
+    "linear_regression": ("scatter",),
+    "stochastic_volatility": ("volatility", "returns"),
+    "switchpoint": ("accident_rate", "switchpoint", "imputed"),
+}
+
+
+def default_for(model_type: str) -> tuple[str, ...]:
+    """Return the figures of a model whose YAML names none; those that its posterior can't give are left out."""
+    return (*_FIRST.get(model_type, ()), *_GENERAL)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.figures.base import FIGURES, NotDrawable, Subject
+from bayesrun.figures.base import FIGURES, NotDrawable, Subject, default_for
 from bayesrun.figures.matplotlib_patches import draw_once, measure_once
 from bayesrun.figures.style import style
 from bayesrun.processes import end_with_parent, forked, may_fork
@@ -51,6 +51,7 @@ def draw_all(
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = list(dict.fromkeys(names))
+    asked = tuple(wanted) != default_for(str(subject.model.get("type")))
     alone = min(processes, len(wanted)) < 2 or not may_fork()
     drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
     outcomes = drawn(wanted, subject, folder, meanwhile=meanwhile)
@@ -59,16 +60,18 @@ def draw_all(
         if isinstance(outcome, Path):
             written.append(outcome)
         else:
-            _LOG.log(outcome.level, "figure '%s' %s", name, outcome.message)
+            _tell(name, outcome, asked)
             reasons[name] = outcome.reason
     return written, reasons
 
 
 @dataclass(frozen=True)
 class _NotDrawn:
+    """Why a figure was not drawn: the subject lacks what it shows, or drawing failed, with its traceback."""
+
     reason: str
-    message: str
-    level: int
+    failed: bool = False
+    traceback: str = ""
 
 
 def _in_turn(
@@ -93,7 +96,7 @@ def _side_by_side(
             try:
                 yield future.result()
             except BrokenProcessPool as error:
-                yield _NotDrawn(f"it failed: {error}", f"failed: {error}", logging.WARNING)
+                yield _NotDrawn(str(error), failed=True)
 
 
 def _leave_signals_to_parent() -> None:
@@ -106,10 +109,18 @@ def _attempt(name: str, subject: Subject, folder: Path) -> Path | _NotDrawn:
     try:
         return _draw_one(name, subject, folder)
     except NotDrawable as reason:
-        return _NotDrawn(str(reason), f"is not drawn: {reason}", logging.INFO)
+        return _NotDrawn(str(reason))
     except Exception as error:  # whatever a figure does, the run goes on
-        failure = f"failed: {type(error).__name__}: {error}"
-        return _NotDrawn(f"it {failure}", f"{failure}\n{traceback.format_exc()}", logging.WARNING)
+        return _NotDrawn(f"{type(error).__name__}: {error}", failed=True, traceback=traceback.format_exc())
+
+
+def _tell(name: str, outcome: _NotDrawn, asked: bool) -> None:
+    """Log why a figure is missing; nobody asked for the figures of the default set."""
+    if outcome.failed:
+        _LOG.warning("figure '%s' failed: %s", name, outcome.reason)
+        _LOG.debug(outcome.traceback)
+    else:
+        _LOG.log(logging.INFO if asked else logging.DEBUG, "figure '%s' is not drawn: %s", name, outcome.reason)
 
 
 def _draw_one(name: str, subject: Subject, folder: Path) -> Path:

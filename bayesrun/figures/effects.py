@@ -1,24 +1,34 @@
-"""Effects of a GLM: the predicted mean against each predictor, the others held at their mean or commonest level.
+"""Effects of a GLM: the predicted mean against each predictor, averaged over the other predictors as observed.
 
-Ribbons and bars are the central 89 % of the posterior of the mean; they say how well the mean is known, not where
-single observations lie.
+Each predictor is set to a value in every row of the data while the other predictors keep theirs, and the predicted
+means are averaged over the rows (average predictions; Gelman and Pardoe 2007,
+doi:10.1111/j.1467-9531.2007.00181.x). A predictor of an interaction is drawn once for each of some values of the
+other one. Intervals are of the mean: they do not say where single observations lie.
+
+Points are partial residuals, the residual of each row added to the curve at its value (multiplied by it for a log
+link), so that they spread around the curve; with other links they are the observations themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics.base import listed, shorten
+from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
 from bayesrun.models.regression.response_families import FAMILIES, mean
@@ -26,150 +36,247 @@ from bayesrun.models.regression.response_families import FAMILIES, mean
 Array = NDArray[Any]
 
 PREDICTORS = 12  # panels at most
-DRAWS = 1_000
-POINTS = 1_000
-GRID = 80
-LEVELS = 30
-INTERVAL = (5.5, 94.5)
+DRAWS = 400  # of the posterior
+ROWS = 200  # of the data, over which predictions are averaged
+POINTS = 1_000  # observations drawn
+GRID = 40
+CURVES = 5  # values of the other predictor of an interaction
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted GLM: its formula, data, link, and coefficients over (draw, column)."""
+    """A fitted GLM.
+
+    Parameters
+    ----------
+    formula
+        Its formula.
+    variables
+        Columns of the data that the formula uses, (row,).
+    prepared
+        Response, design, offset and trials.
+    link
+        Name of the link function.
+    coefficients
+        Posterior draws, (draw, column).
+    response
+        Observed values, shares for counts of trials, (row,); NaN where missing.
+    """
 
     formula: Formula
     variables: Mapping[str, Array]
     prepared: Prepared
     link: str
     coefficients: Array
+    response: Array
 
-    def mean_at(self, rows: Mapping[str, Array]) -> Array:
-        """Return the 5.5 % quantile, mean and 94.5 % quantile of the mean at new rows, over (which, row)."""
-        offset = 0.0 if self.prepared.offset is None else float(self.prepared.offset.mean())
-        predictor = self.coefficients @ self.prepared.design.at(rows).T + offset
-        means = mean(self.link, predictor)
-        low, high = np.percentile(means, INTERVAL, axis=0)
-        return np.stack([low, means.mean(axis=0), high])
+    def average(self, settings: Mapping[str, Array]) -> Array:
+        """Return the predicted mean averaged over rows of the data, (draw, setting).
+
+        Parameters
+        ----------
+        settings
+            Values of the predictors that are set in all rows, (setting,); the others are as observed.
+        """
+        count, rows = len(next(iter(settings.values()))), self._rows()
+        repeated = {name: np.tile(values[rows], count) for name, values in self.variables.items()}
+        repeated |= {name: np.repeat(values, len(rows)) for name, values in settings.items()}
+        means = self._means(repeated, np.tile(rows, count))
+        return means.reshape(len(means), count, len(rows)).mean(axis=2)
+
+    def at_rows(self, rows: Array) -> Array:
+        """Return the posterior mean of the predicted mean at some rows of the data, (row,)."""
+        return self._means({name: values[rows] for name, values in self.variables.items()}, rows).mean(axis=0)
+
+    @property
+    def points(self) -> str:
+        """Name of the points that are drawn beside the curves."""
+        return "partial residuals" if self.link in ("identity", "log") else "observed"
+
+    def _rows(self) -> Array:
+        return _some(len(self.response), ROWS)
+
+    def _means(self, columns: Mapping[str, Array], rows: Array) -> Array:
+        offset = 0.0 if self.prepared.offset is None else self.prepared.offset[rows]
+        return np.asarray(mean(self.link, self.coefficients @ self.prepared.design.at(columns).T + offset))
+
+    def levels(self, name: str) -> list[Any] | None:
+        """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one."""
+        values = self.variables[name]
+        bare = name in self.formula.terms
+        numeric = values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical)
+        if numeric:
+            return None
+        counts = pd.Series(values).value_counts()
+        return sorted(counts.index[: look.LEVELS], key=str)
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw one panel a predictor: observed data faint, the predicted mean with its 89 % interval."""
+    """Draw one panel per predictor: partial residuals, the predicted mean and its interval."""
     fitted = _fitted(subject)
     names = list(fitted.formula.variables)
     if not names:
         raise NotDrawable("the formula has no predictor")
     shown = names[:PREDICTORS]
-    title = f"{subject.model['name']}: effects, the other predictors held at their mean or commonest level"
-    title += f" (first {PREDICTORS} of {len(names)} predictors)" if len(names) > PREDICTORS else ""
-    figure, axes = look.panels(title, len(shown), columns=2 if len(shown) < 5 else 3, height=3.0)
+    figure, axes = look.panels(_title(subject, fitted, len(names)), len(shown), columns=2, height=3.0)
     for ax, name in zip(axes, shown, strict=True):
-        _panel(ax, name, fitted, _observed(fitted, subject))
-        ax.set(xlabel=look.shorten(name), ylabel=_axis_label(subject, fitted))
-    look.legend_below(figure, axes[0])
+        _draw_panel(ax, name, fitted, subject)
+        ax.set(xlabel=shorten(name), ylabel=_axis_label(subject, fitted))
+    figure.legend(handles=_legend(fitted, subject), loc="outside lower left", ncols=3)
     return figure
+
+
+def _legend(fitted: Fitted, subject: Subject) -> list[Line2D]:
+    style: dict[str, Any] = {"color": look.GREY, "linestyle": "", "markeredgewidth": 0}
+    return [
+        Line2D([], [], color=look.VERMILLION, label="predicted mean"),
+        Line2D([], [], color=look.VERMILLION, alpha=0.25, linewidth=6, label=f"its {subject.hdi_name}"),
+        Line2D([], [], marker="o", markersize=4, label=fitted.points, **style),
+    ]
+
+
+def _title(subject: Subject, fitted: Fitted, predictors: int) -> str:
+    title = title_of(subject, "effects, averaged over the other predictors")
+    rows = len(fitted.response)
+    notes = [f"{ROWS} of {rows:,} rows"] if rows > ROWS else []
+    notes += [f"the first {PREDICTORS} of {predictors} predictors"] if predictors > PREDICTORS else []
+    return title + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _fitted(subject: Subject) -> Fitted:
     model = subject.model
     if model.get("type") != "glm" or "constant_data" not in subject.idata.groups():
-        raise NotDrawable("effects are drawn of models of type glm whose data are kept (store.groups: constant_data)")
+        raise NotDrawable("effects need a model of type glm, and its data (store.groups: constant_data)")
     options = model.get("options") or {}
     data = subject.idata.constant_data
     formula = parse(str(model["formula"]), "model.formula")
     try:
         prepared = prepare(data, formula, options.get("offset"), options.get("trials"))
     except (UserError, KeyError) as error:
-        raise NotDrawable(f"the formula can't be computed from the data that were kept: {error}") from error
+        raise NotDrawable(f"the formula can't be computed from the stored data: {error}") from error
     link = options.get("link") or FAMILIES[model["family"]].links[0]
     variables = {name: np.asarray(data[name].values) for name in formula.variables}
-    return Fitted(formula, variables, prepared, str(link), _coefficients(subject.idata.posterior, prepared))
+    response = prepared.response.values.astype(float)
+    if prepared.trials is not None:
+        response = response / np.maximum(prepared.trials, 1)
+    coefficients = _coefficients(subject.idata.posterior, prepared)
+    return Fitted(formula, variables, prepared, str(link), coefficients, response)
 
 
 def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
     absent = [t.name for t in prepared.design.terms if t.name not in posterior]
     if absent:
-        raise NotDrawable(f"posterior.nc does not hold {look.listed(absent)}")
-    parts = [
-        posterior[t.name].values.reshape(posterior.sizes["chain"] * posterior.sizes["draw"], -1)
-        for t in prepared.design.terms
-    ]
-    every = max(1, len(parts[0]) // DRAWS)
-    return np.concatenate([part[::every] for part in parts], axis=1)
+        raise NotDrawable(f"posterior.nc does not hold {listed(absent)}")
+    draws = posterior.sizes["chain"] * posterior.sizes["draw"]
+    parts = [posterior[t.name].values.reshape(draws, -1) for t in prepared.design.terms]
+    return np.concatenate([part[_some(draws, DRAWS)] for part in parts], axis=1)
 
 
-def _observed(fitted: Fitted, subject: Subject) -> Array:
-    values = fitted.prepared.response.values.astype(float)
-    return values if fitted.prepared.trials is None else values / np.maximum(fitted.prepared.trials, 1)
+def _some(count: int, limit: int) -> Array:
+    """Return at most `limit` indices, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
 
 
-def _panel(ax: Axes, name: str, fitted: Fitted, response: Array) -> None:
+def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
+    levels = fitted.levels(name)
     values = fitted.variables[name]
-    if _is_categorical(name, fitted):
-        _draw_levels(ax, name, fitted, values, response)
+    grid = np.linspace(values.min(), values.max(), GRID) if levels is None else np.array(levels, dtype=values.dtype)
+    other = _partner(name, fitted.formula)
+    others = [None] if other is None else _values_of(other, fitted)
+    curves = []
+    for index, value in enumerate(others):
+        settings = {name: grid} if other is None else {name: grid, other: np.repeat(value, len(grid))}
+        curve = fitted.average(settings)
+        curves.append(curve.mean(axis=0))
+        label = None if other is None else f"{shorten(other, 14)} = {_text(value)}"
+        colour = look.VERMILLION if other is None else look.colour(index)
+        at = np.arange(len(grid)) + 0.16 * (index - (len(others) - 1) / 2) if levels is not None else grid
+        low, high = hdi(curve, subject.interval)
+        _draw_curve(ax, at, (low, curves[-1], high), colour, label, joined=levels is None)
+    _draw_points(ax, name, fitted, grid, np.stack(curves), _nearest(other, others, fitted))
+    if other is not None:
+        ax.legend(fontsize=7, handlelength=1.2, loc="best")
+
+
+def _partner(name: str, formula: Formula) -> str | None:
+    """Return the first predictor that interacts with another one: they are named by the same term."""
+    for term in formula.terms:
+        inside = formula.variables_of(term)
+        if name in inside and len(inside) > 1:
+            return next(v for v in inside if v != name)
+    return None
+
+
+def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
+    """Choose values of a predictor: its most frequent levels, or its 10 %, 50 % and 90 % quantiles."""
+    levels = fitted.levels(name)
+    if levels is None:
+        return list(np.unique(np.quantile(fitted.variables[name], [0.1, 0.5, 0.9])))
+    frequent = pd.Series(fitted.variables[name]).value_counts().index[:CURVES]
+    return [level for level in levels if level in frequent]
+
+
+def _nearest(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
+    """Return the index of the curve that each row belongs to, (row,); -1 for a level without a curve."""
+    if other is None:
+        return np.zeros(len(fitted.response), int)
+    values = fitted.variables[other]
+    if fitted.levels(other) is None:
+        return np.abs(values[:, None] - np.asarray(others, float)).argmin(axis=1)
+    return np.asarray(pd.Index(others).get_indexer(values))
+
+
+def _draw_curve(
+    ax: Axes, at: Array, band: tuple[Array, Array, Array], colour: str, label: str | None, joined: bool
+) -> None:
+    """Draw a mean between the ends of its interval, joined by lines for a numeric predictor."""
+    low, middle, high = band
+    if joined:
+        ax.fill_between(at, low, high, color=colour, alpha=0.25, linewidth=0)
+        ax.plot(at, middle, color=colour, label=label)
         return
-    grid = np.linspace(values.min(), values.max(), GRID)
-    low, middle, high = fitted.mean_at(_rows(fitted, name, grid))
-    _scatter(ax, values.astype(float), response)
-    ax.fill_between(grid, low, high, color=look.ORANGE, alpha=0.35, label="89 % of the posterior of the mean")
-    ax.plot(grid, middle, color=look.VERMILLION, label="predicted mean")
-    look.few_ticks(ax)
+    spread = [np.maximum(0, middle - low), np.maximum(0, high - middle)]
+    ax.errorbar(at, middle, spread, fmt="o", color=colour, markersize=4, capsize=4, zorder=4, label=label)
 
 
-def _draw_levels(ax: Axes, name: str, fitted: Fitted, values: Array, response: Array) -> None:
-    levels, codes = np.unique(values, return_inverse=True)
-    levels = levels[:LEVELS]
-    low, middle, high = fitted.mean_at(_rows(fitted, name, levels))
-    kept = codes < len(levels)
-    nudge = np.random.default_rng(0).uniform(-0.15, 0.15, size=codes.size)
-    _scatter(ax, (codes + nudge)[kept], response[kept])
-    ax.errorbar(
-        range(len(levels)),
-        middle,
-        [middle - low, high - middle],
-        fmt="o",
-        color=look.VERMILLION,
-        markersize=4,
-        capsize=5,
-        label="predicted mean and 89 %",
-    )
-    ax.set_xlim(-0.5, len(levels) - 0.5)
-    labels = [look.shorten(str(level), 12) for level in levels]
-    ax.set_xticks(range(len(levels)), labels, rotation=90 if len("".join(labels)) > 40 else 0)
+def _draw_points(ax: Axes, name: str, fitted: Fitted, grid: Array, curves: Array, nearest: Array) -> None:
+    """Draw partial residuals, or the observations if the link has none, in the colours of their curves."""
+    rows = _some(len(fitted.response), POINTS)
+    rows = rows[(nearest[rows] >= 0) & np.isfinite(fitted.response[rows])]
+    x, own, y = fitted.variables[name][rows], nearest[rows], fitted.response[rows]
+    levels = fitted.levels(name)
+    codes = None if levels is None else np.asarray(pd.Index(levels).get_indexer(x))
+    if fitted.points == "partial residuals":
+        y = _partial_residuals(fitted, rows, _curve_at(x if codes is None else codes, own, grid, curves, codes is None))
+    for index in range(len(curves)):
+        mine, colour = own == index, look.GREY if len(curves) == 1 else look.colour(index)
+        if codes is None or levels is None:
+            look.draw_points(ax, x[mine], y[mine], colour)
+        else:
+            look.draw_levels(ax, levels, codes[mine], y[mine], colour)
+    if codes is None:
+        look.few_ticks(ax)
 
 
-def _scatter(ax: Axes, x: Array, y: Array) -> None:
-    some = np.arange(x.size)
-    if x.size > POINTS:
-        some = np.random.default_rng(0).choice(x.size, POINTS, replace=False)
-    label = "observed" if x.size <= POINTS else f"observed, {POINTS:,} of {x.size:,}"
-    ax.plot(x[some], y[some], "o", color=look.GREY, alpha=0.45, markersize=3, markeredgewidth=0, label=label)
+def _curve_at(x: Array, own: Array, grid: Array, curves: Array, numeric: bool) -> Array:
+    """Return the height of each row's curve at its value, (row,); `x` holds codes of levels if not numeric."""
+    if not numeric:
+        return np.asarray(curves[own, x])
+    heights = np.stack([np.interp(x, grid, curve) for curve in curves])
+    return np.asarray(heights[own, np.arange(len(x))])
 
 
-def _is_categorical(name: str, fitted: Fitted) -> bool:
-    if fitted.variables[name].dtype.kind not in "biuf":
-        return True
-    in_factor = [t for t in fitted.formula.terms if f"C({name}" in t.replace(" ", "")]
-    return bool(in_factor) and name in fitted.formula.categorical and name not in fitted.formula.terms
+def _partial_residuals(fitted: Fitted, rows: Array, curve: Array) -> Array:
+    y, at_rows = fitted.response[rows], fitted.at_rows(rows)
+    return y - at_rows + curve if fitted.link == "identity" else y / at_rows * curve
 
 
-def _rows(fitted: Fitted, name: str, values: Array) -> dict[str, Array]:
-    """Make rows where one predictor takes the given values and the others stay where they usually are."""
-    return {
-        other: values if other == name else np.repeat(_usual(other, fitted), len(values))
-        for other in fitted.formula.variables
-    }
-
-
-def _usual(name: str, fitted: Fitted) -> Any:
-    values = fitted.variables[name]
-    if _is_categorical(name, fitted):
-        levels, counts = np.unique(values, return_counts=True)
-        return levels[counts.argmax()]
-    return float(values.mean())
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else shorten(str(value), 16)
 
 
 def _axis_label(subject: Subject, fitted: Fitted) -> str:
-    response = look.shorten(fitted.formula.response, 24)
+    response = shorten(fitted.formula.response, 24)
     if subject.model["family"] == "binomial":
         return f"share of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
     return f"mean of {response}"

@@ -1,48 +1,125 @@
-"""Forest: each scalar's mean with its 50 % and 94 % highest-density intervals, by chain and together."""
+"""Forest: each scalar's mean with its 50 % and its wide highest-density interval, and the means of its chains.
+
+Variables in the same unit share an axis, so that they can be compared. Two variables are in the same unit if one is
+the location or the scale of the other's distribution, or if they have the same prior; in a GLM, the intercept, the
+differences between levels and `sigma` are.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import networkx as nx
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of
+from bayesrun.language.distributions import family
+from bayesrun.language.formulas import INTERCEPT, parse
 
 VARIABLES = 12
 ELEMENTS = 25
+NARROWEST = 0.02  # of a shared axis; a narrower interval could not be read, and its variable gets an axis of its own
+NEAR_ZERO = 0.12  # share of an axis with zero on it that the intervals must fill
+INNER = 0.5
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw one panel a variable, so that each has a scale of its own."""
-    groups, total = pick_of_each(subject, VARIABLES, ELEMENTS)
-    more = f" (the first {len(groups)} of {total} variables)" if total > len(groups) else ""
-    rows = [0.45 + 0.24 * len(group.shown) for group in groups]
-    figure = look.canvas(title_of(subject, f"forest: mean, 50 % and 94 % HDI{more}"), 0.6 + 1.25 * sum(rows))
-    grid = figure.add_gridspec(len(groups), 1, height_ratios=rows)
-    for index, group in enumerate(groups):
-        _draw_group(figure.add_subplot(grid[index]), group)
+    """Draw one panel per unit, with a line at zero."""
+    variables, total = pick_of_each(subject, VARIABLES, ELEMENTS)
+    panels = list(_panels(variables, subject))
+    more = f" (the first {len(variables)} of {total} variables)" if total > len(variables) else ""
+    rows = [0.45 + 0.24 * sum(len(picked.shown) for picked in panel) for panel in panels]
+    title = title_of(subject, f"forest: mean, {100 * INNER:g} % and {subject.hdi_name}{more}")
+    figure = look.canvas(title, 0.7 + 1.25 * sum(rows))
+    grid = figure.add_gridspec(len(panels), 1, height_ratios=rows)
+    for index, panel in enumerate(panels):
+        _draw_panel(figure.add_subplot(grid[index]), panel, subject.interval)
     return figure
 
 
-def _draw_group(ax: Axes, group: Picked) -> None:
-    for row, scalar in enumerate(group.shown):
-        _draw_scalar(ax, row, scalar)
-    ax.set_yticks(range(len(group.shown)), [look.shorten(s.name, 30) for s in group.shown])
-    ax.set_ylim(len(group.shown) - 0.4, -0.6)
+def _panels(variables: Sequence[Picked], subject: Subject) -> Iterator[list[Picked]]:
+    """Yield the variables that share an axis, in the order of the first of each."""
+    units = nx.Graph([*_same_unit(subject.model), *_unit_of_response(subject)])
+    waiting = {picked.shown[0].variable: picked for picked in variables}
+    for picked in variables:
+        name = picked.shown[0].variable
+        if name not in waiting:
+            continue
+        own = nx.node_connected_component(units, name) if name in units else {name}
+        shared = [other for key, other in waiting.items() if key in own]
+        panel = shared if _readable(shared, subject.interval) else [picked]
+        for one in panel:
+            del waiting[one.shown[0].variable]
+        yield panel
+
+
+def _same_unit(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of variables that are in the same unit."""
+    priors = {n: p for n, p in (model.get("priors") or {}).items() if isinstance(p, Mapping)}
+    seen: dict[str, str] = {}
+    for name, body in (*priors.items(), *(model.get("likelihood") or {}).items()):
+        known = family(str(body.get("dist")))
+        for parameter in (known.location_scale or ()) if known else ():
+            if parameter and str(body.get(parameter)) in priors:
+                yield str(body[parameter]), name
+    for name, body in priors.items():
+        same = seen.setdefault(repr({k: v for k, v in sorted(body.items()) if k not in ("dims", "shape")}), name)
+        if same != name and model.get("type") != "glm":  # coefficients share a prior, but each has its predictor's unit
+            yield same, name
+
+
+def _unit_of_response(subject: Subject) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a GLM's intercept and what is in its unit: differences between levels, and `sigma`."""
+    if subject.model.get("type") != "glm":
+        return
+    formula = parse(str(subject.model["formula"]), "model.formula")
+    data = subject.idata.get("constant_data", {})
+    numeric = [name for name in formula.variables if name not in data or data[name].dtype.kind in "iuf"]
+    for term in formula.terms:
+        if not any(name in formula.variables_of(term) for name in numeric if f"C({name}" not in term):
+            yield INTERCEPT, term
+    if (subject.model.get("options") or {}).get("link") in (None, "identity"):
+        yield INTERCEPT, "sigma"
+
+
+def _readable(panel: Sequence[Picked], prob: float) -> bool:
+    """Return whether no variable's widest interval would be lost on a shared axis."""
+    ends = [np.array([hdi(s.pooled, prob) for s in picked.shown if s.pooled.size > 1]) for picked in panel]
+    ends = [pairs for pairs in ends if pairs.size]
+    if len(ends) < 2:
+        return True
+    span = max(pairs[:, 1].max() for pairs in ends) - min(pairs[:, 0].min() for pairs in ends)
+    return all(np.diff(pairs, axis=1).max() >= NARROWEST * span for pairs in ends)
+
+
+def _draw_panel(ax: Axes, panel: Sequence[Picked], prob: float) -> None:
+    scalars = [scalar for picked in panel for scalar in picked.shown]
+    for row, scalar in enumerate(scalars):
+        _draw_scalar(ax, row, scalar, prob)
+    low, high = ax.dataLim.intervalx
+    if high - low >= NEAR_ZERO * (max(high, 0) - min(low, 0)):
+        ax.axvline(0, color=look.GREY, linewidth=0.9, zorder=0)
+    ax.set_yticks(range(len(scalars)), [shorten(s.name, 30) for s in scalars])
+    ax.set_ylim(len(scalars) - 0.4, -0.6)
     look.few_ticks_x(ax)
-    if group.note:
-        ax.set_title(f"{group.shown[0].variable}{group.note}")
+    notes = [f"{picked.shown[0].variable}{picked.note}" for picked in panel if picked.note]
+    if notes:
+        ax.set_title(", ".join(notes))
 
 
-def _draw_scalar(ax: Axes, row: int, scalar: Scalar) -> None:
+def _draw_scalar(ax: Axes, row: int, scalar: Scalar, prob: float) -> None:
     draws = scalar.pooled
     if draws.size < 2:
         return
-    wide, narrow = hdi(draws, 0.94), hdi(draws, 0.5)
-    ax.plot(wide, [row, row], color=look.BLUE, linewidth=1.5)
-    ax.plot(narrow, [row, row], color=look.BLUE, linewidth=4.5, solid_capstyle="butt")
+    ax.plot(hdi(draws, prob), [row, row], color=look.BLUE, linewidth=1.5)
+    ax.plot(hdi(draws, INNER), [row, row], color=look.BLUE, linewidth=4.5, solid_capstyle="butt")
     ax.plot(draws.mean(), row, "o", color="white", markeredgecolor=look.INK, markersize=5)
     means = scalar.values.mean(axis=1)
     ax.plot(means, [row - 0.25] * len(means), "|", color=look.ORANGE, markersize=6, markeredgewidth=1.2)

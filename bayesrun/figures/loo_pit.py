@@ -29,8 +29,15 @@ def draw(subject: Subject) -> Canvas:
     values = pit(subject)
     figure, ax = look.panel(title_of(subject, "LOO-PIT"), 3.4)
     bins = min(BINS, max(4, len(values) // 6))
-    low, high = binom.ppf([0.015, 0.985], len(values), 1 / bins)
-    ax.axhspan(low, high, color=look.GREY, alpha=0.25, linewidth=0, label="97 % of bars, if calibrated")
+    low, high = binom.interval(subject.interval, len(values), 1 / bins)
+    ax.axhspan(
+        low,
+        high,
+        color=look.GREY,
+        alpha=0.25,
+        linewidth=0,
+        label=f"{100 * subject.interval:g} % of bars, if calibrated",
+    )
     ax.hist(values, bins=np.linspace(0, 1, bins + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
     ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
     look.legend_below(figure, ax)

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.marginals import BARS
@@ -17,30 +18,31 @@ GRID = 400
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw the distribution of each observed variable over those of predicted data sets; gaps are left out."""
+    """Draw the distribution of each observed variable over those of predicted data sets, without missing values."""
     shown = predicted(subject, DRAWN)
     figure, axes = look.panels(title_of(subject, "posterior predictive check"), len(shown), columns=2, height=3.4)
     for ax, one in zip(axes, shown, strict=True):
-        _draw_bars(ax, one) if one.discrete and np.ptp(one.ends) < BARS else _draw_densities(ax, one)
+        _draw_bars(ax, one, subject) if one.discrete and np.ptp(one.ends) < BARS else _draw_densities(ax, one)
         ax.set(xlabel=one.axis_label, ylim=(0, None))
     look.legend_below(figure, axes[0])
     return figure
 
 
-def _draw_bars(ax: Axes, one: Observed) -> None:
+def _draw_bars(ax: Axes, one: Observed, subject: Subject) -> None:
     at = np.arange(one.ends[0], one.ends[1] + 1)
     share = np.stack([_shares(data, at) for data in one.draws])
-    low, middle, high = np.quantile(share, [0.03, 0.5, 0.97], axis=0)
+    middle, (low, high) = np.median(share, axis=0), hdi(share, subject.interval)
+    spread = [np.maximum(0, middle - low), np.maximum(0, high - middle)]
     ax.bar(at, _shares(one.values, at), width=0.8, color=look.GREY, alpha=0.45, label="observed")
     ax.errorbar(
         at,
         middle,
-        [middle - low, high - middle],
+        spread,
         fmt="o",
         color=look.BLUE,
         markersize=4,
         capsize=3,
-        label="predicted, median and 94 %",
+        label=f"predicted, median and {subject.hdi_name}",
     )
     ax.set_ylabel("share of rows")
     if len(at) <= 15:
@@ -56,7 +58,7 @@ def _draw_densities(ax: Axes, one: Observed) -> None:
     curves = np.stack([smooth(data, grid) for data in one.draws])
     label = f"predicted, {len(curves)} draws"
     ax.plot(grid, curves.T, color=look.BLUE, alpha=0.25, linewidth=0.6)
-    ax.plot([], [], color=look.BLUE, linewidth=1.5, label=label)  # a single faint line is lost in a legend
+    ax.plot([], [], color=look.BLUE, linewidth=1.5, label=label)  # a faint line can hardly be seen in a legend
     ax.plot(grid, curves.mean(axis=0), color=look.ORANGE, linestyle="--", linewidth=2, label="mean of predicted")
     ax.plot(grid, smooth(one.values, grid), color=look.INK, linewidth=2, label="observed")
     ax.set_xlim(*one.ends)

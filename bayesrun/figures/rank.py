@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from scipy.stats import binom
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.selection import Array, Scalar, pick, title_of
@@ -25,26 +26,26 @@ def draw(subject: Subject) -> Canvas:
         raise NotDrawable("ranks compare chains, and there is only one")
     figure, axes = look.panels(title_of(subject, f"ranks by chain{picked.note}"), len(picked.shown), height=2.0)
     for ax, scalar in zip(axes, picked.shown, strict=True):
-        _draw_scalar(ax, scalar)
+        _draw_scalar(ax, scalar, subject.interval)
         ax.set_xlabel("rank of all draws")
     look.legend_below(figure, axes[0], columns=6)
     return figure
 
 
 def ranks(values: Array) -> Array:
-    """Ranks 0..n-1 of all draws, (chain, draw); ties, which discrete draws have, are broken by a fixed lot."""
-    lot = np.random.default_rng(0).permutation(values.size)
-    order = np.lexsort((lot, values.ravel()))
+    """Return the ranks 0..n-1 of all draws, (chain, draw); ties of discrete draws are broken at random (fixed seed)."""
+    tiebreak = np.random.default_rng(0).permutation(values.size)
+    order = np.lexsort((tiebreak, values.ravel()))
     result = np.empty(values.size, np.int64)
     result[order] = np.arange(values.size)
     return result.reshape(values.shape)
 
 
-def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
+def _draw_scalar(ax: Axes, scalar: Scalar, prob: float) -> None:
     draws = scalar.values.shape[1]
     edges = np.linspace(0, scalar.values.size, BINS + 1)
-    low, high = binom.interval(0.94, draws, 1 / BINS)
-    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label="94 % if chains were alike and draws independent")
+    low, high = binom.interval(prob, draws, 1 / BINS)
+    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label=f"{100 * prob:g} % of bars, if all draws were independent")
     for chain, own in enumerate(ranks(scalar.values)):
         ax.stairs(
             np.histogram(own, edges)[0],
@@ -54,7 +55,7 @@ def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
             baseline=None,
             label=f"chain {chain}",
         )
-    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=look.shorten(scalar.name))
+    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=shorten(scalar.name))
     look.few_ticks(ax, x=3, y=4)
     place = ax.get_subplotspec()
     if place is not None and place.is_first_col():

@@ -1,45 +1,53 @@
-"""Scatter: the response against each predictor, as the data have them."""
+"""Scatter: the response against each predictor of the model, as the data have them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.observations import axis_label, series_of
-from bayesrun.figures.selection import group_of, title_of
-
-if TYPE_CHECKING:
-    import xarray as xr
+from bayesrun.figures.predictors import Predictor, predictors_of
+from bayesrun.figures.selection import Array, title_of
 
 LIMIT = 9
 POINTS = 5000
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw a panel a predictor: every number of the data over the rows of the response, but the response itself."""
+    """Draw one panel per column that the model's formula or expressions use."""
     response = series_of(subject)
-    data = group_of(subject, "constant_data")
-    names = [str(n) for n, v in data.data_vars.items() if _is_predictor(subject, str(n), v, response)]
-    if not names:
-        raise NotDrawable("the data have no numeric predictor")
-    note = f" (the first {LIMIT} of {len(names)})" if len(names) > LIMIT else ""
-    figure, axes = look.panels(title_of(subject, f"data{note}"), min(len(names), LIMIT), columns=2, height=3.0)
-    every = max(1, response.size // POINTS)
-    for ax, name in zip(axes, names, strict=False):
-        ax.plot(data[name].values[::every], response.values[::every], "o", color=look.BLUE, markersize=4, alpha=0.6)
-        ax.set(xlabel=name, ylabel=look.shorten(axis_label(subject, str(response.name))))
+    found = predictors_of(subject, response)
+    if not found:
+        raise NotDrawable("the model uses no predictor over the rows of its response")
+    note = f" (the first {LIMIT} of {len(found)})" if len(found) > LIMIT else ""
+    figure, axes = look.panels(title_of(subject, f"data{note}"), min(len(found), LIMIT), columns=2, height=3.0)
+    for ax, predictor in zip(axes, found, strict=False):
+        _draw_predictor(ax, predictor, response)
+        ax.set(xlabel=shorten(predictor.name), ylabel=shorten(axis_label(subject, str(response.name))))
+    look.legend_below(figure, next((ax for ax in axes if ax.get_legend_handles_labels()[0]), axes[0]))
     return figure
 
 
-def _is_predictor(subject: Subject, name: str, values: xr.DataArray, response: xr.DataArray) -> bool:
-    wanted = (subject.model.get("options") or {}).get("predictors")
-    numbers = values.dims == response.dims and values.dtype.kind in "iubf"
-    same = numbers and np.array_equal(np.asarray(values, float), np.asarray(response, float), equal_nan=True)
-    return bool(numbers and not same and (wanted is None or name in wanted))
+def _draw_predictor(ax: Axes, predictor: Predictor, response: xr.DataArray) -> None:
+    every = max(1, response.size // POINTS)
+    y = np.asarray(response.values, float)
+    if predictor.levels is None:
+        look.draw_points(ax, predictor.values[::every], y[::every])
+        look.few_ticks_x(ax)
+    else:
+        shown = look.draw_levels(ax, predictor.levels, predictor.codes[::every], y[::every])
+        _mark_means(ax, predictor, y, shown)
+
+
+def _mark_means(ax: Axes, predictor: Predictor, y: Array, shown: int) -> None:
+    rows = [y[(predictor.codes == code) & np.isfinite(y)] for code in range(shown)]
+    means = [row.mean() if row.size else np.nan for row in rows]
+    ax.plot(range(shown), means, "_", color=look.VERMILLION, markersize=22, markeredgewidth=2, label="mean by level")
 
 
 FIGURE = Figure(draw=draw)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesrun.diagnostics.scalars import SAMPLE, names_of
+from bayesrun.diagnostics.scalars import SAMPLE, in_order, names_of
 from bayesrun.figures.base import NotDrawable, Subject
 
 Array = NDArray[Any]
@@ -133,7 +133,8 @@ def draws_of(data: xr.DataArray) -> Array:
 def _variables(idata: az.InferenceData) -> list[str]:
     if "posterior" not in idata.groups():
         raise NotDrawable("there is no posterior")
-    return [str(name) for name, v in idata.posterior.data_vars.items() if v.dtype.kind in "iubf" and v.size]
+    posterior = idata.posterior
+    return [n for n in in_order(posterior) if posterior[n].dtype.kind in "iubf" and posterior[n].size]
 
 
 def _elements(subject: Subject, variable: str) -> list[_Element]:

@@ -1,6 +1,6 @@
-"""The one style of all pictures: colours that colour-blind readers can tell apart, text legible at 800 px.
+"""The style of all figures: colours that colour-blind readers can tell apart, text legible at 800 px.
 
-Figures are made without pyplot, so that nothing is kept in its global state and no window system is asked for.
+Figures are made without pyplot, which would keep them in its global state and ask for a window system.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from bayesrun.diagnostics.base import shorten
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), without its yellow, which is too pale on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -55,13 +59,13 @@ _RC: dict[str, Any] = {
     "figure.constrained_layout.wspace": 0.03,
     "agg.path.chunksize": 10000,
     "text.usetex": False,
-    "text.parse_math": False,  # a `$` in a user's label is no mathematics
+    "text.parse_math": False,  # a `$` in a user's label is plain text
 }
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw under bayesrun's style, whatever a user's `matplotlibrc` says; ends with the settings of before."""
+    """Apply bayesrun's style instead of the user's `matplotlibrc` inside the block."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -69,12 +73,12 @@ def style() -> Iterator[None]:
 
 
 def colour(index: int) -> str:
-    """Colour of the `index`-th chain or element; they repeat after seven."""
+    """Return the colour of the `index`-th chain or element; they repeat after seven."""
     return COLOURS[index % len(COLOURS)]
 
 
 def canvas(title: str, height: float) -> Canvas:
-    """Make an empty figure of the usual width, `height` inches high, with a title; one too long has further lines."""
+    """Make an empty figure, `height` inches high, with a title; a long title has several lines."""
     lines = textwrap.wrap(title, TITLE_WIDTH) or [""]
     height += LINE * (len(lines) - 1)
     figure = Canvas(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
@@ -95,11 +99,11 @@ def panels(title: str, count: int, columns: int = 3, height: float = 2.1) -> tup
     Parameters
     ----------
     title
-        Title of the whole.
+        Title of the figure.
     count
-        How many are needed; places of the grid that are left over stay empty.
+        Number of axes.
     columns
-        At most this many a row.
+        Largest number of axes in a row.
     height
         Height of a row, inches.
     """
@@ -111,43 +115,69 @@ def panels(title: str, count: int, columns: int = 3, height: float = 2.1) -> tup
 
 
 def few_ticks(ax: Axes, x: int = 5, y: int = 5, whole_x: bool = False, whole_y: bool = False) -> None:
-    """Limit the ticks of small axes, so that their labels don't run into each other; `whole`: integers only."""
+    """Limit the ticks of small axes, so that their labels do not overlap; `whole`: integers only."""
     ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=1 if whole_x else 2, integer=whole_x))
     ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=1 if whole_y else 2, integer=whole_y))
 
 
 def no_scale(ax: Axes) -> None:
-    """Leave out the y axis, where only the shape of a density counts."""
+    """Leave out the y axis if only the shape of a density matters."""
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
 
 
 def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
-    """Put the legend of `ax` below all axes, where it covers no data."""
+    """Put the legend of `ax` below all axes, so that it covers no data."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
 
 
-def shorten(text: str, width: int = 28) -> str:
-    """Cut a long label in its middle."""
-    if len(text) <= width:
-        return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
-
-
-def listed(names: Sequence[str], limit: int = 3) -> str:
-    """Join names for a sentence, the later ones only counted."""
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
-
-
 def few_ticks_x(ax: Axes, x: int = 6) -> None:
-    """Limit the ticks of the x axis alone, where the y axis holds names."""
+    """Limit the ticks of the x axis alone: the y axis may hold names."""
     ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=2))
 
 
 def whole_ticks(ax: Axes, x: int = 10) -> None:
     """Put the ticks of the x axis at whole numbers."""
     ax.xaxis.set_major_locator(MaxNLocator(x, integer=True))
+
+
+def draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any], colour: str = GREY) -> None:
+    """Draw observations as faint points."""
+    ax.plot(x, y, "o", color=colour, alpha=0.45, markersize=3.5, markeredgewidth=0)
+
+
+LEVELS = 30  # levels of a factor that have room beside each other
+
+
+def draw_levels(ax: Axes, levels: Sequence[Any], codes: NDArray[Any], y: NDArray[Any], colour: str = GREY) -> int:
+    """Draw observations by level, spread sideways so that they do not hide each other, and name the levels.
+
+    Parameters
+    ----------
+    ax
+        Axes to draw in.
+    levels
+        The levels in their order; the first 30 are shown.
+    codes
+        Index of the level of each observation, -1 for none; over row.
+    y
+        Values, over row.
+    colour
+        Colour of the points.
+
+    Returns
+    -------
+    int
+        Number of levels that are shown.
+    """
+    shown = min(len(levels), LEVELS)
+    kept = (codes >= 0) & (codes < shown)
+    sideways = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
+    draw_points(ax, (codes + sideways)[kept], y[kept], colour)
+    texts = [shorten(str(level), 14) for level in levels[:shown]]
+    ax.set_xlim(-0.5, shown - 0.5)
+    slanted = max(map(len, texts)) * shown > 40
+    ax.set_xticks(range(shown), texts, rotation=35 if slanted else 0, ha="right" if slanted else "center")
+    return shown

@@ -1,12 +1,13 @@
-"""Trace, compact: one row a variable, its distribution at the left, its draws in their order at the right."""
+"""Trace, compact: one row per variable, its distribution on the left, its draws in their order on the right."""
 
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.marginals import draw_marginal, frame
@@ -15,50 +16,57 @@ from bayesrun.figures.traces import divergent, draw_chain, draw_rug
 
 VARIABLES = 10
 ELEMENTS = 8
-KEYED = 4  # elements whose labels fit beside their curves
 
 
 def draw(subject: Subject) -> Canvas:
     """Draw the distribution and the trace of each variable; a vector's elements share a row."""
     rows, total = pick_of_each(subject, VARIABLES, ELEMENTS)
     more = f" (the first {len(rows)} of {total} variables)" if total > len(rows) else ""
-    figure, axes = look.panels(title_of(subject, f"trace{more}"), 2 * len(rows), columns=2, height=1.35)
+    figure, axes = look.panels(title_of(subject, f"trace{more}"), 2 * len(rows), columns=2, height=1.45)
     where = divergent(subject)
     for left, right, picked in zip(axes[::2], axes[1::2], rows, strict=True):
         _draw_row(left, right, picked, where)
-    marked = "" if where is None or not len(where) else "; ticks below: divergences"
-    axes[-2].set_xlabel("value")
-    axes[-1].set_xlabel(f"draw, chains overlaid{marked}")
+    axes[-2].set_xlabel("value, all chains")
+    axes[-1].set_xlabel("draw, chains overlaid")
+    _legend(figure, rows, where)
     return figure
 
 
 def _draw_row(left: Axes, right: Axes, picked: Picked, where: Array | None) -> None:
     single = len(picked.shown) == 1
     for index, scalar in enumerate(picked.shown):
-        draw_marginal(left, scalar.pooled, look.colour(index), scalar.name, fill=single)
+        draw_marginal(left, scalar.pooled, look.INK if single else look.colour(index), _element(scalar), fill=single)
         for chain, values in enumerate(scalar.values):
             draw_chain(right, values, look.colour(chain if single else index), alpha=0.6)
     frame(left, np.concatenate([s.pooled for s in picked.shown]))
     draw_rug(right, where)
-    _label(left, right, picked)
-
-
-def _label(left: Axes, right: Axes, picked: Picked) -> None:
-    first: Scalar = picked.shown[0]
-    left.set_title(look.shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
+    first = picked.shown[0]
+    left.set_title(shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
     look.few_ticks(left, whole_x=first.discrete)
     look.no_scale(left)
     look.few_ticks(right, x=6, y=4, whole_y=first.discrete)
-    if 1 < len(picked.shown) <= KEYED:
-        left.legend(*_elements(left, picked), loc="upper right", fontsize=7, handlelength=1, borderpad=0)
     right.margins(x=0.01)
+    if not single:
+        handles = [Line2D([], [], color=look.colour(i)) for i in range(len(picked.shown))]
+        columns = 1 if len(handles) <= 4 else 2
+        names = [_element(scalar) for scalar in picked.shown]
+        left.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.1), ncols=columns, fontsize=7,
+                    handlelength=0.8, borderpad=0, labelspacing=0.25, columnspacing=0.6)  # fmt: skip
 
 
-def _elements(ax: Axes, picked: Picked) -> tuple[list[Artist], list[str]]:
-    """Legend of a vector's elements by their labels alone: the name of the vector is the title."""
-    handles, names = ax.get_legend_handles_labels()
-    start = len(picked.shown[0].variable) + 1
-    return handles, [look.shorten(name[start:-1], 16) for name in names]
+def _element(scalar: Scalar) -> str:
+    """Return the label of a vector's element; the vector's name is the title of its row."""
+    return shorten(scalar.name[len(scalar.variable) + 1 : -1] or scalar.name, 12)
+
+
+def _legend(figure: Canvas, rows: list[Picked], where: Array | None) -> None:
+    """Explain colours of rows with one scalar, which are those of the chains, and the ticks of divergences."""
+    chains = [len(picked.shown[0].values) for picked in rows if len(picked.shown) == 1]
+    handles = [Line2D([], [], color=look.colour(i), label=f"chain {i}") for i in range(max(chains, default=0))]
+    if where is not None and len(where):
+        handles.append(Line2D([], [], color=look.INK, marker="|", linestyle="", label="divergence"))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=6)
 
 
 FIGURE = Figure(draw=draw)

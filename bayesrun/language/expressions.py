@@ -1,28 +1,33 @@
-"""Expressions in YAML: one text, computed in NumPy for `derive` and as a Theano graph in a model.
+"""From the text of an expression to its value: numbers for `derive`, nodes in a model.
 
-`docs/language.md` lists what may be written. The text is parsed with `ast` against a whitelist (`_grammar`), never
-compiled; what is computed is told by axes with names (`_values`), which meet by name and not by place.
+`docs/language.md` lists what may be written. The text is parsed against a whitelist (`grammar`), never compiled; values
+have axes with names (`values`), which meet by name and not by place.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from bayesrun.errors import fail
-from bayesrun.language.grammar import SIGNATURES, Expression, parse
+from bayesrun.errors import Problem, UserError, fail
+from bayesrun.language.functions import ELEMENTWISE, call, index, operate, whole_number
+from bayesrun.language.grammar import Expression, arguments, parse
+from bayesrun.language.learned import Learned
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Dims, Fault, Value, align, compute, constant
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.values import Value
 
-
-def functions() -> list[str]:
-    """Return the signatures of all functions that an expression may call, sorted."""
-    return sorted(str(signature) for signature in SIGNATURES.values())
-
-
-def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
+def evaluate(
+    text: str,
+    data: xr.Dataset,
+    key: str,
+    columns: Mapping[str, xr.DataArray] | None = None,
+    learned: Learned | None = None,
+) -> xr.DataArray:
     """Compute an expression over a data set, as `derive` does.
 
     Parameters
@@ -33,6 +38,10 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
         The data set.
     key
         Config key of the expression, for messages; its last part names axes that have no name of their own.
+    columns
+        Columns over the rows whose names mean, in the data set, the dims of their labels.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
 
     Returns
     -------
@@ -46,10 +55,7 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
     """
     import xarray as xr
 
-    from bayesrun.language._evaluate import value_of
-    from bayesrun.language.scope import Scope
-
-    value = value_of(parse(text, key), Scope(data))
+    value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
     coords = {d: data.coords[d] for d in dims if d in data.coords}
     return xr.DataArray(value.known, dims=dims, coords=coords)
@@ -67,4 +73,189 @@ def _named_dims(value: Value, data: xr.Dataset, key: str) -> list[str]:
     return dims
 
 
-__all__ = ["Expression", "evaluate", "functions", "parse"]
+def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:
+    """Turn what YAML gives for a parameter into a value: a number, a (nested) list, or an expression.
+
+    Parameters
+    ----------
+    given
+        The number, list or text.
+    scope
+        What names mean.
+    key
+        Config key of it.
+    dims
+        Dims that an expression may have.
+    """
+    if isinstance(given, str):
+        return value_of(parse(given, key), scope, dims)
+    if not isinstance(given, Sequence):
+        return constant(given)
+    parts = [read(part, scope, f"{key}[{i}]", dims) for i, part in enumerate(given)]
+    if all(part.known is not None and part.node is None for part in parts):
+        return constant([part.known for part in parts])
+    try:
+        return _rows(parts)
+    except Fault as fault:
+        raise UserError([Problem(key, fault.message, fault.hint)]) from None
+
+
+def _rows(parts: Sequence[Value]) -> Value:
+    """Put the elements of a list one below the other: the list's own axis comes first."""
+    dims, aligned = align(parts)
+    if len({part.shape for part in aligned}) > 1:
+        raise Fault("its elements differ in their axes")
+    return compute("stack_first", aligned, (None, *dims))
+
+
+def value_of(expression: Expression, scope: Scope, dims: Sequence[str | None] = ()) -> Value:
+    """Compute an expression.
+
+    Parameters
+    ----------
+    expression
+        The checked expression.
+    scope
+        What its names mean.
+    dims
+        Dims that the result is said to have. Arrays of which neither has the dims of the other make a new, larger
+        array only when the user has said that this is meant.
+
+    Returns
+    -------
+    Value
+        Its numbers where they are known, and its graph where they are random.
+
+    Raises
+    ------
+    UserError
+        With the place at fault: every unknown name, else the first axis that clashes.
+    """
+    problems = _unknown(expression, scope)
+    if problems:
+        raise UserError(problems)
+    walk = _Walk(expression, scope, dims)
+    value = walk.value(expression.tree)
+    if scope.learned is not None:
+        scope.learned.learn(expression.tree, walk.values, scope.is_over_rows, scope.size(scope.learned.rows) or 0)
+    return value
+
+
+def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
+    problems = []
+    names = expression.names
+    if scope.learned is not None:
+        names = names & scope.learned.names_needed(expression.tree)
+    for name in sorted(names):
+        try:
+            scope.lookup(name)
+        except Fault as fault:
+            nodes = [n for n in ast.walk(expression.tree) if isinstance(n, ast.Name) and n.id == name]
+            problems.append(expression.problem(nodes[0], fault.message, fault.hint))
+    return problems
+
+
+class _Walk:
+    """One evaluation of one expression."""
+
+    def __init__(self, expression: Expression, scope: Scope, dims: Sequence[str | None]) -> None:
+        self._expression, self._scope, self._dims = expression, scope, frozenset(dims)
+        self.values: dict[ast.AST, Value] = {}
+
+    def value(self, node: ast.expr) -> Value:
+        """Compute a node; what goes wrong in it is pointed at."""
+        try:
+            recalled = self._scope.learned.recall(node) if self._scope.learned else None
+            self.values[node] = self._value(node) if recalled is None else recalled
+            return self.values[node]
+        except Fault as fault:
+            raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
+        except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
+            problem = self._expression.problem(node, f"can't be computed: {str(error).splitlines()[0]}")
+            raise UserError([problem]) from error
+
+    def _value(self, node: ast.expr) -> Value:
+        if isinstance(node, ast.Constant):
+            return constant(float(node.value))  # type: ignore[arg-type]
+        if isinstance(node, ast.Name):
+            return self._scope.lookup(node.id)
+        if isinstance(node, ast.BinOp):
+            return self._operate(node.op, [self.value(node.left), self.value(node.right)])
+        if isinstance(node, ast.UnaryOp):
+            return operate(node.op, [self.value(node.operand)])
+        if isinstance(node, (ast.BoolOp, ast.Compare)):
+            return self._logic(node)
+        if isinstance(node, ast.Subscript):
+            return self._index(node)
+        assert isinstance(node, ast.Call), node
+        return self._call(node)
+
+    def _operate(self, operator: ast.AST, parts: list[Value]) -> Value:
+        self._refuse_clash(parts)
+        return operate(operator, parts)
+
+    def _refuse_clash(self, parts: list[Value]) -> None:
+        """Refuse an outer product that no one asked for: mostly `alpha` was meant to be `alpha[county]`."""
+        named = [frozenset(d for d in part.dims if d is not None) for part in parts]
+        union = frozenset().union(*named)
+        if union in named or union <= self._dims:
+            return
+        apart = next((a, b) for i, a in enumerate(named) for b in named[i + 1 :] if not (a <= b or b <= a))
+        first, second = (f"({', '.join(sorted(map(str, names)))})" for names in apart)
+        hint = "index one by codes over the other, as in alpha[county], or write dims: that name them all"
+        raise Fault(f"dims {first} and {second} clash", hint)
+
+    def _logic(self, node: ast.BoolOp | ast.Compare) -> Value:
+        """`a < b < c` means `a < b and b < c`."""
+        if isinstance(node, ast.BoolOp):
+            parts, operator = [self.value(v) for v in node.values], node.op
+        else:
+            terms = [self.value(v) for v in [node.left, *node.comparators]]
+            pairs = zip(node.ops, terms[:-1], terms[1:], strict=True)
+            parts, operator = [self._operate(op, [a, b]) for op, a, b in pairs], ast.And()
+        result = parts[0]
+        for part in parts[1:]:
+            result = self._operate(operator, [result, part])
+        return result
+
+    def _index(self, node: ast.Subscript) -> Value:
+        array = self.value(node.value)
+        parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        return index(array, [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts])
+
+    def _slice(self, node: ast.Slice) -> slice:
+        ends = [
+            None if end is None else whole_number(self.value(end), name)
+            for name, end in (("start", node.lower), ("stop", node.upper), ("step", node.step))
+        ]
+        if ends[2] == 0:
+            raise Fault("a slice needs a step other than 0")
+        return slice(*ends)
+
+    def _call(self, node: ast.Call) -> Value:
+        assert isinstance(node.func, ast.Name)
+        name, dim, values = node.func.id, None, []
+        for argument_name, argument in arguments(node):
+            if argument_name == "dim":
+                dim = _dim(argument)
+            elif argument_name == "shape":
+                sizes = argument.elts if isinstance(argument, ast.Tuple) else [argument]
+                values = [self._size(size) for size in sizes]
+            else:
+                values.append(self.value(argument))
+        if name in ELEMENTWISE:
+            self._refuse_clash(values)
+        parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
+        return call(name, values, dim) if parts is None else self.value(parts)
+
+    def _size(self, node: ast.expr) -> Value:
+        """The number of rows in a shape is that of the rows at hand."""
+        return self._scope.lookup(node.id) if isinstance(node, ast.Name) else self.value(node)
+
+
+def _dim(node: ast.expr) -> str | int:
+    if isinstance(node, ast.Name):
+        return node.id
+    sign, inner = (-1, node.operand) if isinstance(node, ast.UnaryOp) else (1, node)
+    assert isinstance(inner, ast.Constant)
+    return sign * int(inner.value)  # type: ignore[arg-type]

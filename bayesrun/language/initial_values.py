@@ -1,23 +1,24 @@
-"""Where a variable starts: what `initval` says, and starts spread apart where a transform wants order."""
+"""Where a variable starts: what `initval` says, and initial values spread apart where a transform wants order.
+
+An initial value may depend on other variables; an engine then computes it at theirs.
+"""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language._read import read
+from bayesrun.language.expressions import read
 from bayesrun.language.plan import Plan
 from bayesrun.language.scope import Scope
-from bayesrun.language.values import Fault, Value, conform
+from bayesrun.language.values import Fault, Value, compute, conform, constant
 
 _SCALES = ("sigma", "b", "s", "beta")
 _CENTRES = ("mu", "alpha")
 
 
-def starting_value(this: Plan, scope: Scope) -> Any:
-    """Return the value that the sampler starts from, None where the distribution's own will do.
+def initial_value(this: Plan, scope: Scope) -> Value | None:
+    """Return the value that a sampler starts from, None where the distribution's own will do.
 
     Parameters
     ----------
@@ -25,6 +26,11 @@ def starting_value(this: Plan, scope: Scope) -> Any:
         The variable.
     scope
         What names mean in `initval`.
+
+    Raises
+    ------
+    UserError
+        When `initval` does not fit the variable.
     """
     given = this.option("initval")
     if given is not None:
@@ -34,7 +40,7 @@ def starting_value(this: Plan, scope: Scope) -> Any:
     return None
 
 
-def _given(this: Plan, given: Any, scope: Scope) -> Any:
+def _given(this: Plan, given: object, scope: Scope) -> Value:
     key = f"{this.key}.initval"
     value = read(given, scope, key, this.dims)
     if value.known is None:
@@ -46,33 +52,23 @@ def _given(this: Plan, given: Any, scope: Scope) -> Any:
     full = np.broadcast_to(fitted.known, this.shape)
     if this.option("transform") == "ordered" and not np.all(np.diff(full, axis=-1) > 0):
         raise UserError([Problem(key, "must increase, as transform is ordered", "leave it out to have it spread")])
-    return full.astype(np.int64 if this.family.discrete else float).copy()
+    return constant(full.astype(np.int64 if this.family.discrete else float), this.dims)
 
 
-def _spread(this: Plan) -> Any:
+def _spread(this: Plan) -> Value:
     """Return increasing numbers along the last axis, apart by the prior's scale and inside its support."""
-    steps = np.linspace(-1.0, 1.0, this.shape[-1])
+    steps = np.broadcast_to(np.linspace(-1.0, 1.0, this.shape[-1]), this.shape)
     support = this.family.support
     if support == "positive":
-        return np.broadcast_to(np.exp(steps), this.shape).copy()
+        return constant(np.exp(steps))
     if support == "unit":
-        return np.broadcast_to(1 / (1 + np.exp(-steps)), this.shape).copy()
+        return constant(1 / (1 + np.exp(-steps)))
     if support == "interval" and {"lower", "upper"} <= this.values.keys():
-        low, high = (_now(this.values[name]) for name in ("lower", "upper"))
-        return np.broadcast_to(low + (high - low) * (steps * 0.4 + 0.5), this.shape).copy()
-    centre, scale = _first(this, _CENTRES, 0.0), np.max(_first(this, _SCALES, 1.0))
-    if np.ndim(centre) and np.all(np.diff(np.broadcast_to(centre, this.shape), axis=-1) > 0):
-        return np.broadcast_to(centre, this.shape).copy()
-    return np.broadcast_to(np.mean(centre) + scale * steps, this.shape).copy()
+        low, high = this.values["lower"], this.values["upper"]
+        return low + (high - low) * (steps * 0.4 + 0.5)
+    centre, scale = _first(this, _CENTRES, 0.0), _first(this, _SCALES, 1.0)
+    return compute("increasing", [centre, scale], (None,) * len(this.shape), this.shape)
 
 
-def _first(this: Plan, names: tuple[str, ...], default: float) -> Any:
-    for name in names:
-        if name in this.values:
-            return _now(this.values[name])
-    return default
-
-
-def _now(value: Value) -> Any:
-    """Return the numbers of a value, for a random one those it starts with."""
-    return value.known if value.known is not None else value.graph.tag.test_value
+def _first(this: Plan, names: tuple[str, ...], default: float) -> Value:
+    return next((this.values[name] for name in names if name in this.values), constant(default))

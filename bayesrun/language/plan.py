@@ -1,16 +1,18 @@
-"""A prior's parameters and shape, found and checked without PyMC3; the variable is made of this (`_make`)."""
+"""A distribution with its parameters and axes, found and checked here; an engine makes a variable of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language._read import read
+import numpy as np
+
+from bayesrun.errors import Problem, UserError, did_you_mean, fail
 from bayesrun.language.distributions import FAMILIES, Family, Parameter
+from bayesrun.language.expressions import read
 from bayesrun.language.scope import Scope
-from bayesrun.language.values import Dims, Fault, Value, align, compute, conform, constant
+from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, conform, constant, variable
 
 # Parameters whose own axes are those of a draw (a mean vector); the own axes of the others are free (categories).
 _LIKE_DRAW = {
@@ -25,7 +27,8 @@ _LIKE_DRAW = {
 }
 # Families whose parameters may run along the draw (a walk with a step width of its own at each time).
 _ALONG_DRAW = ("GaussianRandomWalk", "MatrixNormal")
-_RAW = ("bool", "text", "distribution", "distributions", "matrices")
+_NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices")
+_BOUNDS = ("lower", "upper")
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,14 @@ class Plan:
         Its axes; a dim is None where it has no name.
     values
         Its parameters, brought to those axes.
-    raw
-        Parameters that are no numbers (flags, inner distributions), as in the YAML.
+    flags
+        Parameters that are true, false or a name.
+    inner
+        Parameters that are distributions themselves, or lists of them.
+    matrices
+        Parameters that are lists of matrices.
     prior
-        What the YAML says.
+        What the YAML says; also holds the options (`transform`).
     """
 
     name: str
@@ -56,12 +63,37 @@ class Plan:
     dims: Dims
     shape: tuple[int, ...]
     values: Mapping[str, Value]
-    raw: Mapping[str, Any]
-    prior: Mapping[str, Any] = field(repr=False)
+    flags: Mapping[str, Any] = field(default_factory=dict)
+    inner: Mapping[str, Plan | tuple[Plan, ...]] = field(default_factory=dict)
+    matrices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    prior: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def option(self, name: str) -> Any:
         """Return an option of the prior (`transform`), None where it is not given."""
         return self.prior.get(name)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether it is cut off at `lower` or `upper` that are no parameters of its own."""
+        return bool(self.values.keys() - self.family.parameters.keys())
+
+    @property
+    def discrete(self) -> bool:
+        """Whether its draws are whole numbers; those of a mixture are if its components' are."""
+        if self.family.support != "any":
+            return self.family.discrete
+        components = self.inner.get("comp_dists", ())
+        return all(one.discrete for one in (components if isinstance(components, tuple) else (components,)))
+
+    @property
+    def unconstrained(self) -> bool:
+        """Whether it is a density on the whole line, which no engine has to transform."""
+        if self.discrete or (self.truncated and self.family.name != "Normal"):
+            return False
+        if self.option("transform") is not None:
+            return bool(self.option("transform") == "none")
+        bounded = any(name in self.values for name in _BOUNDS)
+        return not bounded and (self.family.support in ("real", "any") or self.family.name == "TruncatedNormal")
 
 
 def plan(
@@ -95,16 +127,119 @@ def plan(
     family = FAMILIES[prior["dist"]]
     wanted = axes_of(prior, scope, key, dims, shape)
     given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
-    raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _RAW}  # type: ignore[union-attr]
+    raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _NO_VALUES}  # type: ignore[union-attr]
     values = _evaluated(family, {k: v for k, v in given.items() if k not in raw}, scope, key, wanted)
     target = wanted if wanted is not None else _inferred(family, values, key)
     fitted = _fitted(family, values, target, key)
-    return Plan(name, key, family, *target, fitted, raw, prior)
+    return _with_parts(Plan(name, key, family, *target, fitted, prior=prior), raw, scope)
+
+
+def of_values(
+    name: str,
+    family: str,
+    values: Mapping[str, Value],
+    dims: Sequence[str | None] = (),
+    shape: Sequence[int] = (),
+    key: str = "",
+) -> Plan:
+    """Plan a distribution of parameters that a builder has computed.
+
+    Parameters
+    ----------
+    name
+        Name of the variable.
+    family
+        Name of its distribution.
+    values
+        Its parameters.
+    dims, shape
+        Its axes.
+    key
+        Config key to name where an engine can't make it.
+
+    Raises
+    ------
+    UserError
+        When a parameter does not fit the axes.
+    """
+    known = FAMILIES[family]
+    target = (tuple(dims), tuple(shape))
+    return Plan(name, key or f"model ({name})", known, *target, _fitted(known, values, target, key or "model"))
+
+
+def _with_parts(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
+    """Add the parameters that are no values: flags, inner distributions and lists of matrices."""
+    flags: dict[str, Any] = {}
+    inner: dict[str, Plan | tuple[Plan, ...]] = {}
+    matrices: dict[str, tuple[Any, ...]] = {}
+    for name, given in raw.items():
+        domain, key = this.family.parameters[name].domain, f"{this.key}.{name}"
+        if domain == "distribution":
+            inner[name] = _inner(given, scope, key, *_axes_of_inner(this, name))
+        elif domain == "distributions":
+            inner[name] = _components(this, given, scope, key)
+        elif domain == "matrices":
+            matrices[name] = tuple(read(one, scope, f"{key}[{i}]").known for i, one in enumerate(given))
+        else:
+            flags[name] = given
+    return replace(this, flags=flags, inner=inner, matrices=matrices)
+
+
+def _axes_of_inner(this: Plan, name: str) -> tuple[Dims, tuple[int, ...]]:
+    if this.family.name == "MixtureSameFamily":
+        return (*this.dims, this.values["w"].dims[-1]), component_shape(this)
+    if name == "sd_dist":
+        return (None,), (int(this.values["n"].known),)
+    return (), ()
+
+
+def component_shape(this: Plan) -> tuple[int, ...]:
+    """Return the shape of a mixture's components: that of a draw, and the number of components."""
+    return (*this.shape, this.values["w"].shape[-1])
+
+
+def _inner(prior: Mapping[str, Any], scope: Scope, key: str, dims: Dims, shape: tuple[int, ...]) -> Plan:
+    """Plan a distribution without a name; its axes are those of the one that it is inside of."""
+    this = plan("", {k: v for k, v in prior.items() if k not in ("dims", "shape")}, scope, key, dims, shape)
+    if this.truncated and this.family.name != "Normal":
+        raise fail(key, f"{this.family.name} can't be truncated inside another distribution", "use TruncatedNormal")
+    return this
+
+
+def _components(this: Plan, given: Sequence[Mapping[str, Any]], scope: Scope, key: str) -> tuple[Plan, ...]:
+    """Plan a mixture's components; the parameters of all are brought to the same axes."""
+    plans = [_inner(one, scope, f"{key}[{i}]", this.dims, this.shape) for i, one in enumerate(given)]
+    if any(value.ndim for one in plans for value in one.values.values()):
+        plans = [replace(one, values={n: _repeated(v, this.shape) for n, v in one.values.items()}) for one in plans]
+    return tuple(plans)
+
+
+def _repeated(value: Value, shape: tuple[int, ...]) -> Value:
+    return apply("multiply", [value, np.ones(shape)]).named((None,) * len(shape))
+
+
+def variables_of(this: Plan) -> dict[str, Value]:
+    """Return what the names of a planned variable mean in expressions: its own, and those of its parts."""
+    name, dim = this.name, _first(this.option("dims"))
+    if this.family.support != "matrix":
+        return {name: variable(name, this.dims, this.shape)}
+    if this.family.name.startswith("LKJ"):
+        size = int(this.values["n"].known)
+        if this.family.name == "LKJCorr":
+            return {name: variable(name, (None,), (size * (size - 1) // 2,))}
+        square = {part: variable(part, (dim, None), (size, size)) for part in (name, f"{name}_corr")}
+        return {**square, f"{name}_stds": variable(f"{name}_stds", (dim,), (size,))}
+    matrix = this.values["V" if "V" in this.values else "S"]
+    return {name: variable(name, (None, None), matrix.shape)}
+
+
+def _first(dims: Any) -> str | None:
+    return dims if isinstance(dims, str) or not dims else str(dims[0])
 
 
 def _parameter(family: Family, name: str) -> Parameter | None:
     own = family.parameters.get(name)
-    return Parameter(name, "real") if own is None and name in ("lower", "upper") else own
+    return Parameter(name, "real") if own is None and name in _BOUNDS else own
 
 
 def axes_of(
@@ -168,7 +303,7 @@ def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Di
     try:
         dims, aligned = align([v for v in outside if v.ndim])
     except Fault as fault:
-        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "say dims:")]) from None
+        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "write dims:")]) from None
     shape = tuple(max(sizes) for sizes in zip(*[_padded(v.shape, len(dims)) for v in aligned], strict=True))
     return (*dims, *_event(family, values, key)[0]), (*shape, *_event(family, values, key)[1])
 
@@ -241,7 +376,7 @@ def _fit(
     if name in _like_draw(family):
         return _full_vector(conform(value, dims[-1 - batch :], shape[-1 - batch :]), shape[-1])
     name_of_axis, size = free or (None, 1)
-    if name_of_axis in dims[:batch]:
+    if name_of_axis is not None and name_of_axis in dims[:batch]:
         raise Fault(f"its last axis must be its own, not the variable's dim '{name_of_axis}'")
     return conform(value, (*dims[:batch], name_of_axis), (*shape[:batch], size))
 
@@ -256,7 +391,4 @@ def _full_vector(value: Value, size: int) -> Value:
     """Repeat a single number along a draw's axis, where PyMC3 wants the whole vector."""
     if value.ndim and value.shape[-1] == size:
         return value
-    import numpy as np
-
-    wide = constant(np.ones(size))
-    return compute(lambda x, w: x * w, lambda x, w: x * w, [value, wide], (*value.dims[:-1], None))
+    return compute("multiply", [value, constant(np.ones(size))], (*value.dims[:-1], None))

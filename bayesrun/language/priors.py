@@ -1,9 +1,13 @@
-"""From a prior in YAML to a variable of the model: what every builder declares its variables with.
+"""From a prior in YAML to a variable of a model: what every builder declares its variables with.
 
-with pm.Model() as model:
-    scope = Scope(data)
-    tau = declare("tau", {"dist": "HalfCauchy", "beta": 5}, scope, "model.priors.tau")
-    theta = declare("theta", {"dist": "Normal", "mu": 0, "sigma": "tau", "dims": ["school"]}, scope, "...")
+    draft = Draft(data)
+    tau = declare(draft, "tau", {"dist": "HalfCauchy", "beta": 5}, "model.priors.tau")
+    theta = declare(draft, "theta", {"dist": "Normal", "mu": 0, "sigma": "tau", "dims": ["school"]}, "...")
+
+Some priors have other forms in which a sampler moves more easily; names and posterior stay the same. Non-centred:
+`theta = location + scale * theta_offset`, `theta_offset` of the standard family, so that the shape of the prior does
+not change with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014). Whitened: see
+`random_walks`.
 """
 
 from __future__ import annotations
@@ -11,88 +15,204 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayesrun.errors import BayesrunError, check, fail
+import numpy as np
+
+from bayesrun.errors import check, fail
+from bayesrun.language.declaration import Draft, Observed
+from bayesrun.language.distributions import FAMILIES
+from bayesrun.language.functions import exp, log
+from bayesrun.language.initial_values import initial_value
+from bayesrun.language.plan import Plan, plan, variables_of
 from bayesrun.language.prior_checks import check_prior
+from bayesrun.language.random_walks import fast_length, whitened_walk
 from bayesrun.language.scope import Scope
+from bayesrun.language.values import Value, constant, fixed, replaceable
+
+# Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
+_INFORMATION = 1.5
+_LOG_SCALE = ("LogNormal", "Lognormal")
+_PRECISIONS = ("tau", "lam")
 
 
 def declare(
+    draft: Draft,
     name: str,
     prior: Mapping[str, Any],
-    scope: Scope,
     key: str,
     dims: tuple[str, ...] | None = None,
-    observed: Any = None,
-) -> Any:
-    """Make a variable from its prior in YAML, inside the model in context.
+    scope: Scope | None = None,
+) -> Value:
+    """Add a variable to a model from its prior in YAML.
 
     Parameters
     ----------
+    draft
+        The model.
     name
         Name of the variable.
     prior
         What the YAML says: `dist`, its parameters, and the options `dims`, `shape`, `initval`, `transform`,
         `parameterization`.
-    scope
-        What the names in its expressions mean; grows by the new variable.
     key
         Config key of the prior, for messages.
     dims
         Its dims, where the builder decides on them; None leaves them to the prior. Labels come from the model's
-        coords, the data set or `scope.add_labels`; an axis without a name is labelled 0, 1, ...
-    observed
-        Observed values over those dims; masked ones are imputed.
+        coords or the data set; an axis without a name is labelled 0, 1, ...
+    scope
+        What the names in its expressions mean, where that is not the model's own scope; grows by the new variable.
 
     Returns
     -------
-    variable
-        PyMC3's variable; for a non-centred or whitened prior the deterministic of that name, whose helper variables
-        are noted in `notes(model).helpers`; for `LKJCholeskyCov` the whole Cholesky factor.
+    Value
+        The variable; for `LKJCholeskyCov` the whole Cholesky factor.
 
     Raises
     ------
     UserError
         When the prior is wrong, or its parameters do not fit its dims.
     """
-    from bayesrun.language.plan import plan
-
+    scope = scope or draft.scope
     check(check_prior(key, prior))
-    try:
-        this = plan(name, prior, scope, key, dims)
-        made = _made(this, scope, observed)
-    except BayesrunError:
-        raise
-    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
-        raise fail(key, f"PyMC3 can't make this {prior['dist']}: {str(error).splitlines()[0]}") from error
-    _check_start(made.variable, prior, key)
-    for new, (variable, names) in made.names.items() if observed is None else ():
-        scope.add(new, variable, tuple(names))
-    return made.variable
-
-
-def _check_start(variable: Any, prior: Mapping[str, Any], key: str) -> None:
-    """Tell a start outside of a transformed variable's range: what is built upon it would be not a number either."""
-    import numpy as np
-
-    transformed = getattr(variable, "transformed", None)
-    if transformed is not None and not np.isfinite(transformed.tag.test_value).all():
-        start = np.asarray(variable.tag.test_value)
-        message = f"the prior density of {prior['dist']} is zero at the starting value" + (
-            f" {prior['initval']}" if "initval" in prior else f" {start}" if start.size == 1 else ""
-        )
-        raise fail(key, message, "set an `initval` inside the support, or check the parameters")
-
-
-def _made(this: Any, scope: Scope, observed: Any) -> Any:
-    from bayesrun.language._make import make
-    from bayesrun.language._reparameterize import noncentered, whitened
-
+    this = plan(name, prior, scope, key, dims)
     form = this.option("parameterization")
-    if form in ("noncentered", "whitened") and observed is not None:
-        raise fail(f"{this.key}.parameterization", "has no meaning for an observed variable", "remove it")
     if form == "noncentered":
-        return noncentered(this, scope)
-    return whitened(this, scope) if form == "whitened" else make(this, scope, observed)
+        made = _noncentered(draft, this, scope)
+    elif form == "whitened":
+        made = _whitened(draft, this, scope)
+    else:
+        made = _centered(draft, this, scope)
+    for known, value in made.items():
+        scope.add(known, value)
+    return made[name]
 
 
-__all__ = ["Scope", "declare"]
+def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: str, observed: Observed) -> Value:
+    """Add a likelihood to a model from its distribution in YAML.
+
+    Parameters
+    ----------
+    draft, name, prior, key
+        As for `declare`.
+    observed
+        What it explains.
+
+    Returns
+    -------
+    Value
+        The observed values with the missing ones imputed.
+
+    Raises
+    ------
+    UserError
+        When the distribution is wrong, or its parameters do not fit the observed values' dims.
+    """
+    check(check_prior(key, prior))
+    this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
+    if this.option("parameterization") in ("noncentered", "whitened"):
+        raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
+    if this.truncated and this.family.name != "Normal":
+        raise fail(key, f"an observed {this.family.name} can't be truncated", "use TruncatedNormal")
+    if this.family.support != "matrix":
+        draft.name_axes(name, this.dims, this.shape, draft.scope)
+    return draft.likelihood(this, observed)
+
+
+def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    _check_truncation(this)
+    _check_ordered(this)
+    initial = initial_value(this, scope)
+    matrix = this.family.support == "matrix" or this.family.name == "BART"
+    dims = () if matrix else draft.name_axes(this.name, this.dims, this.shape, scope)
+    return draft.random(this, dims, initial)
+
+
+def _check_truncation(this: Plan) -> None:
+    """Refuse to truncate a distribution whose scale would then not be known.
+
+    A normal one is normalized, whatever its parameters. The density of others is cut but not scaled, which is the
+    same posterior only where nothing random is in their parameters.
+    """
+    if not this.truncated or this.family.name == "Normal" or not this.family.parameters:
+        return
+    if any(value.known is None for value in this.values.values()):
+        hint = "use TruncatedNormal, or give it fixed parameters and bounds"
+        raise fail(this.key, f"a truncated {this.family.name} with random parameters has no known scale", hint)
+
+
+def _check_ordered(this: Plan) -> None:
+    """Refuse an order of what has no order, or whose range is not known."""
+    if this.option("transform") != "ordered":
+        return
+    key, family = f"{this.key}.transform", this.family
+    if not this.shape or this.shape[-1] < 2:
+        raise fail(key, "ordered needs an axis of two or more", "write shape: 2, or dims")
+    if family.support == "interval" and not {"lower", "upper"} <= this.values.keys():
+        if family.name in ("Uniform", "Triangular"):
+            raise fail(key, "ordered needs both lower and upper here", "write them")
+    elif family.support not in ("real", "any", "interval", "positive", "unit"):
+        raise fail(key, f"a {family.name} can't be ordered", "remove transform")
+
+
+def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    """Add a location-scale variable made of a standard one, which is a helper of the model."""
+    location, scale, others = _location_and_scale(this)
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    log_scale = this.family.name in _LOG_SCALE
+    start = initial_value(this, scope)
+    if start is not None:
+        start = ((log(start) if log_scale else start) - location) / scale
+    family = FAMILIES["Normal"] if log_scale else this.family
+    standard = Plan(
+        f"{this.name}_offset", this.key, family, this.dims, this.shape, {**_standard(this), **others}, prior={}
+    )
+    offset = draft.random(standard, dims, start, helper=True)[standard.name]
+    moved = location + scale * offset
+    draft.deterministic(this.name, exp(moved) if log_scale else moved, dims)
+    return variables_of(this)
+
+
+def _location_and_scale(this: Plan) -> tuple[Value, Value, dict[str, Value]]:
+    """Return location, scale, and the parameters that are neither."""
+    names = this.family.location_scale
+    assert names is not None
+    others = {name: kept_symbolic(value) for name, value in this.values.items()}
+    location = others.pop(names[0], constant(0.0)) if names[0] else constant(0.0)
+    scale = others.pop(names[1], constant(1.0))
+    for precision in _PRECISIONS:
+        if precision in others:
+            scale = others.pop(precision) ** -0.5
+    return location, scale, others
+
+
+def kept_symbolic(value: Value) -> Value:
+    """Return a single known number as one that an engine may replace in what it has compiled."""
+    return replaceable(value.known) if value.known is not None and value.node is None and not value.ndim else value
+
+
+def _standard(this: Plan) -> dict[str, Value]:
+    names = this.family.location_scale
+    assert names is not None
+    return {name: fixed(value) for name, value in ((names[0], 0.0), (names[1], 1.0)) if name is not None}
+
+
+def _whitened(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    """Add a Gaussian random walk in coordinates in which its posterior is nearly spherical."""
+    where = f"{this.key}.parameterization"
+    if "init" in this.inner:
+        raise fail(where, "a whitened walk starts anywhere: it has no init", "remove init, or use noncentered")
+    values = {name: kept_symbolic(value) for name, value in this.values.items()}
+    sigma = values["sigma"] if "sigma" in values else values["tau"] ** -0.5
+    drift = values.get("mu")
+    if len(this.shape) != 1 or sigma.ndim or (drift is not None and drift.ndim):
+        raise fail(where, "a whitened walk has one axis, and single numbers as mu and sigma", "use centered")
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    start = initial_value(this, scope)
+    level = None
+    if start is not None:
+        # the walk starts flat, at the mean of what is asked for: that is its level alone
+        level = constant(np.mean(start.known) * np.sqrt(fast_length(this.shape[0]) * _INFORMATION))
+    whitened_walk(draft, this.name, sigma, dims, this.shape[0], _INFORMATION, drift=drift, level=level)
+    return variables_of(this)
+
+
+__all__ = ["Draft", "Scope", "declare", "declare_likelihood"]

@@ -1,6 +1,6 @@
 """Gaussian random walks in coordinates in which their posterior is nearly spherical.
 
-A walk of a thousand steps, written as `pm.GaussianRandomWalk`, is a thousand strongly correlated parameters: NUTS needs
+A walk of a thousand steps, written point by point, is a thousand strongly correlated parameters: NUTS needs
 trees of depth 8 and more, and `sigma` hardly moves. The same prior can be written in the walk's own eigenbasis.
 
 Let `D` be the first differences of `s = (s_0, ..., s_{n-1})`, so that the prior's log density is
@@ -20,98 +20,83 @@ The eigenvectors are those of Strang, "The discrete cosine transform" (doi:10.11
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.language.declaration import Draft
+from bayesrun.language.functions import concatenate, index, square
+from bayesrun.language.plan import of_values
+from bayesrun.language.values import Value, apply, compute, constant
 
 # Prime factors for which the transform has code of its own; a length with others costs several times more.
 _FACTORS = (2, 3, 5)
 
 
-@dataclass(frozen=True)
-class Whitened:
-    """A walk and what was put into the model for it.
-
-    Parameters
-    ----------
-    walk
-        The deterministic tensor, as long as was asked for.
-    helpers
-        Names of the free variables that it is made of; a builder adds them to `notes(model).helpers`.
-    """
-
-    walk: Any
-    helpers: tuple[str, ...]
-
-
 def whitened_walk(
+    draft: Draft,
     name: str,
-    sigma: Any,
+    sigma: Value,
+    dims: tuple[str, ...],
     size: int,
     information: float,
-    dims: tuple[str, ...] = (),
-    drift: Any = 0.0,
-    offset: Any = 0.0,
-) -> Whitened:
-    """Put a Gaussian random walk with a flat start into the model in context, in its whitened form.
+    drift: Value | None = None,
+    offset: Value | None = None,
+    level: Value | None = None,
+) -> Value:
+    """Add a Gaussian random walk with a flat start to a model, in its whitened form.
 
-    The walk's prior is that of `pm.GaussianRandomWalk(name, mu=drift, sigma=sigma, shape=size)`. It is continued past
-    its end, to a length that transforms quickly: integrated over what follows, a walk has the same prior.
+    The walk's prior is that of `GaussianRandomWalk(mu=drift, sigma=sigma, shape=size)`. It is continued past its end,
+    to a length that transforms quickly: integrated over what follows, a walk has the same prior.
 
     Parameters
     ----------
+    draft
+        The model.
     name
-        Name of the deterministic that holds the walk; helpers are named after it.
+        Name of the deterministic that holds the walk; the helpers `NAME_level` and `NAME_waves` are named after it.
     sigma
-        Standard deviation of a step, a positive number or a scalar tensor, in units of the walk.
+        Standard deviation of a step, a positive scalar, in units of the walk.
+    dims
+        Dim of the walk in the model; empty where it has no name.
     size
         Number of points.
     information
         Fisher information of the likelihood about one point, in 1 / units of the walk squared: `1 / sd^2` for
         `Normal` observations, `2 nu / (nu + 3)`, about 1.5, for the logarithm of a Student-t's scale.
-    dims
-        Dim of the walk in the model, if it has a name.
     drift
-        Mean of a step, a number or a scalar tensor.
+        Mean of a step, a scalar; None = 0.
     offset
-        Added to every point, a number or a scalar tensor. The start is flat, so this changes no prior, whatever it
-        depends on: with what another parameter shifts the likelihood's best level by, the two become independent.
+        Added to every point, a scalar; None = 0. The start is flat, so this changes no prior, whatever it depends on:
+        with what another parameter shifts the likelihood's best level by, the two become independent.
+    level
+        Where the helper `NAME_level` starts; None = 0.
 
     Returns
     -------
-    Whitened
-        The walk, and the names of its helper variables.
+    Value
+        The walk.
 
     Raises
     ------
     ValueError
         When `size` is below 2 or `information` is not positive.
     """
-    import numpy as np
-    import pymc3 as pm
-    import theano.tensor as tt
-
-    from bayesrun.language._dct import Cosine
-
     _check(size, information)
     length = fast_length(size)
-    eigenvalues = _eigenvalues(length)[1:]
-    helpers = (f"{name}_level", f"{name}_waves")
-    sigma_squared = tt.sqr(tt.as_tensor_variable(sigma))
-    precision = eigenvalues / (eigenvalues + information * sigma_squared)
-    level = pm.Flat(helpers[0]) / np.sqrt(information)
-    waves = pm.Normal(helpers[1], mu=0.0, tau=precision, shape=length - 1)
-    scaled = waves / tt.sqrt(eigenvalues / sigma_squared + information)
-    walk = Cosine(inverse=True)(tt.concatenate([tt.shape_padleft(level), scaled]))[:size]
-    for shift, times in ((drift, np.arange(size)), (offset, 1.0)):
-        walk = walk if _is_zero(shift) else walk + shift * times
-    return Whitened(pm.Deterministic(name, walk, dims=dims or None), helpers)
-
-
-def _is_zero(number: Any) -> bool:
-    return isinstance(number, int | float) and number == 0
+    eigenvalues = constant(_eigenvalues(length)[1:])
+    variance = square(sigma)
+    precision = eigenvalues / (eigenvalues + information * variance)
+    flat = draft.random(of_values(f"{name}_level", "Flat", {}), (), level, helper=True)[f"{name}_level"]
+    wave_plan = of_values(f"{name}_waves", "Normal", {"tau": precision}, (None,), (length - 1,))
+    waves = draft.random(wave_plan, (), None, helper=True)[f"{name}_waves"]
+    scaled = waves / apply("sqrt", [eigenvalues / variance + information])
+    whole = compute("inverse_cosine", [concatenate(flat / np.sqrt(information), scaled)])
+    walk = index(whole, [slice(None, size)]).named(dims or (None,))
+    walk = walk if drift is None else walk + drift * np.arange(size)
+    walk = walk if offset is None else walk + offset
+    return draft.deterministic(name, walk, dims)
 
 
 def fast_length(size: int) -> int:
@@ -130,8 +115,6 @@ def _smooth(length: int) -> bool:
 
 
 def _eigenvalues(size: int) -> NDArray[Any]:
-    import numpy as np
-
     # 4 sin^2(x / 2) is 2 - 2 cos(x) without its cancellation for small x
     return np.asarray(4.0 * np.sin(0.5 * np.pi * np.arange(size) / size) ** 2)
 

@@ -13,6 +13,8 @@ from bayesrun.language.values import Fault, Value, constant
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.language.learned import Learned
+
 _SIZE = "n_"
 
 
@@ -24,56 +26,31 @@ class Scope:
     data
         The data set whose variables, coords and dim sizes are known by name; None for a model without data.
     labels
-        Labels of further dims, which the model brings along.
+        Labels of further dims, which the model brings along; may grow while the scope is in use.
+    columns
+        Columns over the rows whose names mean, in the data set, the dims of their labels.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
     """
 
-    def __init__(self, data: xr.Dataset | None = None, labels: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        data: xr.Dataset | None = None,
+        labels: dict[str, Sequence[Any]] | None = None,
+        columns: Mapping[str, xr.DataArray] | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self._data = data
-        self._labels: dict[str, Sequence[Any]] = dict(labels or {})
+        self._columns = dict(columns or {})
+        self.learned = learned
+        self._labels: dict[str, Sequence[Any]] = {} if labels is None else labels
         self._values: dict[str, Value] = {}
         self._kinds: dict[str, str] = {}
 
-    def add(self, name: str, variable: Any, dims: Sequence[str | None] | None = None) -> None:
-        """Make a variable known by name.
-
-        Parameters
-        ----------
-        name
-            Its name.
-        variable
-            Theano variable (its test value tells its shape), or numbers.
-        dims
-            Name of each of its axes, None for an axis without name; None altogether where no axis has one.
-        """
-        tested = hasattr(variable, "owner") or hasattr(variable, "get_value")
-        if not tested:
-            self.put(name, constant(variable, None if dims is None else tuple(dims)))
-            return
-        shape = tuple(int(n) for n in np.shape(_test_value(variable)))
-        names = (None,) * len(shape) if dims is None else tuple(dims)
-        is_data = hasattr(variable, "get_value")
-        known = variable.get_value(borrow=True) if is_data else None
-        self.put(name, Value(names, shape, known, variable), replace=is_data)
-
-    def put(self, name: str, value: Value, replace: bool = False) -> None:
+    def add(self, name: str, value: Value, replace: bool = False) -> None:
         """Make a value known by name; with `replace` it stands for the data variable of the same name."""
         self._values[name] = value
         self._kinds[name] = "data variable" if replace else "variable of the model"
-
-    def complete(self, name: str, variable: Any, dims: Sequence[str | None]) -> None:
-        """Let the name of a data variable mean the observed variable that completes its gaps.
-
-        Parameters
-        ----------
-        name
-            Of both.
-        variable
-            Theano variable.
-        dims
-            Its dims.
-        """
-        shape = tuple(int(n) for n in np.shape(_test_value(variable)))
-        self.put(name, Value(tuple(dims), shape, graph=variable), replace=True)
 
     def add_labels(self, dim: str, labels: Sequence[Any]) -> None:
         """Make a dim known, with its labels."""
@@ -87,7 +64,7 @@ class Scope:
             known: Any = self._data[dim].values if dim in self._data.coords else range(self._data.sizes[dim])
             labels: Sequence[Any] = known
             return labels
-        return _model_labels().get(dim)
+        return None
 
     def size(self, dim: str) -> int | None:
         """Return the size of a dim; None when there is no such dim."""
@@ -96,7 +73,7 @@ class Scope:
 
     def dims(self) -> list[str]:
         """Return the names of all dims that are known."""
-        return list(dict.fromkeys([*self._data_dims(), *self._labels, *_model_labels()]))
+        return list(dict.fromkeys([*self._data_dims(), *self._labels]))
 
     def lookup(self, name: str) -> Value:
         """Return what a name means.
@@ -123,6 +100,13 @@ class Scope:
         """Whether a name means something."""
         return name in self.names()
 
+    def is_over_rows(self, name: str) -> bool:
+        """Whether a name means something over the rows of the data."""
+        try:
+            return self.learned is not None and self.learned.rows in self.lookup(name).dims
+        except Fault:
+            return False
+
     def names(self) -> list[str]:
         """Return all names that mean something."""
         in_data = [] if self._data is None else [str(v) for v in self._data.variables]
@@ -133,7 +117,7 @@ class Scope:
 
     def _from_data(self, name: str) -> Value:
         assert self._data is not None
-        array = self._data[name]
+        array = self._columns.get(name, self._data[name])
         return self._checked(name, array.values, tuple(str(d) for d in array.dims))
 
     def _checked(self, name: str, numbers: Any, dims: tuple[str, ...]) -> Value:
@@ -143,23 +127,5 @@ class Scope:
                 f"'{name}' holds dates, which can't be computed with", f"count its rows with arange(n_{dims[0]})"
             )
         if array.dtype.kind not in "biuf":
-            raise Fault(f"'{name}' holds no numbers", "make codes of its labels with data.factors")
+            raise Fault(f"'{name}' holds no numbers", "turn its labels into codes with data.factors")
         return constant(array, dims)
-
-
-def _model_labels() -> Mapping[str, Sequence[Any]]:
-    """Return the labels of the dims of the model in context, if PyMC3 is in use at all."""
-    import sys
-
-    if "pymc3" not in sys.modules:
-        return {}
-    import pymc3 as pm
-
-    model = pm.Model.get_context(error_if_none=False)
-    return {} if model is None else model.coords
-
-
-def _test_value(variable: Any) -> Any:
-    if hasattr(variable, "get_value"):
-        return variable.get_value(borrow=True)
-    return variable.tag.test_value

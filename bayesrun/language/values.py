@@ -1,4 +1,4 @@
-"""What an expression computes with: arrays over named axes, in NumPy as long as all is known, in Theano from then on.
+"""What an expression computes with: arrays over named axes, numbers as long as all is known, nodes from then on.
 
 Axes meet by name. An axis without a name (of a list, of `stack`, of `shape: 2`) meets the axis at the same place from
 the right, as in NumPy, if the sizes allow it. Imported when something is computed, never while a config is parsed.
@@ -7,15 +7,16 @@ the right, as in NumPy, if the sizes allow it. Imported when something is comput
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, Variable
 
 MAX_SIZE = 200_000_000
-# Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.
-_LONGEST_CONSTANT = 256
 
 Dims = tuple["str | None", ...]
 
@@ -28,9 +29,9 @@ class Fault(Exception):
         self.message, self.hint = message, hint
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Value:
-    """An array over axes that may have names.
+    """An array over axes that may have names. Python's arithmetic operators work on it, number by number.
 
     Parameters
     ----------
@@ -40,8 +41,8 @@ class Value:
         Size of each axis.
     known
         The numbers, where they do not depend on a random variable.
-    graph
-        Theano variable; None while only shapes are checked, and for known values that have not met a random one.
+    node
+        How it is computed, where it depends on a random variable or is kept in a data container.
     logical
         Whether it is the result of a comparison.
     sample
@@ -51,9 +52,11 @@ class Value:
     dims: Dims
     shape: tuple[int, ...]
     known: Any = None
-    graph: Any = None
+    node: Node | None = None
     logical: bool = False
     sample: Any = None
+
+    __array_ufunc__ = None  # so that NumPy leaves `array * value` to this class
 
     @property
     def ndim(self) -> int:
@@ -64,6 +67,45 @@ class Value:
         """Return it with other names of its axes."""
         return replace(self, dims=tuple(dims))
 
+    def __add__(self, other: Operand) -> Value:
+        return apply("add", [self, other])
+
+    def __radd__(self, other: Operand) -> Value:
+        return apply("add", [other, self])
+
+    def __sub__(self, other: Operand) -> Value:
+        return apply("subtract", [self, other])
+
+    def __rsub__(self, other: Operand) -> Value:
+        return apply("subtract", [other, self])
+
+    def __mul__(self, other: Operand) -> Value:
+        return apply("multiply", [self, other])
+
+    def __rmul__(self, other: Operand) -> Value:
+        return apply("multiply", [other, self])
+
+    def __truediv__(self, other: Operand) -> Value:
+        return apply("divide", [self, other])
+
+    def __rtruediv__(self, other: Operand) -> Value:
+        return apply("divide", [other, self])
+
+    def __pow__(self, other: Operand) -> Value:
+        return apply("power", [self, other])
+
+    def __neg__(self) -> Value:
+        return apply("negative", [self])
+
+    def __gt__(self, other: Operand) -> Value:
+        return apply("greater", [self, other])
+
+    def __ge__(self, other: Operand) -> Value:
+        return apply("greater_equal", [self, other])
+
+
+Operand = Value | int | float | NDArray[Any]
+
 
 def constant(array: Any, dims: Dims | None = None) -> Value:
     """Make a value of known numbers; without dims its axes have no names."""
@@ -71,46 +113,60 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
     if known.dtype.kind not in "iuf":
-        raise Fault("holds no numbers", "make codes of text with data.factors")
+        raise Fault("holds no numbers", "turn text into codes with data.factors")
     return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
 
 
-def theano_of(value: Value) -> Any:
-    """Return the Theano variable of a value; known numbers become a constant, or a shared variable if they are many."""
-    if value.graph is not None:
-        return value.graph
-    import theano
-    import theano.tensor as tt
-
-    if value.known.size <= _LONGEST_CONSTANT:
-        return tt.as_tensor_variable(value.known)
-    return theano.shared(np.ascontiguousarray(value.known), borrow=True)
+def replaceable(number: float) -> Value:
+    """Make a value of a number that may be another one in the next job of a sweep (`operations.Constant`)."""
+    numbers = np.asarray(number, dtype=float)
+    return Value((), (), node=Constant(numbers, replaceable=True), sample=numbers)
 
 
-def compute(
-    in_numpy: Callable[..., Any], in_theano: Callable[..., Any], arguments: Sequence[Value], dims: Dims | None = None
-) -> Value:
-    """Apply a function that has the same meaning in NumPy and in Theano.
+def fixed(number: float) -> Value:
+    """Make a value of a number that belongs to the model's form, by which an engine may simplify."""
+    numbers = np.asarray(number, dtype=float)
+    return Value((), (), node=Constant(numbers), sample=numbers)
 
-    What is not known is computed on ones in NumPy, which gives its shape, and built as a graph in Theano.
+
+def variable(name: str, dims: Sequence[str | None], shape: Sequence[int]) -> Value:
+    """Make the value of a random variable or deterministic."""
+    return Value(tuple(dims), tuple(shape), node=Variable(name))
+
+
+def node_of(value: Value) -> Node:
+    """Return how a value is computed; known numbers become a constant."""
+    return Constant(value.known) if value.node is None else value.node
+
+
+def compute(operation: str, arguments: Sequence[Value], dims: Dims | None = None, *settings: Any) -> Value:
+    """Apply an operation.
+
+    What is not known is computed on ones in NumPy, which gives its shape.
 
     Parameters
     ----------
-    in_numpy, in_theano
-        The function in both languages, of as many arguments.
+    operation
+        Its name in `operations.OPERATIONS`.
     arguments
         Its arguments.
     dims
         Names of the result's axes; None for those of the first argument.
+    settings
+        What the operation takes after its arguments.
     """
     with np.errstate(all="ignore"):
-        sample = np.asarray(in_numpy(*map(_sample, arguments)))
+        sample = np.asarray(OPERATIONS[operation](*map(_sample, arguments), *settings))
     dims = arguments[0].dims if dims is None else dims
     if all(a.known is not None for a in arguments):
         return Value(dims, sample.shape, sample)
-    if any(a.known is None and a.graph is None for a in arguments):
-        return Value(dims, sample.shape)
-    return Value(dims, sample.shape, graph=in_theano(*map(theano_of, arguments)))
+    return Value(dims, sample.shape, node=Call(operation, tuple(map(node_of, arguments)), settings))
+
+
+def apply(operation: str, arguments: Sequence[Operand]) -> Value:
+    """Apply an operation number by number; the arguments' axes meet by name."""
+    dims, aligned = align([a if isinstance(a, Value) else constant(a) for a in arguments])
+    return compute(operation, aligned, dims)
 
 
 def _sample(value: Value) -> Any:
@@ -231,28 +287,18 @@ def _arrange(value: Value, placed: list[_Axis], axes: list[_Axis]) -> Value:
     positions = [placed.index(axis) if axis in placed else None for axis in axes]
     while positions and positions[0] is None:
         positions.pop(0)
-    if positions == list(range(value.ndim)) and not _stretched(value, placed):
-        return value
     stretched = _stretched(value, placed)
+    if positions == list(range(value.ndim)) and not stretched:
+        return value
     names = tuple(axis.name for axis in axes[len(axes) - len(positions) :])
 
-    def in_numpy(x: Any) -> Any:
-        return np.transpose(x, [p for p in positions if p is not None]).reshape(
-            [1 if p is None else value.shape[p] for p in positions]
-        )
-
-    def in_theano(x: Any) -> Any:
-        import theano.tensor as tt
-
-        wide = tt.addbroadcast(x, *stretched) if stretched else x
-        return wide.dimshuffle(*["x" if p is None else p for p in positions])
-
-    # the known numbers and the graph are kept side by side: a data container stays one
-    arranged = compute(in_numpy, in_theano, [value], names)
-    graph = arranged.graph if value.known is None or value.graph is None else in_theano(value.graph)
-    return replace(arranged, graph=graph, logical=value.logical)
+    settings = (tuple(positions), tuple(stretched))
+    # the known numbers and the node are kept side by side: a data container stays one
+    arranged = compute("rearrange", [value], names, *settings)
+    node = arranged.node if value.known is None or value.node is None else Call("rearrange", (value.node,), settings)
+    return replace(arranged, node=node, logical=value.logical)
 
 
 def _stretched(value: Value, placed: list[_Axis]) -> list[int]:
-    """Return the axes of size 1 that are to be repeated, which Theano must be told."""
+    """Return the axes of size 1 that are to be repeated, which an engine must be told."""
     return [i for i, axis in enumerate(placed) if value.shape[i] == 1 and axis.size > 1]

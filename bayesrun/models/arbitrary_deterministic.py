@@ -4,26 +4,36 @@
 
 The function has no gradient, so what it depends on is moved by Metropolis steps. `b` may be observed: then
 `b_obs ~ likelihood`, by default `Constant(c=b)`, which holds `a` to the values that give exactly what was observed.
+Metropolis steps can't leave such a value: the next one that is possible may be several steps away, and everything in
+between has probability 0. So a whole-numbered `a` is then sampled as a choice among the values that are possible.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
-from bayesrun.errors import Problem, UserError
+from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language.distributions import family
 from bayesrun.language.prior_checks import check_prior
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, notes, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import pymc3 as pm
     import xarray as xr
+    from numpy.typing import NDArray
 
-    from bayesrun.language.priors import Scope
+    from bayesrun.language.declaration import Declaration, Draft
+    from bayesrun.language.plan import Plan
+    from bayesrun.language.values import Value
+
+FURTHEST = 100_000
+"""Largest absolute value of `a` that is looked at."""
+_NEGLIGIBLE = 1e-12
+"""Share of the prior's largest probability below which a value is left out."""
 
 
 class Options(Section):
@@ -82,7 +92,13 @@ def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
         hint = "name the observed variable there, or use no data: data=null"
         return [Problem(key, f"the data have no variable '{name}' (they have {', '.join(map(str, data))})", hint)]
     if data[name].dtype.kind not in "biuf" or bool(data[name].isnull().any()):
-        return [Problem(key, f"'{name}' must be numbers without gaps", "drop_missing: rows drops rows with gaps")]
+        return [
+            Problem(
+                key,
+                f"'{name}' must be numbers, none of them missing",
+                "drop_missing: rows drops rows with missing values",
+            )
+        ]
     return list(_contradictions(data[name], spec))
 
 
@@ -99,40 +115,40 @@ def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) ->
         yield Problem("model.options.likelihood", message, hint)
 
 
-def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> pm.Model:
-    """Build the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed.
+def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Declaration:
+    """Declare the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed.
 
     A whole-numbered `a` whose `b` is observed exactly is sampled as a choice among the values that give it.
     """
-    import pymc3 as pm
-
     from bayesrun.language.priors import declare
 
-    with pm.Model() as model:
-        scope = _scope(data, spec)
-        a = declare("a", spec.priors["a"], scope, "model.priors.a")
-        _observe(_transform(a, spec), data, spec, scope)
-    function, observed = _function(spec), spec.options.observed
-    if data is None or not _is_exact(spec) or function.takes != "integer":
-        return model
-    if a.ndim and a.tag.test_value.shape != data[observed].shape:
-        return model
-    return _conditioned(model, data, spec)
+    draft = _draft(data, spec)
+    a = declare(draft, "a", spec.priors["a"], "model.priors.a")
+    dims = draft.name_axes("a", a.dims, a.shape, draft.scope)
+    _observe(draft, _transform(draft, a, dims, spec), data, spec)
+    plain = draft.declaration()
+    if data is None or not _is_exact(spec) or _function(spec).takes != "integer":
+        return plain
+    if a.ndim and a.shape != data[spec.options.observed].shape:
+        return plain
+    conditioned = _conditioned(data, spec, plain.random("a").plan, dims)
+    return replace(conditioned, reported=plain)
 
 
-def _conditioned(model: pm.Model, data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> pm.Model:
-    import pymc3 as pm
+def _conditioned(data: xr.Dataset, spec: ArbitraryDeterministicSpec, prior: Plan, dims: tuple[str, ...]) -> Declaration:
+    possible = preimage(prior, _function(spec), data[spec.options.observed].values, "model.options.observed")
+    draft = _draft(data, spec)
+    draft.name_axes("a", prior.dims, prior.shape, draft.scope)
+    a = draft.deterministic("a", _chosen(draft, possible).named(prior.dims), dims)
+    _observe(draft, _transform(draft, a, dims, spec), data, spec)
+    return draft.declaration()
 
-    from bayesrun.models._preimage import categorical, preimage
 
-    dims = model.RV_dims.get("a")
-    possible = preimage(model["a"], _function(spec), data[spec.options.observed].values, "model.options.observed")
-    with pm.Model(coords=model.coords) as conditioned:
-        a = pm.Deterministic("a", categorical("a_place", possible), dims=dims)
-        _observe(_transform(a, spec, dims), data, spec, _scope(data, spec))
-    notes(conditioned).helpers.add("a_place")
-    notes(conditioned).reported = model
-    return conditioned
+def _draft(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Draft:
+    """Begin a model; `b` is a name of the model's in priors, not of the data's."""
+    from bayesrun.language.declaration import Draft
+
+    return Draft(None if data is None else data.drop_vars([spec.options.observed]))
 
 
 def _function(spec: ArbitraryDeterministicSpec) -> Function:
@@ -144,34 +160,103 @@ def _is_exact(spec: ArbitraryDeterministicSpec) -> bool:
     return given.get("dist") in ("Constant", "ConstantDist") and given.get("c") == "b"
 
 
-def _scope(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Scope:
-    """Return what names in priors mean; `b` is the model's there, not the data's."""
-    from bayesrun.language.priors import Scope
-
-    return Scope(None if data is None else data.drop_vars([spec.options.observed]))
-
-
-def _transform(a: Any, spec: ArbitraryDeterministicSpec, dims: tuple[str, ...] | None = None) -> Any:
+def _transform(draft: Draft, a: Value, dims: tuple[str, ...], spec: ArbitraryDeterministicSpec) -> Value:
     """Add the deterministic `b`, with the dims of `a`."""
-    import pymc3 as pm
+    from bayesrun.language.values import compute
 
-    from bayesrun.models._black_box import BlackBox
-
-    dims = dims or pm.modelcontext(None).RV_dims.get("a")
-    return pm.Deterministic("b", BlackBox(spec.options.function, _function(spec))(a), dims=dims)
+    return draft.deterministic("b", compute("black_box", [a], None, _function(spec), spec.options.function), dims)
 
 
-def _observe(b: Any, data: xr.Dataset | None, spec: ArbitraryDeterministicSpec, scope: Scope) -> None:
+def _observe(draft: Draft, b: Value, data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> None:
     """Add the likelihood of the observed values, if there are any."""
-    import pymc3 as pm
-
-    from bayesrun.language.priors import declare
+    from bayesrun.language.declaration import observed_values
+    from bayesrun.language.priors import declare_likelihood
 
     if data is None:
         return
-    values, dims = observed_values(data, spec.options.observed, "b_obs")
-    scope.add("b", b, pm.modelcontext(None).RV_dims.get("b"))
-    declare("b_obs", spec.likelihood(), scope, "model.options.likelihood", dims=dims, observed=values)
+    draft.scope.add("b", b)
+    observed = observed_values(data[spec.options.observed])
+    draft.add_coords(observed.coords)
+    declare_likelihood(draft, "b_obs", spec.likelihood(), "model.options.likelihood", observed)
+
+
+@dataclass(frozen=True)
+class Preimage:
+    """Possible values and their prior probabilities, over (place) or (row, place); rows are filled up with 0."""
+
+    values: NDArray[Any]
+    probabilities: NDArray[Any]
+
+
+def preimage(prior: Plan, function: Function, observed: NDArray[Any], key: str) -> Preimage:
+    """List the values of a discrete variable that give what was observed.
+
+    Parameters
+    ----------
+    prior
+        The variable, a scalar or one per row, under its prior.
+    function
+        The function of it that was observed.
+    observed
+        What was observed, over the rows.
+    key
+        Config key of the observed variable, for messages.
+
+    Raises
+    ------
+    UserError
+        When no value that the prior allows gives what was observed.
+    """
+    import numpy as np
+
+    values, logs = _support(prior)
+    given = np.array([function.call(int(value)) for value in values])
+    wanted = observed if prior.shape else observed[:1]
+    found = [_possible(values, logs[:, row], given == b) for row, b in enumerate(wanted)]
+    for b, (possible, _) in zip(wanted, found, strict=True):
+        if not possible.size:
+            message = f"{b} was observed, and no a that its prior allows gives it"
+            raise fail(key, message, "correct the data, or give a distribution around b: model.options.likelihood")
+    longest = max(len(possible) for possible, _ in found)
+    table = np.array([np.pad(possible, (0, longest - len(possible)), mode="edge") for possible, _ in found])
+    weights = np.array([np.pad(shares, (0, longest - len(shares))) for _, shares in found])
+    return Preimage(table, weights) if prior.shape else Preimage(table[0], weights[0])
+
+
+def _chosen(draft: Draft, possible: Preimage) -> Value:
+    """Add the choice among possible values, a helper, and return the chosen ones."""
+    import numpy as np
+
+    from bayesrun.language.functions import index
+    from bayesrun.language.plan import of_values
+    from bayesrun.language.values import constant
+
+    rows = possible.values.shape[:-1]
+    plan = of_values("a_place", "Categorical", {"p": constant(possible.probabilities)}, (None,) * len(rows), rows)
+    place = draft.random(plan, helper=True)["a_place"]
+    parts = [constant(np.arange(rows[0])), place] if rows else [place]
+    return index(constant(possible.values), parts)
+
+
+def _support(prior: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the values that the prior allows, and their log probabilities over (value, row)."""
+    import numpy as np
+
+    from bayesrun.language.probability_masses import log_probability
+
+    values = np.arange(-FURTHEST, FURTHEST + 1)
+    logs = log_probability(prior, values[:, None])
+    logs = np.broadcast_to(logs, (len(values), int(np.prod(prior.shape))))
+    kept = (logs > logs.max(axis=0) + np.log(_NEGLIGIBLE)).any(axis=1)
+    return values[kept], logs[kept]
+
+
+def _possible(values: NDArray[Any], logs: NDArray[Any], fits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    import numpy as np
+
+    fits = fits & (logs > logs.max() + np.log(_NEGLIGIBLE))
+    shares = np.exp(logs[fits] - logs.max())
+    return values[fits], shares / shares.sum() if shares.size else shares
 
 
 MODEL = ModelType(ArbitraryDeterministicSpec, PriorNames(("a",)), roles, build, check, static_check)

@@ -5,7 +5,7 @@
 
 Each term is a variable named as in the formula (`Intercept`, `X1`, `C(g)`); a term of several columns is a vector with
 their labels. A term without a prior of its own takes `priors.default`. In priors of a GLM the name `term_scale` is the
-natural size of the coefficient (`_glm_data.scales`), so that the defaults hold for data in any units.
+natural size of the coefficient (`regression.design_matrix.scales`), so that the defaults hold for data in any units.
 """
 
 from __future__ import annotations

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bayesrun.data.base import Role
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, data_variables, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import pymc3 as pm
     import xarray as xr
+
+    from bayesrun.language.declaration import Declaration
 
 
 class Options(Section):
@@ -39,24 +40,24 @@ def roles(spec: LinearRegressionSpec) -> tuple[Role, ...]:
     return (Role(options.response, "observed", key="model.options.response"), *predictors)
 
 
-def build(data: xr.Dataset, spec: LinearRegressionSpec) -> pm.Model:
-    """Build the model; `beta` is over dim `predictor`, labelled by the predictors' names."""
-    import pymc3 as pm
-
-    from bayesrun.language.priors import Scope, declare
+def build(data: xr.Dataset, spec: LinearRegressionSpec) -> Declaration:
+    """Declare the model; `beta` is over dim `predictor`, labelled by the predictors' names."""
+    from bayesrun.language.declaration import Draft, observed_values
+    from bayesrun.language.functions import index
+    from bayesrun.language.priors import declare
+    from bayesrun.language.values import constant
 
     options = spec.options
-    with pm.Model(coords={"predictor": list(options.predictors)}) as model:
-        variables = data_variables(data, [*options.predictors])
-        scope = Scope(data)
-        prior = {name: f"model.priors.{name}" for name in ("alpha", "beta", "sigma")}
-        alpha = declare("alpha", spec.priors["alpha"], scope, prior["alpha"])
-        beta = declare("beta", spec.priors["beta"], scope, prior["beta"], dims=("predictor",))
-        sigma = declare("sigma", spec.priors["sigma"], scope, prior["sigma"])
-        mu = alpha + sum(beta[j] * variables[name] for j, name in enumerate(options.predictors))
-        values, dims = observed_values(data, options.response, "Y_obs")
-        pm.Normal("Y_obs", mu=mu, sigma=sigma, observed=values, dims=dims)
-    return model
+    draft = Draft(data, {"predictor": list(options.predictors)})
+    variables = draft.data_variables(options.predictors)
+    prior = {name: f"model.priors.{name}" for name in ("alpha", "beta", "sigma")}
+    mu = declare(draft, "alpha", spec.priors["alpha"], prior["alpha"])
+    beta = declare(draft, "beta", spec.priors["beta"], prior["beta"], dims=("predictor",))
+    sigma = declare(draft, "sigma", spec.priors["sigma"], prior["sigma"])
+    for j, name in enumerate(options.predictors):
+        mu = mu + index(beta, [constant(j)]) * variables[name]
+    draft.observe("Y_obs", "Normal", {"mu": mu, "sigma": sigma}, observed_values(data[options.response]))
+    return draft.declaration()
 
 
 MODEL = ModelType(LinearRegressionSpec, PriorNames(("alpha", "beta", "sigma")), roles, build)

@@ -9,23 +9,26 @@ posterior is nearly spherical (`bayesrun.language.random_walks`): thousands of c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, data_variables, notes, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import pymc3 as pm
     import xarray as xr
+
+    from bayesrun.language.declaration import Declaration, Draft
+    from bayesrun.language.values import Value
 
 INFORMATION = 1.5
 """Fisher information of one return about the log of its scale, 2 nu / (nu + 3), at nu = 9."""
 
 
 class Options(Section):
-    """`form`: of the walk; `response`: the returns, in units of a day's relative change."""
+    """`form`: of the walk; `response`: the returns, relative changes per day."""
 
     form: Literal["whitened", "centered"] = "whitened"
     response: str = "returns"
@@ -38,7 +41,7 @@ class StochasticVolatilitySpec(ModelSpec):
 
 
 def roles(spec: StochasticVolatilitySpec) -> tuple[Role, ...]:
-    """Returns, one a row in the order of time."""
+    """Returns, one per row in the order of time."""
     return (Role(spec.options.response, "observed", key="model.options.response"),)
 
 
@@ -57,59 +60,55 @@ def check(data: xr.Dataset, spec: StochasticVolatilitySpec) -> list[Problem]:
     return problems
 
 
-def build(data: xr.Dataset, spec: StochasticVolatilitySpec) -> pm.Model:
-    """Build the model in its form; the whitened one reports as the centred one."""
+def build(data: xr.Dataset, spec: StochasticVolatilitySpec) -> Declaration:
+    """Declare the model in its form; the whitened one reports as the centred one."""
+    centered = _declared(data, spec, whitened=False)
     if spec.options.form == "centered":
-        return _build(data, spec, whitened=False)
-    model = _build(data, spec, whitened=True)
-    notes(model).reported = _build(data, spec, whitened=False)
-    return model
+        return centered
+    return replace(_declared(data, spec, whitened=True), reported=centered)
 
 
-def _build(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) -> pm.Model:
-    import pymc3 as pm
+def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) -> Declaration:
+    from bayesrun.language.declaration import Draft, observed_values
+    from bayesrun.language.functions import exp
+    from bayesrun.language.plan import of_values
+    from bayesrun.language.priors import declare
 
-    from bayesrun.language.priors import Scope, declare
-
-    scope = Scope(data)
-    with pm.Model() as model:
-        observed, dims = _observed(data, spec.options.response)
-        nu = declare("nu", spec.priors["nu"], scope, "model.priors.nu")
-        sigma = declare("sigma", spec.priors["sigma"], scope, "model.priors.sigma")
-        size = data.sizes[dims[0]]
-        walk = (
-            _whitened(model, data[spec.options.response], nu, sigma, size, dims)
-            if whitened
-            else pm.GaussianRandomWalk("s", sigma=sigma, dims=dims)
-        )
-        volatility = pm.Deterministic("volatility_process", pm.math.exp(-2 * walk) ** 0.5, dims=dims)
-        pm.StudentT("r", nu=nu, mu=0, sigma=volatility, observed=observed, dims=dims)
-    return model
-
-
-def _observed(data: xr.Dataset, response: str) -> tuple[Any, tuple[str, ...]]:
-    """Return the returns in a data container; as a masked array when some are to be imputed, which none can hold."""
-    if not bool(data[response].isnull().any()):
-        return data_variables(data, [response])[response], tuple(map(str, data[response].dims))
-    return observed_values(data, response, "r")
+    draft, returns = Draft(data), data[spec.options.response]
+    observed = observed_values(returns)
+    if observed.missing is None:
+        # missing values can't be held by a data container
+        draft.data_variables([spec.options.response])
+        observed = replace(observed, container=spec.options.response)
+    nu = declare(draft, "nu", spec.priors["nu"], "model.priors.nu")
+    sigma = declare(draft, "sigma", spec.priors["sigma"], "model.priors.sigma")
+    dims, shape = observed.dims, observed.shape
+    if whitened:
+        walk = _whitened_walk(draft, returns, nu, sigma)
+    else:
+        draft.add_coords(observed.coords)
+        plan = of_values("s", "GaussianRandomWalk", {"sigma": sigma}, dims, shape, "model.priors.sigma")
+        walk = draft.random(plan, dims)["s"]
+    volatility = draft.deterministic("volatility_process", exp(-2 * walk) ** 0.5, dims)
+    draft.observe("r", "StudentT", {"nu": nu, "sigma": volatility}, observed)
+    return draft.declaration()
 
 
-def _whitened(model: pm.Model, returns: xr.DataArray, nu: Any, sigma: Any, size: int, dims: tuple[str, ...]) -> Any:
+def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value) -> Value:
     import numpy as np
-    import pymc3 as pm
 
+    from bayesrun.language.declaration import coords_of
+    from bayesrun.language.functions import log
     from bayesrun.language.random_walks import fast_length, whitened_walk
 
+    dims = tuple(map(str, returns.dims))
+    draft.add_coords(coords_of(returns))
     # Heavier tails ask for a smaller scale. By Fisher's information of a Student-t the best level moves with nu as
     # log(1 + 1 / nu); with that as its offset, level and nu are independent (-0.7 otherwise).
-    offset = pm.math.log(1 + 1 / nu)
-    made = whitened_walk("s", sigma, size, INFORMATION, dims, offset=offset)
-    notes(model).helpers.update(made.helpers)
+    offset = log(1 + 1 / nu)
     # Start at the returns' own scale: from volatility 1 the level has hundreds of its sds to go.
-    level = -np.log(float(returns.std())) - offset.tag.test_value
-    level *= np.sqrt(fast_length(size) * INFORMATION)
-    model[made.helpers[0]].tag.test_value = np.asarray(level)
-    return made.walk
+    level = (-np.log(float(returns.std())) - offset) * np.sqrt(fast_length(returns.size) * INFORMATION)
+    return whitened_walk(draft, "s", sigma, dims, returns.size, INFORMATION, offset=offset, level=level)
 
 
 PRIORS = PriorNames(("nu", "sigma"))

@@ -1,8 +1,8 @@
 """The answer of a sweep in sentences: what moved, by how much, and whether the conclusion holds.
 
-A parameter's conclusion is the side of zero on which its 94 % interval lies: above, below, or neither. It holds if
-every setting gives the same. A shift counts only beyond its Monte Carlo error: thousands of scalars are compared, and
-the largest of them moves by chance alone.
+A parameter's conclusion is the side of zero on which its interval (`intervals`) lies: above, below, or neither. It
+holds if every setting gives the same. A shift counts only beyond its Monte Carlo error: thousands of scalars are
+compared, and the largest of them moves by chance alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.table import Setting, small_variables_first
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Move:
     beyond_error
         Whether the shift can be told from Monte Carlo error.
     changed
-        The settings in which its 94 % interval lies on another side of zero than in the baseline.
+        The settings in which its interval lies on another side of zero than in the baseline.
     """
 
     parameter: str
@@ -91,10 +92,21 @@ def _move(before: dict[str, Any], rows: Sequence[dict[str, Any]], threshold: flo
 
 def side(row: dict[str, Any]) -> int:
     """Return the side of zero on which an interval lies: 1 above, -1 below, 0 if it includes zero."""
-    return 1 if row["hdi_3%"] > 0 else -1 if row["hdi_97%"] < 0 else 0
+    lower, upper = find_interval_columns(row)
+    return 1 if row[lower] > 0 else -1 if row[upper] < 0 else 0
 
 
-def sentences(settings: Sequence[Setting], found: Sequence[Move], baseline: str) -> list[str]:
+def interval_name(table: pd.DataFrame) -> str:
+    """Name the table's interval: `94 % interval`, of the columns `hdi_3%` and `hdi_97%`."""
+    ends = [name.removeprefix("hdi_").removesuffix("%") for name in find_interval_columns(table.columns)]
+    if not all(end.replace(".", "").isdigit() for end in ends):  # settings with different `intervals`
+        return "interval"
+    return f"{float(ends[1]) - float(ends[0]):g} % interval"
+
+
+def sentences(
+    settings: Sequence[Setting], found: Sequence[Move], baseline: str, interval: str = "94 % interval"
+) -> list[str]:
     """Answer the sweep's question.
 
     Parameters
@@ -105,13 +117,15 @@ def sentences(settings: Sequence[Setting], found: Sequence[Move], baseline: str)
         What `moves` found.
     baseline
         Name of the setting that shifts are measured from; empty if it has no posterior.
+    interval
+        Name of the interval (`interval_name`).
 
     Returns
     -------
     list of str
         What moved; whether the conclusion holds; what to keep in mind.
     """
-    return [*_what_moved(settings, found, baseline), *_conclusion(found, baseline), *_caveats(settings)]
+    return [*_what_moved(settings, found, baseline), *_conclusion(found, baseline, interval), *_caveats(settings)]
 
 
 def _what_moved(settings: Sequence[Setting], found: Sequence[Move], baseline: str) -> list[str]:
@@ -148,10 +162,10 @@ def _mean(row: dict[str, Any]) -> str:
     return f"mean {row['mean']:.3g}"
 
 
-def _conclusion(found: Sequence[Move], baseline: str) -> list[str]:
+def _conclusion(found: Sequence[Move], baseline: str, interval: str) -> list[str]:
     changed = [m for m in found if m.changed]
     if changed:
-        told = "; ".join(_change(m) for m in changed[:_MOST_NAMED])
+        told = "; ".join(_change(m, interval) for m in changed[:_MOST_NAMED])
         more = f"; and {len(changed) - _MOST_NAMED} more parameters" if len(changed) > _MOST_NAMED else ""
         return [f"The conclusion does not hold: {told}{more}."]
     if not found or not baseline:
@@ -160,17 +174,17 @@ def _conclusion(found: Sequence[Move], baseline: str) -> list[str]:
     if large:
         named = ", ".join(large[:_MOST_NAMED]) + (", ..." if len(large) > _MOST_NAMED else "")
         return [
-            f"The direction holds (every 94 % interval stays on its side of zero), the size does not: {named} moved by "
+            f"The direction holds (every {interval} stays on its side of zero), the size does not: {named} moved by "
             f"{_LARGE:g} sd or more."
         ]
-    return ["The conclusion holds: every 94 % interval stays on its side of zero, and nothing moved by 1 sd or more."]
+    return [f"The conclusion holds: every {interval} stays on its side of zero, and nothing moved by 1 sd or more."]
 
 
-def _change(move: Move) -> str:
+def _change(move: Move, interval: str) -> str:
     after = move.after if move.setting in move.changed else None
     where = f"at '{move.changed[0]}'" + (f" and {len(move.changed) - 1} more" if len(move.changed) > 1 else "")
     then = _SIDES[side(after)] if after else "does not"
-    return f"the 94 % interval of {move.parameter} {_SIDES[side(move.before)]} in the baseline and {then} {where}"
+    return f"the {interval} of {move.parameter} {_SIDES[side(move.before)]} in the baseline and {then} {where}"
 
 
 def _caveats(settings: Sequence[Setting]) -> list[str]:

@@ -16,9 +16,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.sweep.base import Point, Record
 from bayesrun.sweep.job import JobTask, quiet_worker
-from bayesrun.sweep.patches import HydraParts, keep_interrupts
+from bayesrun.sweep.patches import keep_interrupts
 from bayesrun.sweep.slurm import run_all
 from bayesrun.sweep.sweep_folder import read_json, read_record, set_aside, write_record
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.local_workers import beside
 from bayesrun.sweep.table import Setting, density, is_discrete
 
@@ -86,12 +87,12 @@ def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[
         axis.set_title(parameter, fontsize=10)
         axis.grid(axis="x", alpha=0.3)
     _hide_unused(axes, len(parameters))
-    figure.suptitle("Posterior mean, ± 1 sd (thick) and 94 % HDI (thin) by setting", fontsize=11)
+    figure.suptitle("Posterior mean, ± 1 sd (thick) and HDI (thin) by setting", fontsize=11)
     return figure
 
 
 def _interval(axis: Any, row: Any, height: int, colour: Any) -> None:
-    axis.plot([row["hdi_3%"], row["hdi_97%"]], [height, height], color=colour, lw=1.2)
+    axis.plot(row[list(find_interval_columns(row.index))].astype(float), [height, height], color=colour, lw=1.2)
     axis.plot([row["mean"] - row["sd"], row["mean"] + row["sd"]], [height, height], color=colour, lw=3.5)
     axis.plot(row["mean"], height, "o", color="white", mec=colour, mew=1.6, ms=6)
 

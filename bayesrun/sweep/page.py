@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.base import one_line
-from bayesrun.sweep.conclusion import Move, moves, sentences
+from bayesrun.sweep.conclusion import Move, interval_name, moves, sentences
 from bayesrun.sweep.table import Setting, small_variables_first
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = ("parameter", "setting", "mean", "sd", "hdi_3%", "hdi_97%", "shift", "overlap", "spread", "verdict", "note")
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
 _ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight (94 %)", "Pareto k")
 _ROWS = 60
@@ -60,7 +60,7 @@ class Findings:
     @cached_property
     def answer(self) -> list[str]:
         """What moved, and whether the conclusion holds."""
-        return sentences(self.settings, self.moves, self.baseline)
+        return sentences(self.settings, self.moves, self.baseline, interval_name(self.table))
 
     @cached_property
     def parameters(self) -> list[str]:
@@ -93,8 +93,13 @@ def _indented(message: str) -> list[str]:
 def _few(found: Findings) -> pd.DataFrame:
     """Pick the few parameters that moved most."""
     table = found.table
-    few = table[table["parameter"].isin(found.parameters[:4])][list(_SHOWN)].replace({"note": {"": None}})
+    few = table[table["parameter"].isin(found.parameters[:4])][_shown(table)].replace({"note": {"": None}})
     return few.dropna(axis="columns", how="all").head(_ROWS)
+
+
+def _shown(table: pd.DataFrame) -> list[str]:
+    ends = find_interval_columns(table.columns)
+    return ["parameter", "setting", "mean", "sd", *ends, "shift", "overlap", "spread", "verdict", "note"]
 
 
 def _plain_table(table: pd.DataFrame) -> list[str]:
@@ -107,7 +112,7 @@ def describe(found: Findings) -> str:
     table, elpd = found.table, found.elpd
     lines = [f"**{' '.join(found.answer)}**", ""]
     lines += [f"{found.fitted} of {len(found.settings)} settings have a posterior.", ""]
-    lines += _markdown(table[[c for c in _SHOWN if c in table]].head(_ROWS))
+    lines += _markdown(table[_shown(table)].head(_ROWS))
     if len(table) > _ROWS:
         lines += ["", f"and {len(table) - _ROWS} more rows in `sweep.csv`"]
     lines += ["", "**Expected log predictive density**", ""]

@@ -19,6 +19,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import UserError, check, fail
 from bayesrun.schema import parse
@@ -27,7 +28,6 @@ from bayesrun.sweep.job import JobTask, RunJob, line
 from bayesrun.sweep.launch import launch, traits_of
 from bayesrun.sweep.local_workers import end_workers, in_worker, prepare_workers
 from bayesrun.sweep.parent import Parent, warm_tracking
-from bayesrun.sweep.patches import HydraParts
 from bayesrun.sweep.points import Checked, Compose, expand, has_several_values, preflight
 from bayesrun.sweep.reuse import Plan, make_plan
 from bayesrun.sweep.sweep_folder import (

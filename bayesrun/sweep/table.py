@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.sweep.base import Record
 
 if TYPE_CHECKING:
@@ -23,13 +24,9 @@ _ORDER = ("ok", "warn", "fail")
 MOST_SCALARS = 200
 _MOST_VALUES = 200
 
-COLUMNS = (
-    "parameter",
-    "setting",
-    "mean",
-    "sd",
-    "hdi_3%",
-    "hdi_97%",
+_FIRST_COLUMNS = ("parameter", "setting", "mean", "sd")
+_ENDS = ("hdi_lower", "hdi_upper")
+_LAST_COLUMNS = (
     "shift",
     "shift_mcse",
     "overlap",
@@ -171,9 +168,17 @@ def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFr
     base = pooled(baseline) if baseline else None
     keys = list(dict.fromkeys(key for setting in settings for record in setting.records for key in record.swept))
     frames = [_rows(setting, baseline, base) for setting in settings]
-    table = pd.DataFrame([row for frame in frames for row in frame.to_dict("records")], columns=[*COLUMNS, *keys])
+    rows = [row for frame in frames for row in frame.to_dict("records")]
+    table = pd.DataFrame(rows, columns=[*_FIRST_COLUMNS, *_ENDS, *_LAST_COLUMNS, *keys])
+    table = table.rename(columns=dict(zip(_ENDS, _interval_columns(settings), strict=True)))
     order = {name: i for i, name in enumerate(dict.fromkeys(table["parameter"].dropna()))}
     return table.sort_values("parameter", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
+
+
+def _interval_columns(settings: Sequence[Setting]) -> tuple[str, str]:
+    """Name the ends of the interval as the jobs' summaries do; settings with different `intervals` share no name."""
+    found = {find_interval_columns(summary.columns) for setting in settings for summary in setting.summaries}
+    return found.pop() if len(found) == 1 else _ENDS
 
 
 def pooled(setting: Setting) -> pd.DataFrame:
@@ -186,8 +191,9 @@ def pooled(setting: Setting) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    jobs = pd.concat(setting.summaries)
-    jobs = jobs[["mean", "sd", "hdi_3%", "hdi_97%", "mcse_mean", "mcse_sd"]].assign(variance=jobs["sd"] ** 2)
+    ends = find_interval_columns(setting.summaries[0].columns)
+    jobs = pd.concat(setting.summaries).rename(columns=dict(zip(ends, _ENDS, strict=True)))
+    jobs = jobs[["mean", "sd", *_ENDS, "mcse_mean", "mcse_sd"]].assign(variance=jobs["sd"] ** 2)
     jobs[["mcse_mean", "mcse_sd"]] **= 2
     by_name = jobs.groupby(level=0, sort=False)
     together, count, means = by_name.mean(), by_name.size(), by_name["mean"]

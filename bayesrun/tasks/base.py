@@ -125,7 +125,8 @@ def do_task(name: str, arguments: Namespace) -> int:
     rest = Namespace(**{**vars(arguments), "overrides": _own_overrides(name, task, arguments.overrides)})
     if task.uses_config_of_run and run:
         rest = _on_config_of(run, rest)
-    config, _, problems = compose(rest, conf(), list(rest.overrides), False)
+    composition = compose(rest, conf())
+    config, problems = composition.config, composition.problems
     options, config = _options(name, task, config, problems)
     check([*problems, *unknown_top_keys({str(key): None for key in config if key != "hydra"})])
     return task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
@@ -150,7 +151,7 @@ def _own_overrides(name: str, task: Task, overrides: Sequence[str]) -> list[str]
     """Leave out what chooses task and runs; write the task's options below its name."""
     own = task.options.model_fields if task.options else {}
     kept = [o for o in overrides if _key(o) not in _STEERING]
-    return [f"+{name}.{o.lstrip('+')}" if _key(o) in own else o for o in kept]
+    return [f"{name}.{o.lstrip('+')}" if _key(o) in own else o for o in kept]
 
 
 def _options(name: str, task: Task, config: DictConfig, problems: list[Problem]) -> tuple[Section | None, DictConfig]:
@@ -217,7 +218,8 @@ def _tracked_run(run_id: str, arguments: Namespace) -> FinishedRun:
 def _places(arguments: Namespace) -> tuple[Path, TrackingSpec]:
     """Return the outputs folder and the tracker that a command line names."""
     overrides = [o for o in arguments.overrides if _key(o).partition(".")[0] in ("paths", "tracking")]
-    config, _, problems = compose(arguments, conf(), overrides, False)
+    composition = compose(Namespace(**{**vars(arguments), "overrides": overrides}), conf())
+    config, problems = composition.config, composition.problems
     spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking, resolve=True), "tracking", problems)
     check(problems)
     assert spec

@@ -20,6 +20,9 @@ from bayesrun.errors import fail
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
+RUN_KEY = "bayesrun.key"
+"""Tag with a random name of a run, by which it is found when its id was never told."""
+
 RunStatus = Literal["finished", "partial", "failed", "interrupted"]
 
 _CREDENTIALS = re.compile(r"(\w[\w+.-]*://[^:/@\s]*):\S+@")
@@ -37,13 +40,13 @@ class TrackingSpec(Section):
     artifacts
         Directory of new experiments' artifacts; null leaves the choice to the server.
     timeout
-        Seconds that one call may take before it counts as lost.
+        Seconds that a run waits for its tracking server, in all.
     """
 
     backend: str = "mlflow"
     uri: str | None = None
     artifacts: str | None = None
-    timeout: Annotated[float, Field(gt=0)] = 30.0
+    timeout: Annotated[float, Field(gt=0)] = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ class RunCard:
         An earlier run to go on with (a sweep's parent that is resumed); null makes a new one.
     find
         Tags of an earlier run to go on with, should there be one, whose id was never told.
+    folder
+        The run folder; null where the run has none.
     """
 
     experiment_name: str
@@ -86,6 +91,7 @@ class RunCard:
     dataset: DatasetInfo | None = None
     run_id: str | None = None
     find: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
 
 
 class Tracker(Protocol):
@@ -114,6 +120,10 @@ def _fetch_nothing(spec: TrackingSpec, run_id: str, into: Path) -> Path:
     raise fail("run", f"tracking backend '{spec.backend}' keeps no runs", "give run=FOLDER")
 
 
+def _upload_nothing(spec: TrackingSpec, folder: Path) -> str:
+    return f"tracking backend '{spec.backend}' keeps no runs"
+
+
 @dataclass(frozen=True)
 class Backend:
     """A registered tracker.
@@ -131,7 +141,7 @@ class Backend:
     fetch
         `(spec, run id, into) -> run folder` of a tracked run, downloaded into a folder unless it is on this host.
     upload
-        `(spec, folder) -> what is still missing`: track a run folder whose tracking was lost, once.
+        `(spec, folder) -> what was done`: send what is missing of a run folder, once; raises `BayesrunError`.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
@@ -139,7 +149,7 @@ class Backend:
     warm: Callable[[TrackingSpec], None] = lambda spec: None
     share: Callable[[TrackingSpec], None] = lambda spec: None
     fetch: Callable[[TrackingSpec, str, Path], Path] = _fetch_nothing
-    upload: Callable[[TrackingSpec, Path], list[str]] = lambda spec, folder: []
+    upload: Callable[[TrackingSpec, Path], str] = _upload_nothing
 
 
 TRACKERS: Registry[Backend] = Registry(
@@ -147,7 +157,15 @@ TRACKERS: Registry[Backend] = Registry(
     "bayesrun.tracking",
     "TRACKER",
     Backend,
-    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process"),
+    others=(
+        "entries",
+        "mlflow_patches",
+        "mlflow_store",
+        "tracker_connection",
+        "tracker_process",
+        "tracking_record",
+        "unsent_runs",
+    ),
 )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 MAX_SCALARS = 100
 _REFUSED = re.compile(r"[^\w.\-:/ ]+")
 _ROWS_SHOWN = 20
-_COLUMNS_SHOWN = ("mean", "sd", "hdi_3%", "hdi_97%", "ess_bulk", "ess_tail", "r_hat")
+_COLUMNS_LEFT_OUT = ("name", "mcse_mean", "mcse_sd")
 _TAGS = (
     "verdict",
     "status",
@@ -126,12 +126,10 @@ def _reason(finding: Mapping[str, Any]) -> str:
 def _table(summary: list[dict[str, str]]) -> list[str]:
     if not summary:
         return []
-    lines = [
-        "| name | " + " | ".join(_COLUMNS_SHOWN) + " |",
-        "|---" * (len(_COLUMNS_SHOWN) + 1) + "|",
-    ]
+    shown = [column for column in summary[0] if column not in _COLUMNS_LEFT_OUT]
+    lines = ["| name | " + " | ".join(shown) + " |", "|---" * (len(shown) + 1) + "|"]
     for row in summary[:_ROWS_SHOWN]:
-        lines.append(f"| {row['name']} | " + " | ".join(_short(row.get(c, "")) for c in _COLUMNS_SHOWN) + " |")
+        lines.append(f"| {row['name']} | " + " | ".join(_short(row.get(c, "")) for c in shown) + " |")
     more = len(summary) - _ROWS_SHOWN
     return [*lines, "", f"and {more} more in `summary.csv`"] if more > 0 else lines
 

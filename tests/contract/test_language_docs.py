@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 import yaml
 
-from bayesrun.language.expressions import functions
+from bayesrun.language.grammar import signatures
 from bayesrun.language.prior_checks import OPTIONS, PARAMETERIZATIONS, TRANSFORMS, check_prior
 from bayesrun.models.declarative import DeclarativeSpec, check, static_check
 from tests.conftest import ROOT
@@ -48,7 +48,7 @@ def test_an_example_is_a_good_model(raw: dict[str, Any]) -> None:
 
 
 def test_every_function_is_in_the_docs_with_its_signature() -> None:
-    assert not [f for f in functions() if f"`{f}`" not in TEXT]
+    assert not [f for f in signatures() if f"`{f}`" not in TEXT]
 
 
 def test_every_option_is_in_the_docs() -> None:

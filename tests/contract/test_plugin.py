@@ -18,7 +18,7 @@ MODEL = '''
 """Counts with one rate."""
 from pydantic import Field
 from bayesrun.data.base import Role
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 class Options(Section):
@@ -33,13 +33,12 @@ def roles(spec):
     return (Role(spec.options.response, "observed", "count", key="model.options.response"),)
 
 def build(data, spec):
-    import pymc3 as pm
-    from bayesrun.language.priors import Scope, declare
-    with pm.Model() as model:
-        rate = declare("rate", spec.priors["rate"], Scope(data), "model.priors.rate")
-        values, dims = observed_values(data, spec.options.response, "seen")
-        pm.Poisson("seen", rate, observed=values, dims=dims)
-    return model
+    from bayesrun.language.declaration import Draft, observed_values
+    from bayesrun.language.priors import declare
+    draft = Draft(data)
+    rate = declare(draft, "rate", spec.priors["rate"], "model.priors.rate")
+    draft.observe("seen", "Poisson", {"mu": rate}, observed_values(data[spec.options.response]))
+    return draft.declaration()
 
 MODEL = ModelType(RateSpec, PriorNames(("rate",)), roles, build)
 '''
@@ -82,7 +81,7 @@ FIGURE = Figure(draw)
 '''
 SAMPLER = '''
 """Draws from the exact posterior of one positive variable, by a grid."""
-from bayesrun.inference.base import Sampled, Sampler, SamplerSpec
+from bayesrun.samplers.base import Sampled, Sampler, SamplerSpec
 
 class GridSpec(SamplerSpec):
     """Config of `method: throwaway_grid`."""
@@ -93,9 +92,8 @@ class GridSpec(SamplerSpec):
 def sample(model, spec, seed, monitor):
     import numpy as np
     grid = np.linspace(0, spec.highest, spec.points + 1)[1:]
-    logp = model.fastfn(model.logpt)
-    (name,) = [v.name for v in model.free_RVs]
-    density = np.array([float(logp({name: np.log(x)})) - np.log(x) for x in grid])
+    of_log = model.log_density().evaluate
+    density = np.array([of_log(np.array([np.log(x)]))[0] - np.log(x) for x in grid])
     weights = np.exp(density - density.max())
     draws = np.random.default_rng(seed).choice(grid, (spec.chains, spec.draws), p=weights / weights.sum())
     for chain in range(spec.chains):
@@ -115,7 +113,7 @@ MODULES = {
     "bayesrun.data": ("throwaway_stairs", SOURCE),
     "bayesrun.diagnostics": ("throwaway_high", CHECK),
     "bayesrun.figures": ("throwaway_line", FIGURE),
-    "bayesrun.inference": ("throwaway_grid", SAMPLER),
+    "bayesrun.samplers": ("throwaway_grid", SAMPLER),
     "bayesrun.models.functions": ("throwaway_twice", FUNCTION),
 }
 CONF = {

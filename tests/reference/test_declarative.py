@@ -17,6 +17,7 @@ import yaml
 
 from bayesrun.data.prepare import load
 from bayesrun.data.section import parse_data
+from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.errors import Problem
 from bayesrun.language.random_walks import fast_length
 from bayesrun.models.base import MODELS
@@ -55,7 +56,7 @@ def built(path: str, data: xr.Dataset, options: dict[str, Any]) -> pm.Model:
     kind = MODELS.load(raw["type"], "model.type")
     spec = kind.spec.model_validate(raw)
     assert kind.check(data, spec) == []
-    return kind.build(data, spec)
+    return pymc3_model(kind.build(data, spec))
 
 
 @pytest.mark.parametrize(("name", "options"), PAIRS, ids=str)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import arviz as az
 import numpy as np
@@ -14,11 +15,13 @@ import xarray as xr
 from scipy.special import gammaln, logsumexp
 from scipy.stats import chisquare
 
-from bayesrun.inference import _nutpie
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.models import switchpoint
-from bayesrun.models.base import notes
+from bayesrun.samplers import nutpie
+from bayesrun.samplers.base import NutsSpec
 
 import_pymc3()
 DATA = Path(__file__).resolve().parents[2] / "data" / "mining_disasters.csv"
@@ -56,6 +59,10 @@ class Exact:
         return self.mean(shape / rate), self.mean(shape * (shape + 1) / rate**2)
 
 
+def built(data: xr.Dataset, spec: switchpoint.SwitchpointSpec) -> Any:
+    return pymc3_model(switchpoint.build(data, spec))
+
+
 @pytest.fixture(scope="module")
 def data() -> xr.Dataset:
     table = pd.read_csv(DATA)
@@ -84,8 +91,8 @@ class Nobody:
 def draws(data: xr.Dataset) -> dict[str, np.ndarray]:
     with building():
         model = switchpoint.build(data, _spec())
-    sampled = _nutpie.sample(model, NutsSpec(draws=5000, chains=4), 1, Nobody())
-    recover = notes(model).recover
+    sampled = nutpie.sample(PyMC3Model(model), NutsSpec(draws=5000, chains=4), 1, Nobody())
+    recover = metadata(model).recover
     assert recover is not None
     return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(2))}
 
@@ -127,10 +134,13 @@ def test_missing_counts(draws: dict[str, np.ndarray], exact: Exact) -> None:
 def test_a_switchpoint_is_drawn_from_its_conditional(data: xr.Dataset) -> None:
     """At fixed rates the switchpoint's distribution is the compound model's, value by value."""
     with building():
-        model, compound = switchpoint.build(data, _spec()), switchpoint.build(data, _spec("compound"))
+        model, compound = (
+            built(data, _spec()),
+            built(data, _spec("compound")),
+        )
         logp = compound.fastfn(compound.logpt)
     rates = {"early_rate": np.full((1, 20_000), 2.0), "late_rate": np.full((1, 20_000), 1.3)}
-    recover = notes(model).recover
+    recover = metadata(model).recover
     assert recover is not None
     drawn = recover(rates, np.random.default_rng(3))["switchpoint"].ravel()
     years = data["year"].values
@@ -149,7 +159,10 @@ def test_density_is_compounds_summed_over_the_switchpoint(data: xr.Dataset, rate
     known = data.assign(disasters=data["disasters"].fillna(1.0))
     spec = {"early_rate": {"dist": "Normal", "mu": 1, "sigma": 2}}  # any continuous prior
     with building():
-        model, compound = switchpoint.build(known, _spec(**spec)), switchpoint.build(known, _spec("compound", **spec))
+        model, compound = (
+            built(known, _spec(**spec)),
+            built(known, _spec("compound", **spec)),
+        )
         logp, terms = model.fastfn(model.logpt), compound.fastfn(compound.logpt)
     point = {"early_rate": rates[0], "late_rate_log__": np.log(rates[1])}
     summed = logsumexp([float(terms({**point, "switchpoint": year})) for year in known["year"].values])
@@ -158,7 +171,7 @@ def test_density_is_compounds_summed_over_the_switchpoint(data: xr.Dataset, rate
 
 def test_a_rate_below_zero_is_impossible(data: xr.Dataset) -> None:
     with building():
-        model = switchpoint.build(data, _spec(early_rate={"dist": "Normal", "mu": 1, "sigma": 2}))
+        model = built(data, _spec(early_rate={"dist": "Normal", "mu": 1, "sigma": 2}))
         logp = model.fastfn(model.logpt)
     assert float(logp({"early_rate": -0.5, "late_rate_log__": 0.0})) == -np.inf
 
@@ -166,8 +179,8 @@ def test_a_rate_below_zero_is_impossible(data: xr.Dataset) -> None:
 def test_a_prior_beyond_the_years_is_kept(data: xr.Dataset) -> None:
     prior = {"dist": "DiscreteUniform", "lower": 1800, "upper": 2000}
     with building():
-        model = switchpoint.build(data, _spec(switchpoint=prior))
-    recover = notes(model).recover
+        model = built(data, _spec(switchpoint=prior))
+    recover = metadata(model).recover
     assert recover is not None
     rates = np.ones((1, 5000))  # equal rates: the data say nothing, the prior remains
     drawn = recover({"early_rate": rates, "late_rate": rates}, np.random.default_rng(4))["switchpoint"]
@@ -177,7 +190,7 @@ def test_a_prior_beyond_the_years_is_kept(data: xr.Dataset) -> None:
 
 def test_a_prior_without_end_falls_back_to_compound(data: xr.Dataset, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING), building():
-        model = switchpoint.build(data, _spec(switchpoint={"dist": "Poisson", "mu": 1890}))
+        model = built(data, _spec(switchpoint={"dist": "Poisson", "mu": 1890}))
     assert {v.name for v in model.free_RVs} == {
         "switchpoint", "early_rate_log__", "late_rate_log__", "disasters_missing"
     }  # fmt: skip
@@ -186,8 +199,16 @@ def test_a_prior_without_end_falls_back_to_compound(data: xr.Dataset, caplog: py
 
 def test_what_is_reported_is_the_compound_model(data: xr.Dataset) -> None:
     with building():
-        model = switchpoint.build(data, _spec())
-    reported = notes(model).reported
+        model = built(data, _spec())
+    reported = metadata(model).reported
     assert reported is not None
     assert [v.name for v in reported.observed_RVs] == ["disasters"]
-    assert notes(reported).coords["year_missing"] == [1890, 1934]
+    assert metadata(reported).coords["year_missing"] == [1890, 1934]
+
+
+def test_a_continuous_prior_is_not_summed_over_whole_years(data: xr.Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    """The density of a wide normal prior at all whole years sums to 1, too, but is another model."""
+    with caplog.at_level(logging.WARNING), building():
+        model = built(data, _spec(switchpoint={"dist": "Normal", "mu": 1890, "sigma": 5}))
+    assert "switchpoint" in {v.name for v in model.free_RVs}
+    assert "is continuous" in caplog.text

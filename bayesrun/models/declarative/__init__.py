@@ -21,15 +21,19 @@ from pydantic import Field
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
 from bayesrun.language.distributions import family
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames, notes, observed_values
+from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
-from bayesrun.models.declarative.dimension_checks import completed, data_problems, expression_value, has_gaps
+from bayesrun.models.declarative.dimension_checks import (
+    completed,
+    data_problems,
+    expression_value,
+    has_missing,
+)
 
 if TYPE_CHECKING:
-    import pymc3 as pm
     import xarray as xr
 
-    from bayesrun.language.priors import Scope
+    from bayesrun.language.declaration import Declaration, Draft
 
 _DOMAINS: dict[str, Domain] = {"binary": "binary", "count": "count", "unit": "unit", "positive": "nonnegative"}
 
@@ -58,58 +62,49 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
 
 
 def static_check(spec: DeclarativeSpec) -> list[Problem]:
-    """Find expressions that do not parse, repeated names, circles and what is missing."""
+    """Find expressions that do not parse, repeated names, cycles and what is missing."""
     return static_problems(spec)
 
 
 def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
-    """Find unknown names, clashing dims and shapes that do not fit, without PyMC3."""
+    """Find unknown names, clashing dims and shapes that do not fit, without an engine."""
     return data_problems(data, definitions(spec))
 
 
-def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> pm.Model:
-    """Build the model; with a whitened walk it reports as the same model with the walk as users think of it."""
+def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
+    """Declare the model; with a whitened walk it reports as the same model with the walk as users think of it."""
     parts = definitions(spec)
-    model = _build(data, parts)
+    declared = _declared(data, parts)
     plain = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else p for p in parts]
-    if plain != parts:
-        notes(model).reported = _build(data, plain)
-    return model
+    return declared if plain == parts else replace(declared, reported=_declared(data, plain))
 
 
 def _is_whitened(part: Definition) -> bool:
     return part.body.get("parameterization") == "whitened"
 
 
-def _build(data: xr.Dataset | None, parts: Sequence[Definition]) -> pm.Model:
-    import pymc3 as pm
+def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
+    from bayesrun.language.declaration import Draft
 
-    from bayesrun.language.priors import Scope
-
-    with pm.Model() as model:
-        scope = Scope(data)
-        _add_containers(data, parts, scope)
-        for part in in_order(parts, completed(data, parts)):
-            _add(part, data, scope)
-    return model
+    draft = Draft(data)
+    _add_containers(draft, data, parts)
+    for part in in_order(parts, completed(data, parts)):
+        _add(draft, part, data)
+    return draft.declaration()
 
 
-def _add_containers(data: xr.Dataset | None, parts: Sequence[Definition], scope: Scope) -> None:
+def _add_containers(draft: Draft, data: xr.Dataset | None, parts: Sequence[Definition]) -> None:
     """Put the predictors into containers of the model; one that bears a likelihood's name stays without."""
-    import pymc3 as pm
-
-    from bayesrun.language._make import register_dims
-
     if data is None:
         return
     own = {p.name for p in parts}
     for name in _used(data, parts):
         values = data[name].values
-        if name in own or values.dtype.kind not in "biuf" or has_gaps(data, name):
+        if name in own or values.dtype.kind not in "biuf" or has_missing(data, name):
             continue
-        dims = tuple(map(str, data[name].dims))
-        register_dims(name, dims, values.shape, scope)
-        scope.add(name, pm.Data(name, values.astype(int) if values.dtype.kind == "b" else values, dims=dims), dims)
+        dims = draft.name_axes(name, tuple(map(str, data[name].dims)), values.shape, draft.scope)
+        numbers = values.astype(int) if values.dtype.kind == "b" else values
+        draft.scope.add(name, draft.container(name, numbers, dims), replace=True)
 
 
 def _used(data: xr.Dataset, parts: Iterable[Definition]) -> list[str]:
@@ -117,60 +112,35 @@ def _used(data: xr.Dataset, parts: Iterable[Definition]) -> list[str]:
     return [str(n) for n in data.data_vars if n in names]
 
 
-def _add(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
-    """Add one definition to the model in context."""
+def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    """Add one definition to the model."""
     from bayesrun.language.priors import declare
 
     if part.kind == "prior":
-        declare(part.name, part.body, scope, part.key)
+        declare(draft, part.name, part.body, part.key)
     elif part.kind == "likelihood":
-        _add_likelihood(part, data, scope)
+        _add_likelihood(draft, part, data)
     else:
-        _add_expression(part, scope)
+        _add_expression(draft, part)
 
 
-def _add_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
-    from bayesrun.language.priors import declare
+def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    from bayesrun.language.declaration import observed_values
+    from bayesrun.language.priors import declare_likelihood
 
     assert data is not None and part.observed is not None
-    values, dims = _observed(data, part)
-    variable = declare(part.name, part.body, scope, part.key, dims, values)
-    if has_gaps(data, part.observed) and part.observed == part.name:
-        scope.complete(part.name, variable, dims)
+    value = declare_likelihood(draft, part.name, part.body, part.key, observed_values(data[part.observed]))
+    if has_missing(data, part.observed) and part.observed == part.name:
+        draft.scope.add(part.name, value, replace=True)
 
 
-def _observed(data: xr.Dataset, part: Definition) -> tuple[Any, tuple[str, ...]]:
-    """Return observed values; gaps of a second likelihood over the same dim get a dim of their own."""
-    import pymc3 as pm
-
-    from bayesrun.language._make import register_dims
-    from bayesrun.language.priors import Scope
-
-    array, note = data[part.observed], notes(pm.modelcontext(None))
-    register_dims(part.name, tuple(map(str, array.dims)), array.shape, Scope(data))
-    before = dict(note.coords)
-    values, dims = observed_values(data, str(part.observed), part.name)
-    missing = note.dims.get(f"{part.name}_missing", ("",))[0]
-    if missing in before and list(before[missing]) != list(note.coords[missing]):
-        own = f"{part.name}_{missing}"
-        note.coords[own], note.coords[missing] = note.coords[missing], before[missing]
-        note.dims[f"{part.name}_missing"] = (own,)
-    return values, dims
-
-
-def _add_expression(part: Definition, scope: Scope) -> None:
-    import pymc3 as pm
-
-    from bayesrun.language._make import register_dims
-    from bayesrun.language.values import theano_of
-
-    value = expression_value(part, scope)
+def _add_expression(draft: Draft, part: Definition) -> None:
+    value = expression_value(part, draft.scope)
     if part.kind == "potential":
-        pm.Potential(part.name, theano_of(value))
+        draft.potential(part.name, value)
         return
-    dims = register_dims(part.name, value.dims, value.shape, scope) or None
-    variable = pm.Deterministic(part.name, theano_of(value), dims=dims)
-    scope.add(part.name, variable, value.dims)
+    dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
+    draft.scope.add(part.name, draft.deterministic(part.name, value, dims))
 
 
 MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import family
-from bayesrun.language.expressions import parse
+from bayesrun.language.grammar import parse
 from bayesrun.language.prior_checks import check_prior, dims_problems
 
 if TYPE_CHECKING:
@@ -90,32 +92,37 @@ def _names_of(text: str) -> frozenset[str]:
 
 
 def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list[Definition]:
-    """Sort definitions so that each comes after those that it names.
+    """Sort definitions so that each comes after those that it names, else as the YAML has them.
 
     Parameters
     ----------
     parts
         The definitions.
     completed
-        Likelihoods whose names mean the completed variable in other expressions, because their data have gaps.
+        Likelihoods whose names mean the completed variable in other expressions, because values are missing.
 
     Raises
     ------
     UserError
-        When definitions need each other in a circle.
+        When definitions need each other in a cycle.
     """
     gives = {p.name for p in parts if p.kind in ("prior", "deterministic")} | set(completed)
     owner = {n: p.name for p in parts for n in _gives(p) if p.name in gives}
     needs = {p.name: {owner[n] for n in p.names if n in owner} for p in parts}
+    place = {p.name: number for number, p in enumerate(parts)}
+    sorter = TopologicalSorter(needs)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        raise UserError([_cycle(parts, error.args[1])]) from None
     placed: list[Definition] = []
-    left = list(parts)
-    while left:
-        done = {p.name for p in placed}
-        ready = next((p for p in left if needs[p.name] <= done), None)
-        if ready is None:
-            raise UserError([_cycle(left, needs)])
-        placed.append(ready)
-        left.remove(ready)
+    ready: list[int] = []
+    while sorter.is_active():
+        for name in sorter.get_ready():
+            heappush(ready, place[name])
+        first = parts[heappop(ready)]
+        placed.append(first)
+        sorter.done(first.name)
     return placed
 
 
@@ -134,17 +141,13 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     return (*_gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
 
-def _cycle(left: Sequence[Definition], needs: Mapping[str, set[str]]) -> Problem:
-    """Name a circle: follow the needs of what is left until a name comes again."""
-    waiting = {p.name for p in left}
-    path = [next(p.name for p in left)]
-    while len(set(path)) == len(path):
-        path.append(sorted(needs[path[-1]] & waiting)[0])
-    circle = path[path.index(path[-1]) :]
-    key = next(p.key for p in left if p.name == circle[0])
-    if len(circle) == 2:
-        return Problem(key, f"'{circle[0]}' is defined by itself", "take its own name out of its expressions")
-    return Problem(key, f"these are defined by each other: {' <- '.join(circle)}", "break the circle")
+def _cycle(parts: Sequence[Definition], cycle: Sequence[str]) -> Problem:
+    """Name the definitions of a cycle, from the one that needs to the one that is needed."""
+    names = list(reversed(cycle))
+    key = next(p.key for p in parts if p.name == names[0])
+    if len(names) == 2:
+        return Problem(key, f"'{names[0]}' is defined by itself", "remove its own name from its expressions")
+    return Problem(key, f"these are defined by each other: {' <- '.join(names)}", "break the cycle")
 
 
 def static_problems(spec: DeclarativeSpec) -> list[Problem]:

@@ -1,9 +1,9 @@
-"""The check of a declarative model against its data: names, dims and shapes, before PyMC3 is imported."""
+"""The check of a declarative model against its data: names, dims and shapes, before an engine is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from bayesrun.errors import Problem, UserError
 from bayesrun.models.declarative.definitions import Definition, in_order
@@ -11,7 +11,6 @@ from bayesrun.models.declarative.definitions import Definition, in_order
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.plan import Plan
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
 
@@ -26,7 +25,7 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     parts
         Its definitions; the static check has passed them.
     """
-    problems = [*_clashes(data, parts), *_gaps_in_predictors(data, parts)]
+    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts)]
     if problems:
         return problems
     try:
@@ -37,12 +36,12 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
 
 
 def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
-    """Return the likelihoods that bear their data variable's name and complete its gaps."""
+    """Return the likelihoods that bear their data variable's name and complete its missing values."""
     own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
-    return [p.name for p in own if has_gaps(data, p.name)]
+    return [p.name for p in own if has_missing(data, p.name)]
 
 
-def has_gaps(data: xr.Dataset | None, name: str) -> bool:
+def has_missing(data: xr.Dataset | None, name: str) -> bool:
     """Whether a data variable has values missing."""
     return data is not None and name in data and bool(data[name].isnull().any())
 
@@ -57,11 +56,11 @@ def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Probl
     return [Problem(p.key, f"the name '{p.name}' is taken by the data", hint) for p in own]
 
 
-def _gaps_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
     problems = []
     for part in parts:
         for name in sorted(part.names):
-            if has_gaps(data, name) and name not in completed(data, parts):
+            if has_missing(data, name) and name not in completed(data, parts):
                 assert data is not None
                 count = int(data[name].isnull().sum())
                 hint = f"set data.drop_missing=rows, or give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
@@ -89,22 +88,23 @@ def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> l
 
 def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
     """Find the shape of one definition, and make its name known with it."""
-    from bayesrun.language.plan import plan
-    from bayesrun.language.values import Value
+    from bayesrun.language.plan import plan, variables_of
+    from bayesrun.language.values import Value, variable
 
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
     elif part.kind == "prior":
-        for name, value in _values_of(plan(part.name, part.body, scope, part.key)).items():
-            scope.put(name, value)
+        for name, value in variables_of(plan(part.name, part.body, scope, part.key)).items():
+            scope.add(name, value)
     else:
         value = expression_value(part, scope)
-        scope.put(part.name, Value(value.dims, value.shape, value.known))
+        known = Value(value.dims, value.shape, value.known)
+        scope.add(part.name, known if value.known is not None else variable(part.name, value.dims, value.shape))
 
 
 def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
     from bayesrun.language.plan import plan
-    from bayesrun.language.values import Value
+    from bayesrun.language.values import variable
 
     if data is None or part.observed not in data:
         names = [] if data is None else sorted(map(str, data.data_vars))
@@ -113,32 +113,11 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
     this = plan(part.name, part.body, scope, part.key, dims, array.shape)
-    if has_gaps(data, str(part.observed)):
+    if has_missing(data, str(part.observed)):
         if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
-            message = f"'{part.observed}' has gaps, which can't be imputed in a {this.family.name}"
+            message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"
             raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
-        scope.put(part.name, Value(dims, array.shape), replace=True)
-
-
-def _values_of(this: Plan) -> Mapping[str, Value]:
-    """Return what a prior's names mean, as values of which only the shape is known."""
-    from bayesrun.language.values import Value
-
-    name, dim = this.name, _first(this.option("dims"))
-    if this.family.support != "matrix":
-        return {name: Value(this.dims, this.shape)}
-    if this.family.name.startswith("LKJ"):
-        size = int(this.values["n"].known)
-        if this.family.name == "LKJCorr":
-            return {name: Value((None,), (size * (size - 1) // 2,))}
-        square = Value((dim, None), (size, size))
-        return {name: square, f"{name}_corr": square, f"{name}_stds": Value((dim,), (size,))}
-    matrix = this.values["V" if "V" in this.values else "S"]
-    return {name: Value((None, None), matrix.shape)}
-
-
-def _first(dims: Any) -> str | None:
-    return dims if isinstance(dims, str) or not dims else str(dims[0])
+        scope.add(part.name, variable(part.name, dims, array.shape), replace=True)
 
 
 def expression_value(part: Definition, scope: Scope) -> Value:
@@ -149,7 +128,7 @@ def expression_value(part: Definition, scope: Scope) -> Value:
     UserError
         When its dims are unknown, or do not fit.
     """
-    from bayesrun.language._read import read
+    from bayesrun.language.expressions import read
     from bayesrun.language.plan import axes_of
     from bayesrun.language.values import Fault, conform
 
@@ -170,5 +149,4 @@ def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Va
     from bayesrun.language.values import compute, conform, constant
 
     fitted = conform(value, tuple(dims), shape)
-    ones = constant(np.ones(tuple(shape)))
-    return compute(lambda x, w: x * w, lambda x, w: x * w, [fitted, ones], tuple(dims))
+    return compute("multiply", [fitted, constant(np.ones(tuple(shape)))], tuple(dims))

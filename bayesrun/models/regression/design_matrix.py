@@ -21,7 +21,7 @@ class Prepared:
     Parameters
     ----------
     response
-        Over the row dim; a gap is NaN.
+        Over the row dim; a missing value is NaN.
     design
         The columns of the formula.
     offset
@@ -38,7 +38,7 @@ class Prepared:
 
 def response_variables(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables in the left side of a formula."""
-    from bayesrun.language.expressions import parse
+    from bayesrun.language.grammar import parse
 
     return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
 
@@ -95,7 +95,7 @@ def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
 
 
 def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
-    """Evaluate the left side on the rows where its variables are known; elsewhere it is a gap."""
+    """Evaluate the left side on the rows where its variables are known; elsewhere it is missing."""
     import numpy as np
 
     names = response_variables(formula.response, formula.key)
@@ -111,7 +111,7 @@ def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
     known = np.all([~data[name].isnull().values for name in names], axis=0)
     made = evaluate(formula.response, data.isel({dim: known}), formula.key)
     if made.dims != (dim,):
-        raise fail(formula.key, f"the left side '{formula.response}' must give one value a row")
+        raise fail(formula.key, f"the left side '{formula.response}' must give one value per row")
     values = made.values.astype(int) if made.dtype.kind == "b" else made.values
     whole = np.full(known.size, np.nan)
     whole[known] = values
@@ -137,5 +137,5 @@ def _offset(data: xr.Dataset, text: str, dim: str) -> NDArray[Any]:
     key = "model.options.offset"
     made = evaluate(text, data, key)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
-        raise UserError([Problem(key, f"'{text}' must give one finite number a row", "exposures must be above 0")])
+        raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])
     return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

@@ -18,12 +18,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.language._numbers import number
 from bayesrun.models.regression.design_matrix import Prepared
 from bayesrun.models.regression.whitening import Whitening
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from bayesrun.language.values import Value
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,23 @@ class State:
     whitening
         The coordinates that are sampled.
     base
-        The whitened coordinates, a tensor over (column).
+        The whitened coordinates, over (column).
     coefficients
-        The coefficients, a tensor over (column).
+        The coefficients, over (column).
     auxiliaries
-        The family's further parameters, tensors by name.
+        The family's further parameters by name.
     """
 
     prepared: Prepared
     whitening: Whitening
-    base: Any
-    coefficients: Any
-    auxiliaries: Mapping[str, Any]
+    base: Value
+    coefficients: Value
+    auxiliaries: Mapping[str, Value]
 
 
-def summed(family: str, link: str, state: State) -> Any:
-    """Return the log likelihood of all rows as one tensor; None where it has no such form."""
-    known: dict[tuple[str, str], Callable[[State], Any]] = {
+def summed(family: str, link: str, state: State) -> Value | None:
+    """Return the log likelihood of all rows as one number; None where it has no such form."""
+    known: dict[tuple[str, str], Callable[[State], Value]] = {
         ("normal", "identity"): _normal,
         ("binomial", "logit"): _binomial,
         ("poisson", "log"): _poisson,
@@ -63,54 +64,64 @@ def summed(family: str, link: str, state: State) -> Any:
     return known[family, link](state)
 
 
-def _normal(state: State) -> Any:
+def _normal(state: State) -> Value:
     import numpy as np
-    import theano.tensor as tt
+
+    from bayesrun.language.functions import dot, log, square
+    from bayesrun.language.values import constant, replaceable
 
     made, sigma = state.whitening, state.auxiliaries["sigma"]
     residual = _response(state.prepared) - state.prepared.design.matrix @ made.centre
     if state.prepared.offset is not None:
         residual = residual - state.prepared.offset
     slope = made.basis.T @ (state.prepared.design.matrix.T @ residual)
-    squares = (
-        number(residual @ residual) - 2.0 * tt.dot(slope, state.base) + tt.dot(made.information, tt.sqr(state.base))
-    )
-    return -len(residual) * (tt.log(sigma) + 0.5 * np.log(2.0 * np.pi)) - 0.5 * squares / tt.sqr(sigma)
+    linear, curved = dot(constant(slope), state.base), dot(constant(made.information), square(state.base))
+    squares = replaceable(residual @ residual) - 2.0 * linear + curved
+    half_log = 0.5 * float(np.log(2.0 * np.pi))
+    return -len(residual) * (log(sigma) + half_log) - 0.5 * squares / square(sigma)
 
 
-def _binomial(state: State) -> Any:
+def _binomial(state: State) -> Value:
     import numpy as np
     from scipy.special import gammaln
 
-    from bayesrun.models.regression.row_sums import row_sum, softplus
+    from bayesrun.language.values import replaceable
 
     successes = _response(state.prepared)
     trials = state.prepared.trials
     n = np.ones_like(successes) if trials is None else trials.astype(float)
-    ways = number(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
+    ways = replaceable(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
     weights = None if trials is None else n
-    matrix, offset = state.prepared.design.matrix, state.prepared.offset
-    return ways + _with_data(successes, state) - row_sum(softplus, matrix, state.coefficients, offset, weights)
+    return ways + _with_data(successes, state) - _row_sum("softplus_sum", state, weights)
 
 
-def _poisson(state: State) -> Any:
+def _poisson(state: State) -> Value:
     import numpy as np
     from scipy.special import gammaln
 
-    from bayesrun.models.regression.row_sums import exponential, row_sum
+    from bayesrun.language.values import replaceable
 
     counts = _response(state.prepared)
-    constant = number(-np.sum(gammaln(counts + 1)))
-    matrix, offset = state.prepared.design.matrix, state.prepared.offset
-    return constant + _with_data(counts, state) - row_sum(exponential, matrix, state.coefficients, offset)
+    constant = replaceable(-np.sum(gammaln(counts + 1)))
+    return constant + _with_data(counts, state) - _row_sum("exponential_sum", state, None)
 
 
-def _with_data(values: NDArray[Any], state: State) -> Any:
+def _row_sum(operation: str, state: State, weights: NDArray[Any] | None) -> Value:
+    """Return the sum over the rows of a function of the linear predictor, which an engine computes in one pass."""
+    from bayesrun.language.values import compute
+
+    settings = (state.prepared.design.matrix, state.prepared.offset, weights)
+    return compute(operation, [state.coefficients], (), *settings)
+
+
+def _with_data(values: NDArray[Any], state: State) -> Value:
     """Return `y'eta`."""
-    import theano.tensor as tt
+    from bayesrun.language.functions import dot
+    from bayesrun.language.values import constant, fixed, replaceable
 
-    offset = 0.0 if state.prepared.offset is None else number(values @ state.prepared.offset)
-    return tt.dot(state.prepared.design.matrix.T @ values, state.coefficients) + offset
+    offset = state.prepared.offset
+    fixed_part = fixed(0.0) if offset is None else replaceable(values @ offset)
+    return dot(constant(state.prepared.design.matrix.T @ values), state.coefficients) + fixed_part
 
 
 def _response(prepared: Prepared) -> NDArray[Any]:

@@ -11,6 +11,8 @@ from bayesrun.data.base import Domain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bayesrun.language.values import Value
+
 FamilyName = Literal["normal", "student", "binomial", "poisson", "negative_binomial"]
 Link = Literal["identity", "log", "logit", "probit", "cloglog"]
 Prior = Mapping[str, Any]
@@ -63,29 +65,29 @@ def mean(link: str, predictor: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(inverse[link](predictor))
 
 
-def mean_tensor(link: str, predictor: Any) -> Any:
-    """Return the same of a Theano tensor."""
-    import theano.tensor as tt
+def mean_value(link: str, predictor: Value) -> Value:
+    """Return the same of a value of the model."""
+    from bayesrun.language.values import apply
 
-    inverse = {
-        "identity": lambda x: x,
-        "log": tt.exp,
-        "logit": tt.nnet.sigmoid,
-        "probit": lambda x: 0.5 * tt.erfc(-x / 2**0.5),
-        "cloglog": lambda x: -tt.expm1(-tt.exp(x)),
-    }
-    return inverse[link](predictor)
+    operations = {"log": "exp", "logit": "sigmoid", "probit": "normal_cdf"}
+    if link == "identity":
+        return predictor
+    if link == "cloglog":
+        return -apply("expm1", [-apply("exp", [predictor])])
+    return apply(operations[link], [predictor])
 
 
-def likelihood(family: str, link: str, predictor: Any, auxiliaries: Mapping[str, Any], trials: Any) -> Any:
-    """Return the PyMC3 distribution class of the response and its parameters.
+def likelihood(
+    family: str, link: str, predictor: Value, auxiliaries: Mapping[str, Value], trials: NDArray[Any] | None
+) -> tuple[str, dict[str, Value]]:
+    """Return the distribution of the response and its parameters.
 
     Parameters
     ----------
     family, link
         Their names.
     predictor
-        The linear predictor over the rows, a tensor.
+        The linear predictor over the rows.
     auxiliaries
         The family's further parameters by name.
     trials
@@ -93,16 +95,17 @@ def likelihood(family: str, link: str, predictor: Any, auxiliaries: Mapping[str,
 
     Returns
     -------
-    tuple
-        The class, and a mapping of parameters.
+    name : str
+        Name of the distribution.
+    parameters : dict
+        Its parameters.
     """
-    import pymc3 as pm
+    from bayesrun.language.values import constant
 
     if family == "binomial":
         if trials is not None:
-            return pm.Binomial, {"n": trials, "p": mean_tensor(link, predictor)}
+            return "Binomial", {"n": constant(trials, predictor.dims), "p": mean_value(link, predictor)}
         # the logit as such keeps its precision where the probability is 0 or 1 to the last digit
-        logit = {"logit_p": predictor} if link == "logit" else {"p": mean_tensor(link, predictor)}
-        return pm.Bernoulli, logit
-    classes = {"normal": pm.Normal, "student": pm.StudentT, "poisson": pm.Poisson}
-    return classes.get(family, pm.NegativeBinomial), {"mu": mean_tensor(link, predictor), **auxiliaries}
+        return "Bernoulli", {"logit_p": predictor} if link == "logit" else {"p": mean_value(link, predictor)}
+    names = {"normal": "Normal", "student": "StudentT", "poisson": "Poisson", "negative_binomial": "NegativeBinomial"}
+    return names[family], {"mu": mean_value(link, predictor), **auxiliaries}

@@ -66,7 +66,7 @@ def test_open_mappings_take_new_keys_with_or_without_a_plus(override: str) -> No
 @pytest.mark.parametrize("where", ["+hydra.callbacks.x._target_", "++hydra.launcher._target_", "+hydra.a.b._target_"])
 def test_no_class_can_be_named(where: str) -> None:
     found = faults(f"{where}=os.system")
-    assert "may not be named in a config" in found[where.lstrip("+")]
+    assert "is not allowed" in found[where.lstrip("+")]
 
 
 def test_hydras_own_launchers_may_be_chosen() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from bayesrun.errors import UserError
-from tests.composing import kept, parsed, plain
+from tests.composing import composed, parsed, plain
 
 LAM = "model.priors.early_rate"
 
 
 def prior(*overrides: str, name: str = "early_rate") -> dict:
-    return plain(kept("model=switchpoint", *overrides), f"model.priors.{name}")
+    return plain(composed("model=switchpoint", *overrides), f"model.priors.{name}")
 
 
 def test_without_overrides_nothing_is_dropped() -> None:
@@ -33,13 +33,13 @@ def test_a_whole_prior_replaces_the_old_one() -> None:
 def test_a_new_dist_drops_shared_parameters_too_unless_they_are_given() -> None:
     """Normal(0, 10)'s `mu` means nothing for a Laplace that the user asked for."""
     given = ("model=linear_regression", "model.priors.alpha.dist=Laplace", "model.priors.alpha.b=1")
-    assert plain(kept(*given), "model.priors.alpha") == {"dist": "Laplace", "b": 1}
-    found = plain(kept(*given, "model.priors.alpha.mu=0"), "model.priors.alpha")
+    assert plain(composed(*given), "model.priors.alpha") == {"dist": "Laplace", "b": 1}
+    found = plain(composed(*given, "model.priors.alpha.mu=0"), "model.priors.alpha")
     assert found == {"dist": "Laplace", "b": 1, "mu": 0}
 
 
-def test_keys_that_every_prior_has_are_kept() -> None:
-    found = plain(kept("model=stochastic_volatility", "model.priors.nu.dist=Gamma"), "model.priors.nu")
+def test_keys_that_every_prior_has_are_composed() -> None:
+    found = plain(composed("model=stochastic_volatility", "model.priors.nu.dist=Gamma"), "model.priors.nu")
     assert found == {"dist": "Gamma", "initval": 5}
 
 
@@ -70,7 +70,7 @@ model:
 def test_an_experiment_replaces_a_distribution_as_well(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/other_prior.yaml").write_text(EXPERIMENT)
-    config = kept(f"--config-dir={tmp_path}", "experiment=other_prior")
+    config = composed(f"--config-dir={tmp_path}", "experiment=other_prior")
     assert plain(config, LAM) == {"dist": "Gamma", "alpha": 2, "beta": 1}
 
 
@@ -79,7 +79,7 @@ def test_a_new_method_drops_the_old_methods_keys() -> None:
     assert config.sampler == parsed("sampler=smc").sampler
 
 
-def test_what_the_user_set_of_a_sampler_is_kept() -> None:
+def test_what_the_user_set_of_a_sampler_is_composed() -> None:
     assert parsed("sampler.method=prior", "sampler.draws=50").sampler.draws == 50
     with pytest.raises(UserError, match=r"sampler\.target_accept: unknown key"):
         parsed("sampler.method=advi", "sampler.target_accept=0.9")

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bayesrun.config.defaults import fill_in
+from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.errors import UserError
-from tests.composing import kept, parsed
+from bayesrun.errors import UserError, check
+from tests.composing import composed, filled, parsed
 
 MODELS = ("linear_regression", "switchpoint", "eight_schools", "glm_linear", "arbitrary_deterministic")
 
@@ -21,7 +23,9 @@ MODELS = ("linear_regression", "switchpoint", "eight_schools", "glm_linear", "ar
 @pytest.fixture(scope="module")
 def shipped() -> dict[str, dict[str, Any]]:
     """The composed config of several models, as plain values."""
-    return {name: OmegaConf.to_container(kept(f"model={name}", "model.figures=[]"), resolve=False) for name in MODELS}  # type: ignore[misc]
+    return {
+        name: OmegaConf.to_container(composed(f"model={name}", "model.figures=[]"), resolve=False) for name in MODELS
+    }  # type: ignore[misc]
 
 
 def faults(*overrides: str) -> dict[str, str]:
@@ -80,7 +84,7 @@ def test_the_resolved_config_parses_to_itself() -> None:
 
 def test_defaults_may_be_named_by_interpolations_even_if_not_written() -> None:
     raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, "data": DATA, "paths": PATHS}
-    config = parse_config(OmegaConf.create({**raw, "name": "draws_${sampler.draws}"}))
+    config = filled({**raw, "name": "draws_${sampler.draws}"})
     assert config.top.name == "draws_1000"
     assert config.top.experiment_name == "m"
 
@@ -93,7 +97,7 @@ PATHS = {"root": "/tmp", "data": "/tmp", "outputs": "/tmp/out"}
 
 def minimal(**changes: Any) -> RunConfig:
     raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, "data": DATA, "paths": PATHS}
-    return parse_config(OmegaConf.create({**raw, **changes}))
+    return filled({**raw, **changes})
 
 
 @pytest.mark.parametrize(
@@ -158,6 +162,7 @@ def parses_or_tells(raw: dict[str, Any]) -> None:
     except OmegaConfBaseException:
         return  # Hydra never hands over what OmegaConf itself can't hold
     try:
+        check(fill_in(config, conf()))
         parse_config(config)
     except UserError as error:
         assert error.problems

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesrun.diagnostics.summary import COLUMNS, summarise
+from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.diagnostics.summary import columns, summarise
 from tests.unit.diagnostics.conftest import normal
 
 
@@ -22,13 +23,32 @@ def test_every_number_is_arvizs(chains: int) -> None:
     }
     idata = az.from_dict(posterior=posterior, coords={"a": ["p", "q"]}, dims={"theta": ["a", "b"]})
     table, expected = summarise(idata), az.summary(idata, round_to="none", hdi_prob=0.94)
-    assert list(table.columns) == COLUMNS
+    assert list(table.columns) == columns(0.94)
     assert list(table.index) == list(expected.index)
     assert table.index.name == "name"
-    pd.testing.assert_frame_equal(table, expected[COLUMNS].astype(float), check_names=False, rtol=1e-6)
+    pd.testing.assert_frame_equal(table, expected[columns(0.94)].astype(float), check_names=False, rtol=1e-6)
 
 
 def test_a_constant_has_no_standard_error_that_is_not_zero() -> None:
     table = summarise(az.from_dict(posterior={"c": np.full((4, 100), 3.0)}))
     assert table.loc["c", "mean"] == 3
     assert table.loc["c", "sd"] == 0
+
+
+@pytest.mark.parametrize(("interval", "names"), [(0.94, ["hdi_3%", "hdi_97%"]), (0.89, ["hdi_5.5%", "hdi_94.5%"])])
+def test_the_interval_and_its_columns_follow_the_setting(interval: float, names: list[str]) -> None:
+    idata = az.from_dict(posterior={"x": normal()})
+    table = summarise(idata, interval)
+    expected = az.summary(idata, round_to="none", hdi_prob=interval)
+    np.testing.assert_allclose(table[names], expected[names])
+    assert find_interval_columns(table.columns) == tuple(names)
+
+
+def test_imputed_values_come_last() -> None:
+    shape = (4, 100)
+    idata = az.from_dict(
+        posterior={"y_missing": np.zeros((*shape, 2)), "beta": np.zeros(shape), "share_missing": np.zeros(shape)},
+        coords={"obs_missing": [3, 7]},
+        dims={"y_missing": ["obs_missing"]},
+    )
+    assert list(summarise(idata).index) == ["beta", "share_missing", "y_missing[3]", "y_missing[7]"]

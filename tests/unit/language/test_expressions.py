@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from bayesrun.errors import UserError
-from bayesrun.language._evaluate import value_of
-from bayesrun.language.expressions import evaluate, parse
+from bayesrun.language import operations
+from bayesrun.language.expressions import evaluate, value_of
+from bayesrun.language.grammar import parse
 from bayesrun.language.scope import Scope
-from bayesrun.language.values import Value
+from bayesrun.language.values import Value, variable
 
 KEY = "data.derive.new"
+RANDOM = ("y", "p", "u", "X", "S", "w", "scalar")
 RNG = np.random.default_rng(1)
 
 
@@ -106,19 +108,38 @@ def test_theano_gives_the_same(text: str, dims: tuple[str, ...], expected: objec
     import theano
     import theano.tensor as tt
 
-    scope = Scope(data())
+    from bayesrun.engines.pymc3.operations import Lowering
+
+    found, tensors = with_random_names(text), {}
     with theano.config.change_flags(compute_test_value="ignore", cxx="", mode="FAST_COMPILE"):
-        for name in ("y", "p", "u", "X", "S", "w", "scalar", "gap"):
-            array = data()[name]
-            if name == "gap":
-                continue
-            variable = tt.as_tensor_variable(array.values.copy()) + 0.0
-            scope._data = scope._data.drop_vars(name)  # the name now means the random one
-            scope.put(name, Value(tuple(map(str, array.dims)), array.shape, graph=variable))
-        value = value_of(parse(text, KEY), scope)
-        got = value.known if value.graph is None else theano.function([], value.graph)()
-    assert np.shape(got) == value.shape
+        for name in RANDOM:
+            tensors[name] = tt.as_tensor_variable(data()[name].values.copy()) + 0.0
+        got = found.known if found.node is None else theano.function([], Lowering(tensors)(found.node))()
+    assert np.shape(got) == found.shape
     np.testing.assert_allclose(got, np.asarray(expected, dtype=float), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("text", "dims", "expected"), CASES)
+def test_nodes_have_the_same_meaning_in_numpy(text: str, dims: tuple[str, ...], expected: object) -> None:
+    found = with_random_names(text)
+    got = found.known if found.node is None else operations.evaluate(found.node, lambda name: data()[name].values)
+    assert np.shape(got) == found.shape
+    np.testing.assert_allclose(got, np.asarray(expected, dtype=float), rtol=1e-12, atol=1e-12)
+
+
+def test_every_operation_of_expressions_has_a_graph() -> None:
+    from bayesrun.engines.pymc3.operations import OPERATIONS
+
+    assert operations.OPERATIONS.keys() - {"increasing"} == OPERATIONS.keys()  # that one is of initial values alone
+
+
+def with_random_names(text: str) -> Value:
+    """Compute an expression whose names mean random variables."""
+    scope = Scope(data().drop_vars(RANDOM))
+    scope.add_labels("feature", data()["feature"].values if "feature" in data().coords else [0, 1])
+    for name in RANDOM:
+        scope.add(name, variable(name, tuple(map(str, data()[name].dims)), data()[name].shape))
+    return value_of(parse(text, KEY), scope)
 
 
 def test_coords_come_along() -> None:
@@ -214,7 +235,7 @@ def test_shapes_found_without_numbers_are_those_with_them(text: str) -> None:
     """What is checked before PyMC3 is imported must be what comes out in the end."""
     known, unknown = Scope(data()), Scope(data().drop_vars(["y", "u", "X", "S", "w"]))
     for name in ("y", "u", "X", "S", "w"):
-        unknown.put(name, Value(tuple(map(str, data()[name].dims)), data()[name].shape))
+        unknown.add(name, variable(name, tuple(map(str, data()[name].dims)), data()[name].shape))
     unknown.add_labels("feature", [0, 1])
     unknown.add_labels("county_name", list("ABC"))
     try:

@@ -13,14 +13,20 @@ import theano.tensor as tt
 import xarray as xr
 from scipy.stats import poisson
 
+from bayesrun.engines.pymc3.black_box import BlackBox
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
 from bayesrun.models import arbitrary_deterministic as model_type
-from bayesrun.models._black_box import BlackBox
-from bayesrun.models.base import MODELS, notes
+from bayesrun.models.base import MODELS
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.models.functions.modulo3 import modulo3
 
 POISSON = {"dist": "Poisson", "mu": 1}
+
+
+def built(data: Any, spec: Any) -> pm.Model:
+    return pymc3_model(model_type.build(data, spec))
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +51,7 @@ def test_modulo3_is_the_tutorials(a: int, b: int) -> None:
 
 
 def test_b_is_the_function_of_a() -> None:
-    model = model_type.build(None, _spec())
+    model = built(None, _spec())
     compute = model.fastfn([model["b"]])
     for a in range(7):
         assert compute({"a": np.array(a)})[0] == modulo3(a)
@@ -74,7 +80,7 @@ def test_a_function_of_whole_numbers_refuses_reals() -> None:
 
 
 def test_observed_b_holds_a_to_what_gives_it() -> None:
-    model = model_type.build(_observed(2), _spec())
+    model = built(_observed(2), _spec())
     density, value = model.fastfn(model.logpt), model.fastfn([model["a"]])
     found = {}
     for place in range(int(model["a_place"].distribution.k)):
@@ -83,13 +89,13 @@ def test_observed_b_holds_a_to_what_gives_it() -> None:
     expected = {a: np.log(w / sum(weights.values())) for a, w in weights.items() if w > 1e-11}
     assert found.keys() >= expected.keys() and all(modulo3(a) == 2 for a in found)
     assert {a: found[a] for a in expected} == pytest.approx(expected, rel=1e-6)
-    assert notes(model).helpers == {"a_place"}
-    reported = notes(model).reported
+    assert metadata(model).helpers == {"a_place"}
+    reported = metadata(model).reported
     assert reported is not None and isinstance(reported["a"].distribution, pm.Poisson)
 
 
 def test_each_row_may_have_an_a_of_its_own() -> None:
-    model = model_type.build(_observed(0, 1, 2), _spec({**POISSON, "dims": ["obs"]}))
+    model = built(_observed(0, 1, 2), _spec({**POISSON, "dims": ["obs"]}))
     assert model.RV_dims["a"] == model.RV_dims["b"] == ("obs",)
     compute, density = model.fastfn([model["a"], model["b"]]), model.fastfn(model.logpt)
     for places in ([0, 0, 0], [1, 2, 1]):
@@ -101,12 +107,12 @@ def test_each_row_may_have_an_a_of_its_own() -> None:
 
 def test_what_no_a_gives_is_an_error() -> None:
     with pytest.raises(UserError, match="7 was observed, and no a that its prior allows gives it"):
-        model_type.build(_observed(7), _spec())
+        built(_observed(7), _spec())
 
 
 def test_a_distribution_around_b_may_be_given() -> None:
     spec = _spec(likelihood={"dist": "Normal", "mu": "b", "sigma": 0.5})
-    model = model_type.build(_observed(0.1, 1.2), spec)
+    model = built(_observed(0.1, 1.2), spec)
     assert isinstance(model["b_obs"].distribution, pm.Normal)
     got = model["b_obs"].logp_elemwise({"a": np.array(4)})
     np.testing.assert_allclose(got, -0.5 * ((np.array([0.1, 1.2]) - 1) / 0.5) ** 2 - np.log(0.5 * np.sqrt(2 * np.pi)))
@@ -128,7 +134,7 @@ def test_faults_of_the_config_are_named(spec: Any, message: str) -> None:
     ("data", "message"),
     [
         (_observed(1, 2), "takes several values"),
-        (_observed(1, np.nan), "without gaps"),
+        (_observed(1, np.nan), "none of them missing"),
         (_observed(1).rename(b="c"), "no variable 'b'"),
     ],
 )

@@ -13,7 +13,8 @@ import xarray as xr
 import yaml
 from scipy import stats
 
-from bayesrun.models.base import notes
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.models.declarative import DeclarativeSpec, build, check, roles, static_check
 
 RNG = np.random.default_rng(3)
@@ -39,6 +40,10 @@ def data() -> xr.Dataset:
     )
 
 
+def built(data: Any, spec: Any) -> pm.Model:
+    return pymc3_model(build(data, spec))
+
+
 @pytest.fixture(autouse=True)
 def _quick() -> Any:
     """Run Theano without compiling C: these models are evaluated a few times only."""
@@ -51,7 +56,7 @@ def model_of(text: str) -> pm.Model:
     spec = DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **yaml.safe_load(text)})
     assert static_check(spec) == []
     assert check(data(), spec) == []
-    return build(data(), spec)
+    return built(data(), spec)
 
 
 def logp(model: pm.Model, **values: Any) -> float:
@@ -101,7 +106,7 @@ def test_noncentered_is_the_same_prior_and_its_offset_is_a_helper() -> None:
     priors: {m: {dist: Normal, mu: 0, sigma: 1}, s: {dist: HalfNormal, sigma: 1},
              z: {dist: Normal, mu: m, sigma: s, dims: [school], parameterization: noncentered, initval: [1, 2, 3]}}
     """)
-    assert notes(model).helpers == {"z_offset"}
+    assert metadata(model).helpers == {"z_offset"}
     point = {**model.test_point, "m": np.asarray(0.5), "z_offset": np.array([1.0, -1.0, 0.0])}
     s = np.exp(point["s_log__"])
     np.testing.assert_allclose(model.fn(model["z"])(point), 0.5 + s * point["z_offset"])
@@ -139,8 +144,8 @@ def test_a_whitened_walk_reports_as_a_plain_one() -> None:
              w: {dist: GaussianRandomWalk, sigma: s, dims: [obs], parameterization: whitened, initval: 2}}
     likelihood: {y: {dist: Normal, mu: w, sigma: 1, observed: y}}
     """)
-    assert notes(model).helpers == {"w_level", "w_waves"}
-    reported = notes(model).reported
+    assert metadata(model).helpers == {"w_level", "w_waves"}
+    reported = metadata(model).reported
     assert reported is not None and "w_level" not in reported.named_vars
     np.testing.assert_allclose(model.fn(model["w"])(model.test_point), 2.0)
 
@@ -169,7 +174,7 @@ def test_gaps_are_imputed_under_their_labels() -> None:
       gap: {dist: Normal, mu: 0, sigma: 1, observed: gap}
       y: {dist: Normal, mu: b * gap, sigma: 1, observed: y}
     """)
-    note = notes(model)
+    note = metadata(model)
     dims = {name: note.dims[name] for name in ("count_missing", "gap_missing")}
     assert dims["count_missing"] == ("obs_missing",)
     assert list(note.coords["obs_missing"]) == [1905, 1907]
@@ -277,4 +282,4 @@ def test_roles_know_the_domain_of_the_family() -> None:
 def test_a_model_without_data() -> None:
     spec = DeclarativeSpec(name="m", type="declarative", priors={"a": {"dist": "Normal", "mu": 0, "sigma": 1}})
     assert check(None, spec) == []
-    assert build(None, spec).logp({"a": 0.0}) == pytest.approx(stats.norm.logpdf(0))
+    assert built(None, spec).logp({"a": 0.0}) == pytest.approx(stats.norm.logpdf(0))

@@ -13,9 +13,10 @@ import theano
 import xarray as xr
 from scipy.special import expit
 
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
 from bayesrun.models import glm
-from bayesrun.models.base import notes
 from bayesrun.models.regression.glm_model import HELPER
 
 ROWS = 40
@@ -24,6 +25,10 @@ X, Z = RNG.normal(size=ROWS), RNG.uniform(1, 3, size=ROWS)
 GROUP = np.array(list("abcd") * 10)
 NORMAL = {"dist": "Normal", "mu": 0, "sigma": 2}
 PRIORS = {"Intercept": NORMAL, "default": NORMAL}
+
+
+def built(data: Any, spec: Any) -> pm.Model:
+    return pymc3_model(glm.build(data, spec))
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +70,7 @@ FAMILIES = [
 @pytest.mark.parametrize(("family", "y", "auxiliaries", "expected"), FAMILIES, ids=[f[0] for f in FAMILIES])
 def test_likelihood_is_the_familys(family: str, y: Any, auxiliaries: dict[str, float], expected: Any) -> None:
     known = {name: {"dist": "HalfNormal", "sigma": 3.0} for name in auxiliaries}
-    model = glm.build(_data(y=y), _spec("y ~ x", family=family, priors={**PRIORS, **known}))
+    model = built(_data(y=y), _spec("y ~ x", family=family, priors={**PRIORS, **known}))
     logs = {f"{name}_log__": np.log(value) for name, value in auxiliaries.items()}
     got = model["y_obs"].logp_elemwise({"Intercept": np.array(0.3), "x": np.array(-0.8), **logs})
     np.testing.assert_allclose(got, expected(0.3 - 0.8 * X, y), rtol=1e-9)
@@ -82,9 +87,9 @@ def test_the_whitened_form_is_the_same_density_up_to_a_constant(
     """Also with predictors that are far from 0 and correlated, and with imputed responses."""
     data = _data(y=y, w=3950 + 30 * X + 3 * Z)
     spec = _spec("y ~ x + w + C(g)", family=family, form="whitened", priors={"x": {"dist": "Laplace", "mu": 1, "b": 2}})
-    model = glm.build(data, spec)
-    direct = notes(model).reported
-    assert direct is not None and notes(model).helpers == {HELPER}
+    model = built(data, spec)
+    direct = metadata(model).reported
+    assert direct is not None and metadata(model).helpers == {HELPER}
     terms = ["Intercept", "x", "w", "C(g)"]
     coefficients, density = model.fastfn([model[t] for t in terms]), model.fastfn(model.logpt)
     plain = direct.fastfn(direct.logpt)
@@ -101,7 +106,7 @@ def test_whitened_coefficients_have_the_spherical_posterior_that_they_are_made_f
     """With weak priors and sigma = sd of the response, the curvature of z is the unit matrix."""
     w = 3950 + 30 * X + 10 * RNG.normal(size=ROWS)
     y = LINEAR + RNG.normal(size=ROWS)
-    model = glm.build(_data(y=y, w=w), _spec("y ~ x + w + z + C(g)", form="whitened"))
+    model = built(_data(y=y, w=w), _spec("y ~ x + w + z + C(g)", form="whitened"))
     gradient = model.dlogp([model[HELPER]])
     at = {"sigma_log__": np.log(y.std())}
     columns = [gradient({**at, HELPER: h}) for h in np.eye(7)]
@@ -111,13 +116,15 @@ def test_whitened_coefficients_have_the_spherical_posterior_that_they_are_made_f
 
 def test_a_constrained_prior_is_sampled_as_it_is() -> None:
     spec = _spec("y ~ x", form="whitened", priors={"x": {"dist": "HalfNormal", "sigma": 1}})
-    model = glm.build(_data(y=LINEAR), spec)
-    assert "x_log__" in {v.name for v in model.free_RVs} and notes(model).reported is None
+    model = built(_data(y=LINEAR), spec)
+    assert "x_log__" in {v.name for v in model.free_RVs} and metadata(model).reported is None
 
 
 def test_means_beyond_any_count_can_still_be_predicted_from_the_prior() -> None:
-    model = glm.build(_data(y=RNG.poisson(3, size=ROWS)), _spec("y ~ x", family="poisson", form="whitened"))
-    reported = notes(model).reported
+    model = pymc3_model(
+        glm.build(_data(y=RNG.poisson(3, size=ROWS)), _spec("y ~ x", family="poisson", form="whitened"))
+    )
+    reported = metadata(model).reported
     assert reported is not None
     drawn = pm.sample_prior_predictive(200, model=reported, random_seed=1)
     assert drawn["y_obs"].shape == (200, ROWS) and drawn["y_obs"].min() >= 0
@@ -127,19 +134,19 @@ def test_counts_of_successes_have_trials() -> None:
     trials, y = np.full(ROWS, 5), RNG.integers(0, 6, size=ROWS)
     spec = _spec("y ~ x", family="binomial", priors=PRIORS, options={"trials": "n"})
     assert not _faults(spec) and not _faults(spec, _data(y=y, n=trials))
-    got = glm.build(_data(y=y, n=trials), spec)["y_obs"].logp_elemwise({"Intercept": np.array(0.1), "x": np.array(0.5)})
+    got = built(_data(y=y, n=trials), spec)["y_obs"].logp_elemwise({"Intercept": np.array(0.1), "x": np.array(0.5)})
     np.testing.assert_allclose(got, st.binom.logpmf(y, 5, expit(0.1 + 0.5 * X)), rtol=1e-9)
 
 
 def test_offset_is_added_to_the_predictor() -> None:
     y = RNG.poisson(3, size=ROWS)
     spec = _spec("y ~ x", family="poisson", priors=PRIORS, options={"offset": "log(z)"})
-    got = glm.build(_data(y=y), spec)["y_obs"].logp_elemwise({"Intercept": np.array(0.1), "x": np.array(0.5)})
+    got = built(_data(y=y), spec)["y_obs"].logp_elemwise({"Intercept": np.array(0.1), "x": np.array(0.5)})
     np.testing.assert_allclose(got, st.poisson.logpmf(y, Z * np.exp(0.1 + 0.5 * X)), rtol=1e-9)
 
 
 def test_terms_are_variables_with_dims_and_labels() -> None:
-    model = glm.build(_data(y=LINEAR), _spec("y ~ x * C(g)"))
+    model = built(_data(y=LINEAR), _spec("y ~ x * C(g)"))
     assert {v.name for v in model.unobserved_RVs} >= {"Intercept", "x", "C(g)", "x:C(g)", "sigma"}
     (dim,) = model.RV_dims["C(g)"]
     assert list(model.coords[dim]) == ["b", "c", "d"]
@@ -148,7 +155,7 @@ def test_terms_are_variables_with_dims_and_labels() -> None:
 
 
 def test_a_condition_on_the_left_is_a_binary_response() -> None:
-    model = glm.build(_data(y=LINEAR), _spec("y > median(y) ~ z", family="binomial"))
+    model = built(_data(y=LINEAR), _spec("y > median(y) ~ z", family="binomial"))
     median = np.median(LINEAR)
     np.testing.assert_array_equal(model["y_obs"].observations, np.where(median < LINEAR, 1, 0))
 
@@ -157,9 +164,9 @@ def test_missing_responses_are_imputed_and_labelled_also_under_a_condition() -> 
     y = LINEAR.copy()
     y[[2, 5]] = np.nan
     for formula, family in (("y ~ x", "normal"), ("y > median(y) ~ z", "binomial")):
-        model = glm.build(_data(y=y), _spec(formula, family=family))
+        model = built(_data(y=y), _spec(formula, family=family))
         assert model["y_obs_missing"].tag.test_value.shape == (2,)
-        assert list(notes(model).coords["row_missing"]) == [12, 15]
+        assert list(metadata(model).coords["row_missing"]) == [12, 15]
     known = y[~np.isnan(y)]
     kept = np.delete(model["y_obs"].tag.test_value, [2, 5])
     np.testing.assert_array_equal(kept, known > np.median(known))
@@ -169,13 +176,13 @@ def test_priors_not_given_are_filled_in_and_scale_with_the_data() -> None:
     spec = _spec("y ~ x")
     assert spec.priors.keys() == {"default", "Intercept", "sigma"}
     for unit in (1.0, 1e4):
-        model = glm.build(_data(y=LINEAR * unit), spec)
+        model = built(_data(y=LINEAR * unit), spec)
         assert float(model["x"].distribution.sigma.eval()) == pytest.approx(10 * unit * LINEAR.std() / X.std())
 
 
 def test_own_prior_of_a_term_goes_before_the_default() -> None:
     priors = {"default": NORMAL, "I( x ** 2 )": {"dist": "Laplace", "mu": 0, "b": 1}}
-    model = glm.build(_data(y=LINEAR), _spec("y ~ x + I(x**2)", priors=priors))
+    model = built(_data(y=LINEAR), _spec("y ~ x + I(x**2)", priors=priors))
     assert isinstance(model["I(x**2)"].distribution, pm.Laplace)
     assert isinstance(model["x"].distribution, pm.Normal)
 
@@ -219,7 +226,7 @@ COUNTS = np.arange(ROWS) % 4
     [
         (_spec("y ~ x + w + z"), {"y": LINEAR, "w": 2 * X}, "collinear: x, w$"),
         (_spec("y ~ x + one"), {"y": LINEAR, "one": np.ones(ROWS)}, "collinear: Intercept, one"),
-        (_spec("y ~ x + z", family="binomial"), {"y": (X > 0).astype(int)}, "complete separation: x tells"),
+        (_spec("y ~ x + z", family="binomial"), {"y": (X > 0).astype(int)}, "complete separation: x separates"),
         (_spec("y ~ x", family="binomial"), {"y": np.ones(ROWS)}, "every row of the response is 1"),
         (_spec("y ~ x", family="binomial"), {"y": COUNTS}, "must be 0 or 1"),
         (_spec("y ~ x", family="poisson"), {"y": LINEAR}, "must be counts"),
@@ -230,7 +237,7 @@ COUNTS = np.arange(ROWS) % 4
         ),
         (_spec("y ~ log(x)"), {"y": LINEAR}, "not finite"),
         (_spec("y ~ when"), {"y": LINEAR, "when": np.arange(ROWS).astype("M8[D]")}, "holds dates"),
-        (_spec("y ~ x", options={"offset": "log(x)"}), {"y": LINEAR}, "one finite number a row"),
+        (_spec("y ~ x", options={"offset": "log(x)"}), {"y": LINEAR}, "one finite number per row"),
     ],
 )
 def test_what_the_data_show_is_named_before_sampling(spec: glm.GlmSpec, variables: Any, message: str) -> None:
@@ -249,7 +256,7 @@ def test_a_degenerate_design_can_be_left_to_the_priors() -> None:
 def test_variables_of_another_dim_are_refused() -> None:
     data = _data(y=LINEAR).assign(other=("site", np.arange(3.0)))
     with pytest.raises(UserError, match="must be over the rows"):
-        glm.build(data, _spec("y ~ other"))
+        built(data, _spec("y ~ other"))
 
 
 def test_unknown_family_is_an_error_with_the_choices() -> None:

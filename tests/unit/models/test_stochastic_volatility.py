@@ -12,9 +12,10 @@ import pytest
 import theano
 import xarray as xr
 
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.language.random_walks import fast_length
 from bayesrun.models import stochastic_volatility as model_type
-from bayesrun.models.base import notes
 
 DAYS = 12  # a length of which the walk is not continued
 RETURNS = np.random.default_rng(4).standard_t(5, size=DAYS) * 0.02
@@ -22,6 +23,10 @@ PRIORS = {
     "nu": {"dist": "Exponential", "lam": 0.1, "initval": 5},
     "sigma": {"dist": "Exponential", "lam": 2, "initval": 0.1},
 }
+
+
+def built(data: Any, spec: Any) -> pm.Model:
+    return pymc3_model(model_type.build(data, spec))
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +57,7 @@ def _tutorial() -> pm.Model:
 
 
 def test_the_centred_form_is_the_tutorials() -> None:
-    ours, theirs = model_type.build(_data(), _spec("centered")), _tutorial()
+    ours, theirs = built(_data(), _spec("centered")), _tutorial()
     densities = ours.fastfn(ours.logpt), theirs.fastfn(theirs.logpt)
     rng = np.random.default_rng(1)
     for _ in range(10):
@@ -65,7 +70,10 @@ def test_the_centred_form_is_the_tutorials() -> None:
 
 def test_the_whitened_form_is_the_same_density_up_to_its_jacobian() -> None:
     assert fast_length(DAYS) == DAYS
-    white, centred = model_type.build(_data(), _spec("whitened")), model_type.build(_data(), _spec("centered"))
+    white, centred = (
+        built(_data(), _spec("whitened")),
+        built(_data(), _spec("centered")),
+    )
     density, plain = white.fastfn(white.logpt), centred.fastfn(centred.logpt)
     walk = theano.function(white.free_RVs, white["s"], on_unused_input="ignore")
     eigenvalues = 2 - 2 * np.cos(np.pi * np.arange(DAYS) / DAYS)
@@ -82,16 +90,16 @@ def test_the_whitened_form_is_the_same_density_up_to_its_jacobian() -> None:
 
 
 def test_the_whitened_form_starts_at_the_returns_own_scale_and_hides_its_helpers() -> None:
-    model = model_type.build(_data(), _spec("whitened"))
-    assert notes(model).helpers == {"s_level", "s_waves"}
+    model = built(_data(), _spec("whitened"))
+    assert metadata(model).helpers == {"s_level", "s_waves"}
     volatility = model.fastfn([model["volatility_process"]])(model.test_point)[0]
     np.testing.assert_allclose(volatility, RETURNS.std(), rtol=1e-6)
-    reported = notes(model).reported
+    reported = metadata(model).reported
     assert reported is not None and {v.name for v in reported.unobserved_RVs} >= {"nu", "sigma", "s"}
 
 
 def test_returns_lie_in_a_data_container_over_real_dates() -> None:
-    model = model_type.build(_data(), _spec("whitened"))
+    model = built(_data(), _spec("whitened"))
     np.testing.assert_array_equal(model["returns"].get_value(), RETURNS)
     assert model.RV_dims["volatility_process"] == model.RV_dims["r"] == ("date",)
     assert np.issubdtype(np.asarray(model.coords["date"]).dtype, np.datetime64)
@@ -100,9 +108,9 @@ def test_returns_lie_in_a_data_container_over_real_dates() -> None:
 def test_gaps_are_imputed_by_date() -> None:
     returns = RETURNS.copy()
     returns[3] = np.nan
-    model = model_type.build(_data(returns), _spec("whitened"))
+    model = built(_data(returns), _spec("whitened"))
     assert model["r_missing"].tag.test_value.shape == (1,)
-    assert list(notes(model).coords["date_missing"]) == [_data().date.values[3]]
+    assert list(metadata(model).coords["date_missing"]) == [_data().date.values[3]]
 
 
 @pytest.mark.parametrize(

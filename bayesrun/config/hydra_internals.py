@@ -1,0 +1,417 @@
+"""All that reaches into Hydra's internals, in one place, and what for.
+
+Hydra's public door, `hydra.main`, composes, checks nothing of ours, and runs at once. bayesrun composes first, says all
+that is wrong, and runs then; so it needs the parts below. `INTERNALS` lists them, and a test holds the list against the
+installed version.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from argparse import ArgumentParser
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.defaults_list import Overrides, _create_defaults_list
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.conf import ConfigSourceInfo
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobRuntime
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import HydraContext, RunMode
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from bayesrun.config.yaml_limits import check_yaml
+
+VERSION_BASE = "1.3"
+"""Version of Hydra whose defaults hold."""
+
+HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
+"""What reading and merging configs may raise: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML;
+`ValueError` for a defaults list that is none, or a file that is no text; `OSError` for a file that is no mapping."""
+
+
+@dataclass(frozen=True)
+class Internal:
+    """One place where bayesrun depends on Hydra's internals: its name here, what it uses, why, and tested versions."""
+
+    name: str
+    uses: str
+    why: str
+    versions: str = ">=1.3.8,<1.4"
+
+
+INTERNALS = (
+    Internal(
+        "Loader",
+        "subclass of ConfigLoaderImpl; Overrides and _create_defaults_list",
+        "launchers get it and compose jobs with it; files and choices are seen one by one, so that each fault has its "
+        "place and each key its origin",
+    ),
+    Internal(
+        "_Repository",
+        "subclass of ConfigRepository; FileConfigSource",
+        "bounds of a YAML file are checked before it is loaded",
+    ),
+    Internal("command_line", "get_args_parser", "Hydra's own flags, read before Hydra starts"),
+    Internal(
+        "start_hydra",
+        "Hydra.create_main_hydra2 and create_config_search_path",
+        "the search path of `hydra.main` and `--config-dir`, without running",
+    ),
+    Internal(
+        "HydraParts",
+        "Plugins.instance() and Callbacks, outside hydra.main",
+        "points of a sweep are checked, and reused, before a launcher sees them",
+    ),
+)
+
+Compose = Callable[["Loader", "str | None", Sequence[str], bool], DictConfig]
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """One file of a composition, in the order of merging.
+
+    Parameters
+    ----------
+    name
+        Its path below a config folder, without `.yaml` (`model/switchpoint`).
+    config
+        Its content, embedded in its package.
+    package
+        Where it is embedded (`model`; empty for the whole config).
+    ours
+        Whether it is Hydra's, a plug-in's or bayesrun's, and not a user's.
+    """
+
+    name: str
+    config: DictConfig
+    package: str
+    ours: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """An override as it was written, and as Hydra reads it.
+
+    Parameters
+    ----------
+    text
+        As written.
+    override
+        Parsed. `predict.data=NAME` is the choice `data@predict.data=NAME`.
+    by_hand
+        Whether it was written on the command line of this process, and not read from a file.
+    """
+
+    text: str
+    override: Override
+    by_hand: bool = True
+
+    @property
+    def key(self) -> str:
+        """Its key, without a sign before it (`predict.data`, `sampler.draws`)."""
+        return str(self.override.package or self.override.key_or_group)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it has several values."""
+        return bool(self.override.is_sweep_override())
+
+
+def parse_override(text: str, by_hand: bool = True) -> Written:
+    """Read one override.
+
+    Raises
+    ------
+    OverrideParseException
+        When it can't be read.
+    """
+    try:
+        (parsed,) = OverridesParser.create().parse_overrides([text])
+    except RecursionError as error:
+        raise OverrideParseException(text, "it is nested too deeply") from error
+    if parsed.key_or_group == "predict.data" and isinstance(parsed.value(), str) and not parsed.is_delete():
+        parsed.key_or_group, parsed.package, parsed.type = "data", "predict.data", OverrideType.ADD
+    return Written(text, parsed, by_hand)
+
+
+def command_line() -> ArgumentParser:
+    """Return the parser of Hydra's flags, with bayesrun's version."""
+    parser = get_args_parser()
+    for action in parser._actions:
+        if action.dest == "version":
+            action.version = f"bayesrun {version('bayesrun')}"  # type: ignore[attr-defined]
+            action.help = "Show the version and exit"
+    return parser
+
+
+class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
+    """Config files by name; a file that is too large or too deep is refused before it is read."""
+
+    def load_config(self, config_path: str) -> Any:
+        source = self._find_object_source(config_path, ObjectType.CONFIG)
+        if isinstance(source, FileConfigSource):
+            check_yaml(_path_in(source, config_path))
+        return super().load_config(config_path)
+
+
+def _path_in(source: Any, config_path: str) -> Path:
+    return Path(os.path.realpath(os.path.join(source.path, ConfigSource._normalize_file_name(config_path))))
+
+
+class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
+    """Hydra's config loader, which composes as bayesrun does: for single runs, and for jobs of any launcher.
+
+    Parameters
+    ----------
+    search_path
+        Where configs come from.
+    conf
+        The shipped config folder.
+    compose
+        Composes; given the loader, so that workers of other processes compose in the same way. It is pickled.
+    """
+
+    def __init__(self, search_path: ConfigSearchPath, conf: Path, compose: Compose) -> None:
+        super().__init__(search_path)
+        self.repository = _Repository(search_path)
+        self.conf, self.compose = conf, compose
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose for a launcher or sweeper of Hydra's."""
+        return self.compose(self, config_name, overrides, run_mode == RunMode.MULTIRUN)
+
+    def is_choice(self, written: Written) -> bool:
+        """Say whether an override chooses a file of a group; the others set values."""
+        override = written.override
+        return bool(self.repository.group_exists(override.key_or_group)) and not isinstance(override.value(), dict)
+
+    def open(self, config_name: str, searchpath: Sequence[str] | None) -> Any:
+        """Return the repository of a composition: the config folders, and those of the primary config's searchpath.
+
+        Parameters
+        ----------
+        config_name
+            The primary config.
+        searchpath
+            Folders that the command line asks for, instead of the primary config's.
+        """
+        repository = CachingConfigRepository(self.repository)
+        loaded = repository.load_config(config_name)
+        own = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded and OmegaConf.is_dict(loaded.config) else ()
+        folders = own if searchpath is None else searchpath
+        if folders:
+            repository.initialize_sources(_longer(self.config_search_path, [str(folder) for folder in folders]))
+        return repository
+
+    def searchpath_of(self, config_name: str) -> Any:
+        """Return `hydra.searchpath` of the primary config, resolved; nothing of it is opened."""
+        loaded = self.repository.load_config(config_name)
+        if loaded is None or not OmegaConf.is_dict(loaded.config):
+            return None
+        found = OmegaConf.select(loaded.config, "hydra.searchpath")
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
+
+    def files(self, repository: Any, config_name: str, choices: Sequence[Written], multirun: bool) -> Defaults:
+        """Find the files of a composition.
+
+        Parameters
+        ----------
+        repository
+            From `open`.
+        config_name
+            The primary config.
+        choices
+            Overrides that choose files. One whose group has no file yet adds one.
+        multirun
+            Whether choices may be missing, as they are swept.
+
+        Raises
+        ------
+        UnusedChoice
+            When there is nothing that a choice could replace.
+        HydraException
+            When a file is not there (`MissingConfigException`), or a defaults list is wrong.
+        """
+        may_add = {"data", *(c.override.key_or_group for c in choices if c.override.is_add())}
+        added: set[str] = set()
+        while True:
+            overrides = Overrides(repo=repository, overrides_list=[_as(c.override, added) for c in choices])
+            defaults, _ = _create_defaults_list(
+                repository, config_name, overrides, prepend_hydra=True, skip_missing=multirun
+            )
+            unused = [k for k, meta in overrides.override_metadata.items() if not meta.used and meta.external_override]
+            if not may_add.intersection(unused):
+                break
+            added |= may_add.intersection(unused)
+        if unused:
+            raise UnusedChoice(unused[0])
+        overrides.ensure_overrides_used()
+        overrides.ensure_deletions_used()
+        return Defaults(defaults, dict(overrides.known_choices))
+
+    def load(self, repository: Any, default: Any) -> ConfigFile:
+        """Read one file and embed it in its package."""
+        loaded = self._load_single_config(default=default, repo=repository)
+        if not isinstance(loaded.config, DictConfig):
+            raise ConfigCompositionException(f"'{default.config_path}.yaml' must be a mapping of keys to values")
+        return ConfigFile(default.config_path, loaded.config, default.package or "", self._ours(loaded, default))
+
+    def _ours(self, loaded: Any, default: Any) -> bool:
+        if ".." in Path(default.config_path).parts or Path(default.config_path).is_absolute():
+            return False
+        from_store = loaded.path in ("structured://", "pkg://hydra.conf")
+        return from_store or (loaded.path == f"file://{self.conf}")
+
+    def record(self, config: DictConfig, name: str, written: Sequence[Written], found: Defaults, repo: Any) -> None:
+        """Fill in what Hydra's node says of the composition itself, as Hydra does."""
+        own = [w for w in written if not w.override.is_hydra_override()]
+        with open_dict(config.hydra):
+            config.hydra.runtime.choices.update(found.choices)
+        config.hydra.overrides.hydra = [w.text for w in written if w.override.is_hydra_override()]
+        config.hydra.overrides.task = [w.text for w in own]
+        config.hydra.runtime.version = version("hydra-core")
+        config.hydra.runtime.version_base = VERSION_BASE
+        config.hydra.runtime.cwd = os.getcwd()
+        config.hydra.runtime.config_sources = [
+            ConfigSourceInfo(path=s.path, schema=s.scheme(), provider=s.provider) for s in repo.get_sources()
+        ]
+        if OmegaConf.is_missing(config.hydra.job, "name"):
+            config.hydra.job.name = JobRuntime().get("name")
+        how = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            overrides=[w.override for w in own], kv_sep=how.kv_sep, item_sep=how.item_sep, exclude_keys=how.exclude_keys
+        )
+        config.hydra.job.config_name = name
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The files of a composition in the order of merging, as Hydra describes them, and the choice of each group."""
+
+    files: Sequence[Any]
+    choices: dict[str, Any]
+
+
+class UnusedChoice(Exception):
+    """No defaults list has the group that an override chooses from; holds its key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _as(override: Override, added: set[str]) -> Override:
+    """Read `+group=NAME` and `group=NAME` alike; a group of `added` has no file that could be replaced."""
+    if override.is_delete() or override.package is not None:
+        return override
+    kind = OverrideType.ADD if override.get_key_element().lstrip("+") in added else OverrideType.CHANGE
+    return replace(override, type=kind)
+
+
+def _longer(path: ConfigSearchPath, folders: Sequence[str]) -> ConfigSearchPath:
+    """Return a search path with further folders, before the schemas at its end."""
+    longer = copy.deepcopy(path)
+    schemas = longer.get_path().pop(-1)
+    for folder in folders:
+        longer.append(provider="hydra.searchpath", path=folder)
+    longer.append(schemas.provider, schemas.path)
+    return longer
+
+
+def start_hydra(config_dir: str | None, conf: Path, compose: Compose) -> Loader:
+    """Start Hydra on the shipped configs and the user's; `GlobalHydra` is it from here on.
+
+    Parameters
+    ----------
+    config_dir
+        `--config-dir`.
+    conf
+        The shipped config folder.
+    compose
+        See `Loader`.
+    """
+    search_path = create_config_search_path(str(conf))
+    if config_dir:
+        path, last = f"file://{Path(config_dir).absolute()}", SearchPathQuery(provider="schema")
+        search_path.prepend("command-line", path, anchor=last)
+    setbase(VERSION_BASE)
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("bayesrun", search_path)
+    hydra.config_loader = Loader(search_path, conf, compose)
+    return hydra.config_loader
+
+
+@dataclass(frozen=True)
+class HydraParts:
+    """What makes Hydra's launchers and sweepers.
+
+    Parameters
+    ----------
+    config
+        The composed config of the sweep, with Hydra's node.
+    loader
+        Its config loader.
+    """
+
+    config: Any
+    loader: Any
+
+    def launcher(self, task: Callable[[DictConfig], Any]) -> Any:
+        """Make the launcher that the config names."""
+        return Plugins.instance().instantiate_launcher(
+            hydra_context=self._context(), task_function=task, config=self.config
+        )
+
+    def sweeper(self, task: Callable[[DictConfig], Any]) -> Any:
+        """Make the sweeper that the config names."""
+        return Plugins.instance().instantiate_sweeper(
+            hydra_context=self._context(), task_function=task, config=self.config
+        )
+
+    def _context(self) -> HydraContext:
+        return HydraContext(config_loader=self.loader, callbacks=Callbacks(self.config))
+
+
+__all__ = [
+    "HYDRA_FAULTS",
+    "INTERNALS",
+    "ConfigFile",
+    "Defaults",
+    "HydraParts",
+    "Loader",
+    "MissingConfigException",
+    "OverrideParseException",
+    "UnusedChoice",
+    "Written",
+    "command_line",
+    "parse_override",
+    "start_hydra",
+]

@@ -1,0 +1,66 @@
+"""Bounds of a YAML file, checked before it is loaded: a file of some kilobytes can fill a machine's memory.
+
+The text is read as a stream of events (libyaml's, without recursion), so that neither aliases that multiply nor
+nesting without end cost anything.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from bayesrun.errors import fail
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 60
+MAX_VALUES = 50_000
+MAX_NAME = 500
+_LONG_NUMBER = re.compile(r"[-+]?[0-9_]{400,}")
+
+
+def check_yaml(path: Path) -> None:
+    """Check a config file's size, depth, number of values (aliases count as what they stand for), and keys.
+
+    Raises
+    ------
+    UserError
+        When a bound is passed.
+    OSError, ValueError, yaml.YAMLError
+        When the file can't be read, or is no YAML.
+    """
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        hint = "put data into a file of its own (source: csv, parquet, ...)"
+        raise fail(str(path), f"has {size:,} bytes; a config file may have {MAX_BYTES:,}", hint)
+    problem = _problem(path.read_text(encoding="utf-8"))
+    if problem:
+        raise fail(str(path), problem, "a config file holds settings: make it smaller")
+
+
+def _problem(text: str) -> str:
+    """Say which bound a text passes; empty when none."""
+    anchors: dict[str, int] = {}
+    open_: list[tuple[str | None, int]] = []  # anchor and count of values before, of each open mapping or list
+    values = 0
+    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, values))
+            if len(open_) > MAX_DEPTH:
+                return f"is nested more than {MAX_DEPTH} levels deep (line {event.start_mark.line + 1})"
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor:
+                anchors[anchor] = values - before
+        elif isinstance(event, yaml.AliasEvent):
+            values += anchors.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            values += 1
+            if event.anchor:
+                anchors[event.anchor] = 1
+            if event.implicit[0] and _LONG_NUMBER.fullmatch(event.value):
+                return f"holds a number of {len(event.value):,} digits (line {event.start_mark.line + 1})"
+        if values > MAX_VALUES:
+            return f"holds more than {MAX_VALUES:,} values, aliases written out"
+    return ""

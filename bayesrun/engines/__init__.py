@@ -1,0 +1,1 @@
+"""Engines: libraries that hold a model, evaluate its log density and draw from it."""

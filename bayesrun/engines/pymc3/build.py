@@ -1,0 +1,184 @@
+"""From a declaration to a PyMC3 model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import pymc3 as pm
+import theano.tensor as tt
+
+from bayesrun.engines.pymc3.distributions import make_distribution, make_variable, names_of
+from bayesrun.engines.pymc3.large_test_values import one_for_all
+from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.theano_setup import building
+from bayesrun.errors import BayesrunError, Problem, UserError, fail
+from bayesrun.language.declaration import (
+    Container,
+    Declaration,
+    Density,
+    Deterministic,
+    Likelihood,
+    Observed,
+    Potential,
+    Random,
+)
+from bayesrun.language.operations import Variable, evaluate
+from bayesrun.language.plan import Plan
+from bayesrun.language.values import node_of
+
+_LARGE = 10_000
+"""Numbers from which on data are put into a container without PyMC3's copies."""
+
+
+def build(declared: Declaration | pm.Model) -> pm.Model:
+    """Build the model of a declaration.
+
+    Parameters
+    ----------
+    declared
+        What a builder declared. A `pm.Model` that a plug-in has built itself is returned as it is.
+
+    Returns
+    -------
+    pm.Model
+        Its variables in the order of the declaration. Test values are those of the initial point; what PyMC3 has no
+        place for is in `metadata(model)`.
+
+    Raises
+    ------
+    UserError
+        When PyMC3 can't make one of the variables, or an initial value is outside of its support.
+    """
+    if isinstance(declared, pm.Model):
+        return declared
+    with building(), pm.Model(coords=dict(declared.coords)) as model:
+        try:
+            _add_items(model, declared)
+        except OverflowError as error:
+            raise _too_large(declared, error) from error
+    note = metadata(model)
+    note.helpers.update(declared.helpers)
+    note.recover = declared.recover
+    note.reported = None if declared.reported is None else build(declared.reported)
+    return model
+
+
+def _add_items(model: pm.Model, declared: Declaration) -> None:
+    variables: dict[str, Any] = {}
+    lower = Lowering(variables)
+    for item in declared.items:
+        if isinstance(item, Container):
+            variables[item.name] = _container(model, item)
+        elif isinstance(item, Deterministic):
+            value = lower(node_of(item.value))
+            variables[item.name] = pm.Deterministic(item.name, value, dims=item.dims or None)
+        elif isinstance(item, Potential):
+            pm.Potential(item.name, _potential(item, lower, variables))
+        elif isinstance(item, Random):
+            variables |= _random(model, item, lower, variables)
+        else:
+            variables[item.name] = _likelihood(model, item, lower, variables)
+
+
+def _container(model: pm.Model, item: Container) -> Any:
+    numbers = item.numbers
+    if numbers.size <= _LARGE or numbers.dtype != np.float64:
+        return pm.Data(item.name, numbers, dims=item.dims or None)
+    container = pm.Data(item.name, numbers[:1])  # it copies what it is given, twice: the rest is set afterwards
+    container.set_value(numbers, borrow=True)
+    container.dshape, model.RV_dims[item.name] = numbers.shape, item.dims
+    return container
+
+
+def _potential(item: Potential, lower: Lowering, variables: dict[str, Any]) -> Any:
+    terms = [] if item.value is None else [lower(node_of(item.value))]
+    for density in item.densities:
+        term = _log_density(density, lower, variables)
+        terms.append(term if density.sign > 0 else -term)
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+def _log_density(density: Density, lower: Lowering, variables: dict[str, Any]) -> Any:
+    node = node_of(density.value)
+    if isinstance(node, Variable) and node.name == density.plan.name:
+        variable = variables[node.name]
+        if isinstance(variable, pm.model.FreeRV):
+            return variable.logpt  # the variable's own density: its graph need not be made twice
+    return tt.sum(make_distribution(density.plan, lower).logp(lower(node)))
+
+
+def _random(model: pm.Model, item: Random, lower: Lowering, variables: dict[str, Any]) -> dict[str, Any]:
+    with _made_by_pymc3(item.plan):
+        variable = make_variable(item.plan, item.dims, lower, _initial(item, variables))
+    _check_initial_value(variable, item.plan)
+    return dict(names_of(item.plan, variable, model))
+
+
+def _initial(item: Random, variables: dict[str, Any]) -> Any:
+    """Return the initial value as numbers; one that depends on other variables is computed at theirs."""
+    if item.initial is None:
+        return None
+    found = evaluate(node_of(item.initial), lambda name: _now(variables[name]))
+    full = np.broadcast_to(found, item.plan.shape)
+    return full.astype(np.int64 if item.plan.family.discrete else float).copy()
+
+
+def _now(variable: Any) -> Any:
+    return variable.get_value(borrow=True) if hasattr(variable, "get_value") else variable.tag.test_value
+
+
+def _check_initial_value(variable: Any, plan: Plan) -> None:
+    """Refuse an initial value outside of a transformed variable's range: what is built upon it would be NaN, too."""
+    transformed = getattr(variable, "transformed", None)
+    if transformed is not None and not np.isfinite(transformed.tag.test_value).all():
+        start = np.asarray(variable.tag.test_value)
+        message = f"the prior density of {plan.family.name} is zero at the initial value" + (
+            f" {plan.prior['initval']}" if "initval" in plan.prior else f" {start}" if start.size == 1 else ""
+        )
+        raise fail(plan.key, message, "set an `initval` inside the support, or check the parameters")
+
+
+def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: dict[str, Any]) -> Any:
+    observed, note = item.observed, metadata(model)
+    if observed.missing is not None:
+        note.dims[f"{item.name}_missing"] = (observed.missing.dim,)
+        note.coords[observed.missing.dim] = observed.missing.labels
+        note.missing[item.name] = observed.missing.mask
+    with _made_by_pymc3(item.plan), one_for_all() if item.rows_alike else nullcontext():
+        return make_variable(item.plan, observed.dims, lower, None, _values(observed, variables))
+
+
+def _values(observed: Observed, variables: dict[str, Any]) -> Any:
+    if observed.container is not None:
+        return variables[observed.container]
+    if observed.missing is not None:
+        return np.ma.array(observed.values, mask=observed.missing.mask)  # type: ignore[no-untyped-call]
+    return observed.values
+
+
+@contextmanager
+def _made_by_pymc3(plan: Plan) -> Iterator[None]:
+    """Say which prior PyMC3 complains about."""
+    try:
+        yield
+    except BayesrunError:
+        raise
+    except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError) as error:
+        message = f"PyMC3 can't make this {plan.family.name}: {str(error).splitlines()[0]}"
+        raise fail(plan.key, message) from error
+
+
+def _too_large(declared: Declaration, error: OverflowError) -> UserError:
+    """Say what it means when counts can't follow from where the parameters start."""
+    plans = [item.plan for item in declared.items if isinstance(item, Random)]
+    given = [f"{plan.name} starts at {plan.prior['initval']}" for plan in plans if "initval" in plan.prior]
+    message = f"the initial values are too large for the whole numbers that depend on them ({error})"
+    hint = "set an `initval` near the data, or tighter priors" + (f"; {', '.join(given)}" if given else "")
+    return UserError([Problem("model.priors", message, hint)])

@@ -1,0 +1,189 @@
+"""From a planned distribution to PyMC3's: its parameters, bounds, transform, and the ones that are made in parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pymc3 as pm
+from pymc3.distributions import transforms
+
+from bayesrun.engines.pymc3.garch import GARCH11
+from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
+from bayesrun.errors import fail
+from bayesrun.language.operations import Constant, Node
+from bayesrun.language.plan import Plan, component_shape
+from bayesrun.language.values import Value, node_of
+
+Lower = Callable[[Node], Any]
+_WHOLE = ("count", "size", "integer")
+# Arrays of parameters up to this size are given to PyMC3 as numbers.
+_LONGEST_CONSTANT = 256
+
+
+def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:
+    """Make the variable of a plan in the model in context.
+
+    Parameters
+    ----------
+    this
+        The plan.
+    dims
+        Name of each of its axes in the model.
+    lower
+        Turns nodes into Theano variables.
+    initial
+        Its initial value; None for the distribution's own.
+    observed
+        Observed values; masked ones are imputed.
+
+    Returns
+    -------
+    variable
+        PyMC3's variable; for `LKJCholeskyCov` the whole Cholesky factor.
+    """
+    special = {"LKJCholeskyCov": _cholesky, "WishartBartlett": _bartlett, "BART": _bart}.get(this.family.name)
+    if special is not None:
+        return special(this, lower)
+    arguments = {**parameters_of(this, lower), **_options(this, lower, initial, observed)}
+    if this.truncated:
+        maker, arguments = _truncated(this, arguments)
+    else:
+        maker = _maker_of(this.family.name)
+    return maker(this.name, **arguments, **_axes(this, dims))
+
+
+def make_distribution(this: Plan, lower: Lower) -> Any:
+    """Make a distribution without a name."""
+    name = "TruncatedNormal" if this.truncated else this.family.name
+    shape = {"shape": this.shape} if this.shape else {}
+    return _maker_of(name).dist(**parameters_of(this, lower), **shape)
+
+
+def parameters_of(this: Plan, lower: Lower) -> dict[str, Any]:
+    """Return the parameters as PyMC3 takes them: numbers where they are known, Theano variables, distributions."""
+    arguments = {name: _argument(this, name, value, lower) for name, value in this.values.items()}
+    for name, inner in this.inner.items():
+        made = [make_distribution(one, lower) for one in (inner if isinstance(inner, tuple) else (inner,))]
+        arguments[name] = made if isinstance(inner, tuple) else made[0]
+    arguments |= {name: [np.asarray(matrix) for matrix in given] for name, given in this.matrices.items()}
+    return {**arguments, **this.flags}
+
+
+def _argument(this: Plan, name: str, value: Value, lower: Lower) -> Any:
+    if isinstance(value.node, Constant) and not value.node.replaceable and not value.ndim:
+        return float(value.node.numbers)
+    if value.node is not None:
+        return _at_least_row(this, name, lower(value.node))
+    parameter = this.family.parameters.get(name)
+    if parameter is not None and parameter.domain in _WHOLE:
+        return _at_least_row(this, name, value.known.astype(np.int64))
+    if value.known.size > _LONGEST_CONSTANT:
+        return lower(node_of(value))
+    known = replaceable_number(value.known) if value.ndim == 0 else value.known.astype(float)
+    return _at_least_row(this, name, known)
+
+
+def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
+    """Give a vector parameter its axis where a single number was given (`rho` of an AR with one lag)."""
+    parameter = this.family.parameters.get(name)
+    if parameter is None or parameter.axes != 1 or np.ndim(argument) or getattr(argument, "ndim", 0):
+        return argument
+    if hasattr(argument, "dimshuffle"):
+        return argument.dimshuffle("x")
+    return np.reshape(argument, (1,))
+
+
+def _maker_of(name: str) -> Any:
+    """Return the class of a distribution: PyMC3's, or our own where that is faster."""
+    return GARCH11 if name == "GARCH11" else getattr(pm, name)
+
+
+def _options(this: Plan, lower: Lower, initial: Any, observed: Any) -> dict[str, Any]:
+    """Return what PyMC3 wants beside the parameters: initial value, transform, observed values, shape of components."""
+    options: dict[str, Any] = {}
+    if observed is not None:
+        options["observed"] = observed
+    elif initial is not None:
+        options["testval"] = initial
+    name = this.option("transform")
+    if name is not None and observed is None:
+        options["transform"] = _transform_of(name, this, lower)
+    if this.family.name == "NormalMixture":
+        wide = len(this.shape) > 1 or any(v.ndim > 1 for v in this.values.values())
+        options["comp_shape"] = component_shape(this) if wide else component_shape(this)[-1:]
+    return options
+
+
+def _axes(this: Plan, dims: tuple[str, ...]) -> dict[str, Any]:
+    if this.family.name == "Wishart":
+        return {"shape": this.values["V"].shape}
+    if dims and this.family.support != "matrix":
+        return {"dims": dims}
+    # MixtureSameFamily insists on being told
+    return {"shape": this.shape} if this.shape or this.family.name == "MixtureSameFamily" else {}
+
+
+def _truncated(this: Plan, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the maker of a distribution that is cut off at `lower` and `upper`; a normal one is normalized."""
+    if this.family.name == "Normal":
+        return pm.TruncatedNormal, arguments
+    bounds = {name: arguments.pop(name) for name in ("lower", "upper") if name in arguments}
+    return pm.Bound(_maker_of(this.family.name), **bounds), arguments
+
+
+def _transform_of(name: str, this: Plan, lower: Lower) -> Any:
+    """Return PyMC3's transform; `ordered` keeps the support of the distribution as well."""
+    if name == "none":
+        return None
+    if name != "ordered":
+        return getattr(transforms, name)
+    inner = _to_real_line(this, lower)
+    return transforms.ordered if inner is None else transforms.Chain([inner, transforms.ordered])
+
+
+def _to_real_line(this: Plan, lower: Lower) -> Any:
+    """Return the transform of one number of the support to the real line, None where it is the real line."""
+    support = this.family.support
+    if support == "positive":
+        return transforms.log
+    if support == "unit":
+        return transforms.logodds
+    if support == "interval" and {"lower", "upper"} <= this.values.keys():
+        return transforms.interval(*(lower(node_of(this.values[name])) for name in ("lower", "upper")))
+    return None
+
+
+def _cholesky(this: Plan, lower: Lower) -> Any:
+    """Make the Cholesky factor of a covariance; correlations and scales are deterministics of their own."""
+    arguments = parameters_of(this, lower)
+    factor, _, _ = pm.LKJCholeskyCov(
+        this.name,
+        eta=arguments["eta"],
+        n=int(this.values["n"].known),
+        sd_dist=arguments["sd_dist"],
+        compute_corr=True,
+    )
+    return factor
+
+
+def _bartlett(this: Plan, lower: Lower) -> Any:
+    return pm.WishartBartlett(this.name, **parameters_of(this, lower))
+
+
+def _bart(this: Plan, lower: Lower) -> Any:
+    arguments: dict[str, Any] = {**this.flags}
+    for name, value in this.values.items():
+        if value.known is None:
+            raise fail(f"{this.key}.{name}", "BART takes data here, nothing random")
+        arguments[name] = value.known if name != "m" else int(value.known)
+    return pm.BART(this.name, **arguments)
+
+
+def names_of(this: Plan, variable: Any, model: Any) -> Mapping[str, Any]:
+    """Return the Theano variables that the names of a plan mean (`plan.variables_of`)."""
+    if this.family.name != "LKJCholeskyCov":
+        return {this.name: variable}
+    parts = {f"{this.name}_{part}": model[f"{this.name}_{part}"] for part in ("corr", "stds")}
+    return {this.name: variable, **parts}

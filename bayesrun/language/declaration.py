@@ -1,0 +1,341 @@
+"""A model as data: its variables, deterministics, potentials, likelihoods and data containers, in order.
+
+A builder fills a `Draft` and returns its `Declaration`; an engine makes a model of that. Neither knows the other.
+
+    draft = Draft(data)
+    rate = declare(draft, "rate", {"dist": "Exponential", "lam": 1}, "model.priors.rate")
+    draft.observe("counts_obs", "Poisson", {"mu": rate}, observed_values(data, "counts"))
+    return draft.declaration()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.language.operations import Data
+from bayesrun.language.plan import Plan, of_values, variables_of
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Value, variable
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Draws = Mapping[str, NDArray[Any]]
+Recover = Callable[[Draws, np.random.Generator], Draws]
+
+
+@dataclass(frozen=True)
+class Container:
+    """Data that expressions use by name.
+
+    Parameters
+    ----------
+    name
+        Of the data variable.
+    numbers
+        Its values.
+    dims
+        Its dims.
+    """
+
+    name: str
+    numbers: NDArray[Any]
+    dims: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Random:
+    """A random variable.
+
+    Parameters
+    ----------
+    plan
+        Its distribution, and its name.
+    dims
+        Name of each axis in the model; empty where the variable has no axis that can be named.
+    initial
+        Where a sampler starts; None for the distribution's own choice. It may depend on variables declared before.
+    """
+
+    plan: Plan
+    dims: tuple[str, ...] = ()
+    initial: Value | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the variable."""
+        return self.plan.name
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """A named quantity computed of others."""
+
+    name: str
+    value: Value
+    dims: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Density:
+    """The log density of a distribution at a value, summed, times `sign`."""
+
+    plan: Plan
+    value: Value
+    sign: int = 1
+
+
+@dataclass(frozen=True)
+class Potential:
+    """A further term of the log density: a value, and densities at values."""
+
+    name: str
+    value: Value | None = None
+    densities: tuple[Density, ...] = ()
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Values of a likelihood that are missing, and imputed.
+
+    Parameters
+    ----------
+    mask
+        True where a value is missing, over the likelihood's dims.
+    dim
+        Name of the dim of the imputed values `LIKELIHOOD_missing`.
+    labels
+        Labels along it: the rows' own.
+    """
+
+    mask: NDArray[Any]
+    dim: str
+    labels: Sequence[Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a likelihood explains.
+
+    Parameters
+    ----------
+    values
+        Over the dims, 0 where missing; whole numbers come as integers.
+    dims, shape
+        Its axes.
+    coords
+        Labels of those dims.
+    missing
+        Which values are missing; None where none is.
+    container
+        Name of the data container that holds the values, where one does.
+    """
+
+    values: NDArray[Any]
+    dims: tuple[str, ...]
+    coords: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    missing: Missing | None = None
+    container: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Size of each axis."""
+        return tuple(self.values.shape)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A random variable that is observed.
+
+    Parameters
+    ----------
+    plan
+        Its distribution, and its name.
+    observed
+        What was observed.
+    rows_alike
+        Whether rows differ in their numbers only: an engine may work out shapes with one number for all of them.
+    """
+
+    plan: Plan
+    observed: Observed
+    rows_alike: bool = False
+
+    @property
+    def name(self) -> str:
+        """Of the variable."""
+        return self.plan.name
+
+
+Item = Container | Random | Deterministic | Potential | Likelihood
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A model.
+
+    Parameters
+    ----------
+    items
+        Its parts, each after those that it depends on.
+    coords
+        Labels of its dims.
+    helpers
+        Variables that exist for the sampler's sake (non-centred offsets): kept out of summaries and files.
+    recover
+        `(draws, rng) -> further draws`, for variables that were summed out and are drawn afterwards. Arrays are
+        (chain, draw, ...).
+    reported
+        The model as users think of it, when this one is another form of it (summed out, whitened): its priors are
+        drawn from, its likelihood predicts and is judged, its graph is drawn. Names as in `draws` after `recover`.
+    """
+
+    items: tuple[Item, ...]
+    coords: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    helpers: frozenset[str] = frozenset()
+    recover: Recover | None = None
+    reported: Declaration | None = None
+
+    def random(self, name: str) -> Random:
+        """Return the random variable of a name."""
+        return next(item for item in self.items if isinstance(item, Random) and item.name == name)
+
+
+class Draft:
+    """A model that is being declared.
+
+    Parameters
+    ----------
+    data
+        The prepared data, whose variables expressions may name.
+    coords
+        Labels of dims of the model's own.
+    """
+
+    def __init__(self, data: xr.Dataset | None = None, coords: Mapping[str, Sequence[Any]] | None = None) -> None:
+        self.coords: dict[str, Sequence[Any]] = dict(coords or {})
+        self.scope = Scope(data, self.coords)
+        self._data = data
+        self._items: list[Item] = []
+        self._helpers: set[str] = set()
+        self._missing: dict[str, Sequence[Any]] = {}
+
+    def declaration(self) -> Declaration:
+        """Return the model as it is declared by now."""
+        return Declaration(tuple(self._items), dict(self.coords), frozenset(self._helpers))
+
+    def container(self, name: str, numbers: NDArray[Any], dims: Sequence[str]) -> Value:
+        """Put numbers into a data container."""
+        self._items.append(Container(name, numbers, tuple(dims)))
+        return Value(tuple(dims), tuple(numbers.shape), numbers, Data(name))
+
+    def data_variables(self, names: Iterable[str]) -> dict[str, Value]:
+        """Put data variables into containers, with their dims and labels."""
+        assert self._data is not None
+        names = list(names)
+        for name in names:
+            self.add_coords(coords_of(self._data[name]))
+        return {n: self.container(n, self._data[n].values, tuple(map(str, self._data[n].dims))) for n in names}
+
+    def add_coords(self, coords: Mapping[str, Sequence[Any]]) -> None:
+        """Make dims known with their labels; those that are known keep theirs."""
+        self.coords.update({dim: labels for dim, labels in coords.items() if dim not in self.coords})
+
+    def name_axes(self, name: str, dims: Sequence[str | None], shape: Sequence[int], scope: Scope) -> tuple[str, ...]:
+        """Name all axes of a variable, and label them.
+
+        Returns
+        -------
+        tuple of str
+            Names of all axes; `theta_dim_0`, with labels 0, 1, ..., for one that has none.
+        """
+        names = tuple(dim or f"{name}_dim_{axis}" for axis, dim in enumerate(dims))
+        for dim, size in zip(names, shape, strict=True):
+            labels: Any = scope.labels(dim)
+            counted: Any = np.arange(size)
+            self.add_coords({dim: counted if labels is None else labels})
+        return names
+
+    def random(
+        self, plan: Plan, dims: Sequence[str] = (), initial: Value | None = None, helper: bool = False
+    ) -> dict[str, Value]:
+        """Add a random variable, and return what its names mean; a helper is kept out of what is reported."""
+        self._items.append(Random(plan, tuple(dims), initial))
+        self._helpers |= {plan.name} if helper else set()
+        return variables_of(plan)
+
+    def deterministic(self, name: str, value: Value, dims: Sequence[str] = ()) -> Value:
+        """Add a named quantity computed of others."""
+        self._items.append(Deterministic(name, value, tuple(dims)))
+        return variable(name, value.dims, value.shape)
+
+    def potential(self, name: str, value: Value | None, densities: Sequence[Density] = ()) -> None:
+        """Add a term of the log density."""
+        self._items.append(Potential(name, value, tuple(densities)))
+
+    def likelihood(self, plan: Plan, observed: Observed, rows_alike: bool = False) -> Value:
+        """Add a likelihood; its value is the observed values with the missing ones imputed."""
+        self.add_coords(observed.coords)
+        observed = self._own_labels(plan.name, observed)
+        if observed.missing is not None:
+            self._missing[observed.missing.dim] = observed.missing.labels
+        self._items.append(Likelihood(plan, observed, rows_alike))
+        return variable(plan.name, observed.dims, observed.shape)
+
+    def observe(
+        self,
+        name: str,
+        family: str,
+        parameters: Mapping[str, Value],
+        observed: Observed,
+        rows_alike: bool = False,
+    ) -> Value:
+        """Add a likelihood of parameters that the builder has computed."""
+        plan = of_values(name, family, parameters, observed.dims, observed.shape)
+        return self.likelihood(plan, observed, rows_alike)
+
+    def _own_labels(self, name: str, observed: Observed) -> Observed:
+        """Give missing values a dim of their own where another likelihood misses other rows of the same dim."""
+        missing = observed.missing
+        if missing is None or list(self._missing.get(missing.dim, missing.labels)) == list(missing.labels):
+            return observed
+        return replace(observed, missing=replace(missing, dim=f"{name}_{missing.dim}"))
+
+
+def coords_of(array: xr.DataArray) -> dict[str, Sequence[Any]]:
+    """Return the labels of an array's dims; 0, 1, ... for one without."""
+    coords: dict[str, Any] = {
+        str(d): array[d].values if d in array.coords else range(array.sizes[d]) for d in array.dims
+    }
+    return coords
+
+
+def observed_values(array: xr.DataArray) -> Observed:
+    """Return what a likelihood explains.
+
+    Parameters
+    ----------
+    array
+        A variable of the prepared data; a missing value is NaN.
+    """
+    dims, values, mask = tuple(map(str, array.dims)), array.values, array.isnull().values
+    whole = bool(np.all(values[~mask] == np.round(values[~mask])))
+    missing = Missing(mask, f"{'_'.join(dims)}_missing", _labels_at(array, mask)) if mask.any() else None
+    filled = np.where(mask, 0, values) if missing is not None else values
+    return Observed(filled.astype(int) if whole else filled, dims, coords_of(array), missing)
+
+
+def _labels_at(array: xr.DataArray, mask: NDArray[Any]) -> list[Any]:
+    labels = [array[d].values if d in array.coords else np.arange(array.sizes[d]) for d in array.dims]
+    places = [
+        tuple(axis[i] for axis, i in zip(labels, index, strict=True)) for index in zip(*np.nonzero(mask), strict=True)
+    ]
+    return [place[0] if len(place) == 1 else ",".join(map(str, place)) for place in places]
+
+
+__all__ = ["Container", "Declaration", "Density", "Deterministic", "Draft", "Likelihood", "Observed", "Random"]

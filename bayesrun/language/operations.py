@@ -1,0 +1,293 @@
+"""Expressions as data: nodes that say what is computed of what, and what each operation means in NumPy.
+
+A node knows no engine. An engine turns nodes into its own graph, operation by operation; `OPERATIONS` is the reference
+meaning that it has to agree with, and with which shapes and initial values are computed here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy import special
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """Known numbers.
+
+    Parameters
+    ----------
+    numbers
+        The array.
+    replaceable
+        True for a number of a prior or of the data: what an engine compiles should hold for other values as well, so
+        that the jobs of a sweep share it. An engine may simplify by all other constants.
+    """
+
+    numbers: Array
+    replaceable: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """The data container of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """The random variable or deterministic of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """An operation applied to nodes. Nodes are compared by identity: one node is one computation.
+
+    Parameters
+    ----------
+    operation
+        Its name in `OPERATIONS`.
+    inputs
+        What it is applied to.
+    settings
+        What is fixed beforehand, such as the axis of a sum; given to the operation after its inputs.
+    """
+
+    operation: str
+    inputs: tuple[Node, ...]
+    settings: tuple[Any, ...] = ()
+
+
+Node = Constant | Data | Variable | Call
+
+
+def evaluate(node: Node, values: Callable[[str], Any]) -> Array:
+    """Compute a node in NumPy.
+
+    Parameters
+    ----------
+    node
+        The node.
+    values
+        The numbers of a data container or variable by name.
+
+    Returns
+    -------
+    ndarray
+        The result.
+    """
+    known: dict[int, Any] = {}
+    with np.errstate(all="ignore"):
+        for part in in_order(node):
+            if isinstance(part, Constant):
+                known[id(part)] = part.numbers
+            elif isinstance(part, Call):
+                arguments = [known[id(given)] for given in part.inputs]
+                known[id(part)] = OPERATIONS[part.operation](*arguments, *part.settings)
+            else:
+                known[id(part)] = np.asarray(values(part.name))
+    return np.asarray(known[id(node)])
+
+
+def in_order(node: Node) -> Iterator[Node]:
+    """Yield a node and all below it once, each after its inputs; however deep, without recursion."""
+    done: set[int] = set()
+    todo: list[tuple[Node, bool]] = [(node, False)]
+    while todo:
+        part, ready = todo.pop()
+        if id(part) in done:
+            continue
+        if ready or not isinstance(part, Call):
+            done.add(id(part))
+            yield part
+        else:
+            todo.append((part, True))
+            todo.extend((given, False) for given in reversed(part.inputs))
+
+
+def names_in(node: Node) -> list[str]:
+    """Return the names of the variables that a node depends on, in order of appearance."""
+    return list(dict.fromkeys(part.name for part in in_order(node) if isinstance(part, Variable)))
+
+
+def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a comparison give numbers, 0 and 1."""
+    return lambda *arguments: np.asarray(function(*arguments)).astype(np.int64)
+
+
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep NumPy from warning of all-NaN input; the result NaN says it all."""
+
+    def call(x: Any, **options: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return function(x, **options)
+
+    return call
+
+
+def _zscore(x: Any, axis: int | None) -> Any:
+    deviation = _quiet(np.nanstd)(x, axis=axis, ddof=1, keepdims=True)
+    return (x - _quiet(np.nanmean)(x, axis=axis, keepdims=True)) / deviation
+
+
+def _lag(x: Any, steps: int, shape: tuple[int, ...]) -> Any:
+    """Shift an array of this shape along its first axis; NaN where nothing was before."""
+    if steps == 0:
+        return x
+    missing = np.full((abs(steps), *shape[1:]), np.nan)
+    kept = np.asarray(x, dtype=float)[: len(x) - steps] if steps > 0 else np.asarray(x, dtype=float)[-steps:]
+    return np.concatenate([missing, kept] if steps > 0 else [kept, missing], axis=0)
+
+
+def place_picks(parts: tuple[Any, ...], picks: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Put the arrays of an index where `parts` has None between its slices."""
+    left = iter(picks)
+    return tuple(next(left) if part is None else part for part in parts)
+
+
+def _index(x: Any, *rest: Any) -> Any:
+    *picks, parts = rest
+    return x[place_picks(parts, tuple(picks))]
+
+
+def _rearrange(x: Any, positions: tuple[int | None, ...], stretched: tuple[int, ...]) -> Any:
+    """Transpose and put in axes of size 1, where `positions` has None."""
+    moved = np.transpose(x, [p for p in positions if p is not None])
+    shape = iter(moved.shape)
+    return moved.reshape([1 if p is None else next(shape) for p in positions])
+
+
+def _stack_last(*rest: Any) -> Any:
+    *parts, shape = rest
+    return np.stack([np.broadcast_to(part, shape) for part in parts], axis=-1)
+
+
+def _bounded(x: Any, *conditions: Any) -> Any:
+    """Return a log density, minus infinity where any condition does not hold."""
+    held = np.prod(np.broadcast_arrays(*conditions), axis=0)
+    return np.where(held != 0, x, -np.inf)
+
+
+def _increasing(centre: Any, scale: Any, shape: tuple[int, ...]) -> Any:
+    """Return increasing numbers along the last axis: the centre where it increases itself, else spread around it."""
+    wide = np.broadcast_to(centre, shape)
+    if np.ndim(centre) and np.all(np.diff(wide, axis=-1) > 0):
+        return wide
+    return np.broadcast_to(np.mean(centre) + np.max(scale) * np.linspace(-1.0, 1.0, shape[-1]), shape)
+
+
+def _black_box(x: Any, function: Any, name: str) -> Any:
+    """Call a plain Python function of one number for each element."""
+    convert = int if function.takes == "integer" else float
+    values = [function.call(convert(value)) for value in np.ravel(x)]
+    return np.asarray(values, dtype=np.int64 if function.gives == "integer" else float).reshape(np.shape(x))
+
+
+def _softplus_sum(coefficients: Any, matrix: Any, offset: Any, weights: Any) -> Any:
+    terms = np.logaddexp(0.0, _linear(coefficients, matrix, offset))
+    return np.sum(terms if weights is None else weights * terms)
+
+
+def _exponential_sum(coefficients: Any, matrix: Any, offset: Any, weights: Any) -> Any:
+    terms = np.exp(_linear(coefficients, matrix, offset))
+    return np.sum(terms if weights is None else weights * terms)
+
+
+def _linear(coefficients: Any, matrix: Any, offset: Any) -> Any:
+    predictor = matrix @ coefficients
+    return predictor if offset is None else predictor + offset
+
+
+OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+    {
+        # number by number
+        "exp": np.exp,
+        "log": np.log,
+        "log1p": np.log1p,
+        "expm1": np.expm1,
+        "sqrt": np.sqrt,
+        "square": np.square,
+        "abs": np.abs,
+        "sign": np.sign,
+        "sin": np.sin,
+        "cos": np.cos,
+        "tan": np.tan,
+        "tanh": np.tanh,
+        "sigmoid": special.expit,
+        "logit": special.logit,
+        "probit": special.ndtri,
+        "normal_cdf": special.ndtr,
+        "erf": special.erf,
+        "gammaln": special.gammaln,
+        "where": lambda condition, a, b: np.where(condition != 0, a, b),
+        "clip": np.clip,
+        "minimum": np.minimum,
+        "maximum": np.maximum,
+        "add": np.add,
+        "subtract": np.subtract,
+        "multiply": np.multiply,
+        "divide": np.true_divide,
+        "floor_divide": np.floor_divide,
+        "mod": np.mod,
+        "power": lambda a, b: np.power(np.asarray(a, dtype=float), b),
+        "negative": np.negative,
+        "positive": np.positive,
+        "less": _whole(np.less),
+        "less_equal": _whole(np.less_equal),
+        "greater": _whole(np.greater),
+        "greater_equal": _whole(np.greater_equal),
+        "equal": _whole(np.equal),
+        "not_equal": _whole(np.not_equal),
+        "not": _whole(np.logical_not),
+        "and": _whole(np.logical_and),
+        "or": _whole(np.logical_or),
+        # along an axis (None = all); missing values (NaN) in known numbers are left out
+        "sum": lambda x, axis: np.nansum(x, axis=axis),
+        "prod": lambda x, axis: np.nanprod(x, axis=axis),
+        "mean": lambda x, axis: _quiet(np.nanmean)(x, axis=axis),
+        "std": lambda x, axis: _quiet(np.nanstd)(x, axis=axis, ddof=1),
+        "var": lambda x, axis: _quiet(np.nanvar)(x, axis=axis, ddof=1),
+        "min": lambda x, axis: _quiet(np.nanmin)(x, axis=axis),
+        "max": lambda x, axis: _quiet(np.nanmax)(x, axis=axis),
+        "median": lambda x, axis: _quiet(np.nanmedian)(x, axis=axis),
+        "logsumexp": lambda x, axis: special.logsumexp(x, axis=axis),
+        "cumsum": lambda x, axis: np.cumsum(x, axis=axis),
+        "cumprod": lambda x, axis: np.cumprod(x, axis=axis),
+        "softmax": lambda x, axis: special.softmax(x, axis=axis),
+        "zscore": _zscore,
+        # axes of arrays
+        "contract": lambda x, y, of_x, of_y: np.tensordot(x, y, axes=(of_x, of_y)),
+        "outer": np.outer,
+        "transpose": np.transpose,
+        "rearrange": _rearrange,
+        "stack_first": lambda *parts: np.stack(parts, axis=0),
+        "stack_last": _stack_last,
+        "concatenate": lambda *parts: np.concatenate(parts, axis=0),
+        "as_row": lambda x: np.reshape(x, (1,)),
+        "diff": lambda x: np.diff(x, axis=-1),
+        "lag": _lag,
+        "index": _index,
+        "as_integer": lambda x: np.asarray(x).astype(np.int64),
+        # of models
+        "cosine": lambda x: scipy.fft.dct(x, type=2, norm="ortho"),
+        "inverse_cosine": lambda x: scipy.fft.idct(x, type=2, norm="ortho"),
+        "bounded": _bounded,
+        "increasing": _increasing,
+        "black_box": _black_box,
+        "softplus_sum": _softplus_sum,
+        "exponential_sum": _exponential_sum,
+    }
+)

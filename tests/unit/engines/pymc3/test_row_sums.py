@@ -1,0 +1,57 @@
+"""The sums over rows and their gradients, also where exponentials overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc3 as pm  # noqa: F401  # Theano can only be imported after it
+import pytest
+import theano
+import theano.tensor as tt
+
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
+from bayesrun.models.regression.blocked_algebra import BLOCK
+
+RNG = np.random.default_rng(7)
+MATRIX = RNG.normal(size=(1_500, 4))
+OFFSET, WEIGHTS = RNG.normal(size=1_500), RNG.integers(1, 6, size=1_500).astype(float)
+
+
+@pytest.mark.parametrize("rows", [1, 30, 1_000, 1_001, 1_500])  # in C up to a thousand, by NumPy beyond
+@pytest.mark.parametrize("function", [softplus, exponential])
+@pytest.mark.parametrize(("offset", "weights"), [(None, None), (OFFSET, None), (OFFSET, WEIGHTS)])
+def test_sum_and_gradient_are_those_of_the_formula(rows: int, function: Any, offset: Any, weights: Any) -> None:
+    matrix = MATRIX[:rows]
+    offset, weights = (given if given is None else given[:rows] for given in (offset, weights))
+    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+        beta = tt.dvector("beta")
+        total = row_sum(function, matrix, beta, offset, weights)
+        compute = theano.function([beta], [total, 3.0 * theano.grad(total, beta)])
+    at = RNG.normal(size=4)
+    eta = matrix @ at + (0 if offset is None else offset)
+    w = np.ones(rows) if weights is None else weights
+    value, slope = (np.logaddexp(0, eta), 1 / (1 + np.exp(-eta))) if function is softplus else (np.exp(eta),) * 2
+    got = compute(at)
+    assert got[0] == pytest.approx(float(w @ value), rel=1e-12)
+    np.testing.assert_allclose(got[1], 3.0 * matrix.T @ (w * slope), rtol=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, np.full(7, 1.0)])
+def test_softplus_is_right_far_out(weights: Any) -> None:
+    x = np.array([-800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 800.0])
+    total, slope = softplus(x, weights)
+    assert total == pytest.approx(np.logaddexp(0, x).sum(), rel=1e-14)
+    np.testing.assert_allclose(slope, np.exp(-np.logaddexp(0, -x)), rtol=1e-14, atol=1e-16)
+
+
+def test_many_rows_are_summed_by_blocks() -> None:
+    matrix = np.asfortranarray(RNG.normal(size=(2 * BLOCK + 37, 3)))
+    at = np.array([0.5, -1.0, 2.0])
+    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+        beta = tt.dvector("beta")
+        total = row_sum(softplus, matrix, beta, None)
+        compute = theano.function([beta], [total, theano.grad(total, beta)])
+    got = compute(at)
+    assert got[0] == pytest.approx(float(np.logaddexp(0, matrix @ at).sum()), rel=1e-12)
+    np.testing.assert_allclose(got[1], matrix.T @ (1 / (1 + np.exp(-matrix @ at))), rtol=1e-10)

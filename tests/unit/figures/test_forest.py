@@ -1,0 +1,54 @@
+"""Variables in the same unit share an axis, with a line at zero."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+
+from bayesrun.figures import forest
+from bayesrun.figures.base import Subject
+
+RNG = np.random.default_rng(7)
+
+
+def _axes(model: dict[str, Any], **centres: float | list[float]) -> list[Axes]:
+    draws = {n: np.asarray(c) + RNG.normal(size=(2, 200, *np.shape(c))) for n, c in centres.items()}
+    return forest.draw(Subject(az.from_dict(posterior=draws), pd.DataFrame(), {"name": "m", **model})).axes
+
+
+def _names(axes: list[Axes]) -> list[list[str]]:
+    return [[label.get_text() for label in ax.get_yticklabels()] for ax in axes]
+
+
+def test_location_and_scale_share_the_axis_of_what_they_describe() -> None:
+    priors = {
+        "mu": {"dist": "Normal", "mu": 0, "sigma": 5},
+        "tau": {"dist": "HalfCauchy", "beta": 5},
+        "theta": {"dist": "Normal", "mu": "mu", "sigma": "tau"},
+        "rate": {"dist": "Exponential", "lam": 3},
+    }
+    axes = _axes({"type": "declarative", "priors": priors}, mu=4.0, tau=3.0, theta=[4.0, 5.0], rate=1.0)
+    assert _names(axes) == [["mu", "tau", "theta[0]", "theta[1]"], ["rate"]]
+
+
+def test_equal_priors_share_an_axis_but_a_coefficient_has_its_own() -> None:
+    prior = {"dist": "Exponential", "lam": 1}
+    assert len(_axes({"type": "switchpoint", "priors": {"early": prior, "late": prior}}, early=2.0, late=1.0)) == 1
+    glm = {"type": "glm", "formula": "y ~ x + z", "priors": {"x": prior, "z": prior}}
+    assert len(_axes(glm, Intercept=1.0, x=2.0, z=3.0)) == 3
+
+
+def test_an_interval_that_could_not_be_read_gets_its_own_axis() -> None:
+    prior = {"dist": "Normal", "mu": 0, "sigma": 1e4}
+    assert len(_axes({"priors": {"a": prior, "b": prior}}, a=0.0, b=9e3)) == 2
+
+
+@pytest.mark.parametrize(("centre", "expected"), [(3.0, True), (-4.0, True), (1890.0, False)])
+def test_zero_is_marked_unless_it_is_far_away(centre: float, expected: bool) -> None:
+    (ax,) = _axes({}, a=centre)
+    assert any(np.all(np.asarray(line.get_xdata()) == 0) for line in ax.lines) == expected
