@@ -127,7 +127,7 @@ class Source:
 
 
 _SHARED_MODULES = (
-    *("assemble", "columns", "database_url", "dates", "domains", "factors", "files", "locate", "missing", "prepare"),
+    *("assemble", "columns", "dates", "domains", "factors", "files", "locate", "missing", "prepare"),
     *("section", "tables"),
 )
 SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)
