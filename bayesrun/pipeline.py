@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pymc3 as pm
     import xarray as xr
 
+    from bayesrun.data.design import FittedDesign
     from bayesrun.inference.base import Sampled
 
 log = logging.getLogger("bayesrun")
@@ -90,6 +91,7 @@ class Prepared:
     model: pm.Model
     imputation: list[str]
     rows: xr.Dataset | None = None
+    design: FittedDesign | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -113,6 +115,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
         When config or data are at fault; nothing is left behind.
     """
     from bayesrun.inference._function_cache import begin_job
+    from bayesrun.report.progress import Waiting
 
     began = time.perf_counter()
     begin_job()
@@ -124,7 +127,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             with _timed("sample"):
                 sampled = _sample(config, prepared.model, opened.tracker)
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"):
+            with _timed("predict"), Waiting("predicting", config.sampler.progress):
                 idata, missing = _posterior(config, prepared, sampled, opened)
                 _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
@@ -146,8 +149,8 @@ def _timed(step: str) -> Iterator[None]:
 
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
-    data, data_digest, imputation = load_data(config)
-    rows = _rows_to_predict(config, data)
+    data, data_digest, imputation, design = load_data(config)
+    rows = _rows_to_predict(config, data, design)
     for line in imputation:
         log.info(line)
     from bayesrun.inference.preflight import preflight
@@ -156,7 +159,7 @@ def prepare(config: RunConfig) -> Prepared:
     preflight(model)
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows)
+    return Prepared(data, data_digest, model, imputation, rows, design)
 
 
 def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
@@ -169,15 +172,15 @@ def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
     return build_model(config.model_type.build(data, config.model))
 
 
-def load_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load and settle the data, checked against what the model needs; returns also their digest and what is imputed."""
-    data, data_digest, imputation = read_data(config)
+def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
+    data, data_digest, imputation, design = read_data(config)
     check(model_problems(config, data))
-    return data, data_digest, imputation
+    return data, data_digest, imputation, design
 
 
-def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
-    """Load the data and settle their missing values by role; returns also their digest and what is imputed."""
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
     from bayesrun.data import prepare as data_sets
 
     roles = config.model_type.roles(config.model)
@@ -185,10 +188,10 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str]]:
         if roles:
             names = ", ".join(role.variable for role in roles)
             raise UserError([_no_data(names)])
-        return None, None, []
-    data = data_sets.load(config.data, config.paths.data)
+        return None, None, [], None
+    data, design = data_sets.load_fitted(config.data, config.paths.data)
     data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
-    return data, data_sets.digest(data), imputation
+    return data, data_sets.digest(data), imputation, design
 
 
 def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
@@ -200,18 +203,21 @@ def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _rows_to_predict(config: RunConfig, fitted: Any) -> xr.Dataset | None:
+def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None) -> xr.Dataset | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict is None:
         return None
     from bayesrun.data import prepare as data_sets
     from bayesrun.inference import _new_rows
 
-    observed = [role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"]
-    if fitted is None or not observed:
+    roles = config.model_type.roles(config.model)
+    observed = [role.variable for role in roles if role.kind == "observed"]
+    if fitted is None or design is None or not observed:
         raise UserError([Problem(_new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new = data_sets.load(config.predict.data, config.paths.data)
-    rows = _new_rows.like_fitted(new, fitted, config.predict.data.factors, observed)
+    new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
+    for note in notes:
+        log.info("%s: %s", _new_rows.KEY, note)
+    rows = _new_rows.like_fitted(new, fitted, design.factors, observed)
     check(_new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
@@ -300,7 +306,11 @@ def _diagnose(
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
-    result = judge(Judged(idata, summary, method, config.diagnostics, depth, missing))
+    result = judge(
+        Judged(
+            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+        )
+    )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
 
@@ -336,7 +346,7 @@ def _store_and_draw(
 
     def store() -> None:
         _store(config, folder, idata)
-        write_graph(graph_of(prepared.model), folder)
+        write_graph(graph_of(prepared.model), folder, config.plain["model"])
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)

@@ -63,7 +63,7 @@ def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
         When the database does not answer or refuses the query; its message does not hold the password.
     """
     frame = _select(spec, directory)
-    return from_frame(frame, spec.dim, "data.query").assign_attrs(origin=without_credentials(spec.url))
+    return from_frame(frame, spec, "data.query").assign_attrs(origin=without_credentials(spec.url))
 
 
 def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
