@@ -19,7 +19,7 @@ from bayesrun.models.declarative.definitions import definitions
 from bayesrun.report._graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
-    from bayesrun.inference._graph import ModelGraph, Node
+    from bayesrun.engines.base import ModelGraph, Node
     from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun.report")
@@ -118,7 +118,7 @@ def dot_text(graph: ModelGraph, written: Mapping[str, str]) -> str:
 
 def label(node: Node, written: Mapping[str, str]) -> str:
     """Return the text of a node: its name, and its distribution below with the parameters of the YAML."""
-    text = written.get(node.name) or node.law
+    text = written.get(node.name) or node.distribution
     wrapped = textwrap.wrap(f"~ {text}", LINE, break_long_words=False, break_on_hyphens=False) if text else []
     return "\n".join([node.name, *wrapped])
 

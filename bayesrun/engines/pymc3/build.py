@@ -14,8 +14,8 @@ from bayesrun.engines.pymc3.distributions import make_distribution, make_variabl
 from bayesrun.engines.pymc3.large_test_values import one_for_all
 from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import BayesrunError, Problem, UserError, fail
-from bayesrun.inference.theano_setup import building
 from bayesrun.language.declaration import (
     Container,
     Declaration,
