@@ -127,5 +127,5 @@ class Scope:
                 f"'{name}' holds dates, which can't be computed with", f"count its rows with arange(n_{dims[0]})"
             )
         if array.dtype.kind not in "biuf":
-            raise Fault(f"'{name}' holds no numbers", "make codes of its labels with data.factors")
+            raise Fault(f"'{name}' holds no numbers", "turn its labels into codes with data.factors")
         return constant(array, dims)
