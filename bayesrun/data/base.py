@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MissingRule = Literal["rows", "error", "impute"]
+ColumnKind = Literal["text", "number"]
+Label = str | int | float | bool
 RoleKind = Literal["observed", "predictor"]
 Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "index", "any"]
 
@@ -33,8 +35,11 @@ class DataSpec(Section):
     source: str
     dim: str = "obs"
     columns: list[str] | dict[str, str] | None = None
+    dtypes: dict[str, ColumnKind] = Field(default_factory=dict)
     parse_dates: list[str] = Field(default_factory=list)
+    date_format: str | dict[str, str] | None = None
     factors: dict[str, str] = Field(default_factory=dict)
+    levels: dict[str, list[Label]] = Field(default_factory=dict)
     derive: dict[str, str] = Field(default_factory=dict)
     drop_missing: MissingRule | dict[str, MissingRule] | None = None
 
@@ -59,7 +64,23 @@ class DataSpec(Section):
     def _null_list_is_empty(cls, value: Any) -> Any:
         return [] if value is None else value
 
-    @field_validator("factors", "derive", mode="before")
+    @field_validator("date_format", mode="before")
+    @classmethod
+    def _format_or_mapping(cls, value: Any) -> Any:
+        formats = list(value.values()) if isinstance(value, dict) else [value]
+        if value is None or all(isinstance(text, str) and "%" in text for text in formats):
+            return value
+        raise ValueError("must be a format such as '%d/%m/%Y', or a mapping of columns to formats")
+
+    @field_validator("levels", mode="before")
+    @classmethod
+    def _lists_of_labels(cls, value: Any) -> Any:
+        lists = list(value.values()) if isinstance(value, dict) else []
+        if value is None or (isinstance(value, dict) and all(isinstance(v, list) and v for v in lists)):
+            return {} if value is None else value
+        raise ValueError("must be a mapping of columns to lists of labels, {size: [small, medium, large]}")
+
+    @field_validator("factors", "derive", "dtypes", mode="before")
     @classmethod
     def _null_mapping_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
@@ -70,6 +91,20 @@ class FileSpec(DataSpec):
 
     path: str
     sha256: str | None = None
+
+
+class TextTableSpec(FileSpec):
+    """Keys of the sources whose cells are typed by what they look like."""
+
+    missing: list[str] = Field(default=["NA", "NaN"])
+    skip_rows: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        if isinstance(value, list) and all(isinstance(word, str | int | float) for word in value):
+            return [str(word) for word in value]
+        raise ValueError("must be a list of words, [NA, '.', '-99']; [] for empty fields only")
 
 
 class ArraySpec(DataSpec):
@@ -127,8 +162,8 @@ class Source:
 
 
 _SHARED_MODULES = (
-    *("assemble", "columns", "database_url", "dates", "domains", "factors", "files", "locate", "missing", "prepare"),
-    *("section", "tables"),
+    *("assemble", "columns", "dates", "design", "dialect", "domains", "factors", "files", "labels"),
+    *("locate", "missing", "odd_cells", "prepare", "section", "tables"),
 )
 SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)
 

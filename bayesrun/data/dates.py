@@ -1,9 +1,12 @@
-"""Text to dates."""
+"""Text to dates, and the order of day and month, which new rows must share with the fitted ones."""
 
 from __future__ import annotations
 
+import logging
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,10 +15,34 @@ import xarray as xr
 from bayesrun.data.assemble import Array, with_none
 from bayesrun.errors import Problem, check, did_you_mean
 
+log = logging.getLogger("bayesrun")
+
 _SHOWN = 5
+_DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[/.\-](\d{1,2})[/.\-](?:\d{4}|\d{2})(?!\d)")
 
 
-def parse_dates(data: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
+@dataclass(frozen=True)
+class DateFormat:
+    """How the dates of a column are written.
+
+    Parameters
+    ----------
+    format
+        A format of `strptime`; None when pandas finds it.
+    day_first
+        Whether `05/02/2008` is February 5th.
+    """
+
+    format: str | None = None
+    day_first: bool = False
+
+
+def parse_dates(
+    data: xr.Dataset,
+    names: Sequence[str],
+    given: str | Mapping[str, str] | None = None,
+    fitted: Mapping[str, DateFormat] | None = None,
+) -> tuple[xr.Dataset, dict[str, DateFormat]]:
     """Parse text variables as dates (`datetime64[ns]`, UTC where a time zone is given).
 
     Parameters
@@ -24,42 +51,97 @@ def parse_dates(data: xr.Dataset, names: Sequence[str]) -> xr.Dataset:
         Renamed variables.
     names
         Variables to parse.
+    given
+        `data.date_format`: a format for all of them, or by variable.
+    fitted
+        How the fitted rows write them; that is how new rows are read.
+
+    Returns
+    -------
+    tuple
+        The data set with dates, and how each variable writes them.
 
     Raises
     ------
     UserError
         For names that are not there and values that are no dates: all of them.
     """
-    problems: list[Problem] = []
-    parsed = {}
+    problems = _unknown_formats(names, given)
+    parsed, formats = {}, {}
     for index, name in enumerate(names):
         key = f"data.parse_dates[{index}]"
         if name not in data.variables:
             problems.append(Problem(key, f"there is no column '{name}'", did_you_mean(name, map(str, data.variables))))
             continue
-        dates = _dates(data[name].values)
-        problems += _no_dates(name, data[name].values, dates, key)
+        if data[name].dtype.kind == "M":
+            continue
+        values = _as_text(data[name].values)
+        formats[name] = _format_of(name, values, given, (fitted or {}).get(name))
+        dates = _dates(values, formats[name])
+        problems += _no_dates(name, values, dates, formats[name], key)
         parsed[name] = (data[name].dims, dates)
     check(problems)
-    return data.assign(parsed)
+    return data.assign(parsed), formats
 
 
-def _dates(values: Array) -> Array:
-    # numbers are no dates: pandas would take them as nanoseconds since 1970
-    if values.dtype.kind in "iufb":
-        values = with_none(values.astype(str), np.isnan(values.astype(float)))
+def _unknown_formats(names: Sequence[str], given: str | Mapping[str, str] | None) -> list[Problem]:
+    return [
+        Problem(f"data.date_format.{name}", f"'{name}' is not parsed as dates", "list it in data.parse_dates")
+        for name in (given if isinstance(given, Mapping) else [])
+        if name not in names
+    ]
+
+
+def _as_text(values: Array) -> Array:
+    """Write numbers as text: pandas would take them as nanoseconds since 1970."""
+    if values.dtype.kind not in "iufb":
+        return values
+    whole = values.astype(float)
+    missing = np.isnan(whole)
+    if values.dtype.kind == "f" and bool(np.all(whole[~missing] == np.round(whole[~missing]))):
+        values = np.where(missing, 0, values).astype(np.int64)
+    return with_none(values.astype(str), missing)
+
+
+def _format_of(
+    name: str, values: Array, given: str | Mapping[str, str] | None, fitted: DateFormat | None
+) -> DateFormat:
+    written = given.get(name) if isinstance(given, Mapping) else given
+    if written is not None:
+        return DateFormat(written)
+    if fitted is not None:
+        return fitted
+    found = [_DAY_AND_MONTH.match(v) for v in values[~pd.isna(values)].ravel() if isinstance(v, str)]
+    pairs = [(int(m[1]), int(m[2])) for m in found if m]
+    if not pairs or len(pairs) < len(found):
+        return DateFormat()
+    if all(first <= 12 for first, _ in pairs):
+        if all(second <= 12 for _, second in pairs) and any(first != second for first, second in pairs):
+            example = next(v for v in values.ravel() if isinstance(v, str))
+            log.warning(
+                "dates of '%s' may be read month first or day first, such as '%s'; they are read month first. "
+                "If the day is first, set data.date_format, e.g. '%%d/%%m/%%Y'", name, example
+            )  # fmt: skip
+        return DateFormat()
+    return DateFormat(day_first=True)
+
+
+def _dates(values: Array, how: DateFormat) -> Array:
     flat = pd.Series(values.ravel(), dtype=object)
     with warnings.catch_warnings():
         # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
         warnings.simplefilter("ignore", UserWarning)
-        dates = pd.to_datetime(flat, errors="coerce", utc=True).dt.tz_localize(None)
-    return np.asarray(dates, dtype="datetime64[ns]").reshape(values.shape)
+        dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=how.day_first)
+    return np.asarray(dates.dt.tz_localize(None), dtype="datetime64[ns]").reshape(values.shape)
 
 
-def _no_dates(name: str, values: Array, dates: Array, key: str) -> list[Problem]:
+def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str) -> list[Problem]:
     bad = values[pd.isna(dates) & ~pd.isna(values)]
     if not bad.size:
         return []
     shown = ", ".join(f"'{v}'" for v in bad[:_SHOWN]) + (", ..." if bad.size > _SHOWN else "")
-    message = f"{bad.size} of {values.size} values of '{name}' are no dates in the format of the first: {shown}"
-    return [Problem(key, message, "write all in one format, best as year-month-day: 2008-05-02")]
+    form = f"in the format '{how.format}'" if how.format else "in the format of the first"
+    message = f"{bad.size} of {values.size} values of '{name}' are no dates {form}: {shown}"
+    return [
+        Problem(key, message, "write all in one format, best as year-month-day: 2008-05-02; or set data.date_format")
+    ]

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from bayesrun.data.base import MissingRule, Role
+from bayesrun.data.factors import LABELS, row_column
 from bayesrun.data.locate import places, where_missing
 from bayesrun.errors import Problem, did_you_mean
 
@@ -31,7 +32,8 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
     tuple
         The rows that are left, and what was dropped, in words (nothing: an empty list).
     """
-    incomplete = {name: _rows_with_missing(data[name], dim) for name in names if dim in data[name].dims}
+    columns = {name: row_column(data, name) for name in names}
+    incomplete = {name: _rows_with_missing(of, dim) for name, of in columns.items() if dim in of.dims}
     incomplete = {name: rows for name, rows in incomplete.items() if rows.any()}
     if not incomplete:
         return data, []
@@ -43,11 +45,11 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
     return data.isel({dim: ~dropped}), [note]
 
 
-def rows_to_drop(data: xr.Dataset, rule: Rule) -> list[str]:
-    """Return the variables whose missing values drop their rows."""
+def rows_to_drop(data: xr.Dataset, rule: Rule, roles: Sequence[Role]) -> list[str]:
+    """Return the variables whose missing values drop their rows: of those that the model uses, or that are named."""
     if isinstance(rule, Mapping):
         return [name for name, what in rule.items() if what == "rows" and name in data.variables]
-    return [str(name) for name in data.variables] if rule == "rows" else []
+    return list(dict.fromkeys(role.variable for role in roles)) if rule == "rows" else []
 
 
 def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
@@ -62,7 +64,7 @@ def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
 
 def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
     """Return what is wrong with the missing values of a variable: a predictor has some, or all values are missing."""
-    variable = data[role.variable]
+    variable = row_column(data, role.variable)
     where = where_missing(variable)
     count = int(where.sum())
     if not count:
@@ -71,7 +73,9 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
         return [Problem(role.key, f"all values of '{role.variable}' are missing", "choose another variable")]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
-    message = f"{role.kind} '{role.variable}' has {count} missing of {where.size} values: {places(where)}"
+    factor = variable.attrs.get(LABELS)
+    column = f" (codes of the column '{factor}')" if factor else ""
+    message = f"{role.kind} '{role.variable}'{column} has {count} missing of {where.size} values: {places(where)}"
     return [Problem(role.key, message, _remedy(role, rule, str(data.attrs.get("dim", "obs")) in variable.dims))]
 
 

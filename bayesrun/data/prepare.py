@@ -1,13 +1,17 @@
 """From a parsed section `data` to the data set that a model gets.
 
-load:    source -> columns -> dates -> factors -> derive -> drop_missing: rows
-settle:  missing values and domains by role, once the model is known
+    load:    source -> columns -> dtypes -> dates -> levels -> factors -> derive
+    settle:  missing values and domains by role, once the model is known
+
+What the fitted rows teach (levels, types, how dates are written, reductions in `derive`) is a `FittedDesign`;
+through it `load_new` sees other rows.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +22,25 @@ from bayesrun.data.assemble import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
 from bayesrun.data.columns import choose, label, label_problems
 from bayesrun.data.dates import parse_dates
+from bayesrun.data.design import FittedDesign, learn
 from bayesrun.data.domains import domain_problems, settle_type
-from bayesrun.data.factors import add_factors
+from bayesrun.data.factors import apply_levels, ordered_codes
 from bayesrun.data.missing import Rule, drop_rows, imputed, missing_problems, rows_to_drop, unknown_names
-from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
-from bayesrun.language.expressions import evaluate
+from bayesrun.data.odd_cells import advice, apply_types, note_odd_cells
+from bayesrun.errors import Problem, check, did_you_mean, fail
+
+log = logging.getLogger("bayesrun")
+
+_MANY_LABELS = 10
 
 
 def load(spec: DataSpec, directory: Path) -> xr.Dataset:
-    """Read and prepare a data set.
+    """Read and prepare a data set: the first of what `load_fitted` returns."""
+    return load_fitted(spec, directory)[0]
+
+
+def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesign]:
+    """Read and prepare the data set that a model is fitted to.
 
     Parameters
     ----------
@@ -37,9 +51,11 @@ def load(spec: DataSpec, directory: Path) -> xr.Dataset:
 
     Returns
     -------
-    xarray.Dataset
+    data : xarray.Dataset
         Variables over named dims, each dim with labels. `attrs`: `name`, `source`, `origin`, `sha256` (files), `dim`
         (the row dimension), `rows` (its size) and `dropped` (which rows were dropped, in words; may be empty).
+    design : FittedDesign
+        What was learned from the rows.
 
     Raises
     ------
@@ -47,13 +63,51 @@ def load(spec: DataSpec, directory: Path) -> xr.Dataset:
         When the data can't be had as the config describes them.
     """
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
-    data = label(parse_dates(choose(raw, spec.columns), spec.parse_dates))
-    data = _derive(add_factors(data, spec.factors), spec.derive)
-    data, dropped = _drop(data, spec)
-    _check_whole(data, spec)
-    return data.assign_attrs(
-        name=spec.name, source=spec.source, dim=spec.dim, rows=data.sizes.get(spec.dim, 0), dropped="; ".join(dropped)
-    )
+    table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
+    table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
+    table = label(apply_levels(table, spec.levels, spec.factors))
+    data, design = learn(table, spec, dates)
+    return _whole(data, spec), design
+
+
+def load_new(
+    spec: DataSpec, directory: Path, design: FittedDesign, roles: Sequence[Role], new_levels: bool = False
+) -> tuple[xr.Dataset, list[str]]:
+    """Read other rows and see them through what the fit has learned.
+
+    Parameters
+    ----------
+    spec
+        The section `data` of the new rows. What it does not say about columns, dates and factors is as in the fit.
+    directory
+        `paths.data`.
+    design
+        What was learned from the fitted rows.
+    roles
+        What the model uses which variable for; only predictors must be there.
+    new_levels
+        Whether labels that the fit has not seen get codes of their own, after all others; otherwise they are an error.
+
+    Returns
+    -------
+    data : xarray.Dataset
+        The new rows, over the dims of the fit.
+    notes : list of str
+        In words, which rows were dropped.
+
+    Raises
+    ------
+    UserError
+        For labels that the fit has not seen, missing predictors, and whatever else is wrong, by row.
+    """
+    spec = design.completed(spec)
+    raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
+    chosen = choose(raw, design.columns_in(raw, spec))
+    table = note_odd_cells(apply_types(chosen, design.types_in(chosen, spec)), spec.dtypes)
+    table, _ = parse_dates(table, design.dates_in(table, spec), spec.date_format, design.dates)
+    data = _whole(design.apply(label(table), new_levels), spec)
+    needed = [role for role in roles if role.kind == "predictor"]
+    return settle(data, needed, spec.drop_missing)
 
 
 def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple[xr.Dataset, list[str]]:
@@ -81,9 +135,13 @@ def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple
     """
     dim = str(data.attrs.get("dim", "obs"))
     problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
-    left, dropped = drop_rows(data, rows_to_drop(data, drop_missing), dim)
     known = [role for role in roles if role.variable in data.variables]
+    left, dropped = drop_rows(data, rows_to_drop(data, drop_missing, known), dim)
+    if dropped and not left.sizes[dim] and drop_missing == "rows":
+        raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
+    left = _ordered(left, known)
     check([*problems, *_value_problems(left, known, drop_missing)])
+    _warn_of_text(left, known)
     before = [str(data.attrs["dropped"])] if data.attrs.get("dropped") else []
     settled = _typed(left, known).assign_attrs(rows=left.sizes.get(dim, 0))
     return settled, [*before, *dropped, *imputed(settled, known)]
@@ -106,33 +164,34 @@ def digest(dataset: xr.Dataset) -> str:
     return whole.hexdigest()
 
 
-def _derive(data: xr.Dataset, expressions: Mapping[str, str]) -> xr.Dataset:
-    """Add the derived variables in order; one that fails is reported and the others are still tried."""
-    problems: list[Problem] = []
-    for name, text in expressions.items():
-        try:
-            data = _add_derived(data, name, text)
-        except UserError as error:
-            problems += error.problems
-    check(problems)
+def _whole(data: xr.Dataset, spec: DataSpec) -> xr.Dataset:
+    """Check the data set as a whole and say where it is from; rows whose own label is missing may be dropped."""
+    dropped: list[str] = []
+    if spec.drop_missing == "rows" and spec.dim in data.coords:
+        data, dropped = drop_rows(data, [spec.dim], spec.dim)
+    _check_whole(data, spec)
+    return data.assign_attrs(
+        name=spec.name, source=spec.source, dim=spec.dim, rows=data.sizes.get(spec.dim, 0), dropped="; ".join(dropped)
+    )
+
+
+def _ordered(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
+    """Make codes of observed labels whose order `data.levels` gives, for distributions of whole numbers."""
+    for role in roles:
+        column = data[role.variable]
+        ordered = "levels" in column.attrs and role.kind == "observed" and role.domain in ("count", "index", "binary")
+        if ordered and column.dtype.kind not in "biuf":
+            data = data.assign({role.variable: ordered_codes(column)})
     return data
 
 
-def _add_derived(data: xr.Dataset, name: str, text: str) -> xr.Dataset:
-    key = f"data.derive.{name}"
-    if name in data.variables or name in data.dims:
-        raise fail(key, f"the name '{name}' is taken by a column or a dim", "give it a new name")
-    made = evaluate(text, data, key)
-    return label(data.assign({name: (made.dims, made.values)}))
-
-
-def _drop(data: xr.Dataset, spec: DataSpec) -> tuple[xr.Dataset, list[str]]:
-    if spec.drop_missing != "rows":
-        return data, []
-    left, dropped = drop_rows(data, rows_to_drop(data, "rows"), spec.dim)
-    if dropped and not left.sizes[spec.dim]:
-        raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
-    return left, dropped
+def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
+    """Warn of columns that are labels although most of their cells look like numbers."""
+    for name in dict.fromkeys(role.variable for role in roles if role.domain == "any"):
+        reason = data[name].attrs.get("text_because")
+        if reason:
+            labels = pd.unique(data[name].values[~pd.isna(data[name].values)])
+            log.warning("%s; it is used as %d labels. %s", reason, len(labels), advice(data[name]))
 
 
 def _check_whole(data: xr.Dataset, spec: DataSpec) -> None:
@@ -172,8 +231,7 @@ def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list
 def _typed(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
     for role in roles:
         if role.variable not in data.dims:
-            settled = settle_type(data[role.variable], role.domain)
-            data = data.assign({role.variable: (settled.dims, settled.values)})
+            data = data.assign({role.variable: settle_type(data[role.variable], role.domain)})
     return data
 
 

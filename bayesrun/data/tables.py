@@ -6,18 +6,25 @@ Imports nothing heavy: the modules of sources, which import this one, are loaded
 from __future__ import annotations
 
 import importlib.util
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.data.base import FileSpec, Source
+from bayesrun.data.base import DataSpec, FileSpec, Source
 from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import Problem, fail
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+log = logging.getLogger("bayesrun")
+
+# the names that pandas gives to columns without one
+_NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
 
 def file_source(
@@ -37,7 +44,7 @@ def file_source(
 
     def load(section: FileSpec, directory: Path) -> xr.Dataset:
         path = resolve(section.path, directory)
-        dataset = from_frame(read(section, path), section.dim, "data.path")
+        dataset = from_frame(read(section, path), section, "data.path")
         return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
 
     def check(section: FileSpec, directory: Path) -> list[Problem]:
@@ -50,15 +57,24 @@ def file_source(
     return Source(spec, load, check)
 
 
-def from_frame(frame: pd.DataFrame, dim: str, key: str) -> xr.Dataset:
+def text_columns(spec: DataSpec) -> set[str]:
+    """Return the columns, by their names in the file, that `data.dtypes` declares as text."""
+    in_file = spec.columns if isinstance(spec.columns, dict) else {}
+    return {in_file.get(name, name) for name, kind in spec.dtypes.items() if kind == "text"}
+
+
+def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
     """Make a Dataset of a table.
+
+    A column without a name, such as the index that pandas writes, is left out and said, unless `data.columns` asks
+    for it.
 
     Parameters
     ----------
     frame
         The table; its index is left out.
-    dim
-        Name of the row dimension; a column of that name holds its labels.
+    spec
+        The section `data`. A column that is called like its `dim` holds the labels of the rows.
     key
         Config key that names the table, for messages.
 
@@ -71,10 +87,23 @@ def from_frame(frame: pd.DataFrame, dim: str, key: str) -> xr.Dataset:
 
     from bayesrun.data.assemble import plain
 
+    frame = _named(frame, spec)
     names = [str(c) for c in frame.columns]
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise fail(key, f"columns have the same name: {', '.join(repeated)}", "give each column a name of its own")
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
-    return xr.Dataset({name: ((dim,), plain(frame.iloc[:, i])) for i, name in enumerate(names)})
+    return xr.Dataset({name: ((spec.dim,), plain(frame.iloc[:, i])) for i, name in enumerate(names)})
+
+
+def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
+    """Leave out columns without a name."""
+    wanted = set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns or ())
+    names = [str(c) for c in frame.columns]
+    nameless = [i for i, name in enumerate(names) if _NO_NAME.fullmatch(name) and name not in wanted]
+    if not nameless:
+        return frame
+    places = ", ".join(str(i + 1) for i in nameless)
+    log.info("'%s': column %s has no name and is left out", spec.name, places)
+    return frame.iloc[:, [i for i in range(len(names)) if i not in nameless]]

@@ -7,12 +7,13 @@ have axes with names (`values`), which meet by name and not by place.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language.functions import ELEMENTWISE, call, index, operate, whole_number
 from bayesrun.language.grammar import Expression, arguments, parse
+from bayesrun.language.learned import Learned
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Dims, Fault, Value, align, compute, constant
 
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
+def evaluate(
+    text: str,
+    data: xr.Dataset,
+    key: str,
+    columns: Mapping[str, xr.DataArray] | None = None,
+    learned: Learned | None = None,
+) -> xr.DataArray:
     """Compute an expression over a data set, as `derive` does.
 
     Parameters
@@ -31,6 +38,10 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
         The data set.
     key
         Config key of the expression, for messages; its last part names axes that have no name of their own.
+    columns
+        Columns over the rows whose names mean, in the data set, the dims of their labels.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
 
     Returns
     -------
@@ -44,7 +55,7 @@ def evaluate(text: str, data: xr.Dataset, key: str) -> xr.DataArray:
     """
     import xarray as xr
 
-    value = value_of(parse(text, key), Scope(data))
+    value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
     coords = {d: data.coords[d] for d in dims if d in data.coords}
     return xr.DataArray(value.known, dims=dims, coords=coords)
@@ -123,12 +134,19 @@ def value_of(expression: Expression, scope: Scope, dims: Sequence[str | None] = 
     problems = _unknown(expression, scope)
     if problems:
         raise UserError(problems)
-    return _Walk(expression, scope, dims).value(expression.tree)
+    walk = _Walk(expression, scope, dims)
+    value = walk.value(expression.tree)
+    if scope.learned is not None:
+        scope.learned.learn(expression.tree, walk.values, scope.is_over_rows, scope.size(scope.learned.rows) or 0)
+    return value
 
 
 def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
     problems = []
-    for name in sorted(expression.names):
+    names = expression.names
+    if scope.learned is not None:
+        names = names & scope.learned.names_needed(expression.tree)
+    for name in sorted(names):
         try:
             scope.lookup(name)
         except Fault as fault:
@@ -142,11 +160,14 @@ class _Walk:
 
     def __init__(self, expression: Expression, scope: Scope, dims: Sequence[str | None]) -> None:
         self._expression, self._scope, self._dims = expression, scope, frozenset(dims)
+        self.values: dict[ast.AST, Value] = {}
 
     def value(self, node: ast.expr) -> Value:
         """Compute a node; what goes wrong in it is pointed at."""
         try:
-            return self._value(node)
+            recalled = self._scope.learned.recall(node) if self._scope.learned else None
+            self.values[node] = self._value(node) if recalled is None else recalled
+            return self.values[node]
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
         except (ValueError, TypeError, IndexError, ArithmeticError, MemoryError) as error:
@@ -181,7 +202,7 @@ class _Walk:
             return
         apart = next((a, b) for i, a in enumerate(named) for b in named[i + 1 :] if not (a <= b or b <= a))
         first, second = (f"({', '.join(sorted(map(str, names)))})" for names in apart)
-        hint = "index one by codes over the other, as in alpha[county], or say dims: that name them all"
+        hint = "index one by codes over the other, as in alpha[county], or write dims: that name them all"
         raise Fault(f"dims {first} and {second} clash", hint)
 
     def _logic(self, node: ast.BoolOp | ast.Compare) -> Value:
@@ -219,12 +240,17 @@ class _Walk:
                 dim = _dim(argument)
             elif argument_name == "shape":
                 sizes = argument.elts if isinstance(argument, ast.Tuple) else [argument]
-                values = [self.value(size) for size in sizes]
+                values = [self._size(size) for size in sizes]
             else:
                 values.append(self.value(argument))
         if name in ELEMENTWISE:
             self._refuse_clash(values)
-        return call(name, values, dim)
+        parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
+        return call(name, values, dim) if parts is None else self.value(parts)
+
+    def _size(self, node: ast.expr) -> Value:
+        """The number of rows in a shape is that of the rows at hand."""
+        return self._scope.lookup(node.id) if isinstance(node, ast.Name) else self.value(node)
 
 
 def _dim(node: ast.expr) -> str | int:

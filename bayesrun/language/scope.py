@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,8 @@ from bayesrun.language.values import Fault, Value, constant
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from bayesrun.language.learned import Learned
 
 _SIZE = "n_"
 
@@ -25,10 +27,22 @@ class Scope:
         The data set whose variables, coords and dim sizes are known by name; None for a model without data.
     labels
         Labels of further dims, which the model brings along; may grow while the scope is in use.
+    columns
+        Columns over the rows whose names mean, in the data set, the dims of their labels.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
     """
 
-    def __init__(self, data: xr.Dataset | None = None, labels: dict[str, Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        data: xr.Dataset | None = None,
+        labels: dict[str, Sequence[Any]] | None = None,
+        columns: Mapping[str, xr.DataArray] | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self._data = data
+        self._columns = dict(columns or {})
+        self.learned = learned
         self._labels: dict[str, Sequence[Any]] = {} if labels is None else labels
         self._values: dict[str, Value] = {}
         self._kinds: dict[str, str] = {}
@@ -86,6 +100,13 @@ class Scope:
         """Whether a name means something."""
         return name in self.names()
 
+    def is_over_rows(self, name: str) -> bool:
+        """Whether a name means something over the rows of the data."""
+        try:
+            return self.learned is not None and self.learned.rows in self.lookup(name).dims
+        except Fault:
+            return False
+
     def names(self) -> list[str]:
         """Return all names that mean something."""
         in_data = [] if self._data is None else [str(v) for v in self._data.variables]
@@ -96,7 +117,7 @@ class Scope:
 
     def _from_data(self, name: str) -> Value:
         assert self._data is not None
-        array = self._data[name]
+        array = self._columns.get(name, self._data[name])
         return self._checked(name, array.values, tuple(str(d) for d in array.dims))
 
     def _checked(self, name: str, numbers: Any, dims: tuple[str, ...]) -> Value:
@@ -106,5 +127,5 @@ class Scope:
                 f"'{name}' holds dates, which can't be computed with", f"count its rows with arange(n_{dims[0]})"
             )
         if array.dtype.kind not in "biuf":
-            raise Fault(f"'{name}' holds no numbers", "make codes of its labels with data.factors")
+            raise Fault(f"'{name}' holds no numbers", "turn its labels into codes with data.factors")
         return constant(array, dims)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
-from bayesrun.run_folder import RunFolder
+from bayesrun.redaction import redact_override
 from bayesrun.schema import parse
 from bayesrun.sweep.base import Record
 from bayesrun.sweep.sweep_folder import read_json
@@ -50,8 +49,6 @@ class Parent:
         card = replace(_card(config, first, folder, jobs), run_id=known)
         tracker = TRACKERS.load(first.tracking.backend, "tracking.backend").open(first.tracking, card)
         run_id = tracker.ready()
-        if run_id:
-            RunFolder(folder).write_text(_RECORD, json.dumps({"run_id": run_id}))
         if known and again:
             tracker.drop_jobs([str(number) for number in again])
         return cls(tracker, folder, run_id)
@@ -72,9 +69,16 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
     data = first.data.name if first.data else "none"
     place = {"sweep_folder": str(folder.absolute())}  # finds the run if a kill came before its id was known
     tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
-    swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
+    swept = {"jobs": jobs, "overrides": [redact_override(o) for o in task_overrides(config.hydra)]}
     name = first.top.name or f"sweep {folder.name}"
-    return RunCard(first.top.experiment_name, name, flatten({"sweep": swept}), tags, find=place)
+    return RunCard(
+        experiment_name=first.top.experiment_name,
+        run_name=name,
+        params=flatten({"sweep": swept}),
+        tags=tags,
+        find=place,
+        folder=place["sweep_folder"],
+    )
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:

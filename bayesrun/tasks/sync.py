@@ -1,59 +1,72 @@
-"""`task=sync`: send to tracking what is missing there.
+"""`task=sync`: send to tracking what is missing there, once.
 
-python -m bayesrun task=sync                     every run below the outputs folder that is not tracked whole
+python -m bayesrun task=sync                     every run that is missing, of this store or below the outputs folder
 python -m bayesrun task=sync run=FOLDER          one run
 python -m bayesrun task=sync tracking.uri=URI    to another store than the one that each run was meant for
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from bayesrun.errors import check, fail
+from bayesrun.errors import BayesrunError, Problem, check, fail
 from bayesrun.schema import parse
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tracking.base import TRACKERS, TrackingSpec
-
-_RECORD = "tracking.json"
+from bayesrun.tracking.base import TRACKERS, TrackingSpec, sqlite_path
+from bayesrun.tracking.tracking_record import RECORD, RUNNING, read_record
+from bayesrun.tracking.unsent_runs import unsent_runs
 
 
 def sync(request: TaskRequest) -> int:
-    """Upload what is missing, say what was done with each run, and return 1 if something is still missing."""
-    spec = _spec(request)
-    backend = TRACKERS.load(spec.backend, "tracking.backend")
-    folders = [request.run.folder] if request.run else _incomplete(Path(str(request.config.paths.outputs)))
-    elsewhere = any(o.startswith("tracking") for o in request.arguments.overrides)
+    """Send what is missing, say what was done with each run, and return 1 if something is still missing."""
+    given = _given(request.config)
+    folders = _chosen(request, given)
+    backend = TRACKERS.load(given.backend, "tracking.backend")
+    elsewhere = any(override.startswith("tracking") for override in request.arguments.overrides)
     failed = 0
     for folder in folders:
-        record = _record(folder)
-        lost = backend.upload(spec if elsewhere else spec.model_copy(update={"uri": record["uri"]}), folder)
-        failed += bool(lost)
-        print(f"{folder}: {'; '.join(lost) if lost else 'tracked'}")
+        record = read_record(folder)
+        if record is None:
+            raise fail("run", f"'{folder}' was not tracked: it has no {RECORD}", "run it again with tracking=mlflow")
+        spec = given if elsewhere or record.uri == given.uri else _store_of(record.uri)
+        try:
+            print(f"{folder}: {backend.upload(spec, folder)}")
+        except BayesrunError as error:
+            failed += 1
+            print(error)
     if not folders:
         print("nothing is missing in tracking")
     return 1 if failed else 0
 
 
-def _spec(request: TaskRequest) -> TrackingSpec:
-    problems: list[object] = []
-    spec = parse(TrackingSpec, OmegaConf.to_container(request.config.tracking, resolve=True), "tracking", problems)  # type: ignore[arg-type]
-    check(problems)  # type: ignore[arg-type]
+def _chosen(request: TaskRequest, given: TrackingSpec) -> list[Path]:
+    """Return the runs that were named; else those that are not whole, a sweep before its jobs."""
+    named = [run.folder for run in (request.run, *request.runs) if run]
+    if named:
+        return named
+    below = {path.parent for path in Path(str(request.config.paths.outputs)).glob(f"*/*/**/{RECORD}")}
+    return sorted({*filter(_has_ended_incomplete, below), *unsent_runs(given.uri or "")})
+
+
+def _has_ended_incomplete(folder: Path) -> bool:
+    record = read_record(folder)
+    return record is not None and record.status != RUNNING and not record.is_complete
+
+
+def _given(config: DictConfig) -> TrackingSpec:
+    problems: list[Problem] = []
+    spec = parse(TrackingSpec, OmegaConf.to_container(config.tracking, resolve=True), "tracking", problems)
+    check(problems)
     assert spec
     return spec
 
 
-def _incomplete(outputs: Path) -> list[Path]:
-    return sorted(path.parent for path in outputs.glob(f"*/*/**/{_RECORD}") if _record(path.parent).get("lost"))
-
-
-def _record(folder: Path) -> dict[str, object]:
-    path = folder / _RECORD
-    if not path.is_file():
-        raise fail("run", f"'{folder}' was not tracked: it has no {_RECORD}", "run it again with tracking=mlflow")
-    return json.loads(path.read_text())  # type: ignore[no-any-return]
+def _store_of(uri: str) -> TrackingSpec:
+    """Return the store that a run was meant for; an SQLite database keeps its artifacts beside it."""
+    database = sqlite_path(uri)
+    return TrackingSpec(uri=uri, artifacts=str(database.parent / "mlartifacts") if database else None)
 
 
 TASK = Task(do=sync)

@@ -8,21 +8,22 @@ lost is logged once and noted in the folder's `tracking.json`; `task=sync run=FO
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from bayesrun.errors import fail
+from bayesrun.redaction import redact, redact_tree, redact_value
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
-RunStatus = Literal["finished", "partial", "failed", "interrupted"]
+RUN_KEY = "bayesrun.uuid"
+"""Tag with a random name of a run, by which it is found when its id was never told."""
 
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*://[^:/@\s]*):\S+@")
+RunStatus = Literal["finished", "partial", "failed", "interrupted"]
 
 
 class TrackingSpec(Section):
@@ -37,13 +38,13 @@ class TrackingSpec(Section):
     artifacts
         Directory of new experiments' artifacts; null leaves the choice to the server.
     timeout
-        Seconds that one call may take before it counts as lost.
+        Seconds that a run waits for its tracking server, in all.
     """
 
     backend: str = "mlflow"
     uri: str | None = None
     artifacts: str | None = None
-    timeout: Annotated[float, Field(gt=0)] = 30.0
+    timeout: Annotated[float, Field(gt=0)] = 5.0
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class RunCard:
         An earlier run to go on with (a sweep's parent that is resumed); null makes a new one.
     find
         Tags of an earlier run to go on with, should there be one, whose id was never told.
+    folder
+        The run folder; null where the run has none.
     """
 
     experiment_name: str
@@ -86,6 +89,7 @@ class RunCard:
     dataset: DatasetInfo | None = None
     run_id: str | None = None
     find: Mapping[str, str] = field(default_factory=dict)
+    folder: str | None = None
 
 
 class Tracker(Protocol):
@@ -114,6 +118,10 @@ def _fetch_nothing(spec: TrackingSpec, run_id: str, into: Path) -> Path:
     raise fail("run", f"tracking backend '{spec.backend}' keeps no runs", "give run=FOLDER")
 
 
+def _upload_nothing(spec: TrackingSpec, folder: Path) -> str:
+    return f"tracking backend '{spec.backend}' keeps no runs"
+
+
 @dataclass(frozen=True)
 class Backend:
     """A registered tracker.
@@ -131,7 +139,7 @@ class Backend:
     fetch
         `(spec, run id, into) -> run folder` of a tracked run, downloaded into a folder unless it is on this host.
     upload
-        `(spec, folder) -> what is still missing`: track a run folder whose tracking was lost, once.
+        `(spec, folder) -> what was done`: send what is missing of a run folder, once; raises `BayesrunError`.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
@@ -139,7 +147,7 @@ class Backend:
     warm: Callable[[TrackingSpec], None] = lambda spec: None
     share: Callable[[TrackingSpec], None] = lambda spec: None
     fetch: Callable[[TrackingSpec, str, Path], Path] = _fetch_nothing
-    upload: Callable[[TrackingSpec, Path], list[str]] = lambda spec, folder: []
+    upload: Callable[[TrackingSpec, Path], str] = _upload_nothing
 
 
 TRACKERS: Registry[Backend] = Registry(
@@ -147,8 +155,24 @@ TRACKERS: Registry[Backend] = Registry(
     "bayesrun.tracking",
     "TRACKER",
     Backend,
-    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process"),
+    others=(
+        "entries",
+        "mlflow_patches",
+        "mlflow_store",
+        "tracker_connection",
+        "tracker_process",
+        "tracking_record",
+        "unsent_runs",
+    ),
 )
+
+
+def without_secrets(card: RunCard) -> RunCard:
+    """Return a card without the secrets in what it says of a run."""
+    tags = redact_tree(dict(card.tags), "tags")
+    params = {key: str(redact_tree(value, key)) for key, value in card.params.items()}
+    dataset = card.dataset and replace(card.dataset, origin=redact(card.dataset.origin))
+    return replace(card, run_name=redact(card.run_name), tags=tags, params=params, dataset=dataset)
 
 
 def is_server(uri: str) -> bool:
@@ -165,16 +189,11 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Make the config flat for `RunCard.params`: dotted keys, lists and nulls as JSON, passwords masked."""
+    """Make the config flat for `RunCard.params`: dotted keys, lists and nulls as JSON, without secrets."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = mask(value if isinstance(value, str) else json.dumps(value, default=str))
+            flat[f"{prefix}{key}"] = redact_value(value if isinstance(value, str) else json.dumps(value, default=str))
     return flat
-
-
-def mask(text: str) -> str:
-    """Replace the password of every URL in a text by `***`."""
-    return _CREDENTIALS.sub(r"\1:***@", text)

@@ -1,31 +1,34 @@
 """`tracking=mlflow` and `tracking=server`: runs in MLflow (design part 8).
 
 The work is done in a process of its own (`tracker_process`): a run never waits for MLflow's imports, and its tracking
-server may die at any moment. What is lost is told once, at the end, with the command that uploads it later.
+server may die at any moment. A run waits `tracking.timeout` seconds in all. What is not in MLflow by then is told once,
+at the end; the tracker process goes on with it, `tracking.json` in the run folder says what is missing, and the next
+command with the same store, or `task=sync`, sends it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
+import time
+import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bayesrun.errors import fail
+from bayesrun.errors import BayesrunError, fail
+from bayesrun.redaction import missing_credentials, redact, redact_url, without_redacted
 from bayesrun.tracking.base import (
+    RUN_KEY,
     Backend,
-    DatasetInfo,
     RunCard,
     RunStatus,
     Tracker,
     TrackingSpec,
     is_server,
-    mask,
     sqlite_path,
+    without_secrets,
 )
 from bayesrun.tracking.tracker_connection import (
     TrackerConnection,
@@ -33,12 +36,14 @@ from bayesrun.tracking.tracker_connection import (
     share_tracker_server,
     tracker_connection,
 )
+from bayesrun.tracking.tracking_record import NOT_ANSWERED, TrackingRecord
 
 log = logging.getLogger("bayesrun.tracking")
 
-RECORD = "tracking.json"
-_FETCH_SECONDS = 600
-_CLOSE_CALLS = 10  # closing makes several calls, uploads among them
+_KEPT_FOR_CLOSE = 0.4  # share of the patience that is not spent before sampling
+_LEAST_PATIENCE = 0.5  # seconds that later runs of a process wait for a store that did not answer before
+_PREPARE_SECONDS = 30.0
+_TASK_SECONDS = 600.0  # the user asked for it, and waits
 
 
 @dataclass
@@ -55,6 +60,8 @@ class MlflowTracker:
         The process that does the work; None when it is lost.
     number
         The run's number in requests.
+    lost
+        Why something of the run is not in MLflow; known when the run is closed.
     """
 
     spec: TrackingSpec
@@ -62,127 +69,147 @@ class MlflowTracker:
     process: TrackerConnection | None = None
     number: int = 0
     lost: list[str] = field(default_factory=list)
-    _ids: dict[str, str] | None = None
+    _ids: dict[str, str] = field(default_factory=dict)
     _draws: int = 0
+    _patience: float = 0.0
+    _why_lost: str = ""
 
     def start(self) -> None:
         """Ask for the run; the answer is fetched by `ready`."""
-        try:
-            self.process = tracker_connection()
-            self.number = self.process.new_run()
-        except OSError as error:
-            self._lose(f"the tracker process: {error}")
-        self._send({"op": "open", "spec": self.spec.model_dump(), "card": asdict(self.card)})
+        self._patience = max(_LEAST_PATIENCE, _patience.get(self._uri, self.spec.timeout))
+        self._connect(self.card)
 
     def ready(self) -> str | None:
-        """Wait until the run is there with its params; return its id, or None when it can't be had."""
-        if self._ids is None:
-            self._ids = self._answer("open", 3 * self.spec.timeout)
+        """Wait until the run is there with its params; return its id, or None when it can't be had in time."""
+        if not self._ids:
+            self._answer("open", kept=_KEPT_FOR_CLOSE * self.spec.timeout)
         return self._ids.get("run_id")
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
         """Log how far sampling is."""
         self._draws = round(step / progress) if progress > 0 else self._draws
         metrics = {"progress": progress, "divergences_so_far": float(divergences_so_far)}
-        if not self.lost:
-            self._send({"op": "progress", "step": step, "metrics": metrics})
+        self._send({"op": "progress", "step": step, "metrics": metrics})
 
     def end_jobs(self) -> None:
         """End the children of this run that are still marked as running: their sweep is over."""
         self._send({"op": "end_jobs"})
-        self._answer("end_jobs", self.spec.timeout)
+        self._answer("end_jobs")
 
     def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
         """Drop what other attempts left of this run's jobs, by their tag `job`, but for the runs `keep`."""
         self._send({"op": "drop_jobs", "jobs": list(jobs), "keep": list(keep)})
-        self._answer("drop_jobs", self.spec.timeout)
+        self._answer("drop_jobs")
 
     def close(self, folder: Path, status: RunStatus) -> None:
         """Log what the run folder holds, upload it, and end the run."""
-        self.ready()
-        self._record(folder, status)
-        begun = len(self.lost)
+        self._record(folder, status, NOT_ANSWERED)
         draws = self._draws if status == "finished" else None
-        self._send({"op": "close", "folder": str(folder.absolute()), "status": status, "draws": draws})
-        self._ids = {
-            **(self._ids or {}),
-            **self._answer("close", _CLOSE_CALLS * self.spec.timeout),
-        }
-        self._gather_losses()
+        request = {"op": "close", "folder": str(folder.absolute()), "status": status, "draws": draws}
+        self._send(request)
+        answer = self._answer("close")
+        if self.process is None:  # it was killed: another one goes on where it was
+            self._connect(replace(self.card, run_id=self._ids.get("run_id") or self.card.run_id, find=self._find()))
+            self._send(request)
+            answer = self._answer("close")
+        if self.process is None:
+            self._record(folder, status, self._why_lost)
+        self.lost = [] if answer and "lost" not in answer else [self._why_lost or NOT_ANSWERED]
+        _patience[self._uri] = max(0.0, self._patience) if self.lost else self.spec.timeout
         if self.lost:
-            self._record(folder, status)
-        if len(self.lost) > begun:
-            log.warning("to upload what was lost: python -m bayesrun task=sync run=%s", folder)
+            self._warn(folder)
 
     def compare_hint(self) -> str | None:
         """Return the server's address, or the command that starts MLflow's UI on the database."""
-        uri = self.spec.uri or ""
-        return mask(uri) if is_server(uri) else f"mlflow ui --backend-store-uri {mask(uri)}"
+        return redact(self._uri) if is_server(self._uri) else f"mlflow ui --backend-store-uri {redact(self._uri)}"
+
+    @property
+    def _uri(self) -> str:
+        return self.spec.uri or ""
+
+    def _find(self) -> dict[str, str]:
+        return {RUN_KEY: self.card.tags[RUN_KEY]}
+
+    def _connect(self, card: RunCard) -> None:
+        try:
+            self.process = tracker_connection()
+            self.number = self.process.new_run()
+        except OSError as error:
+            self._lose_process(f"the tracker process can't be started: {error}")
+        self._send({"op": "open", "spec": self.spec.model_dump(), "card": asdict(card)})
 
     def _send(self, request: dict[str, Any]) -> None:
         if self.process:
             try:
                 self.process.send({**request, "run": self.number})
             except TrackerProcessLost as error:
-                self._lose(str(error))
+                self._lose_process(str(error))
 
-    def _answer(self, op: str, wait: float) -> dict[str, str]:
+    def _answer(self, op: str, kept: float = 0.0) -> dict[str, Any] | None:
+        """Return the reply to an operation; None when there is none in time."""
         if not self.process:
-            return {}
+            return None
+        answer, begun = None, time.monotonic()
+        is_local = not is_server(self._uri)
         try:
-            answer = self.process.receive(self.number, op, wait)
-        except TimeoutError as error:
-            self._lose(f"the tracker process: {error}")
-            return {}
+            self.process.wait_until_prepared(_PREPARE_SECONDS)
+            begun = time.monotonic()
+            answer = self.process.receive(self.number, op, max(0.0, self._patience - kept), beats_count=is_local)
+        except TimeoutError:
+            self._why_lost = f"no answer within {self.spec.timeout:g} s"
         except TrackerProcessLost as error:
-            self._lose(str(error))
-            return {}
-        self._gather_losses()
-        return {k: v for k, v in answer.items() if k.endswith("_id")}
+            self._lose_process(str(error))
+        if not (answer and is_local):
+            self._patience -= time.monotonic() - begun
+        if answer:
+            self._why_lost = answer.get("lost", "")
+            self._ids |= {key: value for key, value in answer.items() if key.endswith("_id") and value}
+        return answer
 
-    def _gather_losses(self) -> None:
-        for reason in self.process.lost.pop(self.number, []) if self.process else []:
-            self._lose(reason)
+    def _lose_process(self, reason: str) -> None:
+        log.debug("tracking: %s", reason)
+        self.process, self._why_lost = None, redact(reason)
 
-    def _lose(self, reason: str) -> None:
-        """Tell the first loss; later ones mostly have the same cause."""
-        reason = mask(reason)
-        if not self.lost:
-            log.warning(
-                "tracking is not complete, the run goes on: %s (%s)",
-                reason,
-                mask(self.spec.uri or ""),
-            )
-        self.lost.append(reason)
-        if "the tracker process" in reason:
-            self.process = None
+    def _record(self, folder: Path, status: RunStatus, reason: str) -> None:
+        record = TrackingRecord(self._uri, self.card, status, lost=[reason], **self._ids)
+        try:
+            record.write(folder)
+        except OSError as error:  # a full disk: the run folder's own files matter more
+            log.debug("tracking.json is not written: %s", error)
 
-    def _record(self, folder: Path, status: RunStatus) -> None:
-        """Write where the run is tracked, and what is needed to upload it again."""
-        record = {
-            **(self._ids or {}),
-            "uri": mask(self.spec.uri or ""),
-            "status": status,
-            "lost": self.lost,
-            "card": asdict(self.card),
-        }
-        if folder.is_dir():
-            temporary = folder / f".{RECORD}.{os.getpid()}"
-            temporary.write_text(json.dumps(record, indent=1))
-            os.replace(temporary, folder / RECORD)
+    def _warn(self, folder: Path) -> None:
+        """Tell once what is not in MLflow, why, and how it gets there."""
+        what = "the metrics and files of this run are" if self._ids.get("run_id") else "this run is"
+        log.warning(
+            "%s not in MLflow yet (%s: %s); its folder is complete. "
+            "The next command with this store sends it, or now: python -m bayesrun task=sync run=%s",
+            what,
+            redact(self._uri),
+            redact(self.lost[0]),
+            folder,
+        )
+
+
+_patience: dict[str, float] = {}
+"""Seconds that this process still waits for a store that did not answer, by its URI."""
 
 
 def open_run(spec: TrackingSpec, card: RunCard) -> MlflowTracker:
     """Open a run in MLflow; returns at once."""
-    tracker = MlflowTracker(absolute(spec), card)
+    card = without_secrets(card)
+    tags = {RUN_KEY: uuid.uuid4().hex, **card.tags}  # a run whose id was never told is found by it
+    tracker = MlflowTracker(absolute(spec), replace(card, tags=tags))
     tracker.start()
     return tracker
 
 
 def absolute(spec: TrackingSpec) -> TrackingSpec:
-    """Return the section with paths made absolute: the tracker process and the UI may run elsewhere."""
+    """Return the section as the tracker process needs it, which may run elsewhere.
+
+    Paths are absolute, and credentials that were left out when the URI was written come from the environment.
+    """
+    changes: dict[str, Any] = {"uri": without_redacted(spec.uri or "")}
     database = sqlite_path(spec.uri or "")
-    changes: dict[str, Any] = {}
     if database is not None:
         changes["uri"] = f"sqlite:///{database.absolute()}"
     if spec.artifacts and "://" not in spec.artifacts:
@@ -201,8 +228,14 @@ def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
         ]
     if "://" not in spec.uri:
         hint = "sqlite:///FILE, postgresql://..., or http://HOST:PORT (MLflow's file store is no longer supported)"
-        return [("uri", f"must be a URL (got '{mask(spec.uri)}')", hint)]
-    return []
+        return [("uri", f"must be a URL (got '{redact(spec.uri)}')", hint)]
+    problems = []
+    if missing := missing_credentials(spec.uri):
+        problems.append(("uri", f"'{spec.uri}' was written without its secret", missing))
+    if spec.artifacts and redact_url(spec.artifacts) != spec.artifacts:
+        hint = "leave the credentials out; MLflow reads those of its artifact stores from the environment"
+        problems.append(("artifacts", "holds credentials, and MLflow would write them into its database", hint))
+    return problems
 
 
 def _warm(spec: TrackingSpec) -> None:
@@ -211,31 +244,30 @@ def _warm(spec: TrackingSpec) -> None:
         tracker_connection().send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()})
 
 
-def upload(spec: TrackingSpec, folder: Path) -> list[str]:
-    """Track a run folder whose tracking was lost; return what is still missing."""
-    record = json.loads((folder / RECORD).read_text())
-    card = dict(record["card"])
-    card["dataset"] = DatasetInfo(**card["dataset"]) if card["dataset"] else None
-    card["run_id"] = record.get("run_id") if mask(absolute(spec).uri or "") == record["uri"] else None
-    tracker = open_run(spec, RunCard(**card))
-    tracker.ready()
-    tracker.close(folder, record["status"])
-    return tracker.lost
+def upload(spec: TrackingSpec, folder: Path) -> str:
+    """Send what is missing of a run folder; return what was done."""
+    answer = _ask(spec, "upload", folder=str(folder.absolute()))
+    if "lost" in answer:
+        raise BayesrunError(f"{folder} can't be sent to {redact(spec.uri or '')}: {answer['lost']}")
+    return f"sent, run {answer['run_id']}" if answer["sent"] else f"nothing is missing, run {answer['run_id']}"
 
 
 def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
-    """Let the tracker process find or download a run's folder."""
-    process = tracker_connection()
-    number = process.new_run()
-    request = {"op": "fetch", "run": number, "spec": absolute(spec).model_dump(), "run_id": run_id, "into": str(into)}
-    try:
-        process.send(request)
-        answer = process.receive(number, "fetch", _FETCH_SECONDS)
-    except (TrackerProcessLost, TimeoutError) as error:
-        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {error}") from None
+    answer = _ask(spec, "fetch", run_id=run_id, into=str(into.absolute()))
     if "lost" in answer:
-        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {answer['lost']}")
+        raise fail("run", f"run {run_id} can't be had from {redact(spec.uri or '')}: {answer['lost']}")
     return Path(answer["folder"])
+
+
+def _ask(spec: TrackingSpec, op: str, **request: str) -> dict[str, Any]:
+    """Let the tracker process do something that no open run is needed for, and wait for it."""
+    try:
+        process = tracker_connection()
+        number = process.new_run()
+        process.send({"op": op, "run": number, "spec": absolute(spec).model_dump(), **request})
+        return process.receive(number, op, _TASK_SECONDS)
+    except (OSError, TrackerProcessLost) as error:
+        return {"lost": str(error)}
 
 
 def _share(spec: TrackingSpec) -> None:
@@ -248,4 +280,4 @@ def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
 
 TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share, fetch=_fetch, upload=upload)
 
-__all__ = ["RECORD", "TRACKER", "MlflowTracker", "absolute", "open_run", "upload"]
+__all__ = ["TRACKER", "MlflowTracker", "absolute", "open_run", "upload"]

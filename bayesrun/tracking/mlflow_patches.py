@@ -4,8 +4,12 @@
     What: MLflow is imported without pandas. Why: a fifth less to import.
     Test: `tests/unit/tracking/test_mlflow_patches.py`.
 `create_database`
-    What: a new SQLite database gets its name when it is whole. Why: eight processes that create it at once, or a kill
-    half-way, leave it broken for good. Test: `tests/integration/test_mlflow.py`.
+    What: a new SQLite database gets its name when it is whole, and is written to disk once. Why: eight processes that
+    create it at once, or a kill half-way, leave it broken for good; on a busy disk a hundred migrations take seconds.
+    Test: `tests/integration/test_mlflow.py`.
+`_CONNECT_TRIES`
+    What: a database is tried 4 times, not 10. Why: MLflow would try for 100 s what does not answer, and keep the
+    tracker process that long. Test: `tests/unit/tracking/test_mlflow_patches.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ from typing import Any
 
 _CLIENT = "mlflow.tracking"
 _DATABASE = "mlflow.store.tracking.sqlalchemy_store"
+_CONNECTING = "mlflow.store.db.utils"
+_CONNECT_TRIES = 4
 
 
 def import_mlflow(database: bool) -> None:
@@ -36,6 +42,8 @@ def import_mlflow(database: bool) -> None:
             importlib.import_module(name)
     for name in wanted:  # again, with pandas, should another version of MLflow need it; else this takes no time
         importlib.import_module(name)
+    if database:
+        importlib.import_module(_CONNECTING).MAX_RETRY_COUNT = _CONNECT_TRIES
 
 
 @contextmanager
@@ -63,6 +71,25 @@ def create_database(path: Path, artifacts: str | None) -> None:
     new = path.with_name(f".{path.name}.{os.getpid()}")
     new.unlink(missing_ok=True)
     make: Any = SqlAlchemyStore  # untyped
-    store = make(f"sqlite:///{new}", artifacts or str(path.parent / "mlartifacts"))
+    with _without_syncing():
+        store = make(f"sqlite:///{new}", artifacts or str(path.parent / "mlartifacts"))
     store.engine.dispose()
+    with new.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(new, path)
+
+
+@contextmanager
+def _without_syncing() -> Iterator[None]:
+    """Let SQLite not wait for the disk after each of a hundred migrations: a database without a name may be lost."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def connect(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA synchronous=OFF")
+
+    event.listen(Engine, "connect", connect)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connect)

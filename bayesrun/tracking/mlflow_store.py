@@ -6,6 +6,7 @@ Only `MlflowClient` is used: the fluent interface keeps the active run in global
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock
 
 from bayesrun.locks import lock_beside, named_lock
-from bayesrun.tracking.base import is_server, sqlite_path
+from bayesrun.tracking.base import sqlite_path
 from bayesrun.tracking.entries import Entries
-from bayesrun.tracking.mlflow_patches import create_database, import_mlflow
+from bayesrun.tracking.mlflow_patches import create_database
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
 _TRIES = 4
+_SQLITE = b"SQLite format 3\0"
 # what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
 _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
 
@@ -47,25 +49,21 @@ class MlflowStore:
         Absolute location of new experiments' artifacts; None leaves it to the server.
     uri
         The tracking URI.
+    beat
+        Called after each call that the store answered.
     """
 
     client: Any
     artifacts: str | None
     uri: str
+    beat: Callable[[], None] = lambda: None
 
     @classmethod
-    def open(cls, uri: str, artifacts: str | None) -> MlflowStore:
-        """Connect; a new database is made by one process, the others wait for it."""
-        import_mlflow(database=not is_server(uri))
+    def open(cls, uri: str, artifacts: str | None, beat: Callable[[], None]) -> MlflowStore:
+        """Connect to a store; a database must be there (`create_local_database`)."""
         from mlflow.tracking import MlflowClient
 
-        if is_server(uri):
-            return cls(MlflowClient(uri), artifacts, uri)
-        with _lock_of(uri):
-            database = sqlite_path(uri)
-            if database is not None:
-                create_database(database, artifacts)
-            return cls(MlflowClient(uri), artifacts, uri)
+        return cls(MlflowClient(uri), artifacts, uri, beat)
 
     def experiment(self, name: str) -> str:
         """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted."""
@@ -104,7 +102,9 @@ class MlflowStore:
         """Return the latest run of an experiment that has some tags."""
         if not tags:
             return None
-        filters = " and ".join(f"tags.`{name}` LIKE '%'" for name in tags)  # values may hold quotes: compared here
+        # a value with a quote can't stand in a filter: it is compared here
+        tests = {name: "LIKE '%'" if "'" in value else f"= '{value}'" for name, value in tags.items()}
+        filters = " and ".join(f"tags.`{name}` {test}" for name, test in tests.items())
         found = self.client.search_runs([experiment], filters, max_results=1000)
         return next((str(run.info.run_id) for run in found if tags.items() <= run.data.tags.items()), None)
 
@@ -146,6 +146,7 @@ class MlflowStore:
             if entries.metrics:
                 self.metrics(run_id, entries.metrics)
             self._upload(run_id, folder)
+            self.beat()
         finally:
             self.end(run_id, state)
 
@@ -177,6 +178,10 @@ class MlflowStore:
             self.client.download_artifacts(run_id, "", str(into))
         return into
 
+    def upload_file(self, run_id: str, path: Path) -> None:
+        """Upload one file of a run."""
+        self.client.log_artifact(run_id, str(path))
+
     def running(self, experiment: str) -> list[Any]:
         """Return the runs of an experiment that are marked as running."""
         return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
@@ -191,12 +196,42 @@ class MlflowStore:
         """Try again what failed through other writers."""
         for attempt in range(_TRIES):
             try:
-                return call()
+                answer = call()
+                self.beat()
+                return answer
             except Exception as error:
                 if attempt == _TRIES - 1 or not any(sign in str(error) for sign in _PASSING):
                     raise
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+def create_local_database(uri: str, artifacts: str | None) -> None:
+    """Create the SQLite database of a URI if it is not there; one process does so, the others wait for it.
+
+    Raises
+    ------
+    OSError
+        When its file can't be a database. MLflow would try again for a minute.
+    """
+    path = sqlite_path(uri)
+    if path is not None:
+        _check_database(path)
+        with _lock_of(uri):
+            create_database(path, artifacts)
+
+
+def _check_database(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder, not a database")
+    if not path.exists():
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise PermissionError(f"'{path}' can't be made in '{folder}'")
+    elif path.stat().st_size:
+        with path.open("rb") as file:
+            if file.read(len(_SQLITE)) != _SQLITE:
+                raise OSError(f"'{path}' is no SQLite database")
 
 
 def _lock_of(uri: str) -> BaseFileLock:

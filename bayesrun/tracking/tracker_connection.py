@@ -25,6 +25,10 @@ from typing import Any
 SERVER = "BAYESRUN_TRACKING_SERVER"
 """Environment variable with the address of the server, where there is one."""
 
+PREPARED = (0, "prepared")
+BEAT = (0, "beat")
+"""Replies that no request asked for: MLflow is imported and a local database made; the store has answered a call."""
+
 _MODULE = "bayesrun.tracking.tracker_process"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -33,7 +37,7 @@ _QUIET = {
 }
 _LIMITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # it computes nothing, and a process that forks should have no threads
@@ -63,7 +67,6 @@ class TrackerConnection:
     process: subprocess.Popen[bytes] | None = None
     errors: Any = None
     replies: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
-    lost: dict[int, list[str]] = field(default_factory=dict)
     runs: int = 0
 
     @classmethod
@@ -138,8 +141,31 @@ class TrackerConnection:
         except OSError:
             raise self._lost("it has ended") from None
 
-    def receive(self, run: int, op: str, seconds: float) -> dict[str, Any]:
+    def wait_until_prepared(self, seconds: float) -> None:
+        """Wait until the process has imported MLflow and a local database is there; no server has a part in that.
+
+        Raises
+        ------
+        TimeoutError
+            When that takes too long.
+        TrackerProcessLost
+            When the process has ended.
+        """
+        deadline = time.monotonic() + seconds
+        while PREPARED not in self.replies:
+            self._read(deadline)
+
+    def receive(self, run: int, op: str, seconds: float, beats_count: bool = False) -> dict[str, Any]:
         """Return the reply to an operation.
+
+        Parameters
+        ----------
+        run, op
+            The run's number, and the operation.
+        seconds
+            How long to wait.
+        beats_count
+            Whether to wait for so long anew whenever the store has answered one of the calls.
 
         Raises
         ------
@@ -150,20 +176,19 @@ class TrackerConnection:
         """
         deadline = time.monotonic() + seconds
         while (run, op) not in self.replies:
-            self._read(max(0.0, deadline - time.monotonic()), seconds)
+            self._read(deadline)
+            if self.replies.pop(BEAT, None) and beats_count:
+                deadline = time.monotonic() + seconds
         return self.replies.pop((run, op))
 
-    def _read(self, left: float, seconds: float) -> None:
-        if not wait([self.connection], left):
-            raise TimeoutError(f"no answer in {seconds:.3g} s")
+    def _read(self, deadline: float) -> None:
+        if not wait([self.connection], max(0.0, deadline - time.monotonic())):
+            raise TimeoutError("no answer in time")
         try:
             reply = json.loads(self.connection.recv_bytes())
         except (EOFError, OSError):
             raise self._lost("it has ended") from None
-        if "lost" in reply and reply["op"] != "warm":
-            self.lost.setdefault(reply["run"], []).append(reply["lost"])
-        if reply["op"] != "progress":
-            self.replies[reply["run"], reply["op"]] = reply
+        self.replies[reply["run"], reply["op"]] = reply
 
     def _lost(self, reason: str) -> TrackerProcessLost:
         return TrackerProcessLost(": ".join([f"the tracker process: {reason}", *self._last_words()]))

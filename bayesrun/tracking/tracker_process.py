@@ -15,24 +15,33 @@ import contextlib
 import json
 import os
 import queue
+import re
 import select
 import signal
 import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
+
+from bayesrun.locks import named_lock
 from bayesrun.process_identity import process_has_ended, process_label
 from bayesrun.processes import collect_rarely
-from bayesrun.tracking.base import is_server, mask, sqlite_path
-from bayesrun.tracking.entries import read_entries
+from bayesrun.redaction import redact, remember_config
+from bayesrun.tracking.base import RUN_KEY, is_server, sqlite_path
+from bayesrun.tracking.entries import read_entries, read_json
 from bayesrun.tracking.mlflow_patches import import_mlflow
-from bayesrun.tracking.mlflow_store import MlflowStore
+from bayesrun.tracking.mlflow_store import MlflowStore, create_local_database
+from bayesrun.tracking.tracker_connection import BEAT, PREPARED
+from bayesrun.tracking.tracking_record import RECORD, RUNNING, TrackingRecord, read_card, read_record
+from bayesrun.tracking.unsent_runs import note_unsent, remove_note, unsent_runs
 
 _OWNER = "bayesrun.owner"
 _STATES = {
@@ -42,6 +51,8 @@ _STATES = {
     "interrupted": "KILLED",
 }
 _POLL_SECONDS = 2.0
+_LINGER_SECONDS = 600.0
+_LONGEST_REASON = 300
 _VANISHED = {"status": "failed", "error": "the process ended without a message (killed?)"}
 
 
@@ -53,6 +64,23 @@ class _Run:
     experiment_id: str | None = None
     is_new: bool = True
     described: bool = False
+    was_tried: bool = False
+
+    @property
+    def uri(self) -> str:
+        return str(self.request["spec"]["uri"])
+
+    @property
+    def folder(self) -> Path | None:
+        folder = self.request["card"].get("folder")
+        return Path(folder) if folder else None
+
+    def ids(self) -> dict[str, str | None]:
+        return {"run_id": self.run_id, "experiment_id": self.experiment_id}
+
+    def record(self, status: str = RUNNING, lost: Sequence[str] = ()) -> TrackingRecord:
+        card = read_card(self.request["card"])
+        return TrackingRecord(self.uri, card, status, self.run_id or card.run_id, self.experiment_id, lost)
 
 
 @dataclass
@@ -63,19 +91,37 @@ class TrackerProcess:
     owner: int
     stores: dict[str, MlflowStore] = field(default_factory=dict)
     runs: dict[int, _Run] = field(default_factory=dict)
+    specs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     tidied: set[tuple[str, str]] = field(default_factory=set)
+    _is_prepared: bool = False
+    _is_waited_for: bool = False
 
     def handle(self, request: dict[str, Any]) -> None:
         """Do one request and reply; whatever fails is a reply too."""
-        answer = {"run": request["run"], "op": request["op"]}
+        remember_config(request.get("spec"), "tracking")
+        op, run = request["op"], request["run"]
+        answer, self._is_waited_for = {"run": run, "op": op}, op not in ("progress", "warm")
         try:
-            answer |= getattr(self, f"_{request['op']}")(request)
+            answer |= getattr(self, f"_{op}")(request)
         except Exception as error:  # of any kind: a database driver, a server, a full disk
-            answer["lost"] = mask(f"{type(error).__name__}: {error}")
-        if "lost" in answer or request["op"] != "progress":
+            answer["lost"] = _reason(error)
+        if op != "warm":
+            self._announce()  # also where it failed
+        if self._is_waited_for:
             self.reply(answer)
-        if request["op"] == "open":
-            self.tidy(request["run"])
+        self._is_waited_for = False
+        if op == "open":
+            self.tidy(run)
+
+    def _announce(self) -> None:
+        """Tell once that what takes its time on this host is done."""
+        if not self._is_prepared:
+            self._is_prepared = True
+            self.reply(dict(zip(("run", "op"), PREPARED, strict=True)))
+
+    def _beat(self) -> None:
+        if self._is_waited_for:
+            self.reply(dict(zip(("run", "op"), BEAT, strict=True)))
 
     def _warm(self, request: dict[str, Any]) -> dict[str, Any]:
         """Import MLflow, and connect to a database that is there; make nothing."""
@@ -88,23 +134,34 @@ class TrackerProcess:
 
     def _store(self, spec: Mapping[str, Any]) -> MlflowStore:
         if spec["uri"] not in self.stores:
-            self.stores[spec["uri"]] = MlflowStore.open(spec["uri"], spec["artifacts"])
+            import_mlflow(database=not is_server(spec["uri"]))
+            create_local_database(spec["uri"], spec["artifacts"])
+            self._announce()
+            self.stores[spec["uri"]] = MlflowStore.open(spec["uri"], spec["artifacts"], self._beat)
         return self.stores[spec["uri"]]
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[request["run"]] = _Run(request)
-        return self._start(run)
+        self.specs[run.uri] = request["spec"]
+        if run.folder:
+            note_unsent(run.uri, run.folder, process_label(self.owner))
+            run.record().write(run.folder)
+        self._start(run)
+        if run.folder:
+            run.record().write(run.folder)
+        return run.ids()
 
-    def _start(self, run: _Run) -> dict[str, Any]:
+    def _start(self, run: _Run) -> None:
         """Do what is still to do: a server that went away half-way must not leave two runs of one card."""
-        spec, card = run.request["spec"], run.request["card"]
-        run.store = self._store(spec)
+        card = run.request["card"]
+        run.store = self._store(run.request["spec"])
         if not run.run_id:
-            run.run_id, run.experiment_id, run.is_new = run.store.start(card, self._own_tags())
+            find = card["find"] or ({RUN_KEY: card["tags"][RUN_KEY]} if run.was_tried else {})
+            run.was_tried = True
+            run.run_id, run.experiment_id, run.is_new = run.store.start({**card, "find": find}, self._own_tags())
         if not run.described:
             run.store.describe(run.run_id, card, run.is_new)
             run.described = True
-        return {"run_id": run.run_id, "experiment_id": run.experiment_id}
 
     def _own_tags(self) -> dict[str, str]:
         user = os.environ.get("USER") or os.environ.get("LOGNAME") or str(os.getuid())
@@ -122,13 +179,22 @@ class TrackerProcess:
         return {}
 
     def _close(self, request: dict[str, Any]) -> dict[str, Any]:
-        run = self.runs.pop(request["run"])
+        run, folder = self.runs.pop(request["run"]), Path(request["folder"])
+        lost = []
         try:
-            answer = {} if run.described else self._start(run)  # the server may be back
-        finally:
-            if run.store and run.run_id:
-                self._finish(run.store, run.run_id, request)
-        return answer
+            try:
+                if not run.described:
+                    self._start(run)  # the server may be back
+            finally:
+                if run.store and run.run_id:
+                    self._finish(run.store, run.run_id, request)
+        except Exception as error:
+            lost = [_reason(error)]
+        run.record(request["status"], lost).write(folder)
+        if lost:
+            return {**run.ids(), "lost": lost[0]}
+        self._confirm(run, folder)
+        return run.ids()
 
     @staticmethod
     def _finish(store: MlflowStore, run_id: str, request: Mapping[str, Any]) -> None:
@@ -136,6 +202,53 @@ class TrackerProcess:
             store.metrics(run_id, {"progress": 1.0}, request["draws"])
         folder = Path(request["folder"])
         store.finish(run_id, read_entries(folder), folder, _STATES[request["status"]])
+
+    @staticmethod
+    def _confirm(run: _Run, folder: Path) -> None:
+        """All of a run is in its store: its record there is the last that is missing."""
+        remove_note(run.uri, folder)
+        if run.store and run.run_id:
+            with contextlib.suppress(Exception):
+                run.store.upload_file(run.run_id, folder / RECORD)
+
+    def _upload(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a run folder of which something is missing."""
+        with named_lock(f"upload {request['folder']}", timeout=0):
+            return self._send_folder(request["spec"], Path(request["folder"]))
+
+    def _send_folder(self, spec: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        record = read_record(folder)
+        if record is None:
+            raise FileNotFoundError(f"'{folder}' has no {RECORD}: it was run with tracking=none")
+        here = record.uri == redact(spec["uri"])
+        if here and record.is_complete:
+            remove_note(spec["uri"], folder)
+            return {"run_id": record.run_id, "sent": False}
+        status = _status_of(folder) if record.status == RUNNING else record.status
+        card = replace(
+            record.card,
+            run_id=record.run_id if here else None,
+            parent_run_id=_parent_of(folder, spec["uri"]) or (record.card.parent_run_id if here else None),
+            find={RUN_KEY: record.card.tags[RUN_KEY]} if RUN_KEY in record.card.tags else {},
+        )
+        run = _Run({"spec": spec, "card": asdict(card)})
+        self._start(run)
+        assert run.store and run.run_id
+        self._finish(run.store, run.run_id, {"folder": str(folder), "status": status, "draws": None})
+        run.record(status).write(folder)
+        self._confirm(run, folder)
+        return {"run_id": run.run_id, "sent": True}
+
+    def catch_up(self) -> None:
+        """Send what earlier runs of this user could not, now that nobody waits and the store answers."""
+        for uri, spec in self.specs.items():
+            for folder in unsent_runs(uri):
+                try:
+                    self._upload({"spec": spec, "folder": str(folder)})
+                except Timeout:  # another process is at it
+                    continue
+                except Exception:
+                    break
 
     def _end_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
         """End the jobs of a sweep that is over: none of them still runs, on whichever host it was."""
@@ -169,6 +282,29 @@ class TrackerProcess:
         for run in self.runs.values():
             if run.store and run.run_id:
                 run.store.end(run.run_id, "KILLED", _VANISHED)
+                if run.folder:
+                    run.record("interrupted").write(run.folder)
+                    remove_note(run.uri, run.folder)
+
+
+def _reason(error: Exception) -> str:
+    """Say why a call failed, in one line: of requests' errors within errors only the innermost tells something."""
+    text = str(error).strip()
+    innermost = re.search(r"\(Caused by .*?: ([^:]*?)[\"')]+$", text, re.DOTALL)
+    lines = (innermost.group(1) if innermost else text).splitlines() or [""]
+    return redact(f"{type(error).__name__}: {lines[0][:_LONGEST_REASON]}")
+
+
+def _status_of(folder: Path) -> str:
+    """Return how a run ended whose tracking never heard of it; one that is still marked as running was killed."""
+    status = read_json(folder / "status.json").get("status")
+    return status if status in _STATES else "interrupted"
+
+
+def _parent_of(folder: Path, uri: str) -> str | None:
+    """Return the run of the sweep that a folder is a job's of, if it is in the same store."""
+    parent = read_record(folder.parent)
+    return parent.run_id if parent and parent.uri == redact(uri) else None
 
 
 def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
@@ -195,6 +331,8 @@ class Requests:
                 self._waiting.put(json.loads(self._connection.recv_bytes()))
         except (EOFError, OSError):
             self._waiting.put(None)
+            time.sleep(_LINGER_SECONDS)
+            os._exit(1)  # a server hangs, and nobody waits any more
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while True:
@@ -206,8 +344,12 @@ class Requests:
                 continue
             if request is None:
                 return
-            if request["op"] != "progress" or self._waiting.empty():  # what is out of date is not worth a call
+            if request["op"] != "progress" or not self._has_newer_progress():
                 yield request
+
+    def _has_newer_progress(self) -> bool:
+        """Say whether a later report waits already: of a slow store only the latest is worth a call."""
+        return any(request and request["op"] == "progress" for request in tuple(self._waiting.queue))
 
 
 def settle_in() -> None:
@@ -235,7 +377,9 @@ def serve(connection: Connection, owner: int) -> None:
     tracker = TrackerProcess(reply, owner)
     for request in Requests(connection, owner):
         tracker.handle(request)
-    tracker.abandon()
+    with contextlib.suppress(Exception):
+        tracker.abandon()
+    tracker.catch_up()
     os._exit(0)  # tearing MLflow down takes longer than all it has to do
 
 

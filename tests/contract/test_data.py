@@ -39,7 +39,7 @@ def parsed(path: Path) -> DataSpec:
 
 
 def test_the_sources_of_the_design_are_registered():
-    assert SOURCES.names() == ["csv", "inline", "json", "netcdf", "parquet", "simulate", "sql"]
+    assert SOURCES.names() == ["csv", "excel", "inline", "json", "netcdf", "parquet", "simulate", "sql"]
 
 
 @pytest.mark.parametrize("name", SOURCES.names())

@@ -15,9 +15,10 @@ from tests.postgresql import free_port
 
 
 @contextmanager
-def mlflow_server(folder: Path, store: str, workers: int = 1) -> Iterator[str]:
+def mlflow_server(folder: Path, store: str, workers: int = 1, port: int | None = None) -> Iterator[str]:
     """Run a server over a store, its artifacts and its log in a folder; yields its address."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
+    port = port or free_port()
+    url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", str(workers), "--backend-store-uri", store, "--artifacts-destination", str(folder / "art")]
     env = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -43,8 +43,12 @@ def recorded(outputs):
     return list(outputs.glob("sweeps/*/*/.jobs/*.json"))
 
 
+def is_tracked(record):
+    return json.loads(record.read_text())["run_id"] is not None
+
+
 MOMENTS = {
-    "workers start": lambda outputs: list(outputs.glob("sweeps/*/*/tracking.json")),
+    "workers start": lambda outputs: [p for p in outputs.glob("sweeps/*/*/tracking.json") if is_tracked(p)],
     "the first job runs": begun,
     "one job is done": recorded,
     "two jobs are under way": lambda outputs: len(recorded(outputs)) >= 1 and len(begun(outputs)) >= 3,

@@ -76,8 +76,8 @@ def test_all_missing_columns_are_reported_with_the_nearest_name(table, faults):
     [
         ("", "can't be read"),
         ("a,a\n1,2\n", "have the same name: a"),
-        ("a,b\n1,2,3\n4,5,6\n", "can't be read"),
-        ("a,b\n1,2\n1,2,3\n", "can't be read"),
+        ("a,b\n1,2,3\n4,5,6\n", "2 rows have more cells than there are names (2: a, b); the first is row 1"),
+        ("a,b\n1,2\n1,2,3\n", "row 2 has more cells"),
     ],
 )
 def test_what_is_no_table_is_refused(text, part, tmp_path, faults):
@@ -87,7 +87,7 @@ def test_what_is_no_table_is_refused(text, part, tmp_path, faults):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path, faults):
     (tmp_path / "bad.csv").write_bytes(b"a,b\n\xff\xfe,2\n")
-    assert "UTF-8" in faults(source="csv", path="bad.csv")["data.path"]
+    assert "UTF-8" in faults(source="csv", path="bad.csv")["data.encoding"]
 
 
 def test_table_without_rows_is_empty(tmp_path, faults):

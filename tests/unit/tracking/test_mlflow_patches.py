@@ -25,3 +25,9 @@ def test_pandas_can_be_imported_afterwards():
 
 def test_a_pandas_that_is_there_stays():
     assert said("import pandas; " + LOAD.format(database=False) + "print(sys.modules['pandas'] is pandas)") == "True"
+
+
+def test_a_database_that_does_not_answer_is_tried_for_seconds_not_minutes():
+    code = LOAD.format(database=True) + "import mlflow.store.db.utils as u; print(u.MAX_RETRY_COUNT); "
+    use = "import inspect; print('attempts < MAX_RETRY_COUNT' in inspect.getsource(u))"
+    assert said(code + use).split() == ["4", "True"]

@@ -1,0 +1,297 @@
+"""The fitted design of the data: what the fitted rows teach, as a value through which other rows are seen.
+
+A fit learns from its rows the labels of factors and their codes, whether a column holds text or numbers, how dates are
+written, and the reductions inside `derive` (the mean in `x - mean(x)`). New rows, one row included, never teach
+anything: they are brought into the form of the fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from bayesrun.data.assemble import Array
+from bayesrun.data.base import ColumnKind, DataSpec
+from bayesrun.data.columns import label
+from bayesrun.data.dates import DateFormat
+from bayesrun.data.factors import add_factors, apply_levels, by_column
+from bayesrun.data.labels import as_levels, codes_of, value_key
+from bayesrun.data.locate import places, shown_values
+from bayesrun.errors import Problem, UserError, check, did_you_mean
+from bayesrun.language.expressions import evaluate
+from bayesrun.language.learned import Constant, Learned
+
+Kind = Literal["text", "number", "date", "truth"]
+
+KEY = "predict.data"
+
+
+@dataclass(frozen=True)
+class FittedDesign:
+    """What the rows of a fit teach about data.
+
+    Parameters
+    ----------
+    dim
+        The row dimension.
+    columns
+        New name to the column in the file, where the fit renames.
+    kinds
+        Of each column before `derive`: text, number, date or truth value.
+    dates
+        How dates are written, by column.
+    factors
+        Name of codes to the column of labels.
+    levels
+        Column to its labels in the order of their codes: of factors, and of what `data.levels` orders.
+    derive
+        Name to expression.
+    constants
+        Reductions over the rows inside `derive`, by the text of the subexpression.
+    fixed
+        Variables that are not over the rows; new rows share them.
+    """
+
+    dim: str
+    columns: Mapping[str, str]
+    kinds: Mapping[str, Kind]
+    dates: Mapping[str, DateFormat]
+    factors: Mapping[str, str]
+    levels: Mapping[str, Array]
+    derive: Mapping[str, str]
+    constants: Mapping[str, Constant]
+    fixed: xr.Dataset = field(repr=False)
+
+    def completed(self, spec: DataSpec) -> DataSpec:
+        """Complete the section of new rows: the row dimension and the columns of text are the fit's."""
+        texts: dict[str, ColumnKind] = {name: "text" for name, kind in self.kinds.items() if kind == "text"}
+        dims = getattr(spec, "dims", {})
+        renamed = {n: [self.dim if d == spec.dim else d for d in of] for n, of in dims.items()}
+        columns = {"columns": dict(self.columns)} if spec.columns is None and self.columns else {}
+        reading = {
+            "dim": self.dim,
+            "dtypes": {**texts, **spec.dtypes},
+            **({"dims": renamed} if dims else {}),
+            **columns,
+        }
+        return spec.model_copy(update=reading)
+
+    def columns_in(self, raw: xr.Dataset, spec: DataSpec) -> Any:
+        """Return `data.columns` for new rows: as they say themselves, else the fit's renaming of what is there."""
+        if not self.columns or spec.columns != dict(self.columns):
+            return spec.columns
+        there = {new: old for new, old in self.columns.items() if old in raw.variables}
+        own = [str(name) for name in raw.variables if str(name) not in there.values() and str(name) not in there]
+        return {**there, **{name: name for name in own}}
+
+    def types_in(self, data: xr.Dataset, spec: DataSpec) -> dict[str, ColumnKind]:
+        """Return the declared types of the columns that are there."""
+        return {name: kind for name, kind in spec.dtypes.items() if name in data.variables}
+
+    def dates_in(self, data: xr.Dataset, spec: DataSpec) -> list[str]:
+        """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
+        return list(dict.fromkeys([*(n for n in self.dates if n in data.variables), *spec.parse_dates]))
+
+    def apply(self, table: xr.Dataset, new_levels: bool = False) -> xr.Dataset:
+        """See the rows of a table as the fit sees its own.
+
+        Parameters
+        ----------
+        table
+            Renamed, typed columns over the row dimension; dates are parsed.
+        new_levels
+            Whether labels that the fit has not seen get codes of their own after all others.
+
+        Returns
+        -------
+        xarray.Dataset
+            The rows in the form of the fit: codes, derived variables, and the variables that are not over the rows.
+
+        Raises
+        ------
+        UserError
+            For labels that the fit has not seen and cells of another type, each with its row: all of them.
+        """
+        problems: list[Problem] = []
+        for name in [str(n) for n in table.data_vars if n in self.kinds and n not in self.factors.values()]:
+            table = table.assign({name: self._typed(table[name], problems)})
+        seen = [column for column in self.levels if column in table.variables and column not in table.dims]
+        levels = {**self.levels, **{c: self._labels(table[c], new_levels, problems) for c in seen}}
+        check(problems)
+        ordered = {c: levels[c].tolist() for c in seen if c not in self.factors.values()}
+        factors = {name: column for name, column in self.factors.items() if column in table.variables}
+        coded = add_factors(apply_levels(table, ordered, {}), factors, levels)
+        columns = {c: table[c] for c in factors.values()}
+        data = derive(coded, self._derivable(table), columns, Learned(self.dim, self.constants))
+        data = data.assign_coords({c: levels[c] for c in self.factors.values() if c not in data.coords})
+        return data.assign({str(n): v for n, v in self.fixed.variables.items() if n not in data.variables})
+
+    def plain(self) -> dict[str, Any]:
+        """Return the design as plain values (numbers, text, lists, mappings) that JSON can hold."""
+        return {
+            "dim": self.dim,
+            "columns": dict(self.columns),
+            "kinds": dict(self.kinds),
+            "dates": {name: {"format": how.format, "day_first": how.day_first} for name, how in self.dates.items()},
+            "factors": dict(self.factors),
+            "levels": {name: _plain(labels) for name, labels in self.levels.items()},
+            "derive": dict(self.derive),
+            "constants": {text: constant.plain() for text, constant in self.constants.items()},
+            "fixed": {str(n): {"dims": list(v.dims), **_plain(v.values)} for n, v in self.fixed.variables.items()},
+        }
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> FittedDesign:
+        """Make a design again of what `plain` returned."""
+        fixed = {name: (tuple(of["dims"]), _array(of)) for name, of in content["fixed"].items()}
+        return cls(
+            dim=content["dim"],
+            columns=content["columns"],
+            kinds=content["kinds"],
+            dates={name: DateFormat(**how) for name, how in content["dates"].items()},
+            factors=content["factors"],
+            levels={name: _array(labels) for name, labels in content["levels"].items()},
+            derive=content["derive"],
+            constants={text: Constant.from_plain(of) for text, of in content["constants"].items()},
+            fixed=xr.Dataset(fixed),
+        )
+
+    def _typed(self, column: xr.DataArray, problems: list[Problem]) -> xr.DataArray:
+        """Bring a column of new rows to the type that it has in the fit."""
+        kind, values = self.kinds[str(column.name)], column.values
+        if kind == _kind(values) or bool(pd.isna(values).all()):
+            return column
+        missing = pd.isna(values)
+        if kind == "text":
+            texts = np.full(values.shape, None, dtype=object)
+            texts[~missing] = [value_key(v) for v in values[~missing]]
+            return column.copy(data=texts)
+        numbers = np.asarray(pd.to_numeric(pd.Series(values.ravel(), dtype=object), errors="coerce"), dtype=float)
+        odd = np.isnan(numbers).reshape(values.shape) & ~missing
+        if kind == "date" or values.dtype.kind == "M" or odd.any():
+            what = {"number": "numbers", "date": "dates", "truth": "true or false"}[kind]
+            got = shown_values(column, column.copy(data=odd if odd.any() else ~missing))
+            message = f"'{column.name}' must be {what} as in the fit (got {got})"
+            problems.append(Problem(f"{KEY}.columns", message, "fix the cells"))
+            return column
+        return column.copy(data=numbers.reshape(values.shape))
+
+    def _labels(self, column: xr.DataArray, new_levels: bool, problems: list[Problem]) -> Array:
+        """Return the labels of the fit, and after them the new ones where they are allowed."""
+        known = self.levels[str(column.name)]
+        _, unseen = codes_of(column.values, known)
+        if not unseen.any():
+            return known
+        found = pd.unique(column.values[unseen])
+        if new_levels:
+            return as_levels([*known.tolist(), *found.tolist()])
+        for new in found:
+            where = places(column.copy(data=unseen & (column.values == new)))
+            message = f"the model was not fitted to '{new}' of '{column.name}' ({where})"
+            hint = did_you_mean(value_key(new), map(value_key, known))
+            problems.append(Problem(f"{KEY}.{column.name}", message, hint))
+        return known
+
+    def _derivable(self, table: xr.Dataset) -> dict[str, str]:
+        """Return the expressions whose variables new rows have; what comes with the new rows is not computed again."""
+        return {name: text for name, text in self.derive.items() if name not in table.variables}
+
+
+def learn(table: xr.Dataset, spec: DataSpec, dates: Mapping[str, DateFormat]) -> tuple[xr.Dataset, FittedDesign]:
+    """Learn a design from the rows of a fit, and see them through it.
+
+    Parameters
+    ----------
+    table
+        Renamed, typed columns; dates are parsed, each dim has labels, and `data.levels` is applied.
+    spec
+        The section `data`.
+    dates
+        How dates are written.
+
+    Raises
+    ------
+    UserError
+        For what can't be a factor, and what can't be derived: all of them.
+    """
+    kinds = {str(n): _kind(v.values) for n, v in table.variables.items() if spec.dim in v.dims}
+    levels = {c: as_levels(labels) for c, labels in by_column(spec.levels, spec.factors).items()}
+    coded = add_factors(table, spec.factors, levels)
+    levels.update({column: coded[column].values for column in spec.factors.values()})
+    learned = Learned(spec.dim)
+    data = derive(coded, spec.derive, {c: table[c] for c in spec.factors.values()}, learned)
+    fixed = data.drop_vars([n for n, v in data.variables.items() if spec.dim in v.dims])
+    columns = spec.columns if isinstance(spec.columns, dict) else {}
+    design = FittedDesign(spec.dim, columns, kinds, dates, spec.factors, levels, spec.derive, learned.constants, fixed)
+    return data, design
+
+
+def derive(
+    data: xr.Dataset, expressions: Mapping[str, str], columns: Mapping[str, xr.DataArray], learned: Learned
+) -> xr.Dataset:
+    """Add derived variables in order; one that fails is reported and the others are still tried.
+
+    Parameters
+    ----------
+    data
+        Variables, codes and labels.
+    expressions
+        Name to expression.
+    columns
+        Columns of labels over the rows; in `data` their names mean the dims of their labels.
+    learned
+        What reductions over the rows are: computed from these rows, or as in the fit.
+
+    Raises
+    ------
+    UserError
+        For names that are taken, and what can't be computed.
+    """
+    problems: list[Problem] = []
+    for name, text in expressions.items():
+        key = f"data.derive.{name}"
+        if name in data.variables or name in data.dims:
+            problems.append(Problem(key, f"the name '{name}' is taken by a column or a dim", "give it a new name"))
+            continue
+        try:
+            made = evaluate(text, data, key, columns, learned)
+        except UserError as error:
+            problems += error.problems
+        else:
+            data = label(data.assign({name: (made.dims, made.values)}))
+    check(problems)
+    return data
+
+
+def _kind(values: Array) -> Kind:
+    kinds: dict[str, Kind] = {"M": "date", "b": "truth", "O": "text"}
+    return kinds.get(values.dtype.kind, "number")
+
+
+def _plain(values: Array) -> dict[str, Any]:
+    """Return an array as lists that JSON can hold: dates as text, what is not finite as null or text."""
+    return {"kind": _kind(values), "values": _listed(values)}
+
+
+def _listed(values: Array) -> Any:
+    if values.dtype.kind == "M":
+        return np.datetime_as_string(values).tolist()
+    if values.dtype.kind != "f" or bool(np.isfinite(values).all()):
+        return values.tolist()
+    return np.where(np.isfinite(values), values.astype(object), values.astype(str)).tolist()
+
+
+def _array(content: Mapping[str, Any]) -> Array:
+    if content["kind"] == "date":
+        return np.array(content["values"], dtype="datetime64[ns]")
+    if content["kind"] == "text":
+        return np.array(content["values"], dtype=object)
+    if content["kind"] == "truth":
+        return np.array(content["values"], dtype=bool)
+    array = np.array(content["values"])
+    return array if array.dtype.kind in "iuf" else array.astype(float)

@@ -1,0 +1,182 @@
+"""What expressions learn from the fitted rows: parts that take rows and give something that is not over the rows.
+
+`mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes them and
+keeps them by their text. For new rows they are what they were in the fit, also where `x` is not there at all.
+What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. `zscore(x)` is
+`(x - mean(x)) / std(x)`, `softmax(x)` is `exp(x - logsumexp(x))`: their parts are learned.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayesrun.language.values import Dims, Fault, Value, constant
+
+MAX_LEARNED = 10_000
+"""Longest array that is learned; longer ones pick single rows, which new rows have no part in."""
+
+_COUNTED = ("arange", "zeros", "ones")
+_TAKEN_APART = {"zscore": "(x - mean(x)) / std(x)", "softmax": "exp(x - logsumexp(x))"}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A learned value: its numbers over named axes; dates are days since 1970-01-01."""
+
+    dims: Dims
+    numbers: Any
+    date: bool = False
+
+    def value(self) -> Value:
+        """Return it as what an expression computes with."""
+        return constant(self.numbers, self.dims)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values that JSON can hold."""
+        numbers = self.numbers
+        finite = bool(np.all(np.isfinite(numbers)))
+        listed = numbers if finite else np.where(np.isfinite(numbers), numbers.astype(object), numbers.astype(str))
+        return {"dims": list(self.dims), "numbers": listed.tolist(), "date": self.date}
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> Constant:
+        """Make it again of what `plain` returned."""
+        numbers = np.array(content["numbers"])
+        numbers = numbers if numbers.dtype.kind in "iuf" else numbers.astype(float)
+        return cls(tuple(content["dims"]), numbers, bool(content["date"]))
+
+
+class Learned:
+    """The learned values of one stage of a run (`derive`, or a model), by the text of the subexpression.
+
+    Parameters
+    ----------
+    rows
+        The row dimension.
+    constants
+        What a fit has learned: new rows are seen through it. None while a fit learns.
+    """
+
+    def __init__(self, rows: str, constants: Mapping[str, Constant] | None = None) -> None:
+        self.rows = rows
+        self.of_new_rows = constants is not None
+        self.constants: dict[str, Constant] = dict(constants or {})
+        self._parts: dict[ast.AST, ast.expr] = {}
+
+    def recall(self, node: ast.expr) -> Value | None:
+        """Return the learned value of a node of an expression over new rows; None where the rows themselves count.
+
+        Raises
+        ------
+        Fault
+            When the node counts the rows of the fit, among which new rows have no place.
+        """
+        if not self.of_new_rows or isinstance(node, ast.Constant):
+            return None
+        found = self.constants.get(ast.unparse(node))
+        if found is not None:
+            return found.value()
+        if _called(node) == "arange" and self._counts_rows(node):
+            raise Fault(
+                "counts the rows of the fit, among which new rows have no place", "use a column, such as days(date)"
+            )
+        return None
+
+    def names_needed(self, tree: ast.AST) -> set[str]:
+        """Return the names in an expression that are not within a learned part of it."""
+        if self.of_new_rows and ast.unparse(tree) in self.constants:
+            return set()
+        inner = [child for child in ast.iter_child_nodes(tree) if isinstance(child, ast.expr | ast.keyword | ast.Slice)]
+        names = {tree.id} if isinstance(tree, ast.Name) else set()
+        return names.union(*map(self.names_needed, inner))
+
+    def taken_apart(self, node: ast.Call, argument: Value, dim: str | int | None) -> ast.expr | None:
+        """Return what a function along the rows means in terms of reductions; None for all others."""
+        name = _called(node)
+        if name not in _TAKEN_APART or argument.known is None or self.rows not in argument.dims:
+            return None
+        axis = argument.dims.index(self.rows)
+        by_default = dim is None and (name == "zscore" or axis == argument.ndim - 1)
+        if not by_default and dim not in (self.rows, axis, axis - argument.ndim):
+            return None
+        made = ast.parse(_TAKEN_APART[name], mode="eval").body
+        along_rows = [ast.Name(self.rows)] if name == "softmax" and dim is None else node.args[1:]
+        self._parts[node] = _Replaced(node, along_rows).visit(made)
+        return self._parts[node]
+
+    def learn(
+        self, tree: ast.expr, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int
+    ) -> None:
+        """Keep the largest parts of an expression that are known and no longer over the rows.
+
+        Parameters
+        ----------
+        tree
+            The expression.
+        values
+            What its nodes are.
+        over_rows
+            Whether a name means something over the rows.
+        size
+            Number of rows.
+        """
+        if self.of_new_rows:
+            return
+        for node in self._largest(tree, values, over_rows, size):
+            value = values[node]
+            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known))
+
+    def _largest(
+        self, node: ast.AST, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int
+    ) -> Iterator[ast.expr]:
+        value = values.get(node)
+        if value is not None and value.known is not None and self._is_learned(node, value, over_rows, size):
+            yield node  # type: ignore[misc]
+            return
+        for child in ast.iter_child_nodes(self._parts.get(node, node)):
+            yield from self._largest(child, values, over_rows, size)
+
+    def _is_learned(self, node: ast.AST, value: Value, over_rows: Callable[[str], bool], size: int) -> bool:
+        if self.rows in value.dims or value.known.size > MAX_LEARNED or _called(node) in _COUNTED:
+            return False
+        # an axis without a name that is as long as the rows may be the rows
+        if any(dim is None and length == size for dim, length in zip(value.dims, value.shape, strict=True)):
+            return False
+        return self._counts_rows(node) or any(over_rows(name) for name in _names(node))
+
+    def _counts_rows(self, node: ast.AST) -> bool:
+        return f"n_{self.rows}" in set(_names(node))
+
+
+class _Replaced(ast.NodeTransformer):
+    """Puts a call's own argument and dim into what the function means."""
+
+    def __init__(self, call: ast.Call, dim: Sequence[ast.expr]) -> None:
+        self._call, self._dim = call, dim
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self._call.args[0] if node.id == "x" else node
+
+    def visit_Call(self, node: ast.Call) -> ast.expr:
+        inner = [self.visit(argument) for argument in node.args]
+        reduces = _called(node) in ("mean", "std", "logsumexp")
+        made = ast.Call(node.func, [*inner, *self._dim] if reduces else inner, self._call.keywords if reduces else [])
+        return ast.copy_location(made, self._call)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        made = ast.BinOp(self.visit(node.left), node.op, self.visit(node.right))
+        return ast.copy_location(made, self._call)
+
+
+def _called(node: ast.AST) -> str:
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    functions = {id(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
+    return (part.id for part in ast.walk(node) if isinstance(part, ast.Name) and id(part) not in functions)

@@ -1,0 +1,107 @@
+"""Log densities of distributions, written down from their formulas; parameters are numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import gammaln, logsumexp
+
+from bayesrun.language.plan import Plan
+from bayesrun.language.probability_masses import log_probability
+
+Array = Any
+Parameters = Mapping[str, Array]
+
+
+def log_density(plan: Plan, x: Array) -> Array:
+    """Return the log density, or probability, of each draw in `x`; all parameters of the plan are known."""
+    if plan.discrete:
+        return log_probability(plan, x)
+    p = {name: np.asarray(value.known, dtype=float) for name, value in plan.values.items()}
+    if plan.family.name in _OF_SERIES:
+        return _OF_SERIES[plan.family.name](plan, p, x)
+    lower, upper = p.pop("lower", -np.inf), p.pop("upper", np.inf)
+    if plan.family.name == "Uniform":
+        return stats.uniform.logpdf(x, lower, upper - lower)
+    logs = _OF_NUMBERS[plan.family.name](p, x)
+    if plan.family.name in ("Normal", "TruncatedNormal") and (np.any(np.isfinite(lower)) or np.any(np.isfinite(upper))):
+        at = stats.norm(p.get("mu", 0.0), _sigma(p))
+        logs = logs - np.log(at.cdf(upper) - at.cdf(lower))
+    return np.where((x >= lower) & (x <= upper), logs, -np.inf)
+
+
+def _sigma(p: Parameters, precision: str = "tau") -> Array:
+    return p["sigma"] if "sigma" in p else p[precision] ** -0.5 if precision in p else 1.0
+
+
+def _normal(p: Parameters, x: Array) -> Array:
+    return stats.norm.logpdf(x, p.get("mu", 0.0), _sigma(p))
+
+
+def _normal_mixture(p: Parameters, x: Array) -> Array:
+    return logsumexp(np.log(p["w"]) + stats.norm.logpdf(x[..., None], p["mu"], _sigma(p)), axis=-1)
+
+
+_OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
+    "Beta": lambda p, x: stats.beta.logpdf(x, p["alpha"], p["beta"]),
+    "Cauchy": lambda p, x: stats.cauchy.logpdf(x, p["alpha"], p["beta"]),
+    "Exponential": lambda p, x: stats.expon.logpdf(x, scale=1 / p["lam"]),
+    "Flat": lambda p, x: np.zeros(np.shape(x)),
+    "Gamma": lambda p, x: stats.gamma.logpdf(x, p["alpha"], scale=1 / p["beta"]),
+    "HalfCauchy": lambda p, x: stats.halfcauchy.logpdf(x, scale=p["beta"]),
+    "HalfNormal": lambda p, x: stats.halfnorm.logpdf(x, scale=_sigma(p)),
+    "Normal": _normal,
+    "NormalMixture": _normal_mixture,
+    "StudentT": lambda p, x: stats.t.logpdf(x, p["nu"], p.get("mu", 0.0), _sigma(p, "lam")),
+    "TruncatedNormal": _normal,
+}
+
+
+def _dirichlet(plan: Plan, p: Parameters, x: Array) -> Array:
+    return gammaln(p["a"].sum()) - gammaln(p["a"]).sum() + ((p["a"] - 1) * np.log(x)).sum(axis=-1)
+
+
+def _random_walk(plan: Plan, p: Parameters, x: Array) -> Array:
+    """Steps are normal; where the walk begins has a flat prior."""
+    return stats.norm.logpdf(np.diff(x), p.get("mu", 0.0), _sigma(p)).sum()
+
+
+def _autoregression(plan: Plan, p: Parameters, x: Array) -> Array:
+    """The first values are taken as given."""
+    level, rho = (p["rho"][0], p["rho"][1:]) if plan.flags.get("constant") else (0.0, p["rho"])
+    lags = len(rho)
+    expected = [level + rho @ x[t - lags : t][::-1] for t in range(lags, len(x))]
+    return stats.norm.logpdf(x[lags:], expected, _sigma(p)).sum()
+
+
+def _garch(plan: Plan, p: Parameters, x: Array) -> Array:
+    variance, logs = p["initial_vol"] ** 2, 0.0
+    for value in x:
+        logs += stats.norm.logpdf(value, 0.0, np.sqrt(variance))
+        variance = p["omega"] + p["alpha_1"] * value**2 + p["beta_1"] * variance
+    return logs
+
+
+def _cholesky(plan: Plan, p: Parameters, x: Array) -> Array:
+    """LKJ (2009) for the correlations, `sd_dist` for the scales, and the Jacobian from both to the factor `x`."""
+    n, eta = len(x), p["eta"]
+    scales = np.sqrt((x**2).sum(axis=1))
+    diagonal, k = np.diag(x) / scales, np.arange(1, n)
+    norm = -(n - 1) * gammaln(eta + 0.5 * (n - 1)) + (0.5 * k * np.log(np.pi) + gammaln(eta + 0.5 * (n - 1 - k))).sum()
+    correlations = ((2 * eta - 3 + n - np.arange(n)) * np.log(diagonal)).sum()
+    jacobian = (np.log(diagonal) - np.arange(n) * np.log(scales)).sum()
+    inner = plan.inner["sd_dist"]
+    assert isinstance(inner, Plan)
+    return norm + correlations + jacobian + log_density(inner, scales).sum()
+
+
+_OF_SERIES: Mapping[str, Callable[[Plan, Parameters, Array], Array]] = {
+    "AR": _autoregression,
+    "Dirichlet": _dirichlet,
+    "GARCH11": _garch,
+    "GaussianRandomWalk": _random_walk,
+    "LKJCholeskyCov": _cholesky,
+}
