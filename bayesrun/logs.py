@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+_ABOUT_OTHERS_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+"""Warnings that libraries give each other's authors; a user can do nothing about them."""
 
 
 class _Console(logging.Handler):
@@ -38,6 +40,8 @@ def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default")
+            for category in _ABOUT_OTHERS_CODE:
+                warnings.simplefilter("ignore", category)
             yield memory
     finally:
         logging.captureWarnings(False)

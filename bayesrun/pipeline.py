@@ -23,11 +23,13 @@ import yaml
 from bayesrun.config.run_config import RunConfig
 from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
-from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.run_folder import RunFolder
+from bayesrun.samplers.base import SAMPLERS
+from bayesrun.samplers.chains import parallel_chains
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
 
@@ -36,11 +38,10 @@ if TYPE_CHECKING:
 
     import arviz as az
     import pandas as pd
-    import pymc3 as pm
     import xarray as xr
 
     from bayesrun.data.design import FittedDesign
-    from bayesrun.inference.base import Sampled
+    from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
 
@@ -88,7 +89,7 @@ class Prepared:
 
     data: xr.Dataset | None
     data_digest: str | None
-    model: pm.Model
+    model: CompiledModel
     imputation: list[str]
     rows: xr.Dataset | None = None
     design: FittedDesign | None = None
@@ -114,10 +115,9 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
-    from bayesrun.inference._function_cache import begin_job
+    from bayesrun.report.progress import Waiting
 
     began = time.perf_counter()
-    begin_job()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
@@ -126,7 +126,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             with _timed("sample"):
                 sampled = _sample(config, prepared.model, opened.tracker)
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"):
+            with _timed("predict"), Waiting("predicting", config.sampler.progress):
                 idata, missing = _posterior(config, prepared, sampled, opened)
                 _predict_rows(config, folder, prepared.rows, idata)
             with _timed("diagnose"):
@@ -152,23 +152,24 @@ def prepare(config: RunConfig) -> Prepared:
     rows = _rows_to_predict(config, data, design)
     for line in imputation:
         log.info(line)
-    from bayesrun.inference.preflight import preflight
-
     model = build(config, data)
-    preflight(model)
+    model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows, design)
 
 
-def build(config: RunConfig, data: xr.Dataset | None) -> pm.Model:
+def engine_of(config: RunConfig) -> Engine:
+    """Return the engine of a run, not yet set up."""
+    return ENGINES.load(config.engine.name, "engine.name")
+
+
+def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
-    from bayesrun.inference.theano_setup import import_pymc3
-
-    import_pymc3()
-    from bayesrun.engines.pymc3.build import build as build_model
-
-    return build_model(config.model_type.build(data, config.model))
+    engine = engine_of(config)
+    engine.set_up(config.engine.patches)
+    engine.begin_run()
+    return engine.compile(config.model_type.build(data, config.model))
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
@@ -207,24 +208,22 @@ def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None
     if config.predict is None:
         return None
     from bayesrun.data import prepare as data_sets
-    from bayesrun.inference import _new_rows
+    from bayesrun.predict import new_rows
 
     roles = config.model_type.roles(config.model)
     observed = [role.variable for role in roles if role.kind == "observed"]
     if fitted is None or design is None or not observed:
-        raise UserError([Problem(_new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
     new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
     for note in notes:
-        log.info("%s: %s", _new_rows.KEY, note)
-    rows = _new_rows.like_fitted(new, fitted, design.factors, observed)
-    check(_new_rows.row_problems(config.model_type, config.model, rows))
+        log.info("%s: %s", new_rows.KEY, note)
+    rows = new_rows.like_fitted(new, fitted, design.factors, observed)
+    check(new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
 
-def _log_model(model: pm.Model) -> None:
-    from bayesrun.inference.posterior import labels
-
-    coords, dims = labels(model)
+def _log_model(model: CompiledModel) -> None:
+    coords, dims = model.labels()
     for name, of in dims.items():
         log.debug("dims of %s: %s", name, ", ".join(of))
     for name, values in coords.items():
@@ -232,10 +231,10 @@ def _log_model(model: pm.Model) -> None:
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
 
 
-def _sample(config: RunConfig, model: pm.Model, tracker: Tracker) -> Sampled:
-    from bayesrun.inference.base import Monitor
-    from bayesrun.inference.monitors import Several, TimeLimit, Tracked
+def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sampled:
     from bayesrun.report.progress import ProgressLine
+    from bayesrun.samplers.base import Monitor
+    from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
 
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
@@ -262,7 +261,7 @@ def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
-    from bayesrun.inference.groups import Wanted, collect
+    from bayesrun.predict.groups import Wanted, collect
 
     wanted = Wanted(
         prior=config.predictive.prior,
@@ -286,10 +285,10 @@ def _largest(config: RunConfig) -> int:
 def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
     if rows is None or config.predict is None:
         return
-    from bayesrun.inference._new_rows import predictions
+    from bayesrun.predict.new_rows import predictions
 
     draws = {str(name): array.values for name, array in idata.posterior.data_vars.items()}
-    table = predictions(config.model_type, config.model, rows, draws, config.top.seed)
+    table = predictions(engine_of(config), config.model_type, config.model, rows, draws, config.top.seed)
     folder.write("predictions.csv", lambda path: table.to_csv(path, index=False))
     log.info("predictions.csv: %d values for the rows of '%s'", len(table), config.predict.data.name)
 
@@ -305,7 +304,11 @@ def _diagnose(
     folder.write("summary.csv", summary.to_csv)
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
-    result = judge(Judged(idata, summary, method, config.diagnostics, depth, missing))
+    result = judge(
+        Judged(
+            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+        )
+    )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
 
@@ -335,16 +338,14 @@ def _store_and_draw(
     """Write what is left; figures take longest, and are drawn beside the rest."""
     from bayesrun.figures.base import Subject
     from bayesrun.figures.drawing import draw_all
-    from bayesrun.inference._chains import processes
-    from bayesrun.inference._graph import graph_of
     from bayesrun.report.model_graph import write_graph
 
     def store() -> None:
         _store(config, folder, idata)
-        write_graph(graph_of(prepared.model), folder)
+        write_graph(prepared.model.graph(), folder, config.plain["model"])
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
-    draw_all(config.model.figures, subject, folder.figures, processes(config.sampler), meanwhile=store)
+    draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
 
 
 def _report(folder: RunFolder, summary: pd.DataFrame, result: CheckResult, tracker: Tracker) -> None:
@@ -409,11 +410,10 @@ def open_run(
     memory
         The log so far, which goes into the folder.
     """
-    from bayesrun.inference.monitors import terminate_as_interrupt
-    from bayesrun.inference.theano_setup import compiler
+    from bayesrun.samplers.monitors import terminate_as_interrupt
 
     flush_to(memory, folder.log)
-    record = provenance(config.plain, prepared.data_digest, compiler())
+    record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
     record["command_line"] = [without_passwords(word) for word in record["command_line"]]
     folder.write_text("config.yaml", _config_text(config, job))
     folder.write_json("provenance.json", record)

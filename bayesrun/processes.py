@@ -13,6 +13,8 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import psutil
+
 _THRESHOLDS = 100_000, 20, 50
 _POLL_SECONDS = 1.0
 
@@ -24,6 +26,12 @@ def collect_rarely() -> None:
     To be called by each process that begins, before it imports.
     """
     gc.set_threshold(*_THRESHOLDS)
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    own = psutil.Process()
+    return len(own.cpu_affinity()) if hasattr(own, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def end_with_parent() -> None:

@@ -39,11 +39,11 @@ def config_of(*overrides: str) -> Any:
 def seconds(config: Any, data: Any) -> float:
     """Build a model and compile what sampling it needs."""
     from bayesrun.engines.pymc3.build import build
-    from bayesrun.inference import _function_cache
-    from bayesrun.inference._gradient import compile_gradient
-    from bayesrun.inference.theano_setup import compiling
+    from bayesrun.engines.pymc3.function_cache import forget
+    from bayesrun.engines.pymc3.model import PyMC3Model
+    from bayesrun.engines.pymc3.theano_setup import compiling
 
-    _function_cache._kept.clear()
+    forget()
     gc.collect()
     gc.disable()
     began = time.process_time()
@@ -52,7 +52,7 @@ def seconds(config: Any, data: Any) -> float:
         with compiling():
             model.logp_dlogp_function([v for v in model.free_RVs if v.dtype == "float64"])
     else:
-        compile_gradient(model)
+        PyMC3Model(model).log_density()
     gc.enable()
     return time.process_time() - began
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
-    from bayesrun.inference.theano_setup import import_pymc3
+    from bayesrun.engines.pymc3.theano_setup import import_pymc3
 
     import_pymc3()
     report("build", [row_of(name, repeats) for name in FORMS], {"repeats": repeats, "goal_ratio": 1.1})

@@ -18,13 +18,14 @@ from pydantic import Field
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.data.section import PredictSpec, parse_data, parse_rows
 from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
+from bayesrun.engines.base import ENGINES, EngineSpec, check_engine
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
-from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.registry import Registry
+from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
@@ -34,6 +35,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     SOURCES,
     GENERATORS,
     SAMPLERS,
+    ENGINES,
     CHECKS,
     FIGURES,
     TRACKERS,
@@ -93,6 +95,7 @@ class RunConfig:
     model_type: ModelType
     data: DataSpec | None
     sampler: SamplerSpec
+    engine: EngineSpec
     diagnostics: DiagnosticsSpec
     tracking: TrackingSpec
     predictive: PredictiveSpec
@@ -103,6 +106,7 @@ class RunConfig:
 
 
 SECTIONS: dict[str, type[Section]] = {
+    "engine": EngineSpec,
     "diagnostics": DiagnosticsSpec,
     "tracking": TrackingSpec,
     "predictive": PredictiveSpec,
@@ -156,6 +160,7 @@ def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]
     parsed["top"] = parse(TopSpec, {"experiment_name": "", **top}, "", problems)
     parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
     parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
+    problems += check_engine(parsed["engine"]) if parsed["engine"] else []
     parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
     parsed["predict"] = parse_rows(raw.get("predict"), parsed["paths"].data if parsed["paths"] else Path(), problems)
     return parsed

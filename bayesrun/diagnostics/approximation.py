@@ -8,11 +8,11 @@ import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
 
 _EXACT = 1e-6
 """Range of log ratios up to which the approximation is the posterior itself, and their tail is rounding error."""
-_REMEDY = "The approximation misses parts of the posterior. Use approximation=full_rank, or sampler=nuts."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -23,7 +23,8 @@ def run(judged: Judged) -> CheckResult:
     k = _pareto_k(np.asarray(stats["lp"] - stats["log_q"], float).ravel())
     message = f"Pareto k of the approximation's importance weights is {k:.2f}."
     grade = grade_above(k, judged.settings.thresholds.approximation)
-    return CheckResult((graded("approximation", grade, k, message, _REMEDY),), {"approximation_k": k})
+    remedy = [*advice.better_approximation(judged), "Or sample the posterior itself: `sampler=nuts`."]
+    return CheckResult((graded("approximation", grade, k, message, remedy),), {"approximation_k": k})
 
 
 def _pareto_k(log_ratios: NDArray[np.float64]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
@@ -83,7 +83,7 @@ class Finding:
     message
         What was found.
     remedy
-        What to do about it; empty when `ok`.
+        What to do about it, by sentences; empty when `ok`. Overrides of the config stand in back-ticks.
     """
 
     check: str
@@ -113,6 +113,8 @@ class Judged:
         Tree depth limit of the run.
     missing_groups
         Groups of the InferenceData that are absent, with the reason.
+    model, sampler
+        These sections of the config as plain values, so that remedies suit the model at hand.
     """
 
     idata: az.InferenceData
@@ -121,6 +123,8 @@ class Judged:
     settings: DiagnosticsSpec
     max_treedepth: int = 10
     missing_groups: Mapping[str, str] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def moving(self) -> pd.Series[bool]:
@@ -153,7 +157,11 @@ class Check:
 
 
 CHECKS: Registry[Check] = Registry(
-    "check", "bayesrun.diagnostics", "CHECK", Check, others=("judge", "numerics", "pointwise", "scalars", "summary")
+    "check",
+    "bayesrun.diagnostics",
+    "CHECK",
+    Check,
+    others=("advice", "judge", "numerics", "pointwise", "scalars", "summary"),
 )
 
 
@@ -181,9 +189,11 @@ def grade_below(value: float, limits: tuple[float, float]) -> Grade:
     return Grade("fail", bad) if not value >= bad else Grade("warn" if value < warn else "ok", warn)
 
 
-def graded(check: str, grade: Grade, value: float, message: str, remedy: str, variable: str | None = None) -> Finding:
-    """Make the finding of a graded value; `ok` needs no remedy."""
-    remedy = "" if grade.severity == "ok" else remedy
+def graded(
+    check: str, grade: Grade, value: float, message: str, advice: Sequence[str] = (), variable: str | None = None
+) -> Finding:
+    """Make the finding of a graded value; the advice becomes its remedy unless it is `ok`."""
+    remedy = "" if grade.severity == "ok" else " ".join(advice)
     return Finding(check, grade.severity, message, variable, value, grade.threshold, remedy)
 
 
@@ -203,3 +213,11 @@ def listed(names: Sequence[str], limit: int = 5) -> str:
     """Join names for a sentence, at most `limit` of them: `a, b, c and 12 more`."""
     head = ", ".join(names[:limit])
     return head if len(names) <= limit else f"{head} and {len(names) - limit} more"
+
+
+def shorten(text: str, width: int = 28) -> str:
+    """Cut a long label in its middle: its start says what it is, its end which one."""
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[-(width - 1 - head) :]}"

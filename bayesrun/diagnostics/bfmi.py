@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_below, graded
 from bayesrun.diagnostics.numerics.convergence import bfmi
-
-_REMEDY = "The posterior has heavy tails. Give the model another parameterization, or tighter priors."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -17,9 +16,14 @@ def run(judged: Judged) -> CheckResult:
         return CheckResult()
     values = bfmi(np.asarray(stats["energy"].transpose("chain", "draw"), dtype=float))
     least = float(values.min())
-    message = f"The smallest BFMI of the chains is {least:.2f} (chain {int(values.argmin())})."
+    message = (
+        f"The smallest BFMI of the chains is {least:.2f} (chain {int(values.argmin())}): the tails are explored slowly."
+    )
     grade = grade_below(least, judged.settings.thresholds.bfmi)
-    return CheckResult((graded("bfmi", grade, least, message, _REMEDY),), {"bfmi_min": least})
+    return CheckResult(
+        (graded("bfmi", grade, least, message, [*advice.other_forms(judged), advice.TIGHTER_PRIORS]),),
+        {"bfmi_min": least},
+    )
 
 
 CHECK = Check(run, ("nuts",))

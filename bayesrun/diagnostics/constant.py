@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bayesrun.diagnostics.base import ROUNDING, Check, CheckResult, Finding, Judged, listed
 from bayesrun.diagnostics.scalars import names_of
 
-_REMEDY = "If the model does not fix them, the sampler is stuck: check sampler.step and the priors."
+_REMEDY = "If the model does not fix them, the sampler is stuck: check {where}."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -20,8 +20,9 @@ def run(judged: Judged) -> CheckResult:
         message = f"Fixed by the model: {listed([name for name in same if name in fixed])}."
         findings.append(Finding("constant", "ok", message))
     if still:
+        where = "sampler.step and the priors" if judged.sampler.get("step") else "their priors and initial values"
         message = f"Constant in all draws: {listed(still)}. R-hat and ESS do not apply to them."
-        findings.append(Finding("constant", "warn", message, still[0], 0.0, remedy=_REMEDY))
+        findings.append(Finding("constant", "warn", message, still[0], 0.0, remedy=_REMEDY.format(where=where)))
     return CheckResult(tuple(findings))
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
-
-_REMEDY = "Increase sampler.target_accept (0.95), use parameterization: noncentered, or tighter priors."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -15,7 +14,8 @@ def run(judged: Judged) -> CheckResult:
     count, draws = int(stats["diverging"].sum()), int(stats["diverging"].size)
     grade = grade_above(count / draws, judged.settings.thresholds.divergences)
     message = f"{count:,} of {draws:,} draws diverged." if count else "No draw diverged."
-    finding = graded("divergences", grade, count / draws, message, _REMEDY)
+    remedy = [*advice.other_forms(judged), *advice.smaller_steps(judged), advice.TIGHTER_PRIORS]
+    finding = graded("divergences", grade, count / draws, message, remedy)
     return CheckResult((finding,), {"divergences": float(count)})
 
 

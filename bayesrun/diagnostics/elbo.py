@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
-
-_REMEDY = "Increase sampler.iterations, or change sampler.learning_rate."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -18,7 +17,7 @@ def run(judged: Judged) -> CheckResult:
     change, level = drift(np.asarray(stats["elbo"], float))
     message = f"The ELBO changed by {change:.2g} nats between the last two quarters of the fit (mean {level:.1f})."
     grade = grade_above(change, judged.settings.thresholds.elbo)
-    return CheckResult((graded("elbo", grade, change, message, _REMEDY),), {"elbo": level})
+    return CheckResult((graded("elbo", grade, change, message, advice.longer_fit(judged)),), {"elbo": level})
 
 
 def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged, grade_below, graded, listed
-
-_REMEDY = "Increase sampler.draws, or give the model a form that mixes better."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -26,11 +25,14 @@ def _judge(judged: Judged, values: pd.Series[float], part: str) -> Finding:
     grade = grade_below(least, limits)
     if grade.severity == "ok":
         message = f"Every {part} ESS is at or above {limits[0]:g} (smallest {least:,.0f})."
-        return graded("ess", grade, least, message, "")
+        return graded("ess", grade, least, message)
     low = values[values < limits[0]].sort_values()
     message = f"The {part} ESS of {values.idxmin()} is {least:,.0f}"
     message += f"; also below {limits[0]:g}: {listed(list(low.index[1:]))}." if len(low) > 1 else "."
-    return graded("ess", grade, least, message, _REMEDY, str(values.idxmin()))
+    remedy = advice.more_draws(judged, limits[0] / max(least, 1.0))
+    if grade.severity == "fail":
+        remedy = [*advice.other_forms(judged), *remedy]
+    return graded("ess", grade, least, message, remedy, str(values.idxmin()))
 
 
 CHECK = Check(run)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Grade, Judged, grade_above, graded, listed
 from bayesrun.diagnostics.pointwise import loo_of, observed_terms
-
-_REMEDY = (
-    "elpd_loo is unreliable because of these points. Check them, use a likelihood with heavier tails, "
-    "or refit without them."
-)
 
 
 def run(judged: Judged) -> CheckResult:
@@ -27,7 +23,8 @@ def run(judged: Judged) -> CheckResult:
     message += (
         f"Pareto k is above {GOOD_K} for {len(bad)}: {listed(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
     )
-    finding = graded("loo", grade, float(k.max()), message, _REMEDY, bad[0] if bad else None)
+    remedy = ["elpd_loo is unreliable because of these points: check them.", *advice.heavier_tails(judged)]
+    finding = graded("loo", grade, float(k.max()), message, remedy, bad[0] if bad else None)
     metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
     return CheckResult((finding,), {name: float(value) for name, value in metrics.items()})
 

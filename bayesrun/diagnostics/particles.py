@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_below, graded
-
-_REMEDY = "Increase sampler.n_steps and sampler.draws, or use sampler=nuts."
 
 
 def run(judged: Judged) -> CheckResult:
@@ -18,9 +17,10 @@ def run(judged: Judged) -> CheckResult:
     least = float(stats["moved"].min())
     message = f"At least {100 * least:.0f} % of each chain's particles moved in the last stage."
     grade = grade_below(least, judged.settings.thresholds.particles)
+    remedy = [*advice.more_particle_steps(judged), *advice.more_draws(judged, 2.0), "Or use `sampler=nuts`."]
     evidence = np.asarray(stats["log_marginal_likelihood"], float)
     metrics = {"log_marginal_likelihood": float(logsumexp(evidence) - np.log(evidence.size))}
-    return CheckResult((graded("particles", grade, least, message, _REMEDY),), metrics)
+    return CheckResult((graded("particles", grade, least, message, remedy),), metrics)
 
 
 CHECK = Check(run, ("smc",))

@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 
 _NAME = "prior_sensitivity"
 _TRACKED_SCALARS = 50
+_KEEP = "Keep the pointwise terms: `diagnostics.log_likelihood=true`."
 _REMEDY = {
     "prior-data conflict": "Prior and data disagree. Check where the prior has its mass, and justify or change it.",
     "strong prior / weak likelihood": "The data say little about it: the prior decides. Report that, or get more data.",
@@ -97,7 +98,7 @@ def _none_found(rows: list[Sensitivity]) -> Finding:
 def _not_made(group: str, judged: Judged) -> Finding:
     reason = judged.missing_groups.get(group, "it was not kept, or is not finite")
     message = f"Prior sensitivity can't be computed: there is no {group} ({reason})."
-    return Finding(_NAME, "ok", message, remedy="See diagnostics.log_likelihood.")
+    return Finding(_NAME, "ok", message, remedy=_KEEP if group == "log_likelihood" else "")
 
 
 def _unreliable(scalings: tuple[power.Scaling, power.Scaling]) -> list[Finding]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, graded
-
-_REMEDY = (
-    "Give the model a form that is easier to sample, use a dense mass matrix (sampler.init=adapt_full), "
-    "or increase sampler.max_treedepth."
-)
 
 
 def run(judged: Judged) -> CheckResult:
@@ -19,7 +15,7 @@ def run(judged: Judged) -> CheckResult:
     share = float((stats["tree_depth"] >= judged.max_treedepth).mean())
     message = f"{100 * share:.1f} % of the draws reached the tree depth limit of {judged.max_treedepth}."
     grade = grade_above(share, judged.settings.thresholds.tree_depth)
-    finding = graded("tree_depth", grade, share, message, _REMEDY)
+    finding = graded("tree_depth", grade, share, message, [*advice.other_forms(judged), *advice.deeper_trees(judged)])
     return CheckResult((finding,), {**metrics, "tree_depth_saturated": share})
 
 

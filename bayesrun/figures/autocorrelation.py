@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.selection import Array, Scalar, pick, title_of
@@ -44,7 +45,7 @@ def _draw_scalar(ax: Axes, scalar: Scalar) -> None:
     for chain, values in enumerate(scalar.values):
         found = autocorrelation(values, LAGS)
         ax.plot(np.arange(len(found)), found, color=look.colour(chain), linewidth=1, alpha=0.8, label=f"chain {chain}")
-    ax.set(ylim=(-0.35, 1.05), xlim=(0, LAGS), title=look.shorten(scalar.name))
+    ax.set(ylim=(-0.35, 1.05), xlim=(0, LAGS), title=shorten(scalar.name))
     ax.set_yticks([0, 0.5, 1])
 
 

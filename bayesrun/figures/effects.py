@@ -23,7 +23,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from bayesrun.diagnostics.base import listed
+from bayesrun.diagnostics.base import listed, shorten
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
@@ -121,7 +121,7 @@ def draw(subject: Subject) -> Canvas:
     figure, axes = look.panels(_title(subject, fitted, len(names)), len(shown), columns=2, height=3.0)
     for ax, name in zip(axes, shown, strict=True):
         _draw_panel(ax, name, fitted, subject)
-        ax.set(xlabel=look.shorten(name), ylabel=_axis_label(subject, fitted))
+        ax.set(xlabel=shorten(name), ylabel=_axis_label(subject, fitted))
     figure.legend(handles=_legend(fitted, subject), loc="outside lower left", ncols=3)
     return figure
 
@@ -188,7 +188,7 @@ def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
         settings = {name: grid} if other is None else {name: grid, other: np.repeat(value, len(grid))}
         curve = fitted.average(settings)
         curves.append(curve.mean(axis=0))
-        label = None if other is None else f"{look.shorten(other, 14)} = {_text(value)}"
+        label = None if other is None else f"{shorten(other, 14)} = {_text(value)}"
         colour = look.VERMILLION if other is None else look.colour(index)
         at = np.arange(len(grid)) + 0.16 * (index - (len(others) - 1) / 2) if levels is not None else grid
         low, high = hdi(curve, subject.interval)
@@ -272,11 +272,11 @@ def _partial_residuals(fitted: Fitted, rows: Array, curve: Array) -> Array:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else look.shorten(str(value), 16)
+    return f"{value:.3g}" if isinstance(value, float) else shorten(str(value), 16)
 
 
 def _axis_label(subject: Subject, fitted: Fitted) -> str:
-    response = look.shorten(fitted.formula.response, 24)
+    response = shorten(fitted.formula.response, 24)
     if subject.model["family"] == "binomial":
         return f"share of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
     return f"mean of {response}"

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
@@ -105,7 +106,7 @@ def _draw_panel(ax: Axes, panel: Sequence[Picked], prob: float) -> None:
     low, high = ax.dataLim.intervalx
     if high - low >= NEAR_ZERO * (max(high, 0) - min(low, 0)):
         ax.axvline(0, color=look.GREY, linewidth=0.9, zorder=0)
-    ax.set_yticks(range(len(scalars)), [look.shorten(s.name, 30) for s in scalars])
+    ax.set_yticks(range(len(scalars)), [shorten(s.name, 30) for s in scalars])
     ax.set_ylim(len(scalars) - 0.4, -0.6)
     look.few_ticks_x(ax)
     notes = [f"{picked.shown[0].variable}{picked.note}" for picked in panel if picked.note]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.scalars import names_of
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
@@ -25,7 +26,7 @@ def draw(subject: Subject) -> Canvas:
     for ax, (name, draws) in zip(axes, values, strict=False):
         draw_marginal(ax, draws.ravel(), look.GREEN)
         frame(ax, draws.ravel())
-        ax.set(title=look.shorten(name, 34), xlabel="imputed value", ylabel="posterior probability")
+        ax.set(title=shorten(name, 34), xlabel="imputed value", ylabel="posterior probability")
         look.few_ticks(ax, whole_x=is_discrete(draws))
     return figure
 

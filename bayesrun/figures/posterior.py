@@ -5,6 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
@@ -30,7 +31,7 @@ def _draw_scalar(ax: Axes, scalar: Scalar, prob: float) -> None:
     frame(ax, draws)
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
-    ax.set_title(look.shorten(scalar.name))
+    ax.set_title(shorten(scalar.name))
     if draws.size > 1:
         _mark_interval(ax, scalar, prob)
 

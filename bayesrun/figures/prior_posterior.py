@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
@@ -57,7 +58,7 @@ def _draw_densities(ax: Axes, scalar: Scalar, prior: Array) -> None:
     ax.set_ylim(top=min(top, ax.get_ylim()[1]))
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
-    ax.set_title(look.shorten(scalar.name))
+    ax.set_title(shorten(scalar.name))
 
 
 def _draw_level(ax: Axes, height: float, prior: Array) -> None:

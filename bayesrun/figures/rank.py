@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from scipy.stats import binom
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.selection import Array, Scalar, pick, title_of
@@ -54,7 +55,7 @@ def _draw_scalar(ax: Axes, scalar: Scalar, prob: float) -> None:
             baseline=None,
             label=f"chain {chain}",
         )
-    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=look.shorten(scalar.name))
+    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=shorten(scalar.name))
     look.few_ticks(ax, x=3, y=4)
     place = ax.get_subplotspec()
     if place is not None and place.is_first_col():

@@ -7,6 +7,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.observations import axis_label, series_of
@@ -27,7 +28,7 @@ def draw(subject: Subject) -> Canvas:
     figure, axes = look.panels(title_of(subject, f"data{note}"), min(len(found), LIMIT), columns=2, height=3.0)
     for ax, predictor in zip(axes, found, strict=False):
         _draw_predictor(ax, predictor, response)
-        ax.set(xlabel=look.shorten(predictor.name), ylabel=look.shorten(axis_label(subject, str(response.name))))
+        ax.set(xlabel=shorten(predictor.name), ylabel=shorten(axis_label(subject, str(response.name))))
     look.legend_below(figure, next((ax for ax in axes if ax.get_legend_handles_labels()[0]), axes[0]))
     return figure
 

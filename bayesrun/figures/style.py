@@ -20,6 +20,8 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics.base import shorten
+
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), without its yellow, which is too pale on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILLION, SKY, INK, GREY = "#D55E00", "#56B4E9", "#222222", "#8A8A8A"
@@ -129,14 +131,6 @@ def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
     handles, labels = ax.get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower left", ncols=columns)
-
-
-def shorten(text: str, width: int = 28) -> str:
-    """Cut a long label in its middle."""
-    if len(text) <= width:
-        return text
-    head = (width - 1) // 2
-    return f"{text[:head]}…{text[-(width - 1 - head) :]}"
 
 
 def few_ticks_x(ax: Axes, x: int = 6) -> None:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.marginals import draw_marginal, frame
@@ -40,7 +41,7 @@ def _draw_row(left: Axes, right: Axes, picked: Picked, where: Array | None) -> N
     frame(left, np.concatenate([s.pooled for s in picked.shown]))
     draw_rug(right, where)
     first = picked.shown[0]
-    left.set_title(look.shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
+    left.set_title(shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
     look.few_ticks(left, whole_x=first.discrete)
     look.no_scale(left)
     look.few_ticks(right, x=6, y=4, whole_y=first.discrete)
@@ -55,7 +56,7 @@ def _draw_row(left: Axes, right: Axes, picked: Picked, where: Array | None) -> N
 
 def _element(scalar: Scalar) -> str:
     """Return the label of a vector's element; the vector's name is the title of its row."""
-    return look.shorten(scalar.name[len(scalar.variable) + 1 : -1] or scalar.name, 12)
+    return shorten(scalar.name[len(scalar.variable) + 1 : -1] or scalar.name, 12)
 
 
 def _legend(figure: Canvas, rows: list[Picked], where: Array | None) -> None:

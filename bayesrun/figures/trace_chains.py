@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure as Canvas
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.selection import pick, title_of
@@ -21,7 +22,7 @@ def draw(subject: Subject) -> Canvas:
         for chain, values in enumerate(scalar.values):
             draw_chain(ax, values, look.colour(chain), alpha=0.7, label=f"chain {chain}")
         draw_rug(ax, where)
-        ax.set_title(look.shorten(scalar.name, 40))
+        ax.set_title(shorten(scalar.name, 40))
         ax.margins(x=0.01)
         look.few_ticks(ax, x=6, y=4, whole_y=scalar.discrete)
     for ax in axes[-2:]:

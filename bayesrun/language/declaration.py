@@ -256,8 +256,9 @@ class Draft:
         """
         names = tuple(dim or f"{name}_dim_{axis}" for axis, dim in enumerate(dims))
         for dim, size in zip(names, shape, strict=True):
-            labels = scope.labels(dim)
-            self.add_coords({dim: np.arange(size) if labels is None else labels})
+            labels: Any = scope.labels(dim)
+            counted: Any = np.arange(size)
+            self.add_coords({dim: counted if labels is None else labels})
         return names
 
     def random(
@@ -308,7 +309,10 @@ class Draft:
 
 def coords_of(array: xr.DataArray) -> dict[str, Sequence[Any]]:
     """Return the labels of an array's dims; 0, 1, ... for one without."""
-    return {str(d): array[d].values if d in array.coords else range(array.sizes[d]) for d in array.dims}
+    coords: dict[str, Any] = {
+        str(d): array[d].values if d in array.coords else range(array.sizes[d]) for d in array.dims
+    }
+    return coords
 
 
 def observed_values(array: xr.DataArray) -> Observed:

@@ -233,7 +233,7 @@ class _Walk:
             return
         apart = next((a, b) for i, a in enumerate(named) for b in named[i + 1 :] if not (a <= b or b <= a))
         first, second = (f"({', '.join(sorted(map(str, names)))})" for names in apart)
-        hint = "index one by codes over the other, as in alpha[county], or say dims: that name them all"
+        hint = "index one by codes over the other, as in alpha[county], or write dims: that name them all"
         raise Fault(f"dims {first} and {second} clash", hint)
 
     def _logic(self, node: ast.BoolOp | ast.Compare) -> Value:

@@ -64,7 +64,7 @@ def operator_fault(operator: str) -> str | None:
     """Say what is wrong with an operator between factors; None when it is allowed."""
     if _COMBINE.fullmatch(operator):
         return None
-    return f"'{operator}' is no operator of a formula; + - * : / ** and %in% are"
+    return f"'{operator}' is not an operator of a formula; allowed: + - * : / ** %in%"
 
 
 def name_fault(name: str) -> str | None:
@@ -118,7 +118,7 @@ def _faults(node: ast.AST) -> Iterator[str]:
 
 def _operator_faults(node: ast.AST) -> Iterator[str]:
     if not isinstance(node, _PLAIN):
-        yield f"'{type(node).__name__}' is no operator that a factor may use"
+        yield f"'{type(node).__name__}' is not an operator that a factor may use"
 
 
 def _number_faults(node: ast.Constant) -> Iterator[str]:

@@ -126,7 +126,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     formula
         A checked formula.
     variables
-        Name to array (row) of every variable it uses; no gaps.
+        Name to array (row) of every variable it uses; none is missing.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _tokens(right: str, key: str, text: str) -> list[Any]:
     from formulaic.parser import DefaultFormulaParser
 
     if re.search(r"[\\`\[\]|]", re.sub(r"\([^()]*\)", "", right)):
-        raise fail(key, f"'{text}' holds a character that formulas here don't know (` \\ [ ] |)", _HINT)
+        raise fail(key, f"'{text}' holds a character that is not allowed in a formula (` \\ [ ] |)", _HINT)
     try:
         return list(DefaultFormulaParser(include_intercept=False).get_tokens(right))
     except Exception as error:
@@ -186,7 +186,7 @@ def _value_faults(value: str, before: str) -> Iterator[str]:
         if value not in ("1", "2", "3", "4"):
             yield f"'{before}{value}': the power of a sum must be 1, 2, 3 or 4; for x squared write I(x**2)"
     elif value not in ("0", "1"):
-        yield f"{value} can't be a term: only 0 (no intercept) and 1 (intercept) can; scale with I(2 * x)"
+        yield f"{value} can't be a term: only 0 (no intercept) and 1 (intercept) can. Scale with I(2 * x)"
 
 
 def _terms(right: str, key: str, text: str) -> list[Any]:
@@ -278,7 +278,7 @@ def _checked(formula: Formula, made: Design) -> Design:
     for column in np.flatnonzero(~np.isfinite(sums)):
         bad = int(np.count_nonzero(~np.isfinite(made.matrix[:, column])))
         message = f"'{made.columns[column]}' is not finite in {bad} of {len(made.matrix)} rows"
-        problems.append(Problem(formula.key, message, "mend the data, drop the rows, or use another transform"))
+        problems.append(Problem(formula.key, message, "correct the data, drop the rows, or use another transform"))
     if problems:
         raise UserError(problems)
     return made

@@ -186,7 +186,7 @@ def _parsed(line: str, key: str) -> ast.expr:
         start = max(0, (error.offset or 1) - 1)
         # inside {...} YAML ends a text at a comma
         hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
-        message = f"is no valid expression ({error.msg})"
+        message = f"is not a valid expression ({error.msg})"
         problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
@@ -291,7 +291,7 @@ def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]
     value = node.value
     if not isinstance(value, (int, float)):
         hint = "a text can only be compared: group == 'a'" if isinstance(value, str) else _FIELDS
-        yield point_at(text, key, node, f"{value!r:.40} is no number", hint)
+        yield point_at(text, key, node, f"{value!r:.40} is not a number", hint)
     elif not -MAX_NUMBER <= value <= MAX_NUMBER:
         yield point_at(text, key, node, "this number is too large", f"numbers go up to {MAX_NUMBER:g}")
 

@@ -135,6 +135,6 @@ class Scope:
             return date_value(array, dims)
         if array.dtype.kind not in "biuf":
             because = self._data[name].attrs.get("text_because") if self._data is not None else None
-            hint = f"compare it with a text, {name} == '...', or make codes of its labels with data.factors"
+            hint = f"compare it with a text, {name} == '...', or turn its labels into codes with data.factors"
             raise Fault(f"'{name}' holds no numbers" + (f": {because}" if because else ""), hint)
         return constant(array, dims)

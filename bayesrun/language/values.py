@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, Variable
 
@@ -106,7 +107,7 @@ class Value:
         return apply("greater_equal", [self, other])
 
 
-Operand = Value | int | float | np.ndarray
+Operand = Value | int | float | NDArray[Any]
 
 
 def constant(array: Any, dims: Dims | None = None) -> Value:
@@ -115,7 +116,7 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
     if known.dtype.kind not in "iuf":
-        raise Fault("holds no numbers", "make codes of text with data.factors")
+        raise Fault("holds no numbers", "turn text into codes with data.factors")
     return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
 
 

@@ -6,15 +6,20 @@ import logging
 import math
 import shutil
 import subprocess
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.language.distributions import family
+from bayesrun.models.base import MODELS
+from bayesrun.models.declarative.definitions import definitions
 from bayesrun.report._graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
-    from bayesrun.inference._graph import ModelGraph, Node
+    from bayesrun.engines.base import ModelGraph, Node
     from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun.report")
@@ -32,9 +37,10 @@ LAYER = 1.3  # inches from layer to layer
 MARGIN = 0.18  # of a plate around its nodes
 LABEL = 0.24  # height of a plate's label
 CHARACTER = 0.082  # mean width at 9 points
+LINE = 30  # characters of a line in a node
 
 
-def write_graph(graph: ModelGraph, folder: RunFolder) -> Path:
+def write_graph(graph: ModelGraph, folder: RunFolder, model: Mapping[str, Any]) -> Path:
     """Write `model.svg`.
 
     Parameters
@@ -43,24 +49,66 @@ def write_graph(graph: ModelGraph, folder: RunFolder) -> Path:
         Variables and edges.
     folder
         The run folder.
+    model
+        The config section `model` as plain values, whose priors and likelihoods are written on the nodes.
     """
+    graph = with_data_edges(graph, model)
+    written = written_distributions(graph, model)
     dot = shutil.which("dot")
     if dot:
-        drawn = subprocess.run([dot, "-Tsvg"], input=dot_text(graph), capture_output=True, text=True, check=False)
+        text = dot_text(graph, written)
+        drawn = subprocess.run([dot, "-Tsvg"], input=text, capture_output=True, text=True, check=False)
         if drawn.returncode == 0:
             return folder.write_text("model.svg", drawn.stdout)
         log.debug("dot failed: %s", drawn.stderr)
-    return folder.write("model.svg", lambda path: draw(_marks(graph), graph, path))
+    return folder.write("model.svg", lambda path: draw(_marks(graph, written), graph, path))
 
 
-def dot_text(graph: ModelGraph) -> str:
+def with_data_edges(graph: ModelGraph, model: Mapping[str, Any]) -> ModelGraph:
+    """Add edges from data to what the YAML computes from them: the engine may have folded data into constants."""
+    if model.get("type") != "declarative":
+        return graph
+    spec = MODELS.load("declarative", "model.type").spec.model_validate(dict(model))
+    data = {node.name for node in graph.nodes if node.kind == "data"}
+    names = {node.name for node in graph.nodes}
+    found = {(name, d.name) for d in definitions(spec) if d.name in names for name in d.names & data - {d.name}}
+    return replace(graph, edges=tuple(sorted({*graph.edges, *found})))
+
+
+def written_distributions(graph: ModelGraph, model: Mapping[str, Any]) -> dict[str, str]:
+    """Return the distributions of priors and likelihoods as in the YAML: `Normal(0, 5)`, `Gamma(alpha=2, beta=1)`.
+
+    Terms of a GLM without a prior of their own have `model.priors.default`.
+    """
+    bodies = {**(model.get("priors") or {}), **(model.get("likelihood") or {})}
+    if model.get("type") == "glm" and "default" in bodies:
+        bodies = {**{node.name: bodies["default"] for node in graph.nodes if node.kind == "free"}, **bodies}
+    return {name: _distribution(body) for name, body in bodies.items() if isinstance(body, Mapping) and "dist" in body}
+
+
+def _distribution(body: Mapping[str, Any]) -> str:
+    known = family(str(body["dist"]))
+    given = {name: _value(body[name]) for name in (known.parameters if known else ()) if name in body}
+    usual = len(given) == 1 or (known is not None and tuple(given) == known.location_scale)
+    return f"{body['dist']}({', '.join(v if usual else f'{n}={v}' for n, v in given.items())})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list) and len(str(value)) > 16:
+        return f"[{len(value)} values]"
+    return str(value.get("dist")) if isinstance(value, Mapping) else str(value)
+
+
+def dot_text(graph: ModelGraph, written: Mapping[str, str]) -> str:
     """Return the graph in Graphviz' language: plates for dims, observed nodes shaded, discrete ones outlined twice."""
     lines = ["digraph model {", '  node [fontname="Helvetica" fontsize=11 style=filled];', '  fontname="Helvetica";']
     for index, (dims, nodes) in enumerate(_plates(graph).items()):
-        inside = [f"    {_quoted(n.name)} [{_attributes(n)}];" for n in nodes]
+        inside = [f"    {_quoted(n.name)} [{_attributes(n, written)}];" for n in nodes]
         if dims:
-            label = _quoted(" x ".join(dims))
-            lines += [f"  subgraph cluster_{index} {{", f"    label={label}; labeljust=r; labelloc=b; style=rounded;"]
+            title = _quoted(" x ".join(dims))
+            lines += [f"  subgraph cluster_{index} {{", f"    label={title}; labeljust=r; labelloc=b; style=rounded;"]
             lines += [*inside, "  }"]
         else:
             lines += inside
@@ -68,14 +116,16 @@ def dot_text(graph: ModelGraph) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def label(node: Node) -> str:
-    """Return the text of a node: its name, and its distribution below."""
-    return f"{node.name}\n~ {node.law}" if node.law else node.name
+def label(node: Node, written: Mapping[str, str]) -> str:
+    """Return the text of a node: its name, and its distribution below with the parameters of the YAML."""
+    text = written.get(node.name) or node.distribution
+    wrapped = textwrap.wrap(f"~ {text}", LINE, break_long_words=False, break_on_hyphens=False) if text else []
+    return "\n".join([node.name, *wrapped])
 
 
-def _attributes(node: Node) -> str:
+def _attributes(node: Node, written: Mapping[str, str]) -> str:
     double = " peripheries=2" if _double(node) else ""
-    text = _quoted(label(node))
+    text = _quoted(label(node, written))
     return f'label={text} shape={_SHAPE[node.kind]} fillcolor="{_FILL[node.kind]}"{double}'
 
 
@@ -90,8 +140,11 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', r"\"").replace("\n", r"\n") + '"'
 
 
-def _marks(graph: ModelGraph) -> list[Mark]:
-    return [Mark(n.name, label(n), _SHAPE[n.kind], _FILL[n.kind], " x ".join(n.dims), _double(n)) for n in graph.nodes]
+def _marks(graph: ModelGraph, written: Mapping[str, str]) -> list[Mark]:
+    return [
+        Mark(n.name, label(n, written), _SHAPE[n.kind], _FILL[n.kind], " x ".join(n.dims), _double(n))
+        for n in graph.nodes
+    ]
 
 
 def _double(node: Node) -> bool:
@@ -124,60 +177,46 @@ class _Box:
     right: float
     top: float
 
-    def meets(self, other: _Box) -> bool:
-        """Return whether both boxes overlap."""
-        aside = self.right <= other.left or other.right <= self.left
-        return not (aside or self.top <= other.bottom or other.top <= self.bottom)
-
 
 def draw(marks: Sequence[Mark], graph: ModelGraph, path: Path) -> None:
-    """Draw the nodes with plates around those of the same dims, and write an SVG file.
-
-    A plate that would enclose other nodes is left out, and its nodes show their dims themselves.
-    """
-    layout, plates = _plated(marks, graph)
-    split = {mark.plate for mark in marks if mark.plate and mark.plate not in plates}
-    if split:
-        marks = [_with_dims(mark) if mark.plate in split else mark for mark in marks]
-        layout, plates = _plated(marks, graph)
-    _paint({mark.name: mark for mark in marks}, layout, plates, path)
+    """Draw the nodes with plates around those of the same dims, and write an SVG file."""
+    items = [Item(mark.name, mark.size[0], mark.plate) for mark in marks]
+    layout = lay_out(items, graph.edges, MARGIN, {mark.plate: CHARACTER * len(mark.plate) + 0.3 for mark in marks})
+    heights = _heights(marks, layout)
+    plates = {plate: _plate_box(plate, marks, layout, heights) for plate in layout.plates}
+    _paint({mark.name: mark for mark in marks}, layout, heights, plates, path)
 
 
-def _with_dims(mark: Mark) -> Mark:
-    return Mark(mark.name, f"{mark.text}\n{mark.plate}", mark.shape, mark.fill, "", mark.double)
+def _heights(marks: Sequence[Mark], layout: Layout) -> list[float]:
+    """Return the y of each layer, high enough apart for its nodes and the labels of plates."""
+    layers = max((layer for _, layer in layout.places.values()), default=0) + 1
+    tallest = [max((m.size[1] for m in marks if layout.places[m.name][1] == k), default=0.0) for k in range(layers)]
+    heights = [0.0]
+    for above, below in pairwise(tallest):
+        heights.append(heights[-1] - max(LAYER, (above + below) / 2 + 2 * MARGIN + LABEL + 0.3))
+    return heights
 
 
-def _plated(marks: Sequence[Mark], graph: ModelGraph) -> tuple[Layout, dict[str, _Box]]:
-    layout = lay_out([Item(m.name, m.size[0] + 2 * MARGIN * bool(m.plate), m.plate) for m in marks], graph.edges)
-    boxes = {mark.name: _box(mark, layout) for mark in marks}
-    wanted = {plate: [m.name for m in marks if m.plate == plate] for plate in sorted({m.plate for m in marks} - {""})}
-    around = {plate: _around([boxes[name] for name in names], plate) for plate, names in wanted.items()}
-    clear = {
-        plate: box
-        for plate, box in around.items()
-        if not any(box.meets(boxes[m.name]) for m in marks if m.plate != plate)
-        and not any(box.meets(other) for name, other in around.items() if name != plate)
-    }
-    return layout, clear
+def _plate_box(plate: str, marks: Sequence[Mark], layout: Layout, heights: Sequence[float]) -> _Box:
+    inside = [_box(mark, layout, heights) for mark in marks if mark.plate == plate]
+    bottom, top = min(b.bottom for b in inside) - MARGIN - LABEL, max(b.top for b in inside) + MARGIN
+    left, right = layout.plates[plate]
+    return _Box(left, bottom, right, top)
 
 
-def _box(mark: Mark, layout: Layout) -> _Box:
+def _box(mark: Mark, layout: Layout, heights: Sequence[float]) -> _Box:
     (x, layer), (width, height) = layout.places[mark.name], mark.size
-    return _Box(x - width / 2, -LAYER * layer - height / 2, x + width / 2, -LAYER * layer + height / 2)
+    y = heights[layer]
+    return _Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _around(boxes: Sequence[_Box], label: str) -> _Box:
-    left, right = min(b.left for b in boxes) - MARGIN, max(b.right for b in boxes) + MARGIN
-    short = max(0.0, CHARACTER * len(label) + 0.2 - (right - left)) / 2
-    bottom, top = min(b.bottom for b in boxes) - MARGIN - LABEL, max(b.top for b in boxes) + MARGIN
-    return _Box(left - short, bottom, right + short, top)
-
-
-def _paint(marks: Mapping[str, Mark], layout: Layout, plates: Mapping[str, _Box], path: Path) -> None:
+def _paint(
+    marks: Mapping[str, Mark], layout: Layout, heights: Sequence[float], plates: Mapping[str, _Box], path: Path
+) -> None:
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    boxes = [*plates.values(), *(_box(mark, layout) for mark in marks.values())]
+    boxes = [*plates.values(), *(_box(mark, layout, heights) for mark in marks.values())]
     left, right = min(b.left for b in boxes) - 0.1, max(b.right for b in boxes) + 0.1
     bottom, top = min(b.bottom for b in boxes) - 0.1, max(b.top for b in boxes) + 0.1
     figure = Figure(figsize=(right - left, top - bottom))
@@ -187,10 +226,12 @@ def _paint(marks: Mapping[str, Mark], layout: Layout, plates: Mapping[str, _Box]
     axes.axis("off")
     for name, box in plates.items():
         _paint_plate(axes, name, box)
+    at = {name: (x, heights[layer]) for name, (x, layer) in layout.places.items()}
     for (parent, child), points in layout.ways.items():
-        _paint_edge(axes, marks[parent], marks[child], layout, points)
-    for mark in marks.values():
-        _paint_node(axes, mark, layout)
+        way = [at[parent], *((x, heights[layer]) for x, layer in points), at[child]]
+        _paint_edge(axes, marks[parent], marks[child], way)
+    for name, mark in marks.items():
+        _paint_node(axes, mark, at[name])
     figure.savefig(path, format="svg")
 
 
@@ -205,12 +246,11 @@ def _paint_plate(axes: Any, name: str, box: _Box) -> None:
     axes.text(box.right - 0.1, box.bottom + 0.07, name, ha="right", va="bottom", fontsize=9)
 
 
-def _paint_node(axes: Any, mark: Mark, layout: Layout) -> None:
-    x, layer = layout.places[mark.name]
+def _paint_node(axes: Any, mark: Mark, at: tuple[float, float]) -> None:
     width, height = mark.size
     for grown in (0.09, 0.0) if mark.double else (0.0,):
-        axes.add_patch(_outline(mark, (x, -LAYER * layer), (width + grown, height + grown)))
-    axes.text(x, -LAYER * layer, mark.text, ha="center", va="center", fontsize=9, zorder=4, parse_math=False)
+        axes.add_patch(_outline(mark, at, (width + grown, height + grown)))
+    axes.text(*at, mark.text, ha="center", va="center", fontsize=9, zorder=4, parse_math=False)
 
 
 def _outline(mark: Mark, centre: tuple[float, float], size: tuple[float, float]) -> Any:
@@ -225,14 +265,14 @@ def _outline(mark: Mark, centre: tuple[float, float], size: tuple[float, float])
     return Polygon([(x + u, y + v) for u, v in [*corners, (a, cut - b)]], **style)
 
 
-def _paint_edge(axes: Any, parent: Mark, child: Mark, layout: Layout, points: Sequence[tuple[float, int]]) -> None:
+def _paint_edge(axes: Any, parent: Mark, child: Mark, way: list[tuple[float, float]]) -> None:
+    """Draw an arrow along a way from the outline of the parent to that of the child."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path as Line
 
-    ends = layout.places[parent.name], layout.places[child.name]
-    way = [(x, -LAYER * layer) for x, layer in (ends[0], *points, ends[1])]
-    way[0], way[-1] = _outline_point(parent, way[0], way[1]), _outline_point(child, way[-1], way[-2])
-    axes.add_patch(FancyArrowPatch(path=Line(way), arrowstyle="-|>", mutation_scale=11, color="#444444", zorder=2))
+    ends = _outline_point(parent, way[0], way[1]), _outline_point(child, way[-1], way[-2])
+    line = Line([ends[0], *way[1:-1], ends[1]])
+    axes.add_patch(FancyArrowPatch(path=line, arrowstyle="-|>", mutation_scale=11, color="#444444", zorder=2))
 
 
 def _outline_point(mark: Mark, centre: tuple[float, float], towards: tuple[float, float]) -> tuple[float, float]:

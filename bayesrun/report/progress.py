@@ -1,8 +1,9 @@
-"""The progress of sampling: a live line in a terminal, a plain line every so often elsewhere."""
+"""The progress of sampling and of other long steps: a live line in a terminal, a plain line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import defaultdict
 from types import TracebackType
@@ -15,23 +16,25 @@ _EVERY = 15.0
 """Seconds between plain lines."""
 _REFRESH = 0.1
 """Seconds between updates of the live line."""
+_PATIENCE = 3.0
+"""Seconds after which a step without progress of its own says that it is at work."""
 
 
 class ProgressLine:
-    """Counts draws of all chains and shows draws, divergences, speed and time left.
+    """Shows the draws of all chains, divergences, speed and time left.
 
     Parameters
     ----------
     total
         Draws of all chains, tuning included.
     show
-        `auto` = live in a terminal, plain elsewhere; true the same; false shows nothing.
+        `auto` and true: live in a terminal, plain elsewhere; false: nothing.
     """
 
     def __init__(self, total: int, show: Literal["auto"] | bool) -> None:
         self.total, self.divergences, self.done = total, 0, 0
         self._by_chain: dict[int, int] = defaultdict(int)
-        self._began = self._shown = 0.0  # set by the first draw: compiling is not sampling
+        self._began = self._shown = 0.0  # set by the first draw: compiling does not count
         self._live = _bar() if show is not False and sys.stdout.isatty() else None
         self._plain = show is not False and self._live is None
         self._task = self._live.add_task("sampling", total=total, note="") if self._live else None
@@ -50,11 +53,11 @@ class ProgressLine:
             self._live.stop()
 
     def begin(self) -> None:
-        """Measure the speed from here."""
+        """Start measuring the speed."""
         self._began = self._shown = time.monotonic()
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
-        """Count one draw (see `inference.base.Monitor`)."""
+        """Count one draw (see `Monitor`)."""
         if not self._began:
             self._began = self._shown = time.monotonic()
         self.done += done - self._by_chain[chain]
@@ -87,3 +90,43 @@ class ProgressLine:
 def _bar() -> Progress:
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(), auto_refresh=False, transient=False)
+
+
+class Waiting:
+    """Shows how long a step without progress of its own has been at work, once it takes more than a few seconds.
+
+    Parameters
+    ----------
+    what
+        The step, as in `predicting`.
+    show
+        `auto` and true: live in a terminal, a plain line now and then elsewhere; false: nothing.
+    """
+
+    def __init__(self, what: str, show: Literal["auto"] | bool) -> None:
+        self._what, self._done = what, threading.Event()
+        self._thread = threading.Thread(target=self._show, daemon=True) if show is not False else None
+
+    def __enter__(self) -> Waiting:
+        if self._thread:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        if self._thread:
+            self._thread.join()
+
+    def _show(self) -> None:
+        began = time.monotonic()
+        if self._done.wait(_PATIENCE):
+            return
+        if sys.stdout.isatty():
+            with Console().status(self._what) as status:
+                while not self._done.wait(1.0):
+                    status.update(f"{self._what}: {time.monotonic() - began:,.0f} s")
+        else:
+            while not self._done.wait(_EVERY):
+                print(f"  {self._what}: {time.monotonic() - began:,.0f} s so far", flush=True)

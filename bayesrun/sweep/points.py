@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
-from bayesrun.inference.base import SAMPLERS
 from bayesrun.logs import logging_to_memory
 from bayesrun.pipeline import build, model_problems, read_data
+from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweep.local_workers import in_worker
 

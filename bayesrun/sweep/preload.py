@@ -13,6 +13,7 @@ from contextlib import suppress
 from types import TracebackType
 
 import bayesrun
+from bayesrun.engines.base import ENGINES
 from bayesrun.processes import collect_rarely
 
 _NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "sweep", "tracking")
@@ -21,9 +22,7 @@ _POLL_SECONDS = 1.0
 
 
 def _import_all() -> None:
-    from bayesrun.inference.theano_setup import import_pymc3
-
-    import_pymc3()
+    ENGINES.load("pymc3", "engine.name").set_up()
     _import_below(bayesrun.__path__, "bayesrun.")
 
 

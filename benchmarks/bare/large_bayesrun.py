@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from bayesrun.inference.theano_setup import import_pymc3
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.theano_setup import import_pymc3
 
 
 class _Nobody:
@@ -31,11 +32,10 @@ def peak_mb() -> float:
 def main(path: Path, draws: int, family: str) -> None:
     """Fit `y ~ x0 + ... + x9` and print what it took."""
     import_pymc3()
-    from bayesrun.engines.pymc3.build import build
-    from bayesrun.inference import _nutpie
-    from bayesrun.inference._gradient import compile_gradient
-    from bayesrun.inference.base import NutsSpec
+    from bayesrun.engines.pymc3.model import PyMC3Model
     from bayesrun.models import glm
+    from bayesrun.samplers import nutpie
+    from bayesrun.samplers.base import NutsSpec
 
     base = peak_mb()
     with np.load(path) as arrays:
@@ -49,17 +49,18 @@ def main(path: Path, draws: int, family: str) -> None:
         {"name": "large", "type": "glm", "formula": formula, "family": family, "priors": priors}
     )
     began = time.perf_counter()
-    model = build(glm.MODEL.build(data, spec))
-    gradient = compile_gradient(model)
+    with building():
+        model = PyMC3Model(glm.MODEL.build(data, spec))
+    density = model.log_density()
     ready = time.perf_counter() - began
     times = []
     for _ in range(20):
         at = time.perf_counter()
-        gradient.density(gradient.start + 0.01)
+        density.evaluate(density.initial_point + 0.01)
         times.append(time.perf_counter() - at)
     one = peak_mb() - base
     at = time.perf_counter()
-    _nutpie.sample(model, NutsSpec(draws=draws, tune=draws, chains=1), 1, _Nobody())
+    nutpie.sample(model, NutsSpec(draws=draws, tune=draws, chains=1), 1, _Nobody())
     sampling = time.perf_counter() - at
     found = {"ready": ready, "gradient": min(times), "gradient_mb": one, "sampling": sampling}
     print("RESULT", json.dumps({**found, "sampling_mb": peak_mb() - base}))

@@ -13,8 +13,8 @@ import yaml
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import PathsSpec, PredictiveSpec, StoreSpec, TopSpec
 from bayesrun.diagnostics.base import DiagnosticsSpec, Thresholds
-from bayesrun.inference.base import SAMPLERS
 from bayesrun.models.base import MODELS, ModelSpec
+from bayesrun.samplers.base import SAMPLERS
 from bayesrun.tracking.base import TrackingSpec
 from tests.composing import composed, parsed, plain
 from tests.conftest import ROOT

@@ -81,7 +81,7 @@ FIGURE = Figure(draw)
 '''
 SAMPLER = '''
 """Draws from the exact posterior of one positive variable, by a grid."""
-from bayesrun.inference.base import Sampled, Sampler, SamplerSpec
+from bayesrun.samplers.base import Sampled, Sampler, SamplerSpec
 
 class GridSpec(SamplerSpec):
     """Config of `method: throwaway_grid`."""
@@ -92,9 +92,8 @@ class GridSpec(SamplerSpec):
 def sample(model, spec, seed, monitor):
     import numpy as np
     grid = np.linspace(0, spec.highest, spec.points + 1)[1:]
-    logp = model.fastfn(model.logpt)
-    (name,) = [v.name for v in model.free_RVs]
-    density = np.array([float(logp({name: np.log(x)})) - np.log(x) for x in grid])
+    of_log = model.log_density().evaluate
+    density = np.array([of_log(np.array([np.log(x)]))[0] - np.log(x) for x in grid])
     weights = np.exp(density - density.max())
     draws = np.random.default_rng(seed).choice(grid, (spec.chains, spec.draws), p=weights / weights.sum())
     for chain in range(spec.chains):
@@ -114,7 +113,7 @@ MODULES = {
     "bayesrun.data": ("throwaway_stairs", SOURCE),
     "bayesrun.diagnostics": ("throwaway_high", CHECK),
     "bayesrun.figures": ("throwaway_line", FIGURE),
-    "bayesrun.inference": ("throwaway_grid", SAMPLER),
+    "bayesrun.samplers": ("throwaway_grid", SAMPLER),
     "bayesrun.models.functions": ("throwaway_twice", FUNCTION),
 }
 CONF = {

@@ -13,9 +13,9 @@ import pytest
 from bayesrun.config.run_config import REGISTRIES
 from bayesrun.diagnostics.base import CHECKS, Check
 from bayesrun.figures.base import Figure
-from bayesrun.inference.base import SAMPLERS, SamplerSpec
 from bayesrun.models.base import MODELS, ModelSpec
 from bayesrun.registry import Registry
+from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section
 
 EVERY = [(registry, name) for registry in REGISTRIES for name in registry.names()]
@@ -28,7 +28,7 @@ def _ids(value: Any) -> str:
 
 def test_registries_have_the_names_of_the_design() -> None:
     names = {registry.folder: set(registry.names()) for registry in REGISTRIES}
-    assert names["bayesrun.inference"] == {"nuts", "smc", "advi", "prior"}
+    assert names["bayesrun.samplers"] == {"nuts", "smc", "advi", "prior"}
     assert names["bayesrun.models"] == {
         "linear_regression", "stochastic_volatility", "switchpoint", "arbitrary_deterministic", "glm", "declarative",
     }  # fmt: skip

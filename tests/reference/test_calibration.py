@@ -15,14 +15,12 @@ import xarray as xr
 from scipy import stats
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
-from bayesrun.inference._function_cache import begin_job
-from bayesrun.inference._nutpie import sample
-from bayesrun.inference._prior import draw_prior
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.groups import _recovered
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.function_cache import begin_run
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.pipeline import load_data
+from bayesrun.samplers import nutpie
+from bayesrun.samplers.base import NutsSpec
 from tests.composing import parsed
 
 pytest.importorskip("nutpie")
@@ -106,15 +104,16 @@ def test_ranks_of_the_truth_are_uniform(name: str, caplog: pytest.LogCaptureFixt
     overrides, observed, likelihood, wanted = CASES[name]
     config = parsed(*overrides)
     data = data_of(config, name)
-    first = model_of(config, data)
-    prior = draw_prior(metadata(first).reported or first, FITS, 8927)
+    first = PyMC3Model(model_of(config, data))
+    prior = first.reported.draw_prior(FITS, 8927)
     truth = scalars(prior, wanted)
     ranks: dict[str, list[int]] = {one: [] for one in wanted}
     for fit in range(FITS):
-        begin_job()
-        model = model_of(config, data.assign({observed: (data[observed].dims, prior[likelihood][fit])}))
-        sampled = sample(model, SPEC, fit, Nobody())
-        draws = {n: v[0] for n, v in _recovered(model, sampled, fit).items()}
+        begin_run()
+        built = model_of(config, data.assign({observed: (data[observed].dims, prior[likelihood][fit])}))
+        model = PyMC3Model(built)
+        sampled = nutpie.sample(model, SPEC, fit, Nobody())
+        draws = {n: v[0] for n, v in model.recover(sampled.draws, fit).items()}
         for one, values in scalars(draws, wanted).items():
             ranks[one].append(rank(truth[one][fit], values[:: SPEC.draws // KEPT], fit))
     for one in wanted:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.inference import predictive
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed
 
@@ -48,7 +47,7 @@ def log_prior(point: dict[str, Any]) -> np.ndarray:
 
 @pytest.mark.parametrize("point", POINTS)
 def test_the_log_density_is_scipys(prepared: Prepared, point: dict[str, Any]) -> None:
-    model = prepared.model
+    model = prepared.model.model
     likelihood = stats.norm(mean(prepared, point), point["sigma"]).logpdf(prepared.data["Y"].values).sum()  # type: ignore[index]
     unconstrained = {"alpha": point["alpha"], "beta": point["beta"], "sigma_log__": np.log(point["sigma"])}
     jacobian = np.log(point["sigma"])
@@ -74,32 +73,31 @@ def test_another_prior_changes_the_density_by_that_prior(overrides: list[str], l
 
 
 def test_pointwise_log_likelihood_is_scipys(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
-    found = predictive.log_likelihood(prepared.model, draws, 10**9).draws["Y_obs"]
+    found = prepared.model.log_likelihood(["Y_obs"], draws)["Y_obs"]
     law = stats.norm(mean(prepared, draws), draws["sigma"][..., None])
     np.testing.assert_allclose(found, law.logpdf(prepared.data["Y"].values), rtol=1e-10)  # type: ignore[index]
 
 
 def test_log_prior_is_scipys(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
-    np.testing.assert_allclose(predictive.log_prior(prepared.model, draws), log_prior(draws), rtol=1e-10)
+    np.testing.assert_allclose(prepared.model.log_prior(draws), log_prior(draws), rtol=1e-10)
 
 
 def test_predictions_have_the_likelihoods_moments(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
-    y = predictive.posterior(prepared.model, draws, 2).draws["Y_obs"]
+    y = prepared.model.predict(["Y_obs"], draws, 2)[0]["Y_obs"]
     z = ((y - mean(prepared, draws)) / draws["sigma"][..., None]).ravel()
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
     assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / z.size)
 
 
 def test_prior_draws_have_the_priors_moments(prepared: Prepared) -> None:
-    prior, predicted = predictive.prior(prepared.model, 4000, 3, set())
+    prior = prepared.model.draw_prior(4000, 3)
     for name in ("alpha", "beta"):
-        z = prior.draws[name].ravel() / 10
+        z = prior[name].ravel() / 10
         assert abs(z.mean()) < 4 / np.sqrt(z.size)
         assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / z.size)
-    sigma = prior.draws["sigma"].ravel()
+    sigma = prior["sigma"]
     assert stats.kstest(sigma, stats.halfnorm.cdf).pvalue > 1e-3
-    point = {name: values[0] for name, values in prior.draws.items()}
-    z = (predicted.draws["Y_obs"][0] - mean(prepared, point)) / point["sigma"][:, None]
+    z = (prior["Y_obs"] - mean(prepared, prior)) / sigma[:, None]
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
 
 

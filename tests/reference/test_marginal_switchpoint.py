@@ -17,10 +17,11 @@ from scipy.stats import chisquare
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.metadata import metadata
-from bayesrun.inference import _nutpie
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.models import switchpoint
+from bayesrun.samplers import nutpie
+from bayesrun.samplers.base import NutsSpec
 
 import_pymc3()
 DATA = Path(__file__).resolve().parents[2] / "data" / "mining_disasters.csv"
@@ -89,8 +90,8 @@ class Nobody:
 @pytest.fixture(scope="module")
 def draws(data: xr.Dataset) -> dict[str, np.ndarray]:
     with building():
-        model = built(data, _spec())
-    sampled = _nutpie.sample(model, NutsSpec(draws=5000, chains=4), 1, Nobody())
+        model = switchpoint.build(data, _spec())
+    sampled = nutpie.sample(PyMC3Model(model), NutsSpec(draws=5000, chains=4), 1, Nobody())
     recover = metadata(model).recover
     assert recover is not None
     return {**sampled.draws, **recover(sampled.draws, np.random.default_rng(2))}

@@ -7,12 +7,9 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
+from bayesrun.engines.base import StepSettings
 from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.errors import UserError
-from bayesrun.inference import _steps, predictive
-from bayesrun.inference.base import NutsSpec
-from bayesrun.inference.preflight import preflight
-from bayesrun.inference.theano_setup import compiling
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed
 
@@ -60,7 +57,7 @@ def test_the_compound_density_is_scipys(
         "switchpoint": switchpoint, "early_rate_log__": np.log(early), "late_rate_log__": np.log(late),
         "disasters_missing": missing,
     }  # fmt: skip
-    found = float(compound.model.fastfn(compound.model.logpt)(point))
+    found = float(compound.model.model.fastfn(compound.model.model.logpt)(point))
     assert found == pytest.approx(expected, rel=1e-10)
 
 
@@ -74,14 +71,14 @@ def test_the_marginal_density_is_the_sum_over_all_years(
         stats.poisson(rates(years, s, early, late)[known]).logpmf(seen[known]).sum() - np.log(len(years)) for s in years
     ]
     point = {"early_rate_log__": np.log(early), "late_rate_log__": np.log(late)}
-    found = float(marginal.model.fastfn(marginal.model.logpt)(point))
+    found = float(marginal.model.model.fastfn(marginal.model.model.logpt)(point))
     assert found == pytest.approx(float(logsumexp(terms)) + log_rates(early, late), rel=1e-10)
 
 
 def test_what_is_reported_of_the_marginal_form_is_the_compound_model(marginal: Prepared, compound: Prepared) -> None:
-    reported = metadata(marginal.model).reported
+    reported = metadata(marginal.model.model).reported
     assert reported is not None
-    assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.free_RVs}
+    assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.model.free_RVs}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +102,7 @@ def test_pointwise_log_likelihood_is_scipys_and_nan_at_gaps(
     compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
 ) -> None:
     years, seen = counts
-    found = predictive.log_likelihood(compound.model, draws, 10**9).draws["disasters"]
+    found = compound.model.log_likelihood(["disasters"], draws)["disasters"]
     known = ~np.isnan(seen)
     np.testing.assert_allclose(found[..., known], stats.poisson(rates_at(years, draws)).logpmf(seen)[..., known])
     assert np.isnan(found[..., ~known]).all()
@@ -114,13 +111,13 @@ def test_pointwise_log_likelihood_is_scipys_and_nan_at_gaps(
 
 def test_log_prior_is_scipys(compound: Prepared, draws: dict[str, np.ndarray]) -> None:
     expected = stats.expon.logpdf(draws["early_rate"]) + stats.expon.logpdf(draws["late_rate"]) - np.log(111)
-    np.testing.assert_allclose(predictive.log_prior(compound.model, draws), expected)
+    np.testing.assert_allclose(compound.model.log_prior(draws), expected)
 
 
 def test_predictions_have_the_likelihoods_moments(
     compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
 ) -> None:
-    y = predictive.posterior(compound.model, draws, 1).draws["disasters"]
+    y = compound.model.predict(["disasters"], draws, 1)[0]["disasters"]
     rate = rates_at(counts[0], draws)
     z = ((y - rate) / np.sqrt(rate)).ravel()
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
@@ -128,20 +125,18 @@ def test_predictions_have_the_likelihoods_moments(
 
 
 def test_the_steps_are_compound_and_cannot_be_forced(compound: Prepared) -> None:
-    with compound.model, compiling():
-        _, steps = _steps.make(compound.model, NutsSpec(), 1)
-        assert _steps.names(steps) == {
-            "switchpoint": "Metropolis", "disasters_missing": "Metropolis", "early_rate": "NUTS", "late_rate": "NUTS",
-        }  # fmt: skip
-        with pytest.raises(UserError) as caught:
-            _steps.make(compound.model, NutsSpec(step={"switchpoint": "NUTS", "disasters_missing": "NUTS"}), 1)
-    keys = {p.key: p.message for p in caught.value.problems}
+    settings = StepSettings(2, 2, 1, 1, {}, "auto", 0.8, 10)
+    assert compound.model.step_sampler(settings, 1).steps == {
+        "switchpoint": "Metropolis", "disasters_missing": "Metropolis", "early_rate": "NUTS", "late_rate": "NUTS",
+    }  # fmt: skip
+    forced = {"switchpoint": "NUTS", "disasters_missing": "NUTS"}
+    keys = {p.key: p.message for p in compound.model.check_steps(forced)}
     assert set(keys) == {"sampler.step.switchpoint", "sampler.step.disasters_missing"}
     assert all("needs a gradient" in message for message in keys.values())
 
 
 def test_preflight_has_a_density_for_every_variable(compound: Prepared) -> None:
-    assert set(preflight(compound.model)) == {
+    assert set(compound.model.check_initial_point()) == {
         "switchpoint", "early_rate_log__", "late_rate_log__", "disasters", "disasters_missing",
     }  # fmt: skip
 

@@ -31,16 +31,15 @@ def test_an_interrupt_waits_for_the_end_of_the_block():
     "fork",
     [
         "with forked(1, str) as submit: submit(1)",
-        "run(1, 1, lambda chain, go_on: {}, make_board(1, 1, 1), lambda: None)",
+        "run_chains(1, 1, lambda chain, go_on: {}, share_draws(1, 1, 1), lambda: None)",
     ],
 )
 def test_an_interrupt_while_forking_is_not_lost(fork):
     """In a process of its own: what is called at forks stays for good."""
     script = f"""
         import os, signal
-        from bayesrun.inference._board import make_board
-        from bayesrun.inference._workers import run
         from bayesrun.processes import forked
+        from bayesrun.samplers.chains import run_chains, share_draws
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))

@@ -1,1 +1,64 @@
-"""PyMC3 on Theano. Nothing outside this folder imports either."""
+"""PyMC3 on Theano. Nothing outside this folder imports either; they are imported when a run first needs them.
+
+This file is the door: it imports neither. The other modules import both at their top, which is safe once this
+package is imported, because it sets the flags that Theano reads once, on import.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from bayesrun.engines.pymc3.patches.base import NAMES
+
+if TYPE_CHECKING:
+    from bayesrun.engines.base import CompiledModel
+
+_FLAGS = {
+    "blas__ldflags": "",  # Theano asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless this is set
+    "traceback__limit": "0",  # the stack at which each variable was made, for Theano's errors, is 4 % of a command
+}
+
+
+class PyMC3Engine:
+    """The engine `pymc3` (see `bayesrun.engines.base.Engine`)."""
+
+    patches: tuple[str, ...] = NAMES
+
+    def set_up(self, patches: Literal["all", "none"] | Sequence[str] = "all") -> None:
+        """Import PyMC3, and switch the patches that are named on and all others off."""
+        from bayesrun.engines.pymc3.theano_setup import import_pymc3
+
+        import_pymc3(NAMES if patches == "all" else () if patches == "none" else patches)
+
+    def compile(self, declared: Any) -> CompiledModel:
+        """Build the model of a declaration."""
+        from bayesrun.engines.pymc3.build import build
+        from bayesrun.engines.pymc3.model import PyMC3Model
+
+        return PyMC3Model(build(declared))
+
+    def begin_run(self) -> None:
+        """Let functions that earlier runs of this process compiled be used with other numbers."""
+        from bayesrun.engines.pymc3.function_cache import begin_run
+
+        begin_run()
+
+    def compiler(self) -> str:
+        """Return the C++ compiler that Theano uses; empty when there is none."""
+        from bayesrun.engines.pymc3.theano_setup import compiler
+
+        return compiler()
+
+
+def _set_flags() -> None:
+    given = os.environ.get("THEANO_FLAGS", "")
+    wanted = {**_FLAGS, **({"cxx": ""} if not shutil.which("g++") and "cxx=" not in given else {})}
+    added = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in given]
+    os.environ["THEANO_FLAGS"] = ",".join([*added, *([given] if given else [])])
+
+
+_set_flags()
+ENGINE = PyMC3Engine()

@@ -111,7 +111,7 @@ def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
     known = np.all([~data[name].isnull().values for name in names], axis=0)
     made = evaluate(formula.response, data.isel({dim: known}), formula.key)
     if made.dims != (dim,):
-        raise fail(formula.key, f"the left side '{formula.response}' must give one value a row")
+        raise fail(formula.key, f"the left side '{formula.response}' must give one value per row")
     values = made.values.astype(int) if made.dtype.kind == "b" else made.values
     whole = np.full(known.size, np.nan)
     whole[known] = values
@@ -137,5 +137,5 @@ def _offset(data: xr.Dataset, text: str, dim: str) -> NDArray[Any]:
     key = "model.options.offset"
     made = evaluate(text, data, key)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
-        raise UserError([Problem(key, f"'{text}' must give one finite number a row", "exposures must be above 0")])
+        raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])
     return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

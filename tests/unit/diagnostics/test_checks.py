@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import arviz as az
 import numpy as np
 import pytest
@@ -234,3 +236,25 @@ def test_limits_belong_to_the_better_side(value: float, severity: str) -> None:
 
 def test_what_is_not_a_number_fails() -> None:
     assert grade_above(float("nan"), (1, 2)) == grade_below(float("nan"), (1, 2)) == ("fail", 2)
+
+
+# potentials
+
+
+def _with_potentials(observed: bool, data: bool = True):  # type: ignore[no-untyped-def]
+    more = {"observed_data": {"y": np.zeros(3)}} if observed else {}
+    more |= {"constant_data": {"w": np.ones(3)}} if data else {}
+    return replace(judged({"x": normal()}, **more), model={"potentials": {"censored": "log(x)"}})
+
+
+def test_a_model_that_explains_its_data_by_potentials_alone_says_what_is_absent() -> None:
+    finding = only(run("potentials", _with_potentials(observed=False)))
+    assert (finding.severity, finding.variable) == ("warn", "censored")
+    assert "no LOO, no WAIC and no posterior predictive" in finding.message
+
+
+def test_potentials_beside_a_likelihood_are_a_note() -> None:
+    finding = only(run("potentials", _with_potentials(observed=True)))
+    assert (finding.severity, finding.remedy) == ("ok", "")
+    assert not run("potentials", judged({"x": normal()})).findings
+    assert not run("potentials", _with_potentials(observed=False, data=False)).findings

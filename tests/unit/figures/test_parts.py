@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.convergence import bfmi
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.diagnostics.scalars import label_texts
@@ -134,8 +135,8 @@ def test_the_legend_of_predictions_can_be_seen() -> None:
 
 
 def test_shorten_keeps_both_ends() -> None:
-    assert look.shorten("volatility_process[2008-05-02]", 20) == "volatilit…008-05-02]"
-    assert look.shorten("mu") == "mu"
+    assert shorten("volatility_process[2008-05-02]", 20) == "volatilit…008-05-02]"
+    assert shorten("mu") == "mu"
 
 
 def test_whole_numbers_stored_as_floats_are_discrete() -> None:

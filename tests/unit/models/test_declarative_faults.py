@@ -112,7 +112,7 @@ FAULTS: list[tuple[str, str, str]] = [
     (changed(likelihood=Y % "gap"), "model.likelihood.y", "predictor 'gap' has 1 missing"),
     (changed(likelihood=Y % "x.mean"), "model.likelihood.y.mu", "attribute"),
     (changed(likelihood=Y % "dot(x, theta)"), "model.likelihood.y.mu", "(obs) and (school)"),
-    (changed(likelihood=Y % "theta[0"), "model.likelihood.y.mu", "no valid expression"),
+    (changed(likelihood=Y % "theta[0"), "model.likelihood.y.mu", "not a valid expression"),
     (changed(likelihood="y: {dist: Normal, mu: mu, sigma: s}"), "model.likelihood.y.observed", "required"),
     (
         changed(likelihood="y: {dist: Normal, mu: mu, sigma: s, observed: [1]}"),
@@ -136,7 +136,7 @@ FAULTS: list[tuple[str, str, str]] = [
     (changed(deterministics="d: theta + x"), "model.deterministics.d", "clash"),
     (changed(deterministics="d: y"), "model.deterministics.d", "unknown name 'y'"),
     (changed(potentials="p: log(muu)"), "model.potentials.p", "unknown name 'muu'"),
-    (changed(potentials="p: import os"), "model.potentials.p", "no valid expression"),
+    (changed(potentials="p: import os"), "model.potentials.p", "not a valid expression"),
 ]
 
 

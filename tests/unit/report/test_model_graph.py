@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bayesrun.inference._graph import ModelGraph, Node
-from bayesrun.report._graph_layout import GAP, Item, lay_out
-from bayesrun.report.model_graph import dot_text, label, write_graph
+from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.report._graph_layout import GAP, Item, Layout, lay_out
+from bayesrun.report.model_graph import dot_text, label, with_data_edges, write_graph, written_distributions
 from bayesrun.run_folder import RunFolder
 
 SCHOOL = ("school (8)",)
@@ -28,10 +28,16 @@ EIGHT = ModelGraph(
     edges=(("mu", "theta"), ("tau", "theta"), ("theta", "count"), ("stderr", "count"), ("mu", 'odd "name" $x$')),
 )
 
+MODEL = {
+    "name": "schools",
+    "type": "of_a_plugin",
+    "priors": {"mu": {"dist": "Normal", "mu": 0, "sigma": 5.0}, "tau": {"dist": "HalfCauchy", "beta": 5}},
+}
+
 
 def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    root = ElementTree.parse(write_graph(EIGHT, RunFolder(tmp_path))).getroot()
+    root = ElementTree.parse(write_graph(EIGHT, RunFolder(tmp_path), MODEL)).getroot()
     assert root.tag.endswith("svg")
     text = ElementTree.tostring(root, encoding="unicode")
     # matplotlib writes each text's letters as shapes below a comment-free group; six nodes and one plate
@@ -41,7 +47,7 @@ def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_dot_draws_what_is_written(tmp_path: Path) -> None:
-    text = write_graph(EIGHT, RunFolder(tmp_path)).read_text()
+    text = write_graph(EIGHT, RunFolder(tmp_path), MODEL).read_text()
     ElementTree.fromstring(text)
     assert "HalfCauchy" in text and "school (8)" in text and "odd &quot;name&quot;" in text
     assert text.count('class="edge"') == len(EIGHT.edges)
@@ -54,11 +60,11 @@ def test_a_dot_that_fails_is_replaced(tmp_path: Path, monkeypatch: pytest.Monkey
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{broken.parent}:/bin:/usr/bin")
-    assert "Matplotlib" in write_graph(EIGHT, RunFolder(tmp_path)).read_text()
+    assert "Matplotlib" in write_graph(EIGHT, RunFolder(tmp_path), MODEL).read_text()
 
 
 def test_dot_text_tells_kinds_apart() -> None:
-    lines = {line.strip() for line in dot_text(EIGHT).splitlines()}
+    lines = {line.strip() for line in dot_text(EIGHT, {"mu": "Normal(0, 5)"}).splitlines()}
     assert '"count" [label="count\\n~ Poisson" shape=ellipse fillcolor="#d0d0d0" peripheries=2];' in lines
     assert any(line.startswith('"theta"') and "shape=box" in line for line in lines)
     assert any("octagon" in line for line in lines)
@@ -66,8 +72,41 @@ def test_dot_text_tells_kinds_apart() -> None:
 
 
 def test_label() -> None:
-    assert label(Node("mu", "free", "Normal")) == "mu\n~ Normal"
-    assert label(Node("theta", "deterministic")) == "theta"
+    assert label(Node("mu", "free", "Normal"), {"mu": "Normal(0, 5)"}) == "mu\n~ Normal(0, 5)"
+    assert label(Node("mu", "free", "Normal"), {}) == "mu\n~ Normal"
+    assert label(Node("theta", "deterministic"), {}) == "theta"
+    long = label(Node("y", "observed", "Normal"), {"y": "Normal(alpha[county] + beta * floor, sigma)"})
+    assert long == "y\n~ Normal(alpha[county] + beta\n* floor, sigma)"
+
+
+@pytest.mark.parametrize(
+    ("prior", "text"),
+    [
+        ({"dist": "Normal", "mu": "mu", "sigma": "tau", "dims": ["school"]}, "Normal(mu, tau)"),
+        ({"dist": "HalfCauchy", "beta": 5.0}, "HalfCauchy(5)"),
+        ({"dist": "Gamma", "beta": 0.1, "alpha": 2}, "Gamma(alpha=2, beta=0.1)"),
+        ({"dist": "Dirichlet", "a": [1.0] * 9}, "Dirichlet([9 values])"),
+        ({"dist": "Flat"}, "Flat()"),
+    ],
+)
+def test_parameters_are_written_as_in_the_yaml(prior: dict[str, object], text: str) -> None:
+    assert written_distributions(EIGHT, {"type": "declarative", "priors": {"x": prior}}) == {"x": text}
+
+
+def test_terms_of_a_glm_bear_the_default_prior() -> None:
+    model = {"type": "glm", "priors": {"default": {"dist": "Normal", "mu": 0, "sigma": "10 * term_scale"}}}
+    assert written_distributions(EIGHT, model)["mu"] == "Normal(0, 10 * term_scale)"
+
+
+def test_data_that_the_engine_folded_into_a_constant_have_their_edge(tmp_path: Path) -> None:
+    graph = ModelGraph((Node("x", "data", "", SCHOOL), Node("b", "free", "Flat"), Node("y", "observed", "Normal")), ())
+    model = {
+        "name": "m",
+        "type": "declarative",
+        "priors": {"b": {"dist": "Flat"}},
+        "likelihood": {"y": {"dist": "Normal", "mu": "b * (x - 50)", "sigma": 1, "observed": "z"}},
+    }
+    assert with_data_edges(graph, model).edges == (("x", "y"),)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -76,12 +115,13 @@ def test_layout_of_any_graph(seed: int) -> None:
     items = [Item(f"v{i}", lot.uniform(0.5, 2), lot.choice(["", "p", "q"])) for i in range(lot.randint(1, 14))]
     names = [item.name for item in items]
     edges = [(a, b) for i, a in enumerate(names) for b in names[i + 1 :] if lot.random() < 0.25]
-    layout = lay_out(items, edges)
+    layout = lay_out(items, edges, margin=0.1, least={"p": 3.0})
     assert set(layout.places) == set(names)
     for (parent, child), points in layout.ways.items():
         way = [layout.places[parent][1], *(layer for _, layer in points), layout.places[child][1]]
         assert all(after == before + 1 for before, after in pairwise(way))
     _check_no_overlap(items, layout.places)
+    _check_plates(items, layout)
 
 
 def _check_no_overlap(items: list[Item], places: dict[str, tuple[float, int]]) -> None:
@@ -90,6 +130,19 @@ def _check_no_overlap(items: list[Item], places: dict[str, tuple[float, int]]) -
         row = sorted((x, name) for name, (x, own) in places.items() if own == layer)
         for (left, a), (right, b) in pairwise(row):
             assert right - left >= (width[a] + width[b]) / 2 + GAP - 1e-9
+
+
+def _check_plates(items: list[Item], layout: Layout) -> None:
+    """A plate encloses its members and nothing else."""
+    for plate, (left, right) in layout.plates.items():
+        inside = [layout.places[item.name][1] for item in items if item.plate == plate]
+        assert right - left >= (3.0 if plate == "p" else 0.0) - 1e-6
+        for item in items:
+            x, layer = layout.places[item.name]
+            if item.plate == plate:
+                assert left + 0.1 - 1e-6 <= x - item.width / 2 and x + item.width / 2 <= right - 0.1 + 1e-6
+            elif min(inside) <= layer <= max(inside):
+                assert x + item.width / 2 < left or x - item.width / 2 > right
 
 
 def test_members_of_a_plate_are_neighbours() -> None:

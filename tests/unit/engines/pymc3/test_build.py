@@ -12,6 +12,6 @@ from tests.composing import parsed
 
 def test_a_start_too_large_for_counts_names_its_prior() -> None:
     config = parsed("model=switchpoint", "model.priors.early_rate.initval=1e308")
-    data, _, _ = load_data(config)
+    data, *_ = load_data(config)
     with pytest.raises(UserError, match="early_rate starts at 1e\\+308"):
         build(config.model_type.build(data, config.model))

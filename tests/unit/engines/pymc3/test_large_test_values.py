@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.inference.theano_setup import building, import_pymc3
+from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
 ROWS = 20_001
 

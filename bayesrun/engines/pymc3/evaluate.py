@@ -1,0 +1,128 @@
+"""Theano expressions of a model at many draws, and the map from unconstrained points to draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from pymc3.util import get_untransformed_name, is_transformed_name
+
+from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.log_density import blocks_of, of_vector, test_points
+from bayesrun.engines.pymc3.theano_setup import building
+
+if TYPE_CHECKING:
+    import pymc3 as pm
+    from numpy.typing import NDArray
+
+    Draws = Mapping[str, NDArray[Any]]
+
+
+def own_name(variable: Any) -> str:
+    """Return the name that a variable bears on its own scale."""
+    name: str = variable.name
+    return get_untransformed_name(name) if is_transformed_name(name) else name
+
+
+def own_variables(model: pm.Model) -> list[Any]:
+    """Return free variables, imputed values and deterministics, all on their own scale."""
+    return [v for v in model.unobserved_RVs if not is_transformed_name(v.name)]
+
+
+def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDArray[Any]]:
+    """Evaluate expressions at every draw.
+
+    Graphs are cut at the nearest variables whose draws are at hand, so no deterministic is computed again.
+
+    Parameters
+    ----------
+    model
+        The model that the expressions belong to.
+    outputs
+        Theano variables.
+    draws
+        Name to array (chain, draw, ...), of free variables and deterministics on their own scale.
+
+    Returns
+    -------
+    list of ndarray
+        One array (chain, draw, ...) per output.
+    """
+    inputs = _cut(model, outputs, draws)
+    columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
+    points: list[Any] = [[column[0, 0, ...] for column in columns], [column[-1, -1, ...] for column in columns]]
+    function = compile_function(inputs, outputs, points)
+    size = next(iter(draws.values())).shape[:2]
+    # indexed by `...` too, they are arrays also where they hold one number
+    return _gathered(size, (function(*(column[(*at, ...)] for column in columns)) for at in np.ndindex(size)))
+
+
+def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:
+    """Return the variables nearest above the outputs whose draws are at hand."""
+    known = {model[name]: name for name in draws if name in model.named_vars}
+    found: dict[Any, None] = {}
+    seen, queue = set(), list(outputs)
+    while queue:
+        variable = queue.pop()
+        if variable in seen:
+            continue
+        seen.add(variable)
+        if variable in known:
+            found[variable] = None
+        elif variable.owner is not None:
+            queue.extend(variable.owner.inputs)
+    return sorted(found, key=lambda v: str(v.name))
+
+
+def _gathered(size: tuple[int, ...], rows: Iterator[Sequence[Any]]) -> list[NDArray[Any]]:
+    """Put the results of each draw into one array (chain, draw, ...) per output."""
+    results: list[NDArray[Any]] = []
+    for at, values in zip(np.ndindex(*size), rows, strict=True):
+        results = results or [np.empty((*size, *np.shape(v)), np.result_type(v)) for v in values]
+        for result, value in zip(results, values, strict=True):
+            result[at] = value
+    return results
+
+
+def compile_constrain(model: pm.Model) -> Callable[[NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Compile the map from points (chain, draw, parameter) to all variables on their own scale (chain, draw, ...).
+
+    Variables that are not transformed are blocks of the point already; the others go through one compiled function.
+    """
+    blocks = {block.name: block for block in blocks_of(model) if not block.discrete}
+    wanted = own_variables(model)
+    plain = [blocks[v.name] for v in wanted if v.name in blocks]
+    computed = [v for v in wanted if v.name not in blocks]
+    names, function = [v.name for v in computed], _compile(model, computed) if computed else None
+
+    def constrain(points: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        size = points.shape[:2]
+        draws = {b.name: points[..., b.begin : b.end].reshape(*size, *b.shape) for b in plain}
+        if function is not None:
+            rows = (function(np.ascontiguousarray(points[at])) for at in np.ndindex(size))
+            draws.update(zip(names, _gathered(size, rows), strict=True))
+        return draws
+
+    return constrain
+
+
+def _compile(model: pm.Model, outputs: Sequence[Any]) -> Any:
+    with building(), theano.config.change_flags(compute_test_value="off"):
+        vector = tt.dvector("point")
+        outputs = of_vector(model, outputs, vector)
+    return compile_function([vector], outputs, test_points(model))
+
+
+def unconstrain(model: pm.Model, draws: Draws) -> NDArray[np.float64]:
+    """Return the points (draw, parameter) of draws (draw, ...) of all free variables on their own scale."""
+    one_chain = {name: values[None] for name, values in draws.items()}
+    with building():
+        own = [model[own_name(v)] for v in model.free_RVs]
+        outputs = [v.transformation.forward(v) if hasattr(v, "transformation") else v for v in own]
+    with np.errstate(all="ignore"):
+        values = at_draws(model, outputs, one_chain)
+    count = values[0].shape[1]
+    return np.concatenate([np.asarray(v[0], float).reshape(count, -1) for v in values], axis=1)

@@ -1,0 +1,158 @@
+"""Compiled functions of this process, found again for graphs that differ in numbers only.
+
+The jobs of a sweep mostly differ in the numbers of a prior or in the data: their graphs are optimized and compiled
+once per process. For that, numbers are taken out of a graph before it is compiled, and become shared variables: the
+parameters of priors, arrays, and what is computed of arrays alone, which is computed here once. All other constants
+stay, so that Theano can simplify by them. What is compiled does not depend on whether a function is the first of its
+kind: a job of a sweep draws what a single run draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import theano
+from theano.graph.basic import Constant, equal_computations, graph_inputs, io_toposort
+from theano.graph.op import compute_test_value
+from theano.tensor.sharedvar import TensorSharedVariable
+
+from bayesrun.engines.pymc3.replaceable_numbers import is_replaceable
+from bayesrun.engines.pymc3.theano_setup import building
+
+_MOST = 24
+"""Functions that are kept; each keeps its numbers, data among them, in memory."""
+_LEAST_INDEX = 8
+"""Longest array of whole numbers that stays in a graph: shapes are such arrays, and must be known."""
+
+Make = Callable[[Sequence[Any], Sequence[Any]], Any]
+
+
+@dataclass
+class _Kept:
+    inputs: Sequence[Any]
+    outputs: Sequence[Any]
+    numbers: Sequence[Any]
+    function: Any
+    run: int
+
+    def computes(self, inputs: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[Any]) -> bool:
+        if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs) or len(numbers) != len(self.numbers):
+            return False
+        if any(_value(a).shape != _value(b).shape for a, b in zip(numbers, self.numbers, strict=True)):
+            return False
+        with suppress(RecursionError):  # of a very deep graph, which is compiled again
+            ours, theirs = [*inputs, *numbers], [*self.inputs, *self.numbers]
+            return bool(equal_computations(list(outputs), list(self.outputs), ours, theirs))
+        return False
+
+    def is_free(self, numbers: Sequence[Any], run: int) -> bool:
+        """Say whether its numbers may be changed: not while the run that it was handed to may still call it."""
+        return self.run != run or all(
+            np.array_equal(_value(a), _value(b)) for a, b in zip(numbers, self.numbers, strict=True)
+        )
+
+
+_kept: list[_Kept] = []
+_run = 0
+
+
+def begin_run() -> None:
+    """From here on, functions that earlier runs of this process were given may be used with other numbers."""
+    global _run
+    _run += 1
+
+
+def forget() -> None:
+    """Drop all functions: those compiled from here on are others."""
+    _kept.clear()
+
+
+def compiled(inputs: Sequence[Any], outputs: Sequence[Any], make: Make) -> Any:
+    """Compile a function, or take one of an earlier run whose graph differs in numbers only.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Theano variables.
+    make
+        Compiles `(inputs, outputs)`; its outputs are equal to those given, with numbers taken out.
+
+    Returns
+    -------
+    Any
+        What `make` returned, for this graph or an equal one.
+    """
+    inputs, numbers, lifted = _lifted(inputs, outputs)
+    for kept in _kept:
+        if kept.computes(inputs, lifted, numbers) and kept.is_free(numbers, _run):
+            for old, new in zip(kept.numbers, numbers, strict=True):
+                old.set_value(new.get_value(borrow=True), borrow=True)
+            kept.run = _run
+            return kept.function
+    function = make(inputs, lifted)
+    _kept.append(_Kept(inputs, lifted, numbers, function, _run))
+    del _kept[:-_MOST]
+    return function
+
+
+def _lifted(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Return new inputs, new shared variables of a graph's numbers in the order of the graph, and the graph of both."""
+    with building(), theano.config.change_flags(compute_test_value="off"):
+        numbers = {v: _shared(v) for v in _numbers(inputs, outputs)}
+        free = {v: v.type(name=v.name) for v in inputs}
+        lifted = theano.clone(list(outputs), {**free, **numbers})
+        return list(free.values()), list(numbers.values()), list(lifted)
+
+
+def _numbers(inputs: Sequence[Any], outputs: Sequence[Any]) -> dict[Any, None]:
+    """Find the numbers below the inputs: of priors, shared, arrays and what depends on arrays alone."""
+    leaves = list(dict.fromkeys([*inputs, *graph_inputs(list(outputs), blockers=list(inputs))]))
+    fixed = {v for v in leaves if isinstance(v, Constant) and not is_replaceable(v)}
+    found: dict[Any, None] = dict.fromkeys(v for v in outputs if v.owner is None and _is_given(v))
+    for node in io_toposort(leaves, list(outputs)):
+        if all(v in fixed for v in node.inputs):
+            fixed.update(node.outputs)
+        else:
+            found.update(dict.fromkeys(_of_node(node, fixed)))
+    return {v: None for v in found if v not in inputs}
+
+
+def _of_node(node: Any, fixed: set[Any]) -> Iterator[Any]:
+    for v in node.inputs:
+        if (v in fixed and _is_array(v)) or (v.owner is None and _is_given(v)):
+            yield v
+
+
+def _is_given(variable: Any) -> bool:
+    return is_replaceable(variable) or hasattr(variable, "get_value")
+
+
+def _is_array(variable: Any) -> bool:
+    if not getattr(variable.type, "ndim", 0) or all(variable.type.broadcastable):
+        return False
+    if variable.dtype == "float64":
+        return True
+    return bool(variable.dtype.startswith("int") and _fixed_value(variable).size > _LEAST_INDEX)
+
+
+def _shared(variable: Any) -> Any:
+    value = _value(variable) if hasattr(variable, "get_value") else _fixed_value(variable)
+    return TensorSharedVariable(type=variable.type, value=value, name=None, strict=True)
+
+
+def _value(shared: Any) -> Any:
+    return shared.get_value(borrow=True)
+
+
+def _fixed_value(variable: Any) -> Any:
+    """Compute a variable of constants alone; Theano keeps it as the test value."""
+    if variable.owner is None:
+        return variable.data
+    for node in io_toposort([], [variable]):
+        if any(not hasattr(v.tag, "test_value") for v in node.outputs):
+            compute_test_value(node)
+    return np.asarray(variable.tag.test_value, dtype=variable.dtype)

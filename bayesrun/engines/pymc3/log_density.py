@@ -1,0 +1,155 @@
+"""A model's log density as a compiled function of one vector: with its gradient, or prior and likelihood apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from theano.tensor import discrete_dtypes
+
+from bayesrun.engines.base import Block, LogDensity, TemperedDensity
+from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.theano_setup import building, compiling
+
+if TYPE_CHECKING:
+    import pymc3 as pm
+    from numpy.typing import NDArray
+
+    Vector = NDArray[np.float64]
+
+
+def blocks_of(model: pm.Model) -> tuple[Block, ...]:
+    """Lay the free variables of a model out in one vector."""
+    blocks, begin = [], 0
+    for variable in model.free_RVs:
+        shape = tuple(variable.tag.test_value.shape)
+        end = begin + math.prod(shape)
+        blocks.append(Block(variable.name, begin, end, shape, variable.dtype in discrete_dtypes))
+        begin = end
+    return tuple(blocks)
+
+
+def initial_point(model: pm.Model) -> Vector:
+    """Return the model's own initial values as one vector (parameter)."""
+    return np.concatenate([np.ravel(np.asarray(v.tag.test_value, float)) for v in model.free_RVs])
+
+
+def test_points(model: pm.Model) -> list[list[Vector]]:
+    """Return points at which to compare two ways to compute the same thing, as arguments of a function."""
+    start, rng = initial_point(model), np.random.default_rng(0)
+    return [[start + 0.1 * rng.normal(size=start.size)] for _ in range(2)]
+
+
+def of_vector(model: pm.Model, outputs: Sequence[Any], vector: Any) -> list[Any]:
+    """Return expressions of a model as functions of its vector, in place of its free variables."""
+    shares = {v: pick(vector, block) for v, block in zip(model.free_RVs, blocks_of(model), strict=True)}
+    whole = {v: tt.cast(share, v.dtype) if v.dtype in discrete_dtypes else share for v, share in shares.items()}
+    clones: list[Any] = theano.clone(list(outputs), whole)
+    return clones
+
+
+def pick(vector: Any, block: Block) -> Any:
+    """Return one variable's share of the vector, in its shape."""
+    return vector[block.begin] if not block.shape else vector[block.begin : block.end].reshape(block.shape)
+
+
+def gradient_graph(model: pm.Model) -> tuple[Any, Any, Any]:
+    """Return the vector, the log density and its gradient as Theano variables.
+
+    Raises
+    ------
+    NotImplementedError, theano.gradient.NullTypeGradError, ...
+        Theano's own complaint when the model has an operation without a gradient.
+    """
+    with building(), theano.config.change_flags(compute_test_value="off"):
+        variables, vector = model.free_RVs, tt.dvector("point")
+        # one gradient per variable, joined: the gradient of a slice would be a vector of zeros for each of them
+        parts = tt.grad(model.logpt, variables, disconnected_inputs="ignore")
+        gradient = tt.join(0, *[g.flatten() if g.ndim else tt.shape_padleft(g) for g in parts])
+        return vector, *of_vector(model, [model.logpt, gradient], vector)
+
+
+def compile_log_density(model: pm.Model, graph: tuple[Any, Any, Any]) -> LogDensity:
+    """Compile the `gradient_graph` of a model whose free variables are all continuous."""
+    vector, density, gradient = graph
+    function = compile_function([vector], [density, gradient], test_points(model))
+    return LogDensity(blocks_of(model), initial_point(model), _direct(function))
+
+
+def _direct(function: Any) -> Callable[[Vector], tuple[float, Vector]]:
+    """Call a compiled function without Theano's checks of its arguments: they cost as much as a small model does."""
+    run, given = function.fn, function.input_storage[0].storage
+    value, gradient = (container.storage for container in function.output_storage)
+
+    def evaluate(point: Vector) -> tuple[float, Vector]:
+        given[0] = point
+        try:
+            run()
+        except (np.linalg.LinAlgError, FloatingPointError):
+            return -math.inf, np.zeros_like(point)
+        return float(value[0]), gradient[0]
+
+    return evaluate
+
+
+def compile_tempered(model: pm.Model, missing: Mapping[str, NDArray[np.bool_]]) -> TemperedDensity:
+    """Compile the log prior and the log likelihood of a model's unconstrained parameters.
+
+    Parameters
+    ----------
+    model
+        The model.
+    missing
+        Where each likelihood has imputed values, over its dims. Their terms belong to the prior, as they do in the
+        draws of it; potentials belong to the likelihood.
+    """
+    discrete = np.concatenate([np.full(block.end - block.begin, block.discrete) for block in blocks_of(model)])
+    with building():
+        outputs = _prior_and_likelihood(model, missing)
+        with theano.config.change_flags(compute_test_value="off"):
+            vector = tt.dvector("point")
+            outputs = of_vector(model, outputs, vector)
+    with compiling():
+        function = theano.function([vector], outputs, on_unused_input="ignore")
+    function.trust_input = True
+    return TemperedDensity(_vectorized(function, discrete), discrete)
+
+
+def _prior_and_likelihood(model: pm.Model, missing: Mapping[str, NDArray[np.bool_]]) -> list[Any]:
+    prior = [tt.sum(v.logpt) for v in model.free_RVs]
+    likelihood = [tt.sum(p) for p in model.potentials]
+    for variable in model.observed_RVs:
+        imputed = missing.get(variable.name)
+        if imputed is None:
+            likelihood.append(tt.sum(variable.logpt))
+        else:
+            terms = variable.logp_elemwiset
+            prior.append(tt.sum(terms[imputed.nonzero()]))
+            likelihood.append(tt.sum(terms[(~imputed).nonzero()]))
+    return [_total(prior), _total(likelihood)]
+
+
+def _total(terms: Sequence[Any]) -> Any:
+    return tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
+
+
+def _vectorized(function: Any, discrete: NDArray[np.bool_]) -> Callable[[Vector], tuple[Vector, Vector]]:
+    def evaluate(points: Vector) -> tuple[Vector, Vector]:
+        whole = np.ascontiguousarray(np.where(discrete, np.floor(points), points))
+        values = np.array([_at(function, point) for point in whole]).reshape(-1, 2)
+        values = np.where(np.isnan(values), -np.inf, values)
+        return values[:, 0], values[:, 1]
+
+    return evaluate
+
+
+def _at(function: Any, point: Vector) -> tuple[float, float]:
+    try:
+        prior, likelihood = function(point)
+    except np.linalg.LinAlgError:
+        return -np.inf, -np.inf
+    return float(prior), float(likelihood)

@@ -1,0 +1,210 @@
+"""Forward draws of a model: from its prior, and of its likelihoods at every draw; and the terms of its density there.
+
+PyMC3 draws predictions one posterior draw at a time. Here the parameters of a likelihood are evaluated at every draw,
+and its own random generator is then called once for all of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymc3 as pm
+import theano
+import theano.tensor as tt
+from pymc3.distributions.distribution import draw_values
+from pymc3.util import is_transformed_name
+from theano.graph.fg import MissingInputError
+
+from bayesrun.engines.base import MissingDraws
+from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.random_draws import Recipe, recipe
+from bayesrun.engines.pymc3.theano_setup import building
+from bayesrun.language.distributions import family
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[Any]
+    Draws = Mapping[str, Array]
+    Missing = Mapping[str, NDArray[np.bool_]]
+
+log = logging.getLogger("bayesrun.predictive")
+
+_AT_ONCE = 4_000_000
+"""Numbers that are drawn at once."""
+
+
+@contextmanager
+def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
+    """Let PyMC3's distributions draw from a generator.
+
+    They know NumPy's global generator only: it takes this one's place for the time of the block, and is itself again
+    afterwards. Nothing else in bayesrun draws from it or seeds it.
+    """
+    before = np.random.get_state()
+    np.random.set_state(rng.get_state())
+    try:
+        yield
+    finally:
+        rng.set_state(np.random.get_state())
+        np.random.set_state(before)
+
+
+def draw_prior(model: pm.Model, draws: int, seed: int, missing: Missing) -> dict[str, Array]:
+    """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
+
+    Variables are drawn in the model's order: `pm.sample_prior_predictive` takes that of a set of their names, which
+    is another in each process.
+    """
+    rng, imputed = np.random.RandomState(seed), {v.name for v in model.missing_values}
+    variables = [v for v in own_variables(model) if v.name not in imputed]
+    with building(), np.errstate(all="ignore"), lent_to_pymc3(rng):
+        values = draw_values(variables, size=draws)
+    drawn = {v.name: _each(np.asarray(found), v, draws) for v, found in zip(variables, values, strict=True)}
+    for variable in model.observed_RVs:
+        drawn |= _prior_predictive(model, variable, drawn, missing.get(variable.name), rng)
+    return drawn
+
+
+def _each(values: Array, variable: Any, draws: int) -> Array:
+    """Repeat what depends on no random variable at every draw; PyMC3 computes it once."""
+    shape = variable.tag.test_value.shape
+    return np.broadcast_to(values, (draws, *shape)) if values.shape == shape else values
+
+
+def _prior_predictive(
+    model: pm.Model, variable: Any, drawn: Draws, imputed: NDArray[np.bool_] | None, rng: np.random.RandomState
+) -> dict[str, Array]:
+    """Draw a likelihood, and the values that would be imputed in it; nothing where it has no generator."""
+    try:
+        predicted = _predict(model, variable, {name: values[None] for name, values in drawn.items()}, rng)[0]
+    except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
+        log.info("no prior draws of %s: %s", variable.name, error, exc_info=True)
+        return {}
+    own = {} if imputed is None else {f"{variable.name}_missing": predicted[:, imputed]}
+    return {variable.name: predicted, **own}
+
+
+def predict(
+    model: pm.Model, names: Sequence[str], draws: Draws, seed: int
+) -> tuple[dict[str, Array], dict[str, Exception]]:
+    """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
+    rng = np.random.RandomState(seed % 2**32)
+    predicted: dict[str, Array] = {}
+    failed: dict[str, Exception] = {}
+    for name in names:
+        try:
+            predicted[name] = _predict(model, model[name], draws, rng)
+        except MissingInputError:
+            failed[name] = MissingDraws(name)
+        except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
+            failed[name] = error
+    return predicted, failed
+
+
+def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
+    own = recipe(variable.distribution, variable.tag.test_value)
+    if own is not None:
+        return _by_recipe(model, variable, own, draws, rng)
+    parameters = _parameters(variable.distribution)
+    if parameters is None:
+        return _one_by_one(model, variable, draws, rng)
+    return _all_at_once(model, variable, parameters, draws, rng)
+
+
+def _parameters(distribution: Any) -> dict[str, Any] | None:
+    """Return what the distribution can be made of again; None where its draws are not made element by element."""
+    known = family(type(distribution).__name__)
+    if known is None or known.event or any(p.axes for p in known.parameters.values()):
+        return None
+    named = {name for group in known.required for alternatives in group for name in alternatives}
+    chosen = {name for group in known.required for name in group[0]}
+    names = [name for name in known.parameters if name in chosen or name not in named]
+    found = {name: getattr(distribution, name, None) for name in names}
+    if any(found[name] is None for name in chosen):
+        return None
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _all_at_once(
+    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Draws, rng: np.random.RandomState
+) -> Array:
+    shape = variable.tag.test_value.shape
+    values = at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
+    chains, length = values[0].shape[:2]
+    flat = [v.reshape(chains * length, *(1,) * (len(shape) - v.ndim + 2), *v.shape[2:]) for v in values]
+    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
+    parts = []
+    for begin in range(0, chains * length, step):
+        part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
+        size = (len(next(iter(part.values()))), *shape)
+        # test values of all draws, which nothing asks for, would take longer than drawing
+        with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
+            distribution = type(variable.distribution).dist(**part, shape=size)
+            parts.append(np.asarray(distribution.random()).reshape(size))
+    drawn: Array = np.concatenate(parts).reshape(chains, length, *shape)
+    return drawn
+
+
+def _by_recipe(model: pm.Model, variable: Any, own: Recipe, draws: Draws, rng: np.random.RandomState) -> Array:
+    shape = variable.tag.test_value.shape
+    generator = np.random.default_rng(rng.randint(2**31))
+    values = at_draws(model, own.parameters, draws)
+    chains, length = values[0].shape[:2]
+    flat = [v.reshape(chains * length, *v.shape[2:]) for v in values]
+    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
+    parts = [own.draw([v[i : i + step] for v in flat], shape, generator) for i in range(0, chains * length, step)]
+    drawn: Array = np.concatenate(parts).reshape(chains, length, *shape)
+    return drawn
+
+
+def _one_by_one(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
+    chains, length = next(iter(draws.values())).shape[:2]
+    points = [{n: v[index] for n, v in draws.items()} for index in np.ndindex(chains, length)]
+    with model, building(), lent_to_pymc3(rng):
+        drawn = pm.sample_posterior_predictive(
+            points, samples=len(points), var_names=[variable.name], progressbar=False
+        )[variable.name]
+    return np.asarray(drawn).reshape(chains, length, *np.shape(drawn)[1:])
+
+
+def flat_priors(model: pm.Model) -> list[str]:
+    """Name the variables whose prior is flat, from which nothing can be drawn."""
+    variables = [v for v in [*model.free_RVs, *model.deterministics] if hasattr(v, "distribution")]
+    return [v.name for v in variables if isinstance(v.distribution, (pm.Flat, pm.HalfFlat))]
+
+
+def without_pointwise_terms(variable: Any) -> str | None:
+    """Return the distribution of a likelihood that has no term per observation; None where it has them."""
+    with building():
+        terms = variable.logp_elemwiset.tag.test_value.shape
+    return None if terms == variable.tag.test_value.shape else type(variable.distribution).__name__
+
+
+def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing) -> dict[str, Array]:
+    """Evaluate the pointwise terms of likelihoods at every draw (see `CompiledModel.log_likelihood`)."""
+    with building():
+        terms = [model[name].logp_elemwiset for name in names]
+    values = dict(zip(names, at_draws(model, terms, draws), strict=True)) if terms else {}
+    for name, imputed in missing.items():
+        if name in values:
+            values[name][:, :, imputed] = np.nan
+    return values
+
+
+def log_prior(model: pm.Model, draws: Draws, missing: Missing) -> Array:
+    """Evaluate the log density of all priors on their own scales at every draw (see `CompiledModel.log_prior`)."""
+    imputed = {f"{name}_missing" for name in missing}
+    with building():
+        terms = []
+        for variable in model.free_RVs:
+            if is_transformed_name(variable.name):
+                terms.append(tt.sum(variable.distribution.dist.logp(model[own_name(variable)])))
+            elif variable.name not in imputed:
+                terms.append(tt.sum(variable.distribution.logp(variable)))
+        total = tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
+    return at_draws(model, [total], draws)[0]

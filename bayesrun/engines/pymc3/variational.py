@@ -1,0 +1,70 @@
+"""PyMC3's variational inference: a normal approximation of the unconstrained parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pymc3 as pm
+
+from bayesrun.engines.base import NormalFit, NormalSettings
+from bayesrun.engines.pymc3.log_density import blocks_of
+from bayesrun.engines.pymc3.theano_setup import compiling
+from bayesrun.errors import SamplingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def fit_normal(model: pm.Model, settings: NormalSettings, seed: int, on_step: Callable[[int], None]) -> NormalFit:
+    """Fit a normal approximation (see `CompiledModel.fit_normal`).
+
+    The optimizer is `pm.adam`: PyMC3's default, `adagrad_window`, makes every standard deviation some 8 % too large.
+    """
+    average = _Average(settings.iterations)
+    try:
+        with model, compiling():
+            approximation = pm.fit(
+                settings.iterations,
+                method="fullrank_advi" if settings.full_rank else "advi",
+                random_seed=seed,
+                progressbar=False,
+                callbacks=[lambda fitted, losses, done: on_step(done), average.add],
+                obj_optimizer=pm.adam(learning_rate=settings.learning_rate),
+            )
+    except FloatingPointError as error:
+        remedy = "decrease sampler.learning_rate, or give the priors an `initval` where the density is not steep"
+        raise SamplingError(f"advi: the approximation is not a number any more; {remedy}") from error
+    average.put(approximation)
+    mean, factor = _mean_and_factor(approximation, model)
+    return NormalFit(mean, factor, -approximation.hist)
+
+
+class _Average:
+    """The mean of the approximation's parameters over the second half of the fit."""
+
+    def __init__(self, iterations: int) -> None:
+        self._half, self._count = iterations // 2, 0
+        self._sums: list[Any] = []
+
+    def add(self, approximation: Any, losses: NDArray[Any], done: int) -> None:
+        if done <= self._half:
+            return
+        values = [parameter.get_value() for parameter in approximation.params]
+        self._sums = [a + b for a, b in zip(self._sums, values, strict=True)] if self._sums else values
+        self._count += 1
+
+    def put(self, approximation: Any) -> None:
+        """Set the parameters to their mean; a fit that ended in its first half keeps its last ones."""
+        for parameter, total in zip(approximation.params, self._sums, strict=False):
+            parameter.set_value(total / self._count)
+
+
+def _mean_and_factor(approximation: Any, model: pm.Model) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Read mean and Cholesky factor of the covariance of a `pm.MeanField` or `pm.FullRank`, in the model's order."""
+    mean = np.asarray(approximation.mean.eval(), float)
+    places = approximation.bij.rmap(np.arange(mean.size, dtype=float))
+    order = np.concatenate([np.ravel(places[block.name]) for block in blocks_of(model)]).astype(int)
+    covariance = np.asarray(approximation.cov.eval(), float)[np.ix_(order, order)]
+    return mean[order], np.linalg.cholesky(covariance)

@@ -1,1 +1,0 @@
-"""From a model to draws: one file a sampler; `base` says what a sampler is."""

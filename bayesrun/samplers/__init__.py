@@ -1,0 +1,1 @@
+"""Samplers: one file per method, and the chains and monitors that they share."""

@@ -1,0 +1,154 @@
+"""What a sampler is, what it returns, and the config section `sampler`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from bayesrun.engines.base import CompiledModel
+from bayesrun.errors import Problem
+from bayesrun.registry import Registry
+from bayesrun.schema import Section
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+Init = Literal[
+    "auto",
+    "adapt_diag",
+    "jitter+adapt_diag",
+    "jitter+adapt_diag_grad",
+    "advi",
+    "advi+adapt_diag",
+    "advi+adapt_diag_grad",
+    "advi_map",
+    "map",
+    "adapt_full",
+    "jitter+adapt_full",
+]
+Step = Literal[
+    "NUTS",
+    "HamiltonianMC",
+    "Metropolis",
+    "DEMetropolisZ",
+    "Slice",
+    "BinaryMetropolis",
+    "BinaryGibbsMetropolis",
+    "CategoricalGibbsMetropolis",
+]
+Count = Annotated[int, Field(ge=1)]
+
+
+class SamplerSpec(Section):
+    """Keys of `sampler` that every method takes; a method's own spec extends this.
+
+    Methods without warm-up take `tune`, too, so that one command line fits several methods; they ignore it.
+    """
+
+    method: str = "nuts"
+    draws: Count = 1000
+    tune: Annotated[int, Field(ge=0)] = 0
+    chains: Count = 4
+    cores: Count | None = None
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    progress: Literal["auto"] | bool = "auto"
+
+    def steps(self) -> int:
+        """Count the steps that the monitor will be told of, over all chains."""
+        return self.chains * self.draws
+
+
+class NutsSpec(SamplerSpec):
+    """Config of `method: nuts`; `engine` says whose NUTS moves what is continuous."""
+
+    tune: Annotated[int, Field(ge=0)] = 1000
+    init: Init = "auto"
+    target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    max_treedepth: Count = 10
+    step: dict[str, Step] = Field(default={})
+    engine: Literal["auto", "nutpie", "pymc3"] = "auto"
+
+    def steps(self) -> int:
+        """Count all draws, tuning included."""
+        return self.chains * (self.draws + self.tune)
+
+
+class Monitor(Protocol):
+    """Who is told of each draw. It may raise `KeyboardInterrupt` (max_seconds): the draws so far are kept."""
+
+    def begin(self) -> None:
+        """All is compiled, and the first draw is next."""
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Chain `chain` has made `done` draws in all (tuning draws count)."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sampler made.
+
+    Parameters
+    ----------
+    draws
+        Name to array (chain, draw, ...) of every free variable and deterministic on its own scale (no `_log__`).
+    stats
+        Sampler statistics (chain, draw) under ArviZ's names: `diverging`, `energy`, `tree_depth`, `acceptance_rate`,
+        `step_size`, `n_steps`, `lp`; empty for methods that have none.
+    tuning_stats
+        The same of the tuning draws; may be empty.
+    steps
+        Step method of each free variable.
+    seconds_compile, seconds_sample
+        Wall time of both parts.
+    interrupted
+        Why it stopped early (`interrupt`, `max_seconds`); null when it ran to its end.
+    records
+        Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
+    """
+
+    draws: Arrays
+    stats: Arrays
+    steps: Mapping[str, str]
+    seconds_compile: float
+    seconds_sample: float
+    tuning_stats: Arrays = field(default_factory=dict)
+    interrupted: Literal["interrupt", "max_seconds"] | None = None
+    records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A registered sampler.
+
+    Parameters
+    ----------
+    spec
+        The section's class: `SamplerSpec` with the method's own keys.
+    sample
+        `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
+    check
+        `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
+    judged_as
+        Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
+    """
+
+    spec: type[SamplerSpec]
+    sample: Callable[[CompiledModel, Any, int, Monitor], Sampled]
+    check: Callable[[CompiledModel, Any], list[Problem]] = lambda model, spec: []
+    judged_as: str | None = None
+
+
+SAMPLERS: Registry[Sampler] = Registry(
+    "sampler",
+    "bayesrun.samplers",
+    "SAMPLER",
+    Sampler,
+    others=("chains", "initial_points", "monitors", "nutpie", "prior_draws"),
+)
+
+__all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

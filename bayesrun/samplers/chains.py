@@ -1,0 +1,249 @@
+"""Chains of one run: their seeds, the draws that they share, and the processes in which they run.
+
+Chains fork after compiling: a model is compiled once, and no two threads share one of its functions. What they draw
+does not depend on how many run at the same time.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import multiprocessing
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import SamplingError
+from bayesrun.processes import may_fork, processors, uninterrupted
+from bayesrun.samplers.base import SamplerSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Stats = Mapping[str, NDArray[Any]]
+    GoOn = Callable[[], bool]
+    RunChain = Callable[[int, GoOn], Stats]
+
+_POLL_SECONDS = 0.02
+_FAILED = -1
+
+
+def chain_seeds(seed: int, chains: int) -> list[int]:
+    """Return one independent seed per chain, the same for the same `seed`."""
+    import numpy as np
+
+    return [int(s) for s in np.random.SeedSequence(seed).generate_state(chains) >> 2]
+
+
+def parallel_chains(spec: SamplerSpec) -> int:
+    """Return how many chains run at the same time."""
+    return min(spec.chains, spec.cores or processors())
+
+
+def most_draws(made: Mapping[int, int]) -> tuple[list[int], int]:
+    """Choose the chains, and the one length to cut them to, that keep the most draws.
+
+    Parameters
+    ----------
+    made
+        Draws kept so far by chain; at least one chain has some.
+
+    Returns
+    -------
+    chains : list of int
+        In their order.
+    length : int
+        Draws of each.
+    """
+    ranked = sorted((chain for chain in made if made[chain] > 0), key=lambda chain: -made[chain])
+    count = max(range(1, len(ranked) + 1), key=lambda n: n * made[ranked[n - 1]])
+    return sorted(ranked[:count]), made[ranked[count - 1]]
+
+
+@dataclass(frozen=True)
+class SharedDraws:
+    """Arrays in memory that forked processes share: what one writes, the others read, and nothing is copied.
+
+    Parameters
+    ----------
+    points
+        Kept draws (chain, draw, parameter), unconstrained.
+    done
+        Draws made (chain), tuning included.
+    diverging
+        Divergences so far (chain), tuning included.
+    stop
+        One element; chains end when it is not 0.
+    """
+
+    points: NDArray[Any]
+    done: NDArray[Any]
+    diverging: NDArray[Any]
+    stop: NDArray[Any]
+
+
+def share_draws(chains: int, draws: int, parameters: int) -> SharedDraws:
+    """Make the memory of a run; its pages are taken when they are first written."""
+    points = _shared("f8", chains, draws, parameters)
+    return SharedDraws(points, _shared("i8", chains), _shared("i8", chains), _shared("i8", 1))
+
+
+def _shared(kind: str, *shape: int) -> NDArray[Any]:
+    import numpy as np
+
+    return np.frombuffer(mmap.mmap(-1, 8 * math.prod(shape)), dtype=kind).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What chains left: their statistics by chain, and the interrupt that ended them early, if one did."""
+
+    stats: Mapping[int, Stats]
+    stop: KeyboardInterrupt | None = None
+
+
+@dataclass(frozen=True)
+class _Worker:
+    process: Any
+    results: Connection
+
+
+def run_chains(
+    chains: int, processes: int, run_chain: RunChain, shared: SharedDraws, on_progress: Callable[[], None]
+) -> Outcome:
+    """Run all chains, `processes` of them at a time.
+
+    Parameters
+    ----------
+    chains
+        Number of chains.
+    processes
+        How many run at the same time.
+    run_chain
+        `(chain, go_on) -> statistics`; ends early when `go_on()` is False.
+    shared
+        Memory that all processes see; `shared.stop` ends them.
+    on_progress
+        Called now and then in this process while chains run. A `KeyboardInterrupt` from it, or from a signal, ends
+        the chains; their draws are in `shared`.
+
+    Returns
+    -------
+    Outcome
+        Statistics of the chains that began.
+
+    Raises
+    ------
+    SamplingError
+        When a chain failed.
+    KeyboardInterrupt
+        At a second interrupt, when chains have not ended after the first.
+    """
+    if not may_fork():
+        return _here(chains, run_chain, shared, on_progress)
+    with _workers(chains, processes, run_chain, shared) as workers:
+        outcome = _collect([worker.results for worker in workers], shared, on_progress)
+        _check_ends(workers)
+    return outcome
+
+
+def _here(chains: int, run_chain: RunChain, shared: SharedDraws, on_progress: Callable[[], None]) -> Outcome:
+    """Run the chains in turn in this process, where no other may be started."""
+    stops: list[KeyboardInterrupt] = []
+
+    def go_on() -> bool:
+        try:
+            on_progress()
+        except KeyboardInterrupt as stop:
+            stops.append(stop)
+            shared.stop[0] = 1
+        return not shared.stop[0]
+
+    stats = {}
+    for chain in range(chains):
+        if not shared.stop[0]:
+            stats[chain] = run_chain(chain, go_on)
+    return Outcome(stats, stops[0] if stops else KeyboardInterrupt() if shared.stop[0] else None)
+
+
+@contextmanager
+def _workers(chains: int, processes: int, run_chain: RunChain, shared: SharedDraws) -> Iterator[list[_Worker]]:
+    context, workers = multiprocessing.get_context("fork"), []
+    try:
+        for first in range(processes):
+            receive, send = context.Pipe(duplex=False)
+            mine = range(first, chains, processes)
+            process = context.Process(target=_work, args=(mine, run_chain, shared, send, receive), daemon=True)
+            with uninterrupted():
+                process.start()
+            send.close()
+            workers.append(_Worker(process, receive))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.results.close()
+
+
+def _work(
+    chains: Sequence[int], run_chain: RunChain, shared: SharedDraws, results: Connection, others_end: Connection
+) -> None:
+    others_end.close()  # or sending to a parent that was killed would wait for ever, for this process to read
+    # Ctrl-C and SIGTERM go to the whole group: only the parent answers them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def go_on() -> bool:
+        return not shared.stop[0] and os.getppid() == parent
+
+    with suppress(BrokenPipeError):  # there is no parent any more
+        try:
+            for chain in chains:
+                if go_on():
+                    results.send((chain, run_chain(chain, go_on)))
+        except BrokenPipeError:
+            raise
+        except BaseException:  # whatever it is, the parent reports it
+            results.send((_FAILED, traceback.format_exc()))
+
+
+def _collect(waiting: list[Connection], shared: SharedDraws, on_progress: Callable[[], None]) -> Outcome:
+    stats: dict[int, Stats] = {}
+    stop: KeyboardInterrupt | None = None
+    while waiting:
+        try:
+            for connection in wait(waiting, _POLL_SECONDS):
+                _receive(connection, waiting, stats)  # type: ignore[arg-type]
+            if stop is None:
+                on_progress()
+        except KeyboardInterrupt as interrupt:
+            if stop is not None:
+                raise
+            stop, shared.stop[0] = interrupt, 1
+    return Outcome(stats, stop)
+
+
+def _receive(connection: Connection, waiting: list[Connection], stats: dict[int, Stats]) -> None:
+    try:
+        chain, result = connection.recv()
+    except EOFError:
+        waiting.remove(connection)
+        return
+    if chain == _FAILED:
+        raise SamplingError(f"a chain failed:\n{result}")
+    stats[chain] = result
+
+
+def _check_ends(workers: Sequence[_Worker]) -> None:
+    for worker in workers:
+        worker.process.join()
+        if worker.process.exitcode:
+            code = worker.process.exitcode
+            raise SamplingError(f"the process of a chain died (exit code {code}): is there too little memory?")

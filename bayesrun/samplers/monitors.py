@@ -1,0 +1,123 @@
+"""Monitors that are told of each draw, and how a time limit or a signal ends sampling."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from signal import SIGTERM, getsignal, signal
+from threading import current_thread, main_thread
+from types import FrameType
+from typing import Literal
+
+from bayesrun.samplers.base import Monitor
+
+log = logging.getLogger("bayesrun.sampling")
+
+
+class TimeIsUp(KeyboardInterrupt):
+    """`sampler.max_seconds` has passed: sampling ends as on Ctrl-C, and the draws so far are kept."""
+
+
+def reason_of(stop: KeyboardInterrupt | None) -> Literal["interrupt", "max_seconds"] | None:
+    """Say what ended sampling early; None where nothing did."""
+    if stop is None:
+        return None
+    return "max_seconds" if isinstance(stop, TimeIsUp) else "interrupt"
+
+
+class Several:
+    """Tells several monitors of each draw.
+
+    Parameters
+    ----------
+    monitors
+        Those to tell.
+    ready
+        Called when all is compiled, before the first draw. It waits for what was begun before and goes on meanwhile.
+    """
+
+    def __init__(self, monitors: Sequence[Monitor], ready: Callable[[], object] = lambda: None) -> None:
+        self._monitors, self._ready = monitors, ready
+        self._begun = False
+
+    def begin(self) -> None:
+        """Wait for what must be ready."""
+        self._ready()
+        for monitor in self._monitors:
+            monitor.begin()
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Tell all of them; the log says when the first draw came."""
+        if not self._begun:
+            self._begun = True
+            log.debug("first draw")
+        for monitor in self._monitors:
+            monitor.draw(chain, done, tuning, diverging)
+
+
+class TimeLimit:
+    """Ends sampling after `seconds`; the draws so far are kept."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._end = seconds, 0.0  # the time runs from the first draw: compiling is not sampling
+
+    def begin(self) -> None:
+        """Nothing to do."""
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Raise `TimeIsUp` when the time has passed and a draw is kept."""
+        self._end = self._end or time.monotonic() + self._seconds
+        if time.monotonic() > self._end and not tuning:
+            raise TimeIsUp
+
+
+class Tracked:
+    """Reports progress to a tracker, at most every so many seconds.
+
+    Parameters
+    ----------
+    total
+        Draws of all chains, tuning included.
+    report
+        `(draws done, share of all, divergences so far)`.
+    every
+        Seconds between reports.
+    """
+
+    def __init__(self, total: int, report: Callable[[int, float, int], None], every: float = 1.0) -> None:
+        self._total, self._report, self._every = total, report, every
+        self._by_chain: dict[int, int] = {}
+        self._divergences, self._last = 0, 0.0
+
+    def begin(self) -> None:
+        """Nothing to do."""
+
+    def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
+        """Count one draw and report when it is time."""
+        self._by_chain[chain] = done
+        self._divergences += diverging and not tuning
+        now = time.monotonic()
+        if now - self._last > self._every:
+            self._last = now
+            made = sum(self._by_chain.values())
+            self._report(made, made / self._total, self._divergences)
+
+
+@contextmanager
+def terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM like Ctrl-C, so that a cancelled job keeps its draws; only the main thread may."""
+    if current_thread() is not main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt("SIGTERM")
+
+    before = getsignal(SIGTERM)
+    signal(SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal(SIGTERM, before)

@@ -1,0 +1,137 @@
+"""Predictive draws against exact moments, pointwise likelihoods and log priors against SciPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pymc3 as pm
+import pytest
+from scipy import stats
+
+from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.engines.pymc3.theano_setup import building
+from bayesrun.predict import groups
+from tests.unit.samplers.conftest import SIGMA, X, Y
+
+CHAINS, DRAWS = 2, 500
+
+
+@pytest.fixture(scope="module")
+def draws() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(1, 0.3, (CHAINS, DRAWS)), rng.normal(2, 0.4, (CHAINS, DRAWS))
+    return {"a": a, "b": b, "at_two": a + 2 * b}
+
+
+@pytest.fixture(scope="module")
+def counts() -> pm.Model:
+    """Counts with a gap; a positive rate."""
+    observed = np.ma.masked_array([3, 0, 4, 1], mask=[False, True, False, False])
+    with building(), pm.Model() as model:
+        rate = pm.Gamma("rate", 2.0, 0.5)
+        pm.Poisson("y", rate, observed=observed)
+    metadata(model).missing["y"] = np.array([False, True, False, False])
+    return model
+
+
+@pytest.fixture(scope="module")
+def count_draws() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(6)
+    return {"rate": rng.gamma(4, 0.5, (CHAINS, DRAWS)), "y_missing": rng.poisson(2, (CHAINS, DRAWS, 1))}
+
+
+def standard_error(values: np.ndarray) -> float:
+    return float(values.std() / np.sqrt(values.size))
+
+
+def test_posterior_predictive_has_the_moments_of_the_likelihood(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
+    found = groups.predict(PyMC3Model(line), draws, 1)
+    assert not found.missing
+    y = found.draws["y"]
+    assert y.shape == (CHAINS, DRAWS, 6)
+    residual = (y - draws["a"][..., None] - draws["b"][..., None] * X) / SIGMA
+    assert stats.kstest(residual.ravel(), stats.norm.cdf).pvalue > 1e-3
+    assert abs(np.corrcoef(residual[..., 0].ravel(), residual[..., 1].ravel())[0, 1]) < 4 / np.sqrt(CHAINS * DRAWS)
+
+
+def test_posterior_predictive_is_reproducible(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
+    one, again, other = (groups.predict(PyMC3Model(line), draws, seed).draws["y"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.any(one == other)
+
+
+def test_predictions_of_gaps_are_draws_too(counts: pm.Model, count_draws: dict[str, np.ndarray]) -> None:
+    y = groups.predict(PyMC3Model(counts), count_draws, 1).draws["y"]
+    z = (y - count_draws["rate"][..., None]) / np.sqrt(count_draws["rate"][..., None])
+    for place in range(4):
+        assert abs(z[..., place].mean()) < 4 * standard_error(z[..., place])
+
+
+def test_prior_and_prior_predictive_have_exact_moments(line: pm.Model) -> None:
+    prior, predicted = groups.draw_prior(PyMC3Model(line), 4000, 3, frozenset({"b"}))
+    assert set(prior.draws) == {"a", "at_two"}
+    assert stats.kstest(prior.draws["a"].ravel(), stats.norm(0, 2).cdf).pvalue > 1e-3
+    sd = np.sqrt(4 + 4 * X**2 + SIGMA**2)
+    for place in range(6):
+        assert stats.kstest(predicted.draws["y"][0, :, place], stats.norm(0, sd[place]).cdf).pvalue > 1e-3
+
+
+def test_the_prior_of_imputed_values_is_their_predictive(counts: pm.Model) -> None:
+    prior, predicted = groups.draw_prior(PyMC3Model(counts), 300, 3, frozenset())
+    np.testing.assert_array_equal(prior.draws["y_missing"][..., 0], predicted.draws["y"][..., 1])
+
+
+def test_no_prior_draws_when_none_are_asked_for_or_the_prior_is_flat(line: pm.Model) -> None:
+    none, _ = groups.draw_prior(PyMC3Model(line), 0, 1, frozenset())
+    assert not none.draws
+    assert not none.missing
+    with building(), pm.Model() as flat:
+        pm.Normal("y", pm.Flat("x"), 1.0, observed=0.0)
+    prior, predicted = groups.draw_prior(PyMC3Model(flat), 10, 1, frozenset())
+    assert prior.missing == {"prior": "'x' has a flat prior"}
+    assert not predicted.draws
+
+
+def test_a_group_that_is_too_large_is_named(
+    line: pm.Model, draws: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "LARGEST", 100)
+    assert "too many" in groups.draw_prior(PyMC3Model(line), 100, 1, frozenset())[0].missing["prior"]
+    assert "too many" in groups.predict(PyMC3Model(line), draws, 1).missing["posterior_predictive y"]
+
+
+def test_log_likelihood_is_that_of_scipy(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
+    found = groups.log_likelihood(PyMC3Model(line), draws, 10**9).draws["y"]
+    expected = stats.norm(draws["a"][..., None] + draws["b"][..., None] * X, SIGMA).logpdf(Y)
+    np.testing.assert_allclose(found, expected)
+
+
+def test_log_likelihood_of_gaps_is_nan(counts: pm.Model, count_draws: dict[str, np.ndarray]) -> None:
+    found = groups.log_likelihood(PyMC3Model(counts), count_draws, 10**9).draws["y"]
+    assert np.isnan(found[..., 1]).all()
+    expected = stats.poisson(count_draws["rate"][..., None]).logpmf([3, 4, 1])
+    np.testing.assert_allclose(found[..., [0, 2, 3]], expected)
+
+
+def test_pointwise_terms_that_are_too_large_or_not_there_are_named(
+    line: pm.Model, draws: dict[str, np.ndarray]
+) -> None:
+    found = groups.log_likelihood(PyMC3Model(line), draws, 100)
+    assert not found.draws
+    assert "6,000 numbers" in found.missing["log_likelihood y"]
+    with building(), pm.Model() as model:
+        rho = pm.Normal("rho", 0.0, 1.0)
+        pm.AR1("series", rho, 1.0, observed=np.arange(5.0))
+        pm.MvNormal("pair", np.zeros(2), np.eye(2), observed=np.ones((4, 2)))
+    missing = groups.log_likelihood(PyMC3Model(model), {"rho": draws["a"]}, 10**9).missing
+    assert missing["log_likelihood series"] == "AR1 has no pointwise terms"
+    assert missing["log_likelihood pair"] == "MvNormal has no pointwise terms"
+
+
+def test_log_prior_is_that_of_scipy_on_the_variables_own_scale(
+    line: pm.Model, draws: dict[str, np.ndarray], counts: pm.Model, count_draws: dict[str, np.ndarray]
+) -> None:
+    normal = stats.norm(0, 2)
+    np.testing.assert_allclose(PyMC3Model(line).log_prior(draws), normal.logpdf(draws["a"]) + normal.logpdf(draws["b"]))
+    found = PyMC3Model(counts).log_prior(count_draws)
+    np.testing.assert_allclose(found, stats.gamma(2, scale=2).logpdf(count_draws["rate"]))

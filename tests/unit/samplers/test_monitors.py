@@ -1,0 +1,78 @@
+"""Monitors: one tells several, a time limit ends sampling once a draw is kept, SIGTERM is a Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from bayesrun.samplers.monitors import Several, TimeIsUp, TimeLimit, Tracked, reason_of, terminate_as_interrupt
+from tests.unit.samplers.conftest import Listener
+
+
+def test_several_tells_all_of_them() -> None:
+    one, two = Listener(), Listener()
+    several = Several([one, two])
+    several.draw(0, 1, True, False)
+    several.draw(1, 1, True, False)
+    assert one.told == two.told == {0: [1], 1: [1]}
+
+
+def test_the_time_limit_waits_for_a_draw_that_is_kept() -> None:
+    limit = TimeLimit(0.05)
+    limit.draw(0, 1, True, False)
+    time.sleep(0.1)
+    limit.draw(0, 2, True, False)
+    with pytest.raises(TimeIsUp) as caught:
+        limit.draw(0, 3, False, False)
+    assert reason_of(caught.value) == "max_seconds"
+    assert reason_of(KeyboardInterrupt()) == "interrupt"
+    assert reason_of(None) is None
+
+
+def test_within_the_time_nothing_happens() -> None:
+    limit = TimeLimit(60)
+    for done in range(1, 1000):
+        limit.draw(0, done, False, False)
+
+
+def test_tracked_reports_the_draws_of_all_chains_and_divergences_after_tuning() -> None:
+    reports: list[tuple[int, float, int]] = []
+    tracked = Tracked(20, lambda done, share, divergences: reports.append((done, share, divergences)), every=0.0)
+    for done in range(1, 11):
+        for chain in range(2):
+            tracked.draw(chain, done, done <= 5, True)
+    assert reports[-1] == (20, 1.0, 10)
+    assert [r[0] for r in reports] == sorted(r[0] for r in reports)
+
+
+def test_tracked_does_not_report_too_often() -> None:
+    reports: list[int] = []
+    tracked = Tracked(1000, lambda done, share, divergences: reports.append(done), every=60.0)
+    for done in range(1, 1001):
+        tracked.draw(0, done, False, False)
+    assert len(reports) <= 1
+
+
+def test_sigterm_is_an_interrupt_inside_and_what_it_was_outside() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work() -> None:
+        with terminate_as_interrupt():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
