@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data.database_url import without_passwords
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
+from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
@@ -378,7 +378,7 @@ class OpenRun:
 
     def fail(self, error: BaseException) -> None:
         """Write what went wrong."""
-        self.status, self.error = "failed", f"{type(error).__name__}: {error}"
+        self.status, self.error = "failed", redact(f"{type(error).__name__}: {error}")
         self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
         self.folder.write_status("failed", None, self.error)
 
@@ -414,7 +414,7 @@ def open_run(
 
     flush_to(memory, folder.log)
     record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
-    record["command_line"] = [without_passwords(word) for word in record["command_line"]]
+    record["command_line"] = [redact_override(word) for word in record["command_line"]]
     folder.write_text("config.yaml", _config_text(config, job))
     folder.write_json("provenance.json", record)
     folder.write_status("running")
@@ -442,7 +442,7 @@ def _tell(error: BaseException, folder: RunFolder) -> None:
 
 
 def _config_text(config: RunConfig, job: Job) -> str:
-    content = {**config.plain, "hydra": dict(job.hydra)}
+    content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -460,7 +460,7 @@ def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, 
     return RunCard(
         experiment_name=config.top.experiment_name,
         run_name=job.name,
-        params=flatten(config.plain),
+        params=flatten(redact_tree(config.plain)),
         tags={k: str(v) for k, v in tags.items() if v is not None},
         parent_run_id=job.parent_run_id,
         dataset=_dataset(prepared),

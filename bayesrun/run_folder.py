@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from bayesrun.redaction import redact_known
 
 Status = Literal["running", "finished", "partial", "failed"]
 
@@ -35,7 +37,7 @@ class RunFolder:
             path = wanted if count == 1 else wanted.with_name(f"{wanted.name}_{count}")
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path / marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                _create(path / marker)
                 return cls(path)
             except FileExistsError:
                 continue
@@ -63,21 +65,20 @@ class RunFolder:
         return self.write_text(name, json.dumps(_finite(content), indent=2, default=str) + "\n")
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write `name` as text, whole."""
-        return self.write(name, lambda temporary: _write(temporary, text))
+        """Write `name` as text, whole, without secrets."""
+        return self.write(name, lambda temporary: _write(temporary, redact_known(text)))
 
     def write(self, name: str, save: Callable[[Path], object]) -> Path:
         """Write `name` whole: `save` fills a temporary file that then takes the name's place."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
-        os.close(handle)
+        temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:12]}{final.suffix}")
+        _create(temporary)
         try:
-            save(Path(temporary))
-            os.chmod(temporary, 0o644)
+            save(temporary)
             os.replace(temporary, final)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
@@ -92,6 +93,11 @@ def remove_if_empty(path: Path) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that was not there, readable for whom the umask says."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _write(path: Path, text: str) -> None:

@@ -25,6 +25,7 @@ from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_o
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, UserError, check
 from bayesrun.processes import collect_rarely
+from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)
 def main() -> None:
     """Run bayesrun as a command; never returns."""
     collect_rarely()
+    remember_environment()
+    remember_overrides(sys.argv[1:])
+    sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)  # type: ignore[assignment]
     register_resolvers()
     _leave(_run(command_line().parse_intermixed_args()))
 

@@ -24,6 +24,7 @@ from bayesrun.figures.base import FIGURES
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
+from bayesrun.redaction import remember_config
 from bayesrun.registry import Registry
 from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section, parse
@@ -145,6 +146,7 @@ def parse_config(composed: DictConfig) -> RunConfig:
     """
     problems: list[Problem] = []
     raw = _resolve(composed, problems)
+    remember_config(raw)
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
         problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
     check(problems)
@@ -158,12 +160,23 @@ def _sections(raw: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any]
     parsed: dict[str, Any] = {name: parse(s, _given(raw, name), name, problems) for name, s in SECTIONS.items()}
     top = {k: v for k, v in raw.items() if k in TopSpec.model_fields}
     parsed["top"] = parse(TopSpec, {"experiment_name": "", **top}, "", problems)
+    problems += _tracking_problems(parsed["tracking"])
     parsed["model_type"], parsed["model"] = _parse_model(raw.get("model"), problems)
     parsed["sampler"] = _parse_sampler(_given(raw, "sampler"), problems)
     problems += check_engine(parsed["engine"]) if parsed["engine"] else []
     parsed["data"] = _parse_data(raw.get("data"), parsed["paths"], problems)
     parsed["predict"] = parse_rows(raw.get("predict"), parsed["paths"].data if parsed["paths"] else Path(), problems)
     return parsed
+
+
+def _tracking_problems(spec: TrackingSpec | None) -> list[Problem]:
+    if spec is None:
+        return []
+    try:
+        found = TRACKERS.load(spec.backend, "tracking.backend").check(spec)
+    except UserError as error:
+        return list(error.problems)
+    return [Problem(f"tracking.{key}", message, hint) for key, message, hint in found]
 
 
 def _given(raw: Mapping[str, Any], name: str) -> Any:

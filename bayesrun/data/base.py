@@ -162,7 +162,7 @@ class Source:
 
 
 _SHARED_MODULES = (
-    *("assemble", "columns", "database_url", "dates", "design", "dialect", "domains", "factors", "files", "labels"),
+    *("assemble", "columns", "dates", "design", "dialect", "domains", "factors", "files", "labels"),
     *("locate", "missing", "odd_cells", "prepare", "section", "tables"),
 )
 SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, PlainSerializer
 
 from bayesrun.data.base import DataSpec, Source
-from bayesrun.data.database_url import scrubbed, without_passwords
 from bayesrun.data.files import missing_file, resolve
 from bayesrun.data.tables import from_frame
 from bayesrun.errors import Problem, UserError, fail
+from bayesrun.redaction import missing_credentials, redact, without_credentials, without_redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ class SqlSpec(DataSpec):
         One statement that selects rows.
     """
 
-    url: Annotated[str, PlainSerializer(without_passwords), Field(repr=False)]
+    url: Annotated[str, PlainSerializer(without_credentials), Field(repr=False)]
     query: str
 
 
@@ -42,6 +42,9 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
     """Return what is wrong with the URL, an SQLite file that is not there, and packages that are not installed."""
     if importlib.util.find_spec("sqlalchemy") is None:
         return [_not_installed("sqlalchemy")]
+    missing = missing_credentials(spec.url)
+    if missing:
+        return [Problem("data.url", "its password was left out when it was written", missing)]
     if "://" not in spec.url:
         hint = "e.g. postgresql://user@host/database, or sqlite:///file.db"
         return [Problem("data.url", "is not the URL of a database: it has no '://'", hint)]
@@ -60,14 +63,15 @@ def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
         When the database does not answer or refuses the query; its message does not hold the password.
     """
     frame = _select(spec, directory)
-    return from_frame(frame, spec, "data.query").assign_attrs(origin=without_passwords(spec.url))
+    return from_frame(frame, spec, "data.query").assign_attrs(origin=without_credentials(spec.url))
 
 
 def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
     import sqlalchemy as sa
 
     try:
-        engine = sa.create_engine(_absolute(sa.make_url(spec.url), spec, directory), poolclass=sa.pool.NullPool)
+        url = _absolute(sa.make_url(without_redacted(spec.url)), spec, directory)
+        engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         with engine.connect() as connection:
             return _rows(connection, spec.query)
     # `from None`: the driver's own error may quote the URL, and a traceback would show it
@@ -109,7 +113,7 @@ def _sqlite_file(url: str) -> list[str]:
 
 
 def _first_line(error: BaseException, spec: SqlSpec) -> str:
-    lines = scrubbed(str(error), spec.url).strip().splitlines()
+    lines = redact(str(error), about=spec.url).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
+from bayesrun.redaction import redact_override
 from bayesrun.schema import parse
 from bayesrun.sweep.base import Record
 from bayesrun.sweep.sweep_folder import read_json
@@ -68,7 +69,7 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
     data = first.data.name if first.data else "none"
     place = {"sweep_folder": str(folder.absolute())}  # finds the run if a kill came before its id was known
     tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
-    swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
+    swept = {"jobs": jobs, "overrides": [redact_override(o) for o in task_overrides(config.hydra)]}
     name = first.top.name or f"sweep {folder.name}"
     return RunCard(
         experiment_name=first.top.experiment_name,

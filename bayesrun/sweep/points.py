@@ -19,6 +19,7 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.logs import logging_to_memory
 from bayesrun.pipeline import build, model_problems, read_data
+from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweep.local_workers import in_worker
@@ -134,7 +135,7 @@ def _repeats(spec: SweepSpec, seed: int, swept: Mapping[str, list[str]]) -> list
 
 def _point(number: int, fixed: Sequence[str], chosen: _Choice, seed: int | None) -> Point:
     pairs = dict(override.split("=", 1) for override in chosen)
-    swept = {key.lstrip("+"): value for key, value in pairs.items()}
+    swept = {key.lstrip("+"): str(redact_tree(value, key.lstrip("+"))) for key, value in pairs.items()}
     own = () if seed is None else (f"seed={seed}",)
     return Point(number, (*fixed, *chosen, *own), swept, setting_of(swept), seed)
 
