@@ -25,6 +25,8 @@ from bayesrun.language.values import Value, variable
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.language.learned import Learned
+
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
 
@@ -215,11 +217,18 @@ class Draft:
         The prepared data, whose variables expressions may name.
     coords
         Labels of dims of the model's own.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
     """
 
-    def __init__(self, data: xr.Dataset | None = None, coords: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        data: xr.Dataset | None = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self.coords: dict[str, Sequence[Any]] = dict(coords or {})
-        self.scope = Scope(data, self.coords)
+        self.scope = Scope(data, self.coords, learned=learned)
         self._data = data
         self._items: list[Item] = []
         self._helpers: set[str] = set()

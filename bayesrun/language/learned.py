@@ -9,7 +9,7 @@ What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,20 @@ class Learned:
                 "counts the rows of the fit, among which new rows have no place", "use a column, such as days(date)"
             )
         return None
+
+    def refuse_mixing(self, node: ast.expr, value: Value, parts: Iterable[Value]) -> None:
+        """Refuse what puts the rows together by random values: over new rows it is not what it was over the fit's.
+
+        Raises
+        ------
+        Fault
+            When a part of the node is random and over new rows, and the node itself is not over the rows.
+        """
+        if not self.of_new_rows or self.rows in value.dims:
+            return
+        if any(part.known is None and self.rows in part.dims for part in parts):
+            message = f"'{ast.unparse(node)}' combines values of all rows of the fit, which new rows do not have"
+            raise Fault(message, "use quantities that are not over the rows")
 
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""

@@ -7,8 +7,8 @@ known without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
@@ -55,6 +55,32 @@ class PriorNames:
 
 
 @dataclass(frozen=True)
+class NewRows:
+    """Rows that a fitted model predicts.
+
+    Parameters
+    ----------
+    data
+        The rows in the form of the fit; what is not over the rows is that of the fit. What the model explains may be
+        missing.
+    dim
+        The row dimension.
+    learned
+        What `ModelType.learn` returned for the fit.
+    grown
+        Dims that have labels which the fit has not seen, after all others, to the number of the fit's labels.
+    draw_over_rows
+        Whether variables over the rows are drawn anew from their distribution, instead of being refused.
+    """
+
+    data: xr.Dataset
+    dim: str
+    learned: Mapping[str, Any]
+    grown: Mapping[str, int] = field(default_factory=dict)
+    draw_over_rows: bool = False
+
+
+@dataclass(frozen=True)
 class ModelType:
     """A registered builder.
 
@@ -73,6 +99,13 @@ class ModelType:
         engine is imported.
     static_check
         `(spec) -> problems` that need no data (an expression that names nothing).
+    learn
+        `(data, spec) -> what the fit teaches` about new rows (means, knots, levels), as plain values that JSON can hold.
+    at_rows
+        `(rows, spec) -> Declaration` of the likelihoods over new rows. Its expressions may name variables that are not
+        among its items: those are known from the posterior's draws. None: `build` serves for new rows, too.
+    needs
+        `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
     """
 
     spec: type[ModelSpec]
@@ -81,10 +114,13 @@ class ModelType:
     build: Callable[[xr.Dataset, Any], Declaration]
     check: Callable[[xr.Dataset, Any], list[Problem]] = lambda data, spec: []
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
+    learn: Callable[[xr.Dataset, Any], Mapping[str, Any]] = lambda data, spec: {}
+    at_rows: Callable[[NewRows, Any], Declaration] | None = None
+    needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
 
 
 MODELS: Registry[ModelType] = Registry(
     "model type", "bayesrun.models", "MODEL", ModelType, others=("functions", "regression")
 )
 
-__all__ = ["MODELS", "ModelSpec", "ModelType", "PriorNames"]
+__all__ = ["MODELS", "ModelSpec", "ModelType", "NewRows", "PriorNames"]

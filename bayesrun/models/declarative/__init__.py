@@ -22,6 +22,7 @@ from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
 from bayesrun.language.distributions import family
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
+from bayesrun.models.declarative.declarative_rows import at_rows, learn, needs
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
 from bayesrun.models.declarative.dimension_checks import (
     completed,
@@ -143,4 +144,4 @@ def _add_expression(draft: Draft, part: Definition) -> None:
     draft.scope.add(part.name, draft.deterministic(part.name, value, dims))
 
 
-MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check)
+MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, learn, at_rows, needs)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from bayesrun.language.learned import Learned
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -59,7 +61,7 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
     return Prepared(
         response,
         made,
-        None if offset is None else _offset(data, offset, dim),
+        None if offset is None else offset_values(data, offset, dim),
         None if trials is None else data[trials].values.astype(int),
     )
 
@@ -129,13 +131,20 @@ def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem
     return problems
 
 
-def _offset(data: xr.Dataset, text: str, dim: str) -> NDArray[Any]:
+def offset_values(data: xr.Dataset, text: str, dim: str, learned: Learned | None = None) -> NDArray[Any]:
+    """Return the offset of each row; with `learned`, reductions over the rows are learned or recalled.
+
+    Raises
+    ------
+    UserError
+        When it is not one finite number per row.
+    """
     import numpy as np
 
     from bayesrun.language.expressions import evaluate
 
     key = "model.options.offset"
-    made = evaluate(text, data, key)
+    made = evaluate(text, data, key, learned=learned)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
         raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])
     return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

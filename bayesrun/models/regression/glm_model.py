@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELPER = "coefficients_whitened"
 _WIDE = 10.0
 """Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
-_LARGEST = 35.0
+LARGEST = 35.0
 """Linear predictor whose exponential is still a mean that an engine can draw counts of."""
 
 
@@ -46,7 +46,7 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
     auxiliaries = _auxiliaries(draft, data, spec, natural)
     predictor = _predictor(matrix, prepared, concatenate(*[term.named((None,) * term.ndim) for term in terms]))
     # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
-    shown = apply("minimum", [predictor, _LARGEST]) if is_whitened and spec.link() == "log" else predictor
+    shown = apply("minimum", [predictor, LARGEST]) if is_whitened and spec.link() == "log" else predictor
     _observe(draft, shown, data, spec, prepared, auxiliaries)
     direct = draft.declaration()
     return _whitened(direct, data, spec, prepared, natural) if is_whitened else direct
