@@ -7,8 +7,8 @@ known without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
@@ -19,7 +19,7 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Declaration
+    from bayesrun.language.declaration import Declaration, ModelDesign
 
 
 class ModelSpec(Section):
@@ -55,32 +55,6 @@ class PriorNames:
 
 
 @dataclass(frozen=True)
-class NewRows:
-    """Rows that a fitted model predicts.
-
-    Parameters
-    ----------
-    data
-        The rows in the form of the fit; what is not over the rows is that of the fit. What the model explains may be
-        missing.
-    dim
-        The row dimension.
-    learned
-        What `ModelType.learn` returned for the fit.
-    grown
-        Dims that have labels which the fit has not seen, after all others, to the number of the fit's labels.
-    draw_over_rows
-        Whether variables over the rows are drawn anew from their distribution, instead of being refused.
-    """
-
-    data: xr.Dataset
-    dim: str
-    learned: Mapping[str, Any]
-    grown: Mapping[str, int] = field(default_factory=dict)
-    draw_over_rows: bool = False
-
-
-@dataclass(frozen=True)
 class ModelType:
     """A registered builder.
 
@@ -99,13 +73,9 @@ class ModelType:
         engine is imported.
     static_check
         `(spec) -> problems` that need no data (an expression that names nothing).
-    learn
-        `(data, spec) -> what the fit teaches` about new rows (means, knots, levels), as plain values that JSON can hold.
-    at_rows
-        `(rows, spec) -> Declaration` of the likelihoods over new rows. Its expressions may name variables that are not
-        among its items: those are known from the posterior's draws. None: `build` serves for new rows, too.
-    needs
-        `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
+    apply
+        `(rows, spec, design) -> Declaration` of new rows, seen through the `design` of the fit's declaration; None for
+        a type that learns nothing from rows beside its posterior.
     """
 
     spec: type[ModelSpec]
@@ -114,13 +84,25 @@ class ModelType:
     build: Callable[[xr.Dataset, Any], Declaration]
     check: Callable[[xr.Dataset, Any], list[Problem]] = lambda data, spec: []
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
-    learn: Callable[[xr.Dataset, Any], Mapping[str, Any]] = lambda data, spec: {}
-    at_rows: Callable[[NewRows, Any], Declaration] | None = None
-    needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
+    apply: Callable[[xr.Dataset, Any, ModelDesign], Declaration] | None = None
+
+    def declare_rows(self, rows: xr.Dataset, spec: Any, design: ModelDesign) -> Declaration:
+        """Declare the model of new rows.
+
+        Parameters
+        ----------
+        rows
+            The new rows, in the form of the fitted data.
+        spec
+            The model's section.
+        design
+            What the fit learned from its own rows (`Declaration.design`).
+        """
+        return self.build(rows, spec) if self.apply is None else self.apply(rows, spec, design)
 
 
 MODELS: Registry[ModelType] = Registry(
     "model type", "bayesrun.models", "MODEL", ModelType, others=("functions", "regression")
 )
 
-__all__ = ["MODELS", "ModelSpec", "ModelType", "NewRows", "PriorNames"]
+__all__ = ["MODELS", "ModelSpec", "ModelType", "PriorNames"]
