@@ -5,7 +5,7 @@ No engine is needed, so nothing has to be compiled: a finished run predicts in t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import fail
-from bayesrun.language.declaration import Container, Declaration, Deterministic, Likelihood, Random
-from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order
+from bayesrun.language.declaration import Container as DataContainer
+from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
+from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order, names_in
 from bayesrun.language.operations import Data as Contained
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.values import Value, node_of
@@ -58,10 +59,23 @@ class Forward:
         Source of randomness of all that is drawn.
     draw_by_engine
         Draws what NumPy can't.
+    fresh
+        Names of the random variables that are drawn, wholly or in part.
+    rows
+        The row dimension: the posterior has no draws of what is over new rows.
     """
 
-    def __init__(self, draws: Mapping[str, Array], rng: np.random.Generator, draw_by_engine: DrawByEngine) -> None:
+    def __init__(
+        self,
+        draws: Mapping[str, Array],
+        rng: np.random.Generator,
+        draw_by_engine: DrawByEngine,
+        fresh: Container[str],
+        rows: str,
+    ) -> None:
         self._draws = dict(draws)
+        self._fresh, self._rows = fresh, rows
+        self._over_rows: set[str] = set()
         self._rng = rng
         self._by_engine = draw_by_engine
         self.count = len(next(iter(self._draws.values())))
@@ -72,15 +86,39 @@ class Forward:
         """Compute and draw the items of a declaration in their order, and return its likelihoods."""
         found: dict[str, Forecast] = {}
         for item in declared.items:
-            if isinstance(item, Container):
-                self._containers[item.name] = item.numbers
-            elif isinstance(item, Deterministic):
-                self._known[item.name] = self.values([item.value])[0]
-            elif isinstance(item, Random):
-                self._known[item.name] = self._with_new(item.plan)
-            elif isinstance(item, Likelihood):
+            if isinstance(item, Likelihood):
                 found[item.name] = self._likelihood(item)
+            else:
+                self._add(item)
         return found
+
+    def parameters_of_likelihoods(self, declared: Declaration) -> dict[str, list[Array]]:
+        """Compute the parameters of each likelihood, and draw nothing that is observed."""
+        found: dict[str, list[Array]] = {}
+        for item in declared.items:
+            if isinstance(item, Likelihood):
+                found[item.name] = self.values(list(item.plan.values.values()))
+                self._known[item.name] = np.asarray(item.observed.values)[None]
+            else:
+                self._add(item)
+        return found
+
+    def _add(self, item: Item) -> None:
+        if isinstance(item, DataContainer):
+            self._containers[item.name] = item.numbers
+        elif isinstance(item, Random):
+            if item.name in self._fresh:
+                self._known[item.name] = self._with_new(item)
+            elif self._rows in (*item.dims, *item.plan.dims):
+                self._over_rows.add(item.name)
+        elif isinstance(item, Deterministic):
+            if all(self._has(name) for name in names_in(node_of(item.value))):
+                self._known[item.name] = self.values([item.value])[0]
+            elif self._rows in item.dims:
+                self._over_rows.add(item.name)
+
+    def _has(self, name: str) -> bool:
+        return name in self._known or (name in self._draws and name not in self._over_rows)
 
     def values(self, values: Sequence[Value]) -> list[Array]:
         """Evaluate values at every draw: arrays (draw, ...), or (1, ...) where nothing differs between draws."""
@@ -89,19 +127,17 @@ class Forward:
     def _variable(self, name: str) -> Array:
         if name in self._known:
             return self._known[name]
-        if name not in self._draws:
+        if not self._has(name):
             hint = "it was left out by store.variables or store.exclude"
             raise fail("predict", f"the run has no draws of '{name}'", hint)
         return self._draws[name]
 
-    def _with_new(self, plan: Plan) -> Array:
+    def _with_new(self, item: Random) -> Array:
         """Draw a variable; those places of it that the posterior has are the posterior's."""
-        drawn = self._full(self.draw(plan, plan.shape))
-        fitted = self._draws.get(plan.name)
-        if fitted is None or fitted.ndim != drawn.ndim or any(
-            f > d for f, d in zip(fitted.shape[1:], drawn.shape[1:], strict=True)
-        ):
+        drawn = self._full(self.draw(item.plan, item.plan.shape))
+        if self._rows in (*item.dims, *item.plan.dims):
             return drawn
+        fitted = self._variable(item.name)
         whole = drawn.astype(np.result_type(drawn, fitted))
         whole[(slice(None), *(slice(None, size) for size in fitted.shape[1:]))] = fitted
         return whole

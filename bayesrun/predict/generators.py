@@ -258,13 +258,9 @@ _DRAWS: Mapping[str, Draw] = {
         lambda p: (p["nu"], _at(p, "mu", 0.0), _scale(p, precision="lam")),
     ),
     "Laplace": _elementwise(lambda rng, m, b: rng.laplace(m, b), lambda p: (p["mu"], p["b"])),
-    "Logistic": _elementwise(
-        lambda rng, m, s: rng.logistic(m, s), lambda p: (_at(p, "mu", 0.0), _at(p, "s", 1.0))
-    ),
+    "Logistic": _elementwise(lambda rng, m, s: rng.logistic(m, s), lambda p: (_at(p, "mu", 0.0), _at(p, "s", 1.0))),
     "Cauchy": _elementwise(lambda rng, a, b: a + b * rng.standard_cauchy(a.shape), lambda p: (p["alpha"], p["beta"])),
-    "Gumbel": _elementwise(
-        lambda rng, m, b: rng.gumbel(m, b), lambda p: (_at(p, "mu", 0.0), _at(p, "beta", 1.0))
-    ),
+    "Gumbel": _elementwise(lambda rng, m, b: rng.gumbel(m, b), lambda p: (_at(p, "mu", 0.0), _at(p, "beta", 1.0))),
     "LogNormal": _elementwise(lambda rng, m, s: rng.lognormal(m, s), _normal),
     "LogitNormal": _elementwise(lambda rng, m, s: special.expit(rng.normal(m, s)), _normal),
     "HalfNormal": _elementwise(lambda rng, s: np.abs(rng.normal(0.0, s)), lambda p: (_scale(p),)),

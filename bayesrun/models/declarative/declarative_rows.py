@@ -7,7 +7,7 @@ drawn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesrun.language.declaration import Draft
+    from bayesrun.language.values import Value
     from bayesrun.models.declarative import DeclarativeSpec
 
 _KEY = "predict.data"
@@ -37,44 +38,6 @@ def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
         else p
         for p in parts
     ]
-
-
-def learn(data: xr.Dataset | None, spec: DeclarativeSpec) -> dict[str, Any]:
-    """Return what the fitted rows teach: reductions over them, and the axes of every variable and likelihood."""
-    if data is None:
-        return {}
-    from bayesrun.language.declaration import Draft, observed_values
-    from bayesrun.language.learned import Learned
-    from bayesrun.language.priors import declare, declare_likelihood
-
-    parts = plain_parts(spec)
-    learned = Learned(_rows_of(data, parts))
-    draft = Draft(data, learned=learned)
-    likelihoods: dict[str, list[str]] = {}
-    quantities: dict[str, Any] = {}
-    for part in in_order(parts, completed(data, parts)):
-        if part.kind == "prior":
-            declare(draft, part.name, part.body, part.key)
-        elif part.kind == "likelihood":
-            array = data[str(part.observed)]
-            likelihoods[part.name] = [str(d) for d in array.dims]
-            value = declare_likelihood(draft, part.name, part.body, part.key, observed_values(array))
-            if has_missing(data, str(part.observed)) and part.observed == part.name:
-                draft.scope.add(part.name, value, replace=True)
-            continue
-        elif part.kind == "deterministic":
-            _add_deterministic(draft, part)
-        else:
-            continue  # potentials belong to the fit alone
-        for name in gives(part):
-            value = draft.scope.lookup(name)
-            quantities[name] = [list(value.dims), list(value.shape), value.known is not None]
-    return {
-        "rows": learned.rows,
-        "constants": {text: constant.plain() for text, constant in learned.constants.items()},
-        "quantities": quantities,
-        "likelihoods": likelihoods,
-    }
 
 
 def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
@@ -95,17 +58,15 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
         When the likelihoods depend on variables over the rows, or on groups, of which new ones can't be drawn.
     """
     from bayesrun.language.declaration import Draft
-    from bayesrun.language.learned import Constant, Learned
 
     parts = plain_parts(spec)
-    if not rows.learned["likelihoods"]:
+    if not rows.likelihoods:
         raise fail(_KEY, "the model has no likelihood: its data enter by potentials alone", "write model.likelihood")
     used = _used(rows, parts)
     if not used:
         raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
-    constants = {text: Constant.from_plain(of) for text, of in rows.learned["constants"].items()}
     data = _with_drawn_predictors(rows.data, rows, used)
-    draft = Draft(data, learned=Learned(rows.dim, constants))
+    draft = Draft(data, learned=rows.design.recalled())
     problems: list[Problem] = []
     for part in in_order(used, completed(data, used)):
         if part.kind == "prior":
@@ -118,17 +79,9 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     return draft.declaration()
 
 
-def _rows_of(data: xr.Dataset, parts: Iterable[Definition]) -> str:
-    """Return the row dimension: `data.dim` where a likelihood is over it, else the first dim of what is explained."""
-    observed = [data[str(p.observed)] for p in parts if p.kind == "likelihood" and str(p.observed) in data.variables]
-    dims = [str(d) for array in observed for d in array.dims]
-    named = str(data.attrs.get("dim", "obs"))
-    return named if named in dims or not dims else dims[0]
-
-
 def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
     """Return the likelihoods over the rows and what they need; no potentials."""
-    over_rows = {name for name, dims in rows.learned["likelihoods"].items() if rows.dim in dims}
+    over_rows = {name for name, dims in rows.likelihoods.items() if rows.dim in dims}
     owner = {name: part for part in parts if part.kind != "potential" for name in gives(part)}
     found = {part.name: part for part in parts if part.kind == "likelihood" and part.name in over_rows}
     todo = list(found.values())
@@ -147,25 +100,22 @@ def _is_made_again(rows: NewRows, part: Definition) -> bool:
     """Whether a variable is not simply that of the posterior."""
     if part.kind == "prior":
         return _is_new(rows, part)
-    dims, _, known = rows.learned["quantities"][part.name]
-    return bool(known or rows.grown or rows.dim in dims)
+    this = rows.quantities[part.name]
+    return bool(this.known or rows.grown or rows.dim in this.dims)
 
 
 def _is_new(rows: NewRows, part: Definition) -> bool:
-    dims, *_ = rows.learned["quantities"][part.name]
+    dims = rows.quantities[part.name].dims
     return rows.dim in dims or bool(set(dims) & set(rows.grown)) or _grown_shape(rows, part) is not None
 
 
 def _data_names(rows: NewRows, part: Definition) -> list[str]:
     """Return the data variables over the rows that a definition names outside of what was learned."""
     from bayesrun.language.grammar import parse
-    from bayesrun.language.learned import Constant, Learned
 
     if part.kind != "likelihood" and not _is_made_again(rows, part):
         return []
-    constants = {text: Constant.from_plain(of) for text, of in rows.learned["constants"].items()}
-    learned = Learned(rows.dim, constants)
-    quantities, likelihoods = rows.learned["quantities"], rows.learned["likelihoods"]
+    learned, quantities, likelihoods = rows.design.recalled(), rows.quantities, rows.likelihoods
     needed: set[str] = set()
     for text in part.texts:
         try:
@@ -185,7 +135,7 @@ def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Defin
     needed = {name for part in used for name in part.names}
     for part in used:
         if part.kind == "likelihood" and part.name in needed and part.observed == part.name:
-            dims = rows.learned["likelihoods"][part.name]
+            dims = rows.likelihoods[part.name]
             if part.name not in data.variables and all(d in data.sizes for d in dims):
                 data = data.assign({part.name: (dims, np.full([data.sizes[d] for d in dims], np.nan))})
     return data
@@ -193,12 +143,10 @@ def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Defin
 
 def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
     """Make a variable known: from the draws, or with its prior where some of it is new."""
-    from bayesrun.language.values import variable
-
-    dims, *_ = rows.learned["quantities"][part.name]
+    dims = rows.quantities[part.name].dims
     if not _is_new(rows, part):
         for name in gives(part):
-            draft.scope.add(name, variable(name, *rows.learned["quantities"][name][:2]))
+            draft.scope.add(name, _of_draws(rows, name))
         return []
     known = family(str(part.body["dist"]))
     event = known.event if known else 0
@@ -214,6 +162,12 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
     grown = _grown_shape(rows, part)
     _declare(draft, part if grown is None else replace(part, body={**part.body, "shape": grown}))
     return []
+
+
+def _of_draws(rows: NewRows, name: str) -> Value:
+    from bayesrun.language.values import variable
+
+    return variable(name, rows.quantities[name].dims, rows.quantities[name].shape)
 
 
 def _declare(draft: Draft, part: Definition) -> None:
@@ -247,18 +201,16 @@ def _add_deterministic(draft: Draft, part: Definition) -> None:
 
 def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> None:
     """Compute a quantity; one that is not over the rows and can't be computed of new ones is that of the draws."""
-    from bayesrun.language.values import variable
-
-    dims, shape, _ = rows.learned["quantities"][part.name]
+    dims = rows.quantities[part.name].dims
     if not _is_made_again(rows, part):
-        draft.scope.add(part.name, variable(part.name, dims, shape))
+        draft.scope.add(part.name, _of_draws(rows, part.name))
         return
     try:
         _add_deterministic(draft, part)
     except UserError:
         if rows.dim in dims or set(dims) & set(rows.grown):
             raise
-        draft.scope.add(part.name, variable(part.name, dims, shape))
+        draft.scope.add(part.name, _of_draws(rows, part.name))
 
 
 def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewRows) -> None:
@@ -267,7 +219,7 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
     from bayesrun.language.declaration import Observed, observed_values
     from bayesrun.language.priors import declare_likelihood
 
-    dims = tuple(rows.learned["likelihoods"][part.name])
+    dims = tuple(rows.likelihoods[part.name])
     if str(part.body["dist"]) in ("AR", "AR1", "GARCH11", "GaussianRandomWalk", "MvGaussianRandomWalk"):
         message = f"'{part.name}' is a series ({part.body['dist']}): its rows depend on those before them"
         raise fail(_KEY, message, "rows of a series can't be predicted one by one")
@@ -282,4 +234,4 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
         draft.scope.add(part.name, value, replace=True)
 
 
-__all__ = ["at_rows", "learn", "needs"]
+__all__ = ["at_rows", "needs"]

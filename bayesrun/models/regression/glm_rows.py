@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bayesrun.data.base import Role
-from bayesrun.language.formulas import design
 from bayesrun.models.base import NewRows
 from bayesrun.models.regression.design_matrix import offset_values, response_variables
-from bayesrun.models.regression.fitted_formula import columns_at, plain_design, restored_design
+from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.glm_model import LARGEST
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import likelihood
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration
     from bayesrun.language.values import Value
-
-
-def learn(data: xr.Dataset, spec: GlmSpec) -> dict[str, Any]:
-    """Return what the fitted rows teach: the formula's transforms and levels, and reductions in the offset."""
-    from bayesrun.language.learned import Learned
-
-    formula = spec.parsed()
-    dim = str(data[response_variables(formula.response, KEY)[0]].dims[0])
-    columns = {name: data[name].values for name in formula.variables}
-    learned = Learned(dim)
-    if spec.options.offset is not None:
-        offset_values(data, spec.options.offset, dim, learned)
-    return {
-        "formula": plain_design(design(formula, columns or {dim: data[dim].values})),
-        "constants": {text: constant.plain() for text, constant in learned.constants.items()},
-    }
 
 
 def needs(rows: NewRows, spec: GlmSpec) -> tuple[Role, ...]:
@@ -56,7 +37,8 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
     from bayesrun.language.values import Value, apply, constant, variable
 
     formula, dim = spec.parsed(), rows.dim
-    fitted = restored_design(formula, rows.learned["formula"])
+    fitted = rows.design.formula
+    assert fitted is not None
     matrix = columns_at(formula, fitted, rows.data, dim)
     labels = {dim: rows.data[dim].values}
     draft = Draft(rows.data, labels)
@@ -66,7 +48,7 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
         parts.append(variable(term.name, (None,) * len(shape), shape))
     predictor = dot(Value((dim, "column"), matrix.shape, matrix), concatenate(*parts).named(("column",)))
     if spec.options.offset is not None:
-        offset = offset_values(rows.data, spec.options.offset, dim, _recalled(rows))
+        offset = offset_values(rows.data, spec.options.offset, dim, rows.design.recalled())
         predictor = predictor + constant(offset, predictor.dims)
     if spec.options.form == "whitened" and spec.link() == "log":
         predictor = apply("minimum", [predictor, LARGEST])
@@ -78,18 +60,12 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
     return draft.declaration()
 
 
-def _recalled(rows: NewRows) -> Any:
-    from bayesrun.language.learned import Constant, Learned
-
-    return Learned(rows.dim, {text: Constant.from_plain(of) for text, of in rows.learned["constants"].items()})
-
-
 def _offset_names(rows: NewRows, text: str) -> tuple[str, ...]:
     from bayesrun.language.grammar import parse
 
     expression = parse(text, "model.options.offset")
-    needed = expression.names & _recalled(rows).names_needed(expression.tree)
+    needed = expression.names & rows.design.recalled().names_needed(expression.tree)
     return tuple(sorted(name for name in needed if name not in rows.data.sizes and not name.startswith("n_")))
 
 
-__all__ = ["at_rows", "learn", "needs"]
+__all__ = ["at_rows", "needs"]
