@@ -229,10 +229,12 @@ def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedR
     if config.predict.data is None:
         return None
     from bayesrun.predict import new_rows
+    from bayesrun.predict.tables import check_groups
 
     if fitted is None:
         raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
     rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
+    check_groups(rows, config.predict.group_by)
     for note in rows.notes:
         log.info("%s: %s", new_rows.KEY, note)
     return rows

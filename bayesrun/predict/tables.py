@@ -112,11 +112,11 @@ def group_labels(data: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:
 
 
 def prediction_table(found: Mapping[str, Forecast], prob: float) -> pd.DataFrame:
-    """Return a row per value: `kind` (`observation`, `mean`), `variable`, its labels by dim, and statistics."""
+    """Return a row per value: `kind` (`observation`, or `mu`: the expected value), `variable`, labels, statistics."""
     parts = []
     for name, forecast in found.items():
         labels = _labels(forecast)
-        for kind, values in (("observation", forecast.drawn), ("mean", forecast.expected)):
+        for kind, values in (("observation", forecast.drawn), ("mu", forecast.expected)):
             if values is not None:
                 flat = values.reshape(len(values), -1)
                 parts.append(_rows(kind, name, labels, _statistics(flat, prob)))
@@ -133,7 +133,7 @@ def group_table(found: Mapping[str, Forecast], labels: pd.DataFrame, dim: str, p
         for group, members in labels.groupby(names, sort=True, dropna=False).indices.items():
             key = group if isinstance(group, tuple) else (group,)
             shown = pd.DataFrame({n: [k] for n, k in zip(names, key, strict=True)}).assign(rows=len(members))
-            for kind, values in (("observation", forecast.drawn), ("mean", forecast.expected)):
+            for kind, values in (("observation", forecast.drawn), ("mu", forecast.expected)):
                 if values is not None:
                     average = values[:, members].mean(axis=1, keepdims=True)
                     parts.append(_rows(kind, name, shown, _statistics(average, prob)))

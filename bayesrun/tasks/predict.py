@@ -14,18 +14,21 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import OmegaConf
 
-from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.config.resolvers import run_name
+from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
 from bayesrun.engines.base import ENGINES
 from bayesrun.errors import Problem, check, fail
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
+from bayesrun.registry import load_plugins
 from bayesrun.run_folder import RunFolder
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, flatten
@@ -38,25 +41,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun")
 
-_MAY_CHANGE = (
-    "predict",
-    "seed",
-    "intervals",
-    "name",
-    "experiment_name",
-    "tags",
-    "tracking",
-    "paths",
-    "hydra",
-    "engine",
-)
+_OF_RUN = ("seed", "intervals", "name", "experiment_name", "tags", "engine")
+"""Keys that are the run's where the command says nothing else."""
+_OF_COMMAND = ("predict", "tracking", "paths")
 
 
 def predict(request: TaskRequest) -> int:
     """Predict the rows of `predict.data` from the finished run, and return the exit status."""
     assert request.run is not None
     _check_overrides(request.arguments.overrides)
-    config, folder = _config(request), request.run.folder
+    folder = request.run.folder
+    config = _config(request, folder)
     if config.predict.data is None:
         raise fail("predict.data", "is required but missing", "choose the new rows: predict.data=NAME")
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
@@ -71,9 +66,9 @@ def predict(request: TaskRequest) -> int:
         for note in rows.notes:
             log.info("predict.data: %s", note)
         draws = _draws(folder, [n for n, q in fitted.quantities.items() if rows.dim not in q.dims])
-        own = RunFolder.claim(Path(str(OmegaConf.select(request.config, "hydra.run.dir"))).absolute())
+        own = RunFolder.claim(_place(config))
         flush_to(memory, own.log)
-        with _open(request, config, folder, rows, own):
+        with _open(config, folder, rows, own):
             interval, seed = config.top.intervals, config.top.seed
             engine = _Engine(config)
             write_predictions(config.predict, interval, seed, rows, fitted, draws, engine, own)
@@ -97,23 +92,48 @@ class _Engine:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse what belongs to the fit."""
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    check(
-        [
-            Problem(key, "belongs to the fit, which is done", f"allowed: {', '.join(_MAY_CHANGE)}")
-            for key in keys
-            if key.partition(".")[0].partition("@")[0] not in _MAY_CHANGE and not key.startswith("data@predict")
-        ]
-    )
+    """Refuse what would change the fit; what only says how it was made or judged has no effect."""
+    keys = [_key(override) for override in overrides]
+    of_fit = [key for key in keys if key.partition(".")[0] in ("model", "data") and key != "model.figures"]
+    hint = f"allowed: {', '.join((*_OF_COMMAND, *_OF_RUN))}"
+    check([Problem(key, "belongs to the fit, which is done", hint) for key in of_fit])
+    idle = [key for key in keys if key.partition(".")[0] not in (*_OF_COMMAND, *_OF_RUN, "hydra")]
+    if idle:
+        log.debug("without effect on predictions: %s", ", ".join(idle))
 
 
-def _config(request: TaskRequest) -> RunConfig:
-    """Parse the run's config without its data, which need not be there any more."""
-    config = request.config.copy()
-    OmegaConf.set_struct(config, False)
-    config.data = None
-    return parse_config(config)
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _config(request: TaskRequest, folder: Path) -> RunConfig:
+    """Parse the run's config with what the command changes, without its data, which need not be there any more."""
+    stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    given: Any = OmegaConf.to_container(OmegaConf.masked_copy(request.config, [*_OF_COMMAND, *_OF_RUN]), resolve=False)
+    written = [_key(override) for override in request.arguments.overrides]
+    said = {
+        key
+        for key in given["predict"]
+        if any(w == f"predict.{key}" or w.startswith(f"predict.{key}.") for w in written)
+    }
+    rows = {**(stored.get("predict") or {}), **{key: given["predict"][key] for key in said}}
+    own = {key: given[key] for key in _OF_RUN if any(w == key or w.startswith(f"{key}.") for w in written)}
+    kept = {key: value for key, value in stored.items() if key not in ("data", "hydra")}
+    plain = {**kept, **own, "tracking": given["tracking"], "paths": given["paths"], "predict": rows, "data": None}
+    check(load_plugins(list(plain.get("plugins") or []), REGISTRIES))
+    return parse_config(OmegaConf.create(plain))
+
+
+def _is_written(key: str, written: Sequence[str]) -> bool:
+    return any(one == key or one.startswith(f"{key}.") for one in written)
+
+
+def _place(config: RunConfig) -> Path:
+    """Return where the task's run folder should be."""
+    assert config.predict.data is not None
+    name = run_name(config.top.name, f"{config.model.name}_predict", f"data={config.predict.data.name}")
+    began = datetime.now()
+    return (config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}").absolute()
 
 
 def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -131,7 +151,7 @@ def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 
 
 @contextmanager
-def _open(request: TaskRequest, config: RunConfig, parent: Path, rows: PreparedRows, own: RunFolder) -> Iterator[None]:
+def _open(config: RunConfig, parent: Path, rows: PreparedRows, own: RunFolder) -> Iterator[None]:
     """Open the task's run folder and its tracked run; however the block ends, both are closed."""
     from bayesrun.data.prepare import digest
 
@@ -140,7 +160,7 @@ def _open(request: TaskRequest, config: RunConfig, parent: Path, rows: PreparedR
     names = {"folder": str(parent.absolute()), "run_id": parent_id}
     began = {"seed": config.top.seed, "started": now(), "parent": names, "data_digest": digest(rows.data)}
     command = [redact_override(word) for word in [sys.executable, *sys.argv]]
-    own.write_text("config.yaml", _config_text(request, config))
+    own.write_text("config.yaml", yaml.safe_dump(redact_tree(config.plain), sort_keys=False, allow_unicode=True))
     own.write_json("provenance.json", {**began, "command_line": command, "config_digest": config_digest(config.plain)})
     _write_status(own, "running", names)
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
@@ -161,11 +181,6 @@ def _open(request: TaskRequest, config: RunConfig, parent: Path, rows: PreparedR
 def _write_status(own: RunFolder, status: str, parent: Mapping[str, Any], error: str | None = None) -> None:
     content = {"status": status, "verdict": None, "error": error, "task": "predict", "parent": parent["folder"]}
     own.write_json("status.json", content)
-
-
-def _config_text(request: TaskRequest, config: RunConfig) -> str:
-    plain = {**redact_tree(config.plain), "data": OmegaConf.to_container(request.config, resolve=True).get("data")}
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _card(config: RunConfig, rows: PreparedRows, own: RunFolder, parent: Mapping[str, Any]) -> RunCard:
@@ -189,4 +204,4 @@ def _card(config: RunConfig, rows: PreparedRows, own: RunFolder, parent: Mapping
     )
 
 
-TASK = Task(do=predict, options=None, needs_run=True, uses_config_of_run=True)
+TASK = Task(do=predict, options=None, needs_run=True)

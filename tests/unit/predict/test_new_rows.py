@@ -88,7 +88,7 @@ def test_means_and_observations_are_those_of_the_new_rows() -> None:
     fitted = _fit(declarative.MODEL, spec)
     table = _table(_rows(declarative.MODEL, spec, fitted, x=[200.0, 210.0], g=["c", "a"]), fitted, **_draws())
     expected = np.array([3.0, 1.0]) + 0.5 * (np.array([200.0, 210.0]) - X.mean())
-    observed, mean = table[table["kind"] == "observation"], table[table["kind"] == "mean"]
+    observed, mean = table[table["kind"] == "observation"], table[table["kind"] == "mu"]
     spread = np.sqrt(0.01 + (0.001 * (np.array([200.0, 210.0]) - X.mean())) ** 2)
     _agrees(observed, expected, np.sqrt(spread**2 + 0.25))
     _agrees(mean, expected, spread)
@@ -102,7 +102,7 @@ def test_effects_of_new_groups_are_drawn_from_their_distribution(form: str) -> N
     fitted = _fit(declarative.MODEL, spec)
     rows = _rows(declarative.MODEL, spec, fitted, "population", x=[X.mean()] * 3, g=["new", "b", "new"])
     table = _table(rows, fitted, **_draws())
-    mean = table[table["kind"] == "mean"]
+    mean = table[table["kind"] == "mu"]
     _agrees(mean.iloc[[0, 2]], 2.0, np.sqrt(1.5**2 + 0.01))
     _agrees(mean.iloc[[1]], 2.0, 0.1)
     assert mean["q95%"].iloc[0] == mean["q95%"].iloc[2]  # both rows are of one group
@@ -149,7 +149,7 @@ def test_a_reduction_of_random_values_over_the_rows_is_refused_or_taken_from_the
     fitted = _fit(declarative.MODEL, spec)
     rows = _rows(declarative.MODEL, spec, fitted, x=[200.0], g=["a"])
     table = _table(rows, fitted, **_draws(), m=np.full(DRAWS, 7.0))
-    assert table[(table["kind"] == "mean") & (table["variable"] == "two")]["mean"].tolist() == [7.0]
+    assert table[(table["kind"] == "mu") & (table["variable"] == "two")]["mean"].tolist() == [7.0]
     inside = _declarative(rest="- mean(line)")
     fitted = _fit(declarative.MODEL, inside)
     with pytest.raises(UserError, match="combines values of all rows of the fit"):
