@@ -224,7 +224,7 @@ class Forward:
 
 def _normal_mixture(p: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     scale = p["sigma"] if "sigma" in p else p["tau"] ** -0.5
-    size = max(v.shape[-1] for v in (p["w"], p["mu"], scale))
+    size = max(v.shape[-1] for v in (p["w"], p["mu"], scale) if v.ndim > 1)
     weights, mu, sigma = (_components_last(v, size, shape) for v in (p["w"], p["mu"], scale))
     chosen = choose(weights, rng)[..., None]
     centre, spread = (np.take_along_axis(v, chosen, axis=-1)[..., 0] for v in (mu, sigma))

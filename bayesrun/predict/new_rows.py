@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
+from bayesrun.data.locate import places
 from bayesrun.data.prepare import load_new, settle
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import Problem, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
-from bayesrun.language.operations import names_in
-from bayesrun.language.values import node_of
+from bayesrun.language.operations import Constant, in_order, names_in
+from bayesrun.language.values import Value, node_of
 from bayesrun.models.base import ModelSpec, ModelType, NewRows
 from bayesrun.predict.fitted_model import FittedModel
 from bayesrun.predict.forward import DrawByEngine, Forecast, Forward
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     Draws = Mapping[str, NDArray[Any]]
@@ -89,6 +90,7 @@ def prepare_rows(
     data, more = settle(table, _needed(kind, spec, rows), predict.data.drop_missing)
     rows = replace(rows, data=data)
     declared, fresh = _declared(kind, spec, rows)
+    _check_finite(declared, fresh, rows)
     if grown:
         _check_known_groups(kind, spec, rows)
     return PreparedRows(data, declared, fresh, fitted.model.rows, tuple(dict.fromkeys([*notes, *more])))
@@ -157,6 +159,42 @@ def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
     ]
 
 
+def _check_finite(declared: Declaration, fresh: frozenset[str], rows: NewRows) -> None:
+    """Refuse rows whose likelihood has parameters that are no numbers, as `log(x)` of a negative `x` is none.
+
+    The parameters are computed at made-up draws, which may lie outside of the posterior's range: a row is at fault only
+    if others are not, or if its own data are no numbers on the way.
+    """
+    likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
+    if any(item.observed.missing is not None for item in likelihoods):
+        return  # what is imputed is not known yet
+    forward = Forward(_made_up(rows), np.random.default_rng(1), _no_engine, fresh, rows.dim)
+    found = forward.parameters_of_likelihoods(declared)
+    problems = []
+    for item in likelihoods:
+        for name, values, value in zip(item.plan.values, found[item.name], item.plan.values.values(), strict=True):
+            if rows.dim not in value.dims or values.dtype.kind != "f":
+                continue
+            axis = 1 + value.dims.index(rows.dim)
+            bad = ~np.isfinite(np.moveaxis(values, axis, -1)).reshape(-1, values.shape[axis]).any(axis=0)
+            if name in ("lower", "upper") or not bad.any() or (bad.all() and not _has_odd_data(value)):
+                continue
+            where = places(xr.DataArray(bad, dims=(rows.dim,), coords={rows.dim: rows.data[rows.dim]}))
+            problems.append(Problem(KEY, f"'{name}' of '{item.name}' is no number ({where})", "correct the rows"))
+    check(problems)
+
+
+def _has_odd_data(value: Value) -> bool:
+    numbers = [part.numbers for part in in_order(node_of(value)) if isinstance(part, Constant)]
+    return any(n.dtype.kind == "f" and not np.isfinite(n).all() for n in map(np.asarray, numbers))
+
+
+def _made_up(rows: NewRows) -> dict[str, NDArray[Any]]:
+    """Return draws of every variable that are not the posterior's, to see what an expression depends on."""
+    rng = np.random.default_rng(0)
+    return {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
+
+
 def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None:
     """Make sure that new groups change nothing for the rows of known ones, as a mean over all groups would.
 
@@ -171,9 +209,7 @@ def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None
     fitted = wide.data.isel({dim: slice(size) for dim, size in rows.grown.items()})
     computed = {name: replace(quantity, known=True) for name, quantity in rows.quantities.items()}
     narrow = replace(wide, data=fitted, grown={}, quantities=computed)
-    rng = np.random.default_rng(0)
-    draws = {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
-    sides = []
+    draws, sides = _made_up(rows), []
     for side in (wide, narrow):
         declared, fresh = _declared(kind, spec, side)
         forward = Forward(draws, np.random.default_rng(1), _no_engine, fresh, rows.dim)
