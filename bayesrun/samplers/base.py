@@ -11,6 +11,7 @@ from pydantic import Field
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem
 from bayesrun.registry import Registry
+from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ Step = Literal[
     "CategoricalGibbsMetropolis",
 ]
 Count = Annotated[int, Field(ge=1)]
+Interruption = Literal["interrupt", "max_seconds", "killed"]
 
 
 class SamplerSpec(Section):
@@ -106,7 +108,9 @@ class Sampled:
     seconds_compile, seconds_sample
         Wall time of both parts.
     interrupted
-        Why it stopped early (`interrupt`, `max_seconds`); null when it ran to its end.
+        Why it stopped early (`interrupt`, `max_seconds`, `killed`); null when it ran to its end.
+    died
+        Chains whose process died, and how: their last draws may be missing, or they are.
     records
         Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
     """
@@ -117,7 +121,8 @@ class Sampled:
     seconds_compile: float
     seconds_sample: float
     tuning_stats: Arrays = field(default_factory=dict)
-    interrupted: Literal["interrupt", "max_seconds"] | None = None
+    interrupted: Interruption | None = None
+    died: Mapping[int, str] = field(default_factory=dict)
     records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
 
 
@@ -130,7 +135,8 @@ class Sampler:
     spec
         The section's class: `SamplerSpec` with the method's own keys.
     sample
-        `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
+        `(model, spec, seed, monitor, store) -> Sampled`. Draws go to the store as they are made, where the method makes
+        them one by one. Raises `SamplingError`.
     check
         `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
     judged_as
@@ -138,7 +144,7 @@ class Sampler:
     """
 
     spec: type[SamplerSpec]
-    sample: Callable[[CompiledModel, Any, int, Monitor], Sampled]
+    sample: Callable[[CompiledModel, Any, int, Monitor, DrawStore], Sampled]
     check: Callable[[CompiledModel, Any], list[Problem]] = lambda model, spec: []
     judged_as: str | None = None
 
@@ -148,7 +154,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "initial_points", "monitors", "nutpie", "prior_draws"),
+    others=("chains", "draw_store", "initial_points", "monitors", "nutpie", "prior_draws"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

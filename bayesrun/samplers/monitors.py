@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from signal import SIGTERM, getsignal, signal
+from signal import SIG_IGN, SIGHUP, SIGTERM, Signals, getsignal, signal
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import Literal
@@ -107,17 +107,20 @@ class Tracked:
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that a cancelled job keeps its draws; only the main thread may."""
+    """Treat SIGTERM and SIGHUP (the terminal closed) like Ctrl-C, so that draws are kept; only the main thread may."""
     if current_thread() is not main_thread():
         yield
         return
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("SIGTERM")
+        raise KeyboardInterrupt(Signals(number).name)
 
-    before = getsignal(SIGTERM)
-    signal(SIGTERM, interrupt)
+    before = {number: getsignal(number) for number in (SIGTERM, SIGHUP)}
+    for number, handler in before.items():
+        if not (number == SIGHUP and handler == SIG_IGN):  # nohup asks for it to be ignored
+            signal(number, interrupt)
     try:
         yield
     finally:
-        signal(SIGTERM, before)
+        for number, handler in before.items():
+            signal(number, handler)

@@ -27,6 +27,7 @@ from bayesrun.engines.base import CompiledModel, TemperedDensity
 from bayesrun.errors import SamplingError, fail
 from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import Outcome, SharedDraws, chain_seeds, parallel_chains, run_chains, share_draws
+from bayesrun.samplers.draw_store import NOWHERE, DrawStore
 from bayesrun.samplers.monitors import reason_of
 from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
@@ -68,7 +69,7 @@ class SmcSpec(SamplerSpec):
     p_acc_rate: Share = 0.99
 
 
-def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
     """Sample every chain's population; an interrupt keeps the chains that are done.
 
     Parameters
@@ -81,6 +82,8 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> 
         Decides every draw, however many chains run at a time.
     monitor
         Told of progress: a chain at temperature `beta` counts as `beta * draws` draws.
+    store
+        Not used: all draws are made at the end.
 
     Returns
     -------
@@ -119,6 +122,7 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> 
         seconds_compile=compiled - began,
         seconds_sample=seconds,
         interrupted=reason_of(outcome.stop),
+        died=outcome.died,
         records={name: (("chain",), values) for name, values in records.items()},
     )
 
@@ -207,6 +211,10 @@ class _Progress:
 
 def _kept(outcome: Outcome, chains: int) -> list[int]:
     kept = sorted(chain for chain, stats in outcome.stats.items() if stats)
+    if not kept and outcome.died:
+        raise SamplingError(
+            f"no chain came to its end: their processes {', '.join(sorted(set(outcome.died.values())))}"
+        )
     if not kept:
         raise outcome.stop or KeyboardInterrupt()
     if len(kept) < chains:
