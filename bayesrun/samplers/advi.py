@@ -20,7 +20,6 @@ from bayesrun.engines.base import CompiledModel, NormalFit, NormalSettings
 from bayesrun.errors import Problem
 from bayesrun.samplers.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import chain_seeds
-from bayesrun.samplers.draw_store import NOWHERE, DrawStore
 from bayesrun.samplers.monitors import reason_of
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class AdviSpec(SamplerSpec):
         return self.iterations
 
 
-def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
+def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor) -> Sampled:
     """Fit the approximation, then draw from it; an interrupt ends the fit and draws from what it has come to.
 
     Parameters
@@ -65,8 +64,6 @@ def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor, st
         Decides the fit and every draw.
     monitor
         Told of each step of the optimizer, as a draw of chain 0.
-    store
-        Not used: all draws are made at the end.
 
     Returns
     -------

@@ -11,7 +11,6 @@ from pydantic import Field
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem
 from bayesrun.registry import Registry
-from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
@@ -135,18 +134,20 @@ class Sampler:
     spec
         The section's class: `SamplerSpec` with the method's own keys.
     sample
-        `(model, spec, seed, monitor, store) -> Sampled`. Draws go to the store as they are made, where the method makes
-        them one by one. Raises `SamplingError`.
+        `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
     check
         `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
+    keeps_draws
+        Whether draws come one by one, and go to disk as they come: `sample` then takes a fifth argument, a `DrawStore`.
     judged_as
         Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
     """
 
     spec: type[SamplerSpec]
-    sample: Callable[[CompiledModel, Any, int, Monitor, DrawStore], Sampled]
+    sample: Callable[..., Sampled]
     check: Callable[[CompiledModel, Any], list[Problem]] = lambda model, spec: []
     judged_as: str | None = None
+    keeps_draws: bool = False
 
 
 SAMPLERS: Registry[Sampler] = Registry(

@@ -159,4 +159,4 @@ def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
     return problems
 
 
-SAMPLER = Sampler(NutsSpec, sample, check)
+SAMPLER = Sampler(NutsSpec, sample, check, keeps_draws=True)

@@ -9,7 +9,6 @@ import time
 
 from bayesrun.engines.base import CompiledModel
 from bayesrun.samplers.base import Monitor, Sampled, Sampler, SamplerSpec
-from bayesrun.samplers.draw_store import NOWHERE, DrawStore
 from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
 
@@ -19,7 +18,7 @@ class PriorSpec(SamplerSpec):
     method: str = "prior"
 
 
-def sample(model: CompiledModel, spec: PriorSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
+def sample(model: CompiledModel, spec: PriorSpec, seed: int, monitor: Monitor) -> Sampled:
     """Draw every variable of the model from the prior.
 
     Parameters
@@ -32,8 +31,6 @@ def sample(model: CompiledModel, spec: PriorSpec, seed: int, monitor: Monitor, s
         Decides every draw.
     monitor
         Told once per chain, when all draws are made.
-    store
-        Not used: all draws are made at the end.
 
     Returns
     -------

@@ -27,7 +27,6 @@ from bayesrun.engines.base import CompiledModel, TemperedDensity
 from bayesrun.errors import SamplingError, fail
 from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import Outcome, SharedDraws, chain_seeds, parallel_chains, run_chains, share_draws
-from bayesrun.samplers.draw_store import NOWHERE, DrawStore
 from bayesrun.samplers.monitors import reason_of
 from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
@@ -69,7 +68,7 @@ class SmcSpec(SamplerSpec):
     p_acc_rate: Share = 0.99
 
 
-def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
+def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> Sampled:
     """Sample every chain's population; an interrupt keeps the chains that are done.
 
     Parameters
@@ -82,8 +81,6 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor, sto
         Decides every draw, however many chains run at a time.
     monitor
         Told of progress: a chain at temperature `beta` counts as `beta * draws` draws.
-    store
-        Not used: all draws are made at the end.
 
     Returns
     -------

@@ -49,9 +49,7 @@ def response_variables(text: str, key: str) -> tuple[str, ...]:
     return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
 
 
-def prepare(
-    data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None, fitted: ModelDesign | None = None
-) -> Prepared:
+def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
     """Evaluate a formula, its response and its offset on the data.
 
     Parameters
@@ -64,8 +62,6 @@ def prepare(
         Expression that is added to the linear predictor.
     trials
         Variable with the number of trials.
-    fitted
-        What the fit learned, where these are new rows: the columns are then computed as for the fitted ones.
 
     Raises
     ------
@@ -78,26 +74,25 @@ def prepare(
     if not names:
         raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
     dim = str(data[names[0]].dims[0]) if data[names[0]].ndim == 1 else ""
-    learned = Learned(dim, None if fitted is None else fitted.constants)
+    learned = Learned(dim)
     response = _response(data, formula, names, learned)
     check(_misshapen(data, [*formula.variables, *([trials] if trials else [])], dim, formula.key))
     columns = {name: data[name].values for name in formula.variables} or {dim: data[dim].values}
-    known = None if fitted is None else fitted.formula
     return Prepared(
         response,
-        design(formula, columns) if known is None else replace(known, matrix=known.at(columns)),
-        None if offset is None else _offset(data, offset, dim, learned),
+        design(formula, columns),
+        None if offset is None else offset_values(data, offset, dim, learned),
         None if trials is None else data[trials].values.astype(int),
         learned,
     )
 
 
-def learned_from(prepared: Prepared, natural: dict[str, NDArray[Any]]) -> ModelDesign:
+def learned_from(prepared: Prepared) -> ModelDesign:
     """Return what new rows are seen through: all but the rows themselves."""
     from bayesrun.language.declaration import ModelDesign
 
     without_rows = replace(prepared.design, matrix=prepared.design.matrix[:0].copy())
-    return ModelDesign(dict(prepared.learned.constants), without_rows, natural)
+    return ModelDesign(dict(prepared.learned.constants), without_rows, str(prepared.response.dims[0]))
 
 
 def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
@@ -162,7 +157,14 @@ def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem
     return problems
 
 
-def _offset(data: xr.Dataset, text: str, dim: str, learned: Learned) -> NDArray[Any]:
+def offset_values(data: xr.Dataset, text: str, dim: str, learned: Learned) -> NDArray[Any]:
+    """Return the offset of each row; reductions over the rows are learned, or recalled for new rows.
+
+    Raises
+    ------
+    UserError
+        When it is not one finite number per row.
+    """
     import numpy as np
 
     from bayesrun.language.expressions import evaluate
