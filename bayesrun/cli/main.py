@@ -146,8 +146,19 @@ def _single(composition: Composition) -> int:
         problems += error.problems
     check(problems)
     TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
+    _recover_dead_runs(parsed.paths.outputs)
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     return run(parsed, _job(parsed, config.hydra, folder)).exit_status
+
+
+def _recover_dead_runs(outputs: Path) -> None:
+    """Make the run folders of runs that were killed; a look at one folder where there are none."""
+    from bayesrun.live_runs import dead_runs
+
+    if dead_runs(outputs):
+        from bayesrun.tasks.recover import recover_dead_runs
+
+        recover_dead_runs(outputs)
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
