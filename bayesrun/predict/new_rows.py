@@ -6,7 +6,9 @@ what it has learned itself, and the declaration is then computed at every draw o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     Draws = Mapping[str, NDArray[Any]]
 
 KEY = "predict.data"
+AT_ONCE = 10_000_000
+"""Numbers of a likelihood that are predicted at once."""
+_ORDERED = re.compile(r"\b(cumsum|cumprod|lag|diff|concatenate)\(")
+"""Functions by which a row depends on those before it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,8 @@ class PreparedRows:
         The likelihoods over them.
     fresh
         Names of the declaration's random variables that are drawn, wholly or in part.
+    declare
+        Declares the likelihoods over some of the rows (a slice); None where rows depend on others, as in `cumsum(x)`.
     dim
         The row dimension.
     notes
@@ -54,6 +62,7 @@ class PreparedRows:
     data: xr.Dataset
     declared: Declaration
     fresh: frozenset[str]
+    declare: Callable[[slice], Declaration] | None
     dim: str
     notes: tuple[str, ...] = ()
 
@@ -93,7 +102,13 @@ def prepare_rows(
     _check_finite(declared, fresh, rows)
     if grown:
         _check_known_groups(kind, spec, rows)
-    return PreparedRows(data, declared, fresh, fitted.model.rows, tuple(dict.fromkeys([*notes, *more])))
+    said = tuple(dict.fromkeys([*notes, *more]))
+    apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
+    return PreparedRows(data, declared, fresh, apart, fitted.model.rows, said)
+
+
+def _by_parts(kind: ModelType, spec: ModelSpec, rows: NewRows) -> Callable[[slice], Declaration]:
+    return lambda part: _declared(kind, spec, replace(rows, data=rows.data.isel({rows.dim: part})))[0]
 
 
 def _grown(table: xr.Dataset, fitted: FittedModel) -> dict[str, int]:
@@ -231,8 +246,8 @@ def _no_engine(distribution: str, parameters: Any, shape: tuple[int, ...], seed:
 
 def forecasts(
     rows: PreparedRows, fitted: FittedModel, draws: Draws, seed: int, draw_by_engine: DrawByEngine
-) -> dict[str, Forecast]:
-    """Predict every likelihood over new rows, at every draw.
+) -> Iterator[tuple[slice, dict[str, Forecast]]]:
+    """Predict every likelihood over new rows, at every draw, in blocks of rows that fit into memory.
 
     Parameters
     ----------
@@ -247,14 +262,22 @@ def forecasts(
     draw_by_engine
         Draws from distributions that NumPy has not.
 
-    Returns
-    -------
-    dict
-        Name of each likelihood over the rows to its forecast.
+    Yields
+    ------
+    tuple
+        Which rows, and the name of each likelihood over them to its forecast.
     """
     flat = {name: _as_named(values.reshape(-1, *values.shape[2:]), fitted, name) for name, values in draws.items()}
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
-    return Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim).run(rows.declared)
+    forward = Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim)
+    size = rows.data.sizes[rows.dim]
+    step = max(1, AT_ONCE // forward.count)
+    if size <= step or rows.declare is None:
+        yield slice(0, size), forward.run(rows.declared)
+        return
+    for begin in range(0, size, step):
+        part = slice(begin, min(begin + step, size))
+        yield part, forward.run(rows.declare(part))
 
 
 def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[Any]:
