@@ -509,8 +509,8 @@ class OpenRun:
         self.folder.write_status(self.status, None, self.error)
 
     def close(self) -> None:
-        """Hand the folder to the tracker."""
-        status: RunStatus = "interrupted" if self.exit_status == 130 else self.status
+        """Hand the folder to the tracker; a run that failed is failed there, though its draws are kept."""
+        status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
         self.tracker.close(self.folder.path, status)
 
     def result(self, config: RunConfig) -> RunResult:

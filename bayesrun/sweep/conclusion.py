@@ -64,7 +64,7 @@ def moves(table: pd.DataFrame, baseline: str) -> list[Move]:
         Name of the setting that shifts are measured from.
     """
     known = table[table["parameter"].notna() & table["shift"].notna()]
-    rows = known.to_dict("records")
+    rows: list[dict[str, Any]] = [{str(k): v for k, v in row.items()} for row in known.to_dict("records")]
     before = {row["parameter"]: row for row in rows if row["setting"] == baseline}
     others = [row for row in rows if row["setting"] != baseline and row["parameter"] in before]
     # the largest of n standard normal errors is about sqrt(2 log n)

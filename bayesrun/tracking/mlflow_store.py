@@ -31,6 +31,7 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
+_DRAWS = "draws"  # the folder of `samplers.draw_store`
 _TRIES = 4
 _SQLITE = b"SQLite format 3\0"
 # what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
@@ -158,8 +159,15 @@ class MlflowStore:
 
     def _upload(self, run_id: str, folder: Path) -> None:
         jobs = [p for p in folder.iterdir() if p.is_dir() and (p / "status.json").is_file()]
-        if not jobs:
+        if not jobs and not (folder / _DRAWS).is_dir():
             self.client.log_artifacts(run_id, str(folder))
+            return
+        if not jobs:  # a run that lost its posterior: what it drew is recovered from the folder, and may be gigabytes
+            for path in folder.iterdir():
+                if path.is_file():
+                    self.client.log_artifact(run_id, str(path))
+                elif path.name != _DRAWS:
+                    self.client.log_artifacts(run_id, str(path), path.name)
             return
         # a sweep's folder: what the jobs hold are the artifacts of their own runs
         for path in folder.iterdir():
