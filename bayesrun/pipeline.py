@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesrun.data.design import FittedDesign
+    from bayesrun.language.declaration import Declaration
+    from bayesrun.predict.fitted_model import FittedModel
+    from bayesrun.predict.new_rows import PreparedRows
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
@@ -91,8 +94,8 @@ class Prepared:
     data_digest: str | None
     model: CompiledModel
     imputation: list[str]
-    rows: xr.Dataset | None = None
-    design: FittedDesign | None = None
+    rows: PreparedRows | None = None
+    fitted: FittedModel | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -128,7 +131,7 @@ def run(config: RunConfig, job: Job) -> RunResult:
             opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
             with _timed("predict"), Waiting("predicting", config.sampler.progress):
                 idata, missing = _posterior(config, prepared, sampled, opened)
-                _predict_rows(config, folder, prepared.rows, idata)
+                _predict_rows(config, folder, prepared, idata)
             with _timed("diagnose"):
                 summary, result = _diagnose(config, folder, idata, missing)
             with _timed("store and draw"):
@@ -149,14 +152,16 @@ def _timed(step: str) -> Iterator[None]:
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
     data, data_digest, imputation, design = load_data(config)
-    rows = _rows_to_predict(config, data, design)
+    declared = config.model_type.build(data, config.model)
+    fitted = _fitted(config, declared, design, data_digest)
+    rows = _rows_to_predict(config, fitted)
     for line in imputation:
         log.info(line)
-    model = build(config, data)
+    model = _compiled(config, declared)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows, design)
+    return Prepared(data, data_digest, model, imputation, rows, fitted)
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -166,10 +171,14 @@ def engine_of(config: RunConfig) -> Engine:
 
 def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    return _compiled(config, config.model_type.build(data, config.model))
+
+
+def _compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
     engine = engine_of(config)
     engine.set_up(config.engine.patches)
     engine.begin_run()
-    return engine.compile(config.model_type.build(data, config.model))
+    return engine.compile(declared)
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
@@ -203,22 +212,31 @@ def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None) -> xr.Dataset | None:
-    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
-    if config.predict is None:
-        return None
-    from bayesrun.data import prepare as data_sets
-    from bayesrun.predict import new_rows
+def _fitted(
+    config: RunConfig, declared: Declaration, design: FittedDesign | None, digest: str | None
+) -> FittedModel | None:
+    """Return what the fit teaches about new rows; None for a model without data, or one that a plug-in has built."""
+    from bayesrun.language.declaration import Declaration
+    from bayesrun.predict.fitted_model import fitted_model
 
-    roles = config.model_type.roles(config.model)
-    observed = [role.variable for role in roles if role.kind == "observed"]
-    if fitted is None or design is None or not observed:
+    if design is None or not isinstance(declared, Declaration):
+        return None
+    return fitted_model(declared, design, digest, getattr(config.model, "formula", None))
+
+
+def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRows | None:
+    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
+    if config.predict.data is None:
+        return None
+    from bayesrun.predict import new_rows
+    from bayesrun.predict.tables import check_groups
+
+    if fitted is None:
         raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
-    for note in notes:
+    rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
+    check_groups(rows, config.predict.group_by)
+    for note in rows.notes:
         log.info("%s: %s", new_rows.KEY, note)
-    rows = new_rows.like_fitted(new, fitted, design.factors, observed)
-    check(new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
 
@@ -282,15 +300,21 @@ def _largest(config: RunConfig) -> int:
     return config.diagnostics.log_likelihood_max if keep == "auto" else sys.maxsize if keep else 0
 
 
-def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
-    if rows is None or config.predict is None:
-        return
-    from bayesrun.predict.new_rows import predictions
+def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idata: az.InferenceData) -> None:
+    """Write what later predictions need, and the tables of the rows of `predict.data`."""
+    from bayesrun.predict.fitted_model import write_design
+    from bayesrun.predict.tables import write_predictions
+    from bayesrun.report.store import as_stored
 
-    draws = {str(name): array.values for name, array in idata.posterior.data_vars.items()}
-    table = predictions(engine_of(config), config.model_type, config.model, rows, draws, config.top.seed)
-    folder.write("predictions.csv", lambda path: table.to_csv(path, index=False))
-    log.info("predictions.csv: %d values for the rows of '%s'", len(table), config.predict.data.name)
+    if prepared.fitted is None:
+        return
+    write_design(prepared.fitted, folder)
+    if prepared.rows is None:
+        return
+    draws = {name: as_stored(array, config.store.float32_above) for name, array in idata.posterior.data_vars.items()}
+    predict, top = config.predict, config.top
+    rows, engine = prepared.rows, engine_of(config)
+    write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
 
 
 def _diagnose(

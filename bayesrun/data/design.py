@@ -129,7 +129,29 @@ class FittedDesign:
         columns = {c: table[c] for c in factors.values()}
         data = derive(coded, self._derivable(table), columns, Learned(self.dim, self.constants))
         data = data.assign_coords({c: levels[c] for c in self.factors.values() if c not in data.coords})
-        return data.assign({str(n): v for n, v in self.fixed.variables.items() if n not in data.variables})
+        shared = {n: self._shared(str(n), v, data, problems) for n, v in self.fixed.variables.items()}
+        check(problems)
+        return data.assign({str(n): v for n, v in shared.items() if v is not None})
+
+    def _shared(self, name: str, variable: Any, data: xr.Dataset, problems: list[Problem]) -> Any:
+        """Return what new rows share with the fit; values of new groups are those that their rows have in a column."""
+        if name in data.sizes:  # labels of a dim, which new ones have joined
+            return None if name in data.variables else variable
+        grown = [d for d in map(str, variable.dims) if d in data.sizes and data.sizes[d] > self.fixed.sizes[d]]
+        if not grown:
+            return variable if name not in data.variables or self.dim in data[name].dims else None
+        dim, known = grown[0], self.fixed.sizes[grown[0]]
+        new = data[dim].values[known:]
+        codes = [str(n) for n in self.factors if self.factors[n] == dim]
+        if name in data.variables and data[name].dims == (self.dim,) and variable.dims == (dim,) and codes:
+            cells, of = data[name].values, data[codes[0]].values
+            values = [pd.unique(cells[of == known + place]) for place in range(len(new))]
+            if all(len(found) == 1 and not pd.isna(found[0]) for found in values):
+                return xr.Variable((dim,), np.concatenate([variable.values, *values]))
+        shown = ", ".join(map(str, new))
+        message = f"'{name}' has one value per '{dim}', and none for what is new: {shown}"
+        problems.append(Problem(f"{KEY}.{name}", message, f"give the new rows a column '{name}'"))
+        return None
 
     def plain(self) -> dict[str, Any]:
         """Return the design as plain values (numbers, text, lists, mappings) that JSON can hold."""
@@ -194,6 +216,8 @@ class FittedDesign:
             where = places(column.copy(data=unseen & (column.values == new)))
             message = f"the model was not fitted to '{new}' of '{column.name}' ({where})"
             hint = did_you_mean(value_key(new), map(value_key, known))
+            if column.name in self.factors.values():
+                hint += "; predict.new_levels=population draws the effects of new groups"
             problems.append(Problem(f"{KEY}.{column.name}", message, hint))
         return known
 

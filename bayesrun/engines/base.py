@@ -404,6 +404,26 @@ class Engine(Protocol):
     def compile(self, declared: Declaration) -> CompiledModel:
         """Build the model of a declaration."""
 
+    def draw(self, distribution: str, parameters: Arrays, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+        """Draw from a distribution without a model.
+
+        Parameters
+        ----------
+        distribution
+            Its name; one draw of it is a single number.
+        parameters
+            Name to array (draw, ...).
+        shape
+            Further axes of the result, which the parameters have, too.
+        seed
+            Decides the draws.
+
+        Returns
+        -------
+        ndarray
+            Over (draw, *shape).
+        """
+
     def begin_run(self) -> None:
         """From here on, functions that earlier runs of this process compiled may be used with other numbers."""
 

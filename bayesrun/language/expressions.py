@@ -196,6 +196,9 @@ class _Walk:
         try:
             recalled = self._scope.learned.recall(node) if self._scope.learned else None
             self.values[node] = self._value(node) if recalled is None else recalled
+            if self._scope.learned and recalled is None:
+                parts = [self.values[child] for child in ast.iter_child_nodes(node) if child in self.values]
+                self._scope.learned.refuse_mixing(node, self.values[node], parts)
             return self.values[node]
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None

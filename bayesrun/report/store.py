@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import arviz as az
     import xarray as xr
+    from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun")
 
@@ -104,8 +107,18 @@ def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Seque
 
 
 def _small(dataset: xr.Dataset, above: int) -> xr.Dataset:
-    large = [n for n, array in dataset.data_vars.items() if array.size > above and array.dtype == "float64"]
-    return dataset.assign({n: dataset[n].astype("float32") for n in large})
+    return dataset.assign(
+        {n: array.astype("float32") for n, array in dataset.data_vars.items() if _large(array, above)}
+    )
+
+
+def _large(array: xr.DataArray, above: int) -> bool:
+    return array.size > above and array.dtype == "float64"
+
+
+def as_stored(array: xr.DataArray, above: int) -> NDArray[Any]:
+    """Return draws as they are read again from `posterior.nc`: large ones have lost digits."""
+    return np.asarray(array.values.astype("float32") if _large(array, above) else array.values)
 
 
 def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:
