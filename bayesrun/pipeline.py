@@ -24,12 +24,14 @@ from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
+from bayesrun.live_runs import under_way
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
+from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
 
@@ -118,8 +120,6 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
-    from bayesrun.report.progress import Waiting
-
     began = time.perf_counter()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
@@ -127,19 +127,99 @@ def run(config: RunConfig, job: Job) -> RunResult:
         folder = RunFolder.claim(job.folder)
         with open_run(config, job, prepared, folder, memory) as opened:
             with _timed("sample"):
-                sampled = _sample(config, prepared.model, opened.tracker)
-            opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"), Waiting("predicting", config.sampler.progress):
-                idata, missing = _posterior(config, prepared, sampled, opened)
-                _predict_rows(config, folder, prepared, idata)
-            with _timed("diagnose"):
-                summary, result = _diagnose(config, folder, idata, missing)
-            with _timed("store and draw"):
-                _store_and_draw(config, folder, idata, summary, prepared)
-            metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
-            opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-            _report(folder, summary, result, opened.tracker)
+                sampled = _sample(config, prepared.model, opened)
+            _conclude(config, prepared, sampled, opened, began)
     return opened.result(config)
+
+
+def recover(config: RunConfig, folder: RunFolder) -> str:
+    """Make the whole run folder of a run that died, from the draws that it had stored.
+
+    Parameters
+    ----------
+    config
+        The run's own config.
+    folder
+        Its folder.
+
+    Returns
+    -------
+    str
+        What was recovered.
+
+    Raises
+    ------
+    UserError
+        When the data or the config no longer are what they were.
+    """
+    from bayesrun.samplers.draw_store import read_draws
+    from bayesrun.samplers.recovery import recovered
+
+    stored = read_draws(folder.draws)
+    if stored is None:
+        return _nothing_stored(folder)
+    began = time.perf_counter()
+    prepared = prepare(config)
+    sampled = recovered(stored, prepared.model.constrain)
+    opened = OpenRun(TRACKERS.load("none", "tracking.backend").open(config.tracking, None), folder)
+    _conclude(config, prepared, sampled, opened, began)
+    _send(config, folder)
+    chains, draws = next(iter(sampled.draws.values())).shape[:2]
+    return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"
+
+
+def _nothing_stored(folder: RunFolder) -> str:
+    """Say of a run without draws that it failed, unless it ended well before it died."""
+    if folder.status() in (None, "running"):
+        folder.write_status("failed", None, "killed before the first draw was kept")
+        return "was killed before the first draw was kept; run it again"
+    return f"needs no recovery: it is {folder.status()}"
+
+
+def _send(config: RunConfig, folder: RunFolder) -> None:
+    """Send what was recovered to where the run is tracked; `task=sync` does it later where that fails."""
+    try:
+        TRACKERS.load(config.tracking.backend, "tracking.backend").upload(config.tracking, folder.path)
+    except BayesrunError as error:
+        log.warning("%s", error)
+
+
+def _conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
+    """Make everything that follows from the draws, which are stored first: from here on nothing can lose them."""
+    from bayesrun.report.progress import Waiting
+
+    folder = opened.folder
+    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
+    with _timed("keep the draws"):
+        _keep_draws(config, prepared, sampled, opened)
+    with _timed("predict"), Waiting("predicting", config.sampler.progress):
+        idata, missing = _posterior(config, prepared, sampled, opened)
+        _predict_rows(config, folder, prepared, idata)
+    with _timed("diagnose"):
+        summary, result = _diagnose(config, sampled, folder, idata, missing)
+    with _timed("store and draw"):
+        _store_and_draw(config, folder, idata, summary, prepared)
+    metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
+    opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
+    if not sampled.died:  # draws of a chain that died, and that were cut off, are there alone
+        opened.store.remove()
+    _report(folder, summary, result, opened.tracker)
+
+
+def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
+    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
+    from bayesrun.predict.groups import Wanted, collect
+    from bayesrun.samplers.draw_store import rows_of
+    from bayesrun.samplers.recovery import layout_of
+
+    if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
+        layout = layout_of(sampled)
+        for chain, file in opened.store.begin(layout).items():
+            columns, stats = ({n: v[chain] for n, v in of.items()} for of in (sampled.draws, sampled.stats))
+            file.append(rows_of(columns, stats, layout))
+    idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
+    _store(config, opened.folder, idata)
+    opened.has_draws = True
 
 
 @contextmanager
@@ -169,7 +249,7 @@ def engine_of(config: RunConfig) -> Engine:
     return ENGINES.load(config.engine.name, "engine.name")
 
 
-def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
+def build(config: RunConfig, data: Any) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
     return _compiled(config, config.model_type.build(data, config.model))
 
@@ -232,7 +312,12 @@ def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedR
     from bayesrun.predict.tables import check_groups
 
     if fitted is None:
-        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+        message = "the model explains no data, so there is nothing to predict"
+        if config.data is not None:
+            message = (
+                f"models of type '{config.model.type}' are built by the engine itself, which can't predict new rows"
+            )
+        raise UserError([Problem(new_rows.KEY, message)])
     rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
     check_groups(rows, config.predict.group_by)
     for note in rows.notes:
@@ -249,7 +334,7 @@ def _log_model(model: CompiledModel) -> None:
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
 
 
-def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sampled:
+def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled:
     from bayesrun.report.progress import ProgressLine
     from bayesrun.samplers.base import Monitor
     from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
@@ -258,13 +343,14 @@ def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sample
     with ProgressLine(spec.steps(), spec.progress) as line:
         monitors: list[Monitor] = [
             line,
-            Tracked(spec.steps(), tracker.progress),
+            Tracked(spec.steps(), opened.tracker.progress),
             *([TimeLimit(spec.max_seconds)] if spec.max_seconds else []),
         ]
         try:
-            sampled = SAMPLERS.load(spec.method, "sampler.method").sample(
-                model, spec, config.top.seed, Several(monitors, tracker.ready)
-            )
+            sampler = SAMPLERS.load(spec.method, "sampler.method")
+            told = Several(monitors, opened.tracker.ready)
+            store = (opened.store,) if sampler.keeps_draws else ()
+            sampled = sampler.sample(model, spec, config.top.seed, told, *store)
         except BayesrunError:
             raise
         except Exception as error:
@@ -314,11 +400,15 @@ def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idat
     draws = {name: as_stored(array, config.store.float32_above) for name, array in idata.posterior.data_vars.items()}
     predict, top = config.predict, config.top
     rows, engine = prepared.rows, engine_of(config)
-    write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
+    try:
+        write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
+    except Exception as error:  # the posterior is worth more than its predictions, which task=predict can make again
+        log.debug("no predictions", exc_info=True)
+        log.error("the rows of predict.data could not be predicted: %s", error)
 
 
 def _diagnose(
-    config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
+    config: RunConfig, sampled: Sampled, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
     from bayesrun.diagnostics.base import Judged
     from bayesrun.diagnostics.judge import judge
@@ -330,7 +420,16 @@ def _diagnose(
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
     result = judge(
         Judged(
-            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+            idata,
+            summary,
+            method,
+            config.diagnostics,
+            depth,
+            missing,
+            config.plain["model"],
+            config.plain["sampler"],
+            sampled.died,
+            sampled.interrupted == "killed",
         )
     )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
@@ -383,6 +482,8 @@ class OpenRun:
 
     def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
         self.tracker, self.folder = tracker, folder
+        self.store = DrawStore(folder.draws)
+        self.has_draws = False
         self.reason: str | None = None
         self.steps: dict[str, str] = {}
         self.status: Literal["finished", "partial", "failed"] = "failed"
@@ -402,9 +503,10 @@ class OpenRun:
 
     def fail(self, error: BaseException) -> None:
         """Write what went wrong."""
-        self.status, self.error = "failed", redact(f"{type(error).__name__}: {error}")
+        self.has_draws = self.has_draws or self.store.stored() is not None
+        self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
         self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
-        self.folder.write_status("failed", None, self.error)
+        self.folder.write_status(self.status, None, self.error)
 
     def close(self) -> None:
         """Hand the folder to the tracker."""
@@ -434,7 +536,7 @@ def open_run(
     memory
         The log so far, which goes into the folder.
     """
-    from bayesrun.samplers.monitors import terminate_as_interrupt
+    from bayesrun.samplers.monitors import Signals
 
     flush_to(memory, folder.log)
     record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
@@ -446,23 +548,30 @@ def open_run(
         config.tracking, _card(config, job, prepared, record, folder)
     )
     opened = OpenRun(tracker, folder)
+    signals = Signals()
     try:
-        with terminate_as_interrupt():
+        with under_way(config.paths.outputs, folder.path):
             yield opened
     except (Exception, KeyboardInterrupt) as error:
+        signals.ignore()
         opened.fail(error)
         log.debug("the run failed", exc_info=True)
-        _tell(error, folder)
+        _tell(error, opened)
     finally:
+        signals.ignore()
         folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
         opened.close()
+        signals.restore()
 
 
-def _tell(error: BaseException, folder: RunFolder) -> None:
+def _tell(error: BaseException, opened: OpenRun) -> None:
     text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
     if isinstance(error, KeyboardInterrupt):
-        text = "interrupted before the first draw was kept"
-    log.error("%s\nsee %s", text, folder.log)
+        text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
+    if opened.has_draws:
+        remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
+        text += f"\nthe draws are kept; this makes everything else of them: {remedy}"
+    log.error("%s\nsee %s", text, opened.folder.log)
 
 
 def _config_text(config: RunConfig, job: Job) -> str:

@@ -146,8 +146,19 @@ def _single(composition: Composition) -> int:
         problems += error.problems
     check(problems)
     TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
+    _recover_dead_runs(parsed.paths.outputs)
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     return run(parsed, _job(parsed, config.hydra, folder)).exit_status
+
+
+def _recover_dead_runs(outputs: Path) -> None:
+    """Make the run folders of runs that were killed; a look at one folder where there are none."""
+    from bayesrun.live_runs import dead_runs
+
+    if dead_runs(outputs):
+        from bayesrun.tasks.recover import recover_dead_runs
+
+        recover_dead_runs(outputs)
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
@@ -204,10 +215,9 @@ def _placing_keys() -> dict[str, Any]:
 def _sweep(arguments: Namespace, composition: Composition) -> int:
     from bayesrun.sweep.run import Request, run_sweep
 
-    check(composition.problems)
     config, loader = composition.config, composition.loader
 
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
 
-    return run_sweep(Request(arguments, config, loader, parsed, run_job))
+    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems))
