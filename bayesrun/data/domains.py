@@ -21,6 +21,7 @@ def _whole_from_zero(x: Array) -> Array:
 
 _ALLOWED: Mapping[Domain, tuple[str, Callable[[Array], Array]]] = {
     "real": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
+    "number_or_date": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
     "positive": ("finite numbers above 0", lambda x: x > 0),
     "nonnegative": ("finite numbers from 0 up", lambda x: x >= 0),
     "count": ("counts: whole numbers from 0 up", _whole_from_zero),
@@ -45,7 +46,7 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
         What a model uses which variable for.
     """
     variable = data[role.variable]
-    if role.domain == "any":
+    if role.domain == "any" or (role.domain == "number_or_date" and variable.dtype.kind == "M"):
         return []
     if variable.dtype.kind not in "biuf":
         return [_not_numeric(variable, role)]
