@@ -59,6 +59,30 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
     return [Problem(role.key, f"{role.kind} '{role.variable}' must be {words} (got {got})", _hint(role))]
 
 
+def outside(variable: xr.DataArray, low: Array | float, high: Array | float, words: str, key: str) -> list[Problem]:
+    """Return which values of an observed variable a distribution can't have, by row; missing values may be anything.
+
+    Parameters
+    ----------
+    variable
+        What is observed.
+    low, high
+        Smallest and largest value that are possible, one for all or one for each value.
+    words
+        What the values must be, in words (`codes from 0 to 4`).
+    key
+        Config key of the likelihood.
+    """
+    values = variable.values.astype(float)
+    bad = (values < low) | (values > high)  # false for missing values
+    if not bad.any():
+        return []
+    got = shown_values(variable, variable.copy(data=np.asarray(bad)))
+    shifted = np.all(np.isnan(values) | ((values - 1 >= low) & (values - 1 <= high)))
+    own = f"codes count from 0: data.derive: {{{variable.name}_0: '{variable.name} - 1'}}"
+    return [Problem(key, f"'{variable.name}' must be {words} (got {got})", own if shifted else "fix the values")]
+
+
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:
     """Return a variable as the numbers that its domain asks for: whole ones without missing values as `int64`."""
     values = variable.values
