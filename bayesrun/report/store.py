@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import arviz as az
+import xarray as xr
 
 from bayesrun.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    import arviz as az
-    import xarray as xr
 
 
 def save(
@@ -40,8 +39,6 @@ def save(
     compression
         zlib level; 0 = none.
     """
-    import arviz as az
-
     kept = {}
     for group in ("posterior", *groups):
         if group in idata.groups():
