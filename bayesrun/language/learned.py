@@ -2,15 +2,15 @@
 
 `mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes them and
 keeps them by their text. For new rows they are what they were in the fit, also where `x` is not there at all.
-What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. `zscore(x)` is
-`(x - mean(x)) / std(x)`, `softmax(x)` is `exp(x - logsumexp(x))`: their parts are learned.
+What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. Of functions that stand for more
+than one step, such as `zscore(x)`, the parts are learned (`_TAKEN_APART`).
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,11 @@ MAX_LEARNED = 10_000
 """Longest array that is learned; longer ones pick single rows, which new rows have no part in."""
 
 _COUNTED = ("arange", "zeros", "ones")
-_TAKEN_APART = {"zscore": "(x - mean(x)) / std(x)", "softmax": "exp(x - logsumexp(x))"}
+_TAKEN_APART = {
+    "zscore": "(x - mean(x)) / std(x)",
+    "softmax": "exp(x - logsumexp(x))",
+    "trend": "(x - min(x)) / (max(x) - min(x))",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Constant:
 
     def value(self) -> Value:
         """Return it as what an expression computes with."""
-        return constant(self.numbers, self.dims)
+        return replace(constant(self.numbers, self.dims), date=self.date)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values that JSON can hold."""
@@ -101,7 +105,7 @@ class Learned:
         if name not in _TAKEN_APART or argument.known is None or self.rows not in argument.dims:
             return None
         axis = argument.dims.index(self.rows)
-        by_default = dim is None and (name == "zscore" or axis == argument.ndim - 1)
+        by_default = dim is None and (name != "softmax" or axis == argument.ndim - 1)
         if not by_default and dim not in (self.rows, axis, axis - argument.ndim):
             return None
         made = ast.parse(_TAKEN_APART[name], mode="eval").body
@@ -129,7 +133,7 @@ class Learned:
             return
         for node in self._largest(tree, values, over_rows, size):
             value = values[node]
-            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known))
+            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known), value.date)
 
     def _largest(
         self, node: ast.AST, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int
@@ -164,7 +168,7 @@ class _Replaced(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         inner = [self.visit(argument) for argument in node.args]
-        reduces = _called(node) in ("mean", "std", "logsumexp")
+        reduces = _called(node) in ("mean", "std", "logsumexp", "min", "max")
         made = ast.Call(node.func, [*inner, *self._dim] if reduces else inner, self._call.keywords if reduces else [])
         return ast.copy_location(made, self._call)
 

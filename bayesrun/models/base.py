@@ -19,7 +19,7 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Declaration
+    from bayesrun.language.declaration import Declaration, ModelDesign
 
 
 class ModelSpec(Section):
@@ -73,6 +73,9 @@ class ModelType:
         engine is imported.
     static_check
         `(spec) -> problems` that need no data (an expression that names nothing).
+    apply
+        `(rows, spec, design) -> Declaration` of new rows, seen through the `design` of the fit's declaration; None for
+        a type that learns nothing from rows beside its posterior.
     """
 
     spec: type[ModelSpec]
@@ -81,6 +84,21 @@ class ModelType:
     build: Callable[[xr.Dataset, Any], Declaration]
     check: Callable[[xr.Dataset, Any], list[Problem]] = lambda data, spec: []
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
+    apply: Callable[[xr.Dataset, Any, ModelDesign], Declaration] | None = None
+
+    def declare_rows(self, rows: xr.Dataset, spec: Any, design: ModelDesign) -> Declaration:
+        """Declare the model of new rows.
+
+        Parameters
+        ----------
+        rows
+            The new rows, in the form of the fitted data.
+        spec
+            The model's section.
+        design
+            What the fit learned from its own rows (`Declaration.design`).
+        """
+        return self.build(rows, spec) if self.apply is None else self.apply(rows, spec, design)
 
 
 MODELS: Registry[ModelType] = Registry(

@@ -19,7 +19,7 @@ from bayesrun.language.formulas import INTERCEPT, Formula, plain
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
 from bayesrun.models.regression.design_matrix import prepare, response_variables
-from bayesrun.models.regression.glm_model import HELPER, build
+from bayesrun.models.regression.glm_model import HELPER, apply, build
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import FAMILIES
 
@@ -85,4 +85,4 @@ def check(data: xr.Dataset, spec: GlmSpec) -> list[Problem]:
     return list(wrong_design(prepared, spec))
 
 
-MODEL = ModelType(GlmSpec, PriorNames(open=True), roles, build, check, static_check)
+MODEL = ModelType(GlmSpec, PriorNames(open=True), roles, build, check, static_check, apply)

@@ -135,3 +135,17 @@ def setting_of(swept: Mapping[str, str]) -> str:
 def _short(value: str) -> str:
     """Shorten the long numbers that a search makes."""
     return f"{float(value):.4g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+", value) else value
+
+
+def one_line(error: str) -> str:
+    """Write an error as one line: its problems without their hints, or all of its words.
+
+    Of a Python traceback only the last line says what went wrong.
+    """
+    lines = [line.strip() for line in error.strip().splitlines()]
+    problems = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    if problems:
+        return "; ".join(problems)
+    if "Traceback" in error:
+        return lines[-1]
+    return " ".join(lines)

@@ -132,8 +132,7 @@ def _with_figures(job: Checked, steering: Steering) -> Checked:
     if wanted is None or "model.figures" in given:
         return job
     names = ",".join(name for name in job.config.model.figures if name in wanted)
-    # a model of the user's own need not have the key
-    point = replace(job.point, overrides=(*job.point.overrides, f"++model.figures=[{names}]"))
+    point = replace(job.point, overrides=(*job.point.overrides, f"model.figures=[{names}]"))
     return replace(job, point=point)
 
 

@@ -33,7 +33,7 @@ from bayesrun.models.declarative.dimension_checks import (
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Declaration, Draft
+    from bayesrun.language.declaration import Declaration, Draft, ModelDesign
 
 _DOMAINS: dict[str, Domain] = {"binary": "binary", "count": "count", "unit": "unit", "positive": "nonnegative"}
 
@@ -73,24 +73,44 @@ def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
 
 def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
     """Declare the model; with a whitened walk it reports as the same model with the walk as users think of it."""
+    return _declared_in_both_forms(data, spec, None)
+
+
+def apply(rows: xr.Dataset, spec: DeclarativeSpec, design: ModelDesign) -> Declaration:
+    """Declare the model of new rows, in whose expressions reductions over the rows are those of the fit."""
+    return _declared_in_both_forms(rows, spec, design)
+
+
+def _declared_in_both_forms(data: xr.Dataset | None, spec: DeclarativeSpec, design: ModelDesign | None) -> Declaration:
     parts = definitions(spec)
-    declared = _declared(data, parts)
+    declared = _declared(data, parts, design)
     plain = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else p for p in parts]
-    return declared if plain == parts else replace(declared, reported=_declared(data, plain))
+    return declared if plain == parts else replace(declared, reported=_declared(data, plain, design))
 
 
 def _is_whitened(part: Definition) -> bool:
     return part.body.get("parameterization") == "whitened"
 
 
-def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
-    from bayesrun.language.declaration import Draft
+def _declared(data: xr.Dataset | None, parts: Sequence[Definition], design: ModelDesign | None) -> Declaration:
+    from bayesrun.language.declaration import Draft, ModelDesign
+    from bayesrun.language.learned import Learned
 
-    draft = Draft(data)
+    rows = _rows(data, parts)
+    learned = None if rows is None else Learned(rows, None if design is None else design.constants)
+    draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
     for part in in_order(parts, completed(data, parts)):
         _add(draft, part, data)
-    return draft.declaration()
+    constants = {} if learned is None else dict(learned.constants)
+    return replace(draft.declaration(), design=ModelDesign(constants))
+
+
+def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
+    """Return the dim of the rows that are explained; None where what is explained has no dim, or several."""
+    observed = [data[part.observed] for part in parts if data is not None and part.observed is not None]
+    dims = {str(dim) for array in observed for dim in array.dims}
+    return dims.pop() if len(dims) == 1 else None
 
 
 def _add_containers(draft: Draft, data: xr.Dataset | None, parts: Sequence[Definition]) -> None:
@@ -143,4 +163,4 @@ def _add_expression(draft: Draft, part: Definition) -> None:
     draft.scope.add(part.name, draft.deterministic(part.name, value, dims))
 
 
-MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check)
+MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, apply)
