@@ -139,7 +139,8 @@ class Forward:
             return drawn
         fitted = self._variable(item.name)
         whole = drawn.astype(np.result_type(drawn, fitted))
-        whole[(slice(None), *(slice(None, size) for size in fitted.shape[1:]))] = fitted
+        known = (slice(None), *(slice(None, size) for size in fitted.shape[1:]))
+        whole[known] = fitted
         return whole
 
     def _likelihood(self, item: Likelihood) -> Forecast:

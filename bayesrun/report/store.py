@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import arviz as az
 import numpy as np
+import xarray as xr
 
 from bayesrun.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import arviz as az
-    import xarray as xr
     from numpy.typing import NDArray
 
 
@@ -43,8 +43,6 @@ def save(
     compression
         zlib level; 0 = none.
     """
-    import arviz as az
-
     kept = {}
     for group in ("posterior", *groups):
         if group in idata.groups():
