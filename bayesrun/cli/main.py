@@ -225,7 +225,6 @@ def _placing_keys() -> dict[str, Any]:
 def _sweep(arguments: Namespace, composition: Composition) -> int:
     from bayesrun.sweep.run import Request, run_sweep
 
-    check(composition.problems)
     config, loader = composition.config, composition.loader
     check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
     hand_over()
@@ -233,4 +232,4 @@ def _sweep(arguments: Namespace, composition: Composition) -> int:
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
 
-    return run_sweep(Request(arguments, config, loader, parsed, run_job))
+    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems))
