@@ -36,6 +36,7 @@ from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
+from bayesrun.tracking.none import NoTracker
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
@@ -167,7 +168,7 @@ def recover(config: RunConfig, folder: RunFolder) -> str:
     began = time.perf_counter()
     prepared = prepare(config)
     sampled = recovered(stored, prepared.model.constrain)
-    opened = OpenRun(TRACKERS.load("none", "tracking.backend").open(config.tracking, None), folder)
+    opened = OpenRun(NoTracker(), folder)
     _conclude(config, prepared, sampled, opened, began)
     _send(config, folder)
     chains, draws = next(iter(sampled.draws.values())).shape[:2]
@@ -263,7 +264,7 @@ def engine_of(config: RunConfig) -> Engine:
     return ENGINES.load(config.engine.name, "engine.name")
 
 
-def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
+def build(config: RunConfig, data: Any) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
     return _compiled(config, config.model_type.build(data, config.model))
 
@@ -559,11 +560,11 @@ def open_run(
             yield opened
     except (Exception, KeyboardInterrupt) as error:
         signals.ignore()
-        error = as_output_error(error, folder.path)
+        told = as_output_error(error, folder.path)
         with suppress(OSError):  # it may be the disk that is full
-            opened.fail(error)
+            opened.fail(told)
             log.debug("the run failed", exc_info=True)
-        _tell(error, opened)
+        _tell(told, opened)
     finally:
         signals.ignore()
         with suppress(OSError):

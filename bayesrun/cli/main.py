@@ -119,7 +119,7 @@ def _ask_hydra() -> int:
 def _task(arguments: Namespace) -> str:
     """Return what the command line asks for: `run`, or a task of `bayesrun/tasks`."""
     named = ["task=run", *(override for override in arguments.overrides if override.startswith("task="))]
-    return named[-1].partition("=")[2].strip("'\"")
+    return str(named[-1]).partition("=")[2].strip("'\"")
 
 
 def _resumed(arguments: Namespace) -> Namespace:

@@ -38,7 +38,7 @@ def fill_in(config: DictConfig, conf: Path) -> list[Problem]:
         Plug-ins that can't be loaded: their names, and so their keys, are not known.
     """
     problems = load_plugins(_plugins(config), REGISTRIES)
-    sections = {**SECTIONS, "predict": PredictSpec}
+    sections: dict[str, type[Section]] = {**SECTIONS, "predict": PredictSpec}
     _fill(config, {**_defaults(TopSpec), **primary(conf), **{name: _defaults(s) for name, s in sections.items()}})
     for group, spec in _chosen(config).items():
         _fill(config, {group: {**_defaults(spec), **_figures(config, group)}})

@@ -148,7 +148,7 @@ def _zero_inflated(draw: Callable[..., Array]) -> Callable[..., Array]:
 
 def _log_normal_mean(p: Parameters) -> Array:
     mu, sigma = _meeting(*_normal(p))
-    return np.exp(mu + 0.5 * sigma**2)
+    return np.asarray(np.exp(mu + 0.5 * sigma**2))
 
 
 def _wald(p: Parameters) -> tuple[Array, Array, Array]:

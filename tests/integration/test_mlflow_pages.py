@@ -1,4 +1,4 @@
-"""The page that a run names opens MLflow's table of runs with what decides: verdict, R-hat, ESS, elpd, the swept keys."""
+"""The page that a run names opens MLflow's table of runs with verdict, R-hat, ESS, elpd and the swept keys."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def test_the_named_page_shows_the_columns_that_decide(bayesrun: Command, tmp_pat
         charts.goto(f"{url}{named[3]}&compareRunsMode=CHART")
         charts.get_by_placeholder("Search metric charts").fill("^(accept_mean|elpd_loo|progress)$", timeout=60_000)
         card = "[data-testid='experiment-view-compare-runs-card']"
-        charts.wait_for_function(f"document.querySelectorAll(\"{card}\").length == 3", timeout=60_000)
+        charts.wait_for_function(f'document.querySelectorAll("{card}").length == 3', timeout=60_000)
         assert charts.locator(card).first.inner_text().startswith("elpd_loo")
         browser.close()

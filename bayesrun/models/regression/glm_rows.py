@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
 from bayesrun.models.base import NewRows
@@ -40,7 +40,7 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
     fitted = rows.design.formula
     assert fitted is not None
     matrix = columns_at(formula, fitted, rows.data, dim)
-    labels = {dim: rows.data[dim].values}
+    labels: dict[str, Any] = {dim: rows.data[dim].values}
     draft = Draft(rows.data, labels)
     parts: list[Value] = []
     for term in fitted.terms:
