@@ -327,7 +327,12 @@ def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedR
     from bayesrun.predict.tables import check_groups
 
     if fitted is None:
-        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
+        message = "the model explains no data, so there is nothing to predict"
+        if config.data is not None:
+            message = (
+                f"models of type '{config.model.type}' are built by the engine itself, which can't predict new rows"
+            )
+        raise UserError([Problem(new_rows.KEY, message)])
     rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
     check_groups(rows, config.predict.group_by)
     for note in rows.notes:
@@ -410,7 +415,11 @@ def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idat
     draws = {name: as_stored(array, config.store.float32_above) for name, array in idata.posterior.data_vars.items()}
     predict, top = config.predict, config.top
     rows, engine = prepared.rows, engine_of(config)
-    write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
+    try:
+        write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
+    except Exception as error:  # the posterior is worth more than its predictions, which task=predict can make again
+        log.debug("no predictions", exc_info=True)
+        log.error("the rows of predict.data could not be predicted: %s", error)
 
 
 def _diagnose(

@@ -293,7 +293,7 @@ def derive(
 
 
 def _kind(values: Array) -> Kind:
-    kinds: dict[str, Kind] = {"M": "date", "b": "truth", "O": "text"}
+    kinds: dict[str, Kind] = {"M": "date", "b": "truth", "O": "text", "U": "text"}
     return kinds.get(values.dtype.kind, "number")
 
 

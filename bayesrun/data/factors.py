@@ -13,6 +13,7 @@ from bayesrun.data.assemble import Array
 from bayesrun.data.labels import as_levels, codes_of, labels_at, levels_of, value_key
 from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.language.calendar_dates import to_days
 
 LABELS = "labels"
 """Attribute of a factor's codes: the dim that holds their labels."""
@@ -99,6 +100,34 @@ def row_column(data: xr.Dataset, name: str) -> xr.DataArray:
         return found
     rows = labels_at(found.values, np.nan_to_num(codes[0].values.astype(float), nan=-1).astype(np.int64))
     return xr.DataArray(rows, dims=codes[0].dims, name=name, attrs={"levels": found.values.tolist()})
+
+
+def formula_column(data: xr.Dataset, name: str, categorical: bool) -> Any:
+    """Return a column over the rows as a formula takes it.
+
+    Parameters
+    ----------
+    data
+        A prepared data set.
+    name
+        Name of a variable or of a factor's dim.
+    categorical
+        Whether the formula may take it as labels.
+
+    Returns
+    -------
+    ndarray or pandas.Categorical
+        Numbers or labels; where `data.levels` or a factor gives the order of the labels, a categorical in that order.
+        Dates are days since 1970-01-01.
+    """
+    column = row_column(data, name)
+    if column.dtype.kind == "M":
+        return to_days(column.values)
+    if not categorical or "levels" not in column.attrs:
+        return column.values
+    levels = as_levels(np.atleast_1d(column.attrs["levels"]).tolist())
+    codes, _ = codes_of(column.values, levels)
+    return pd.Categorical.from_codes(codes, categories=levels).remove_unused_categories()  # type: ignore[arg-type]
 
 
 def ordered_codes(column: xr.DataArray) -> xr.DataArray:

@@ -287,7 +287,10 @@ class _Walk:
     def _index(self, node: ast.Subscript) -> Value:
         array = self.value(node.value)
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        taken = index(array, [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts])
+        picks = [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts]
+        if self._scope.learned is not None:
+            self._scope.learned.refuse_negative([pick for pick in picks if isinstance(pick, Value)])
+        taken = index(array, picks)
         return replace(taken, date=array.date)
 
     def _slice(self, node: ast.Slice) -> slice:

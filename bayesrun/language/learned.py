@@ -103,6 +103,18 @@ class Learned:
             message = f"'{ast.unparse(node)}' combines values of all rows of the fit, which new rows do not have"
             raise Fault(message, "use quantities that are not over the rows")
 
+    def refuse_negative(self, picks: Iterable[Value]) -> None:
+        """Refuse codes of new rows that count from the end, as -1 for what is missing would.
+
+        Raises
+        ------
+        Fault
+            When an index over new rows is negative.
+        """
+        for pick in picks if self.of_new_rows else ():
+            if self.rows in pick.dims and pick.known is not None and np.any(pick.known < 0):
+                raise Fault(f"index {np.min(pick.known):g} of a new row is no code", "codes are counted from 0")
+
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""
         if self.of_new_rows and ast.unparse(tree) in self.constants:

@@ -39,7 +39,7 @@ def roles(spec: GlmSpec) -> tuple[Role, ...]:
     domain = "count" if options.trials and domain == "binary" else domain
     found = [Role(name, "observed", domain, KEY) for name in observed]
     for name in formula.variables:
-        found.append(Role(name, "predictor", "any" if name in formula.categorical else "real", KEY))
+        found.append(Role(name, "predictor", "any" if name in formula.categorical else "number_or_date", KEY))
     if options.trials:
         found.append(Role(options.trials, "predictor", "count", "model.options.trials"))
     key = "model.options.offset"

@@ -108,7 +108,7 @@ class Forward:
             self._containers[item.name] = item.numbers
         elif isinstance(item, Random):
             if item.name in self._fresh:
-                self._known[item.name] = self._with_new(item)
+                self._draw_new(item)
             elif self._rows in (*item.dims, *item.plan.dims):
                 self._over_rows.add(item.name)
         elif isinstance(item, Deterministic):
@@ -132,6 +132,12 @@ class Forward:
             raise fail("predict", f"the run has no draws of '{name}'", hint)
         return self._draws[name]
 
+    def _draw_new(self, item: Random) -> None:
+        """Draw a variable; what is not over the rows is drawn once for all blocks of rows."""
+        over_rows = self._rows in (*item.dims, *item.plan.dims)
+        if over_rows or item.name not in self._known:
+            self._known[item.name] = self._with_new(item)
+
     def _with_new(self, item: Random) -> Array:
         """Draw a variable; those places of it that the posterior has are the posterior's."""
         drawn = self._full(self.draw(item.plan, item.plan.shape))
@@ -139,8 +145,8 @@ class Forward:
             return drawn
         fitted = self._variable(item.name)
         whole = drawn.astype(np.result_type(drawn, fitted))
-        known = (slice(None), *(slice(None, size) for size in fitted.shape[1:]))
-        whole[known] = fitted
+        places = (slice(None), *(slice(None, size) for size in fitted.shape[1:]))
+        whole[places] = fitted
         return whole
 
     def _likelihood(self, item: Likelihood) -> Forecast:
@@ -225,7 +231,7 @@ class Forward:
 
 def _normal_mixture(p: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     scale = p["sigma"] if "sigma" in p else p["tau"] ** -0.5
-    size = max(v.shape[-1] for v in (p["w"], p["mu"], scale))
+    size = max(v.shape[-1] for v in (p["w"], p["mu"], scale) if v.ndim > 1)
     weights, mu, sigma = (_components_last(v, size, shape) for v in (p["w"], p["mu"], scale))
     chosen = choose(weights, rng)[..., None]
     centre, spread = (np.take_along_axis(v, chosen, axis=-1)[..., 0] for v in (mu, sigma))

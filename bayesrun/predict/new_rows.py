@@ -6,30 +6,37 @@ what it has learned itself, and the declaration is then computed at every draw o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
 
+from bayesrun.data.locate import places
 from bayesrun.data.prepare import load_new, settle
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import Problem, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
-from bayesrun.language.operations import names_in
-from bayesrun.language.values import node_of
+from bayesrun.language.operations import Constant, in_order, names_in
+from bayesrun.language.values import Value, node_of
 from bayesrun.models.base import ModelSpec, ModelType, NewRows
 from bayesrun.predict.fitted_model import FittedModel
 from bayesrun.predict.forward import DrawByEngine, Forecast, Forward
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     Draws = Mapping[str, NDArray[Any]]
 
 KEY = "predict.data"
+AT_ONCE = 10_000_000
+"""Numbers of a likelihood that are predicted at once."""
+_ORDERED = re.compile(r"\b(cumsum|cumprod|lag|diff|concatenate)\(")
+"""Functions by which a row depends on those before it."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,8 @@ class PreparedRows:
         The likelihoods over them.
     fresh
         Names of the declaration's random variables that are drawn, wholly or in part.
+    declare
+        Declares the likelihoods over some of the rows (a slice); None where rows depend on others, as in `cumsum(x)`.
     dim
         The row dimension.
     notes
@@ -53,6 +62,7 @@ class PreparedRows:
     data: xr.Dataset
     declared: Declaration
     fresh: frozenset[str]
+    declare: Callable[[slice], Declaration] | None
     dim: str
     notes: tuple[str, ...] = ()
 
@@ -89,9 +99,16 @@ def prepare_rows(
     data, more = settle(table, _needed(kind, spec, rows), predict.data.drop_missing)
     rows = replace(rows, data=data)
     declared, fresh = _declared(kind, spec, rows)
+    _check_finite(declared, fresh, rows)
     if grown:
         _check_known_groups(kind, spec, rows)
-    return PreparedRows(data, declared, fresh, fitted.model.rows, tuple(dict.fromkeys([*notes, *more])))
+    said = tuple(dict.fromkeys([*notes, *more]))
+    apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
+    return PreparedRows(data, declared, fresh, apart, fitted.model.rows, said)
+
+
+def _by_parts(kind: ModelType, spec: ModelSpec, rows: NewRows) -> Callable[[slice], Declaration]:
+    return lambda part: _declared(kind, spec, replace(rows, data=rows.data.isel({rows.dim: part})))[0]
 
 
 def _grown(table: xr.Dataset, fitted: FittedModel) -> dict[str, int]:
@@ -157,6 +174,42 @@ def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
     ]
 
 
+def _check_finite(declared: Declaration, fresh: frozenset[str], rows: NewRows) -> None:
+    """Refuse rows whose likelihood has parameters that are no numbers, as `log(x)` of a negative `x` is none.
+
+    The parameters are computed at made-up draws, which may lie outside of the posterior's range: a row is at fault only
+    if others are not, or if its own data are no numbers on the way.
+    """
+    likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
+    if any(item.observed.missing is not None for item in likelihoods):
+        return  # what is imputed is not known yet
+    forward = Forward(_made_up(rows), np.random.default_rng(1), _no_engine, fresh, rows.dim)
+    found = forward.parameters_of_likelihoods(declared)
+    problems = []
+    for item in likelihoods:
+        for name, values, value in zip(item.plan.values, found[item.name], item.plan.values.values(), strict=True):
+            if rows.dim not in value.dims or values.dtype.kind != "f":
+                continue
+            axis = 1 + value.dims.index(rows.dim)
+            bad = ~np.isfinite(np.moveaxis(values, axis, -1)).reshape(-1, values.shape[axis]).any(axis=0)
+            if name in ("lower", "upper") or not bad.any() or (bad.all() and not _has_odd_data(value)):
+                continue
+            where = places(xr.DataArray(bad, dims=(rows.dim,), coords={rows.dim: rows.data[rows.dim]}))
+            problems.append(Problem(KEY, f"'{name}' of '{item.name}' is no number ({where})", "correct the rows"))
+    check(problems)
+
+
+def _has_odd_data(value: Value) -> bool:
+    numbers = [part.numbers for part in in_order(node_of(value)) if isinstance(part, Constant)]
+    return any(n.dtype.kind == "f" and not np.isfinite(n).all() for n in map(np.asarray, numbers))
+
+
+def _made_up(rows: NewRows) -> dict[str, NDArray[Any]]:
+    """Return draws of every variable that are not the posterior's, to see what an expression depends on."""
+    rng = np.random.default_rng(0)
+    return {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
+
+
 def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None:
     """Make sure that new groups change nothing for the rows of known ones, as a mean over all groups would.
 
@@ -171,9 +224,7 @@ def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None
     fitted = wide.data.isel({dim: slice(size) for dim, size in rows.grown.items()})
     computed = {name: replace(quantity, known=True) for name, quantity in rows.quantities.items()}
     narrow = replace(wide, data=fitted, grown={}, quantities=computed)
-    rng = np.random.default_rng(0)
-    draws = {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
-    sides = []
+    draws, sides = _made_up(rows), []
     for side in (wide, narrow):
         declared, fresh = _declared(kind, spec, side)
         forward = Forward(draws, np.random.default_rng(1), _no_engine, fresh, rows.dim)
@@ -195,8 +246,8 @@ def _no_engine(distribution: str, parameters: Any, shape: tuple[int, ...], seed:
 
 def forecasts(
     rows: PreparedRows, fitted: FittedModel, draws: Draws, seed: int, draw_by_engine: DrawByEngine
-) -> dict[str, Forecast]:
-    """Predict every likelihood over new rows, at every draw.
+) -> Iterator[tuple[slice, dict[str, Forecast]]]:
+    """Predict every likelihood over new rows, at every draw, in blocks of rows that fit into memory.
 
     Parameters
     ----------
@@ -211,14 +262,22 @@ def forecasts(
     draw_by_engine
         Draws from distributions that NumPy has not.
 
-    Returns
-    -------
-    dict
-        Name of each likelihood over the rows to its forecast.
+    Yields
+    ------
+    tuple
+        Which rows, and the name of each likelihood over them to its forecast.
     """
     flat = {name: _as_named(values.reshape(-1, *values.shape[2:]), fitted, name) for name, values in draws.items()}
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
-    return Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim).run(rows.declared)
+    forward = Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim)
+    size = rows.data.sizes[rows.dim]
+    step = max(1, AT_ONCE // forward.count)
+    if size <= step or rows.declare is None:
+        yield slice(0, size), forward.run(rows.declared)
+        return
+    for begin in range(0, size, step):
+        part = slice(begin, min(begin + step, size))
+        yield part, forward.run(rows.declare(part))
 
 
 def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[Any]:

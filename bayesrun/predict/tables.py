@@ -70,16 +70,21 @@ def write_predictions(
     folder
         The run folder.
     """
-    found = forecasts(rows, fitted, draws, seed, engine.draw)
     prob = predict.interval or interval
-    table = prediction_table(found, prob)
+    groups = _Groups(group_labels(rows.data, predict.group_by), rows.dim) if predict.group_by else None
+    tables, without = [], dict[str, None]()
+    for part, found in forecasts(rows, fitted, draws, seed, engine.draw):
+        tables.append(prediction_table(found, prob))
+        without |= dict.fromkeys(name for name, forecast in found.items() if forecast.expected is None)
+        if groups is not None:
+            groups.add(part, found)
+    table = pd.concat(tables).sort_values(["variable", "kind"], key=_in_order(tables[0]), kind="stable")
     folder.write(FILE, lambda path: table.to_csv(path, index=False))
     log.info("%s: %d rows of '%s'", FILE, rows.data.sizes[rows.dim], rows.data.attrs.get("name", ""))
-    without = [name for name, forecast in found.items() if forecast.expected is None]
     if without:
         log.info("no expected values of %s: its distribution has none", ", ".join(without))
-    if predict.group_by:
-        grouped = group_table(found, group_labels(rows.data, predict.group_by), rows.dim, prob)
+    if groups is not None:
+        grouped = groups.table(prob)
         folder.write(BY_GROUP, lambda path: grouped.to_csv(path, index=False))
 
 
@@ -123,21 +128,49 @@ def prediction_table(found: Mapping[str, Forecast], prob: float) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True)
 
 
-def group_table(found: Mapping[str, Forecast], labels: pd.DataFrame, dim: str, prob: float) -> pd.DataFrame:
-    """Return the same for averages over the rows of each group: `kind`, `variable`, the group's labels, `rows`."""
-    parts = []
-    names = list(labels.columns)
-    for name, forecast in found.items():
-        if forecast.dims != (dim,):
-            continue
-        for group, members in labels.groupby(names, sort=True, dropna=False).indices.items():
-            key = group if isinstance(group, tuple) else (group,)
-            shown = pd.DataFrame({n: [k] for n, k in zip(names, key, strict=True)}).assign(rows=len(members))
+class _Groups:
+    """Averages over the rows of each group, of rows that come in blocks.
+
+    Parameters
+    ----------
+    labels
+        The groups' labels of each row.
+    dim
+        The row dimension.
+    """
+
+    def __init__(self, labels: pd.DataFrame, dim: str) -> None:
+        self._names, self._dim = list(labels.columns), dim
+        self._members = labels.groupby(self._names, sort=True, dropna=False).indices
+        self._sums: dict[tuple[str, str, Any], NDArray[Any]] = {}
+
+    def add(self, part: slice, found: Mapping[str, Forecast]) -> None:
+        """Add a block of rows."""
+        for name, forecast in found.items():
+            if forecast.dims != (self._dim,):
+                continue
             for kind, values in (("observation", forecast.drawn), ("mu", forecast.expected)):
-                if values is not None:
-                    average = values[:, members].mean(axis=1, keepdims=True)
-                    parts.append(_rows(kind, name, shown, _statistics(average, prob)))
-    return pd.concat(parts, ignore_index=True)
+                if values is None:
+                    continue
+                for group, members in self._members.items():
+                    inside = members[(members >= part.start) & (members < part.stop)] - part.start
+                    total = values[:, inside].sum(axis=1)
+                    self._sums[name, kind, group] = self._sums.get((name, kind, group), 0.0) + total
+
+    def table(self, prob: float) -> pd.DataFrame:
+        """Return the table: `kind`, `variable`, the group's labels, `rows`, and statistics."""
+        parts = []
+        for (name, kind, group), total in self._sums.items():
+            key = group if isinstance(group, tuple) else (group,)
+            count = len(self._members[group])
+            shown = pd.DataFrame({n: [k] for n, k in zip(self._names, key, strict=True)}).assign(rows=count)
+            parts.append(_rows(kind, name, shown, _statistics(total[:, None] / count, prob)))
+        return pd.concat(parts, ignore_index=True)
+
+
+def _in_order(table: pd.DataFrame) -> Any:
+    """Return a sort key: values of a column in the order in which they appear in a table."""
+    return lambda column: column.map({value: place for place, value in enumerate(pd.unique(table[column.name]))})
 
 
 def _labels(forecast: Forecast) -> pd.DataFrame:

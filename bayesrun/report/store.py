@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 import arviz as az
@@ -13,6 +16,10 @@ from bayesrun.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+log = logging.getLogger("bayesrun")
+
+_LONGEST_NAME = 240  # bytes; NetCDF allows 256
 
 
 def save(
@@ -47,9 +54,49 @@ def save(
     for group in ("posterior", *groups):
         if group in idata.groups():
             chosen = _chosen(idata[group], variables if group == "posterior" else None, exclude)
-            kept[group] = _small(chosen, float32_above)
+            kept[group] = storable(_small(chosen, float32_above))
     result = az.InferenceData(**kept)
     folder.write("posterior.nc", lambda path: _to_netcdf(result, str(path), compression))
+
+
+def storable(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose names NetCDF can hold; a name that is changed stays in the attribute `name`.
+
+    A slash becomes `÷` (NetCDF reads it as a path), other characters that NetCDF refuses an underscore.
+
+    Parameters
+    ----------
+    dataset
+        Any group of an InferenceData.
+    """
+    names = [str(name) for name in dict.fromkeys([*dataset.variables, *dataset.dims])]
+    new_names: dict[str, str] = {}
+    for name in names:
+        new_names[name] = _unused(_storable_name(name), {*new_names.values(), *(n for n in names if n != name)})
+    changed = {old: new for old, new in new_names.items() if old != new}
+    if not changed:
+        return dataset
+    log.info("posterior.nc: %s", ", ".join(f"'{old}' is called '{new}'" for old, new in changed.items()))
+    renamed = dataset.rename(changed)
+    for old, new in changed.items():
+        if new in renamed.variables:
+            renamed[new].attrs["name"] = old
+    return renamed
+
+
+def _storable_name(name: str) -> str:
+    clean = re.sub(r"[\x00-\x1f\x7f]", "_", name.replace("/", "÷")).strip(" ")
+    if not clean or (clean[0].isascii() and not (clean[0].isalnum() or clean[0] == "_")):
+        clean = f"_{clean}"
+    while len(clean.encode()) > _LONGEST_NAME:
+        clean = clean[:-1]
+    return clean
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return a name, with a number behind it where it is taken."""
+    numbered = chain([name], (f"{name}_{i}" for i in count(2)))
+    return next(n for n in numbered if n not in taken)
 
 
 def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Sequence[str]) -> xr.Dataset:

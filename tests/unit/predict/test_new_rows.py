@@ -17,6 +17,7 @@ from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
 from bayesrun.models import declarative, glm
 from bayesrun.models.base import ModelType
+from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
 from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
 from bayesrun.predict.tables import prediction_table
@@ -65,7 +66,9 @@ def _no_engine(*arguments: Any) -> Any:
 
 def _table(rows: PreparedRows, fitted: FittedModel, **draws: Any) -> pd.DataFrame:
     shaped = {name: np.reshape(values, (2, DRAWS // 2, *np.shape(values)[1:])) for name, values in draws.items()}
-    return prediction_table(forecasts(rows, fitted, shaped, 3, _no_engine), 0.9)
+    ((part, found),) = forecasts(rows, fitted, shaped, 3, _no_engine)
+    assert part.stop == rows.data.sizes["obs"]
+    return prediction_table(found, 0.9)
 
 
 def _draws() -> dict[str, Any]:
@@ -168,3 +171,47 @@ def test_a_finished_run_predicts_as_the_fit_did(tmp_path: Path) -> None:
         _table(_rows(glm.MODEL, spec, one, x=[185.0, 170.0], h=["c", "b"]), one, **draws) for one in (fitted, again)
     ]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _declarative()
+    fitted = _fit(declarative.MODEL, spec)
+    values = {"x": [200.0, 190.0, 180.0, 170.0, 160.0], "g": ["new", "a", "b", "new", "c"]}
+    rows = _rows(declarative.MODEL, spec, fitted, "population", **values)
+    draws = {name: np.reshape(v, (2, DRAWS // 2, *np.shape(v)[1:])) for name, v in _draws().items()}
+    ((_, whole),) = forecasts(rows, fitted, draws, 3, _no_engine)
+    monkeypatch.setattr(new_rows, "AT_ONCE", 2 * DRAWS)
+    blocks = list(forecasts(rows, fitted, draws, 3, _no_engine))
+    assert [(part.start, part.stop) for part, _ in blocks] == [(0, 2), (2, 4), (4, 5)]
+    expected = np.concatenate([found["out"].expected for _, found in blocks], axis=1)  # new groups: the same effects
+    np.testing.assert_array_equal(expected, whole["out"].expected)
+
+
+def test_rows_that_depend_on_others_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _declarative(rest="+ cumsum(x)")
+    fitted = _fit(declarative.MODEL, spec)
+    rows = _rows(declarative.MODEL, spec, fitted, x=[1.0, 2.0, 3.0], g=["a", "b", "c"])
+    draws = {name: np.reshape(v, (2, DRAWS // 2, *np.shape(v)[1:])) for name, v in _draws().items()}
+    monkeypatch.setattr(new_rows, "AT_ONCE", 1)
+    assert len(list(forecasts(rows, fitted, draws, 3, _no_engine))) == 1
+
+
+def test_one_draw_for_all_rows_is_refused() -> None:
+    text = """{name: m, type: declarative,
+    priors: {b: {dist: HalfNormal, sigma: 1}, r: {dist: Normal, sigma: 1, shape: 1}},
+    likelihood: {out: {dist: AR, rho: r, sigma: b, observed: y}}}"""
+    spec = _declarative(text)
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="'out' is one AR of all rows"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0])
+
+
+def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
+    spec = _declarative(rest="+ log(x)")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match=r"'mu' of 'out' is no number \(obs 1\)"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, -1.0], g=["a", "b"])
+    spec = _declarative(rest="+ a[gi - 1]")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="index -1 of a new row is no code"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, 1.0], g=["a", "b"])
