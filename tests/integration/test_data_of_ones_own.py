@@ -25,13 +25,14 @@ def fit(bayesrun, tmp_path):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "table.csv").write_bytes(text.encode() if isinstance(text, str) else text)
         (tmp_path / "data" / "table.yaml").write_text(f"name: table\nsource: csv\npath: {tmp_path}/table.csv\n{keys}")
+        before = len(list(tmp_path.glob("out/runs/*/*")))
         done = bayesrun(
             *("--config-dir", str(tmp_path), "model=glm", "data=table", f"model.formula='{formula}'"),
             *(f"paths.outputs={tmp_path}/out", *FEW, *overrides),
         )
         if not ok:
             assert done.returncode == 1, done.stdout + done.stderr
-            assert not list(tmp_path.glob("out/runs/*/*"))
+            assert len(list(tmp_path.glob("out/runs/*/*"))) == before
             return done.stdout + done.stderr
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr, only_run(tmp_path / "out")
@@ -112,6 +113,27 @@ def test_dates_with_the_day_first_make_a_trend_that_new_rows_continue(fit, tmp_p
     mean = table[table["kind"] == "mu"]["mean"].iloc[0] if "kind" in table else table["mean"].iloc[0]
     assert abs(mean - wanted @ [1, ahead, 1]) < 0.3
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path):
+    ids = np.array([308, 309, 310] * 4)
+    lines = [f"{y + (i == 309):.3f},{x},{i}" for x, y, i in zip(X, Y, ids, strict=True)]
+    new = tmp_path / "data" / "new.yaml"
+    new.parent.mkdir()
+    new.write_text("name: new\nsource: inline\nvalues: {x: [200, 300], id: ['309', '308']}\n")
+    keys = "factors: {i: id}\nderive: {z: zscore(x)}\n"
+    _, folder = fit("\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new")
+    y = np.round(Y + (ids == 309), 3)
+    design = np.column_stack([np.ones(12), X, ids == 309, ids == 310])
+    wanted, *_ = np.linalg.lstsq(design, y, rcond=None)
+    table = pd.read_csv(folder / "predictions.csv")
+    found = table[table["kind"] == "mu"]["mean"].to_numpy()
+    assert np.all(np.abs(found - np.array([[1, 200, 1, 0], [1, 300, 0, 0]]) @ wanted) < [2.0, 3.0])
+    new.write_text("name: new\nsource: inline\nvalues: {x: [200, 300], id: [308, null]}\n")
+    said = fit(
+        "\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new", "paths.outputs=/nowhere", ok=False
+    )
+    assert "'id' has 1 missing of 2 values: obs 1" in said
 
 
 @pytest.mark.parametrize(
