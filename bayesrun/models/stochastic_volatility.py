@@ -112,6 +112,8 @@ def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value)
 
 
 PRIORS = PriorNames(("nu", "sigma"))
+
+
 def at_rows(rows: NewRows, spec: StochasticVolatilitySpec) -> Declaration:
     """Refuse new rows: they have no volatility."""
     message = "the volatility 's' is a random walk over the rows, and new rows have no values of it"

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
+import arviz as az
 import numpy as np
+import xarray as xr
 
 from bayesrun.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import arviz as az
-    import xarray as xr
     from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun")
@@ -50,8 +50,6 @@ def save(
     compression
         zlib level; 0 = none.
     """
-    import arviz as az
-
     kept = {}
     for group in ("posterior", *groups):
         if group in idata.groups():
