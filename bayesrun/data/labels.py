@@ -37,6 +37,20 @@ def value_key(label: Any) -> str:
     return text
 
 
+def one_type(column: Any) -> Array:
+    """Return a column of a table as a plain array; one that mixes text with other types is text in all its cells."""
+    values = plain(column)
+    if values.dtype != object:
+        return values
+    missing = pd.isna(values)
+    kinds = set(map(type, values[~missing].tolist()))
+    if kinds <= {str} or str not in kinds:
+        return values
+    texts = np.full(values.shape, None, dtype=object)
+    texts[~missing] = [v if isinstance(v, str) else value_key(v) for v in values[~missing]]
+    return texts
+
+
 def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     """Return the place of each value among the levels, compared by value.
 

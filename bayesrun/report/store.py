@@ -60,15 +60,17 @@ def save(
 
 
 def storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a dataset whose names NetCDF can hold; a name that is changed stays in the attribute `name`.
+    """Return a dataset that NetCDF can hold.
 
-    A slash becomes `÷` (NetCDF reads it as a path), other characters that NetCDF refuses an underscore.
+    A slash in a name becomes `÷` (NetCDF reads it as a path), other characters that it refuses an underscore; the
+    attribute `name` keeps the original. Columns and attributes that mix types become text.
 
     Parameters
     ----------
     dataset
         Any group of an InferenceData.
     """
+    dataset = _one_type_each(dataset)
     names = [str(name) for name in dict.fromkeys([*dataset.variables, *dataset.dims])]
     new_names: dict[str, str] = {}
     for name in names:
@@ -82,6 +84,29 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
         if new in renamed.variables:
             renamed[new].attrs["name"] = old
     return renamed
+
+
+def _one_type_each(dataset: xr.Dataset) -> xr.Dataset:
+    dataset = dataset.copy()
+    for name, array in list(dataset.variables.items()):
+        values = array.values if array.dtype == object else np.empty(0)
+        if any(value is not None and not isinstance(value, str) for value in values.ravel()):
+            texts = [None if value is None or value != value else str(value) for value in values.ravel()]
+            text = np.array(texts, dtype=object).reshape(values.shape)
+            dataset = dataset.assign({name: (array.dims, text, array.attrs)})
+        for key, value in array.attrs.items():
+            if not _is_plain(value):
+                listed = isinstance(value, list | tuple)
+                dataset[name].attrs[key] = [str(item) for item in value] if listed else str(value)
+    return dataset
+
+
+def _is_plain(attribute: Any) -> bool:
+    """Whether NetCDF can hold an attribute: a text, a number, or a list of one of them."""
+    if not isinstance(attribute, list | tuple):
+        return isinstance(attribute, str | int | float | np.ndarray) and not isinstance(attribute, bool)
+    kinds = set(map(type, attribute))
+    return kinds <= {str} or kinds <= {int, float}
 
 
 def _storable_name(name: str) -> str:

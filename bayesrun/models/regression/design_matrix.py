@@ -50,6 +50,13 @@ def response_variables(text: str, key: str) -> tuple[str, ...]:
     return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
 
 
+def labels_in(text: str, key: str) -> frozenset[str]:
+    """Return the data variables that the left side of a formula only compares with texts."""
+    from bayesrun.language.grammar import parse
+
+    return frozenset() if text.isidentifier() else parse(text, key).labels
+
+
 def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
     """Evaluate a formula, its response and its offset on the data.
 

@@ -55,3 +55,16 @@ def test_missing_words_are_listed(book, load_data):
 )
 def test_what_is_no_table_is_refused(book, keys, key, part, faults):
     assert part in faults(source="excel", path="book.xlsx", **keys)[key]
+
+
+def test_a_column_of_numbers_with_a_text_in_it_is_text_and_says_why(tmp_path, load_data):
+    made = openpyxl.Workbook()
+    for row in [["x", "y"], [1, 2], [2.5, 3], [".", 4], [4, 5]]:
+        made.active.append(row)
+    made.save(tmp_path / "odd.xlsx")
+    data = load_data(source="excel", path="odd.xlsx")
+    assert data["x"].values.tolist() == ["1", "2.5", ".", "4"]
+    assert data["x"].attrs["text_because"] == "'x' is text because of '.' in row 3"
+    np.testing.assert_array_equal(
+        load_data(source="excel", path="odd.xlsx", missing=["."])["x"].values, [1, 2.5, np.nan, 4]
+    )
