@@ -252,7 +252,12 @@ def prepare(config: RunConfig) -> Prepared:
 
 
 def _least_bytes(config: RunConfig, model: CompiledModel) -> int:
-    """Estimate from below what the draws take on the disk: as float32, compressed by half."""
+    """Estimate from below what the draws take on the disk: as float32, compressed by half.
+
+    How many there will be is not known where a time limit ends the run.
+    """
+    if config.sampler.max_seconds is not None:
+        return _SMALL_FILES
     kept = config.store.variables
     shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
     draws = config.sampler.chains * config.sampler.draws
