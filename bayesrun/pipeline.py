@@ -10,10 +10,11 @@ tells of it.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,18 +23,20 @@ import yaml
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.live_runs import under_way
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
-from bayesrun.run_folder import RunFolder
+from bayesrun.run_folder import RunFolder, as_output_error, check_place
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
+from bayesrun.tracking.none import NoTracker
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
@@ -49,6 +52,8 @@ if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
+
+_SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,8 @@ def run(config: RunConfig, job: Job) -> RunResult:
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
+        check_place(job.folder, _least_bytes(config, prepared.model))
+        hand_over()
         folder = RunFolder.claim(job.folder)
         with open_run(config, job, prepared, folder, memory) as opened:
             with _timed("sample"):
@@ -161,7 +168,7 @@ def recover(config: RunConfig, folder: RunFolder) -> str:
     began = time.perf_counter()
     prepared = prepare(config)
     sampled = recovered(stored, prepared.model.constrain)
-    opened = OpenRun(TRACKERS.load("none", "tracking.backend").open(config.tracking, None), folder)
+    opened = OpenRun(NoTracker(), folder)
     _conclude(config, prepared, sampled, opened, began)
     _send(config, folder)
     chains, draws = next(iter(sampled.draws.values())).shape[:2]
@@ -242,6 +249,19 @@ def prepare(config: RunConfig) -> Prepared:
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows, fitted)
+
+
+def _least_bytes(config: RunConfig, model: CompiledModel) -> int:
+    """Estimate from below what the draws take on the disk: as float32, compressed by half.
+
+    How many there will be is not known where a time limit ends the run.
+    """
+    if config.sampler.max_seconds is not None:
+        return _SMALL_FILES
+    kept = config.store.variables
+    shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
+    draws = config.sampler.chains * config.sampler.draws
+    return _SMALL_FILES + 2 * draws * sum(math.prod(shape) for shape in shapes)
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -554,12 +574,15 @@ def open_run(
             yield opened
     except (Exception, KeyboardInterrupt) as error:
         signals.ignore()
-        opened.fail(error)
-        log.debug("the run failed", exc_info=True)
-        _tell(error, opened)
+        told = as_output_error(error, folder.path)
+        with suppress(OSError):  # it may be the disk that is full
+            opened.fail(told)
+            log.debug("the run failed", exc_info=True)
+        _tell(told, opened)
     finally:
         signals.ignore()
-        folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
+        with suppress(OSError):
+            folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
         opened.close()
         signals.restore()
 

@@ -97,6 +97,35 @@ class FittedDesign:
         """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
         return list(dict.fromkeys([*(n for n in self.dates if n in data.variables), *spec.parse_dates]))
 
+    def made_alike(self, table: xr.Dataset, spec: DataSpec) -> xr.Dataset:
+        """Make the columns of the fit out of what new rows have instead, as their own section says.
+
+        Labels of a factor may be in a column of another name, and `derive` may make a column that the fit has read. An
+        expression of the fit's own is the fit's.
+
+        Raises
+        ------
+        UserError
+            When an expression differs from the fit's, or is computed from the new rows as a whole.
+        """
+        for name, column in spec.factors.items():
+            wanted = self.factors.get(name, column)
+            if column in table.data_vars and wanted not in table.variables:
+                table = table.rename({column: wanted})
+        own = {name: text for name, text in spec.derive.items() if name not in self.derive}
+        problems = [
+            Problem(f"{KEY}.derive.{name}", f"differs from that of the fit: {self.derive[name]}", "leave it out")
+            for name, text in spec.derive.items()
+            if name not in own and text.split() != self.derive[name].split()
+        ]
+        learned = Learned(self.dim)
+        made = derive(table, own, {}, learned)
+        message = f"is computed from the new rows as a whole: {', '.join(learned.constants)}"
+        if learned.constants:
+            problems.append(Problem(f"{KEY}.derive", message, "new rows must not depend on each other: use numbers"))
+        check(problems)
+        return made
+
     def apply(self, table: xr.Dataset, new_levels: bool = False) -> xr.Dataset:
         """See the rows of a table as the fit sees its own.
 

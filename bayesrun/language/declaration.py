@@ -189,12 +189,12 @@ class ModelDesign:
     formula
         The terms of a formula with what its transforms remember: levels, knots, means. It holds no rows.
     rows
-        The row dimension.
+        The row dimension; empty where the builder does not say: that of the data.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict)
     formula: Design | None = None
-    rows: str = "obs"
+    rows: str = ""
 
     def recalled(self) -> Learned:
         """Return what expressions over new rows recall."""

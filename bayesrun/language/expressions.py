@@ -173,15 +173,7 @@ def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
 
 def _names_of_labels(expression: Expression, scope: Scope) -> set[str]:
     """Return the names of columns that an expression only compares with texts."""
-    compares = [node for node in ast.walk(expression.tree) if isinstance(node, ast.Compare)]
-    compared = {
-        id(side): side.id
-        for node in compares
-        for side in (node.left, *node.comparators)
-        if isinstance(side, ast.Name) and any(map(is_text, (node.left, *node.comparators)))
-    }
-    elsewhere = {n.id for n in ast.walk(expression.tree) if isinstance(n, ast.Name) and id(n) not in compared}
-    return {name for name in compared.values() if name not in elsewhere and scope.cells(name) is not None}
+    return {name for name in expression.labels if scope.cells(name) is not None}
 
 
 class _Walk:

@@ -250,9 +250,10 @@ def _frame(variables: Mapping[str, Any]) -> Any:
     import numpy as np
     import pandas as pd
 
-    arrays = {name: np.asarray(values) for name, values in variables.items()}
+    ordered = {name: pd.Series(values) for name, values in variables.items() if isinstance(values, pd.Categorical)}
+    arrays = {name: np.asarray(values) for name, values in variables.items() if name not in ordered}
     ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
-    return pd.DataFrame(ready, copy=False)
+    return pd.DataFrame({**ready, **ordered}, copy=False)
 
 
 def _environment() -> dict[str, Any]:
@@ -397,6 +398,8 @@ def formula_functions() -> dict[str, Any]:
         **{name: _remembered(statistic) for name, statistic in statistics.items()},
         **{name: TRANSFORMS[name] for name in shared},
         **{name: standardize for name in ("scale", "standardize", "zscore")},
+        **{name: _of_days(name) for name in grammar.DATE_PARTS},
+        "trend": _trend(),
     }
 
 
@@ -416,6 +419,31 @@ def _remembered(statistic: Callable[[Any], Any]) -> Any:
         return _state["value"]
 
     return stateful_transform(call)
+
+
+def _of_days(name: str) -> Callable[[Any], Any]:
+    """Make a part of dates, which come as days since 1970-01-01."""
+
+    def call(days: Any) -> Any:
+        import numpy as np
+
+        from bayesrun.language.calendar_dates import part_of_days
+
+        return part_of_days(name, np.asarray(days, dtype=float))
+
+    return call
+
+
+def _trend() -> Any:
+    """`(x - min(x)) / (max(x) - min(x))`, as `trend` in expressions."""
+    from formulaic.transforms import stateful_transform
+
+    def trend(data: Any, _state: dict[str, Any]) -> Any:
+        if "low" not in _state:
+            _state.update(low=float(data.min()), high=float(data.max()))
+        return (data - _state["low"]) / (_state["high"] - _state["low"])
+
+    return stateful_transform(trend)
 
 
 def _standardize() -> Any:

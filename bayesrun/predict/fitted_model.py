@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,8 @@ def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, 
             quantities[item.name] = Quantity(item.value.dims, item.value.shape, item.value.known is not None)
         elif isinstance(item, Likelihood):
             likelihoods[item.name] = item.observed.dims
-    made = FittedModel(data, declared.design, quantities, likelihoods, digest)
+    design = replace(declared.design, rows=declared.design.rows or data.dim)
+    made = FittedModel(data, design, quantities, likelihoods, digest)
     return FittedModel.from_plain(json.loads(json.dumps(made.plain())), formula)
 
 

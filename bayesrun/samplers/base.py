@@ -155,7 +155,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "draw_store", "initial_points", "monitors", "nutpie", "prior_draws"),
+    others=("chains", "draw_store", "initial_points", "monitors", "nutpie", "prior_draws", "recovery"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

@@ -39,6 +39,7 @@ SECONDS = 1.0
 """At most so many seconds of draws are not on disk yet."""
 STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n_steps", "lp")
 """Statistics that are stored, under ArviZ's names."""
+MOST_RESERVED = 2_000_000_000
 _MAGIC = b"bayesrn1"
 _STAT_TYPES = {"diverging": "bool", "tree_depth": "int64", "n_steps": "int64"}
 _HEADER = struct.Struct("<8sqqQ")
@@ -265,7 +266,7 @@ def _reserved(folder: Path, chain: int, layout: Layout) -> Path:
     path = folder / f"chain-{chain}.draws"
     size = _chain_bytes(layout)
     with path.open("xb") as file:
-        if size and hasattr(os, "posix_fallocate"):
+        if 0 < layout.chains * size <= MOST_RESERVED and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         os.fsync(file.fileno())
     return path

@@ -123,7 +123,7 @@ class Signals:
             return
         for number in (SIGINT, SIGTERM, SIGHUP):
             self._before[number] = getsignal(number)
-            if not (number == SIGHUP and self._before[number] == SIG_IGN):  # nohup asks for it to be ignored
+            if self._before[number] != SIG_IGN:  # as nohup and a shell's background jobs ask for
                 signal(number, self._interrupt)
 
     def ignore(self) -> None:

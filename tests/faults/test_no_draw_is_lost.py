@@ -61,7 +61,8 @@ def test_a_signal_keeps_all_draws(model, number, tmp_path):
     assert "Traceback" not in output
     assert status(folder)["status"] == "partial"
     assert set(os.listdir(folder)) >= WHOLE
-    assert kept_draws(folder)[0] == 2
+    chains, draws = kept_draws(folder)  # chains of one length: a slow one may be left out where that keeps more
+    assert chains * draws > 100
 
 
 @pytest.mark.parametrize("apart", [0.05, 0.4])

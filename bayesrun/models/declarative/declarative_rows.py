@@ -220,9 +220,10 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
     from bayesrun.language.priors import declare_likelihood
 
     dims = tuple(rows.likelihoods[part.name])
-    if str(part.body["dist"]) in ("AR", "AR1", "GARCH11", "GaussianRandomWalk", "MvGaussianRandomWalk"):
-        message = f"'{part.name}' is a series ({part.body['dist']}): its rows depend on those before them"
-        raise fail(_KEY, message, "rows of a series can't be predicted one by one")
+    known = family(str(part.body["dist"]))
+    if known is not None and known.event and rows.dim in dims[-known.event :]:
+        message = f"'{part.name}' is one {known.name} of all rows: new ones depend on those of the fit"
+        raise fail(_KEY, message, "rows that depend on each other can't be predicted one by one")
     if part.observed == part.name and part.name in data.variables and has_missing(data, part.name):
         observed = observed_values(data[part.name])
     else:

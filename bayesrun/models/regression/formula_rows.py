@@ -36,12 +36,15 @@ def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> 
         For levels that the fit has not seen, values outside of a spline's range, and columns that are not finite: by
         column and row.
     """
-    from bayesrun.data.factors import row_column
+    from bayesrun.data.factors import formula_column, row_column
 
     problems: list[Problem] = []
     variables = {name: row_column(rows, name) for name in formula.variables}
     levels = _levels(formula, design)
-    arrays = {name: _as_fitted(array, levels.get(name), problems) for name, array in variables.items()}
+    arrays = {
+        name: _as_fitted(array, levels[name], problems) if name in levels else formula_column(rows, name, False)
+        for name, array in variables.items()
+    }
     if problems:
         raise UserError(problems)
     matrix = _evaluated(formula, design, arrays or {dim: rows[dim].values})
@@ -59,7 +62,7 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
     return found
 
 
-def _as_fitted(array: xr.DataArray, levels: list[Any] | None, problems: list[Problem]) -> NDArray[Any]:
+def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
     """Write labels of new rows as those of the fit, which they equal by value."""
     import numpy as np
     import pandas as pd
@@ -68,8 +71,6 @@ def _as_fitted(array: xr.DataArray, levels: list[Any] | None, problems: list[Pro
     from bayesrun.data.locate import places
     from bayesrun.errors import did_you_mean
 
-    if levels is None:
-        return np.asarray(array.values)
     codes, unseen = codes_of(array.values, levels)
     for label in pd.unique(array.values[unseen]):
         where = places(array.copy(data=unseen & (array.values == label)))

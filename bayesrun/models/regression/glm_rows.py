@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def needs(rows: NewRows, spec: GlmSpec) -> tuple[Role, ...]:
     """Return the predictors, trials and what the offset names outside of its learned parts."""
     formula, options = spec.parsed(), spec.options
-    found = [Role(n, "predictor", "any" if n in formula.categorical else "real", KEY) for n in formula.variables]
+    found = [
+        Role(n, "predictor", "any" if n in formula.categorical else "number_or_date", KEY) for n in formula.variables
+    ]
     if options.trials:
         found.append(Role(options.trials, "predictor", "count", "model.options.trials"))
     key = "model.options.offset"

@@ -194,3 +194,24 @@ def test_rows_that_depend_on_others_are_not_taken_apart(monkeypatch: pytest.Monk
     draws = {name: np.reshape(v, (2, DRAWS // 2, *np.shape(v)[1:])) for name, v in _draws().items()}
     monkeypatch.setattr(new_rows, "AT_ONCE", 1)
     assert len(list(forecasts(rows, fitted, draws, 3, _no_engine))) == 1
+
+
+def test_one_draw_for_all_rows_is_refused() -> None:
+    text = """{name: m, type: declarative,
+    priors: {b: {dist: HalfNormal, sigma: 1}, r: {dist: Normal, sigma: 1, shape: 1}},
+    likelihood: {out: {dist: AR, rho: r, sigma: b, observed: y}}}"""
+    spec = _declarative(text)
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="'out' is one AR of all rows"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0])
+
+
+def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
+    spec = _declarative(rest="+ log(x)")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match=r"'mu' of 'out' is no number \(obs 1\)"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, -1.0], g=["a", "b"])
+    spec = _declarative(rest="+ a[gi - 1]")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="index -1 of a new row is no code"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, 1.0], g=["a", "b"])

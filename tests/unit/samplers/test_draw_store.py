@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import os
+
 import numpy as np
 import pytest
 
@@ -72,11 +75,19 @@ def test_recovered_chains_have_one_length_and_say_which_left_none(tmp_path):
     assert sampled.died == {1: "left no draws"}
 
 
-def test_too_little_space_is_told_before_the_first_draw(tmp_path):
-    too_many = Layout("points", {"point": (10**9,)}, (), 4, 10**6, {})
+def test_too_little_space_is_told_before_the_first_draw(tmp_path, monkeypatch):
+    def full(file: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(UserError, match=r"(?s)no room for the draws.*sampler\.draws"):
-        DrawStore(tmp_path / "draws").begin(too_many)
+        DrawStore(tmp_path / "draws").begin(LAYOUT)
     assert not list((tmp_path / "draws").glob("*"))
+
+
+def test_what_a_time_limit_will_end_reserves_nothing(tmp_path):
+    DrawStore(tmp_path).begin(Layout("points", {"point": (1000,)}, (), 4, 10**9, {}))
+    assert all(path.stat().st_size == 0 for path in tmp_path.glob("1/chain-*.draws"))
 
 
 def test_nothing_stored_is_none(tmp_path):
