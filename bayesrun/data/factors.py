@@ -79,8 +79,11 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | N
     """
     given = levels or {}
     check([p for name, column in factors.items() for p in _problems(data, name, column, column in given)])
-    labels = {c: as_levels(given[c]) if c in given else levels_of(data[c].values) for c in factors.values()}
-    codes = {name: _encode(data[column], labels[column]) for name, column in factors.items()}
+    known = {c: as_levels(given[c]) for c in factors.values() if c in given}
+    coded = {c: (known[c], codes_of(data[c].values, known[c])[0]) for c in known}
+    coded.update({c: levels_of(data[c].values) for c in factors.values() if c not in given})
+    labels = {column: levels for column, (levels, _) in coded.items()}
+    codes = {name: _codes(data[column], coded[column][1]) for name, column in factors.items()}
     return data.drop_vars(list(labels)).assign(codes).assign_coords(labels)
 
 
@@ -185,8 +188,7 @@ def _no_labels(column: xr.DataArray, key: str) -> list[Problem]:
     return []
 
 
-def _encode(column: xr.DataArray, levels: Array) -> xr.DataArray:
-    codes, _ = codes_of(column.values, levels)
+def _codes(column: xr.DataArray, codes: Array) -> xr.DataArray:
     missing = codes < 0
     values = np.where(missing, np.nan, codes) if missing.any() else codes
     return xr.DataArray(values, dims=column.dims, attrs={LABELS: str(column.name)})
