@@ -130,9 +130,7 @@ def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path
     found = table[table["kind"] == "mu"]["mean"].to_numpy()
     assert np.all(np.abs(found - np.array([[1, 200, 1, 0], [1, 300, 0, 0]]) @ wanted) < [2.0, 3.0])
     new.write_text("name: new\nsource: inline\nvalues: {x: [200, 300], id: [308, null]}\n")
-    said = fit(
-        "\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new", ok=False
-    )
+    said = fit("\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new", ok=False)
     assert "'id' has 1 missing of 2 values: obs 1" in said
 
 
