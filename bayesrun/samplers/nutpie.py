@@ -280,6 +280,7 @@ def run_chain(
         raise
     stats = _stats(sampler.wait() if complete else sampler.abort())
     saver.save(int(shared.done[chain]), stats)
+    saver.finish()
     return stats
 
 
@@ -325,6 +326,9 @@ class _Saver:
         if last > first:
             new = {name: values[self._tune + first : self._tune + last] for name, values in stats.items()}
             self._file.append(rows_of({"point": self._points[first:last]}, new, self._layout))
+
+    def finish(self) -> None:
+        self._file.finish()
 
 
 class _Recorder:
