@@ -413,6 +413,8 @@ def _model(density: Density, initial: Vector, mapped: Vector | None, recorder: _
 def _stats(trace: Any) -> dict[str, NDArray[Any]]:
     import numpy as np
 
+    if not trace:  # ended before it had begun
+        return {name: np.empty(0) for name in _STATS}
     _, stats = trace[0]
     fields = {ours: stats.field(theirs) for ours, theirs in _STATS.items()}
     return {name: np.array(values.to_numpy(zero_copy_only=False)) for name, values in fields.items()}
