@@ -119,9 +119,14 @@ def date_part(name: str, value: Value) -> Value:
     """
     if not value.date:
         raise Fault(f"{name} needs dates", "parse the column with data.parse_dates")
+    return constant(part_of_days(name, value.known), value.dims)
+
+
+def part_of_days(name: str, days: Array) -> Array:
+    """Compute one of `PARTS` of days since 1970-01-01; whole numbers unless a date is missing."""
     if name == "days":
-        return replace(value, date=False)
-    dates = to_dates(value.known)
+        return days
+    dates = to_dates(days)
     index = pd.DatetimeIndex(dates.ravel())
     part = np.asarray(getattr(index, {"day_of_year": "dayofyear"}.get(name, name))).reshape(dates.shape)
-    return constant(part if part.dtype.kind == "f" else part.astype(np.int64), value.dims)
+    return part if part.dtype.kind == "f" else part.astype(np.int64)

@@ -188,13 +188,17 @@ class ModelDesign:
         Reductions over the rows inside the model's expressions (`mean(x)` in `x - mean(x)`), by their text.
     formula
         The terms of a formula with what its transforms remember: levels, knots, means. It holds no rows.
-    scales
-        Natural scale of each term's coefficients (`term_scale`).
+    rows
+        The row dimension; empty where the builder does not say: that of the data.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict)
     formula: Design | None = None
-    scales: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    rows: str = ""
+
+    def recalled(self) -> Learned:
+        """Return what expressions over new rows recall."""
+        return Learned(self.rows, self.constants)
 
 
 @dataclass(frozen=True)

@@ -173,15 +173,7 @@ def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
 
 def _names_of_labels(expression: Expression, scope: Scope) -> set[str]:
     """Return the names of columns that an expression only compares with texts."""
-    compares = [node for node in ast.walk(expression.tree) if isinstance(node, ast.Compare)]
-    compared = {
-        id(side): side.id
-        for node in compares
-        for side in (node.left, *node.comparators)
-        if isinstance(side, ast.Name) and any(map(is_text, (node.left, *node.comparators)))
-    }
-    elsewhere = {n.id for n in ast.walk(expression.tree) if isinstance(n, ast.Name) and id(n) not in compared}
-    return {name for name in compared.values() if name not in elsewhere and scope.cells(name) is not None}
+    return {name for name in expression.labels if scope.cells(name) is not None}
 
 
 class _Walk:
@@ -196,6 +188,9 @@ class _Walk:
         try:
             recalled = self._scope.learned.recall(node) if self._scope.learned else None
             self.values[node] = self._value(node) if recalled is None else recalled
+            if self._scope.learned and recalled is None:
+                parts = [self.values[child] for child in ast.iter_child_nodes(node) if child in self.values]
+                self._scope.learned.refuse_mixing(node, self.values[node], parts)
             return self.values[node]
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
@@ -284,7 +279,10 @@ class _Walk:
     def _index(self, node: ast.Subscript) -> Value:
         array = self.value(node.value)
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        taken = index(array, [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts])
+        picks = [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts]
+        if self._scope.learned is not None:
+            self._scope.learned.refuse_negative([pick for pick in picks if isinstance(pick, Value)])
+        taken = index(array, picks)
         return replace(taken, date=array.date)
 
     def _slice(self, node: ast.Slice) -> slice:

@@ -128,6 +128,15 @@ class Expression:
     tree: ast.expr = field(compare=False, repr=False)
     names: frozenset[str]
 
+    @property
+    def labels(self) -> frozenset[str]:
+        """Names that are only compared with texts."""
+        compares = [node for node in ast.walk(self.tree) if isinstance(node, ast.Compare)]
+        sides = [(node.left, *node.comparators) for node in compares]
+        beside = {id(s): s.id for pair in sides if any(map(is_text, pair)) for s in pair if isinstance(s, ast.Name)}
+        elsewhere = {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and id(n) not in beside}
+        return frozenset(beside.values()) - elsewhere
+
     def problem(self, node: ast.AST, message: str, hint: str = "") -> Problem:
         """Make a problem that points at a node of the expression."""
         return point_at(self.text, self.key, node, message, hint)

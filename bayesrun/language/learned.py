@@ -9,7 +9,7 @@ than one step, such as `zscore(x)`, the parts are learned (`_TAKEN_APART`).
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +90,30 @@ class Learned:
                 "counts the rows of the fit, among which new rows have no place", "use a column, such as days(date)"
             )
         return None
+
+    def refuse_mixing(self, node: ast.expr, value: Value, parts: Iterable[Value]) -> None:
+        """Refuse what puts the rows together and was not learned: over new rows it is not what it was in the fit.
+
+        Raises
+        ------
+        Fault
+            When a part of the node is over new rows, and the node itself is not.
+        """
+        if self.of_new_rows and self.rows not in value.dims and any(self.rows in part.dims for part in parts):
+            message = f"'{ast.unparse(node)}' combines values of all rows of the fit, which new rows do not have"
+            raise Fault(message, "use quantities that are not over the rows")
+
+    def refuse_negative(self, picks: Iterable[Value]) -> None:
+        """Refuse codes of new rows that count from the end, as -1 for what is missing would.
+
+        Raises
+        ------
+        Fault
+            When an index over new rows is negative.
+        """
+        for pick in picks if self.of_new_rows else ():
+            if self.rows in pick.dims and pick.known is not None and np.any(pick.known < 0):
+                raise Fault(f"index {np.min(pick.known):g} of a new row is no code", "codes are counted from 0")
 
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""

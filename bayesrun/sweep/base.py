@@ -122,9 +122,10 @@ class Record:
 
     @property
     def path(self) -> Path | None:
-        """The run folder of a job that has a posterior."""
+        """The run folder of a job that has a posterior; of a `partial` run there may be draws only."""
         done = self.folder is not None and self.status in ("finished", "partial")
-        return Path(self.folder) if done and self.folder else None
+        path = Path(self.folder) if done and self.folder else None
+        return path if path and (path / "posterior.nc").is_file() else None
 
 
 def setting_of(swept: Mapping[str, str]) -> str:

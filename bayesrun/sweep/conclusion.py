@@ -64,12 +64,12 @@ def moves(table: pd.DataFrame, baseline: str) -> list[Move]:
         Name of the setting that shifts are measured from.
     """
     known = table[table["parameter"].notna() & table["shift"].notna()]
-    rows = known.to_dict("records")
+    rows: list[dict[Any, Any]] = known.to_dict("records")
     before = {row["parameter"]: row for row in rows if row["setting"] == baseline}
     others = [row for row in rows if row["setting"] != baseline and row["parameter"] in before]
     # the largest of n standard normal errors is about sqrt(2 log n)
     threshold = max(2.0, sqrt(2 * log(max(len(others), 1))))
-    by_parameter: dict[str, list[dict[str, Any]]] = {}
+    by_parameter: dict[str, list[dict[Any, Any]]] = {}
     for row in others:
         by_parameter.setdefault(row["parameter"], []).append(row)
     found = [_move(before[name], own, threshold) for name, own in by_parameter.items()]

@@ -130,7 +130,7 @@ def page(found: Findings, figures: Sequence[Path]) -> str:
     """Write the answer as one page that needs no other file."""
     shown = found.moves[:_MOST_MOVED]
     rest = len(found.moves) - len(shown)
-    return _template().render(
+    page: str = _template().render(
         title=found.title,
         answer=found.answer,
         done=found.fitted,
@@ -141,12 +141,13 @@ def page(found: Findings, figures: Sequence[Path]) -> str:
         unmoved=f"{rest} more parameters are in the table at the end." if rest else "",
         pictures={"forest": "", "density": "", **{p.stem: base64.b64encode(p.read_bytes()).decode() for p in figures}},
         elpd_heads=_ELPD,
-        elpd=[] if found.elpd is None else [_elpd_row(str(name), row) for name, row in found.elpd.iterrows()],
+        elpd=[] if found.elpd is None else [_elpd_row(str(name), row.to_dict()) for name, row in found.elpd.iterrows()],
         best="" if found.elpd is None else best(found.elpd),
         why_no_elpd=found.why_no_elpd,
         failures=[s for s in found.settings if not s.summaries or s.error],
         table=_whole_table(found.table),
     )
+    return page
 
 
 def _template() -> Any:
@@ -170,7 +171,7 @@ def _with_sd(mean: float, sd: float) -> str:
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
-def _elpd_row(name: str, row: Mapping[str, Any]) -> list[str]:
+def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
     behind = "best" if row["rank"] == 0 else f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}"
     weight = f"{row['weight']:.2f} ({row['weight_3%']:.2f} to {row['weight_97%']:.2f})"
     return [

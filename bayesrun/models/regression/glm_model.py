@@ -16,13 +16,13 @@ from bayesrun.models.regression.whitening import whitening
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Declaration, Draft, ModelDesign
+    from bayesrun.language.declaration import Declaration, Draft
     from bayesrun.language.values import Value
 
 HELPER = "coefficients_whitened"
 _WIDE = 10.0
 """Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
-_LARGEST = 35.0
+LARGEST = 35.0
 """Linear predictor whose exponential is still a mean that an engine can draw counts of."""
 
 
@@ -35,19 +35,13 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
     natural = scales(prepared, spec.link())
     direct = _direct(data, spec, prepared, natural)
     declared = _whitened(direct, data, spec, prepared, natural) if _can_be_whitened(direct, spec, prepared) else direct
-    return replace(declared, design=learned_from(prepared, natural))
-
-
-def apply(rows: xr.Dataset, spec: GlmSpec, design: ModelDesign) -> Declaration:
-    """Declare the model of new rows, whose columns are computed as those of the fit were; as it is written."""
-    prepared = prepare(rows, spec.parsed(), spec.options.offset, spec.options.trials, design)
-    return replace(_direct(rows, spec, prepared, design.scales), design=design)
+    return replace(declared, design=learned_from(prepared))
 
 
 def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Mapping[str, Any]) -> Declaration:
     """Declare the model as it is written; where another form is sampled, with means that counts can be drawn of."""
     from bayesrun.language.functions import concatenate
-    from bayesrun.language.values import apply as apply_operation
+    from bayesrun.language.values import apply
 
     draft = _draft(data, prepared)
     matrix = draft.container("design", prepared.design.matrix, (_rows(prepared), "column"))
@@ -56,7 +50,7 @@ def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Mappin
     predictor = _predictor(matrix, prepared, concatenate(*[term.named((None,) * term.ndim) for term in terms]))
     # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
     bounded = spec.link() == "log" and _can_be_whitened(draft.declaration(), spec, prepared)
-    shown = apply_operation("minimum", [predictor, _LARGEST]) if bounded else predictor
+    shown = apply("minimum", [predictor, LARGEST]) if bounded else predictor
     _observe(draft, shown, data, spec, prepared, auxiliaries)
     return draft.declaration()
 
