@@ -299,7 +299,8 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
             raise UserError([_no_data(names)])
         return None, None, [], None
     data, design = data_sets.load_fitted(config.data, config.paths.data)
-    data, imputation = data_sets.settle(data, roles, config.data.drop_missing)
+    uses = config.model_type.uses(config.model)
+    data, imputation = data_sets.settle(data, roles, config.data.drop_missing, uses)
     return data, data_sets.digest(data), imputation, design
 
 

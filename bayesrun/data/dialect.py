@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from bayesrun.errors import Problem, UserError, fail
 
 SEPARATORS = (",", ";", "\t", "|")
 _SAMPLE = 100
+_MOST_TITLES = 20
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),(\d+)(?:[eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
@@ -70,7 +71,7 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
     if _width(path, how, how.sep) > 1:
         return []
     if how.comment is None:
-        commented = Dialect(how.encoding, how.sep, "#", how.skip_rows)
+        commented = replace(how, comment="#")
         first = next(_lines(path, how), "")
         if first.startswith("#") and max(_width(path, commented, sep) for sep in SEPARATORS) > 1:
             return [
@@ -84,6 +85,12 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
         shown = {"\t": "'\\t'", "whitespace": "whitespace"}.get(other, f"'{other}'")
         message = f"'{path}' is no table with sep='{how.sep}': this looks like sep={shown}{sign}"
         return [Problem("data.sep", message, "set data.sep, or leave it at auto")]
+    titles = _title_lines(path, how)
+    if titles:
+        message = (
+            f"'{path}' does not begin with the names of its columns: this looks like skip_rows={how.skip_rows + titles}"
+        )
+        return [Problem("data.skip_rows", message, "set data.skip_rows, or data.comment when the lines are comments")]
     return []
 
 
@@ -151,8 +158,20 @@ def _lines(path: Path, how: Dialect) -> Iterator[str]:
         yield from islice(file, how.skip_rows, None)
 
 
+def _title_lines(path: Path, how: Dialect) -> int:
+    """Return how many lines stand before a table; 0 where none is found after a few of them."""
+    for lines in range(1, _MOST_TITLES + 1):
+        rest = replace(how, skip_rows=how.skip_rows + lines)
+        for sep in SEPARATORS:
+            titles = list(islice(_lines(path, how), lines))
+            is_table = _width(path, rest, sep) > 1 and len(_sample(path, rest, sep)) > 1
+            if is_table and not any(sep in title for title in titles):
+                return lines
+    return 0
+
+
 def _sample(path: Path, how: Dialect, sep: str) -> list[list[str]]:
-    return list(islice(records(path, Dialect(how.encoding, sep, how.comment, how.skip_rows)), _SAMPLE))
+    return list(islice(records(path, replace(how, sep=sep)), _SAMPLE))
 
 
 def _width(path: Path, how: Dialect, sep: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,6 +13,9 @@ from bayesrun.data.base import Domain, Role
 from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem
 
+log = logging.getLogger("bayesrun")
+
+_MOST_LIMITS = 5
 _WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
 
 
@@ -59,8 +63,10 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
     return [Problem(role.key, f"{role.kind} '{role.variable}' must be {words} (got {got})", _hint(role))]
 
 
-def outside(variable: xr.DataArray, low: Array | float, high: Array | float, words: str, key: str) -> list[Problem]:
+def outside(variable: xr.DataArray, low: Array | float, high: Array | float, what: str, key: str) -> list[Problem]:
     """Return which values of an observed variable a distribution can't have, by row; missing values may be anything.
+
+    Codes that leave the first category empty and reach the last are only warned of.
 
     Parameters
     ----------
@@ -68,19 +74,35 @@ def outside(variable: xr.DataArray, low: Array | float, high: Array | float, wor
         What is observed.
     low, high
         Smallest and largest value that are possible, one for all or one for each value.
-    words
-        What the values must be, in words (`codes from 0 to 4`).
+    what
+        `codes`, `counts` or `numbers`.
     key
         Config key of the likelihood.
     """
     values = variable.values.astype(float)
-    bad = (values < low) | (values > high)  # false for missing values
+    lows, highs = (np.broadcast_to(np.asarray(limit, dtype=float), values.shape) for limit in (low, high))
+    bad = (values < lows) | (values > highs)  # false for missing values
+    known = values[~np.isnan(values)]
     if not bad.any():
+        if what == "codes" and known.size and known.min() == 1 and known.max() == highs.max():
+            log.warning(
+                "no '%s' is 0, so the first of %d categories is empty: codes count from 0",
+                variable.name,
+                highs.max() + 1,
+            )
         return []
+    limits = f"{what} from {_one(lows, bad)} to {_one(highs, bad)}"
+    of = f", one for each of {int(highs.max()) + 1} categories" if what == "codes" else ""
     got = shown_values(variable, variable.copy(data=np.asarray(bad)))
-    shifted = np.all(np.isnan(values) | ((values - 1 >= low) & (values - 1 <= high)))
+    shifted = np.all(np.isnan(values) | ((values - 1 >= lows) & (values - 1 <= highs)))
     own = f"codes count from 0: data.derive: {{{variable.name}_0: '{variable.name} - 1'}}"
-    return [Problem(key, f"'{variable.name}' must be {words} (got {got})", own if shifted else "fix the values")]
+    return [Problem(key, f"'{variable.name}' must be {limits}{of} (got {got})", own if shifted else "fix the values")]
+
+
+def _one(limits: Array, at: Array) -> str:
+    """Return a limit in words: one number, or those of the rows at fault."""
+    found = np.unique(limits) if np.unique(limits).size == 1 else np.unique(limits[at])
+    return ", ".join(f"{limit:g}" for limit in found[:_MOST_LIMITS]) + ("" if found.size == 1 else " (by row)")
 
 
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:

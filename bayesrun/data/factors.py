@@ -54,6 +54,17 @@ def apply_levels(data: xr.Dataset, levels: Levels, factors: Mapping[str, str]) -
     return data
 
 
+def unused_levels(data: xr.Dataset, levels: Levels, factors: Mapping[str, str]) -> list[str]:
+    """Say which labels of `data.levels` no row has, one sentence per column."""
+    notes = []
+    for name, labels in levels.items():
+        found = set(map(value_key, pd.unique(data[factors.get(name, name)].values.ravel())))
+        unused = [value_key(label) for label in labels if value_key(label) not in found]
+        if unused:
+            notes.append(f"data.levels.{name}: no row has {', '.join(unused)}")
+    return notes
+
+
 def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | None = None) -> xr.Dataset:
     """Replace label columns by codes.
 

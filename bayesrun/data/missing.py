@@ -45,11 +45,11 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
     return data.isel({dim: ~dropped}), [note]
 
 
-def rows_to_drop(data: xr.Dataset, rule: Rule, roles: Sequence[Role]) -> list[str]:
+def rows_to_drop(data: xr.Dataset, rule: Rule, used: Sequence[str]) -> list[str]:
     """Return the variables whose missing values drop their rows: of those that the model uses, or that are named."""
     if isinstance(rule, Mapping):
         return [name for name, what in rule.items() if what == "rows" and name in data.variables]
-    return list(dict.fromkeys(role.variable for role in roles)) if rule == "rows" else []
+    return [name for name in dict.fromkeys(used) if name in data.variables] if rule == "rows" else []
 
 
 def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from bayesrun.data.columns import choose, label, label_problems
 from bayesrun.data.dates import parse_dates
 from bayesrun.data.design import FittedDesign, learn
 from bayesrun.data.domains import domain_problems, settle_type
-from bayesrun.data.factors import apply_levels, ordered_codes
+from bayesrun.data.factors import apply_levels, ordered_codes, unused_levels
 from bayesrun.data.missing import Rule, drop_rows, imputed, missing_problems, rows_to_drop, unknown_names
 from bayesrun.data.odd_cells import advice, apply_types, note_odd_cells
 from bayesrun.errors import Problem, check, did_you_mean, fail
@@ -66,6 +66,8 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
     table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
     table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
     table = label(apply_levels(table, spec.levels, spec.factors))
+    for note in unused_levels(table, spec.levels, spec.factors):
+        log.info(note)
     data, design = learn(table, spec, dates)
     return _whole(data, spec), design
 
@@ -111,7 +113,9 @@ def load_new(
     return settle(data, needed, spec.drop_missing)
 
 
-def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple[xr.Dataset, list[str]]:
+def settle(
+    data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule, uses: Collection[str] = ()
+) -> tuple[xr.Dataset, list[str]]:
     """Apply the rules for missing values, and check every variable's values, once the roles are known.
 
     Parameters
@@ -122,6 +126,8 @@ def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple
         What the model uses which variable for.
     drop_missing
         `data.drop_missing`. Null: missing predictors are an error, missing observed values stay NaN to be imputed.
+    uses
+        Further names that the model uses, where they are data variables: their missing values drop rows as well.
 
     Returns
     -------
@@ -137,7 +143,9 @@ def settle(data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule) -> tuple
     dim = str(data.attrs.get("dim", "obs"))
     problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
     known = [role for role in roles if role.variable in data.variables]
-    left, dropped = drop_rows(data, rows_to_drop(data, drop_missing, known), dim)
+    left, dropped = drop_rows(
+        data, rows_to_drop(data, drop_missing, [*(role.variable for role in known), *sorted(uses)]), dim
+    )
     if dropped and not left.sizes[dim] and drop_missing == "rows":
         raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
     left = _ordered(left, known)

@@ -91,7 +91,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
     names = [str(c) for c in frame.columns]
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise fail(key, f"columns have the same name: {', '.join(repeated)}", "give each column a name of its own")
+        raise fail(key, f"column names repeat: {', '.join(repeated)}", "give each column a name of its own")
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
     return xr.Dataset({name: ((spec.dim,), one_type(frame.iloc[:, i])) for i, name in enumerate(names)})

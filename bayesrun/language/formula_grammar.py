@@ -98,6 +98,29 @@ def names_in(code: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(n.id for n in names if name_fault(n.id) is None))
 
 
+def texts_in(code: str) -> dict[str, list[str]]:
+    """Return the variables of a checked factor that are compared with texts, `g == 'a'`, each with its texts."""
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(ast.parse(code, mode="eval")):
+        if isinstance(node, ast.Compare) and _texts_of(node):
+            names = [side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)]
+            for name in names:
+                found.setdefault(name, []).extend(_texts_of(node))
+    return found
+
+
+def _texts_of(node: ast.Compare) -> list[str]:
+    sides = (node.left, *node.comparators)
+    return [side.value for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)]
+
+
+def _text_faults(node: ast.Compare) -> Iterator[str]:
+    named = any(isinstance(side, ast.Name) and name_fault(side.id) is None for side in (node.left, *node.comparators))
+    plain = all(_TEXT.fullmatch(text) for text in _texts_of(node))
+    if not (named and plain and isinstance(node.ops[0], ast.Eq | ast.NotEq)):
+        yield f"'{ast.unparse(node)}': a text is compared with one column, by == or !="
+
+
 def dates_in(code: str) -> tuple[str, ...]:
     """Return the variables of a checked factor that a function of dates is given."""
     calls = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.Call)]
@@ -118,6 +141,9 @@ def _faults(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.Compare):
         if len(node.ops) > 1:
             yield f"'{ast.unparse(node)}': compare two things at a time"
+        elif _texts_of(node):
+            yield from _text_faults(node)
+            return
     elif not isinstance(node, _PLAIN):
         yield f"'{ast.unparse(node)}' is not allowed: names, numbers, arithmetic, comparisons and calls are"
         return

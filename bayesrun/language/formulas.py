@@ -213,7 +213,13 @@ def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[An
     used = {factor.expr for term in terms for factor in term.factors}
     names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
     variables = dict.fromkeys(n for expr, found in names.items() if expr in used for n in found)
-    numeric = {n for expr, found in names.items() if expr in used and not _may_be_categorical(expr) for n in found}
+    numeric = {
+        n
+        for expr, found in names.items()
+        if expr in used and not _may_be_categorical(expr)
+        for n in found
+        if n not in grammar.texts_in(expr)
+    }
     return Formula(
         text,
         key,

@@ -130,6 +130,8 @@ class ModelType:
         because it learns nothing from rows beside its posterior.
     needs
         `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
+    uses
+        `(spec) -> names` beside those of the roles that may be data variables, for `drop_missing: rows`.
     """
 
     spec: type[ModelSpec]
@@ -140,6 +142,7 @@ class ModelType:
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
     at_rows: Callable[[NewRows, Any], Declaration] | None = None
     needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
+    uses: Callable[[Any], frozenset[str]] = lambda spec: frozenset()
 
 
 MODELS: Registry[ModelType] = Registry(

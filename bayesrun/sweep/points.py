@@ -193,8 +193,9 @@ class _DataSets:
         self._known: dict[str, tuple[Any, str | None]] = {}
 
     def get(self, config: RunConfig) -> tuple[Any, str | None]:
-        roles = repr(config.model_type.roles(config.model))  # what becomes of missing values depends on them
-        key = json.dumps([config.plain.get("data"), roles], sort_keys=True, default=str)
+        # what becomes of missing values depends on what the model uses
+        used = [repr(config.model_type.roles(config.model)), sorted(config.model_type.uses(config.model))]
+        key = json.dumps([config.plain.get("data"), used], sort_keys=True, default=str)
         if key not in self._known:
             self._known[key] = read_data(config)[:2]
         return self._known[key]

@@ -62,6 +62,11 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
     return tuple(found)
 
 
+def uses(spec: DeclarativeSpec) -> frozenset[str]:
+    """Return the names in all expressions, some of which are data variables."""
+    return frozenset().union(*(part.names for part in definitions(spec)))
+
+
 def static_check(spec: DeclarativeSpec) -> list[Problem]:
     """Find expressions that do not parse, repeated names, cycles and what is missing."""
     return static_problems(spec)
@@ -158,4 +163,4 @@ def _add_expression(draft: Draft, part: Definition) -> None:
     draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
 
 
-MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs)
+MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs, uses)

@@ -148,9 +148,12 @@ def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
         return []
     if name in ("OrderedLogistic", "OrderedProbit", "Categorical"):
         last = values["p"].shape[-1] - 1 if name == "Categorical" else values["cutpoints"].shape[-1]
-        return outside(array, 0, last, f"codes from 0 to {last}, one for each of {last + 1} categories", key)
-    if "n" in values and name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
-        return outside(array, 0, values["n"].known, "counts from 0 to n", key)
+        return outside(array, 0, last, "codes", key)
+    low, high = (values.get("lower"), values.get("upper")) if name in ("DiscreteUniform", "Uniform") else (None, None)
+    if name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
+        return outside(array, 0, values["n"].known, "counts", key)
+    if low is not None and high is not None and low.known is not None and high.known is not None:
+        return outside(array, low.known, high.known, "numbers", key)
     return []
 
 

@@ -38,10 +38,15 @@ def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     top = np.inf if spec.family != "binomial" else 1 if prepared.trials is None else prepared.trials[known]
     words = "counts" if spec.family != "binomial" else "0 or 1"
     words = words if prepared.trials is None else f"counts from 0 to {spec.options.trials}"
+    bad = np.zeros(values.shape, dtype=bool)
     values = values[known]
-    if np.any((values < 0) | (values != np.round(values)) | (values > top)):
+    bad[known] = (values < 0) | (values != np.round(values)) | (values > top)
+    if bad.any():
+        from bayesrun.data.locate import shown_values
+
+        got = shown_values(prepared.response, prepared.response.copy(data=bad))
         hint = "give the left side a condition (Y > median(Y)), model.options.trials, or another family"
-        yield Problem(KEY, f"the response of family {spec.family} must be {words}", hint)
+        yield Problem(KEY, f"the response of family {spec.family} must be {words} (got {got})", hint)
 
 
 def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:

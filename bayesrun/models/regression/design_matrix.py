@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.errors import Problem, UserError, check, fail
-from bayesrun.language.formula_grammar import dates_in
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.language.formula_grammar import dates_in, texts_in
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
 from bayesrun.models.regression.blocked_algebra import moments
 
@@ -161,6 +161,7 @@ def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Proble
     from bayesrun.data.factors import row_column
 
     columns = {name: row_column(data, name) for name in formula.variables}
+    compared = [pair for term in formula.parsed for factor in term.factors for pair in texts_in(factor.expr).items()]
     of_dates = {name for term in formula.parsed for factor in term.factors for name in dates_in(factor.expr)}
     problems = []
     for name, column in columns.items():
@@ -173,7 +174,20 @@ def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Proble
         elif column.dtype.kind != "M" and name in of_dates:
             hint = "parse it with data.parse_dates"
             problems.append(Problem(formula.key, f"'{name}' holds no dates", hint))
-    return problems
+    return [*problems, *(p for name, texts in compared for p in _unknown_texts(columns[name], texts, formula.key))]
+
+
+def _unknown_texts(column: xr.DataArray, texts: list[str], key: str) -> list[Problem]:
+    """Find texts that no row has; a column of numbers has none."""
+    if column.dtype.kind != "O":
+        hint = f"write {column.name} == {texts[0]} without quotes"
+        return [Problem(key, f"'{column.name}' holds no texts, and is compared with '{texts[0]}'", hint)]
+    labels = {str(label) for label in column.values if label is not None}
+    return [
+        Problem(key, f"no '{column.name}' is '{text}'", did_you_mean(text, labels))
+        for text in texts
+        if text not in labels
+    ]
 
 
 def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem]:

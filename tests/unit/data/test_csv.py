@@ -75,7 +75,7 @@ def test_all_missing_columns_are_reported_with_the_nearest_name(table, faults):
     ("text", "part"),
     [
         ("", "can't be read"),
-        ("a,a\n1,2\n", "have the same name: a"),
+        ("a,a\n1,2\n", "column names repeat: a"),
         ("a,b\n1,2,3\n4,5,6\n", "2 rows have more cells than there are names (2: a, b); the first is row 1"),
         ("a,b\n1,2\n1,2,3\n", "row 2 has more cells"),
     ],
@@ -174,6 +174,7 @@ def test_a_comma_that_may_be_either_is_refused(tmp_path, faults):
         ("a,b\n1,2\n", {"sep": "::"}, "data.sep", "one character, tab, whitespace or auto"),
         ("a,b\n1,2\n", {"decimal": "x"}, "data.decimal", "must be '.', ',' or auto"),
         ("a,b\n1,2\n", {"missing": "NA"}, "data.missing", "must be a list of words"),
+        ("Station 4\nmade 2024\nx,y\n1,2\n3,4\n", {}, "data.skip_rows", "this looks like skip_rows=2"),
         ("row,y\n1,a,2\n2,b,3\n", {}, "data.path", "a column of row names"),
     ],
 )

@@ -50,7 +50,7 @@ def test_missing_words_are_listed(book, load_data):
     [
         ({"sheet": "Result"}, "data.sheet", "did you mean 'Results'?"),
         ({"sheet": "Empty"}, "data.sheet", "is empty"),
-        ({"sheet": "Other", "skip_rows": 1}, "data.path", "columns have the same name: x"),
+        ({"sheet": "Other", "skip_rows": 1}, "data.path", "column names repeat: x"),
     ],
 )
 def test_what_is_no_table_is_refused(book, keys, key, part, faults):

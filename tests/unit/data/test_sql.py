@@ -55,7 +55,7 @@ def test_a_query_changes_nothing(database, load_data, faults):
         ("postgresql://me:a@b@host/db", QUERY, "data.url", "%40"),
         ("nosuchdb://host/db", QUERY, "data.url", "nosuchdb"),
         ("sqlite:///t.db", "select nope from t", "data.query", "no such column: nope"),
-        ("sqlite:///t.db", "select id, id from t", "data.query", "same name: id"),
+        ("sqlite:///t.db", "select id, id from t", "data.query", "column names repeat: id"),
         ("sqlite:///t.db", "select id from t where id > 9", "data", "is empty"),
     ],
 )

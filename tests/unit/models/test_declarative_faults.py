@@ -174,8 +174,9 @@ def test_the_check_against_data_does_not_import_pymc3() -> None:
             "codes from 0 to 4, one for each of 5 categories",
         ),
         ("{dist: Categorical, p: [0.2, 0.2, 0.2, 0.2, 0.2]}", "codes from 0 to 4, one for each of 5 categories"),
-        ("{dist: Binomial, n: 4, p: 0.5}", "counts from 0 to n"),
-        ("{dist: BetaBinomial, n: 'x * 0 + 4', alpha: 1, beta: tau}", "counts from 0 to n"),
+        ("{dist: Binomial, n: 4, p: 0.5}", "counts from 0 to 4"),
+        ("{dist: BetaBinomial, n: 'x * 0 + 4', alpha: 1, beta: tau}", "counts from 0 to 4"),
+        ("{dist: DiscreteUniform, lower: 0, upper: 4}", "numbers from 0 to 4"),
     ],
 )
 def test_values_that_a_distribution_can_not_have_are_told_by_row(distribution, words):

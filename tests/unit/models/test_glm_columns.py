@@ -84,6 +84,27 @@ def test_dates_alone_are_refused_with_what_to_write(formula, part):
     assert part in str(caught.value)
 
 
+def test_texts_can_be_compared_with():
+    assert columns("y ~ I(size == 'large')")["I(size == 'large')"] == [0, 1, 0, 1, 0, 0]
+    assert columns("y ~ I('large' != size)", levels=LEVELS)["I('large' != size)"] == [1, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("formula", "part"),
+    [
+        ("y ~ I(size == 'Large')", "no 'size' is 'Large'"),
+        ("y ~ I(cyl == '4')", "write cyl == 4 without quotes"),
+        ("y ~ I(size > 'large')", "by == or !="),
+        ("y ~ I('a' == 'b')", "a text is compared with one column"),
+        ("y ~ log('a')", "is not allowed here"),
+    ],
+)
+def test_other_texts_are_refused(formula, part):
+    with pytest.raises(UserError) as caught:
+        columns(formula)
+    assert part in str(caught.value)
+
+
 def test_the_response_may_compare_labels():
     spec = GlmSpec(name="m", type="glm", formula="size == 'large' ~ year", family="binomial")
     rows, _ = settle(data(), glm.roles(spec), None)
