@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bayesrun.redaction import redact
+
 _FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _ABOUT_OTHERS_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 """Warnings that libraries give each other's authors; a user can do nothing about them."""
@@ -20,7 +22,15 @@ class _Console(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
-        print(f"{prefix}{record.getMessage()}", file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout)
+        stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
+        print(redact(f"{prefix}{record.getMessage()}"), file=stream)
+
+
+class _Redacted(logging.Formatter):
+    """Formats a record with its traceback, without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
 
 
 @contextmanager
@@ -54,7 +64,7 @@ def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
 def flush_to(memory: logging.handlers.MemoryHandler, path: Path) -> None:
     """Write what was kept to a file, and all further messages as they come."""
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(_FILE_FORMAT))
+    handler.setFormatter(_Redacted(_FILE_FORMAT))
     memory.setTarget(handler)
     memory.flush()
     memory.capacity = 1

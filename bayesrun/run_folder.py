@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
+import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bayesrun.errors import BayesrunError, OutputError
+from bayesrun.redaction import redact_known
+
 Status = Literal["running", "finished", "partial", "failed"]
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
+_FULL = 100_000
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ class RunFolder:
             path = wanted if count == 1 else wanted.with_name(f"{wanted.name}_{count}")
             try:
                 path.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(path / marker, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+                _create(path / marker)
                 return cls(path)
             except FileExistsError:
                 continue
@@ -54,6 +64,18 @@ class RunFolder:
         return self.path / "posterior.nc"
 
     @property
+    def draws(self) -> Path:
+        """The folder in which draws are kept while a run samples."""
+        return self.path / "draws"
+
+    def status(self) -> str | None:
+        """Return the status of `status.json`; None where it can't be read."""
+        try:
+            return str(json.loads((self.path / "status.json").read_text())["status"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
     def figures(self) -> Path:
         """The folder of pictures."""
         return self.path / "figures"
@@ -63,26 +85,65 @@ class RunFolder:
         return self.write_text(name, json.dumps(_finite(content), indent=2, default=str) + "\n")
 
     def write_text(self, name: str, text: str) -> Path:
-        """Write `name` as text, whole."""
-        return self.write(name, lambda temporary: _write(temporary, text))
+        """Write `name` as text, whole, without secrets."""
+        return self.write(name, lambda temporary: _write(temporary, redact_known(text)))
 
     def write(self, name: str, save: Callable[[Path], object]) -> Path:
         """Write `name` whole: `save` fills a temporary file that then takes the name's place."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
-        os.close(handle)
+        temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:12]}{final.suffix}")
+        _create(temporary)
         try:
-            save(Path(temporary))
-            os.chmod(temporary, 0o644)
+            save(temporary)
             os.replace(temporary, final)
         finally:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
         """Write `status.json`."""
         return self.write_json("status.json", {"status": status, "verdict": verdict, "error": error})
+
+
+def check_place(folder: Path, needed: int = 0) -> None:
+    """Find out whether files can be written below a folder that may not be there yet; nothing is left behind.
+
+    Parameters
+    ----------
+    folder
+        Where a run's files will be.
+    needed
+        Bytes that they need at least.
+
+    Raises
+    ------
+    OutputError
+        When they can't be.
+    """
+    above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
+    try:
+        with tempfile.TemporaryFile(dir=above) as probe:
+            probe.write(b"x" * 4096)
+            probe.flush()
+        free = shutil.disk_usage(above).free
+    except OSError as error:
+        raise OutputError(folder, f"files can't be written there: {error.strerror or error} ({above})") from error
+    if free < needed:
+        raise OutputError(folder, f"the run needs {needed / 1e6:,.0f} MB at least, and {free / 1e6:,.0f} MB are free")
+
+
+def as_output_error(error: BaseException, folder: Path) -> BaseException:
+    """Return an `OutputError` for an error that says, in whatever words, that a folder can't be written to.
+
+    NetCDF's library says "HDF error" when the disk is full.
+    """
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return OutputError(folder, f"files can't be written there: {error.strerror}")
+    with suppress(OSError):
+        if not isinstance(error, BayesrunError | KeyboardInterrupt) and shutil.disk_usage(folder).free < _FULL:
+            return OutputError(folder, f"the disk is full ({type(error).__name__}: {error})")
+    return error
 
 
 def remove_if_empty(path: Path) -> None:
@@ -92,6 +153,11 @@ def remove_if_empty(path: Path) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+def _create(path: Path) -> None:
+    """Make an empty file that was not there, readable for whom the umask says."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _write(path: Path, text: str) -> None:

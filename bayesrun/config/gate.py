@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import AfterValidator, Field, StringConstraints
 
 from bayesrun.config.hydra_internals import ConfigFile, Written
@@ -28,13 +28,13 @@ _Count = Annotated[int, Field(ge=1, le=100_000)]
 _Scalar = str | int | float | bool | None
 
 
-def _is_no_key_of_hydra(key: str) -> str:
-    if not re.fullmatch(r"[+~]*[\w./@-]+", key) or re.match(r"[+~]*hydra\b", key):
-        raise ValueError("'hydra' keys can't be swept, and a key has letters, digits and . / @ only")
+def _key_of_the_config(key: str) -> str:
+    if not re.fullmatch(r"[+~]*[^\W_][\w./@-]*", key) or re.match(r"[+~]*hydra\b", key):
+        raise ValueError("must be a key of the config, and none of Hydra's own")
     return key
 
 
-_Key = Annotated[str, AfterValidator(_is_no_key_of_hydra)]
+_Key = Annotated[str, AfterValidator(_key_of_the_config)]
 _Params = dict[_Key, _Scalar]
 
 
@@ -219,7 +219,17 @@ class Gate:
         problems: list[Problem] = []
         for offer in offered:
             problems += self._admit(offer)
-        return problems
+        return problems or [p for offer in offered if offer.key in ("run.dir", "sweep.dir") for p in self._place(offer)]
+
+    def _place(self, offer: Offer) -> list[Problem]:
+        """Refuse a folder whose interpolations bring something else than text."""
+        try:
+            OmegaConf.select(self._config.hydra, offer.key)
+        except InterpolationToMissingValueError:  # Hydra fills in `hydra.job` and `hydra.runtime` later
+            return []
+        except OmegaConfBaseException as error:
+            return [Problem(f"hydra.{offer.key}", str(error).splitlines()[0], "it must be the path of a folder")]
+        return []
 
     def _admit(self, offer: Offer) -> list[Problem]:
         where = f"hydra.{offer.key}" if offer.key else "hydra"
@@ -240,19 +250,19 @@ class Gate:
 
     def _is_said(self, offer: Offer) -> bool:
         """Say whether Hydra's node says the same already (a run folder's `config.yaml` has bayesrun's own keys)."""
-        try:
-            found = OmegaConf.select(self._config.hydra, offer.key, throw_on_missing=True) if offer.key else None
-        except OmegaConfBaseException:
+        if not _exists(self._config.hydra, offer.key):
             return False
-        plain = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else found
-        known = offer.key != "" and _exists(self._config.hydra, offer.key)
-        return known and type(plain) is type(offer.value) and plain == offer.value
+        found = _node(self._config.hydra, offer.key)
+        plain = OmegaConf.to_container(found, resolve=False) if OmegaConf.is_config(found) else found._value()
+        return type(plain) is type(offer.value) and bool(plain == offer.value)
 
     def _set(self, offer: Offer) -> list[Problem]:
         key = f"hydra.{offer.key}"
         try:
             with open_dict(self._config.hydra):
-                OmegaConf.update(self._config, key, offer.value, merge=True)
+                there = _node(self._config, key) if _exists(self._config, key) else None
+                merge = isinstance(there, DictConfig) and not there._is_none()
+                OmegaConf.update(self._config, key, offer.value, merge=merge)
         except (OmegaConfBaseException, ValueError, AssertionError) as error:
             return [Problem(key, f"{str(error).splitlines()[0]} (got {offer.value!r})")]
         return []
@@ -284,7 +294,7 @@ class Gate:
             return problems
         with open_dict(self._config.hydra):
             for name, value in raw.items():
-                OmegaConf.update(node, name, value, merge=True)
+                OmegaConf.update(node, name, value, merge=node[name] is not None)
         return []
 
     def _resolved(self, node: DictConfig, name: str, key: str, problems: list[Problem]) -> Any:
@@ -307,10 +317,20 @@ _GROUPS = ("launcher", "sweeper")
 def _exists(node: DictConfig, key: str) -> bool:
     found: Any = node
     for part in key.split("."):
-        if not isinstance(found, DictConfig) or found._is_none() or found._is_missing() or part not in found.keys():  # noqa: SIM118
+        if not isinstance(found, DictConfig) or found._is_none() or found._is_missing() or found._is_interpolation():
+            return False
+        if part not in set(found.keys()):  # `in` alone would resolve an interpolation
             return False
         found = found._get_node(part)
     return True
+
+
+def _node(node: DictConfig, key: str) -> Any:
+    """Return what is at a key, interpolations as they are written."""
+    found: Any = node
+    for part in key.split("."):
+        found = found._get_node(part)
+    return found
 
 
 def _takes(section: type[Section], option: str) -> bool:

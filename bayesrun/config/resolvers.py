@@ -9,6 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from bayesrun.redaction import redact_override
+
 PACKAGE = Path(__file__).resolve().parent.parent
 _SILENT = (
     "paths",
@@ -66,6 +68,7 @@ def run_name(name: str | None, model: str, overrides: str) -> str:
     if name:
         return _slug(name)
     said = [o for o in re.split(r",(?=[+~]*[\w./@-]+=)", overrides) if _tells(o)]
+    said = [o for o in said if redact_override(o) == o]  # a folder's name is read by everybody
     parts = [".".join(o.lstrip("+").split("=", 1)[0].split(".")[-2:]) + "=" + o.split("=", 1)[1] for o in said]
     return _slug("_".join([model, *parts]))[:_LONGEST].rstrip("_.-")
 

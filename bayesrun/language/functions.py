@@ -157,7 +157,7 @@ def dot(a: Value, b: Value) -> Value:
     shared = {d for d in rest_a if d is not None} & set(rest_b)
     if shared:
         name = a.dims[of_a] or "dim"
-        raise Fault(f"both have the dim '{sorted(shared)[0]}' beside", f"use sum(a * b, {name})")
+        raise Fault(f"both have the further dim '{sorted(shared)[0]}'", f"use sum(a * b, {name})")
     check_size([n for i, n in enumerate(a.shape) if i != of_a] + [n for i, n in enumerate(b.shape) if i != of_b])
     return compute("contract", [a, b], rest_a + rest_b, of_a, of_b)
 
@@ -168,7 +168,7 @@ def _contracted(a: Value, b: Value) -> tuple[int, int]:
             return i, b.dims.index(a.dims[i])
     of_a, of_b = a.ndim - 1, 0
     if a.dims[of_a] is not None and b.dims[of_b] is not None:
-        raise Fault(f"dot has no common dim: the dims are {_all(a)} and {_all(b)}", "name one dim alike in both")
+        raise Fault(f"dot has no common dim: the dims are {_all(a)} and {_all(b)}", "give both a common dim")
     return of_a, of_b
 
 
@@ -265,7 +265,7 @@ def whole_number(value: Value, what: str) -> int:
         When it depends on a random variable, or is no single whole number.
     """
     if value.known is None:
-        raise Fault(f"'{what}' must be known beforehand, this depends on a random variable")
+        raise Fault(f"'{what}' must be known beforehand, but this depends on a random variable")
     if value.ndim or not np.isfinite(value.known) or value.known != np.round(value.known) or abs(value.known) > 2**53:
         raise Fault(f"'{what}' must be one whole number")
     return int(value.known)

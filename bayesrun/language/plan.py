@@ -91,7 +91,7 @@ class Plan:
         if self.discrete or (self.truncated and self.family.name != "Normal"):
             return False
         if self.option("transform") is not None:
-            return self.option("transform") == "none"
+            return bool(self.option("transform") == "none")
         bounded = any(name in self.values for name in _BOUNDS)
         return not bounded and (self.family.support in ("real", "any") or self.family.name == "TruncatedNormal")
 
@@ -303,7 +303,7 @@ def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Di
     try:
         dims, aligned = align([v for v in outside if v.ndim])
     except Fault as fault:
-        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "say dims:")]) from None
+        raise UserError([Problem(key, f"its parameters do not fit: {fault.message}", "write dims:")]) from None
     shape = tuple(max(sizes) for sizes in zip(*[_padded(v.shape, len(dims)) for v in aligned], strict=True))
     return (*dims, *_event(family, values, key)[0]), (*shape, *_event(family, values, key)[1])
 

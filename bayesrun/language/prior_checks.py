@@ -104,9 +104,7 @@ def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Prob
             have = f" (got {', '.join(sorted(got))} only)" if got else ""
             yield Problem(key, f"{known.name} needs {wanted}{have}", "add what is missing")
         else:
-            yield Problem(
-                key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove what is too much"
-            )
+            yield Problem(key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove one of them")
 
 
 def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
@@ -172,9 +170,9 @@ def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -
     where, wanted = f"{key}.parameterization", given.get("parameterization")
     if wanted == "noncentered" and not known.location_scale:
         able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
-        yield Problem(where, f"{known.name} is no location-scale family", f"noncentered goes with {able}")
+        yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
-        yield Problem(where, f"whitened goes with GaussianRandomWalk only, not {known.name}", "remove it")
+        yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")
     for other in ("transform", "lower", "upper"):
         if wanted in ("noncentered", "whitened") and given.get(other) is not None:
             yield Problem(where, f"{wanted} can't be combined with {other}", "remove one of them")

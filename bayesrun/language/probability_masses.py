@@ -124,7 +124,7 @@ def _geometric(p: Parameters, x: Array) -> Array:
 
 def _hypergeometric(p: Parameters, x: Array) -> Array:
     total, good, n = p["N"], p["k"], p["n"]
-    logs = _ways(good, x) + _ways(total - good, n - x) - _ways(total, n)
+    logs: Array = _ways(good, x) + _ways(total - good, n - x) - _ways(total, n)
     return _inside(logs, x >= np.maximum(0, n - total + good), x <= np.minimum(good, n))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, Variable
 
@@ -44,6 +45,8 @@ class Value:
         How it is computed, where it depends on a random variable or is kept in a data container.
     logical
         Whether it is the result of a comparison.
+    date
+        Whether the numbers are days since 1970-01-01 and stand for dates.
     sample
         Numbers to find a shape with, where ones will not do (a random index).
     """
@@ -53,6 +56,7 @@ class Value:
     known: Any = None
     node: Node | None = None
     logical: bool = False
+    date: bool = False
     sample: Any = None
 
     __array_ufunc__ = None  # so that NumPy leaves `array * value` to this class
@@ -103,7 +107,7 @@ class Value:
         return apply("greater_equal", [self, other])
 
 
-Operand = Value | int | float | np.ndarray
+Operand = Value | int | float | NDArray[Any]
 
 
 def constant(array: Any, dims: Dims | None = None) -> Value:
@@ -112,7 +116,7 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
     if known.dtype.kind not in "iuf":
-        raise Fault("holds no numbers", "make codes of text with data.factors")
+        raise Fault("holds no numbers", "turn text into codes with data.factors")
     return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
 
 

@@ -154,7 +154,7 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
     draft = Draft(data)
     early = declare(draft, "early_rate", spec.priors["early_rate"], "model.priors.early_rate")
     late = declare(draft, "late_rate", spec.priors["late_rate"], "model.priors.late_rate")
-    sums = {name: replaceable(getattr(evidence, name)) for name in ("years", "counts", "constant")}
+    sums: dict[str, Any] = {name: replaceable(getattr(evidence, name)) for name in ("years", "counts", "constant")}
     terms = replace(evidence, **sums).log_terms(early, late, log)
     density = apply("bounded", [reduce_axis("logsumexp", terms), early > 0, late > 0])
     draft.potential(f"{spec.options.response}_marginal", density)

@@ -11,12 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
+from bayesrun.redaction import is_secret_key, redact_override
 from bayesrun.schema import parse
 from bayesrun.sweep.base import Record
+from bayesrun.sweep.points import has_several_values
 from bayesrun.sweep.sweep_folder import read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
+_CHOICES = {"model": "model.name", "data": "data.name", "sampler": "sampler.method"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
     data = first.data.name if first.data else "none"
     place = {"sweep_folder": str(folder.absolute())}  # finds the run if a kill came before its id was known
     tags = {"sweep": "true", "model": first.model.name, "data": data, **place}
-    swept = {"jobs": jobs, "overrides": task_overrides(config.hydra)}
+    swept = {"jobs": jobs, "overrides": [redact_override(o) for o in task_overrides(config.hydra)]}
     name = first.top.name or f"sweep {folder.name}"
     return RunCard(
         experiment_name=first.top.experiment_name,
@@ -77,7 +80,15 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
         tags=tags,
         find=place,
         folder=place["sweep_folder"],
+        compared=_swept_params(config),
     )
+
+
+def _swept_params(config: DictConfig) -> list[str]:
+    """Return the params that the sweep varies; a choice of a group is its name there."""
+    overrides = [*(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())]
+    swept = [o.split("=")[0].lstrip("+") for o in [*overrides, *task_overrides(config.hydra)] if has_several_values(o)]
+    return [_CHOICES.get(key, key) for key in dict.fromkeys(swept) if not is_secret_key(key)]
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:

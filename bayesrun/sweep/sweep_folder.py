@@ -24,6 +24,7 @@ from typing import Any
 import psutil
 
 from bayesrun.errors import fail
+from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweep.base import Record
 
@@ -104,12 +105,12 @@ def is_answered(sweep: Path, arguments: Namespace) -> bool:
         return False
     stored = read_json(sweep / _STATE).get("arguments", {})
     tracked = read_json(sweep / "tracking.json")
-    whole = tracked.get("status") not in (None, "interrupted") and not tracked.get("lost")
+    whole = tracked.get("status") not in (None, "interrupted", "running") and not tracked.get("lost")
     return whole and sorted(stored.get("overrides", [])) == sorted(_lasting(arguments.overrides))
 
 
 def _lasting(overrides: Sequence[str]) -> list[str]:
-    return [o for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force")]
+    return [redact_override(o) for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force")]
 
 
 def note_launcher(sweep: Path) -> None:
@@ -152,7 +153,7 @@ def remove_leftovers(outputs: Path) -> list[Path]:
 
 def _runs(pid: int, started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
 

@@ -8,24 +8,25 @@ lost is logged once and noted in the folder's `tracking.json`; `task=sync run=FO
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from bayesrun.errors import fail
+from bayesrun.redaction import redact, redact_tree, redact_value
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
-RUN_KEY = "bayesrun.key"
+RUN_KEY = "bayesrun.uuid"
 """Tag with a random name of a run, by which it is found when its id was never told."""
 
-RunStatus = Literal["finished", "partial", "failed", "interrupted"]
+VIEW_KEY = "bayesrun"
+"""Name of the view of an experiment in MLflow's pages: its columns."""
 
-_CREDENTIALS = re.compile(r"(\w[\w+.-]*://[^:/@\s]*):\S+@")
+RunStatus = Literal["finished", "partial", "failed", "interrupted"]
 
 
 class TrackingSpec(Section):
@@ -81,6 +82,8 @@ class RunCard:
         Tags of an earlier run to go on with, should there be one, whose id was never told.
     folder
         The run folder; null where the run has none.
+    compared
+        Params that runs of the experiment should be compared by (those that a sweep varies).
     """
 
     experiment_name: str
@@ -92,6 +95,7 @@ class RunCard:
     run_id: str | None = None
     find: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = None
+    compared: Sequence[str] = ()
 
 
 class Tracker(Protocol):
@@ -169,6 +173,14 @@ TRACKERS: Registry[Backend] = Registry(
 )
 
 
+def without_secrets(card: RunCard) -> RunCard:
+    """Return a card without the secrets in what it says of a run."""
+    tags = redact_tree(dict(card.tags), "tags")
+    params = {key: str(redact_tree(value, key)) for key, value in card.params.items()}
+    dataset = card.dataset and replace(card.dataset, origin=redact(card.dataset.origin))
+    return replace(card, run_name=redact(card.run_name), tags=tags, params=params, dataset=dataset)
+
+
 def is_server(uri: str) -> bool:
     """Say whether a tracking URI is that of a server, not of a database."""
     return uri.startswith(("http:", "https:"))
@@ -183,16 +195,11 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Make the config flat for `RunCard.params`: dotted keys, lists and nulls as JSON, passwords masked."""
+    """Make the config flat for `RunCard.params`: dotted keys, lists and nulls as JSON, without secrets."""
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = mask(value if isinstance(value, str) else json.dumps(value, default=str))
+            flat[f"{prefix}{key}"] = redact_value(value if isinstance(value, str) else json.dumps(value, default=str))
     return flat
-
-
-def mask(text: str) -> str:
-    """Replace the password of every URL in a text by `***`."""
-    return _CREDENTIALS.sub(r"\1:***@", text)

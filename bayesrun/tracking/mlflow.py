@@ -18,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from bayesrun.errors import BayesrunError, fail
+from bayesrun.redaction import missing_credentials, redact, redact_url, without_credentials, without_redacted
 from bayesrun.tracking.base import (
     RUN_KEY,
+    VIEW_KEY,
     Backend,
     RunCard,
     RunStatus,
     Tracker,
     TrackingSpec,
     is_server,
-    mask,
     sqlite_path,
+    without_secrets,
 )
 from bayesrun.tracking.tracker_connection import (
     TrackerConnection,
@@ -42,6 +44,8 @@ log = logging.getLogger("bayesrun.tracking")
 _KEPT_FOR_CLOSE = 0.4  # share of the patience that is not spent before sampling
 _LEAST_PATIENCE = 0.5  # seconds that later runs of a process wait for a store that did not answer before
 _PREPARE_SECONDS = 30.0
+_LOCAL_PAGES = "http://127.0.0.1:5000"  # where `mlflow ui` is
+_PAGE = "/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
 _TASK_SECONDS = 600.0  # the user asked for it, and waits
 
 
@@ -119,8 +123,12 @@ class MlflowTracker:
             self._warn(folder)
 
     def compare_hint(self) -> str | None:
-        """Return the server's address, or the command that starts MLflow's UI on the database."""
-        return mask(self._uri) if is_server(self._uri) else f"mlflow ui --backend-store-uri {mask(self._uri)}"
+        """Return the page of the experiment, for a database after the command that starts MLflow's pages on it."""
+        uri, experiment = without_credentials(self._uri), self._ids.get("experiment_id")
+        page = _PAGE.format(experiment=experiment, view=VIEW_KEY) if experiment else ""
+        if is_server(uri):
+            return uri.rstrip("/") + page
+        return f"mlflow ui --backend-store-uri {uri}" + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
 
     @property
     def _uri(self) -> str:
@@ -167,7 +175,7 @@ class MlflowTracker:
 
     def _lose_process(self, reason: str) -> None:
         log.debug("tracking: %s", reason)
-        self.process, self._why_lost = None, mask(reason)
+        self.process, self._why_lost = None, redact(reason)
 
     def _record(self, folder: Path, status: RunStatus, reason: str) -> None:
         record = TrackingRecord(self._uri, self.card, status, lost=[reason], **self._ids)
@@ -183,8 +191,8 @@ class MlflowTracker:
             "%s not in MLflow yet (%s: %s); its folder is complete. "
             "The next command with this store sends it, or now: python -m bayesrun task=sync run=%s",
             what,
-            mask(self._uri),
-            mask(self.lost[0]),
+            redact(self._uri),
+            redact(self.lost[0]),
             folder,
         )
 
@@ -195,6 +203,7 @@ _patience: dict[str, float] = {}
 
 def open_run(spec: TrackingSpec, card: RunCard) -> MlflowTracker:
     """Open a run in MLflow; returns at once."""
+    card = without_secrets(card)
     tags = {RUN_KEY: uuid.uuid4().hex, **card.tags}  # a run whose id was never told is found by it
     tracker = MlflowTracker(absolute(spec), replace(card, tags=tags))
     tracker.start()
@@ -202,9 +211,12 @@ def open_run(spec: TrackingSpec, card: RunCard) -> MlflowTracker:
 
 
 def absolute(spec: TrackingSpec) -> TrackingSpec:
-    """Return the section with paths made absolute: the tracker process and the UI may run elsewhere."""
+    """Return the section as the tracker process needs it, which may run elsewhere.
+
+    Paths are absolute, and credentials that were left out when the URI was written come from the environment.
+    """
+    changes: dict[str, Any] = {"uri": without_redacted(spec.uri or "")}
     database = sqlite_path(spec.uri or "")
-    changes: dict[str, Any] = {}
     if database is not None:
         changes["uri"] = f"sqlite:///{database.absolute()}"
     if spec.artifacts and "://" not in spec.artifacts:
@@ -223,8 +235,14 @@ def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
         ]
     if "://" not in spec.uri:
         hint = "sqlite:///FILE, postgresql://..., or http://HOST:PORT (MLflow's file store is no longer supported)"
-        return [("uri", f"must be a URL (got '{mask(spec.uri)}')", hint)]
-    return []
+        return [("uri", f"must be a URL (got '{redact(spec.uri)}')", hint)]
+    problems = []
+    if missing := missing_credentials(spec.uri):
+        problems.append(("uri", f"'{spec.uri}' was written without its secret", missing))
+    if spec.artifacts and redact_url(spec.artifacts) != spec.artifacts:
+        hint = "leave the credentials out; MLflow reads those of its artifact stores from the environment"
+        problems.append(("artifacts", "holds credentials, and MLflow would write them into its database", hint))
+    return problems
 
 
 def _warm(spec: TrackingSpec) -> None:
@@ -237,14 +255,14 @@ def upload(spec: TrackingSpec, folder: Path) -> str:
     """Send what is missing of a run folder; return what was done."""
     answer = _ask(spec, "upload", folder=str(folder.absolute()))
     if "lost" in answer:
-        raise BayesrunError(f"{folder} can't be sent to {mask(spec.uri or '')}: {answer['lost']}")
+        raise BayesrunError(f"{folder} can't be sent to {redact(spec.uri or '')}: {answer['lost']}")
     return f"sent, run {answer['run_id']}" if answer["sent"] else f"nothing is missing, run {answer['run_id']}"
 
 
 def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
     answer = _ask(spec, "fetch", run_id=run_id, into=str(into.absolute()))
     if "lost" in answer:
-        raise fail("run", f"run {run_id} can't be had from {mask(spec.uri or '')}: {answer['lost']}")
+        raise fail("run", f"run {run_id} can't be had from {redact(spec.uri or '')}: {answer['lost']}")
     return Path(answer["folder"])
 
 

@@ -34,7 +34,8 @@ from filelock import Timeout
 from bayesrun.locks import named_lock
 from bayesrun.process_identity import process_has_ended, process_label
 from bayesrun.processes import collect_rarely
-from bayesrun.tracking.base import RUN_KEY, is_server, mask, sqlite_path
+from bayesrun.redaction import redact, remember_config
+from bayesrun.tracking.base import RUN_KEY, is_server, sqlite_path
 from bayesrun.tracking.entries import read_entries, read_json
 from bayesrun.tracking.mlflow_patches import import_mlflow
 from bayesrun.tracking.mlflow_store import MlflowStore, create_local_database
@@ -97,6 +98,7 @@ class TrackerProcess:
 
     def handle(self, request: dict[str, Any]) -> None:
         """Do one request and reply; whatever fails is a reply too."""
+        remember_config(request.get("spec"), "tracking")
         op, run = request["op"], request["run"]
         answer, self._is_waited_for = {"run": run, "op": op}, op not in ("progress", "warm")
         try:
@@ -218,7 +220,7 @@ class TrackerProcess:
         record = read_record(folder)
         if record is None:
             raise FileNotFoundError(f"'{folder}' has no {RECORD}: it was run with tracking=none")
-        here = record.uri == mask(spec["uri"])
+        here = record.uri == redact(spec["uri"])
         if here and record.is_complete:
             remove_note(spec["uri"], folder)
             return {"run_id": record.run_id, "sent": False}
@@ -290,7 +292,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     innermost = re.search(r"\(Caused by .*?: ([^:]*?)[\"')]+$", text, re.DOTALL)
     lines = (innermost.group(1) if innermost else text).splitlines() or [""]
-    return mask(f"{type(error).__name__}: {lines[0][:_LONGEST_REASON]}")
+    return redact(f"{type(error).__name__}: {lines[0][:_LONGEST_REASON]}")
 
 
 def _status_of(folder: Path) -> str:
@@ -302,7 +304,7 @@ def _status_of(folder: Path) -> str:
 def _parent_of(folder: Path, uri: str) -> str | None:
     """Return the run of the sweep that a folder is a job's of, if it is in the same store."""
     parent = read_record(folder.parent)
-    return parent.run_id if parent and parent.uri == mask(uri) else None
+    return parent.run_id if parent and parent.uri == redact(uri) else None
 
 
 def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:

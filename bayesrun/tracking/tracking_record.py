@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from bayesrun.tracking.base import DatasetInfo, RunCard, mask
+from bayesrun.redaction import redact
+from bayesrun.tracking.base import DatasetInfo, RunCard
 
 RECORD = "tracking.json"
 NOT_ANSWERED = "the upload has not been confirmed"
@@ -50,7 +51,7 @@ class TrackingRecord:
         """Write `tracking.json` whole; does nothing where the folder is gone."""
         if not folder.is_dir():
             return
-        content = {**asdict(self), "uri": mask(self.uri), "lost": list(self.lost)}
+        content = {**asdict(self), "uri": redact(self.uri), "lost": list(self.lost)}
         temporary = folder / f".{RECORD}.{os.getpid()}"
         try:
             temporary.write_text(json.dumps(content, indent=1))

@@ -15,7 +15,7 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from bayesrun.process_identity import process_has_ended
-from bayesrun.tracking.base import mask
+from bayesrun.redaction import redact
 
 
 def note_unsent(uri: str, folder: Path, owner: str) -> None:
@@ -66,7 +66,7 @@ def _age(note: Path) -> float:
 
 
 def _notes(uri: str) -> Path:
-    return user_state_path("bayesrun", appauthor=False) / "unsent" / _digest(mask(uri))
+    return user_state_path("bayesrun", appauthor=False) / "unsent" / _digest(redact(uri))
 
 
 def _note(uri: str, folder: Path) -> Path:

@@ -19,13 +19,14 @@ from bayesrun.errors import BayesrunError, Problem, UserError, fail
 from bayesrun.language.declaration import (
     Container,
     Declaration,
+    Density,
     Deterministic,
     Likelihood,
     Observed,
     Potential,
     Random,
 )
-from bayesrun.language.operations import evaluate
+from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
 from bayesrun.language.values import node_of
 
@@ -76,7 +77,7 @@ def _add_items(model: pm.Model, declared: Declaration) -> None:
             value = lower(node_of(item.value))
             variables[item.name] = pm.Deterministic(item.name, value, dims=item.dims or None)
         elif isinstance(item, Potential):
-            pm.Potential(item.name, _potential(item, lower))
+            pm.Potential(item.name, _potential(item, lower, variables))
         elif isinstance(item, Random):
             variables |= _random(model, item, lower, variables)
         else:
@@ -93,15 +94,24 @@ def _container(model: pm.Model, item: Container) -> Any:
     return container
 
 
-def _potential(item: Potential, lower: Lowering) -> Any:
+def _potential(item: Potential, lower: Lowering, variables: dict[str, Any]) -> Any:
     terms = [] if item.value is None else [lower(node_of(item.value))]
     for density in item.densities:
-        term = tt.sum(make_distribution(density.plan, lower).logp(lower(node_of(density.value))))
+        term = _log_density(density, lower, variables)
         terms.append(term if density.sign > 0 else -term)
     total = terms[0]
     for term in terms[1:]:
         total = total + term
     return total
+
+
+def _log_density(density: Density, lower: Lowering, variables: dict[str, Any]) -> Any:
+    node = node_of(density.value)
+    if isinstance(node, Variable) and node.name == density.plan.name:
+        variable = variables[node.name]
+        if isinstance(variable, pm.model.FreeRV):
+            return variable.logpt  # the variable's own density: its graph need not be made twice
+    return tt.sum(make_distribution(density.plan, lower).logp(lower(node)))
 
 
 def _random(model: pm.Model, item: Random, lower: Lowering, variables: dict[str, Any]) -> dict[str, Any]:

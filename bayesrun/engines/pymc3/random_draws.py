@@ -36,28 +36,28 @@ class Recipe:
     draw: Draw
 
 
-def recipe(law: Any, observed: Any = None) -> Recipe | None:
+def recipe(distribution: Any, observed: Any = None) -> Recipe | None:
     """Return how to draw from a distribution of PyMC3's; None where PyMC3's own draws will do.
 
     Parameters
     ----------
-    law
+    distribution
         The distribution.
     observed
         Values observed of it; an autoregression starts from the first of them.
     """
-    found = _RECIPES.get(type(law).__name__)
-    return found(law, observed) if found is not None else None
+    found = _RECIPES.get(type(distribution).__name__)
+    return found(distribution, observed) if found is not None else None
 
 
 def _fixed(*names: str) -> Callable[[Draw], Callable[[Any, Any], Recipe]]:
     """Return a maker of recipes whose parameters are these attributes of the distribution."""
 
     def maker(draw: Draw) -> Callable[[Any, Any], Recipe]:
-        def make(law: Any, observed: Any) -> Recipe:
+        def make(distribution: Any, observed: Any) -> Recipe:
             import theano.tensor as tt
 
-            return Recipe(tuple(tt.as_tensor_variable(getattr(law, name)) for name in names), draw)
+            return Recipe(tuple(tt.as_tensor_variable(getattr(distribution, name)) for name in names), draw)
 
         return make
 
@@ -137,13 +137,13 @@ def _dirichlet(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.G
     return shares
 
 
-def _multivariate(law: Any, observed: Any) -> Recipe | None:
+def _multivariate(distribution: Any, observed: Any) -> Recipe | None:
     """Multivariate normal and Student-t, given by covariance or its Cholesky factor."""
     import theano.tensor as tt
 
-    if not hasattr(law, "chol_cov"):
+    if not hasattr(distribution, "chol_cov"):
         return None
-    nu = (tt.as_tensor_variable(law.nu),) if hasattr(law, "nu") else ()
+    nu = (tt.as_tensor_variable(distribution.nu),) if hasattr(distribution, "nu") else ()
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         import numpy as np
@@ -157,11 +157,11 @@ def _multivariate(law: Any, observed: Any) -> Recipe | None:
         draws: Array = _wide(mu, shape[:-1], 1) + moved
         return draws
 
-    return Recipe((law.mu, law.chol_cov, *nu), draw)
+    return Recipe((distribution.mu, distribution.chol_cov, *nu), draw)
 
 
-def _autoregression(law: Any, observed: Any) -> Recipe:
-    lags, constant = int(law.p), bool(law.constant)
+def _autoregression(distribution: Any, observed: Any) -> Recipe:
+    lags, constant = int(distribution.p), bool(distribution.constant)
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         import numpy as np
@@ -176,7 +176,7 @@ def _autoregression(law: Any, observed: Any) -> Recipe:
             series[:, t] += level + np.einsum("nl,nl->n", rho, series[:, t - lags : t][:, ::-1])
         return series
 
-    return Recipe((law.rho, law.sigma), draw)
+    return Recipe((distribution.rho, distribution.sigma), draw)
 
 
 def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -191,7 +191,7 @@ def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Gener
     return series
 
 
-def _walk(law: Any, observed: Any) -> Recipe:
+def _walk(distribution: Any, observed: Any) -> Recipe:
     """A walk whose first value is taken as it was observed, or 0."""
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -201,7 +201,7 @@ def _walk(law: Any, observed: Any) -> Recipe:
         steps[:, 0] = 0.0 if observed is None else np.asarray(observed)[0]
         return np.cumsum(steps, axis=1)
 
-    return Recipe((law.mu, law.sigma), draw)
+    return Recipe((distribution.mu, distribution.sigma), draw)
 
 
 _RECIPES: dict[str, Callable[[Any, Any], Recipe | None]] = {

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bayesrun.errors import Problem, UserError
+from bayesrun.errors import Problem, UserError, check
 from bayesrun.models.declarative.definitions import Definition, in_order
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.language.plan import Plan
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
 
@@ -113,11 +114,27 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
     this = plan(part.name, part.body, scope, part.key, dims, array.shape)
+    check(_out_of_range(this, array, f"{part.key}.observed"))
     if has_missing(data, str(part.observed)):
         if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"
             raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
         scope.add(part.name, variable(part.name, dims, array.shape), replace=True)
+
+
+def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
+    """Find codes beyond the last category, and counts above the number of trials."""
+    from bayesrun.data.domains import outside
+
+    values, name = this.values, this.family.name
+    if array.dtype.kind not in "biuf":
+        return []
+    if name in ("OrderedLogistic", "OrderedProbit", "Categorical"):
+        last = values["p"].shape[-1] - 1 if name == "Categorical" else values["cutpoints"].shape[-1]
+        return outside(array, 0, last, f"codes from 0 to {last}, one for each of {last + 1} categories", key)
+    if "n" in values and name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
+        return outside(array, 0, values["n"].known, "counts from 0 to n", key)
+    return []
 
 
 def expression_value(part: Definition, scope: Scope) -> Value:

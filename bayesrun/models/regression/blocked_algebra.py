@@ -1,4 +1,4 @@
-"""What is computed of tall matrices block by block, so that no copy of a whole matrix is made."""
+"""Linear algebra on tall matrices in blocks of rows, without a copy of the whole matrix."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[Any]
 
-_ANYWAY = "or let the priors alone tell them apart: model.options.check_design=false"
+_ANYWAY = "or let the priors alone decide: model.options.check_design=false"
 _SOME = 2_000
 _ZERO = 1e-9
 
@@ -51,7 +51,7 @@ def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     matrix = made.matrix if known.all() else made.matrix[known]
     for names in collinear(matrix, made.columns):
         message = f"columns are collinear: {', '.join(names)}" if len(names) > 1 else f"'{names[0]}' is 0 in every row"
-        yield Problem(KEY, message, f"leave one of them out; {_ANYWAY}")
+        yield Problem(KEY, message, f"remove one of them; {_ANYWAY}")
     if spec.family == "binomial":
         yield from _separation(prepared, known)
 
@@ -64,12 +64,14 @@ def _separation(prepared: Prepared, known: NDArray[Any]) -> Iterator[Problem]:
     if np.any((successes > 0) & (successes < trials)):
         return  # a row with both has no separation
     if np.all(successes > 0) or not np.any(successes > 0):
-        yield Problem(KEY, f"every row of the response is {int(successes[0] > 0)}", "nothing can be learned from it")
+        yield Problem(
+            KEY, f"every row of the response is {int(successes[0] > 0)}", "the data hold no information about it"
+        )
         return
     names = separating(prepared.design.matrix[known], successes > 0, prepared.design.columns)
     if names:
-        message = f"complete separation: {', '.join(names)} tells every success from every failure"
-        hint = f"the likelihood has no maximum: leave it out, or join levels; {_ANYWAY}, with priors narrow enough"
+        message = f"complete separation: {', '.join(names)} separates every success from every failure"
+        hint = f"the likelihood has no maximum: remove it, or merge levels; {_ANYWAY}, with priors narrow enough"
         yield Problem(KEY, message, hint)
 
 

@@ -27,7 +27,7 @@ class Options(Section):
     link
         Link function; null = the family's own.
     trials
-        For `binomial` counts of successes: the data variable with the number of trials a row.
+        For `binomial` counts of successes: the data variable with the number of trials per row.
     offset
         Expression over data variables that is added to the linear predictor, such as `log(population)`.
     check_design

@@ -77,7 +77,8 @@ def _normal(state: State) -> Value:
     slope = made.basis.T @ (state.prepared.design.matrix.T @ residual)
     linear, curved = dot(constant(slope), state.base), dot(constant(made.information), square(state.base))
     squares = replaceable(residual @ residual) - 2.0 * linear + curved
-    return -len(residual) * (log(sigma) + 0.5 * np.log(2.0 * np.pi)) - 0.5 * squares / square(sigma)
+    half_log = 0.5 * float(np.log(2.0 * np.pi))
+    return -len(residual) * (log(sigma) + half_log) - 0.5 * squares / square(sigma)
 
 
 def _binomial(state: State) -> Value:

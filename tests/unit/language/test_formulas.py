@@ -111,7 +111,7 @@ REFUSED = [
     ("y ~ .", "operator"),
     ("y ~ 2 * x", "2 can't be a term"),
     ("y ~ (x + z)**9", "power of a sum"),
-    ("y ~ x + (z > 2)", "'>' is no operator"),
+    ("y ~ x + (z > 2)", "'>' is not an operator"),
     ("y ~ offset(log(z))", "model.options.offset"),
     ("y ~ x + log", "'log' is a function"),
     ("y ~ x z", "can't be read"),

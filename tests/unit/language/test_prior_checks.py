@@ -57,7 +57,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"dist": "Normal", "mu": [[1, 2], [3]], "sigma": 1}, ".mu", "ragged"),
     ({"dist": "Normal", "mu": [1, [2]], "sigma": 1}, ".mu", "ragged"),
     ({"dist": "Normal", "mu": 0, "sigma": [1, -2]}, ".sigma[1]", "above 0"),
-    ({"dist": "Normal", "mu": "a +", "sigma": 1}, ".mu", "no valid expression"),
+    ({"dist": "Normal", "mu": "a +", "sigma": 1}, ".mu", "not a valid expression"),
     ({"dist": "Normal", "mu": "a.b", "sigma": 1}, ".mu", "attribute"),
     ({"dist": "Normal", "mu": "expp(a)", "sigma": 1}, ".mu", "did you mean 'exp'?"),
     ({"dist": "Beta", "mu": 1.5, "sigma": 0.1}, ".mu", "between 0 and 1"),
@@ -75,7 +75,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"dist": "Flat", "dims": ["a"], "shape": 2}, ".shape", "exclude each other"),
     ({"dist": "Flat", "shape": 0}, ".shape", "above 0"),
     ({"dist": "Flat", "shape": "two"}, ".shape", "whole number"),
-    ({"dist": "Flat", "initval": "a."}, ".initval", "no valid expression"),
+    ({"dist": "Flat", "initval": "a."}, ".initval", "not a valid expression"),
     ({"dist": "Flat", "transform": "sorted"}, ".transform", "did you mean 'ordered'?"),
     ({"dist": "Poisson", "mu": 1, "transform": "log"}, ".transform", "discrete"),
     (

@@ -192,7 +192,7 @@ def test_roles_follow_from_the_formula() -> None:
     found = {(r.variable, r.kind, r.domain) for r in glm.roles(spec)}
     assert found == {
         ("y", "observed", "real"),
-        ("x", "predictor", "real"),
+        ("x", "predictor", "number_or_date"),
         ("g", "predictor", "any"),
         ("z", "predictor", "any"),
         ("w", "predictor", "real"),
@@ -226,7 +226,7 @@ COUNTS = np.arange(ROWS) % 4
     [
         (_spec("y ~ x + w + z"), {"y": LINEAR, "w": 2 * X}, "collinear: x, w$"),
         (_spec("y ~ x + one"), {"y": LINEAR, "one": np.ones(ROWS)}, "collinear: Intercept, one"),
-        (_spec("y ~ x + z", family="binomial"), {"y": (X > 0).astype(int)}, "complete separation: x tells"),
+        (_spec("y ~ x + z", family="binomial"), {"y": (X > 0).astype(int)}, "complete separation: x separates"),
         (_spec("y ~ x", family="binomial"), {"y": np.ones(ROWS)}, "every row of the response is 1"),
         (_spec("y ~ x", family="binomial"), {"y": COUNTS}, "must be 0 or 1"),
         (_spec("y ~ x", family="poisson"), {"y": LINEAR}, "must be counts"),
@@ -237,7 +237,7 @@ COUNTS = np.arange(ROWS) % 4
         ),
         (_spec("y ~ log(x)"), {"y": LINEAR}, "not finite"),
         (_spec("y ~ when"), {"y": LINEAR, "when": np.arange(ROWS).astype("M8[D]")}, "holds dates"),
-        (_spec("y ~ x", options={"offset": "log(x)"}), {"y": LINEAR}, "one finite number a row"),
+        (_spec("y ~ x", options={"offset": "log(x)"}), {"y": LINEAR}, "one finite number per row"),
     ],
 )
 def test_what_the_data_show_is_named_before_sampling(spec: glm.GlmSpec, variables: Any, message: str) -> None:
