@@ -5,6 +5,7 @@ long as the model: for a million rows almost twice the data. Only applied to ste
 linear algebra may not take equal numbers.
 
 Versions: Theano-PyMC 1.1.2.
+Buys: no time: memory of almost twice the data.
 """
 
 from __future__ import annotations
