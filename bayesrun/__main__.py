@@ -1,6 +1,6 @@
 """`python -m bayesrun`."""
 
-from bayesrun.cli.main import main
+from bayesrun.cli import main
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 BayesrunError                 any failure that bayesrun reports without a traceback
 ├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
+├── OutputError        (1)    the results can't be written: a full disk, a folder that is read-only or a file
 ├── SamplingError      (4)    the sampler failed
 │   └── TimeLimitReached      the cluster gave the job no more time
 └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
@@ -10,8 +11,13 @@ BayesrunError                 any failure that bayesrun reports without a traceb
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+_MOST_SHOWN = 50
+_LONGEST_WORD = 300
+_LONGEST = 4000
 
 
 @dataclass(frozen=True)
@@ -33,8 +39,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.key}: {self.message}" if self.key else self.message
-        return f"{text}\n    {self.hint}" if self.hint else text
+        text = shorten(f"{self.key}: {self.message}" if self.key else self.message)
+        return f"{text}\n    {shorten(self.hint)}" if self.hint else text
 
 
 class BayesrunError(Exception):
@@ -53,7 +59,16 @@ class UserError(BayesrunError):
     def __str__(self) -> str:
         count = len(self.problems)
         head = "1 problem" if count == 1 else f"{count} problems"
-        return "\n".join([f"{head} in the config or the data:", *(f"  - {p}" for p in self.problems)])
+        rest = [f"  ... and {count - _MOST_SHOWN} more"] if count > _MOST_SHOWN else []
+        shown = [f"  - {problem}" for problem in self.problems[:_MOST_SHOWN]]
+        return "\n".join([f"{head} in the config or the data:", *shown, *rest])
+
+
+class OutputError(BayesrunError):
+    """The results can't be written where they should be."""
+
+    def __init__(self, folder: object, reason: str) -> None:
+        super().__init__(f"'{folder}': {reason}\n    choose another place: paths.outputs=FOLDER")
 
 
 class SamplingError(BayesrunError):
@@ -90,6 +105,17 @@ def check(problems: Sequence[Problem]) -> None:
     """
     if problems:
         raise UserError(problems)
+
+
+def shorten(text: str) -> str:
+    """Cut what is too long to be read: words of more than 300 characters, and texts of more than 4,000."""
+    text = re.sub(rf"\S{{{_LONGEST_WORD},}}", _cut_word, text)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
+
+
+def _cut_word(word: re.Match[str]) -> str:
+    whole = word.group()
+    return f"{whole[:80]}...({len(whole):,} characters)...{whole[-20:]}"
 
 
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:

@@ -10,10 +10,11 @@ tells of it.
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,12 +23,13 @@ import yaml
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
-from bayesrun.run_folder import RunFolder
+from bayesrun.run_folder import RunFolder, as_output_error, check_place
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
+
+_SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ def run(config: RunConfig, job: Job) -> RunResult:
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
+        check_place(job.folder, _least_bytes(config, prepared.model))
+        hand_over()
         folder = RunFolder.claim(job.folder)
         with open_run(config, job, prepared, folder, memory) as opened:
             with _timed("sample"):
@@ -157,6 +163,14 @@ def prepare(config: RunConfig) -> Prepared:
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows, design)
+
+
+def _least_bytes(config: RunConfig, model: CompiledModel) -> int:
+    """Estimate from below what the draws take on the disk: as float32, compressed by half."""
+    kept = config.store.variables
+    shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
+    draws = config.sampler.chains * config.sampler.draws
+    return _SMALL_FILES + 2 * draws * sum(math.prod(shape) for shape in shapes)
 
 
 def engine_of(config: RunConfig) -> Engine:
@@ -426,11 +440,14 @@ def open_run(
         with terminate_as_interrupt():
             yield opened
     except (Exception, KeyboardInterrupt) as error:
-        opened.fail(error)
-        log.debug("the run failed", exc_info=True)
+        error = as_output_error(error, folder.path)
+        with suppress(OSError):  # it may be the disk that is full
+            opened.fail(error)
+            log.debug("the run failed", exc_info=True)
         _tell(error, folder)
     finally:
-        folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
+        with suppress(OSError):
+            folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
         opened.close()
 
 

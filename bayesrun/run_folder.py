@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bayesrun.errors import BayesrunError, OutputError
 from bayesrun.redaction import redact_known
 
 Status = Literal["running", "finished", "partial", "failed"]
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
+_FULL = 100_000
 
 
 @dataclass(frozen=True)
@@ -82,8 +90,55 @@ class RunFolder:
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
-        """Write `status.json`."""
-        return self.write_json("status.json", {"status": status, "verdict": verdict, "error": error})
+        """Write `status.json`; on a full disk over the old one, in its own place."""
+        content = {"status": status, "verdict": verdict, "error": error}
+        try:
+            return self.write_json("status.json", content)
+        except OSError:
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:
+                file.write(redact_known(json.dumps({**content, "error": error and error[:1000]}, indent=2) + "\n"))
+                file.truncate()
+            return self.path / "status.json"
+
+
+def check_place(folder: Path, needed: int = 0) -> None:
+    """Find out whether files can be written below a folder that may not be there yet; nothing is left behind.
+
+    Parameters
+    ----------
+    folder
+        Where a run's files will be.
+    needed
+        Bytes that they need at least.
+
+    Raises
+    ------
+    OutputError
+        When they can't be.
+    """
+    above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
+    try:
+        with tempfile.TemporaryFile(dir=above) as probe:
+            probe.write(b"x" * 4096)
+            probe.flush()
+        free = shutil.disk_usage(above).free
+    except OSError as error:
+        raise OutputError(folder, f"files can't be written there: {error.strerror or error} ({above})") from error
+    if free < needed:
+        raise OutputError(folder, f"the run needs {needed / 1e6:,.0f} MB at least, and {free / 1e6:,.0f} MB are free")
+
+
+def as_output_error(error: BaseException, folder: Path) -> BaseException:
+    """Return an `OutputError` for an error that says, in whatever words, that a folder can't be written to.
+
+    NetCDF's library says "HDF error" when the disk is full.
+    """
+    if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+        return OutputError(folder, f"files can't be written there: {error.strerror}")
+    with suppress(OSError):
+        if not isinstance(error, BayesrunError | KeyboardInterrupt) and shutil.disk_usage(folder).free < _FULL:
+            return OutputError(folder, f"the disk is full ({type(error).__name__}: {error})")
+    return error
 
 
 def remove_if_empty(path: Path) -> None:

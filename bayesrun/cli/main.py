@@ -23,9 +23,11 @@ from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.early_signals import end, hand_over, heard
 from bayesrun.errors import BayesrunError, UserError, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
+from bayesrun.run_folder import check_place, remove_if_empty
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 if TYPE_CHECKING:
@@ -67,17 +69,25 @@ def _run(arguments: Namespace) -> int:
         _warm_default_tracker(arguments)
         composition = compose(arguments, conf())
         return _sweep(arguments, composition) if _sweeps(arguments, composition.config) else _single(composition)
-    except BayesrunError as error:
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
-    except KeyboardInterrupt:
+    except BaseException as error:
+        return _tell(error)
+
+
+def _tell(error: BaseException) -> int:
+    """Say what ended the command, in one message, and return the exit status."""
+    interrupted = heard()  # it may have come out as another error
+    if interrupted is not None:
+        end(interrupted)
+    if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # `| head`: who read the output has gone
+    if isinstance(error, BrokenPipeError):  # `| head`: who read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if not isinstance(error, BayesrunError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    return error.exit_status
 
 
 def _only_shows(arguments: Namespace) -> bool:
@@ -147,6 +157,7 @@ def _single(composition: Composition) -> int:
     check(problems)
     TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
+    check_place(folder)
     return run(parsed, _job(parsed, config.hydra, folder)).exit_status
 
 
@@ -178,7 +189,6 @@ def run_job(
         How it ended; faults of config or data are told and are a result, too.
     """
     from bayesrun.pipeline import RunResult, run
-    from bayesrun.run_folder import remove_if_empty
 
     node = HydraConfig.get()
     wanted = Path(node.runtime.output_dir)
@@ -206,6 +216,8 @@ def _sweep(arguments: Namespace, composition: Composition) -> int:
 
     check(composition.problems)
     config, loader = composition.config, composition.loader
+    check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
+    hand_over()
 
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides

@@ -350,6 +350,7 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
         return [
             Problem("--config-dir", f"'{config_dir}' is not a folder", "give the folder that holds model/, data/, ...")
         ]
-    names = sorted(p.relative_to(folder) for p in folder.rglob("*.yaml") if (conf / p.relative_to(folder)).exists())
+    shipped = [path.relative_to(conf) for path in conf.rglob("*.yaml")]
+    names = sorted(name for name in shipped if (folder / name).exists())
     hint = "give the file another name: a shipped file is never replaced"
     return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]

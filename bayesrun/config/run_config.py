@@ -27,7 +27,7 @@ from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.redaction import remember_config
 from bayesrun.registry import Registry
 from bayesrun.samplers.base import SAMPLERS, SamplerSpec
-from bayesrun.schema import Section, parse
+from bayesrun.schema import Section, join, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 REGISTRIES: tuple[Registry[Any], ...] = (
@@ -150,7 +150,7 @@ def parse_config(composed: DictConfig) -> RunConfig:
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
         problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
     check(problems)
-    problems = unknown_top_keys(raw) + _unknown_names(raw)
+    problems = _too_large(raw, "") + unknown_top_keys(raw) + _unknown_names(raw)
     parsed = _sections(raw, problems)
     check(problems)
     return RunConfig(**parsed, plain=_plain(parsed))
@@ -177,6 +177,30 @@ def _tracking_problems(spec: TrackingSpec | None) -> list[Problem]:
     except UserError as error:
         return list(error.problems)
     return [Problem(f"tracking.{key}", message, hint) for key, message, hint in found]
+
+
+def _too_large(node: Any, key: str) -> list[Problem]:
+    """Refuse numbers and texts that no model needs: they would fail much later, or fill the memory."""
+    if isinstance(node, Mapping):
+        long = [Problem(join(key, [str(k)]), _TOO_LONG.format(len(str(k)), _LONGEST_NAME)) for k in node if _is_long(k)]
+        return long + [p for k, v in node.items() for p in _too_large(v, join(key, [str(k)])) if not _is_long(k)]
+    if isinstance(node, list):
+        return [problem for index, value in enumerate(node) for problem in _too_large(value, join(key, [index]))]
+    if isinstance(node, int) and abs(node) >= 2**63:
+        return [Problem(key, f"is a number of {len(str(abs(node)))} digits; whole numbers may have 18")]
+    most = _LONGEST_NAME if key in _NAMES else _LONGEST_TEXT
+    if isinstance(node, str) and len(node) > most:
+        return [Problem(key, _TOO_LONG.format(len(node), most))]
+    return []
+
+
+def _is_long(key: Any) -> bool:
+    return len(str(key)) > _LONGEST_NAME
+
+
+_LONGEST_NAME, _LONGEST_TEXT = 200, 20_000
+_TOO_LONG = "has {:,} characters; it may have {:,}"
+_NAMES = ("name", "experiment_name", "model.name", "data.name")
 
 
 def _given(raw: Mapping[str, Any], name: str) -> Any:

@@ -16,7 +16,6 @@ from bayesrun.errors import fail
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 MAX_VALUES = 50_000
-MAX_NAME = 500
 _LONG_NUMBER = re.compile(r"[-+]?[0-9_]{400,}")
 
 

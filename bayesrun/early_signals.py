@@ -1,0 +1,85 @@
+"""Ctrl-C and SIGTERM before a run has anything to lose: one line, status 130 or 143, no traceback, nothing left behind.
+
+While Python imports, the process ends at once: an exception inside an import may come out as any other error. At other
+times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). From
+the moment when a run has a folder its own rules hold: `hand_over`.
+
+Imports nothing but the standard library's smallest parts: it must be at work before anything else is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+from types import FrameType
+
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_SECONDS_TO_TIDY_UP = 3
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asks the process to end; holds the exit status that says which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(_WORDS[signal.Signals(number)])
+        self.exit_status = 128 + number
+
+
+class _Early:
+    """The handlers' state in this process."""
+
+    pid = 0
+    heard: Interrupted | None = None
+
+
+def listen() -> None:
+    """Take over both signals; those that are ignored (a background job's Ctrl-C) stay ignored."""
+    _Early.pid = os.getpid()
+    for number in _WORDS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _hear)
+
+
+def hand_over() -> None:
+    """Give the signals back to Python: from here on the run decides what they mean."""
+    if signal.getsignal(signal.SIGINT) is _hear:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGTERM) is _hear:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def heard() -> Interrupted | None:
+    """Return the signal that came, whatever error became of it."""
+    return _Early.heard
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    if os.getpid() != _Early.pid:  # a child that was forked meanwhile
+        if number == signal.SIGTERM:
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+    before, _Early.heard = _Early.heard, Interrupted(number)
+    if before is not None or _imports(frame):
+        end(_Early.heard)
+    raise _Early.heard
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Say whether Python is importing something."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def end(interrupted: Interrupted) -> None:
+    """Say so in one line, tidy up for some seconds at most, and end the process."""
+    for number in _WORDS:
+        signal.signal(number, signal.SIG_IGN)
+    os.write(2, f"{interrupted}\n".encode())
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(interrupted.exit_status))
+    signal.alarm(_SECONDS_TO_TIDY_UP)
+    atexit._run_exitfuncs()
+    os._exit(interrupted.exit_status)
