@@ -26,14 +26,17 @@ from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
+from bayesrun.live_runs import under_way
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.run_folder import RunFolder, as_output_error, check_place
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
+from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
+from bayesrun.tracking.none import NoTracker
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesrun.data.design import FittedDesign
+    from bayesrun.language.declaration import Declaration
+    from bayesrun.predict.fitted_model import FittedModel
+    from bayesrun.predict.new_rows import PreparedRows
     from bayesrun.samplers.base import Sampled
 
 log = logging.getLogger("bayesrun")
@@ -95,8 +101,8 @@ class Prepared:
     data_digest: str | None
     model: CompiledModel
     imputation: list[str]
-    rows: xr.Dataset | None = None
-    design: FittedDesign | None = None
+    rows: PreparedRows | None = None
+    fitted: FittedModel | None = None
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
@@ -119,8 +125,6 @@ def run(config: RunConfig, job: Job) -> RunResult:
     UserError
         When config or data are at fault; nothing is left behind.
     """
-    from bayesrun.report.progress import Waiting
-
     began = time.perf_counter()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
@@ -130,19 +134,99 @@ def run(config: RunConfig, job: Job) -> RunResult:
         folder = RunFolder.claim(job.folder)
         with open_run(config, job, prepared, folder, memory) as opened:
             with _timed("sample"):
-                sampled = _sample(config, prepared.model, opened.tracker)
-            opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-            with _timed("predict"), Waiting("predicting", config.sampler.progress):
-                idata, missing = _posterior(config, prepared, sampled, opened)
-                _predict_rows(config, folder, prepared.rows, idata)
-            with _timed("diagnose"):
-                summary, result = _diagnose(config, folder, idata, missing)
-            with _timed("store and draw"):
-                _store_and_draw(config, folder, idata, summary, prepared)
-            metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
-            opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-            _report(folder, summary, result, opened.tracker)
+                sampled = _sample(config, prepared.model, opened)
+            _conclude(config, prepared, sampled, opened, began)
     return opened.result(config)
+
+
+def recover(config: RunConfig, folder: RunFolder) -> str:
+    """Make the whole run folder of a run that died, from the draws that it had stored.
+
+    Parameters
+    ----------
+    config
+        The run's own config.
+    folder
+        Its folder.
+
+    Returns
+    -------
+    str
+        What was recovered.
+
+    Raises
+    ------
+    UserError
+        When the data or the config no longer are what they were.
+    """
+    from bayesrun.samplers.draw_store import read_draws
+    from bayesrun.samplers.recovery import recovered
+
+    stored = read_draws(folder.draws)
+    if stored is None:
+        return _nothing_stored(folder)
+    began = time.perf_counter()
+    prepared = prepare(config)
+    sampled = recovered(stored, prepared.model.constrain)
+    opened = OpenRun(NoTracker(), folder)
+    _conclude(config, prepared, sampled, opened, began)
+    _send(config, folder)
+    chains, draws = next(iter(sampled.draws.values())).shape[:2]
+    return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"
+
+
+def _nothing_stored(folder: RunFolder) -> str:
+    """Say of a run without draws that it failed, unless it ended well before it died."""
+    if folder.status() in (None, "running"):
+        folder.write_status("failed", None, "killed before the first draw was kept")
+        return "was killed before the first draw was kept; run it again"
+    return f"needs no recovery: it is {folder.status()}"
+
+
+def _send(config: RunConfig, folder: RunFolder) -> None:
+    """Send what was recovered to where the run is tracked; `task=sync` does it later where that fails."""
+    try:
+        TRACKERS.load(config.tracking.backend, "tracking.backend").upload(config.tracking, folder.path)
+    except BayesrunError as error:
+        log.warning("%s", error)
+
+
+def _conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
+    """Make everything that follows from the draws, which are stored first: from here on nothing can lose them."""
+    from bayesrun.report.progress import Waiting
+
+    folder = opened.folder
+    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
+    with _timed("keep the draws"):
+        _keep_draws(config, prepared, sampled, opened)
+    with _timed("predict"), Waiting("predicting", config.sampler.progress):
+        idata, missing = _posterior(config, prepared, sampled, opened)
+        _predict_rows(config, folder, prepared, idata)
+    with _timed("diagnose"):
+        summary, result = _diagnose(config, sampled, folder, idata, missing)
+    with _timed("store and draw"):
+        _store_and_draw(config, folder, idata, summary, prepared)
+    metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
+    opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
+    if not sampled.died:  # draws of a chain that died, and that were cut off, are there alone
+        opened.store.remove()
+    _report(folder, summary, result, opened.tracker)
+
+
+def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
+    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
+    from bayesrun.predict.groups import Wanted, collect
+    from bayesrun.samplers.draw_store import rows_of
+    from bayesrun.samplers.recovery import layout_of
+
+    if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
+        layout = layout_of(sampled)
+        for chain, file in opened.store.begin(layout).items():
+            columns, stats = ({n: v[chain] for n, v in of.items()} for of in (sampled.draws, sampled.stats))
+            file.append(rows_of(columns, stats, layout))
+    idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
+    _store(config, opened.folder, idata)
+    opened.has_draws = True
 
 
 @contextmanager
@@ -155,18 +239,25 @@ def _timed(step: str) -> Iterator[None]:
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
     data, data_digest, imputation, design = load_data(config)
-    rows = _rows_to_predict(config, data, design)
+    declared = config.model_type.build(data, config.model)
+    fitted = _fitted(config, declared, design, data_digest)
+    rows = _rows_to_predict(config, fitted)
     for line in imputation:
         log.info(line)
-    model = build(config, data)
+    model = _compiled(config, declared)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows, design)
+    return Prepared(data, data_digest, model, imputation, rows, fitted)
 
 
 def _least_bytes(config: RunConfig, model: CompiledModel) -> int:
-    """Estimate from below what the draws take on the disk: as float32, compressed by half."""
+    """Estimate from below what the draws take on the disk: as float32, compressed by half.
+
+    How many there will be is not known where a time limit ends the run.
+    """
+    if config.sampler.max_seconds is not None:
+        return _SMALL_FILES
     kept = config.store.variables
     shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
     draws = config.sampler.chains * config.sampler.draws
@@ -178,12 +269,16 @@ def engine_of(config: RunConfig) -> Engine:
     return ENGINES.load(config.engine.name, "engine.name")
 
 
-def build(config: RunConfig, data: xr.Dataset | None) -> CompiledModel:
+def build(config: RunConfig, data: Any) -> CompiledModel:
     """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    return _compiled(config, config.model_type.build(data, config.model))
+
+
+def _compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
     engine = engine_of(config)
     engine.set_up(config.engine.patches)
     engine.begin_run()
-    return engine.compile(config.model_type.build(data, config.model))
+    return engine.compile(declared)
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
@@ -217,22 +312,36 @@ def _no_data(names: str) -> Problem:
     return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
 
 
-def _rows_to_predict(config: RunConfig, fitted: Any, design: FittedDesign | None) -> xr.Dataset | None:
-    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
-    if config.predict is None:
-        return None
-    from bayesrun.data import prepare as data_sets
-    from bayesrun.predict import new_rows
+def _fitted(
+    config: RunConfig, declared: Declaration, design: FittedDesign | None, digest: str | None
+) -> FittedModel | None:
+    """Return what the fit teaches about new rows; None for a model without data, or one that a plug-in has built."""
+    from bayesrun.language.declaration import Declaration
+    from bayesrun.predict.fitted_model import fitted_model
 
-    roles = config.model_type.roles(config.model)
-    observed = [role.variable for role in roles if role.kind == "observed"]
-    if fitted is None or design is None or not observed:
-        raise UserError([Problem(new_rows.KEY, "the model explains no data, so there is nothing to predict")])
-    new, notes = data_sets.load_new(config.predict.data, config.paths.data, design, roles)
-    for note in notes:
+    if design is None or not isinstance(declared, Declaration):
+        return None
+    return fitted_model(declared, design, digest, getattr(config.model, "formula", None))
+
+
+def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRows | None:
+    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
+    if config.predict.data is None:
+        return None
+    from bayesrun.predict import new_rows
+    from bayesrun.predict.tables import check_groups
+
+    if fitted is None:
+        message = "the model explains no data, so there is nothing to predict"
+        if config.data is not None:
+            message = (
+                f"models of type '{config.model.type}' are built by the engine itself, which can't predict new rows"
+            )
+        raise UserError([Problem(new_rows.KEY, message)])
+    rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
+    check_groups(rows, config.predict.group_by)
+    for note in rows.notes:
         log.info("%s: %s", new_rows.KEY, note)
-    rows = new_rows.like_fitted(new, fitted, design.factors, observed)
-    check(new_rows.row_problems(config.model_type, config.model, rows))
     return rows
 
 
@@ -245,7 +354,7 @@ def _log_model(model: CompiledModel) -> None:
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
 
 
-def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sampled:
+def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled:
     from bayesrun.report.progress import ProgressLine
     from bayesrun.samplers.base import Monitor
     from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
@@ -254,13 +363,14 @@ def _sample(config: RunConfig, model: CompiledModel, tracker: Tracker) -> Sample
     with ProgressLine(spec.steps(), spec.progress) as line:
         monitors: list[Monitor] = [
             line,
-            Tracked(spec.steps(), tracker.progress),
+            Tracked(spec.steps(), opened.tracker.progress),
             *([TimeLimit(spec.max_seconds)] if spec.max_seconds else []),
         ]
         try:
-            sampled = SAMPLERS.load(spec.method, "sampler.method").sample(
-                model, spec, config.top.seed, Several(monitors, tracker.ready)
-            )
+            sampler = SAMPLERS.load(spec.method, "sampler.method")
+            told = Several(monitors, opened.tracker.ready)
+            store = (opened.store,) if sampler.keeps_draws else ()
+            sampled = sampler.sample(model, spec, config.top.seed, told, *store)
         except BayesrunError:
             raise
         except Exception as error:
@@ -296,19 +406,29 @@ def _largest(config: RunConfig) -> int:
     return config.diagnostics.log_likelihood_max if keep == "auto" else sys.maxsize if keep else 0
 
 
-def _predict_rows(config: RunConfig, folder: RunFolder, rows: xr.Dataset | None, idata: az.InferenceData) -> None:
-    if rows is None or config.predict is None:
-        return
-    from bayesrun.predict.new_rows import predictions
+def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idata: az.InferenceData) -> None:
+    """Write what later predictions need, and the tables of the rows of `predict.data`."""
+    from bayesrun.predict.fitted_model import write_design
+    from bayesrun.predict.tables import write_predictions
+    from bayesrun.report.store import as_stored
 
-    draws = {str(name): array.values for name, array in idata.posterior.data_vars.items()}
-    table = predictions(engine_of(config), config.model_type, config.model, rows, draws, config.top.seed)
-    folder.write("predictions.csv", lambda path: table.to_csv(path, index=False))
-    log.info("predictions.csv: %d values for the rows of '%s'", len(table), config.predict.data.name)
+    if prepared.fitted is None:
+        return
+    write_design(prepared.fitted, folder)
+    if prepared.rows is None:
+        return
+    draws = {name: as_stored(array, config.store.float32_above) for name, array in idata.posterior.data_vars.items()}
+    predict, top = config.predict, config.top
+    rows, engine = prepared.rows, engine_of(config)
+    try:
+        write_predictions(predict, top.intervals, top.seed, rows, prepared.fitted, draws, engine, folder)
+    except Exception as error:  # the posterior is worth more than its predictions, which task=predict can make again
+        log.debug("no predictions", exc_info=True)
+        log.error("the rows of predict.data could not be predicted: %s", error)
 
 
 def _diagnose(
-    config: RunConfig, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
+    config: RunConfig, sampled: Sampled, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
     from bayesrun.diagnostics.base import Judged
     from bayesrun.diagnostics.judge import judge
@@ -320,7 +440,16 @@ def _diagnose(
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
     result = judge(
         Judged(
-            idata, summary, method, config.diagnostics, depth, missing, config.plain["model"], config.plain["sampler"]
+            idata,
+            summary,
+            method,
+            config.diagnostics,
+            depth,
+            missing,
+            config.plain["model"],
+            config.plain["sampler"],
+            sampled.died,
+            sampled.interrupted == "killed",
         )
     )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
@@ -373,6 +502,8 @@ class OpenRun:
 
     def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
         self.tracker, self.folder = tracker, folder
+        self.store = DrawStore(folder.draws)
+        self.has_draws = False
         self.reason: str | None = None
         self.steps: dict[str, str] = {}
         self.status: Literal["finished", "partial", "failed"] = "failed"
@@ -392,13 +523,14 @@ class OpenRun:
 
     def fail(self, error: BaseException) -> None:
         """Write what went wrong."""
-        self.status, self.error = "failed", redact(f"{type(error).__name__}: {error}")
+        self.has_draws = self.has_draws or self.store.stored() is not None
+        self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
         self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
-        self.folder.write_status("failed", None, self.error)
+        self.folder.write_status(self.status, None, self.error)
 
     def close(self) -> None:
-        """Hand the folder to the tracker."""
-        status: RunStatus = "interrupted" if self.exit_status == 130 else self.status
+        """Hand the folder to the tracker; a run that failed is failed there, though its draws are kept."""
+        status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
         self.tracker.close(self.folder.path, status)
 
     def result(self, config: RunConfig) -> RunResult:
@@ -424,7 +556,7 @@ def open_run(
     memory
         The log so far, which goes into the folder.
     """
-    from bayesrun.samplers.monitors import terminate_as_interrupt
+    from bayesrun.samplers.monitors import Signals
 
     flush_to(memory, folder.log)
     record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
@@ -436,26 +568,33 @@ def open_run(
         config.tracking, _card(config, job, prepared, record, folder)
     )
     opened = OpenRun(tracker, folder)
+    signals = Signals()
     try:
-        with terminate_as_interrupt():
+        with under_way(config.paths.outputs, folder.path):
             yield opened
     except (Exception, KeyboardInterrupt) as error:
-        error = as_output_error(error, folder.path)
+        signals.ignore()
+        told = as_output_error(error, folder.path)
         with suppress(OSError):  # it may be the disk that is full
-            opened.fail(error)
+            opened.fail(told)
             log.debug("the run failed", exc_info=True)
-        _tell(error, folder)
+        _tell(told, opened)
     finally:
+        signals.ignore()
         with suppress(OSError):
             folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
         opened.close()
+        signals.restore()
 
 
-def _tell(error: BaseException, folder: RunFolder) -> None:
+def _tell(error: BaseException, opened: OpenRun) -> None:
     text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
     if isinstance(error, KeyboardInterrupt):
-        text = "interrupted before the first draw was kept"
-    log.error("%s\nsee %s", text, folder.log)
+        text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
+    if opened.has_draws:
+        remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
+        text += f"\nthe draws are kept; this makes everything else of them: {remedy}"
+    log.error("%s\nsee %s", text, opened.folder.log)
 
 
 def _config_text(config: RunConfig, job: Job) -> str:

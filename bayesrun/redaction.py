@@ -276,7 +276,8 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
     place = start if at is None else at + 1
     if not url.startswith("/", start):  # `sqlite:///a#b.db` is a path
         spans += _fragment_span(url, place, is_web)
-    end = spans[-1][0] - 1 if spans and spans[-1][0] > place else len(url)
+    mark = url.find("#", place)
+    end = mark if mark >= 0 and (is_web or (spans and spans[-1][0] == mark + 1)) else len(url)
     return sorted([*spans, *_query_spans(url, place, end)])
 
 

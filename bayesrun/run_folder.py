@@ -64,6 +64,18 @@ class RunFolder:
         return self.path / "posterior.nc"
 
     @property
+    def draws(self) -> Path:
+        """The folder in which draws are kept while a run samples."""
+        return self.path / "draws"
+
+    def status(self) -> str | None:
+        """Return the status of `status.json`; None where it can't be read."""
+        try:
+            return str(json.loads((self.path / "status.json").read_text())["status"])
+        except (OSError, ValueError, KeyError):
+            return None
+
+    @property
     def figures(self) -> Path:
         """The folder of pictures."""
         return self.path / "figures"

@@ -21,6 +21,7 @@ bayesrun runs Bayesian models from YAML and judges their posteriors.
   python -m bayesrun model=switchpoint sampler.draws=2000 seed=1   any key can be set
   python -m bayesrun --config-dir DIR model=mine                   your own YAML, DIR/model/mine.yaml
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
+  python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
 """
 _TAIL = """\
 Exit status: 0 finished (also `partial` by max_seconds); 1 config or data at fault, or jobs of a sweep failed;

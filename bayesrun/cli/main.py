@@ -119,7 +119,7 @@ def _ask_hydra() -> int:
 def _task(arguments: Namespace) -> str:
     """Return what the command line asks for: `run`, or a task of `bayesrun/tasks`."""
     named = ["task=run", *(override for override in arguments.overrides if override.startswith("task="))]
-    return named[-1].partition("=")[2].strip("'\"")
+    return str(named[-1]).partition("=")[2].strip("'\"")
 
 
 def _resumed(arguments: Namespace) -> Namespace:
@@ -156,9 +156,20 @@ def _single(composition: Composition) -> int:
         problems += error.problems
     check(problems)
     TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
+    _recover_dead_runs(parsed.paths.outputs)
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     check_place(folder)
     return run(parsed, _job(parsed, config.hydra, folder)).exit_status
+
+
+def _recover_dead_runs(outputs: Path) -> None:
+    """Make the run folders of runs that were killed; a look at one folder where there are none."""
+    from bayesrun.live_runs import dead_runs
+
+    if dead_runs(outputs):
+        from bayesrun.tasks.recover import recover_dead_runs
+
+        recover_dead_runs(outputs)
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
@@ -214,7 +225,6 @@ def _placing_keys() -> dict[str, Any]:
 def _sweep(arguments: Namespace, composition: Composition) -> int:
     from bayesrun.sweep.run import Request, run_sweep
 
-    check(composition.problems)
     config, loader = composition.config, composition.loader
     check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
     hand_over()
@@ -222,4 +232,4 @@ def _sweep(arguments: Namespace, composition: Composition) -> int:
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
 
-    return run_sweep(Request(arguments, config, loader, parsed, run_job))
+    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems))

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.config.run_config import CHOSEN, REGISTRIES, SECTIONS, TopSpec
+from bayesrun.data.section import PredictSpec
 from bayesrun.errors import Problem
 from bayesrun.figures.base import default_for
 from bayesrun.registry import load_plugins
@@ -37,7 +38,8 @@ def fill_in(config: DictConfig, conf: Path) -> list[Problem]:
         Plug-ins that can't be loaded: their names, and so their keys, are not known.
     """
     problems = load_plugins(_plugins(config), REGISTRIES)
-    _fill(config, {**_defaults(TopSpec), **primary(conf), **{name: _defaults(s) for name, s in SECTIONS.items()}})
+    sections: dict[str, type[Section]] = {**SECTIONS, "predict": PredictSpec}
+    _fill(config, {**_defaults(TopSpec), **primary(conf), **{name: _defaults(s) for name, s in sections.items()}})
     for group, spec in _chosen(config).items():
         _fill(config, {group: {**_defaults(spec), **_figures(config, group)}})
     return problems

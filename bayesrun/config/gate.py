@@ -16,7 +16,7 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import AfterValidator, Field, StringConstraints
 
 from bayesrun.config.hydra_internals import ConfigFile, Written
@@ -225,6 +225,8 @@ class Gate:
         """Refuse a folder whose interpolations bring something else than text."""
         try:
             OmegaConf.select(self._config.hydra, offer.key)
+        except InterpolationToMissingValueError:  # Hydra fills in `hydra.job` and `hydra.runtime` later
+            return []
         except OmegaConfBaseException as error:
             return [Problem(f"hydra.{offer.key}", str(error).splitlines()[0], "it must be the path of a folder")]
         return []

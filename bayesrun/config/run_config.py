@@ -7,7 +7,7 @@ heavy, so that a wrong key is told in a fraction of a second.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +103,7 @@ class RunConfig:
     store: StoreSpec
     paths: PathsSpec
     plain: Mapping[str, Any]
-    predict: PredictSpec | None = None
+    predict: PredictSpec = field(default_factory=PredictSpec)
 
 
 SECTIONS: dict[str, type[Section]] = {

@@ -47,19 +47,23 @@ def _problem(text: str) -> str:
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, values))
             if len(open_) > MAX_DEPTH:
-                return f"is nested more than {MAX_DEPTH} levels deep (line {event.start_mark.line + 1})"
+                return f"is nested more than {MAX_DEPTH} levels deep ({_line(event)})"
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_.pop()
             if anchor:
                 anchors[anchor] = values - before
         elif isinstance(event, yaml.AliasEvent):
-            values += anchors.get(event.anchor, 1)
+            values += anchors.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
             if event.anchor:
                 anchors[event.anchor] = 1
             if event.implicit[0] and _LONG_NUMBER.fullmatch(event.value):
-                return f"holds a number of {len(event.value):,} digits (line {event.start_mark.line + 1})"
+                return f"holds a number of {len(event.value):,} digits ({_line(event)})"
         if values > MAX_VALUES:
             return f"holds more than {MAX_VALUES:,} values, aliases written out"
     return ""
+
+
+def _line(event: yaml.Event) -> str:
+    return f"line {event.start_mark.line + 1}" if event.start_mark else "somewhere"

@@ -25,7 +25,7 @@ MissingRule = Literal["rows", "error", "impute"]
 ColumnKind = Literal["text", "number"]
 Label = str | int | float | bool
 RoleKind = Literal["observed", "predictor"]
-Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "index", "any"]
+Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "index", "number_or_date", "any"]
 
 
 class DataSpec(Section):
@@ -129,7 +129,8 @@ class Role:
     kind
         `observed` (missing values may be imputed) or `predictor` (missing values are an error, or their rows dropped).
     domain
-        Values allowed: `count` are whole numbers from 0, `index` 0-based codes, `any` is not checked.
+        Values allowed: `count` are whole numbers from 0, `index` 0-based codes, `number_or_date` is `real` or dates;
+        `any` is not checked.
     key
         Config key that makes the model use the variable, for messages.
     """

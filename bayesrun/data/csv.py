@@ -90,8 +90,8 @@ def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
 
 
 def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
-    if how.sep in (spec.decimal, spec.thousands):
-        raise fail("data.sep", f"'{how.sep}' can't be the separator and part of numbers", "set data.sep")
+    if how.sep == spec.decimal:
+        raise fail("data.sep", f"'{how.sep}' can't be both the separator and the decimal sign", "set data.sep")
     frame = _table(spec, path, how, "." if spec.decimal == "auto" else spec.decimal, spec.thousands)
     if spec.decimal == "auto" and how.sep != ",":
         cells = [(name, [c.strip() for c in texts]) for name, texts in _texts(frame)]

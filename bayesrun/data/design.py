@@ -97,6 +97,35 @@ class FittedDesign:
         """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
         return list(dict.fromkeys([*(n for n in self.dates if n in data.variables), *spec.parse_dates]))
 
+    def made_alike(self, table: xr.Dataset, spec: DataSpec) -> xr.Dataset:
+        """Make the columns of the fit out of what new rows have instead, as their own section says.
+
+        Labels of a factor may be in a column of another name, and `derive` may make a column that the fit has read. An
+        expression of the fit's own is the fit's.
+
+        Raises
+        ------
+        UserError
+            When an expression differs from the fit's, or is computed from the new rows as a whole.
+        """
+        for name, column in spec.factors.items():
+            wanted = self.factors.get(name, column)
+            if column in table.data_vars and wanted not in table.variables:
+                table = table.rename({column: wanted})
+        own = {name: text for name, text in spec.derive.items() if name not in self.derive}
+        problems = [
+            Problem(f"{KEY}.derive.{name}", f"differs from that of the fit: {self.derive[name]}", "leave it out")
+            for name, text in spec.derive.items()
+            if name not in own and text.split() != self.derive[name].split()
+        ]
+        learned = Learned(self.dim)
+        made = derive(table, own, {}, learned)
+        message = f"is computed from the new rows as a whole: {', '.join(learned.constants)}"
+        if learned.constants:
+            problems.append(Problem(f"{KEY}.derive", message, "new rows must not depend on each other: use numbers"))
+        check(problems)
+        return made
+
     def apply(self, table: xr.Dataset, new_levels: bool = False) -> xr.Dataset:
         """See the rows of a table as the fit sees its own.
 
@@ -129,7 +158,29 @@ class FittedDesign:
         columns = {c: table[c] for c in factors.values()}
         data = derive(coded, self._derivable(table), columns, Learned(self.dim, self.constants))
         data = data.assign_coords({c: levels[c] for c in self.factors.values() if c not in data.coords})
-        return data.assign({str(n): v for n, v in self.fixed.variables.items() if n not in data.variables})
+        shared = {n: self._shared(str(n), v, data, problems) for n, v in self.fixed.variables.items()}
+        check(problems)
+        return data.assign({str(n): v for n, v in shared.items() if v is not None})
+
+    def _shared(self, name: str, variable: Any, data: xr.Dataset, problems: list[Problem]) -> Any:
+        """Return what new rows share with the fit; values of new groups are those that their rows have in a column."""
+        if name in data.sizes:  # labels of a dim, which new ones have joined
+            return None if name in data.variables else variable
+        grown = [d for d in map(str, variable.dims) if d in data.sizes and data.sizes[d] > self.fixed.sizes[d]]
+        if not grown:
+            return variable if name not in data.variables or self.dim in data[name].dims else None
+        dim, known = grown[0], self.fixed.sizes[grown[0]]
+        new = data[dim].values[known:]
+        codes = [str(n) for n in self.factors if self.factors[n] == dim]
+        if name in data.variables and data[name].dims == (self.dim,) and variable.dims == (dim,) and codes:
+            cells, of = data[name].values, data[codes[0]].values
+            values = [pd.unique(cells[of == known + place]) for place in range(len(new))]
+            if all(len(found) == 1 and not pd.isna(found[0]) for found in values):
+                return xr.Variable((dim,), np.concatenate([variable.values, *values]))
+        shown = ", ".join(map(str, new))
+        message = f"'{name}' has one value per '{dim}', and none for what is new: {shown}"
+        problems.append(Problem(f"{KEY}.{name}", message, f"give the new rows a column '{name}'"))
+        return None
 
     def plain(self) -> dict[str, Any]:
         """Return the design as plain values (numbers, text, lists, mappings) that JSON can hold."""
@@ -194,6 +245,8 @@ class FittedDesign:
             where = places(column.copy(data=unseen & (column.values == new)))
             message = f"the model was not fitted to '{new}' of '{column.name}' ({where})"
             hint = did_you_mean(value_key(new), map(value_key, known))
+            if column.name in self.factors.values():
+                hint += "; predict.new_levels=population draws the effects of new groups"
             problems.append(Problem(f"{KEY}.{column.name}", message, hint))
         return known
 
@@ -269,7 +322,7 @@ def derive(
 
 
 def _kind(values: Array) -> Kind:
-    kinds: dict[str, Kind] = {"M": "date", "b": "truth", "O": "text"}
+    kinds: dict[str, Kind] = {"M": "date", "b": "truth", "O": "text", "U": "text"}
     return kinds.get(values.dtype.kind, "number")
 
 

@@ -73,7 +73,11 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
         commented = Dialect(how.encoding, how.sep, "#", how.skip_rows)
         first = next(_lines(path, how), "")
         if first.startswith("#") and max(_width(path, commented, sep) for sep in SEPARATORS) > 1:
-            return [Problem("data.comment", f"'{path}' begins with '#': this looks like comment='#'", "set it")]
+            return [
+                Problem(
+                    "data.comment", f"'{path}' begins with '#': this looks like comment='#'", "set data.comment='#'"
+                )
+            ]
     other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
     if _width(path, how, other) > 1 and other != how.sep:
         sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""

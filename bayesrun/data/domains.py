@@ -21,6 +21,7 @@ def _whole_from_zero(x: Array) -> Array:
 
 _ALLOWED: Mapping[Domain, tuple[str, Callable[[Array], Array]]] = {
     "real": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
+    "number_or_date": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
     "positive": ("finite numbers above 0", lambda x: x > 0),
     "nonnegative": ("finite numbers from 0 up", lambda x: x >= 0),
     "count": ("counts: whole numbers from 0 up", _whole_from_zero),
@@ -45,7 +46,7 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
         What a model uses which variable for.
     """
     variable = data[role.variable]
-    if role.domain == "any":
+    if role.domain == "any" or (role.domain == "number_or_date" and variable.dtype.kind == "M"):
         return []
     if variable.dtype.kind not in "biuf":
         return [_not_numeric(variable, role)]
@@ -56,6 +57,30 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
         return []
     got = shown_values(variable, variable.copy(data=bad))
     return [Problem(role.key, f"{role.kind} '{role.variable}' must be {words} (got {got})", _hint(role))]
+
+
+def outside(variable: xr.DataArray, low: Array | float, high: Array | float, words: str, key: str) -> list[Problem]:
+    """Return which values of an observed variable a distribution can't have, by row; missing values may be anything.
+
+    Parameters
+    ----------
+    variable
+        What is observed.
+    low, high
+        Smallest and largest value that are possible, one for all or one for each value.
+    words
+        What the values must be, in words (`codes from 0 to 4`).
+    key
+        Config key of the likelihood.
+    """
+    values = variable.values.astype(float)
+    bad = (values < low) | (values > high)  # false for missing values
+    if not bad.any():
+        return []
+    got = shown_values(variable, variable.copy(data=np.asarray(bad)))
+    shifted = np.all(np.isnan(values) | ((values - 1 >= low) & (values - 1 <= high)))
+    own = f"codes count from 0: data.derive: {{{variable.name}_0: '{variable.name} - 1'}}"
+    return [Problem(key, f"'{variable.name}' must be {words} (got {got})", own if shifted else "fix the values")]
 
 
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:

@@ -13,6 +13,7 @@ from bayesrun.data.assemble import Array
 from bayesrun.data.labels import as_levels, codes_of, labels_at, levels_of, value_key
 from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.language.calendar_dates import to_days
 
 LABELS = "labels"
 """Attribute of a factor's codes: the dim that holds their labels."""
@@ -78,8 +79,11 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | N
     """
     given = levels or {}
     check([p for name, column in factors.items() for p in _problems(data, name, column, column in given)])
-    labels = {c: as_levels(given[c]) if c in given else levels_of(data[c].values) for c in factors.values()}
-    codes = {name: _encode(data[column], labels[column]) for name, column in factors.items()}
+    known = {c: as_levels(given[c]) for c in factors.values() if c in given}
+    coded = {c: (known[c], codes_of(data[c].values, known[c])[0]) for c in known}
+    coded.update({c: levels_of(data[c].values) for c in factors.values() if c not in given})
+    labels = {column: levels for column, (levels, _) in coded.items()}
+    codes = {name: _codes(data[column], coded[column][1]) for name, column in factors.items()}
     return data.drop_vars(list(labels)).assign(codes).assign_coords(labels)
 
 
@@ -99,6 +103,34 @@ def row_column(data: xr.Dataset, name: str) -> xr.DataArray:
         return found
     rows = labels_at(found.values, np.nan_to_num(codes[0].values.astype(float), nan=-1).astype(np.int64))
     return xr.DataArray(rows, dims=codes[0].dims, name=name, attrs={"levels": found.values.tolist()})
+
+
+def formula_column(data: xr.Dataset, name: str, categorical: bool) -> Any:
+    """Return a column over the rows as a formula takes it.
+
+    Parameters
+    ----------
+    data
+        A prepared data set.
+    name
+        Name of a variable or of a factor's dim.
+    categorical
+        Whether the formula may take it as labels.
+
+    Returns
+    -------
+    ndarray or pandas.Categorical
+        Numbers or labels; where `data.levels` or a factor gives the order of the labels, a categorical in that order.
+        Dates are days since 1970-01-01.
+    """
+    column = row_column(data, name)
+    if column.dtype.kind == "M":
+        return to_days(column.values)
+    if not categorical or "levels" not in column.attrs:
+        return column.values
+    levels = as_levels(np.atleast_1d(column.attrs["levels"]).tolist())
+    codes, _ = codes_of(column.values, levels)
+    return pd.Categorical.from_codes(codes, categories=levels).remove_unused_categories()  # type: ignore[arg-type]
 
 
 def ordered_codes(column: xr.DataArray) -> xr.DataArray:
@@ -156,8 +188,7 @@ def _no_labels(column: xr.DataArray, key: str) -> list[Problem]:
     return []
 
 
-def _encode(column: xr.DataArray, levels: Array) -> xr.DataArray:
-    codes, _ = codes_of(column.values, levels)
+def _codes(column: xr.DataArray, codes: Array) -> xr.DataArray:
     missing = codes < 0
     values = np.where(missing, np.nan, codes) if missing.any() else codes
     return xr.DataArray(values, dims=column.dims, attrs={LABELS: str(column.name)})

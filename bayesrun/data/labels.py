@@ -37,6 +37,20 @@ def value_key(label: Any) -> str:
     return text
 
 
+def one_type(column: Any) -> Array:
+    """Return a column of a table as a plain array; one that mixes text with other types is text in all its cells."""
+    values = plain(column)
+    if values.dtype != object:
+        return values
+    missing = pd.isna(values)
+    kinds = set(map(type, values[~missing].tolist()))
+    if kinds <= {str} or str not in kinds:
+        return values
+    texts = np.full(values.shape, None, dtype=object)
+    texts[~missing] = [v if isinstance(v, str) else value_key(v) for v in values[~missing]]
+    return texts
+
+
 def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     """Return the place of each value among the levels, compared by value.
 
@@ -52,10 +66,15 @@ def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     tuple
         Codes (-1 where there is none), and where a label is there but is no level.
     """
-    place = {value_key(level): code for code, level in enumerate(levels)}
+    places = list(levels)
+    exact = {level: code for code, level in enumerate(places) if isinstance(level, str)}
     missing = pd.isna(values)
     distinct, of = _distinct(values[~missing])
-    found = np.array([place.get(value_key(label), -1) for label in distinct], dtype=np.int64)
+    found = np.array([exact.get(v, -1) if isinstance(v, str) else -1 for v in distinct], dtype=np.int64)
+    if (found < 0).any():
+        by_value = {value_key(level): code for code, level in enumerate(places)}
+        for i in np.flatnonzero(found < 0):
+            found[i] = by_value.get(value_key(distinct[i]), -1)
     codes = np.full(values.shape, -1, dtype=np.int64)
     codes[~missing] = found[of] if len(distinct) else 0
     return codes, (codes < 0) & ~missing
@@ -80,10 +99,16 @@ def as_levels(labels: Iterable[Any]) -> Array:
     return array.astype(np.int64) if whole else array
 
 
-def levels_of(values: Array) -> Array:
-    """Return the distinct labels of a column, sorted; whole numbers are whole also beside missing values."""
-    distinct, _ = _distinct(values[~pd.isna(values)])
-    return as_levels(distinct)
+def levels_of(values: Array) -> tuple[Array, Array]:
+    """Return the distinct labels of a column, sorted, and their codes (-1 where a label is missing).
+
+    Whole numbers are whole also beside missing values.
+    """
+    missing = pd.isna(values)
+    distinct, of = _distinct(values[~missing])
+    codes = np.full(values.shape, -1, dtype=np.int64)
+    codes[~missing] = of
+    return as_levels(distinct), codes
 
 
 def _distinct(values: Array) -> tuple[Array, Array]:

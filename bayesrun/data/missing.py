@@ -69,12 +69,12 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
     count = int(where.sum())
     if not count:
         return []
+    factor = data[role.variable].attrs.get(LABELS)
+    column = f" (codes of the column '{factor}')" if factor else ""
     if count == where.size:
-        return [Problem(role.key, f"all values of '{role.variable}' are missing", "choose another variable")]
+        return [Problem(role.key, f"all values of '{role.variable}'{column} are missing", "choose another variable")]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
-    factor = variable.attrs.get(LABELS)
-    column = f" (codes of the column '{factor}')" if factor else ""
     message = f"{role.kind} '{role.variable}'{column} has {count} missing of {where.size} values: {places(where)}"
     return [Problem(role.key, message, _remedy(role, rule, str(data.attrs.get("dim", "obs")) in variable.dims))]
 

@@ -16,6 +16,7 @@ from bayesrun.data.locate import shown_values
 from bayesrun.errors import Problem, check, did_you_mean
 
 _SHOWN = 3
+_SAMPLE = 1000
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _CODE = re.compile(r"\s*0\d+\s*")
 _THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:([,.' ])\d{3})(?:\1\d{3})*(?:[.,]\d+)?\s*")
@@ -36,9 +37,10 @@ def why_text(name: str, values: Array) -> str:
     if values.dtype != object or values.ndim != 1:
         return ""
     there = np.flatnonzero(~pd.isna(values))
-    texts = [str(values[i]) for i in there]
-    if len(texts) < 2 or any(isinstance(values[i], bool) for i in there[:1]):
-        return ""
+    texts = list(map(str, values[there]))
+    some = texts[:_SAMPLE]
+    if len(texts) < 2 or 4 * sum(any(c.isdigit() for c in text) for text in some) < len(some):
+        return ""  # a column of words, which need not be looked at cell by cell
     odd = [i for i, text in zip(there, texts, strict=True) if not _NUMBER.fullmatch(text)]
     if not odd:
         codes = any(_CODE.fullmatch(text) for text in texts)
@@ -113,9 +115,9 @@ def _numbers(variable: xr.DataArray, key: str, problems: list[Problem]) -> Array
 def _written(texts: list[str]) -> str:
     """Say how all cells are written, where none but numbers in another form are among them; empty otherwise."""
     others = [text for text in texts if not _NUMBER.fullmatch(text)]
-    grouped = [m for m in map(_THOUSANDS.fullmatch, others) if m]
-    if len(grouped) == len(others):
-        return f": this looks like data.thousands='{grouped[0][1]}'"
+    grouped = _THOUSANDS.fullmatch(others[0])
+    if grouped and all(map(_THOUSANDS.fullmatch, others)):
+        return f": this looks like data.thousands='{grouped[1]}'"
     if all(map(_DECIMAL_COMMA.fullmatch, others)):
         return ": this looks like data.decimal=','"
     return ": a number has no unit or sign beside it" if all(map(_UNIT.fullmatch, others)) else ""

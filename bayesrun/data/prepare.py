@@ -105,7 +105,8 @@ def load_new(
     chosen = choose(raw, design.columns_in(raw, spec))
     table = note_odd_cells(apply_types(chosen, design.types_in(chosen, spec)), spec.dtypes)
     table, _ = parse_dates(table, design.dates_in(table, spec), spec.date_format, design.dates)
-    data = _whole(design.apply(label(table), new_levels), spec)
+    table = design.made_alike(label(table), spec)
+    data = _whole(design.apply(table, new_levels), spec)
     needed = [role for role in roles if role.kind == "predictor"]
     return settle(data, needed, spec.drop_missing)
 

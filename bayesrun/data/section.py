@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializeAsAny
+from pydantic import Field, SerializeAsAny, field_validator
 
 from bayesrun.data.base import SOURCES, DataSpec, Source
 from bayesrun.errors import Problem, UserError, did_you_mean
@@ -43,12 +43,33 @@ def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem])
 
 
 class PredictSpec(Section):
-    """`data`: the data set of the new rows; `predict.data=NAME` chooses it."""
+    """What is predicted, and how.
 
-    data: SerializeAsAny[DataSpec]
+    Parameters
+    ----------
+    data
+        The data set of the new rows; `predict.data=NAME` chooses it. Null: nothing is predicted.
+    interval
+        Probability inside the intervals; null = `intervals`.
+    new_levels
+        Labels of a factor that the fit has not seen: `error`, or `population`, which draws their effects from the
+        distribution of the groups.
+    group_by
+        Columns of the new rows: averages over the rows of each group are predicted, too.
+    """
+
+    data: SerializeAsAny[DataSpec] | None = None
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = None
+    new_levels: Literal["error", "population"] = "error"
+    group_by: list[str] = []
+
+    @field_validator("group_by", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
 
 
-def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpec | None:
+def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpec:
     """Parse the section `predict`; the keys of its data set's problems begin with `predict.`.
 
     Parameters
@@ -60,15 +81,19 @@ def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpe
     problems
         Grows by every problem found.
     """
-    if raw is None:
-        return None
-    if not isinstance(raw, Mapping) or set(raw) != {"data"} or not isinstance(raw["data"], Mapping):
-        problems.append(Problem("predict", f"must hold a data set (got {raw!r})", "choose one with predict.data=NAME"))
-        return None
+    raw = {} if raw is None else raw
+    options = {key: value for key, value in raw.items() if key != "data"} if isinstance(raw, Mapping) else raw
+    spec = parse(PredictSpec, options, "predict", problems) or PredictSpec()
+    given = raw.get("data") if isinstance(raw, Mapping) else None
+    if given is None:
+        return spec
+    if not isinstance(given, Mapping):
+        problems.append(Problem("predict.data", f"must be a data set (got {given!r})", "choose one: predict.data=NAME"))
+        return spec
     found: list[Problem] = []
-    spec = parse_data(raw["data"], directory, found)
+    rows = parse_data(given, directory, found)
     problems += [Problem(f"predict.{p.key}", p.message, p.hint) for p in found]
-    return None if spec is None else PredictSpec(data=spec)
+    return spec.model_copy(update={"data": rows})
 
 
 def _what_is_right(source: Source, raw: Mapping[str, Any], found: list[Problem]) -> DataSpec | None:

@@ -1,4 +1,9 @@
-"""Source `sql`: the rows that a query selects in a database, through SQLAlchemy."""
+"""Source `sql`: the rows that a query selects in a database, through SQLAlchemy.
+
+A query comes from a YAML file, which may be somebody else's: it can read and nothing more. It is one statement that
+selects; SQLite's own authorizer refuses everything but reading (`VACUUM INTO` and `ATTACH` would write files), and
+other databases are asked for a transaction that is read-only.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,10 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     import xarray as xr
 
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_SELECTS = ("select", "with", "values", "table")
+# SQLite's action codes for reading: SELECT, READ, FUNCTION, RECURSIVE
+_READING = (21, 20, 31, 33)
 _SQLITE_FILE = re.compile(r"^sqlite(?:\+\w+)?:///(?!file:)([^?]+)")
 
 
@@ -51,11 +60,26 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
     if spec.url.count("@") > 1:
         return [Problem("data.url", "has more than one '@'", "write an '@' within a user name or password as %40")]
     # SQLite would make a new, empty file
-    return [p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")]
+    return [
+        *_not_a_selection(spec.query),
+        *(p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")),
+    ]
+
+
+def _not_a_selection(query: str) -> list[Problem]:
+    """Refuse what is not one statement that selects."""
+    bare = _QUOTED.sub(" ", query).strip().removesuffix(";").strip()
+    hint = "write one statement that selects rows: SELECT ..., or WITH ... SELECT ..."
+    if ";" in bare:
+        return [Problem("data.query", "holds more than one statement", hint)]
+    word = re.split(r"\W", bare.lstrip("("), maxsplit=1)[0].lower()
+    if word not in _SELECTS:
+        return [Problem("data.query", f"must select rows (it begins with '{word[:20]}')", hint)]
+    return []
 
 
 def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
-    """Run the query; NULL is a missing value. What it changes in the database, if anything, is rolled back.
+    """Run the query, which can read only; NULL is a missing value.
 
     Raises
     ------
@@ -73,7 +97,7 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
         url = _absolute(sa.make_url(without_redacted(spec.url)), spec, directory)
         engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
         with engine.connect() as connection:
-            return _rows(connection, spec.query)
+            return _rows(_reading_only(connection), spec.query)
     # `from None`: the driver's own error may quote the URL, and a traceback would show it
     except ModuleNotFoundError as error:
         raise UserError([_not_installed(str(error.name))]) from None
@@ -84,6 +108,16 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
         raise _refused(error, spec) from None
     except sa.exc.SQLAlchemyError as error:
         raise fail("data.query", _first_line(error, spec), "it must be one statement that selects rows") from None
+
+
+def _reading_only(connection: sa.Connection) -> sa.Connection:
+    """Let a connection read and nothing else, by the database's own means."""
+    name = connection.dialect.name
+    if name == "sqlite":
+        raw = connection.connection.driver_connection
+        raw.set_authorizer(lambda action, *_: 0 if action in _READING else 1)  # type: ignore[union-attr]
+        return connection
+    return connection.execution_options(postgresql_readonly=True) if name == "postgresql" else connection
 
 
 def _rows(connection: sa.Connection, query: str) -> pd.DataFrame:

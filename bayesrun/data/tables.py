@@ -85,7 +85,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
     """
     import xarray as xr
 
-    from bayesrun.data.assemble import plain
+    from bayesrun.data.labels import one_type
 
     frame = _named(frame, spec)
     names = [str(c) for c in frame.columns]
@@ -94,7 +94,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
         raise fail(key, f"columns have the same name: {', '.join(repeated)}", "give each column a name of its own")
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
-    return xr.Dataset({name: ((spec.dim,), plain(frame.iloc[:, i])) for i, name in enumerate(names)})
+    return xr.Dataset({name: ((spec.dim,), one_type(frame.iloc[:, i])) for i, name in enumerate(names)})
 
 
 def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:

@@ -115,6 +115,10 @@ class Judged:
         Groups of the InferenceData that are absent, with the reason.
     model, sampler
         These sections of the config as plain values, so that remedies suit the model at hand.
+    died
+        Chains whose process died, and how.
+    killed
+        Whether the run was killed, and its draws are those that were stored by then.
     """
 
     idata: az.InferenceData
@@ -125,6 +129,8 @@ class Judged:
     missing_groups: Mapping[str, str] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     sampler: Mapping[str, Any] = field(default_factory=dict)
+    died: Mapping[int, str] = field(default_factory=dict)
+    killed: bool = False
 
     @property
     def moving(self) -> pd.Series[bool]:

@@ -8,7 +8,7 @@ C order, one after another as `blocks` says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bayesrun.errors import Problem, UserError, did_you_mean
@@ -148,10 +148,17 @@ class StepDraws:
         By number of the chain, those with at least one kept draw; of one length only if `stop` is None.
     stop
         The interrupt that ended sampling early; None when it ran to its end.
+    died
+        Chains whose process died, and how; the others went on.
     """
 
     chains: Mapping[int, StepChain]
     stop: KeyboardInterrupt | None = None
+    died: Mapping[int, str] = field(default_factory=dict)
+
+
+KeepDraws = Callable[[int, StepChain], None]
+"""`(chain, its draws since the last call)`."""
 
 
 class MissingDraws(Exception):
@@ -165,8 +172,18 @@ class StepSampler(Protocol):
     def steps(self) -> Mapping[str, str]:
         """Name of the step method of each free variable, on the variable's own scale."""
 
-    def run(self, seeds: Sequence[int], on_draw: OnDraw) -> StepDraws:
-        """Sample one chain per seed; an interrupt keeps the draws so far."""
+    def run(self, seeds: Sequence[int], on_draw: OnDraw, keep: KeepDraws) -> StepDraws:
+        """Sample one chain per seed; an interrupt keeps the draws so far, and a chain that dies its own.
+
+        Parameters
+        ----------
+        seeds
+            One per chain.
+        on_draw
+            Told of each draw.
+        keep
+            Given the kept draws of a chain as they come, about every second and at the end of sampling.
+        """
 
 
 @dataclass(frozen=True)
@@ -404,6 +421,26 @@ class Engine(Protocol):
     def compile(self, declared: Declaration) -> CompiledModel:
         """Build the model of a declaration."""
 
+    def draw(self, distribution: str, parameters: Arrays, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+        """Draw from a distribution without a model.
+
+        Parameters
+        ----------
+        distribution
+            Its name; one draw of it is a single number.
+        parameters
+            Name to array (draw, ...).
+        shape
+            Further axes of the result, which the parameters have, too.
+        seed
+            Decides the draws.
+
+        Returns
+        -------
+        ndarray
+            Over (draw, *shape).
+        """
+
     def begin_run(self) -> None:
         """From here on, functions that earlier runs of this process compiled may be used with other numbers."""
 
@@ -434,6 +471,7 @@ __all__ = [
     "CompiledModel",
     "Engine",
     "EngineSpec",
+    "KeepDraws",
     "LogDensity",
     "MissingDraws",
     "ModelGraph",

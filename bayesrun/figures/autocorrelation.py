@@ -1,4 +1,4 @@
-"""Autocorrelation of each scalar by chain: how long a draw remembers the ones before it."""
+"""Autocorrelation of each scalar by chain, up to lag 60."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw(subject: Subject) -> Canvas:
 
 
 def autocorrelation(values: Array, lags: int) -> Array:
-    """Autocorrelation of a chain, (draw,), at lags 0 to `lags`; NaN where the chain is constant."""
+    """Return the autocorrelation of a chain, (draw,), at lags 0 to `lags`; NaN if the chain is constant."""
     centred = np.asarray(values, float) - np.mean(values)
     count = len(centred)
     spectrum = np.abs(np.fft.rfft(centred, 2 * count)) ** 2

@@ -51,8 +51,9 @@ class Subject:
     @cached_property
     def r_hat(self) -> dict[str, float]:
         """R-hat by the name of the scalar."""
-        column = self.summary.get("r_hat")
-        return {} if column is None else {str(name): float(value) for name, value in column.items()}
+        if "r_hat" not in self.summary.columns:
+            return {}
+        return {str(name): float(value) for name, value in self.summary["r_hat"].items()}
 
 
 @dataclass(frozen=True)

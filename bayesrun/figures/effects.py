@@ -28,6 +28,7 @@ from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.predictors import codes_of
 from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
@@ -82,11 +83,12 @@ class Fitted:
         repeated = {name: np.tile(values[rows], count) for name, values in self.variables.items()}
         repeated |= {name: np.repeat(values, len(rows)) for name, values in settings.items()}
         means = self._means(repeated, np.tile(rows, count))
-        return means.reshape(len(means), count, len(rows)).mean(axis=2)
+        return np.asarray(means.reshape(len(means), count, len(rows)).mean(axis=2))
 
     def at_rows(self, rows: Array) -> Array:
         """Return the posterior mean of the predicted mean at some rows of the data, (row,)."""
-        return self._means({name: values[rows] for name, values in self.variables.items()}, rows).mean(axis=0)
+        means = self._means({name: values[rows] for name, values in self.variables.items()}, rows)
+        return np.asarray(means.mean(axis=0))
 
     @property
     def points(self) -> str:
@@ -174,7 +176,7 @@ def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
 
 def _some(count: int, limit: int) -> Array:
     """Return at most `limit` indices, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int))
+    return np.asarray(np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int)))
 
 
 def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
@@ -222,8 +224,8 @@ def _nearest(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
         return np.zeros(len(fitted.response), int)
     values = fitted.variables[other]
     if fitted.levels(other) is None:
-        return np.abs(values[:, None] - np.asarray(others, float)).argmin(axis=1)
-    return np.asarray(pd.Index(others).get_indexer(values))
+        return np.asarray(np.abs(values[:, None] - np.asarray(others, float)).argmin(axis=1))
+    return codes_of(values, others)
 
 
 def _draw_curve(
@@ -245,7 +247,7 @@ def _draw_points(ax: Axes, name: str, fitted: Fitted, grid: Array, curves: Array
     rows = rows[(nearest[rows] >= 0) & np.isfinite(fitted.response[rows])]
     x, own, y = fitted.variables[name][rows], nearest[rows], fitted.response[rows]
     levels = fitted.levels(name)
-    codes = None if levels is None else np.asarray(pd.Index(levels).get_indexer(x))
+    codes = None if levels is None else codes_of(x, levels)
     if fitted.points == "partial residuals":
         y = _partial_residuals(fitted, rows, _curve_at(x if codes is None else codes, own, grid, curves, codes is None))
     for index in range(len(curves)):
@@ -268,7 +270,7 @@ def _curve_at(x: Array, own: Array, grid: Array, curves: Array, numeric: bool) -
 
 def _partial_residuals(fitted: Fitted, rows: Array, curve: Array) -> Array:
     y, at_rows = fitted.response[rows], fitted.at_rows(rows)
-    return y - at_rows + curve if fitted.link == "identity" else y / at_rows * curve
+    return np.asarray(y - at_rows + curve if fitted.link == "identity" else y / at_rows * curve)
 
 
 def _text(value: Any) -> str:

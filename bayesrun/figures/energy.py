@@ -1,6 +1,6 @@
-"""Energy: the spread of NUTS's energy against that of its changes. Too small changes leave tails unexplored.
+"""Energy: the distribution of NUTS's energy against that of its changes, and BFMI by chain (arXiv:1604.00695).
 
-BFMI of a chain is `sum((E_i - E_{i-1})^2) / sum((E_i - mean(E))^2)`; Betancourt (2016), arXiv:1604.00695.
+If the changes are much smaller, the tails are explored slowly.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _draw_densities(ax: Axes, energy: Array) -> None:
         grid, height = density(values)
         ax.plot(grid, height, color=colour, label=label)
         ax.fill_between(grid, height, color=colour, alpha=0.25)
-    ax.set(xlabel="energy, centred (nats)", ylim=(0, None), title="these two should be alike")
+    ax.set(xlabel="energy, centred (nats)", ylim=(0, None), title="both should look alike")
     look.no_scale(ax)
     ax.legend(loc="upper right")
 
@@ -50,7 +50,7 @@ def _draw_densities(ax: Axes, energy: Array) -> None:
 def _draw_bfmi(ax: Axes, values: Array) -> None:
     ax.bar(np.arange(len(values)), values, width=0.6, color=[look.colour(i) for i in range(len(values))])
     ax.axhline(0.3, color=look.INK, linestyle="--", linewidth=1)
-    ax.set(xlabel="chain", ylabel="BFMI", title="steps too small below 0.3", xticks=np.arange(len(values)))
+    ax.set(xlabel="chain", ylabel="BFMI", title="below 0.3: slow in the tails", xticks=np.arange(len(values)))
 
 
 FIGURE = Figure(draw=draw)

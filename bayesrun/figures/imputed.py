@@ -15,7 +15,7 @@ LIMIT = 12
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw the distribution of each imputed value, at the most twelve."""
+    """Draw the distribution of each imputed value, at most twelve."""
     names = [f"{name}_missing" for name in group_of(subject, "observed_data").data_vars]
     found = [subject.idata.posterior[name] for name in names if name in subject.idata.posterior]
     values = [(n, draws_of(v)[..., i]) for v in found for i, n in enumerate(names_of(v, str(v.name)))]
@@ -26,7 +26,9 @@ def draw(subject: Subject) -> Canvas:
     for ax, (name, draws) in zip(axes, values, strict=False):
         draw_marginal(ax, draws.ravel(), look.GREEN)
         frame(ax, draws.ravel())
-        ax.set(title=shorten(name, 34), xlabel="imputed value", ylabel="posterior probability")
+        ax.set(
+            title=shorten(name, 34), xlabel="imputed value", ylabel="probability" if is_discrete(draws) else "density"
+        )
         look.few_ticks(ax, whole_x=is_discrete(draws))
     return figure
 

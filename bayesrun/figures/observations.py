@@ -1,4 +1,4 @@
-"""Observed data and what the fitted model predicts for them: values, series over one dim, pointwise likelihoods."""
+"""Observed data and their predictions: values, series over one dim, pointwise likelihoods."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from scipy.ndimage import gaussian_filter1d
 
 from bayesrun.diagnostics.numerics.intervals import hdi
 from bayesrun.figures import style as look
@@ -71,8 +72,6 @@ def smooth(data: Array, grid: Array) -> Array:
     `s` is the lesser of the standard deviation and the interquartile range / 1.349 (Silverman 1986, eq. 3.31).
     Values beyond the grid count for the height, not for the picture.
     """
-    from scipy.ndimage import gaussian_filter1d
-
     step = grid[1] - grid[0]
     edges = np.append(grid - step / 2, grid[-1] + step / 2)
     quartiles = np.quantile(data, [0.25, 0.75])

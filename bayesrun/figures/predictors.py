@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from bayesrun.data.factors import LABELS
 from bayesrun.figures.base import Subject
 from bayesrun.figures.selection import Array, group_of
 from bayesrun.language.formulas import parse
-from bayesrun.models.base import MODELS
+from bayesrun.models.declarative import DeclarativeSpec
 from bayesrun.models.declarative.definitions import definitions
 
 
@@ -39,7 +40,12 @@ class Predictor:
     def codes(self) -> Array:
         """Index of each value among the levels, (row,); -1 for a missing one."""
         assert self.levels is not None
-        return np.asarray(pd.Index(self.levels).get_indexer(self.values))
+        return codes_of(self.values, self.levels)
+
+
+def codes_of(values: Array, levels: Sequence[Any]) -> Array:
+    """Return the index of each value among the levels, (row,); -1 for none."""
+    return np.asarray(pd.Categorical(values, categories=list(levels)).codes)
 
 
 def predictors_of(subject: Subject, response: xr.DataArray) -> list[Predictor]:
@@ -57,7 +63,7 @@ def _used(model: Any, data: xr.Dataset) -> list[str]:
     if kind == "linear_regression":
         return list((model.get("options") or {}).get("predictors") or data.data_vars)
     if kind == "declarative":
-        spec = MODELS.load("declarative", "model.type").spec.model_validate(dict(model))
+        spec = DeclarativeSpec.model_validate(dict(model))
         used = {name for definition in definitions(spec) for name in definition.names}
         observed = {definition.observed for definition in definitions(spec)}
         return [str(name) for name in data.data_vars if name in used - observed]

@@ -1,4 +1,4 @@
-"""Returns, or any other series: what was observed, over its dates."""
+"""Returns, or any other observed series, over its dates."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Picked:
 
 @dataclass(frozen=True)
 class _Element:
-    """A scalar whose draws are not looked up yet."""
+    """A scalar before its draws are looked up."""
 
     variable: str
     index: int

@@ -1,4 +1,4 @@
-"""Trace by chain: one panel a scalar, each chain in its own colour, divergences marked below."""
+"""Trace by chain: one panel per scalar, each chain in its own colour, divergences marked below."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.language.learned import Constant, Learned
 from bayesrun.language.operations import Data
 from bayesrun.language.plan import Plan, of_values, variables_of
 from bayesrun.language.scope import Scope
@@ -24,6 +25,8 @@ from bayesrun.language.values import Value, variable
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from bayesrun.language.formulas import Design
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
@@ -176,6 +179,29 @@ Item = Container | Random | Deterministic | Potential | Likelihood
 
 
 @dataclass(frozen=True)
+class ModelDesign:
+    """What a model learned from the rows of its fit: new rows are seen through it, never through themselves.
+
+    Parameters
+    ----------
+    constants
+        Reductions over the rows inside the model's expressions (`mean(x)` in `x - mean(x)`), by their text.
+    formula
+        The terms of a formula with what its transforms remember: levels, knots, means. It holds no rows.
+    rows
+        The row dimension; empty where the builder does not say: that of the data.
+    """
+
+    constants: Mapping[str, Constant] = field(default_factory=dict)
+    formula: Design | None = None
+    rows: str = ""
+
+    def recalled(self) -> Learned:
+        """Return what expressions over new rows recall."""
+        return Learned(self.rows, self.constants)
+
+
+@dataclass(frozen=True)
 class Declaration:
     """A model.
 
@@ -193,6 +219,8 @@ class Declaration:
     reported
         The model as users think of it, when this one is another form of it (summed out, whitened): its priors are
         drawn from, its likelihood predicts and is judged, its graph is drawn. Names as in `draws` after `recover`.
+    design
+        What was learned from the rows beside the posterior.
     """
 
     items: tuple[Item, ...]
@@ -200,6 +228,7 @@ class Declaration:
     helpers: frozenset[str] = frozenset()
     recover: Recover | None = None
     reported: Declaration | None = None
+    design: ModelDesign = ModelDesign()
 
     def random(self, name: str) -> Random:
         """Return the random variable of a name."""
@@ -215,11 +244,18 @@ class Draft:
         The prepared data, whose variables expressions may name.
     coords
         Labels of dims of the model's own.
+    learned
+        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
     """
 
-    def __init__(self, data: xr.Dataset | None = None, coords: Mapping[str, Sequence[Any]] | None = None) -> None:
+    def __init__(
+        self,
+        data: xr.Dataset | None = None,
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self.coords: dict[str, Sequence[Any]] = dict(coords or {})
-        self.scope = Scope(data, self.coords)
+        self.scope = Scope(data, self.coords, learned=learned)
         self._data = data
         self._items: list[Item] = []
         self._helpers: set[str] = set()

@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.errors import Problem, UserError, fail
+import numpy as np
+
+from bayesrun.errors import Problem, UserError, did_you_mean, fail
+from bayesrun.language.calendar_dates import (
+    PARTS,
+    date_of_text,
+    date_part,
+    is_date_after_call,
+    is_date_after_operator,
+    to_dates,
+)
 from bayesrun.language.functions import ELEMENTWISE, call, index, operate, whole_number
-from bayesrun.language.grammar import Expression, arguments, parse
+from bayesrun.language.grammar import Expression, arguments, is_text, parse
 from bayesrun.language.learned import Learned
 from bayesrun.language.scope import Scope
-from bayesrun.language.values import Dims, Fault, Value, align, compute, constant
+from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, constant
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,8 +69,9 @@ def evaluate(
 
     value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
+    numbers = to_dates(value.known) if value.date else value.known
     coords = {d: data.coords[d] for d in dims if d in data.coords}
-    return xr.DataArray(value.known, dims=dims, coords=coords)
+    return xr.DataArray(numbers, dims=dims, coords=coords)
 
 
 def _named_dims(value: Value, data: xr.Dataset, key: str) -> list[str]:
@@ -88,7 +101,10 @@ def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:
         Dims that an expression may have.
     """
     if isinstance(given, str):
-        return value_of(parse(given, key), scope, dims)
+        value = value_of(parse(given, key), scope, dims)
+        if value.date:
+            raise fail(key, f"'{given}' holds dates, a number is needed", "use days(date), or trend(date)")
+        return value
     if not isinstance(given, Sequence):
         return constant(given)
     parts = [read(part, scope, f"{key}[{i}]", dims) for i, part in enumerate(given)]
@@ -146,13 +162,18 @@ def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
     names = expression.names
     if scope.learned is not None:
         names = names & scope.learned.names_needed(expression.tree)
-    for name in sorted(names):
+    for name in sorted(names - _names_of_labels(expression, scope)):
         try:
             scope.lookup(name)
         except Fault as fault:
             nodes = [n for n in ast.walk(expression.tree) if isinstance(n, ast.Name) and n.id == name]
             problems.append(expression.problem(nodes[0], fault.message, fault.hint))
     return problems
+
+
+def _names_of_labels(expression: Expression, scope: Scope) -> set[str]:
+    """Return the names of columns that an expression only compares with texts."""
+    return {name for name in expression.labels if scope.cells(name) is not None}
 
 
 class _Walk:
@@ -167,6 +188,9 @@ class _Walk:
         try:
             recalled = self._scope.learned.recall(node) if self._scope.learned else None
             self.values[node] = self._value(node) if recalled is None else recalled
+            if self._scope.learned and recalled is None:
+                parts = [self.values[child] for child in ast.iter_child_nodes(node) if child in self.values]
+                self._scope.learned.refuse_mixing(node, self.values[node], parts)
             return self.values[node]
         except Fault as fault:
             raise UserError([self._expression.problem(node, fault.message, fault.hint)]) from None
@@ -182,7 +206,7 @@ class _Walk:
         if isinstance(node, ast.BinOp):
             return self._operate(node.op, [self.value(node.left), self.value(node.right)])
         if isinstance(node, ast.UnaryOp):
-            return operate(node.op, [self.value(node.operand)])
+            return self._operate(node.op, [self.value(node.operand)])
         if isinstance(node, (ast.BoolOp, ast.Compare)):
             return self._logic(node)
         if isinstance(node, ast.Subscript):
@@ -192,7 +216,9 @@ class _Walk:
 
     def _operate(self, operator: ast.AST, parts: list[Value]) -> Value:
         self._refuse_clash(parts)
-        return operate(operator, parts)
+        is_date = any(part.date for part in parts) and is_date_after_operator(operator, parts)
+        made = operate(operator, parts)
+        return replace(_missing_kept(made, parts) if made.logical else made, date=is_date)
 
     def _refuse_clash(self, parts: list[Value]) -> None:
         """Refuse an outer product that no one asked for: mostly `alpha` was meant to be `alpha[county]`."""
@@ -209,6 +235,8 @@ class _Walk:
         """`a < b < c` means `a < b and b < c`."""
         if isinstance(node, ast.BoolOp):
             parts, operator = [self.value(v) for v in node.values], node.op
+        elif any(map(is_text, (node.left, *node.comparators))):
+            return self._compare_text(node)
         else:
             terms = [self.value(v) for v in [node.left, *node.comparators]]
             pairs = zip(node.ops, terms[:-1], terms[1:], strict=True)
@@ -218,10 +246,44 @@ class _Walk:
             result = self._operate(operator, [result, part])
         return result
 
+    def _compare_text(self, node: ast.Compare) -> Value:
+        """Compare a column of labels, or of dates, with a quoted text."""
+        first, second = node.left, node.comparators[0]
+        text, other = (first, second) if is_text(first) else (second, first)
+        assert isinstance(text, ast.Constant)
+        cells = self._scope.cells(other.id) if isinstance(other, ast.Name) else None
+        if cells is None or cells[0].dtype.kind == "M":
+            value = self.value(other)
+            if not value.date:
+                raise Fault(f"'{text.value!s}' is compared with numbers", "compare a column of labels: group == 'a'")
+            pair = [value, date_of_text(str(text.value))]
+            return self._operate(node.ops[0], pair if other is first else pair[::-1])
+        assert isinstance(other, ast.Name)
+        if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
+            raise Fault("labels have no order here", "texts are compared with == and != only")
+        return self._equals(other.id, cells, str(text.value), isinstance(node.ops[0], ast.Eq))
+
+    def _equals(self, name: str, cells: tuple[Any, tuple[str, ...]], text: str, equal: bool) -> Value:
+        labels, dims = cells
+        if labels.dtype.kind in "iuf":
+            raise Fault(f"'{name}' holds numbers, '{text}' is a text", f"write {name} == {text} without quotes")
+        missing = np.array([label is None or label != label for label in labels.ravel()]).reshape(labels.shape)
+        found = (labels.astype(str) == text) & ~missing
+        learned = self._scope.learned
+        if not found.any() and not (learned and learned.of_new_rows):
+            known = sorted({str(label) for label in labels[~missing].ravel()})
+            raise Fault(f"no '{name}' is '{text}'", did_you_mean(text, known))
+        answer = (found if equal else ~found).astype(np.int64)
+        return replace(constant(np.where(missing, np.nan, answer) if missing.any() else answer, dims), logical=True)
+
     def _index(self, node: ast.Subscript) -> Value:
         array = self.value(node.value)
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        return index(array, [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts])
+        picks = [self._slice(p) if isinstance(p, ast.Slice) else self.value(p) for p in parts]
+        if self._scope.learned is not None:
+            self._scope.learned.refuse_negative([pick for pick in picks if isinstance(pick, Value)])
+        taken = index(array, picks)
+        return replace(taken, date=array.date)
 
     def _slice(self, node: ast.Slice) -> slice:
         ends = [
@@ -246,11 +308,36 @@ class _Walk:
         if name in ELEMENTWISE:
             self._refuse_clash(values)
         parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
-        return call(name, values, dim) if parts is None else self.value(parts)
+        if parts is not None:
+            return self.value(parts)
+        if name in PARTS:
+            return date_part(name, values[0])
+        if name == "trend":
+            return self._operate(ast.Div(), [self._since(values[0], values[0]), self._since(values[0])])
+        is_date = any(value.date for value in values) and is_date_after_call(name, values)
+        made = call(name, values, dim)
+        condition = values[:1] if name in ("where", "switch") else []
+        return replace(_missing_kept(made, condition), date=is_date)
+
+    def _since(self, value: Value, at: Value | None = None) -> Value:
+        """Return how far a value, or its largest element, is from its smallest."""
+        low, high = (replace(call(name, [value]), date=value.date) for name in ("min", "max"))
+        return self._operate(ast.Sub(), [high if at is None else at, low])
 
     def _size(self, node: ast.expr) -> Value:
         """The number of rows in a shape is that of the rows at hand."""
         return self._scope.lookup(node.id) if isinstance(node, ast.Name) else self.value(node)
+
+
+def _missing_kept(made: Value, operands: Sequence[Value]) -> Value:
+    """Return a result that is missing where an operand is: NumPy's comparisons make a 0 of a missing value."""
+    known = [operand for operand in operands if operand.known is not None]
+    if made.known is None or not any(np.isnan(operand.known).any() for operand in known):
+        return made
+    flags = [replace(operand, known=np.isnan(operand.known).astype(float), date=False) for operand in known]
+    whole = replace(made, known=np.zeros(made.shape), logical=False)
+    missing = apply("add", [whole, reduce(lambda a, b: apply("add", [a, b]), flags)])
+    return replace(made, known=np.where(missing.known > 0, np.nan, made.known))
 
 
 def _dim(node: ast.expr) -> str | int:

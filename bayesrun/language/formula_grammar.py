@@ -39,9 +39,11 @@ class Function:
 _POINTWISE = ("I", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
 _STATISTICS = ("mean", "median", "std", "min", "max")
 _SPLINE = ("df", "knots", "lower_bound", "upper_bound")
+DATE_PARTS = ("days", "year", "month", "weekday", "day_of_year")
 CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
 FUNCTIONS: Mapping[str, Function] = {
     **{name: Function() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
+    **{name: Function() for name in (*DATE_PARTS, "trend")},
     "C": Function(("contrasts", "levels"), structural=True),
     "poly": Function(("degree", "raw"), structural=True),
     "bs": Function((*_SPLINE, "degree", "include_intercept"), structural=True),
@@ -69,7 +71,7 @@ def operator_fault(operator: str) -> str | None:
 
 def name_fault(name: str) -> str | None:
     """Say what is wrong with the name of a variable; None when it is allowed."""
-    if name in FUNCTIONS:
+    if name in FUNCTIONS and name not in (*DATE_PARTS, "trend"):  # `year` is a good name for a column
         return f"'{name}' is a function, not a variable"
     if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__"):
         return None
@@ -90,8 +92,17 @@ def factor_faults(code: str) -> Iterator[str]:
 
 def names_in(code: str) -> tuple[str, ...]:
     """Return the variables of a checked factor, in order of appearance, without functions."""
-    nodes = ast.walk(ast.parse(code, mode="eval"))
-    return tuple(dict.fromkeys(n.id for n in nodes if isinstance(n, ast.Name) and n.id not in FUNCTIONS))
+    tree = ast.parse(code, mode="eval")
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
+    return tuple(dict.fromkeys(n.id for n in names if name_fault(n.id) is None))
+
+
+def dates_in(code: str) -> tuple[str, ...]:
+    """Return the variables of a checked factor that a function of dates is given."""
+    calls = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.Call)]
+    of_dates = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in DATE_PARTS]
+    return tuple(a.id for call in of_dates for a in call.args if isinstance(a, ast.Name))
 
 
 def _faults(node: ast.AST) -> Iterator[str]:

@@ -8,10 +8,12 @@ categorical one, has labels for them. `/` is written `÷` in names, because NetC
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, fail
@@ -139,7 +141,11 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     try:
         with _quiet():
             made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
-                _frame(variables), context=_environment(), na_action="ignore", output="pandas"
+                _frame(variables),
+                context=_environment(),
+                na_action="ignore",
+                output="pandas",
+                materializer=register_materializer(),
             )
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit data
         raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {_first_line(error)}") from error
@@ -244,9 +250,10 @@ def _frame(variables: Mapping[str, Any]) -> Any:
     import numpy as np
     import pandas as pd
 
-    arrays = {name: np.asarray(values) for name, values in variables.items()}
+    ordered = {name: pd.Series(values) for name, values in variables.items() if isinstance(values, pd.Categorical)}
+    arrays = {name: np.asarray(values) for name, values in variables.items() if name not in ordered}
     ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
-    return pd.DataFrame(ready, copy=False)
+    return pd.DataFrame({**ready, **ordered}, copy=False)
 
 
 def _environment() -> dict[str, Any]:
@@ -335,6 +342,41 @@ def _split(name: str) -> list[str]:
     return parts
 
 
+@lru_cache(maxsize=1)
+def register_materializer() -> str:
+    """Register what evaluates a formula's factors, and return its name.
+
+    formulaic keeps the state of one call per factor of those that read the same: of `min(x)` twice in a factor, one
+    would be computed from new rows. Here each has a state of its own.
+    """
+    from formulaic.materializers import PandasMaterializer
+    from interface_meta import override
+
+    class Materializer(PandasMaterializer):  # type: ignore[misc]
+        REGISTER_NAME = "bayesrun"
+        REGISTER_INPUTS = ()
+        REGISTER_PRECEDENCE = 0.0
+
+        @override  # type: ignore[untyped-decorator]
+        def _evaluate(self, expr: str, metadata: Any, spec: Any) -> Any:
+            return super()._evaluate(told_apart(expr), metadata, spec)
+
+    return str(Materializer.REGISTER_NAME)
+
+
+def told_apart(expr: str) -> str:
+    """Write calls that read the same differently: `min(x) + min(x)` is `min(x) + min(+x)`, the same numbers."""
+    tree = ast.parse(expr, mode="eval")
+    seen: dict[str, int] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args:
+            text = ast.unparse(node)
+            for _ in range(seen.get(text, 0)):
+                node.args[0] = ast.UnaryOp(ast.UAdd(), node.args[0])
+            seen[text] = seen.get(text, 0) + 1
+    return ast.unparse(tree) if any(count > 1 for count in seen.values()) else expr
+
+
 def formula_functions() -> dict[str, Any]:
     """Return name to function, for every name of the grammar's whitelist.
 
@@ -356,6 +398,8 @@ def formula_functions() -> dict[str, Any]:
         **{name: _remembered(statistic) for name, statistic in statistics.items()},
         **{name: TRANSFORMS[name] for name in shared},
         **{name: standardize for name in ("scale", "standardize", "zscore")},
+        **{name: _of_days(name) for name in grammar.DATE_PARTS},
+        "trend": _trend(),
     }
 
 
@@ -375,6 +419,31 @@ def _remembered(statistic: Callable[[Any], Any]) -> Any:
         return _state["value"]
 
     return stateful_transform(call)
+
+
+def _of_days(name: str) -> Callable[[Any], Any]:
+    """Make a part of dates, which come as days since 1970-01-01."""
+
+    def call(days: Any) -> Any:
+        import numpy as np
+
+        from bayesrun.language.calendar_dates import part_of_days
+
+        return part_of_days(name, np.asarray(days, dtype=float))
+
+    return call
+
+
+def _trend() -> Any:
+    """`(x - min(x)) / (max(x) - min(x))`, as `trend` in expressions."""
+    from formulaic.transforms import stateful_transform
+
+    def trend(data: Any, _state: dict[str, Any]) -> Any:
+        if "low" not in _state:
+            _state.update(low=float(data.min()), high=float(data.max()))
+        return (data - _state["low"]) / (_state["high"] - _state["low"])
+
+    return stateful_transform(trend)
 
 
 def _standardize() -> Any:

@@ -59,7 +59,7 @@ erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?) mean(x, 
 min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
 switch(condition, a, b) clip(x, low, high) minimum(a, b, ...) maximum(a, b, ...) stack(a, b?, ...)
 concatenate(a, b?, ...) zscore(x, dim?) diff(x) lag(x, steps?) arange(start, stop?, step?) zeros(shape) ones(shape)
-outer(a, b) transpose(x) logsumexp(x, dim?)
+outer(a, b) transpose(x) logsumexp(x, dim?) days(date) year(date) month(date) weekday(date) day_of_year(date) trend(x)
 """
 
 
@@ -127,6 +127,15 @@ class Expression:
     key: str
     tree: ast.expr = field(compare=False, repr=False)
     names: frozenset[str]
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Names that are only compared with texts."""
+        compares = [node for node in ast.walk(self.tree) if isinstance(node, ast.Compare)]
+        sides = [(node.left, *node.comparators) for node in compares]
+        beside = {id(s): s.id for pair in sides if any(map(is_text, pair)) for s in pair if isinstance(s, ast.Name)}
+        elsewhere = {n.id for n in ast.walk(self.tree) if isinstance(n, ast.Name) and id(n) not in beside}
+        return frozenset(beside.values()) - elsewhere
 
     def problem(self, node: ast.AST, message: str, hint: str = "") -> Problem:
         """Make a problem that points at a node of the expression."""
@@ -236,10 +245,28 @@ def _faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
         yield from _name_faults(text, key, node)
     elif isinstance(node, ast.Call):
         yield from _call_faults(text, key, node)
+    elif isinstance(node, ast.Compare) and any(map(is_text, _operands(node))):
+        yield from _text_faults(text, key, node)
     else:
         yield from _operator_faults(text, key, node)
         for child in _operands(node):
             yield from _faults(text, key, child)
+
+
+def is_text(node: ast.expr) -> bool:
+    """Whether a node is a quoted text."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _text_faults(text: str, key: str, node: ast.Compare) -> Iterator[Problem]:
+    """Check a comparison with a quoted text, the only place where one may stand."""
+    yield from _operator_faults(text, key, node)
+    others = [child for child in _operands(node) if not is_text(child)]
+    if len(node.ops) > 1 or len(others) != 1:
+        message = "a text is compared with one column"
+        yield point_at(text, key, node, message, "write group == 'a', and join comparisons with and, or")
+    for other in others:
+        yield from _faults(text, key, other)
 
 
 def _operands(node: ast.expr) -> Iterator[ast.expr]:
@@ -272,7 +299,8 @@ def _operator_faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
 def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]:
     value = node.value
     if not isinstance(value, (int, float)):
-        yield point_at(text, key, node, f"{value!r:.40} is not a number", _FIELDS)
+        hint = "a text can only be compared: group == 'a'" if isinstance(value, str) else _FIELDS
+        yield point_at(text, key, node, f"{value!r:.40} is not a number", hint)
     elif not -MAX_NUMBER <= value <= MAX_NUMBER:
         yield point_at(text, key, node, "this number is too large", f"numbers go up to {MAX_NUMBER:g}")
 

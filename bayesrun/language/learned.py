@@ -2,15 +2,15 @@
 
 `mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes them and
 keeps them by their text. For new rows they are what they were in the fit, also where `x` is not there at all.
-What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. `zscore(x)` is
-`(x - mean(x)) / std(x)`, `softmax(x)` is `exp(x - logsumexp(x))`: their parts are learned.
+What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. Of functions that stand for more
+than one step, such as `zscore(x)`, the parts are learned (`_TAKEN_APART`).
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,11 @@ MAX_LEARNED = 10_000
 """Longest array that is learned; longer ones pick single rows, which new rows have no part in."""
 
 _COUNTED = ("arange", "zeros", "ones")
-_TAKEN_APART = {"zscore": "(x - mean(x)) / std(x)", "softmax": "exp(x - logsumexp(x))"}
+_TAKEN_APART = {
+    "zscore": "(x - mean(x)) / std(x)",
+    "softmax": "exp(x - logsumexp(x))",
+    "trend": "(x - min(x)) / (max(x) - min(x))",
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Constant:
 
     def value(self) -> Value:
         """Return it as what an expression computes with."""
-        return constant(self.numbers, self.dims)
+        return replace(constant(self.numbers, self.dims), date=self.date)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain values that JSON can hold."""
@@ -87,6 +91,30 @@ class Learned:
             )
         return None
 
+    def refuse_mixing(self, node: ast.expr, value: Value, parts: Iterable[Value]) -> None:
+        """Refuse what puts the rows together and was not learned: over new rows it is not what it was in the fit.
+
+        Raises
+        ------
+        Fault
+            When a part of the node is over new rows, and the node itself is not.
+        """
+        if self.of_new_rows and self.rows not in value.dims and any(self.rows in part.dims for part in parts):
+            message = f"'{ast.unparse(node)}' combines values of all rows of the fit, which new rows do not have"
+            raise Fault(message, "use quantities that are not over the rows")
+
+    def refuse_negative(self, picks: Iterable[Value]) -> None:
+        """Refuse codes of new rows that count from the end, as -1 for what is missing would.
+
+        Raises
+        ------
+        Fault
+            When an index over new rows is negative.
+        """
+        for pick in picks if self.of_new_rows else ():
+            if self.rows in pick.dims and pick.known is not None and np.any(pick.known < 0):
+                raise Fault(f"index {np.min(pick.known):g} of a new row is no code", "codes are counted from 0")
+
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""
         if self.of_new_rows and ast.unparse(tree) in self.constants:
@@ -101,7 +129,7 @@ class Learned:
         if name not in _TAKEN_APART or argument.known is None or self.rows not in argument.dims:
             return None
         axis = argument.dims.index(self.rows)
-        by_default = dim is None and (name == "zscore" or axis == argument.ndim - 1)
+        by_default = dim is None and (name != "softmax" or axis == argument.ndim - 1)
         if not by_default and dim not in (self.rows, axis, axis - argument.ndim):
             return None
         made = ast.parse(_TAKEN_APART[name], mode="eval").body
@@ -129,7 +157,7 @@ class Learned:
             return
         for node in self._largest(tree, values, over_rows, size):
             value = values[node]
-            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known))
+            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known), value.date)
 
     def _largest(
         self, node: ast.AST, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int
@@ -164,7 +192,7 @@ class _Replaced(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         inner = [self.visit(argument) for argument in node.args]
-        reduces = _called(node) in ("mean", "std", "logsumexp")
+        reduces = _called(node) in ("mean", "std", "logsumexp", "min", "max")
         made = ast.Call(node.func, [*inner, *self._dim] if reduces else inner, self._call.keywords if reduces else [])
         return ast.copy_location(made, self._call)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayesrun.errors import did_you_mean
+from bayesrun.language.calendar_dates import date_value
 from bayesrun.language.values import Fault, Value, constant
 
 if TYPE_CHECKING:
@@ -100,12 +101,20 @@ class Scope:
         """Whether a name means something."""
         return name in self.names()
 
+    def cells(self, name: str) -> tuple[Any, tuple[str, ...]] | None:
+        """Return the raw values of a data variable or the labels of a dim, and their dims; None where it is neither."""
+        if name in self._values and self._kinds[name] != "data variable":
+            return None
+        if self._data is not None and name in self._data.variables:
+            array = self._columns.get(name, self._data[name])
+            return array.values, tuple(str(d) for d in array.dims)
+        labels = self.labels(name)
+        return None if labels is None else (np.asarray(labels), (name,))
+
     def is_over_rows(self, name: str) -> bool:
         """Whether a name means something over the rows of the data."""
-        try:
-            return self.learned is not None and self.learned.rows in self.lookup(name).dims
-        except Fault:
-            return False
+        cells = self.cells(name)
+        return self.learned is not None and cells is not None and self.learned.rows in cells[1]
 
     def names(self) -> list[str]:
         """Return all names that mean something."""
@@ -123,9 +132,9 @@ class Scope:
     def _checked(self, name: str, numbers: Any, dims: tuple[str, ...]) -> Value:
         array = np.asarray(numbers)
         if array.dtype.kind == "M":
-            raise Fault(
-                f"'{name}' holds dates, which can't be computed with", f"count its rows with arange(n_{dims[0]})"
-            )
+            return date_value(array, dims)
         if array.dtype.kind not in "biuf":
-            raise Fault(f"'{name}' holds no numbers", "turn its labels into codes with data.factors")
+            because = self._data[name].attrs.get("text_because") if self._data is not None else None
+            hint = f"compare it with a text, {name} == '...', or turn its labels into codes with data.factors"
+            raise Fault(f"'{name}' holds no numbers" + (f": {because}" if because else ""), hint)
         return constant(array, dims)

@@ -45,6 +45,8 @@ class Value:
         How it is computed, where it depends on a random variable or is kept in a data container.
     logical
         Whether it is the result of a comparison.
+    date
+        Whether the numbers are days since 1970-01-01 and stand for dates.
     sample
         Numbers to find a shape with, where ones will not do (a random index).
     """
@@ -54,6 +56,7 @@ class Value:
     known: Any = None
     node: Node | None = None
     logical: bool = False
+    date: bool = False
     sample: Any = None
 
     __array_ufunc__ = None  # so that NumPy leaves `array * value` to this class

@@ -7,8 +7,8 @@ known without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
@@ -19,7 +19,7 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Declaration
+    from bayesrun.language.declaration import Declaration, ModelDesign
 
 
 class ModelSpec(Section):
@@ -55,6 +55,57 @@ class PriorNames:
 
 
 @dataclass(frozen=True)
+class Quantity:
+    """A variable of a fitted model.
+
+    Parameters
+    ----------
+    dims, shape
+        Its axes; a dim is None where it has no name.
+    known
+        Whether it depends on no random variable.
+    """
+
+    dims: tuple[str | None, ...]
+    shape: tuple[int, ...]
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class NewRows:
+    """Rows that a fitted model predicts.
+
+    Parameters
+    ----------
+    data
+        The rows in the form of the fit; what is not over the rows is that of the fit. What the model explains may be
+        missing.
+    design
+        What the fit learned from its own rows (`Declaration.design`).
+    quantities
+        The variables of the fit, whose draws are known.
+    likelihoods
+        The dims of each likelihood of the fit.
+    grown
+        Dims that have labels which the fit has not seen, after all others, to the number of the fit's labels.
+    draw_over_rows
+        Whether variables over the rows are drawn anew from their distribution, instead of being refused.
+    """
+
+    data: xr.Dataset
+    design: ModelDesign
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    likelihoods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    grown: Mapping[str, int] = field(default_factory=dict)
+    draw_over_rows: bool = False
+
+    @property
+    def dim(self) -> str:
+        """The row dimension."""
+        return self.design.rows
+
+
+@dataclass(frozen=True)
 class ModelType:
     """A registered builder.
 
@@ -73,6 +124,12 @@ class ModelType:
         engine is imported.
     static_check
         `(spec) -> problems` that need no data (an expression that names nothing).
+    at_rows
+        `(rows, spec) -> Declaration` of the likelihoods over new rows. Its expressions may name variables that are not
+        among its items: those are known from the posterior's draws. None for a type whose `build` serves new rows,
+        because it learns nothing from rows beside its posterior.
+    needs
+        `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
     """
 
     spec: type[ModelSpec]
@@ -81,10 +138,12 @@ class ModelType:
     build: Callable[[xr.Dataset, Any], Declaration]
     check: Callable[[xr.Dataset, Any], list[Problem]] = lambda data, spec: []
     static_check: Callable[[Any], list[Problem]] = lambda spec: []
+    at_rows: Callable[[NewRows, Any], Declaration] | None = None
+    needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
 
 
 MODELS: Registry[ModelType] = Registry(
     "model type", "bayesrun.models", "MODEL", ModelType, others=("functions", "regression")
 )
 
-__all__ = ["MODELS", "ModelSpec", "ModelType", "PriorNames"]
+__all__ = ["MODELS", "ModelSpec", "ModelType", "NewRows", "PriorNames", "Quantity"]

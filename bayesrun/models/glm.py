@@ -18,8 +18,9 @@ from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formulas import INTERCEPT, Formula, plain
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
-from bayesrun.models.regression.design_matrix import prepare, response_variables
+from bayesrun.models.regression.design_matrix import labels_in, prepare, response_variables
 from bayesrun.models.regression.glm_model import HELPER, build
+from bayesrun.models.regression.glm_rows import at_rows, needs
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import FAMILIES
 
@@ -36,9 +37,10 @@ def roles(spec: GlmSpec) -> tuple[Role, ...]:
     observed = response_variables(formula.response, KEY)
     domain = spec.known_family().domain if observed == (formula.response,) else "real"
     domain = "count" if options.trials and domain == "binary" else domain
-    found = [Role(name, "observed", domain, KEY) for name in observed]
+    labels = labels_in(formula.response, KEY)
+    found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
     for name in formula.variables:
-        found.append(Role(name, "predictor", "any" if name in formula.categorical else "real", KEY))
+        found.append(Role(name, "predictor", "any" if name in formula.categorical else "number_or_date", KEY))
     if options.trials:
         found.append(Role(options.trials, "predictor", "count", "model.options.trials"))
     key = "model.options.offset"
@@ -85,4 +87,4 @@ def check(data: xr.Dataset, spec: GlmSpec) -> list[Problem]:
     return list(wrong_design(prepared, spec))
 
 
-MODEL = ModelType(GlmSpec, PriorNames(open=True), roles, build, check, static_check)
+MODEL = ModelType(GlmSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs)

@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from bayesrun.data.base import Role
-from bayesrun.errors import Problem
-from bayesrun.models.base import ModelSpec, ModelType, PriorNames
+from bayesrun.errors import Problem, fail
+from bayesrun.models.base import ModelSpec, ModelType, NewRows, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
@@ -112,4 +112,12 @@ def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value)
 
 
 PRIORS = PriorNames(("nu", "sigma"))
-MODEL = ModelType(StochasticVolatilitySpec, PRIORS, roles, build, check)
+
+
+def at_rows(rows: NewRows, spec: StochasticVolatilitySpec) -> Declaration:
+    """Refuse new rows: they have no volatility."""
+    message = "the volatility 's' is a random walk over the rows, and new rows have no values of it"
+    raise fail("predict.data", message, "predict from a model without a walk")
+
+
+MODEL = ModelType(StochasticVolatilitySpec, PRIORS, roles, build, check, at_rows=at_rows)

@@ -1,147 +1,295 @@
-"""Predictions of a fitted model for the rows of other data: the model is built on them, the draws are the posterior's.
+"""Predictions of a fitted model for new rows: everything that can be refused is refused before anything is sampled.
 
-What a label means comes from the data of the fit: codes of factors are made again, so that `county` 3 is the same
-county in both. Variables over the rows themselves are computed anew.
+The rows are read and seen through the fitted design of the data, the model declares its likelihoods over them through
+what it has learned itself, and the declaration is then computed at every draw of the posterior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.engines.base import CompiledModel, Engine, MissingDraws
-from bayesrun.errors import Problem, check, did_you_mean, fail
-from bayesrun.models.base import ModelSpec, ModelType
+import numpy as np
+import xarray as xr
+
+from bayesrun.data.locate import places
+from bayesrun.data.prepare import load_new, settle
+from bayesrun.data.section import PredictSpec
+from bayesrun.errors import Problem, check, fail
+from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
+from bayesrun.language.operations import Constant, in_order, names_in
+from bayesrun.language.values import Value, node_of
+from bayesrun.models.base import ModelSpec, ModelType, NewRows
+from bayesrun.predict.fitted_model import FittedModel
+from bayesrun.predict.forward import DrawByEngine, Forecast, Forward
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
     from numpy.typing import NDArray
 
     Draws = Mapping[str, NDArray[Any]]
 
 KEY = "predict.data"
+AT_ONCE = 10_000_000
+"""Numbers of a likelihood that are predicted at once."""
+_ORDERED = re.compile(r"\b(cumsum|cumprod|lag|diff|concatenate)\(")
+"""Functions by which a row depends on those before it."""
 
 
-def like_fitted(new: xr.Dataset, fitted: xr.Dataset, factors: Mapping[str, str], observed: Sequence[str]) -> xr.Dataset:
-    """Bring new rows into the form of the data that the model was fitted to.
+@dataclass(frozen=True)
+class PreparedRows:
+    """New rows that can be predicted.
 
     Parameters
     ----------
-    new, fitted
-        Both data sets, prepared.
-    factors
-        Code variable to dim of the labels, in the new data.
-    observed
-        Variables that the model explains; new data need not have them.
+    data
+        The rows in the form of the fit.
+    declared
+        The likelihoods over them.
+    fresh
+        Names of the declaration's random variables that are drawn, wholly or in part.
+    declare
+        Declares the likelihoods over some of the rows (a slice); None where rows depend on others, as in `cumsum(x)`.
+    dim
+        The row dimension.
+    notes
+        What was done with the rows, in words.
+    """
 
-    Returns
-    -------
-    Dataset
-        The new rows; codes are those of the fit, and what is not over the rows is taken from the fit.
+    data: xr.Dataset
+    declared: Declaration
+    fresh: frozenset[str]
+    declare: Callable[[slice], Declaration] | None
+    dim: str
+    notes: tuple[str, ...] = ()
+
+
+def prepare_rows(
+    kind: ModelType, spec: ModelSpec, fitted: FittedModel, predict: PredictSpec, directory: Path
+) -> PreparedRows:
+    """Read new rows, and declare the model's likelihoods over them.
+
+    Parameters
+    ----------
+    kind, spec
+        The model.
+    fitted
+        What its fit teaches.
+    predict
+        The section `predict`.
+    directory
+        `paths.data`.
 
     Raises
     ------
     UserError
-        When the new rows have a label that the fit has not seen.
+        With all that is wrong with the rows, by column and row, and for what the model can't predict.
     """
-    import numpy as np
+    assert predict.data is not None
+    if not fitted.likelihoods:
+        message = "the model has no likelihood: its data enter by potentials alone, from which nothing can be drawn"
+        raise fail(KEY, message, "write the data's distribution into model.likelihood")
+    population = predict.new_levels == "population"
+    table, notes = load_new(predict.data, directory, fitted.data, (), new_levels=population)
+    grown = _grown(table, fitted)
+    rows = NewRows(table, fitted.model, fitted.quantities, fitted.likelihoods, grown, population)
+    data, more = settle(table, _needed(kind, spec, rows), predict.data.drop_missing)
+    rows = replace(rows, data=data)
+    declared, fresh = _declared(kind, spec, rows)
+    _check_finite(declared, fresh, rows)
+    if grown:
+        _check_known_groups(kind, spec, rows)
+    said = tuple(dict.fromkeys([*notes, *more]))
+    apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
+    return PreparedRows(data, declared, fresh, apart, fitted.model.rows, said)
 
-    problems: list[Problem] = []
-    codes = {name: _codes(new, fitted, name, dim, problems) for name, dim in factors.items() if dim in fitted.coords}
+
+def _by_parts(kind: ModelType, spec: ModelSpec, rows: NewRows) -> Callable[[slice], Declaration]:
+    return lambda part: _declared(kind, spec, replace(rows, data=rows.data.isel({rows.dim: part})))[0]
+
+
+def _grown(table: xr.Dataset, fitted: FittedModel) -> dict[str, int]:
+    levels = fitted.data.levels
+    return {c: len(known) for c, known in levels.items() if c in table.sizes and table.sizes[c] > len(known)}
+
+
+def _needed(kind: ModelType, spec: ModelSpec, rows: NewRows) -> list[Any]:
+    if kind.needs is not None:
+        return list(kind.needs(rows, spec))
+    return [role for role in kind.roles(spec) if role.kind == "predictor"]
+
+
+def _declared(kind: ModelType, spec: ModelSpec, rows: NewRows) -> tuple[Declaration, frozenset[str]]:
+    """Declare the likelihoods over the rows, and name the variables that are drawn."""
+    if kind.at_rows is not None:
+        declared = kind.at_rows(rows, spec)
+        return declared, frozenset(item.name for item in declared.items if isinstance(item, Random))
+    if rows.grown:
+        names = ", ".join(rows.grown)
+        raise fail("predict.new_levels", f"this type of model can't draw new groups ({names})", "use type: declarative")
+    made = kind.build(_with_responses(kind, spec, rows), spec)
+    declared = made.reported or made
+    kept = [i for i in declared.items if not isinstance(i, Likelihood) or rows.dim in i.observed.dims]
+    declared = replace(declared, items=tuple(kept))
+    check(_unknown(declared, rows))
+    return declared, frozenset()
+
+
+def _with_responses(kind: ModelType, spec: ModelSpec, rows: NewRows) -> xr.Dataset:
+    """Give the rows a value of what the model explains, which a builder asks for and no prediction depends on."""
+    data = rows.data
+    for role in kind.roles(spec):
+        if role.kind == "observed":
+            blank = np.zeros(data.sizes[rows.dim], dtype=int if role.domain != "real" else float)
+            data = data.assign({role.variable: ((rows.dim,), blank)})
+    return data
+
+
+def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
+    """Find what likelihoods depend on and new rows do not have: random variables over the rows."""
+    over_rows = {
+        item.name: item.plan.family.name
+        for item in declared.items
+        if isinstance(item, Random) and rows.dim in (*item.dims, *item.plan.dims)
+    }
+    values = {item.name: [item.value] for item in declared.items if isinstance(item, Deterministic)}
+    needed: set[str] = set()
+    todo = [v for item in declared.items if isinstance(item, Likelihood) for v in item.plan.values.values()]
+    while todo:
+        for name in names_in(node_of(todo.pop())):
+            if name not in needed:
+                needed.add(name)
+                todo += values.get(name, [])
+    return [
+        Problem(
+            KEY,
+            f"'{name}' ({distribution}) is a random variable over the rows, and new rows have no values of it",
+            "predict from a model without it",
+        )
+        for name, distribution in over_rows.items()
+        if name in needed
+    ]
+
+
+def _check_finite(declared: Declaration, fresh: frozenset[str], rows: NewRows) -> None:
+    """Refuse rows whose likelihood has parameters that are no numbers, as `log(x)` of a negative `x` is none.
+
+    The parameters are computed at made-up draws, which may lie outside of the posterior's range: a row is at fault only
+    if others are not, or if its own data are no numbers on the way.
+    """
+    likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
+    if any(item.observed.missing is not None for item in likelihoods):
+        return  # what is imputed is not known yet
+    forward = Forward(_made_up(rows), np.random.default_rng(1), _no_engine, fresh, rows.dim)
+    found = forward.parameters_of_likelihoods(declared)
+    problems = []
+    for item in likelihoods:
+        for name, values, value in zip(item.plan.values, found[item.name], item.plan.values.values(), strict=True):
+            if rows.dim not in value.dims or values.dtype.kind != "f":
+                continue
+            axis = 1 + value.dims.index(rows.dim)
+            bad = ~np.isfinite(np.moveaxis(values, axis, -1)).reshape(-1, values.shape[axis]).any(axis=0)
+            if name in ("lower", "upper") or not bad.any() or (bad.all() and not _has_odd_data(value)):
+                continue
+            where = places(xr.DataArray(bad, dims=(rows.dim,), coords={rows.dim: rows.data[rows.dim]}))
+            problems.append(Problem(KEY, f"'{name}' of '{item.name}' is no number ({where})", "correct the rows"))
     check(problems)
-    rows = {str(d) for name in observed for d in fitted[name].dims}
-    own = new.drop_dims([d for d in new.dims if d in fitted.dims and d not in rows])
-    own = own.assign({name: (new[name].dims, values) for name, values in codes.items()})
-    shared = [n for n, v in fitted.variables.items() if not rows & set(map(str, v.dims)) and n not in own.variables]
-    whole = own.assign({n: fitted[n] for n in shared if n in fitted.data_vars})
-    whole = whole.assign_coords({n: fitted[n] for n in shared if n in fitted.coords})
-    for name in observed:
-        dims = tuple(map(str, fitted[name].dims))
-        if name not in whole and all(d in whole.sizes for d in dims):
-            whole[name] = (dims, np.zeros([whole.sizes[d] for d in dims]))
-    return whole.fillna({n: 0 for n in observed if n in whole})
 
 
-def _codes(new: xr.Dataset, fitted: xr.Dataset, name: str, dim: str, problems: list[Problem]) -> Any:
-    """Look up the labels of new rows among those of the fit."""
-    import numpy as np
-
-    known = {label: code for code, label in enumerate(fitted[dim].values.tolist())}
-    labels = new[dim].values[new[name].values].tolist()
-    for label in sorted({label for label in labels if label not in known}, key=str):
-        hint = did_you_mean(str(label), map(str, known))
-        problems.append(Problem(f"{KEY}.factors.{name}", f"the model was not fitted to '{label}'", hint))
-    return np.array([known.get(label, 0) for label in labels], dtype=np.int64)
+def _has_odd_data(value: Value) -> bool:
+    numbers = [part.numbers for part in in_order(node_of(value)) if isinstance(part, Constant)]
+    return any(n.dtype.kind == "f" and not np.isfinite(n).all() for n in map(np.asarray, numbers))
 
 
-def predictions(
-    engine: Engine, kind: ModelType, spec: ModelSpec, rows: xr.Dataset, draws: Draws, seed: int
-) -> pd.DataFrame:
-    """Predict every likelihood for new rows.
+def _made_up(rows: NewRows) -> dict[str, NDArray[Any]]:
+    """Return draws of every variable that are not the posterior's, to see what an expression depends on."""
+    rng = np.random.default_rng(0)
+    return {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
+
+
+def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None:
+    """Make sure that new groups change nothing for the rows of known ones, as a mean over all groups would.
+
+    The likelihoods' parameters for rows of known groups are compared, with and without places for new groups.
+    """
+    codes = {name: rows.data[name] for name in rows.data.data_vars if rows.data[name].attrs.get("labels") in rows.grown}
+    known = {
+        name: array.copy(data=np.where(array.values < rows.grown[array.attrs["labels"]], array.values, 0))
+        for name, array in codes.items()
+    }
+    wide = replace(rows, data=rows.data.assign(known))
+    fitted = wide.data.isel({dim: slice(size) for dim, size in rows.grown.items()})
+    computed = {name: replace(quantity, known=True) for name, quantity in rows.quantities.items()}
+    narrow = replace(wide, data=fitted, grown={}, quantities=computed)
+    draws, sides = _made_up(rows), []
+    for side in (wide, narrow):
+        declared, fresh = _declared(kind, spec, side)
+        forward = Forward(draws, np.random.default_rng(1), _no_engine, fresh, rows.dim)
+        sides.append(forward.parameters_of_likelihoods(declared))
+    different = [name for name, values in sides[0].items() if not all(map(_alike, values, sides[1][name]))]
+    if different:
+        message = f"'{different[0]}' of known groups would change with new ones ({', '.join(rows.grown)})"
+        hint = "give the groups' variables dims, and no expression that puts all groups together"
+        raise fail("predict.new_levels", message, hint)
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.shape == other.shape and bool(np.allclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True))
+
+
+def _no_engine(distribution: str, parameters: Any, shape: tuple[int, ...], seed: int) -> NDArray[Any]:
+    return np.full((2, *shape), 0.5)
+
+
+def forecasts(
+    rows: PreparedRows, fitted: FittedModel, draws: Draws, seed: int, draw_by_engine: DrawByEngine
+) -> Iterator[tuple[slice, dict[str, Forecast]]]:
+    """Predict every likelihood over new rows, at every draw, in blocks of rows that fit into memory.
 
     Parameters
     ----------
-    engine
-        Holds the model of the new rows.
-    kind, spec
-        The model.
     rows
-        The new rows, `like_fitted`.
+        The new rows.
+    fitted
+        What the fit teaches.
     draws
         Posterior draws by name (chain, draw, ...).
     seed
-        Decides the predictive draws.
+        Decides the predictions: the same draws and seed give the same numbers.
+    draw_by_engine
+        Draws from distributions that NumPy has not.
 
-    Returns
-    -------
-    DataFrame
-        A row for each value of each likelihood: `variable`, its labels by dim, `mean`, `sd`, `hdi_3%`, `hdi_97%`.
-
-    Raises
+    Yields
     ------
-    UserError
-        When the rows lack what the model needs, or the model has a random variable over the rows.
+    tuple
+        Which rows, and the name of each likelihood over them to its forecast.
     """
-    import pandas as pd
-
-    check(row_problems(kind, spec, rows))
-    model = engine.compile(kind.build(rows, spec)).reported
-    predicted, failed = model.predict(list(model.likelihoods), _usable(model, draws), seed)
-    for name, error in failed.items():
-        if not isinstance(error, MissingDraws):
-            raise error
-        message = f"'{name}' depends on a random variable over the rows, which new rows do not have"
-        raise fail(KEY, message, "predict from a model without it") from error
-    return pd.concat([_table(model, name, values) for name, values in predicted.items()], ignore_index=True)
-
-
-def row_problems(kind: ModelType, spec: ModelSpec, rows: xr.Dataset) -> list[Problem]:
-    """Find what the model lacks in new rows."""
-    return [Problem(p.key, f"for the rows of {KEY}: {p.message}", p.hint) for p in kind.check(rows, spec)]
+    flat = {name: _as_named(values.reshape(-1, *values.shape[2:]), fitted, name) for name, values in draws.items()}
+    rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
+    forward = Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim)
+    size = rows.data.sizes[rows.dim]
+    step = max(1, AT_ONCE // forward.count)
+    if size <= step or rows.declare is None:
+        yield slice(0, size), forward.run(rows.declared)
+        return
+    for begin in range(0, size, step):
+        part = slice(begin, min(begin + step, size))
+        yield part, forward.run(rows.declare(part))
 
 
-def _usable(model: CompiledModel, draws: Draws) -> Draws:
-    """Leave out deterministics over the rows, which are other rows now, and what has another shape."""
-    _, dims = model.labels()
-    rows = {d for name in model.likelihoods for d in dims.get(name, ())}
-    over_rows = {name for name in model.deterministics if rows & set(dims.get(name, ()))}
-    return {n: v for n, v in draws.items() if n not in over_rows and model.variables.get(n) == v.shape[2:]}
+def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[Any]:
+    """Return draws in the shape that the name has in expressions: a Cholesky factor is stored packed."""
+    known = fitted.quantities.get(name)
+    if known is None or values.shape[1:] == known.shape or len(known.shape) != 2 or values.ndim != 2:
+        return values
+    size = known.shape[0]
+    whole = np.zeros((len(values), size, size))
+    below = np.tril_indices(size)
+    whole[:, below[0], below[1]] = values
+    return whole
 
 
-def _table(model: CompiledModel, name: str, predicted: NDArray[Any]) -> pd.DataFrame:
-    import arviz as az
-    import pandas as pd
-
-    coords, dims = model.labels()
-    own = dims.get(name, [])
-    flat = predicted.reshape(*predicted.shape[:2], -1)
-    labels = pd.MultiIndex.from_product([list(coords[d]) for d in own], names=own)
-    low, high = az.hdi(flat, hdi_prob=0.94).T
-    values = {"mean": flat.mean((0, 1)), "sd": flat.std((0, 1), ddof=1), "hdi_3%": low, "hdi_97%": high}
-    table = pd.DataFrame(values, index=labels).reset_index()
-    table.insert(0, "variable", name)
-    return table
-
-
-__all__ = ["KEY", "like_fitted", "predictions", "row_problems"]
+__all__ = ["KEY", "PreparedRows", "forecasts", "prepare_rows"]

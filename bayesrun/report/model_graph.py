@@ -13,10 +13,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon
+from matplotlib.path import Path as Line
+
 from bayesrun.language.distributions import family
-from bayesrun.models.base import MODELS
+from bayesrun.models.declarative import DeclarativeSpec
 from bayesrun.models.declarative.definitions import definitions
-from bayesrun.report._graph_layout import Item, Layout, lay_out
+from bayesrun.report.graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
     from bayesrun.engines.base import ModelGraph, Node
@@ -68,7 +74,7 @@ def with_data_edges(graph: ModelGraph, model: Mapping[str, Any]) -> ModelGraph:
     """Add edges from data to what the YAML computes from them: the engine may have folded data into constants."""
     if model.get("type") != "declarative":
         return graph
-    spec = MODELS.load("declarative", "model.type").spec.model_validate(dict(model))
+    spec = DeclarativeSpec.model_validate(dict(model))
     data = {node.name for node in graph.nodes if node.kind == "data"}
     names = {node.name for node in graph.nodes}
     found = {(name, d.name) for d in definitions(spec) if d.name in names for name in d.names & data - {d.name}}
@@ -213,8 +219,6 @@ def _box(mark: Mark, layout: Layout, heights: Sequence[float]) -> _Box:
 def _paint(
     marks: Mapping[str, Mark], layout: Layout, heights: Sequence[float], plates: Mapping[str, _Box], path: Path
 ) -> None:
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
 
     boxes = [*plates.values(), *(_box(mark, layout, heights) for mark in marks.values())]
     left, right = min(b.left for b in boxes) - 0.1, max(b.right for b in boxes) + 0.1
@@ -235,8 +239,7 @@ def _paint(
     figure.savefig(path, format="svg")
 
 
-def _paint_plate(axes: Any, name: str, box: _Box) -> None:
-    from matplotlib.patches import FancyBboxPatch
+def _paint_plate(axes: Axes, name: str, box: _Box) -> None:
 
     size = (box.right - box.left - 0.1, box.top - box.bottom - 0.1)
     rounded = "round,pad=0.05,rounding_size=0.12"
@@ -246,15 +249,14 @@ def _paint_plate(axes: Any, name: str, box: _Box) -> None:
     axes.text(box.right - 0.1, box.bottom + 0.07, name, ha="right", va="bottom", fontsize=9)
 
 
-def _paint_node(axes: Any, mark: Mark, at: tuple[float, float]) -> None:
+def _paint_node(axes: Axes, mark: Mark, at: tuple[float, float]) -> None:
     width, height = mark.size
     for grown in (0.09, 0.0) if mark.double else (0.0,):
         axes.add_patch(_outline(mark, at, (width + grown, height + grown)))
     axes.text(*at, mark.text, ha="center", va="center", fontsize=9, zorder=4, parse_math=False)
 
 
-def _outline(mark: Mark, centre: tuple[float, float], size: tuple[float, float]) -> Any:
-    from matplotlib.patches import Ellipse, Polygon
+def _outline(mark: Mark, centre: tuple[float, float], size: tuple[float, float]) -> Patch:
 
     (x, y), (a, b) = centre, (size[0] / 2, size[1] / 2)
     style: dict[str, Any] = {"facecolor": mark.fill, "edgecolor": "#333333", "zorder": 3}
@@ -265,11 +267,8 @@ def _outline(mark: Mark, centre: tuple[float, float], size: tuple[float, float])
     return Polygon([(x + u, y + v) for u, v in [*corners, (a, cut - b)]], **style)
 
 
-def _paint_edge(axes: Any, parent: Mark, child: Mark, way: list[tuple[float, float]]) -> None:
+def _paint_edge(axes: Axes, parent: Mark, child: Mark, way: list[tuple[float, float]]) -> None:
     """Draw an arrow along a way from the outline of the parent to that of the child."""
-    from matplotlib.patches import FancyArrowPatch
-    from matplotlib.path import Path as Line
-
     ends = _outline_point(parent, way[0], way[1]), _outline_point(child, way[-1], way[-2])
     line = Line([ends[0], *way[1:-1], ends[1]])
     axes.add_patch(FancyArrowPatch(path=line, arrowstyle="-|>", mutation_scale=11, color="#444444", zorder=2))

@@ -12,11 +12,11 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_EVERY = 15.0
+EVERY = 15.0
 """Seconds between plain lines."""
 _REFRESH = 0.1
 """Seconds between updates of the live line."""
-_PATIENCE = 3.0
+PATIENCE = 3.0
 """Seconds after which a step without progress of its own says that it is at work."""
 
 
@@ -67,7 +67,7 @@ class ProgressLine:
         if self._live and now - self._shown > _REFRESH:
             self._shown = now
             self._refresh()
-        elif self._plain and now - self._shown > _EVERY:
+        elif self._plain and now - self._shown > EVERY:
             self._shown = now
             print(f"  {self._words(now)}", flush=True)
 
@@ -121,12 +121,12 @@ class Waiting:
 
     def _show(self) -> None:
         began = time.monotonic()
-        if self._done.wait(_PATIENCE):
+        if self._done.wait(PATIENCE):
             return
         if sys.stdout.isatty():
             with Console().status(self._what) as status:
                 while not self._done.wait(1.0):
                     status.update(f"{self._what}: {time.monotonic() - began:,.0f} s")
         else:
-            while not self._done.wait(_EVERY):
+            while not self._done.wait(EVERY):
                 print(f"  {self._what}: {time.monotonic() - began:,.0f} s so far", flush=True)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any
+
+import arviz as az
+import numpy as np
+import xarray as xr
 
 from bayesrun.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import arviz as az
-    import xarray as xr
+    from numpy.typing import NDArray
+
+log = logging.getLogger("bayesrun")
+
+_LONGEST_NAME = 240  # bytes; NetCDF allows 256
 
 
 def save(
@@ -40,15 +50,78 @@ def save(
     compression
         zlib level; 0 = none.
     """
-    import arviz as az
-
     kept = {}
     for group in ("posterior", *groups):
         if group in idata.groups():
             chosen = _chosen(idata[group], variables if group == "posterior" else None, exclude)
-            kept[group] = _small(chosen, float32_above)
+            kept[group] = storable(_small(chosen, float32_above))
     result = az.InferenceData(**kept)
     folder.write("posterior.nc", lambda path: _to_netcdf(result, str(path), compression))
+
+
+def storable(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset that NetCDF can hold.
+
+    A slash in a name becomes `÷` (NetCDF reads it as a path), other characters that it refuses an underscore; the
+    attribute `name` keeps the original. Columns and attributes that mix types become text.
+
+    Parameters
+    ----------
+    dataset
+        Any group of an InferenceData.
+    """
+    dataset = _one_type_each(dataset)
+    names = [str(name) for name in dict.fromkeys([*dataset.variables, *dataset.dims])]
+    new_names: dict[str, str] = {}
+    for name in names:
+        new_names[name] = _unused(_storable_name(name), {*new_names.values(), *(n for n in names if n != name)})
+    changed = {old: new for old, new in new_names.items() if old != new}
+    if not changed:
+        return dataset
+    log.info("posterior.nc: %s", ", ".join(f"'{old}' is called '{new}'" for old, new in changed.items()))
+    renamed = dataset.rename(changed)
+    for old, new in changed.items():
+        if new in renamed.variables:
+            renamed[new].attrs["name"] = old
+    return renamed
+
+
+def _one_type_each(dataset: xr.Dataset) -> xr.Dataset:
+    dataset = dataset.copy()
+    for name, array in list(dataset.variables.items()):
+        values = array.values if array.dtype == object else np.empty(0)
+        if any(value is not None and not isinstance(value, str) for value in values.ravel()):
+            texts = [None if value is None or value != value else str(value) for value in values.ravel()]
+            text = np.array(texts, dtype=object).reshape(values.shape)
+            dataset = dataset.assign({name: (array.dims, text, array.attrs)})
+        for key, value in array.attrs.items():
+            if not _is_plain(value):
+                listed = isinstance(value, list | tuple)
+                dataset[name].attrs[key] = [str(item) for item in value] if listed else str(value)
+    return dataset
+
+
+def _is_plain(attribute: Any) -> bool:
+    """Whether NetCDF can hold an attribute: a text, a number, or a list of one of them."""
+    if not isinstance(attribute, list | tuple):
+        return isinstance(attribute, str | int | float | np.ndarray) and not isinstance(attribute, bool)
+    kinds = set(map(type, attribute))
+    return kinds <= {str} or kinds <= {int, float}
+
+
+def _storable_name(name: str) -> str:
+    clean = re.sub(r"[\x00-\x1f\x7f]", "_", name.replace("/", "÷")).strip(" ")
+    if not clean or (clean[0].isascii() and not (clean[0].isalnum() or clean[0] == "_")):
+        clean = f"_{clean}"
+    while len(clean.encode()) > _LONGEST_NAME:
+        clean = clean[:-1]
+    return clean
+
+
+def _unused(name: str, taken: set[str]) -> str:
+    """Return a name, with a number behind it where it is taken."""
+    numbered = chain([name], (f"{name}_{i}" for i in count(2)))
+    return next(n for n in numbered if n not in taken)
 
 
 def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Sequence[str]) -> xr.Dataset:
@@ -57,8 +130,18 @@ def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Seque
 
 
 def _small(dataset: xr.Dataset, above: int) -> xr.Dataset:
-    large = [n for n, array in dataset.data_vars.items() if array.size > above and array.dtype == "float64"]
-    return dataset.assign({n: dataset[n].astype("float32") for n in large})
+    return dataset.assign(
+        {n: array.astype("float32") for n, array in dataset.data_vars.items() if _large(array, above)}
+    )
+
+
+def _large(array: xr.DataArray, above: int) -> bool:
+    return array.size > above and array.dtype == "float64"
+
+
+def as_stored(array: xr.DataArray, above: int) -> NDArray[Any]:
+    """Return draws as they are read again from `posterior.nc`: large ones have lost digits."""
+    return np.asarray(array.values.astype("float32") if _large(array, above) else array.values)
 
 
 def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:

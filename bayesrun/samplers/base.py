@@ -42,6 +42,7 @@ Step = Literal[
     "CategoricalGibbsMetropolis",
 ]
 Count = Annotated[int, Field(ge=1)]
+Interruption = Literal["interrupt", "max_seconds", "killed"]
 
 
 class SamplerSpec(Section):
@@ -106,7 +107,9 @@ class Sampled:
     seconds_compile, seconds_sample
         Wall time of both parts.
     interrupted
-        Why it stopped early (`interrupt`, `max_seconds`); null when it ran to its end.
+        Why it stopped early (`interrupt`, `max_seconds`, `killed`); null when it ran to its end.
+    died
+        Chains whose process died, and how: their last draws may be missing, or they are.
     records
         Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
     """
@@ -117,7 +120,8 @@ class Sampled:
     seconds_compile: float
     seconds_sample: float
     tuning_stats: Arrays = field(default_factory=dict)
-    interrupted: Literal["interrupt", "max_seconds"] | None = None
+    interrupted: Interruption | None = None
+    died: Mapping[int, str] = field(default_factory=dict)
     records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
 
 
@@ -133,14 +137,17 @@ class Sampler:
         `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
     check
         `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
+    keeps_draws
+        Whether draws come one by one, and go to disk as they come: `sample` then takes a fifth argument, a `DrawStore`.
     judged_as
         Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
     """
 
     spec: type[SamplerSpec]
-    sample: Callable[[CompiledModel, Any, int, Monitor], Sampled]
+    sample: Callable[..., Sampled]
     check: Callable[[CompiledModel, Any], list[Problem]] = lambda model, spec: []
     judged_as: str | None = None
+    keeps_draws: bool = False
 
 
 SAMPLERS: Registry[Sampler] = Registry(
@@ -148,7 +155,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "initial_points", "monitors", "nutpie", "prior_draws"),
+    others=("chains", "draw_store", "initial_points", "monitors", "nutpie", "prior_draws", "recovery"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

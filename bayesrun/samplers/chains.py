@@ -14,7 +14,7 @@ import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.02
 _FAILED = -1
+DIED = "the process of chain %d %s: the others went on, and its draws up to then stay in the run's folder draws/"
+"""Message of a chain that died: its number, and how."""
 
 
 def chain_seeds(seed: int, chains: int) -> list[int]:
@@ -101,16 +103,28 @@ def _shared(kind: str, *shape: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What chains left: their statistics by chain, and the interrupt that ended them early, if one did."""
+    """What chains left.
+
+    Parameters
+    ----------
+    stats
+        Statistics by chain, of the chains that came to their end or were ended early.
+    stop
+        The interrupt that ended them early, if one did.
+    died
+        How the process of a chain ended that left no statistics, by chain.
+    """
 
     stats: Mapping[int, Stats]
     stop: KeyboardInterrupt | None = None
+    died: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Worker:
     process: Any
     results: Connection
+    chains: range
 
 
 def run_chains(
@@ -135,21 +149,19 @@ def run_chains(
     Returns
     -------
     Outcome
-        Statistics of the chains that began.
+        Statistics of the chains that began. A process that is killed costs the statistics of its chains alone: the
+        others go on. A second interrupt waits no longer for chains that have not ended after the first.
 
     Raises
     ------
     SamplingError
-        When a chain failed.
-    KeyboardInterrupt
-        At a second interrupt, when chains have not ended after the first.
+        When a chain failed with an error of its own.
     """
     if not may_fork():
         return _here(chains, run_chain, shared, on_progress)
     with _workers(chains, processes, run_chain, shared) as workers:
         outcome = _collect([worker.results for worker in workers], shared, on_progress)
-        _check_ends(workers)
-    return outcome
+        return replace(outcome, died=_deaths(workers, outcome))
 
 
 def _here(chains: int, run_chain: RunChain, shared: SharedDraws, on_progress: Callable[[], None]) -> Outcome:
@@ -182,7 +194,7 @@ def _workers(chains: int, processes: int, run_chain: RunChain, shared: SharedDra
             with uninterrupted():
                 process.start()
             send.close()
-            workers.append(_Worker(process, receive))
+            workers.append(_Worker(process, receive, mine))
         yield workers
     finally:
         for worker in workers:
@@ -195,9 +207,10 @@ def _work(
     chains: Sequence[int], run_chain: RunChain, shared: SharedDraws, results: Connection, others_end: Connection
 ) -> None:
     others_end.close()  # or sending to a parent that was killed would wait for ever, for this process to read
-    # Ctrl-C and SIGTERM go to the whole group: only the parent answers them
+    # Ctrl-C, SIGTERM and SIGHUP go to the whole group: only the parent answers them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = os.getppid()
 
     def go_on() -> bool:
@@ -224,8 +237,8 @@ def _collect(waiting: list[Connection], shared: SharedDraws, on_progress: Callab
             if stop is None:
                 on_progress()
         except KeyboardInterrupt as interrupt:
-            if stop is not None:
-                raise
+            if stop is not None:  # chains that have not ended by now are ended: what they saved is kept
+                break
             stop, shared.stop[0] = interrupt, 1
     return Outcome(stats, stop)
 
@@ -241,9 +254,14 @@ def _receive(connection: Connection, waiting: list[Connection], stats: dict[int,
     stats[chain] = result
 
 
-def _check_ends(workers: Sequence[_Worker]) -> None:
+def _deaths(workers: Sequence[_Worker], outcome: Outcome) -> dict[int, str]:
+    """Say how each chain's process ended that should have left statistics and did not."""
+    died = {}
     for worker in workers:
-        worker.process.join()
-        if worker.process.exitcode:
-            code = worker.process.exitcode
-            raise SamplingError(f"the process of a chain died (exit code {code}): is there too little memory?")
+        if outcome.stop is None:
+            worker.process.join()
+        code = worker.process.exitcode  # None: it is about to be ended, after a second interrupt
+        if code or outcome.stop is None:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            died.update({chain: how for chain in worker.chains if chain not in outcome.stats})
+    return died

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from signal import SIGTERM, getsignal, signal
+from collections.abc import Callable, Sequence
+from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
+from signal import Signals as SignalName
 from threading import current_thread, main_thread
 from types import FrameType
-from typing import Literal
+from typing import Any, Literal
 
 from bayesrun.samplers.base import Monitor
 
 log = logging.getLogger("bayesrun.sampling")
+
+_ONE_SIGNAL_SECONDS = 1.0
 
 
 class TimeIsUp(KeyboardInterrupt):
@@ -105,19 +108,34 @@ class Tracked:
             self._report(made, made / self._total, self._divergences)
 
 
-@contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that a cancelled job keeps its draws; only the main thread may."""
-    if current_thread() is not main_thread():
-        yield
-        return
+class Signals:
+    """Treats SIGTERM and SIGHUP (the terminal closed) like Ctrl-C while a run is open, so that draws are kept.
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt("SIGTERM")
+    Several signals within a second count as one: who presses Ctrl-C twice wants the run to end, not to lose it. While
+    the run writes its last files they are ignored. Outside the main thread nothing is changed.
+    """
 
-    before = getsignal(SIGTERM)
-    signal(SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal(SIGTERM, before)
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._last = -math.inf
+        self._ignored = False
+        if current_thread() is not main_thread():
+            return
+        for number in (SIGINT, SIGTERM, SIGHUP):
+            self._before[number] = getsignal(number)
+            if self._before[number] != SIG_IGN:  # as nohup and a shell's background jobs ask for
+                signal(number, self._interrupt)
+
+    def ignore(self) -> None:
+        """Ignore further signals: the run is ending."""
+        self._ignored = True
+
+    def restore(self) -> None:
+        """Let signals mean what they meant before."""
+        for number, handler in self._before.items():
+            signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        recent, self._last = time.monotonic() - self._last < _ONE_SIGNAL_SECONDS, time.monotonic()
+        if not recent and not self._ignored:
+            raise KeyboardInterrupt(SignalName(number).name)

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import SamplingError
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
+    DIED,
     Outcome,
     SharedDraws,
     chain_seeds,
@@ -26,6 +27,7 @@ from bayesrun.samplers.chains import (
     run_chains,
     share_draws,
 )
+from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, rows_of
 from bayesrun.samplers.initial_points import correlated, find_coordinates, initial_points
 from bayesrun.samplers.monitors import reason_of
 
@@ -82,7 +84,7 @@ def unusable(model: CompiledModel, spec: NutsSpec | None = None) -> str | None:
     return model.missing_gradient()
 
 
-def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
     """Sample a model that is not `unusable` with nutpie.
 
     Parameters
@@ -95,6 +97,8 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) ->
         Decides every draw, bit for bit.
     monitor
         Told of each draw; its `KeyboardInterrupt` ends sampling and keeps the draws so far.
+    store
+        Where draws are kept while sampling.
 
     Returns
     -------
@@ -124,22 +128,33 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) ->
     first = initial_points(model, density, spec, seeds)
     first = mapped.nearer(first) if mapped else first
     shared = share_draws(spec.chains, spec.draws, density.size)
+    steps = dict.fromkeys((block.name for block in density.blocks), "NUTS (nutpie)")
+    layout = Layout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps)
+    files = store.begin(layout)
     monitor.begin()
     began_sampling = time.perf_counter()
 
     def one(chain: int, go_on: Any) -> Mapping[str, NDArray[Any]]:
-        return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, go_on)
+        saver = _Saver(files[chain], layout, shared.points[chain], spec.tune)
+        return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, saver, go_on)
 
     progress = _Progress(shared, spec.tune, monitor)
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
-    kept, length = _kept(shared, spec.tune, outcome)
-    stats = {name: _rows(outcome, kept, name, slice(spec.tune, spec.tune + length)) for name in outcome.stats[kept[0]]}
-    tuning = {name: _rows(outcome, kept, name, slice(spec.tune)) for name in stats}
-    steps = dict.fromkeys((block.name for block in density.blocks), "NUTS (nutpie)")
+    kept_stats: dict[int, Mapping[str, NDArray[Any]]] = {}
+    for chain, stats in outcome.stats.items():
+        kept_stats[chain] = {name: values[spec.tune :] for name, values in stats.items()}
+    kept_stats.update(_stats_from(store, [n for n in range(spec.chains) if n not in kept_stats]))
+    kept, length = _kept(shared, spec.tune, kept_stats, outcome)
+    for chain, how in outcome.died.items():
+        log.warning(DIED, chain, how)
+    kept_rows = {name: _rows(kept_stats, kept, name, slice(length)) for name in _STATS}
+    whole = all(chain in outcome.stats for chain in kept)
+    tuning = {name: _rows(outcome.stats, kept, name, slice(spec.tune)) for name in _STATS if whole}
     # where all chains are kept, their draws stay where they are: a choice of chains is a copy
     points = (shared.points if len(kept) == len(shared.points) else shared.points[kept])[:, :length]
     seconds = time.perf_counter() - began_sampling
-    return Sampled(constrain(points), stats, steps, compiled - began, seconds, tuning, reason_of(outcome.stop))
+    reason = reason_of(outcome.stop)
+    return Sampled(constrain(points), kept_rows, steps, compiled - began, seconds, tuning, reason, outcome.died)
 
 
 class _Progress:
@@ -160,23 +175,32 @@ class _Progress:
                 self._monitor.draw(chain, number, number <= self._tune, done - number < new)
 
 
-def _kept(shared: SharedDraws, tune: int, outcome: Outcome) -> tuple[list[int], int]:
+def _stats_from(store: DrawStore, chains: Sequence[int]) -> Mapping[int, Mapping[str, NDArray[Any]]]:
+    """Return the stored statistics of kept draws, of chains whose processes left none."""
+    stored = store.stored() if chains else None
+    return {} if stored is None else {n: stored.chains[n][1] for n in chains if n in stored.chains}
+
+
+def _kept(
+    shared: SharedDraws, tune: int, stats: Mapping[int, Mapping[str, NDArray[Any]]], outcome: Outcome
+) -> tuple[list[int], int]:
     """Choose the chains, and the length to cut them to, that keep the most draws."""
-    made = {chain: min(int(shared.done[chain]), len(stats["lp"])) - tune for chain, stats in outcome.stats.items()}
+    made = {chain: min(int(shared.done[chain]) - tune, len(of["lp"])) for chain, of in stats.items()}
     if not any(count > 0 for count in made.values()):
         if outcome.stop is not None:
             raise outcome.stop
-        raise SamplingError("no chain made a draw")
+        how = ", ".join(sorted(set(outcome.died.values())))
+        raise SamplingError(f"no chain made a draw: their processes {how}" if how else "no chain made a draw")
     kept, length = most_draws(made)
     if len(kept) < len(shared.done):
         log.warning("chains kept: %d of %d; the others had too few draws", len(kept), len(shared.done))
     return kept, length
 
 
-def _rows(outcome: Outcome, kept: list[int], name: str, draws: slice) -> NDArray[Any]:
+def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name: str, draws: slice) -> NDArray[Any]:
     import numpy as np
 
-    return np.stack([outcome.stats[chain][name][draws] for chain in kept])
+    return np.stack([stats[chain][name][draws] for chain in kept])
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,7 @@ def run_chain(
     seed: int,
     settings: Settings,
     shared: SharedDraws,
+    saver: _Saver,
     go_on: Callable[[], bool],
 ) -> Mapping[str, NDArray[Any]]:
     """Sample one chain; draws and progress go to the shared memory as they come.
@@ -219,6 +244,8 @@ def run_chain(
         The run's settings.
     shared
         Where draws and progress are written.
+    saver
+        Takes the draws to disk now and then.
     go_on
         Asked now and then in this thread; False ends the chain and keeps its draws.
 
@@ -247,27 +274,61 @@ def run_chain(
         blocking=False,
     )
     try:
-        complete = _watch(sampler, finished, shared, chain, go_on)
+        complete = _watch(sampler, finished, shared, chain, saver, go_on)
     except BaseException:
         sampler.cancel()
         raise
-    return _stats(sampler.wait() if complete else sampler.abort())
+    stats = _stats(sampler.wait() if complete else sampler.abort())
+    saver.save(int(shared.done[chain]), stats)
+    saver.finish()
+    return stats
 
 
-def _watch(sampler: Any, finished: threading.Event, shared: SharedDraws, chain: int, go_on: Callable[[], bool]) -> bool:
+def _watch(
+    sampler: Any,
+    finished: threading.Event,
+    shared: SharedDraws,
+    chain: int,
+    saver: _Saver,
+    go_on: Callable[[], bool],
+) -> bool:
     """Wait for the end of the chain; return whether it came to it."""
     polls = 0
     try:
         while not finished.wait(_POLL_SECONDS) and not sampler.is_finished:
             polls += 1
             if polls % _POLLS_PER_COUNT == 0:
-                shared.diverging[chain] = int(_stats(sampler.inspect())["diverging"].sum())
+                done, stats = int(shared.done[chain]), _stats(sampler.inspect())
+                shared.diverging[chain] = int(stats["diverging"].sum())
+                if saver.is_due:
+                    saver.save(done, stats)
             if not go_on():
                 return False
     except KeyboardInterrupt:
         shared.stop[0] = 1
         return False
     return True
+
+
+class _Saver:
+    """Takes a chain's draws to its file, with their statistics."""
+
+    def __init__(self, file: ChainFile, layout: Layout, points: Vector, tune: int) -> None:
+        self._file, self._layout, self._points, self._tune = file, layout, points, tune
+
+    @property
+    def is_due(self) -> bool:
+        return self._file.is_due
+
+    def save(self, done: int, stats: Mapping[str, NDArray[Any]]) -> None:
+        """Append the draws that have come since the last time and whose statistics are known."""
+        first, last = self._file.saved, min(done, len(stats["lp"])) - self._tune
+        if last > first:
+            new = {name: values[self._tune + first : self._tune + last] for name, values in stats.items()}
+            self._file.append(rows_of({"point": self._points[first:last]}, new, self._layout))
+
+    def finish(self) -> None:
+        self._file.finish()
 
 
 class _Recorder:
@@ -352,6 +413,8 @@ def _model(density: Density, initial: Vector, mapped: Vector | None, recorder: _
 def _stats(trace: Any) -> dict[str, NDArray[Any]]:
     import numpy as np
 
+    if not trace:  # ended before it had begun
+        return {name: np.empty(0) for name in _STATS}
     _, stats = trace[0]
     fields = {ours: stats.field(theirs) for ours, theirs in _STATS.items()}
     return {name: np.array(values.to_numpy(zero_copy_only=False)) for name, values in fields.items()}

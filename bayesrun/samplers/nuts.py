@@ -13,6 +13,7 @@ from bayesrun.engines.base import CompiledModel, StepChain, StepDraws, StepSetti
 from bayesrun.errors import Problem
 from bayesrun.samplers import chains, nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
+from bayesrun.samplers.draw_store import NOWHERE, STATS, DrawStore, Layout, rows_of
 from bayesrun.samplers.initial_points import choose_init
 from bayesrun.samplers.monitors import reason_of
 
@@ -29,18 +30,18 @@ CAREFUL = 0.95
 _FEW = 0.01
 
 
-def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
     """Sample with the engine that the config asks for, or the quickest that can sample this model.
 
     With `init: auto` and the default `target_accept`, a handful of divergences has the model sampled once more in
     smaller steps, which mostly removes them. Many divergences come from the model's form, which no step size fixes.
     """
-    sampled = _once(model, spec, seed, monitor)
+    sampled = _once(model, spec, seed, monitor, store)
     if not worth_another(spec, sampled):
         return sampled
     count, all_draws = int(sampled.stats["diverging"].sum()), sampled.stats["diverging"].size
     log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", CAREFUL)
-    again = _once(model, spec.model_copy(update={"target_accept": CAREFUL}), seed, monitor)
+    again = _once(model, spec.model_copy(update={"target_accept": CAREFUL}), seed, monitor, store)
     if again.interrupted is not None:  # the first try is complete
         return replace(sampled, interrupted=again.interrupted)
     compiling = sampled.seconds_compile + again.seconds_compile
@@ -56,11 +57,11 @@ def worth_another(spec: NutsSpec, sampled: Sampled) -> bool:
     return diverging is not None and 0 < float(diverging.mean()) <= _FEW
 
 
-def _once(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
+def _once(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore) -> Sampled:
     began = time.perf_counter()
     by_nutpie = _choose_nutpie(model, spec)
     deciding = time.perf_counter() - began  # makes the gradient's graph, which is part of compiling it
-    sampled = (nutpie.sample if by_nutpie else sample_with_steps)(model, spec, seed, monitor)
+    sampled = (nutpie.sample if by_nutpie else sample_with_steps)(model, spec, seed, monitor, store)
     return replace(sampled, seconds_compile=deciding + sampled.seconds_compile)
 
 
@@ -80,19 +81,28 @@ def _not_nutpie(model: CompiledModel, spec: NutsSpec) -> str | None:
     return "step methods are set in sampler.step" if spec.step else nutpie.unusable(model, spec)
 
 
-def sample_with_steps(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor) -> Sampled:
+def sample_with_steps(
+    model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE
+) -> Sampled:
     """Sample with the engine's own step methods (see `Sampler.sample`)."""
     seeds = chains.chain_seeds(seed, spec.chains)
     began = time.perf_counter()
     sampler = model.step_sampler(_settings(model, spec, seeds[0]), seeds[0])
     _log_steps(sampler.steps)
+    layout = Layout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps)
+    files = store.begin(layout)
     monitor.begin()
     compiled = time.perf_counter()
-    made = sampler.run(seeds, monitor.draw)
+    made = sampler.run(seeds, monitor.draw, lambda n, new: files[n].append(rows_of(new.draws, new.stats, layout)))
     seconds = time.perf_counter() - compiled
+    for file in files.values():
+        file.finish()
     kept = _kept(made)
     draws, stats = _stacked([chain.draws for chain in kept]), _stacked([chain.stats for chain in kept])
-    return Sampled(draws, stats, sampler.steps, compiled - began, seconds, interrupted=reason_of(made.stop))
+    for chain, how in made.died.items():
+        log.warning(chains.DIED, chain, how)
+    reason = reason_of(made.stop)
+    return Sampled(draws, stats, sampler.steps, compiled - began, seconds, interrupted=reason, died=made.died)
 
 
 def _settings(model: CompiledModel, spec: NutsSpec, seed: int) -> StepSettings:
@@ -151,4 +161,4 @@ def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
     return problems
 
 
-SAMPLER = Sampler(NutsSpec, sample, check)
+SAMPLER = Sampler(NutsSpec, sample, check, keeps_draws=True)

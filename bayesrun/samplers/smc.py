@@ -119,6 +119,7 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> 
         seconds_compile=compiled - began,
         seconds_sample=seconds,
         interrupted=reason_of(outcome.stop),
+        died=outcome.died,
         records={name: (("chain",), values) for name, values in records.items()},
     )
 
@@ -207,6 +208,10 @@ class _Progress:
 
 def _kept(outcome: Outcome, chains: int) -> list[int]:
     kept = sorted(chain for chain, stats in outcome.stats.items() if stats)
+    if not kept and outcome.died:
+        raise SamplingError(
+            f"no chain came to its end: their processes {', '.join(sorted(set(outcome.died.values())))}"
+        )
     if not kept:
         raise outcome.stop or KeyboardInterrupt()
     if len(kept) < chains:

@@ -5,10 +5,9 @@ Works on run folders alone: `resume=FOLDER` asks it again of any finished sweep.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from bayesrun.sweep.base import Record
 from bayesrun.sweep.elpd import compare
 from bayesrun.sweep.local_workers import beside
 from bayesrun.sweep.overlays import draw_overlays
-from bayesrun.sweep.page import describe, page, text
+from bayesrun.sweep.page import Findings, describe, page, text
 from bayesrun.sweep.table import Setting, gather, tabulate
 
 if TYPE_CHECKING:
@@ -70,16 +69,17 @@ def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: floa
         base = _baseline(settings, baseline)
         table = tabulate(settings, base)
         RunFolder(folder).write_text("sweep.csv", table.to_csv(index=False))
-        figures = draw_overlays(settings, table, folder / "figures")
+        found = Findings(folder.name, settings, table, base.name if base else "")
+        figures = draw_overlays(settings, table, found.parameters, folder / "figures")
         elpd, why_not = compared()
     if elpd is not None:
         RunFolder(folder).write_text("elpd.csv", elpd.to_csv())
-    name = base.name if base else ""
-    RunFolder(folder).write_text("sweep.html", page(folder.name, settings, table, name, elpd, why_not, figures))
-    RunFolder(folder).write_text("description.md", describe(settings, table, name, elpd, why_not))
+    found = replace(found, elpd=elpd, why_no_elpd=why_not)
+    RunFolder(folder).write_text("sweep.html", page(found, figures))
+    RunFolder(folder).write_text("description.md", describe(found))
     failed = sum(r.path is None for r in records)
     _write_for_tracking(folder, records, table, failed, seconds)
-    return Answer(table, elpd, why_not, failed, text(settings, table, name, folder))
+    return Answer(table, elpd, why_not, failed, text(found, folder))
 
 
 def _baseline(settings: Sequence[Setting], number: int) -> Setting | None:
@@ -109,7 +109,5 @@ def _write_for_tracking(
     verdicts = [r.verdict for r in records if r.verdict in _ORDER]
     status = {"status": "failed" if failed == len(records) else "partial" if failed else "finished"}
     status["verdict"] = max(verdicts, key=_ORDER.index, default="none")
-    RunFolder(folder).write_text(
-        "metrics.json", json.dumps({k: v for k, v in metrics.items() if v is not None}, indent=1)
-    )
-    RunFolder(folder).write_text("status.json", json.dumps({**status, "error": None}, indent=1))
+    RunFolder(folder).write_json("metrics.json", {k: v for k, v in metrics.items() if v is not None})
+    RunFolder(folder).write_json("status.json", {**status, "error": None})

@@ -122,9 +122,10 @@ class Record:
 
     @property
     def path(self) -> Path | None:
-        """The run folder of a job that has a posterior."""
+        """The run folder of a job that has a posterior; of a `partial` run there may be draws only."""
         done = self.folder is not None and self.status in ("finished", "partial")
-        return Path(self.folder) if done and self.folder else None
+        path = Path(self.folder) if done and self.folder else None
+        return path if path and (path / "posterior.nc").is_file() else None
 
 
 def setting_of(swept: Mapping[str, str]) -> str:
@@ -135,3 +136,17 @@ def setting_of(swept: Mapping[str, str]) -> str:
 def _short(value: str) -> str:
     """Shorten the long numbers that a search makes."""
     return f"{float(value):.4g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+", value) else value
+
+
+def one_line(error: str) -> str:
+    """Write an error as one line: its problems without their hints, or all of its words.
+
+    Of a Python traceback only the last line says what went wrong.
+    """
+    lines = [line.strip() for line in error.strip().splitlines()]
+    problems = [line.removeprefix("- ") for line in lines if line.startswith("- ")]
+    if problems:
+        return "; ".join(problems)
+    if "Traceback" in error:
+        return lines[-1]
+    return " ".join(lines)

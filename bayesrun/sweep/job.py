@@ -23,7 +23,7 @@ from bayesrun.config.resolvers import task_overrides
 from bayesrun.pipeline import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.redaction import redact_override
-from bayesrun.sweep.base import INTERRUPTED, Record, setting_of
+from bayesrun.sweep.base import INTERRUPTED, Record, one_line, setting_of
 from bayesrun.sweep.patches import explain_time_limit
 from bayesrun.sweep.sweep_folder import STOP, read_json, write_record
 
@@ -156,7 +156,7 @@ def line(record: Record, total: int) -> str:
     """Return one line that says how a job ended."""
     how = f"{record.status}, verdict {record.verdict}" if record.verdict else record.status
     took = f" in {record.seconds:.1f} s" if record.seconds is not None else ""
-    error = f": {record.error.splitlines()[-1].strip()}" if record.error else ""
+    error = f": {one_line(record.error)}" if record.error else ""
     note = f" ({record.note})" if record.note else ""
     return f"job {record.number + 1}/{total}  {record.setting}: {how}{took}{note}{error}"
 

@@ -20,7 +20,6 @@ from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.sweep.base import Point, Record
 from bayesrun.sweep.job import JobTask, quiet_worker
 from bayesrun.sweep.patches import keep_interrupts
-from bayesrun.sweep.slurm import run_all
 from bayesrun.sweep.sweep_folder import read_json, read_record, set_aside, write_record
 
 log = logging.getLogger("bayesrun.sweep")
@@ -146,6 +145,8 @@ def _record_failure(task: JobTask, point: Point, job: Any) -> None:
 
 def _submit_each(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> str:
     """Submit each job on its own and wait for all."""
+    from bayesrun.sweep.slurm import run_all  # submitit, an extra
+
     by_number = {p.number: p for p in points}
 
     def submit(number: int, folder: Path) -> str | None:

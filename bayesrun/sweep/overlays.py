@@ -14,32 +14,43 @@ if TYPE_CHECKING:
     import matplotlib.figure
     import pandas as pd
 
-MOST_PARAMETERS = 8
+MOST_PARAMETERS = 4
 MOST_SETTINGS = 20
 _WIDTH = 9.0
 _DPI = 130
 
 
-def draw_overlays(settings: Sequence[Setting], table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Draw `forest.png` and `density.png` of the parameters that moved most; return what was drawn."""
+def draw_overlays(
+    settings: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str], folder: Path
+) -> list[Path]:
+    """Draw `forest.png` and `density.png`.
+
+    Parameters
+    ----------
+    settings
+        The sweep's settings.
+    table
+        Parameter by setting.
+    parameters
+        Parameters, those that moved most first; the first few whose draws are known are drawn.
+    folder
+        Where the pictures go.
+
+    Returns
+    -------
+    list of Path
+        What was drawn.
+    """
     shown = [s for s in settings if s.draws][:MOST_SETTINGS]
-    parameters = most_moved(table, shown)
-    if len(shown) < 1 or not parameters:
+    drawn = [p for p in parameters if any(p in s.draws for s in shown)][:MOST_PARAMETERS]
+    if not drawn:
         return []
-    from bayesrun.figures.drawing import save
+    from bayesrun.figures.drawing import save  # Matplotlib
 
     folder.mkdir(exist_ok=True)
-    with beside(lambda: save(_densities(shown, parameters), folder / "density.png")) as densities:
-        forest = save(_forest(shown, table, parameters), folder / "forest.png")
+    with beside(lambda: save(_densities(shown, drawn), folder / "density.png")) as densities:
+        forest = save(_forest(shown, table, drawn), folder / "forest.png")
         return [forest, densities()]
-
-
-def most_moved(table: pd.DataFrame, shown: Sequence[Setting]) -> list[str]:
-    """Name the parameters with the largest shifts, in the table's order."""
-    drawn = [p for p in dict.fromkeys(table["parameter"].dropna()) if any(p in s.draws for s in shown)]
-    moved = table.assign(shift=table["shift"].astype(float).abs()).groupby("parameter")["shift"].max().fillna(0.0)
-    top = sorted(drawn, key=lambda p: -float(moved[p]))
-    return [p for p in drawn if p in top[:MOST_PARAMETERS]]
 
 
 def _new(rows: int, columns: int, height: float) -> tuple[matplotlib.figure.Figure, Any]:

@@ -3,44 +3,98 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import floor, log10
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from bayesrun.diagnostics.base import find_interval_columns
-from bayesrun.sweep.table import Setting
+from bayesrun.sweep.base import one_line
+from bayesrun.sweep.conclusion import Move, interval_name, moves, sentences
+from bayesrun.sweep.table import Setting, small_variables_first
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
+_ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight (94 %)", "Pareto k")
 _ROWS = 60
-_STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 1100px; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums }
-th, td { padding: .25em .7em; border-bottom: 1px solid #ddd; text-align: right }
-th { background: #f4f4f4; position: sticky; top: 0 } th.text, td.text { text-align: left }
-tr.first td { border-top: 2px solid #888 } td.ok { color: #05603a } td.warn { color: #93500a }
-td.fail, td.error { color: #b42318 } img { max-width: 100% }
-"""
+_MOST_MOVED = 5
+_MOST_ROWS = 1000
 
 
-def text(settings: Sequence[Setting], table: pd.DataFrame, baseline: str, folder: Path) -> str:
-    """Say on the console what moved, and where the answer is."""
-    lines = ["", *_plain_table(_moved(table)), ""] if table["parameter"].notna().any() else [""]
-    failed = [s for s in settings if not s.summaries]
-    lines += [f"no posterior: {s.name}: {(s.error or s.status).splitlines()[-1].strip()}" for s in failed]
-    if baseline:
-        lines.append(f"shifts are from '{baseline}', in its posterior sd")
+@dataclass(frozen=True)
+class Findings:
+    """What a sweep found, before it is written.
+
+    Parameters
+    ----------
+    title
+        Name of the sweep's folder.
+    settings
+        Its settings, in order.
+    table
+        Parameter by setting (`tabulate`).
+    baseline
+        Name of the setting that shifts are measured from; empty if it has no posterior.
+    elpd
+        The comparison of settings (`compare`), or None with `why_no_elpd`.
+    """
+
+    title: str
+    settings: Sequence[Setting]
+    table: pd.DataFrame
+    baseline: str
+    elpd: pd.DataFrame | None = None
+    why_no_elpd: str = ""
+
+    @cached_property
+    def moves(self) -> list[Move]:
+        """The largest shift of each parameter, the parameters that moved most first."""
+        return moves(self.table, self.baseline)
+
+    @cached_property
+    def answer(self) -> list[str]:
+        """What moved, and whether the conclusion holds."""
+        return sentences(self.settings, self.moves, self.baseline, interval_name(self.table))
+
+    @cached_property
+    def parameters(self) -> list[str]:
+        """All parameters, those that moved most first."""
+        names = self.table["parameter"].dropna()
+        return list(dict.fromkeys([*(m.parameter for m in self.moves), *small_variables_first(dict.fromkeys(names))]))
+
+    @property
+    def fitted(self) -> int:
+        """Number of settings that have a posterior."""
+        return sum(bool(s.summaries) for s in self.settings)
+
+
+def text(found: Findings, folder: Path) -> str:
+    """Return what the console says: what moved, and where the answer is."""
+    lines = ["", *_plain_table(_few(found)), ""] if found.parameters else [""]
+    for setting in found.settings:
+        if not setting.summaries:
+            lines += [f"no posterior: {setting.name}", *_indented(setting.error or setting.status)]
+    lines += found.answer
+    if found.baseline:
+        lines.append(f"shifts are from '{found.baseline}', in its posterior sd")
     return "\n".join([*lines, f"table  {folder / 'sweep.csv'}", f"page   {folder / 'sweep.html'}"])
 
 
-def _moved(table: pd.DataFrame) -> pd.DataFrame:
+def _indented(message: str) -> list[str]:
+    return [f"    {line}" for line in message.strip().splitlines()]
+
+
+def _few(found: Findings) -> pd.DataFrame:
     """Pick the few parameters that moved most."""
-    known = table[table["parameter"].notna()]
-    order = known.assign(by=known["shift"].astype(float).abs()).groupby("parameter")["by"].max()
-    top = list(order.sort_values(ascending=False, na_position="last").index[:4])
-    return known[known["parameter"].isin(top)][_shown(table)].dropna(axis="columns", how="all").head(_ROWS)
+    table = found.table
+    few = table[table["parameter"].isin(found.parameters[:4])][_shown(table)].replace({"note": {"": None}})
+    return few.dropna(axis="columns", how="all").head(_ROWS)
 
 
 def _shown(table: pd.DataFrame) -> list[str]:
@@ -53,80 +107,109 @@ def _plain_table(table: pd.DataFrame) -> list[str]:
     return str(shown.to_string(index=False)).splitlines()
 
 
-def describe(
-    settings: Sequence[Setting], table: pd.DataFrame, baseline: str, elpd: pd.DataFrame | None, why_not: str
-) -> str:
+def describe(found: Findings) -> str:
     """Write the answer in Markdown: the description of the sweep's tracked run."""
-    done = sum(bool(s.summaries) for s in settings)
-    lines = [f"**{done} of {len(settings)} settings have a posterior.** Shifts are from `{baseline}`, in its sd.", ""]
-    lines += _markdown(table[_shown(table)].head(_ROWS), "parameter")
+    table, elpd = found.table, found.elpd
+    lines = [f"**{' '.join(found.answer)}**", ""]
+    lines += [f"{found.fitted} of {len(found.settings)} settings have a posterior.", ""]
+    lines += _markdown(table[_shown(table)].head(_ROWS))
     if len(table) > _ROWS:
         lines += ["", f"and {len(table) - _ROWS} more rows in `sweep.csv`"]
     lines += ["", "**Expected log predictive density**", ""]
-    lines += _markdown(elpd.reset_index(), "setting") if elpd is not None else [f"not compared: {why_not}"]
-    lines += [f"- `{s.name}`: {s.error or s.status}" for s in settings if not s.summaries]
+    lines += _markdown(elpd.reset_index()) if elpd is not None else [f"not compared: {found.why_no_elpd}"]
+    lines += [f"- `{s.name}`: {one_line(s.error or s.status)}" for s in found.settings if not s.summaries]
     return "\n".join([*lines, "", "The whole answer is the artifact `sweep.html`; the jobs are this run's children."])
 
 
-def _markdown(table: pd.DataFrame, first: str) -> list[str]:
+def _markdown(table: pd.DataFrame) -> list[str]:
     lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
     return [*lines, *("| " + " | ".join(map(_short, row)) + " |" for row in table.itertuples(index=False))]
 
 
-def page(
-    title: str,
-    settings: Sequence[Setting],
-    table: pd.DataFrame,
-    baseline: str,
-    elpd: pd.DataFrame | None,
-    why_not: str,
-    figures: Sequence[Path],
-) -> str:
+def page(found: Findings, figures: Sequence[Path]) -> str:
     """Write the answer as one page that needs no other file."""
-    done = sum(bool(s.summaries) for s in settings)
-    body = [
-        f"<h1>Sweep {escape(title)}</h1>",
-        f"<p>{done} of {len(settings)} settings have a posterior. ",
-        f"Shifts are from <b>{escape(baseline)}</b>, in units of its posterior sd; ",
-        "overlap is the share of posterior mass in common with it (1 = the same).</p>" if baseline else "</p>",
-        *_images(figures),
-        "<h2>Parameter by setting</h2>",
-        _html(table[[c for c in table.columns if c not in ("jobs",)]].dropna(axis="columns", how="all"), "parameter"),
-        "<h2>Expected log predictive density</h2>",
-        _html(elpd.reset_index(), "") if elpd is not None else f"<p>Not compared: {escape(why_not)}.</p>",
-        *_failures(settings),
-    ]
-    return f'<!doctype html><meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>' + "\n".join(
-        body
+    shown = found.moves[:_MOST_MOVED]
+    rest = len(found.moves) - len(shown)
+    page: str = _template().render(
+        title=found.title,
+        answer=found.answer,
+        done=found.fitted,
+        total=len(found.settings),
+        baseline=found.baseline,
+        moved_heads=_MOVED,
+        moved=[_moved_row(move) for move in shown],
+        unmoved=f"{rest} more parameters are in the table at the end." if rest else "",
+        pictures={"forest": "", "density": "", **{p.stem: base64.b64encode(p.read_bytes()).decode() for p in figures}},
+        elpd_heads=_ELPD,
+        elpd=[] if found.elpd is None else [_elpd_row(str(name), row.to_dict()) for name, row in found.elpd.iterrows()],
+        best="" if found.elpd is None else best(found.elpd),
+        why_no_elpd=found.why_no_elpd,
+        failures=[s for s in found.settings if not s.summaries or s.error],
+        table=_whole_table(found.table),
     )
+    return page
 
 
-def _failures(settings: Iterable[Setting]) -> list[str]:
-    failed = [s for s in settings if not s.summaries or s.error]
-    rows = [f"<li><b>{escape(s.name)}</b> ({escape(s.status)})<pre>{escape(s.error or '')}</pre></li>" for s in failed]
-    return ["<h2>Failed jobs</h2><ul>", *rows, "</ul>"] if rows else []
+def _template() -> Any:
+    folder = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.get_template("sweep.html")
 
 
-def _images(figures: Iterable[Path]) -> list[str]:
-    sources = [(p.stem, base64.b64encode(p.read_bytes()).decode()) for p in figures]
-    return [f'<p><img alt="{name}" src="data:image/png;base64,{data}"></p>' for name, data in sources]
+def _moved_row(move: Move) -> list[str]:
+    shift = f"{move.shift:+.2f} ± {move.mcse:.2f}".replace("-", "−")
+    values = [_with_sd(row["mean"], row["sd"]) for row in (move.after, move.before)]
+    overlap = move.after["overlap"]
+    return [move.parameter, shift, move.setting, *values, f"{overlap:.2f}" if overlap == overlap else ""]
 
 
-def _html(table: pd.DataFrame, group: str) -> str:
-    heads = "".join(f"<th class=text>{escape(str(c))}</th>" for c in table.columns)
-    rows, last = [], None
-    for row in table.to_dict("records"):
-        first = ' class="first"' if group and row.get(group) != last else ""
-        last = row.get(group)
-        rows.append(f"<tr{first}>" + "".join(_cell(str(k), v) for k, v in row.items()) + "</tr>")
-    return f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+def _with_sd(mean: float, sd: float) -> str:
+    """Write a mean to the second digit of its sd."""
+    if not 1e-4 < sd < 1e6:
+        return f"{mean:.3g} ± {sd:.2g}"
+    decimals = max(0, 1 - floor(log10(sd)))
+    return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
-def _cell(column: str, value: Any) -> str:
+def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
+    behind = "best" if row["rank"] == 0 else f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}"
+    weight = f"{row['weight']:.2f} ({row['weight_3%']:.2f} to {row['weight_97%']:.2f})"
+    return [
+        name,
+        f"{row['elpd_loo']:.1f} ± {row['se']:.1f}",
+        behind,
+        weight,
+        "some above 0.7" if row["warning"] else "all below 0.7",
+    ]
+
+
+def best(elpd: pd.DataFrame) -> str:
+    """Say which setting predicts best, and whether it can be told from the next one."""
+    first, second = elpd.index[0], elpd.iloc[1]
+    ahead = f"{second['elpd_diff']:.1f} ± {second['dse']:.1f}"
+    # below 4 the normal approximation of a difference's error is not to be relied on (doi:10.1007/s11222-016-9696-4)
+    if second["elpd_diff"] < max(4.0, 2 * second["dse"]):
+        return f"The best two can't be told apart: '{first}' is ahead of '{elpd.index[1]}' by {ahead} only."
+    return f"'{first}' predicts best, ahead of '{elpd.index[1]}' by {ahead}."
+
+
+def _whole_table(table: pd.DataFrame) -> dict[str, Any]:
+    shown = table[[c for c in table.columns if c != "jobs"]].replace({"note": {"": None}})
+    shown = shown.dropna(axis="columns", how="all").head(_MOST_ROWS)
+    names = [str(c) for c in shown.columns]
+    rows = [
+        [_cell(name, value) for name, value in zip(names, row, strict=True)] for row in shown.itertuples(index=False)
+    ]
+    parameters = list(table["parameter"])
+    firsts = {i for i, name in enumerate(parameters) if i == 0 or name != parameters[i - 1]}
+    return {"columns": names, "rows": rows, "firsts": firsts, "total": len(table)}
+
+
+def _cell(column: str, value: Any) -> dict[str, str]:
     kind = "text" if isinstance(value, str) else ""
     if column == "verdict" and isinstance(value, str):
         kind = f"text {value}"
-    return f'<td class="{"text error" if column == "error" else kind}">{escape(_short(value))}</td>'
+    return {"text": _short(value), "kind": "text error" if column == "error" else kind}
 
 
 def _short(value: Any) -> str:

@@ -11,13 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
-from bayesrun.redaction import redact_override
+from bayesrun.redaction import is_secret_key, redact_override
 from bayesrun.schema import parse
 from bayesrun.sweep.base import Record
+from bayesrun.sweep.points import has_several_values
 from bayesrun.sweep.sweep_folder import read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"
+_CHOICES = {"model": "model.name", "data": "data.name", "sampler": "sampler.method"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,15 @@ def _card(config: DictConfig, first: RunConfig, folder: Path, jobs: int) -> RunC
         tags=tags,
         find=place,
         folder=place["sweep_folder"],
+        compared=_swept_params(config),
     )
+
+
+def _swept_params(config: DictConfig) -> list[str]:
+    """Return the params that the sweep varies; a choice of a group is its name there."""
+    overrides = [*(f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items())]
+    swept = [o.split("=")[0].lstrip("+") for o in [*overrides, *task_overrides(config.hydra)] if has_several_values(o)]
+    return [_CHOICES.get(key, key) for key in dict.fromkeys(swept) if not is_secret_key(key)]
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:

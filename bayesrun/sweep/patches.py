@@ -1,8 +1,7 @@
 """All that reaches into joblib and submitit: what each patch does, why, and for which versions.
 
-Public hooks are used where there are some: an information watcher is a subclass of the library's own. `PATCHES` lists
-the rest, and a test holds the list against the versions that are installed. What reaches into Hydra is listed in
-`bayesrun/config/hydra_internals.py`.
+`PATCHES` lists them, and a test holds the list against the versions that are installed. What reaches into Hydra is
+listed in `config/hydra_internals.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from bayesrun.errors import SamplingError, TimeLimitReached
 
@@ -70,6 +70,13 @@ PATCHES = (
         ">=1.4,<2",
         "wraps submitit's handler of SIGUSR2",
         "its 'Job not requeued because: timed-out too many times' does not name the key to change",
+    ),
+    Patch(
+        "use_watcher",
+        "submitit",
+        ">=1.4,<2",
+        "replaces the information watcher of all Slurm jobs by `slurm.QueueWatcher`, a subclass",
+        "without accounts, submitit waits for ever for a job that was cancelled or lost its node",
     ),
 )
 """Every dependence on internals; `tests/unit/sweep/test_patches.py` checks the versions."""
@@ -149,3 +156,10 @@ def explain_time_limit() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGUSR2, submitits)
+
+
+def use_watcher(watcher: Any) -> None:
+    """Have submitit ask this information watcher how its Slurm jobs are."""
+    from submitit.slurm.slurm import SlurmJob
+
+    SlurmJob.watcher = watcher

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import RunConfig, parse_config
@@ -75,24 +74,22 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """Part the overrides into those with one value and those with several; a later one replaces an earlier."""
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
+    problems: list[Problem] = []
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         written = override.get_key_element()
         key = written.lstrip("+")
         if key.lstrip("~").split(".")[0] in KEYS:
             continue
         fixed.pop(key, None), swept.pop(key, None)
-        if override.is_sweep_override():
-            swept[key] = _values(override, written)
-        else:
+        if not override.is_sweep_override():
             fixed[key] = override.input_line or f"{written}={override.get_value_element_as_str()}"
+        elif override.is_discrete_sweep():
+            swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
+        else:
+            message = f"'{(override.input_line or written).lstrip('+')}' has no list of values"
+            problems.append(Problem(key, message, "write key=a,b,c, or choose sweeper=optuna for intervals"))
+    check(problems)
     return list(fixed.values()), swept
-
-
-def _values(override: Override, written: str) -> list[str]:
-    if not override.is_discrete_sweep():
-        message = f"'{(override.input_line or written).lstrip('+')}' has no list of values"
-        raise fail(written.lstrip("+"), message, "write key=a,b,c, or choose sweeper=optuna for intervals")
-    return [f"{written}={value}" for value in override.sweep_string_iterator()]
 
 
 def _groups(swept: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]) -> list[list[str]]:
@@ -149,7 +146,7 @@ class Checked:
     data_digest: str | None
 
 
-def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
+def preflight(points: Sequence[Point], compose: Compose, known: Sequence[Problem] = ()) -> list[Checked]:
     """Check all points of a sweep: keys, names, dims and domains, each against the data of its point.
 
     Parameters
@@ -158,6 +155,8 @@ def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
         The points.
     compose
         Makes the parsed config of a point.
+    known
+        Problems that were found already; they are raised with the others.
 
     Returns
     -------
@@ -169,7 +168,7 @@ def preflight(points: Sequence[Point], compose: Compose) -> list[Checked]:
     UserError
         With the problems of all points, each once, with the settings that have it.
     """
-    faults: dict[Problem, list[Point]] = {}
+    faults: dict[Problem, list[Point]] = {problem: list(points) for problem in known}
     data = _DataSets()
     checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
     _raise_all(faults, len(points))  # what fails cheaply fails first

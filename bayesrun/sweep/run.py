@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
-from bayesrun.errors import UserError, check, fail
+from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.schema import parse
 from bayesrun.sweep.base import INTERRUPTED, KEYS, Point, Record, Steering
 from bayesrun.sweep.job import JobTask, RunJob, line
@@ -63,6 +63,8 @@ class Request:
         Overrides of one job to its parsed config, and to the overrides as Hydra takes them.
     run
         Runs one composed config.
+    problems
+        What is wrong with the overrides; raised with what is wrong with the points.
     """
 
     arguments: Namespace
@@ -70,6 +72,7 @@ class Request:
     loader: Any
     compose: Compose
     run: RunJob
+    problems: Sequence[Problem] = ()
 
 
 def run_sweep(request: Request) -> int:
@@ -85,9 +88,10 @@ def run_sweep(request: Request) -> int:
     remove_leftovers(Path(str(config.paths.outputs)))
     _prepare(config)
     if not _lists_its_points(config):
+        check(request.problems)
         return _search(request, steering, began)
     points = _points(config, steering)
-    checked = [_with_figures(job, steering) for job in preflight(points, request.compose)]
+    checked = [_with_figures(job, steering) for job in preflight(points, request.compose, request.problems)]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
     return _carry_out(_Attempt(request, folder, began, bool(plan.to_run)), steering, checked, plan)
@@ -132,8 +136,7 @@ def _with_figures(job: Checked, steering: Steering) -> Checked:
     if wanted is None or "model.figures" in given:
         return job
     names = ",".join(name for name in job.config.model.figures if name in wanted)
-    # a model of the user's own need not have the key
-    point = replace(job.point, overrides=(*job.point.overrides, f"++model.figures=[{names}]"))
+    point = replace(job.point, overrides=(*job.point.overrides, f"model.figures=[{names}]"))
     return replace(job, point=point)
 
 

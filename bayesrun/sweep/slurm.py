@@ -1,7 +1,7 @@
 """Jobs handed to a queue (submitit, Slurm) one by one, so that one that dies hides no other.
 
-Submitit waits for ever for a job that was cancelled or lost its node where Slurm keeps no accounts. So the queue
-itself is asked: a job that is no longer in it, and has left no record, has died.
+Submitit asks Slurm's accounts how a job ended, and waits for ever where Slurm keeps none. `QueueWatcher` asks the queue
+itself: a job that is no longer in it has ended, and `scontrol` remembers how for some minutes.
 """
 
 from __future__ import annotations
@@ -9,16 +9,23 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from submitit.slurm.slurm import SlurmInfoWatcher
+
+from bayesrun.sweep.patches import use_watcher
 from bayesrun.sweep.sweep_folder import read_record
 
 Submit = Callable[[int, Path], "str | None"]
 """Submits a job by number with a folder for submitit's files, waits for it, and returns what went wrong."""
 
 _POLL_SECONDS = 1.0
-_POLLS_GONE = 5
+_MOST_SECONDS = 5
+_POLLS_GONE = 3
+_WAIT_FOR_STATE = 120.0
 _FOLDER = ".submitit"
 _WORDS = {
     "TIMEOUT": "it reached its time limit on the cluster (hydra.launcher.timeout_min)",
@@ -29,36 +36,34 @@ _WORDS = {
 }
 
 
-class Submission(threading.Thread):
-    """One job in the queue. The thread may wait for ever, so nobody waits for the thread."""
+class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
+    """Knows of jobs what Slurm's queue says, with or without accounts; shared by all jobs, and by their threads."""
 
-    def __init__(self, number: int, sweep: Path, submit: Submit, gate: threading.Semaphore) -> None:
-        super().__init__(daemon=True)
-        self.number, self.sweep, self.gate = number, sweep, gate
-        self.folder = sweep / _FOLDER / str(number)
-        self.submit, self.error, self.polls_gone = submit, "", 0
+    def __init__(self) -> None:
+        super().__init__(delay_s=_MOST_SECONDS)
+        self._asking = threading.Lock()
+        self._polls_gone: Counter[str] = Counter()
 
-    def run(self) -> None:
-        """Submit the job when there is room for it, and wait."""
-        with self.gate:
-            self.error = self.submit(self.number, self.folder) or ""
+    def update(self) -> None:
+        """Ask the queue, unless it was asked just now."""
+        with self._asking:
+            if time.time() - self._last_status_check >= _POLL_SECONDS:
+                super().update()
 
-    def is_over(self, queued: set[str] | None) -> bool:
-        """Say whether the job has ended, in whichever way."""
-        record, ids = read_record(self.sweep, self.number), self._ids()
-        # one that was interrupted knows of a signal only: what Slurm says once it has left the queue is waited for
-        asks = record is not None and record.interrupted and queued is not None and bool(ids)
-        if not asks and (record is not None or not self.is_alive()):
-            return True
-        gone = queued is not None and bool(ids) and not ids & queued
-        self.polls_gone = self.polls_gone + 1 if gone else 0
-        if self.polls_gone >= _POLLS_GONE:
-            self.error = _state(max(ids, key=int))
-            return True
-        return False
+    def _make_command(self) -> list[str] | None:
+        return ["squeue", "--noheader", "--format=%F"] if self._registered - self._finished else None
 
-    def _ids(self) -> set[str]:
-        return {p.name.split("_")[0] for p in self.folder.glob("*_submitted.pkl")}
+    def read_info(self, string: bytes | str) -> dict[str, dict[str, str]]:
+        """Return the state of each job that has not ended: in the queue, or gone from it for some polls."""
+        queued = set((string if isinstance(string, str) else string.decode()).split())
+        for job in self._registered - self._finished:
+            self._polls_gone[job] = 0 if job.split("_")[0] in queued else self._polls_gone[job] + 1
+        gone = {job for job, polls in self._polls_gone.items() if polls >= _POLLS_GONE}
+        return {job: {"JobID": job, "State": "GONE" if job in gone else "RUNNING"} for job in self._polls_gone}
+
+    def knows(self, job: str) -> bool:
+        """Return whether a job was submitted to Slurm by this process."""
+        return job in self._registered
 
 
 def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -> dict[int, str]:
@@ -79,29 +84,43 @@ def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -
     -------
     dict
         Number to what went wrong, of the jobs for which something is known.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, after the jobs in the queue were cancelled.
     """
-    gate = threading.Semaphore(at_once)
-    waiting = [Submission(number, sweep, submit, gate) for number in numbers]
-    errors: dict[int, str] = {}
-    for submission in waiting:
-        submission.start()
-    while waiting:
+    watcher = QueueWatcher()
+    use_watcher(watcher)
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        errors = list(pool.map(lambda number: _run(number, sweep, submit, watcher), numbers))
+    except KeyboardInterrupt:
+        pool.shutdown(wait=False, cancel_futures=True)
+        ids = [job for number in numbers if watcher.knows(job := _job_id(sweep, number))]
+        if ids:
+            _ask("scancel", *ids)
+        raise
+    pool.shutdown()
+    return {number: error for number, error in zip(numbers, errors, strict=True) if error}
+
+
+def _run(number: int, sweep: Path, submit: Submit, watcher: QueueWatcher) -> str:
+    """Submit one job and wait; return what went wrong, in Slurm's words where the job itself knows less."""
+    error = submit(number, sweep / _FOLDER / str(number)) or ""
+    record, job = read_record(sweep, number), _job_id(sweep, number)
+    if not watcher.knows(job) or (record is not None and not record.interrupted):
+        return error
+    deadline = time.monotonic() + _WAIT_FOR_STATE
+    while not watcher.is_done(job, mode="force") and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-        queued = _queued()
-        over = [s for s in waiting if s.is_over(queued)]
-        errors |= {s.number: s.error for s in over if s.error}
-        waiting = [s for s in waiting if s not in over]
-    return errors
-
-
-def _queued() -> set[str] | None:
-    """Return the ids of all jobs in Slurm's queue; None when it does not say."""
-    shown = _ask("squeue", "--noheader", "--format=%F")
-    return None if shown is None else set(shown.split())
-
-
-def _state(job: str) -> str:
     return explain_state(_ask("scontrol", "--oneliner", "show", "job", job) or "")
+
+
+def _job_id(sweep: Path, number: int) -> str:
+    """Return the id of a job's latest submission; empty before it was submitted."""
+    folder = sweep / _FOLDER / str(number)
+    return max((p.name.split("_")[0] for p in folder.glob("*_submitted.pkl")), key=int, default="")
 
 
 def explain_state(shown: str) -> str:

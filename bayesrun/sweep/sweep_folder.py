@@ -153,7 +153,7 @@ def remove_leftovers(outputs: Path) -> list[Path]:
 
 def _runs(pid: int, started: float) -> bool:
     try:
-        return abs(psutil.Process(pid).create_time() - started) < 1.0
+        return bool(abs(psutil.Process(pid).create_time() - started) < 1.0)
     except psutil.NoSuchProcess:
         return False
 

@@ -5,7 +5,8 @@ Jobs that repeat a setting with other seeds are gathered into one setting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ _FIRST_COLUMNS = ("parameter", "setting", "mean", "sd")
 _ENDS = ("hdi_lower", "hdi_upper")
 _LAST_COLUMNS = (
     "shift",
+    "shift_mcse",
     "overlap",
     "spread",
     "verdict",
@@ -95,10 +97,22 @@ def _setting(name: str, records: tuple[Record, ...]) -> Setting:
         summary = _summary(record)
         if summary is not None:
             summaries.append(summary)
-            parts.append(_draws(record, list(summary.index[:MOST_SCALARS])))
+            parts.append(_draws(record, small_variables_first(summary.index)[:MOST_SCALARS]))
     shared = [scalar for scalar in (parts[0] if parts else {}) if all(scalar in part for part in parts)]
     draws = {scalar: np.concatenate([part[scalar] for part in parts]) for scalar in shared}
     return Setting(name, records, tuple(summaries), draws)
+
+
+def small_variables_first(names: Iterable[str]) -> list[str]:
+    """Order scalars by the size of their variable: what a model is about has few values, what it tracks has many."""
+    listed = list(map(str, names))
+    sizes = Counter(variable_of(name) for name in listed)
+    return sorted(listed, key=lambda name: sizes[variable_of(name)])
+
+
+def variable_of(scalar: str) -> str:
+    """Return the variable of a scalar: `s` of `s[2008-05-12]`."""
+    return scalar.partition("[")[0]
 
 
 def _summary(record: Record) -> pd.DataFrame | None:
@@ -144,15 +158,17 @@ def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFr
     -------
     DataFrame
         One row per parameter and setting: `mean`, `sd` and the ends of the HDI (seeds of one setting together),
-        `shift` (mean minus the baseline's, in the baseline's sd), `overlap` with the baseline (0 to 1), `spread`
-        (sd of the mean over seeds, in the baseline's sd), the jobs' worst `verdict`, their `status`, numbers, run
-        ids, notes and errors; then a column for each swept key. A setting without a posterior has one row with an
-        empty `parameter`.
+        `shift` (mean minus the baseline's, in the baseline's sd) and its Monte Carlo standard error `shift_mcse`,
+        `overlap` with the baseline (0 to 1), `spread` (sd of the mean over seeds, in the baseline's sd), the jobs'
+        worst `verdict`, their `status`, numbers, run ids, notes and errors; then a column for each swept key. A
+        setting without a posterior has one row with an empty `parameter`.
     """
     import pandas as pd
 
-    rows = [row for setting in settings for row in _rows(setting, baseline)]
+    base = pooled(baseline) if baseline else None
     keys = list(dict.fromkeys(key for setting in settings for record in setting.records for key in record.swept))
+    frames = [_rows(setting, baseline, base) for setting in settings]
+    rows = [row for frame in frames for row in frame.to_dict("records")]
     table = pd.DataFrame(rows, columns=[*_FIRST_COLUMNS, *_ENDS, *_LAST_COLUMNS, *keys])
     table = table.rename(columns=dict(zip(_ENDS, _interval_columns(settings), strict=True)))
     order = {name: i for i, name in enumerate(dict.fromkeys(table["parameter"].dropna()))}
@@ -165,13 +181,38 @@ def _interval_columns(settings: Sequence[Setting]) -> tuple[str, str]:
     return found.pop() if len(found) == 1 else _ENDS
 
 
-def _rows(setting: Setting, baseline: Setting | None) -> Iterator[dict[str, Any]]:
-    shared = _shared(setting)
+def pooled(setting: Setting) -> pd.DataFrame:
+    """Pool the jobs of a setting: one row per scalar, index `name`.
+
+    The variance of the pooled draws is that within the jobs and that of their means. `spread` is the sd of the jobs'
+    means, NaN for a single job; `mcse_mean` and `mcse_sd` are Monte Carlo standard errors of the pooled mean and, to
+    first order, of the pooled sd.
+    """
+    import numpy as np
+    import pandas as pd
+
+    ends = find_interval_columns(setting.summaries[0].columns)
+    jobs = pd.concat(setting.summaries).rename(columns=dict(zip(ends, _ENDS, strict=True)))
+    jobs = jobs[["mean", "sd", *_ENDS, "mcse_mean", "mcse_sd"]].assign(variance=jobs["sd"] ** 2)
+    jobs[["mcse_mean", "mcse_sd"]] **= 2
+    by_name = jobs.groupby(level=0, sort=False)
+    together, count, means = by_name.mean(), by_name.size(), by_name["mean"]
+    together["sd"] = np.sqrt(together.pop("variance") + means.var(ddof=0))
+    for error in ("mcse_mean", "mcse_sd"):
+        together[error] = np.sqrt(together[error] / count)
+    together["spread"] = means.std(ddof=1)
+    return together.loc[setting.summaries[0].index]
+
+
+def _rows(setting: Setting, baseline: Setting | None, base: pd.DataFrame | None) -> pd.DataFrame:
+    """Return the rows of one setting."""
+    import pandas as pd
+
     if not setting.summaries:
-        yield {"parameter": None, **shared}
-        return
-    for name in setting.summaries[0].index:
-        yield {"parameter": name, **_numbers(setting, str(name)), **_against(setting, baseline, str(name)), **shared}
+        return pd.DataFrame([{"parameter": None, **_shared(setting)}])
+    rows = pooled(setting)
+    rows = rows.assign(**_against(setting, rows, baseline, base))
+    return rows.reset_index(names="parameter").assign(**_shared(setting))
 
 
 def _shared(setting: Setting) -> dict[str, Any]:
@@ -188,38 +229,32 @@ def _shared(setting: Setting) -> dict[str, Any]:
     }
 
 
-def _numbers(setting: Setting, name: str) -> dict[str, float]:
-    """Pool the seeds: the variance of the pooled draws is that within the jobs and that of their means."""
+def _against(
+    setting: Setting, rows: pd.DataFrame, baseline: Setting | None, base: pd.DataFrame | None
+) -> dict[str, Any]:
+    """Compare a setting with the baseline; NaN where that lacks the scalar, or holds it constant."""
     import numpy as np
 
-    rows = [s.loc[name] for s in setting.summaries if name in s.index]
-    means, sds = np.array([r["mean"] for r in rows]), np.array([r["sd"] for r in rows])
-    pairs = [[r[column] for column in find_interval_columns(r.index)] for r in rows]
-    ends = dict(zip(_ENDS, np.mean(pairs, axis=0), strict=True))
-    return {"mean": float(means.mean()), "sd": float(np.sqrt(np.mean(sds**2) + means.var())), **ends}
-
-
-def _against(setting: Setting, baseline: Setting | None, name: str) -> dict[str, float | None]:
-    if baseline is None or not any(name in s.index for s in baseline.summaries):
-        return {"shift": None, "overlap": None, "spread": None}
-    base, own = _numbers(baseline, name), _numbers(setting, name)
-    if not base["sd"] > 0:
-        return {"shift": None, "overlap": None, "spread": None}
-    shared = None
-    if name in setting.draws and name in baseline.draws:
-        shared = 1.0 if setting is baseline else overlap(setting.draws[name], baseline.draws[name])
+    if baseline is None or base is None:
+        return {"shift": np.nan, "shift_mcse": np.nan, "overlap": np.nan, "spread": np.nan}
+    base = base.reindex(rows.index)
+    scale = base["sd"].where(base["sd"] > 0)
+    shift = (rows["mean"] - base["mean"]) / scale
+    # both means are uncertain, and so is the sd that divides them
+    own = 0.0 if setting is baseline else rows["mcse_mean"].fillna(0.0)
+    error = np.sqrt(own**2 + base["mcse_mean"].fillna(0.0) ** 2 + (shift * base["mcse_sd"].fillna(0.0)) ** 2) / scale
     return {
-        "shift": (own["mean"] - base["mean"]) / base["sd"],
-        "overlap": shared,
-        "spread": _spread(setting, name, base),
+        "shift": shift,
+        "shift_mcse": error.where(scale.isna(), 0.0) if setting is baseline else error,
+        "overlap": [_overlap(setting, baseline, str(name)) for name in rows.index],
+        "spread": rows["spread"] / scale,
     }
 
 
-def _spread(setting: Setting, name: str, base: dict[str, float]) -> float | None:
-    import numpy as np
-
-    means = [float(s["mean"][name]) for s in setting.summaries if name in s.index]
-    return float(np.std(means, ddof=1)) / base["sd"] if len(means) > 1 else None
+def _overlap(setting: Setting, baseline: Setting, name: str) -> float | None:
+    if name not in setting.draws or name not in baseline.draws:
+        return None
+    return 1.0 if setting is baseline else overlap(setting.draws[name], baseline.draws[name])
 
 
 def overlap(a: Floats, b: Floats) -> float:

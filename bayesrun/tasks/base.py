@@ -9,6 +9,7 @@ A task that works on the config of a finished run gets that config composed agai
 
 from __future__ import annotations
 
+import json
 import re
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -199,11 +200,15 @@ def _find_run(text: str, arguments: Namespace) -> FinishedRun:
 
 
 def _last_run(outputs: Path) -> FinishedRun:
-    """Return the run that was started last below an outputs folder."""
-    found = [path.parent for path in outputs.glob("runs/*/*/status.json")]
+    """Return the run that was started last below an outputs folder; not one that a task made of another run."""
+    found = [path.parent for path in outputs.glob("runs/*/*/status.json") if not _is_of_task(path)]
     if not found:
         raise fail("run", f"there is no run below '{outputs}'", "give run=FOLDER, or paths.outputs=FOLDER")
     return FinishedRun(max(found, key=lambda folder: ((folder / "config.yaml").stat().st_mtime, folder.name)))
+
+
+def _is_of_task(status: Path) -> bool:
+    return "parent" in json.loads(status.read_text(encoding="utf-8"))
 
 
 def _tracked_run(run_id: str, arguments: Namespace) -> FinishedRun:

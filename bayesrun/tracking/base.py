@@ -23,6 +23,9 @@ from bayesrun.schema import Section
 RUN_KEY = "bayesrun.uuid"
 """Tag with a random name of a run, by which it is found when its id was never told."""
 
+VIEW_KEY = "bayesrun"
+"""Name of the view of an experiment in MLflow's pages: its columns."""
+
 RunStatus = Literal["finished", "partial", "failed", "interrupted"]
 
 
@@ -79,6 +82,8 @@ class RunCard:
         Tags of an earlier run to go on with, should there be one, whose id was never told.
     folder
         The run folder; null where the run has none.
+    compared
+        Params that runs of the experiment should be compared by (those that a sweep varies).
     """
 
     experiment_name: str
@@ -90,6 +95,7 @@ class RunCard:
     run_id: str | None = None
     find: Mapping[str, str] = field(default_factory=dict)
     folder: str | None = None
+    compared: Sequence[str] = ()
 
 
 class Tracker(Protocol):

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from bayesrun.errors import BayesrunError, fail
-from bayesrun.redaction import missing_credentials, redact, redact_url, without_redacted
+from bayesrun.redaction import missing_credentials, redact, redact_url, without_credentials, without_redacted
 from bayesrun.tracking.base import (
     RUN_KEY,
+    VIEW_KEY,
     Backend,
     RunCard,
     RunStatus,
@@ -43,6 +44,8 @@ log = logging.getLogger("bayesrun.tracking")
 _KEPT_FOR_CLOSE = 0.4  # share of the patience that is not spent before sampling
 _LEAST_PATIENCE = 0.5  # seconds that later runs of a process wait for a store that did not answer before
 _PREPARE_SECONDS = 30.0
+_LOCAL_PAGES = "http://127.0.0.1:5000"  # where `mlflow ui` is
+_PAGE = "/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
 _TASK_SECONDS = 600.0  # the user asked for it, and waits
 
 
@@ -120,8 +123,12 @@ class MlflowTracker:
             self._warn(folder)
 
     def compare_hint(self) -> str | None:
-        """Return the server's address, or the command that starts MLflow's UI on the database."""
-        return redact(self._uri) if is_server(self._uri) else f"mlflow ui --backend-store-uri {redact(self._uri)}"
+        """Return the page of the experiment, for a database after the command that starts MLflow's pages on it."""
+        uri, experiment = without_credentials(self._uri), self._ids.get("experiment_id")
+        page = _PAGE.format(experiment=experiment, view=VIEW_KEY) if experiment else ""
+        if is_server(uri):
+            return uri.rstrip("/") + page
+        return f"mlflow ui --backend-store-uri {uri}" + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
 
     @property
     def _uri(self) -> str:

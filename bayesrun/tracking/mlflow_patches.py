@@ -43,7 +43,7 @@ def import_mlflow(database: bool) -> None:
     for name in wanted:  # again, with pandas, should another version of MLflow need it; else this takes no time
         importlib.import_module(name)
     if database:
-        importlib.import_module(_CONNECTING).MAX_RETRY_COUNT = _CONNECT_TRIES
+        setattr(importlib.import_module(_CONNECTING), "MAX_RETRY_COUNT", _CONNECT_TRIES)  # noqa: B010 (untyped module)
 
 
 @contextmanager

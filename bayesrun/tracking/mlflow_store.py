@@ -6,9 +6,10 @@ Only `MlflowClient` is used: the fluent interface keeps the active run in global
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from filelock import BaseFileLock
 
 from bayesrun.locks import lock_beside, named_lock
-from bayesrun.tracking.base import sqlite_path
+from bayesrun.tracking.base import VIEW_KEY, sqlite_path
 from bayesrun.tracking.entries import Entries
 from bayesrun.tracking.mlflow_patches import create_database
 
@@ -31,10 +32,23 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
+_DRAWS = "draws"  # the folder of `samplers.draw_store`
 _TRIES = 4
 _SQLITE = b"SQLite format 3\0"
 # what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
 _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
+
+
+_VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
+_EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # opens the table of runs, not the page for language models
+    "mlflow.experiment.primaryMetric.name": "elpd_loo",  # the first chart of a comparison
+    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+}
+_COLUMNS = (
+    "tags.`verdict`",
+    *("metrics.`r_hat_max`", "metrics.`ess_bulk_min`", "metrics.`elpd_loo`", "metrics.`divergences`"),
+)
 
 
 @dataclass(frozen=True)
@@ -65,19 +79,30 @@ class MlflowStore:
 
         return cls(MlflowClient(uri), artifacts, uri, beat)
 
-    def experiment(self, name: str) -> str:
-        """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted."""
+    def experiment(self, name: str, compared: Sequence[str] = ()) -> str:
+        """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        compared
+            Params that its runs should be compared by, as columns of MLflow's table.
+        """
         with _lock_of(self.uri):
             found = self.client.get_experiment_by_name(name)
             if found is None:
-                return self._create_experiment(name)
+                return self._create_experiment(name, compared)
+            for tag, value in _missing_tags(found.tags, compared).items():
+                self.client.set_experiment_tag(found.experiment_id, tag, value)
             if found.lifecycle_stage != "active":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
 
-    def _create_experiment(self, name: str) -> str:
+    def _create_experiment(self, name: str, compared: Sequence[str]) -> str:
+        tags = {**_EXPERIMENT_TAGS, _VIEW: _view(compared)}
         try:
-            return str(self.client.create_experiment(name, artifact_location=self.artifacts))
+            return str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=tags))
         except Exception:  # another host may have been quicker: its experiment will do
             found = self.client.get_experiment_by_name(name)
             if found is None:
@@ -86,7 +111,7 @@ class MlflowStore:
 
     def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str, bool]:
         """Make the run of a card, or go on with an earlier one; return its id, experiment, and whether it is new."""
-        experiment = self.experiment(card["experiment_name"])
+        experiment = self.experiment(card["experiment_name"], card["compared"])
         tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
         if card["parent_run_id"]:
             tags["mlflow.parentRunId"] = card["parent_run_id"]
@@ -158,8 +183,15 @@ class MlflowStore:
 
     def _upload(self, run_id: str, folder: Path) -> None:
         jobs = [p for p in folder.iterdir() if p.is_dir() and (p / "status.json").is_file()]
-        if not jobs:
+        if not jobs and not (folder / _DRAWS).is_dir():
             self.client.log_artifacts(run_id, str(folder))
+            return
+        if not jobs:  # a run that lost its posterior: what it drew is recovered from the folder, and may be gigabytes
+            for path in folder.iterdir():
+                if path.is_file():
+                    self.client.log_artifact(run_id, str(path))
+                elif path.name != _DRAWS:
+                    self.client.log_artifacts(run_id, str(path), path.name)
             return
         # a sweep's folder: what the jobs hold are the artifacts of their own runs
         for path in folder.iterdir():
@@ -204,6 +236,18 @@ class MlflowStore:
                     raise
                 time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable")
+
+
+def _view(compared: Sequence[str]) -> str:
+    """Return the state of MLflow's table of runs that its pages read: the columns that are shown."""
+    return json.dumps({"selectedColumns": [*_COLUMNS, *(f"params.`{name}`" for name in compared)]})
+
+
+def _missing_tags(tags: Mapping[str, str], compared: Sequence[str]) -> dict[str, str]:
+    """Return the tags that an experiment lacks; a user's own choice stays, a sweep shows the keys that it varies."""
+    missing = {name: value for name, value in _EXPERIMENT_TAGS.items() if name not in tags}
+    view = _view(compared)
+    return {**missing, **({_VIEW: view} if _VIEW not in tags or (compared and tags[_VIEW] != view) else {})}
 
 
 def create_local_database(uri: str, artifacts: str | None) -> None:

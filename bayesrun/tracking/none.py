@@ -8,28 +8,32 @@ from pathlib import Path
 from bayesrun.tracking.base import Backend, RunCard, RunStatus, Tracker, TrackingSpec
 
 
-class _NoTracker:
+class NoTracker:
+    """Tracks nothing."""
+
     def ready(self) -> str | None:
+        """There is nothing to wait for."""
         return None
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
-        pass
+        """Nothing is told of progress."""
 
     def end_jobs(self) -> None:
-        pass
+        """There are no jobs."""
 
     def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
-        pass
+        """There are no jobs."""
 
     def close(self, folder: Path, status: RunStatus) -> None:
-        pass
+        """There is nothing to send."""
 
     def compare_hint(self) -> str | None:
+        """There is nothing to compare with."""
         return None
 
 
 def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
-    return _NoTracker()
+    return NoTracker()
 
 
 TRACKER = Backend(open=_open)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tests.conftest import ROOT
 
 
@@ -20,3 +22,11 @@ def test_ci_runs_every_command_of_make_ci() -> None:
 
 def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "bayesrun" / "py.typed").exists()
+
+
+def test_what_contributing_and_readme_name_is_there() -> None:
+    for name in ("CONTRIBUTING.md", "README.md"):
+        text = (ROOT / name).read_text()
+        links = re.findall(r"\]\(([^)#]+?)\)", text)
+        paths = re.findall(r"`((?:bayesrun|conf|tests|benchmarks)/[\w/.]+)`", text)
+        assert not [path for path in [*links, *paths] if "NAME" not in path and not (ROOT / path).exists()], name

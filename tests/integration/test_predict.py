@@ -35,7 +35,8 @@ def test_a_label_that_the_fit_has_not_seen_is_told_before_anything_is_sampled(
         "--config-dir", configs, "model=varying_intercepts", "predict.data=strange_rows", f"paths.outputs={tmp_path}"
     )
     assert done.returncode == 1
-    assert "predict.data.factors.county: the model was not fitted to 'c99'" in done.stdout + done.stderr
+    assert "the model was not fitted to 'c99' of 'county_name' (obs 1)" in done.stdout + done.stderr
+    assert "predict.new_levels=population" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("runs/*"))
 
@@ -47,7 +48,7 @@ def test_new_rows_are_predicted_from_the_posterior(bayesrun: Command, configs: P
     done = bayesrun("--config-dir", configs, *given, f"paths.outputs={outputs}")
     assert done.returncode == 0, done.stderr
     folder = only_run(outputs)
-    table = pd.read_csv(folder / "predictions.csv")
+    table = pd.read_csv(folder / "predictions.csv").query("kind == 'observation'")
     posterior = xr.open_dataset(folder / "posterior.nc", group="posterior")
     for row, (county, floor) in enumerate([("c03", 0), ("c01", 1), ("c03", 1)]):
         mean = (posterior["alpha"].sel(county_name=county) + posterior["beta"] * floor).values

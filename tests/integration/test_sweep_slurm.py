@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
 BRIEF = [
     "model=switchpoint",
+    "model.options.form=compound",  # slow draws: few of them take for ever, and little space on disk
     "sampler.chains=2",
     "sampler.draws=100",
     "sampler.tune=100",
@@ -24,7 +25,7 @@ BRIEF = [
     "hydra.launcher.mem_gb=1",
 ]
 RATE = "model.priors.early_rate.lam"
-ENDLESS = 50_000_000
+ENDLESS = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,8 @@ def test_a_job_beyond_its_time_limit_is_a_row_and_the_sweep_ends(cluster, tmp_pa
     limit = ["hydra.launcher.timeout_min=1", f"hydra.launcher.signal_delay_s={warned}"]
     process = start(cluster, tmp_path, [100, ENDLESS], *limit)
     rows, printed = ended(process, tmp_path)
-    assert {n: row["status"] for n, row in rows.items()} == {0: "finished", 1: "failed"}
+    assert rows[0]["status"] == "finished"
+    assert rows[1]["status"] == ("partial" if warned else "failed")  # one that is warned keeps its draws
     assert "time limit" in rows[1]["error"]
     assert "hydra.launcher.timeout_min" in rows[1]["error"]
     assert "time limit" in printed

@@ -65,7 +65,7 @@ def test_the_log_density_is_scipys(prepared: Prepared, point: dict[str, Any]) ->
     ],
 )
 def test_another_prior_changes_the_density_by_that_prior(overrides: list[str], law: Any) -> None:
-    model = prepare(parsed("model=linear_regression", *overrides)).model
+    model = prepare(parsed("model=linear_regression", *overrides)).model.model
     rest = {"beta": np.zeros(2), "sigma_log__": 0.0}
     logp = model.fastfn(model["alpha"].logpt)
     for alpha in (-3.0, 0.0, 1.7):

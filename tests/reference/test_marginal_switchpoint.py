@@ -90,7 +90,7 @@ class Nobody:
 @pytest.fixture(scope="module")
 def draws(data: xr.Dataset) -> dict[str, np.ndarray]:
     with building():
-        model = switchpoint.build(data, _spec())
+        model = pymc3_model(switchpoint.build(data, _spec()))
     sampled = nutpie.sample(PyMC3Model(model), NutsSpec(draws=5000, chains=4), 1, Nobody())
     recover = metadata(model).recover
     assert recover is not None

@@ -56,7 +56,7 @@ def test_secrets_of_a_url(url: str, safe: str) -> None:
         "http://h/p?email=a@b.c",
         "http://localhost:8000/@user/f.csv",
         "sqlite:////tmp/a@b#c.db",
-        "http://h:5000/#/experiments/1/runs",
+        "http://h:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=bayesrun",
         "see http://127.0.0.1:5000 and mail a@b.c",
         "model.priors.token: unknown prior 'token'",
         "model.priors.key={dist: Normal, mu: 0}",

@@ -40,6 +40,12 @@ class PyMC3Engine:
 
         return PyMC3Model(build(declared))
 
+    def draw(self, distribution: str, parameters: Any, shape: tuple[int, ...], seed: int) -> Any:
+        """Draw from a distribution without a model."""
+        from bayesrun.engines.pymc3.predictive import draw
+
+        return draw(distribution, parameters, shape, seed)
+
     def begin_run(self) -> None:
         """Let functions that earlier runs of this process compiled be used with other numbers."""
         from bayesrun.engines.pymc3.function_cache import begin_run

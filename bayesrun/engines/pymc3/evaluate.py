@@ -57,7 +57,8 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDAr
     function = compile_function(inputs, outputs, points)
     size = next(iter(draws.values())).shape[:2]
     # indexed by `...` too, they are arrays also where they hold one number
-    return _gathered(size, (function(*(column[(*at, ...)] for column in columns)) for at in np.ndindex(size)))
+    places: Iterator[Any] = ((*at, Ellipsis) for at in np.ndindex(size))
+    return _gathered(size, (function(*(column[place] for column in columns)) for place in places))
 
 
 def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:

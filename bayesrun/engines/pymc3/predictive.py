@@ -116,6 +116,14 @@ def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.Random
     return _all_at_once(model, variable, parameters, draws, rng)
 
 
+def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int) -> Array:
+    """Draw from a distribution at many values of its parameters (see `Engine.draw`)."""
+    rng = np.random.RandomState(seed % 2**32)
+    size = (len(next(iter(parameters.values()))), *shape)
+    with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
+        return np.asarray(getattr(pm, distribution).dist(**parameters, shape=size).random()).reshape(size)
+
+
 def _parameters(distribution: Any) -> dict[str, Any] | None:
     """Return what the distribution can be made of again; None where its draws are not made element by element."""
     known = family(type(distribution).__name__)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc3 as pm
+from pymc3 import parallel_sampling
 from pymc3.sampling import STEP_METHODS, instantiate_steppers
 from pymc3.step_methods.arraystep import Competence
 from theano import gradient
 from theano.tensor import discrete_dtypes
 
-from bayesrun.engines.base import OnDraw, StepChain, StepDraws, StepSettings
+from bayesrun.engines.base import KeepDraws, OnDraw, StepChain, StepDraws, StepSettings
 from bayesrun.engines.pymc3.evaluate import own_name, own_variables
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check, did_you_mean, fail
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun.sampling")
 
+_KEEP_SECONDS = 1.0
+"""How often new draws are handed on while chains run."""
 _STATS = {
     "diverging": "diverging",
     "energy": "energy",
@@ -163,34 +169,54 @@ class PyMC3Steps:
         names = {v: type(method).__name__ for method in self.methods for v in method.vars}
         return {own_name(v): names[v] for v in self._model.free_RVs}
 
-    def run(self, seeds: Sequence[int], on_draw: OnDraw) -> StepDraws:
-        """Sample one chain per seed; an interrupt keeps the draws so far."""
-        return _Run(self._settings, on_draw).sample(self._model, self.methods, self._initial, seeds)
+    def run(self, seeds: Sequence[int], on_draw: OnDraw, keep: KeepDraws) -> StepDraws:
+        """Sample one chain per seed; an interrupt keeps the draws so far, and a chain that dies its own."""
+        return _Run(self._model, self._settings, on_draw, keep).sample(self.methods, self._initial, seeds)
 
 
 class _Run:
     """One call of `pm.sample`, which ends early on a KeyboardInterrupt; remembers it, and keeps the draws."""
 
-    def __init__(self, settings: StepSettings, on_draw: OnDraw) -> None:
-        self._settings, self._on_draw = settings, on_draw
+    def __init__(self, model: pm.Model, settings: StepSettings, on_draw: OnDraw, keep: KeepDraws) -> None:
+        self._model, self._settings, self._on_draw, self._keep = model, settings, on_draw, keep
         self._stop: KeyboardInterrupt | None = None
         self._traces: dict[int, Any] = {}
         self._made: dict[int, int] = {}
+        self._kept: dict[int, int] = {}
+        self._due = time.monotonic() + _KEEP_SECONDS
 
-    def sample(self, model: pm.Model, methods: list[Any], initial: Any, seeds: Sequence[int]) -> StepDraws:
-        tune = self._settings.tune
+    def sample(self, methods: list[Any], initial: Any, seeds: Sequence[int]) -> StepDraws:
+        died: dict[int, str] = {}
         try:
-            trace = self._call(model, methods, initial, seeds)
-        except (KeyError, ValueError):
-            # PyMC3 looks for statistics of chain 0 after an interrupt, also where it has dropped that chain
-            if self._complete():
+            with _without_dead_chains(died):
+                trace = self._call(self._model, methods, initial, seeds)
+        except Exception as error:
+            # PyMC3 looks for statistics of chain 0 after an interrupt, also where it has dropped that chain, and
+            # expects chains of one length
+            expected = isinstance(error, (KeyError, ValueError)) and not self._complete()
+            if not expected and not (died and self._after_tuning()):
                 raise
             trace = None
+        self._keep_new()
         if self._complete():
-            return StepDraws({chain: _chain(model, trace._straces[chain]) for chain in trace.chains}, self._stop)
-        kept = {chain: count for chain, count in sorted(self._made.items()) if count > tune}
-        chains = {chain: _chain(model, self._traces[chain][tune:count]) for chain, count in kept.items()}
-        return StepDraws(chains, self._stop or KeyboardInterrupt())
+            chains = {chain: _chain(self._model, trace._straces[chain]) for chain in trace.chains}
+            return StepDraws(chains, self._stop)
+        tune = self._settings.tune
+        chains = {n: _chain(self._model, self._traces[n][tune:count]) for n, count in self._after_tuning().items()}
+        return StepDraws(chains, self._stop if died else self._stop or KeyboardInterrupt(), died)
+
+    def _after_tuning(self) -> dict[int, int]:
+        """Return how many draws the chains have made that are past their tuning."""
+        return {chain: made for chain, made in sorted(self._made.items()) if made > self._settings.tune}
+
+    def _keep_new(self) -> None:
+        """Hand on the draws that have come since the last time."""
+        for chain, made in self._after_tuning().items():
+            first = self._kept.get(chain, self._settings.tune)
+            if made > first:
+                self._keep(chain, _chain(self._model, self._traces[chain][first:made]))
+                self._kept[chain] = made
+        self._due = time.monotonic() + _KEEP_SECONDS
 
     def _call(self, model: pm.Model, methods: list[Any], initial: Any, seeds: Sequence[int]) -> Any:
         settings = self._settings
@@ -215,6 +241,8 @@ class _Run:
         try:
             diverging = any(bool(s.get("diverging", False)) for s in draw.stats or [])
             self._on_draw(draw.chain, draw.draw_idx + 1, draw.tuning, diverging)
+            if time.monotonic() >= self._due:
+                self._keep_new()
         except KeyboardInterrupt as stop:
             self._stop = stop
             raise
@@ -222,6 +250,44 @@ class _Run:
     def _complete(self) -> bool:
         wanted = self._settings.draws + self._settings.tune
         return len(self._made) == self._settings.chains and all(made == wanted for made in self._made.values())
+
+
+@contextmanager
+def _without_dead_chains(died: dict[int, str]) -> Iterator[None]:
+    """Let PyMC3 go on with the other chains when the process of one dies; it would end all of them.
+
+    Parameters
+    ----------
+    died
+        Filled with the number of each chain that died, and how.
+    """
+
+    class Adapter(parallel_sampling.ProcessAdapter):  # type: ignore[misc]  # PyMC3 has no type hints
+        def write_next(self) -> None:
+            with suppress(BrokenPipeError, ConnectionResetError):  # its end is seen when its draw is waited for
+                super().write_next()
+
+        @staticmethod
+        def recv_draw(processes: list[Any], timeout: int = 3600) -> Any:
+            while True:
+                ready = wait([process._msg_pipe for process in processes])
+                one = [process for process in processes if process._msg_pipe is ready[0]]
+                try:
+                    return parallel.recv_draw(one, timeout)
+                except (EOFError, ConnectionResetError):
+                    one[0]._process.join()
+                    code = one[0]._process.exitcode
+                    died[one[0].chain] = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+                    processes.remove(one[0])
+                    if not processes:
+                        raise
+
+    parallel = parallel_sampling.ProcessAdapter
+    parallel_sampling.ProcessAdapter = Adapter
+    try:
+        yield
+    finally:
+        parallel_sampling.ProcessAdapter = parallel
 
 
 def _chain(model: pm.Model, trace: Any) -> StepChain:

@@ -22,6 +22,7 @@ from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
 from bayesrun.language.distributions import family
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
+from bayesrun.models.declarative.declarative_rows import at_rows, needs
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
 from bayesrun.models.declarative.dimension_checks import (
     completed,
@@ -84,13 +85,25 @@ def _is_whitened(part: Definition) -> bool:
 
 
 def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
-    from bayesrun.language.declaration import Draft
+    from bayesrun.language.declaration import Draft, ModelDesign
+    from bayesrun.language.learned import Learned
 
-    draft = Draft(data)
+    rows = _rows(data, parts)
+    learned = None if rows is None else Learned(rows)
+    draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
     for part in in_order(parts, completed(data, parts)):
         _add(draft, part, data)
-    return draft.declaration()
+    design = ModelDesign() if learned is None else ModelDesign(dict(learned.constants), rows=learned.rows)
+    return replace(draft.declaration(), design=design)
+
+
+def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
+    """Return the dim of the rows that are explained: `data.dim` if it is among theirs, else their first."""
+    observed = [data[part.observed] for part in parts if data is not None and part.observed is not None]
+    dims = [str(dim) for array in observed for dim in array.dims]
+    named = None if data is None else str(data.attrs.get("dim", "obs"))
+    return named if named in dims else dims[0] if dims else None
 
 
 def _add_containers(draft: Draft, data: xr.Dataset | None, parts: Sequence[Definition]) -> None:
@@ -140,7 +153,9 @@ def _add_expression(draft: Draft, part: Definition) -> None:
         draft.potential(part.name, value)
         return
     dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
-    draft.scope.add(part.name, draft.deterministic(part.name, value, dims))
+    made = draft.deterministic(part.name, value, dims)
+    # one that is known stays known, so that what is computed of it can be learned
+    draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
 
 
-MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check)
+MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs)

@@ -49,7 +49,12 @@ class Definition:
     @property
     def names(self) -> frozenset[str]:
         """Names that its expressions use."""
-        return frozenset(_names_in(self.body))
+        return frozenset(name for text in self.texts for name in _names_of(text))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Its expressions; what is no expression is text of another kind."""
+        return tuple(_texts_in(self.body))
 
 
 def definitions(spec: DeclarativeSpec) -> list[Definition]:
@@ -69,19 +74,18 @@ def definitions(spec: DeclarativeSpec) -> list[Definition]:
     return found
 
 
-def _names_in(given: Any) -> Iterator[str]:
-    """Yield the names in all expressions of a body; what is no expression is text of another kind."""
+def _texts_in(given: Any) -> Iterator[str]:
     if isinstance(given, str):
-        yield from _names_of(given)
+        yield given
     elif isinstance(given, Mapping):
         known = family(str(given.get("dist")))
         texts = {n for n, p in known.parameters.items() if p.domain == "text"} if known else set()
         for key, value in given.items():
             if key not in ("dist", "dims", "shape", "transform", "parameterization", *texts):
-                yield from _names_in(value)
+                yield from _texts_in(value)
     elif isinstance(given, Sequence):
         for part in given:
-            yield from _names_in(part)
+            yield from _texts_in(part)
 
 
 def _names_of(text: str) -> frozenset[str]:
@@ -106,8 +110,8 @@ def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list
     UserError
         When definitions need each other in a cycle.
     """
-    gives = {p.name for p in parts if p.kind in ("prior", "deterministic")} | set(completed)
-    owner = {n: p.name for p in parts for n in _gives(p) if p.name in gives}
+    known = {p.name for p in parts if p.kind in ("prior", "deterministic")} | set(completed)
+    owner = {n: p.name for p in parts for n in gives(p) if p.name in known}
     needs = {p.name: {owner[n] for n in p.names if n in owner} for p in parts}
     place = {p.name: number for number, p in enumerate(parts)}
     sorter = TopologicalSorter(needs)
@@ -126,7 +130,7 @@ def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list
     return placed
 
 
-def _gives(part: Definition) -> tuple[str, ...]:
+def gives(part: Definition) -> tuple[str, ...]:
     """Return the names that a definition makes known to others."""
     if part.kind == "prior" and part.body.get("dist") == "LKJCholeskyCov":
         return (part.name, f"{part.name}_corr", f"{part.name}_stds")
@@ -138,7 +142,7 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves")}.get(str(form), ())
     missing = ("missing",) if part.kind == "likelihood" else ()
-    return (*_gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
+    return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
 
 def _cycle(parts: Sequence[Definition], cycle: Sequence[str]) -> Problem:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bayesrun.errors import Problem, UserError
+from bayesrun.errors import Problem, UserError, check
 from bayesrun.models.declarative.definitions import Definition, in_order
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from bayesrun.language.plan import Plan
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
+
+_SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", "MvStudentTRandomWalk")
 
 
 def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
@@ -25,7 +28,7 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     parts
         Its definitions; the static check has passed them.
     """
-    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts)]
+    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_out_of_order(data, parts)]
     if problems:
         return problems
     try:
@@ -65,6 +68,21 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
                 count = int(data[name].isnull().sum())
                 hint = f"set data.drop_missing=rows, or give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
                 problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
+    return problems
+
+
+def _out_of_order(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+    """Find series over dates that are not in the order of time: their steps go from row to row."""
+    problems = []
+    for part in parts:
+        if data is None or part.body.get("dist") not in _SERIES:
+            continue
+        given = part.body.get("dims") or (data[part.observed].dims if part.observed in data else ())
+        for dim in [given] if isinstance(given, str) else given:
+            index = data.indexes.get(dim)
+            if index is not None and index.dtype.kind == "M" and not index.is_monotonic_increasing:
+                message = f"its steps go from row to row, but the dates of '{dim}' are not in the order of time"
+                problems.append(Problem(part.key, message, "sort the rows of the file by date"))
     return problems
 
 
@@ -113,11 +131,27 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
     this = plan(part.name, part.body, scope, part.key, dims, array.shape)
+    check(_out_of_range(this, array, f"{part.key}.observed"))
     if has_missing(data, str(part.observed)):
         if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"
             raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
         scope.add(part.name, variable(part.name, dims, array.shape), replace=True)
+
+
+def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
+    """Find codes beyond the last category, and counts above the number of trials."""
+    from bayesrun.data.domains import outside
+
+    values, name = this.values, this.family.name
+    if array.dtype.kind not in "biuf":
+        return []
+    if name in ("OrderedLogistic", "OrderedProbit", "Categorical"):
+        last = values["p"].shape[-1] - 1 if name == "Categorical" else values["cutpoints"].shape[-1]
+        return outside(array, 0, last, f"codes from 0 to {last}, one for each of {last + 1} categories", key)
+    if "n" in values and name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
+        return outside(array, 0, values["n"].known, "counts from 0 to n", key)
+    return []
 
 
 def expression_value(part: Definition, scope: Scope) -> Value:

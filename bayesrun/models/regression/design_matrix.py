@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.formula_grammar import dates_in
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
 from bayesrun.models.regression.blocked_algebra import moments
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
+
+    from bayesrun.language.declaration import ModelDesign
+    from bayesrun.language.learned import Learned
 
 
 @dataclass(frozen=True)
@@ -28,12 +32,15 @@ class Prepared:
         Over the rows, or None.
     trials
         For counts of successes: trials over the rows, or None.
+    learned
+        Reductions over the rows inside the response and the offset.
     """
 
     response: xr.DataArray
     design: Design
     offset: NDArray[Any] | None
     trials: NDArray[Any] | None
+    learned: Learned
 
 
 def response_variables(text: str, key: str) -> tuple[str, ...]:
@@ -43,25 +50,59 @@ def response_variables(text: str, key: str) -> tuple[str, ...]:
     return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
 
 
+def labels_in(text: str, key: str) -> frozenset[str]:
+    """Return the data variables that the left side of a formula only compares with texts."""
+    from bayesrun.language.grammar import parse
+
+    return frozenset() if text.isidentifier() else parse(text, key).labels
+
+
 def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
     """Evaluate a formula, its response and its offset on the data.
+
+    Parameters
+    ----------
+    data
+        The rows.
+    formula
+        The checked formula.
+    offset
+        Expression that is added to the linear predictor.
+    trials
+        Variable with the number of trials.
 
     Raises
     ------
     UserError
         When they can't be had from these data.
     """
-    response = _response(data, formula)
-    dim = str(response.dims[0])
-    check(_misshapen(data, [*formula.variables, *([trials] if trials else [])], dim, formula.key))
-    columns = {name: data[name].values for name in formula.variables}
-    made = design(formula, columns or {dim: data[dim].values})
+    from bayesrun.data.factors import formula_column
+    from bayesrun.language.learned import Learned
+
+    names = response_variables(formula.response, formula.key)
+    if not names:
+        raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
+    dim = str(data[names[0]].dims[0]) if data[names[0]].ndim == 1 else ""
+    learned = Learned(dim)
+    response = _response(data, formula, names, learned)
+    check([*_misshapen(data, [trials] if trials else [], dim, formula.key), *column_problems(data, formula, dim)])
+    columns = {n: formula_column(data, n, n in formula.categorical) for n in formula.variables}
+    columns = columns or {dim: data[dim].values}
     return Prepared(
         response,
-        made,
-        None if offset is None else _offset(data, offset, dim),
+        design(formula, columns),
+        None if offset is None else offset_values(data, offset, dim, learned),
         None if trials is None else data[trials].values.astype(int),
+        learned,
     )
+
+
+def learned_from(prepared: Prepared) -> ModelDesign:
+    """Return what new rows are seen through: all but the rows themselves."""
+    from bayesrun.language.declaration import ModelDesign
+
+    without_rows = replace(prepared.design, matrix=prepared.design.matrix[:0].copy())
+    return ModelDesign(dict(prepared.learned.constants), without_rows, str(prepared.response.dims[0]))
 
 
 def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
@@ -94,14 +135,11 @@ def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
+def _response(data: xr.Dataset, formula: Formula, names: tuple[str, ...], learned: Learned) -> xr.DataArray:
     """Evaluate the left side on the rows where its variables are known; elsewhere it is missing."""
     import numpy as np
 
-    names = response_variables(formula.response, formula.key)
-    if not names:
-        raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
-    dim = str(data[names[0]].dims[0]) if data[names[0]].ndim == 1 else ""
+    dim = learned.rows
     check(_misshapen(data, names, dim, formula.key))
     if formula.response.isidentifier():
         found = data[formula.response]
@@ -109,13 +147,33 @@ def _response(data: xr.Dataset, formula: Formula) -> xr.DataArray:
     from bayesrun.language.expressions import evaluate
 
     known = np.all([~data[name].isnull().values for name in names], axis=0)
-    made = evaluate(formula.response, data.isel({dim: known}), formula.key)
+    made = evaluate(formula.response, data.isel({dim: known}), formula.key, learned=learned)
     if made.dims != (dim,):
         raise fail(formula.key, f"the left side '{formula.response}' must give one value per row")
     values = made.values.astype(int) if made.dtype.kind == "b" else made.values
     whole = np.full(known.size, np.nan)
     whole[known] = values
     return data[names[0]].copy(data=values if known.all() else whole)
+
+
+def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Problem]:
+    """Find variables of the right side that are not over the rows, and dates where there can be none."""
+    from bayesrun.data.factors import row_column
+
+    columns = {name: row_column(data, name) for name in formula.variables}
+    of_dates = {name for term in formula.parsed for factor in term.factors for name in dates_in(factor.expr)}
+    problems = []
+    for name, column in columns.items():
+        if column.dims != (dim,):
+            message = f"'{name}' must be over the rows, one value each (its dims are {column.dims})"
+            problems.append(Problem(formula.key, message, "a formula takes columns of one table"))
+        elif column.dtype.kind == "M" and name in formula.categorical:
+            hint = f"take a number of it: trend({name}), days({name}), month({name}), or C(weekday({name}))"
+            problems.append(Problem(formula.key, f"'{name}' holds dates", hint))
+        elif column.dtype.kind != "M" and name in of_dates:
+            hint = "parse it with data.parse_dates"
+            problems.append(Problem(formula.key, f"'{name}' holds no dates", hint))
+    return problems
 
 
 def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem]:
@@ -129,13 +187,20 @@ def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem
     return problems
 
 
-def _offset(data: xr.Dataset, text: str, dim: str) -> NDArray[Any]:
+def offset_values(data: xr.Dataset, text: str, dim: str, learned: Learned) -> NDArray[Any]:
+    """Return the offset of each row; reductions over the rows are learned, or recalled for new rows.
+
+    Raises
+    ------
+    UserError
+        When it is not one finite number per row.
+    """
     import numpy as np
 
     from bayesrun.language.expressions import evaluate
 
     key = "model.options.offset"
-    made = evaluate(text, data, key)
+    made = evaluate(text, data, key, learned=learned)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
         raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])
     return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.formulas import Term, plain
-from bayesrun.models.regression.design_matrix import Prepared, prepare, response_variables, scales
+from bayesrun.models.regression.design_matrix import Prepared, learned_from, prepare, response_variables, scales
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.likelihood_sums import State, summed
 from bayesrun.models.regression.response_families import likelihood
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HELPER = "coefficients_whitened"
 _WIDE = 10.0
 """Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
-_LARGEST = 35.0
+LARGEST = 35.0
 """Linear predictor whose exponential is still a mean that an engine can draw counts of."""
 
 
@@ -31,25 +31,37 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
 
     The whitened form reports as the direct one.
     """
+    prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
+    natural = scales(prepared, spec.link())
+    direct = _direct(data, spec, prepared, natural)
+    declared = _whitened(direct, data, spec, prepared, natural) if _can_be_whitened(direct, spec, prepared) else direct
+    return replace(declared, design=learned_from(prepared))
+
+
+def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Mapping[str, Any]) -> Declaration:
+    """Declare the model as it is written; where another form is sampled, with means that counts can be drawn of."""
     from bayesrun.language.functions import concatenate
     from bayesrun.language.values import apply
 
-    prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
-    natural = scales(prepared, spec.link())
     draft = _draft(data, prepared)
     matrix = draft.container("design", prepared.design.matrix, (_rows(prepared), "column"))
     terms = [_declare_term(draft, data, spec, term, natural[term.name]) for term in prepared.design.terms]
-    plans = {item.name: item.plan for item in _random(draft.declaration())}
-    is_whitened = spec.options.form == "whitened" and all(
-        term.name in plans and plans[term.name].unconstrained for term in prepared.design.terms
-    )
     auxiliaries = _auxiliaries(draft, data, spec, natural)
     predictor = _predictor(matrix, prepared, concatenate(*[term.named((None,) * term.ndim) for term in terms]))
     # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
-    shown = apply("minimum", [predictor, _LARGEST]) if is_whitened and spec.link() == "log" else predictor
+    bounded = spec.link() == "log" and _can_be_whitened(draft.declaration(), spec, prepared)
+    shown = apply("minimum", [predictor, LARGEST]) if bounded else predictor
     _observe(draft, shown, data, spec, prepared, auxiliaries)
-    direct = draft.declaration()
-    return _whitened(direct, data, spec, prepared, natural) if is_whitened else direct
+    return draft.declaration()
+
+
+def _can_be_whitened(direct: Declaration, spec: GlmSpec, prepared: Prepared) -> bool:
+    """Whether the form `whitened` is asked for, and each term is a density on the whole line."""
+    from bayesrun.language.declaration import Random
+
+    plans = {item.name: item.plan for item in direct.items if isinstance(item, Random)}
+    names = [term.name for term in prepared.design.terms]
+    return spec.options.form == "whitened" and all(n in plans and plans[n].unconstrained for n in names)
 
 
 def _whitened(
@@ -94,12 +106,6 @@ def _draft(data: xr.Dataset, prepared: Prepared) -> Draft:
 
 def _rows(prepared: Prepared) -> str:
     return str(prepared.response.dims[0])
-
-
-def _random(declared: Declaration) -> list[Any]:
-    from bayesrun.language.declaration import Random
-
-    return [item for item in declared.items if isinstance(item, Random)]
 
 
 def _predictor(matrix: Value, prepared: Prepared, coefficients: Value) -> Value:

@@ -83,7 +83,7 @@ def test_the_resolved_config_parses_to_itself() -> None:
 
 
 def test_defaults_may_be_named_by_interpolations_even_if_not_written() -> None:
-    raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, "data": DATA, "paths": PATHS}
+    raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, **REST}
     config = filled({**raw, "name": "draws_${sampler.draws}"})
     assert config.top.name == "draws_1000"
     assert config.top.experiment_name == "m"
@@ -93,10 +93,11 @@ NORMAL = {"dist": "Normal", "mu": 0, "sigma": 1}
 PRIORS = {"alpha": NORMAL, "beta": NORMAL, "sigma": {"dist": "HalfNormal", "sigma": 1}}
 DATA = {"name": "d", "source": "inline", "values": {"Y": [1, 2], "X1": [1, 2], "X2": [2, 1]}}
 PATHS = {"root": "/tmp", "data": "/tmp", "outputs": "/tmp/out"}
+REST = {"data": DATA, "paths": PATHS, "tracking": {"backend": "none"}}
 
 
 def minimal(**changes: Any) -> RunConfig:
-    raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, "data": DATA, "paths": PATHS}
+    raw = {"model": {"name": "m", "type": "linear_regression", "priors": PRIORS}, **REST}
     return filled({**raw, **changes})
 
 

@@ -100,3 +100,143 @@ def test_byte_order_mark_and_blanks_are_no_part_of_names(tmp_path, load_data):
     data = load_data(source="csv", path="bom.csv")
     assert data["a"].values.tolist() == [1]
     assert data["b"].values.tolist() == ["x"]
+
+
+@pytest.fixture
+def written(tmp_path, load_data):
+    """`(text, **keys)`: the data set of a file of this text."""
+
+    def call(text: str | bytes, **keys):
+        (tmp_path / "t.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+        return load_data(source="csv", path="t.csv", **keys)
+
+    return call
+
+
+def columns(data):
+    return {str(name): array.values.tolist() for name, array in data.data_vars.items()}
+
+
+@pytest.mark.parametrize("sep", [",", ";", "\t", "|"])
+def test_the_separator_is_found(sep, written):
+    text = f'a{sep}b{sep}"c, d; e"\n1{sep}2.5{sep}"x{sep}y"\n3{sep}4.5{sep}z\n'
+    found = columns(written(text))
+    assert found == {"a": [1, 3], "b": [2.5, 4.5], "c, d; e": [f"x{sep}y", "z"]}
+
+
+@pytest.mark.parametrize("sep", ["tab", "\\t", "\t"])
+def test_a_tab_may_be_named(sep, written):
+    assert columns(written("a\tb\n1\t2\n", sep=sep)) == {"a": [1], "b": [2]}
+
+
+def test_blanks_may_separate_cells(written):
+    assert columns(written("  a   b\n 1   2\n10  20\n", sep="whitespace")) == {"a": [1, 10], "b": [2, 20]}
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "x"),
+    [
+        ("x;y\n1,5;1\n-2;2\n,25;3\n", {}, [1.5, -2.0, 0.25]),
+        ("x;y\n1.234,5;1\n2.000;2\n3,5;3\n", {}, [1234.5, 2000.0, 3.5]),
+        ('x,y\n"1,234",1\n2,2\n"3,000,000",3\n', {"thousands": ","}, [1234, 2, 3000000]),
+        ("x;y\n1,234;1\n2;2\n1,5;3\n", {}, [1.234, 2.0, 1.5]),
+        ("x;y\n1,234;1\n2;2\n1,567;3\n", {"decimal": ","}, [1.234, 2.0, 1.567]),
+        ("x;y\n1,234;1\n2;2\n1,567;3\n", {"thousands": ","}, [1234, 2, 1567]),
+        ("x\ty\n1,5e3;\t1\n2;\t2\n3;\t3\n", {"decimal": ","}, ["1,5e3;", "2;", "3;"]),
+        ("x;y\n1.5;1\n2.25;2\n3;3\n", {}, [1.5, 2.25, 3.0]),
+        ("x;y\n1,5;1\nNA;2\n;3\n", {}, [1.5, None, None]),
+        ('x,y\n"1,5",1\n2,2\n3,3\n', {}, ["1,5", "2", "3"]),
+        ("x;y\na,b;1\nc;2\nd;3\n", {}, ["a,b", "c", "d"]),
+    ],
+)
+def test_decimal_and_thousands(text, keys, x, written):
+    found = columns(written(text, **keys))["x"]
+    assert [None if v != v else v for v in found] == x
+    assert columns(written(text, **keys))["y"] == [1, 2, 3]
+
+
+def test_a_comma_that_may_be_either_is_refused(tmp_path, faults):
+    (tmp_path / "t.csv").write_text("x;y\n1,234;1\n2,500;2\n")
+    assert "may be 1.234 or a thousand times that" in faults(source="csv", path="t.csv")["data.decimal"]
+
+
+@pytest.mark.parametrize(
+    ("content", "keys", "key", "part"),
+    [
+        ("a;b\n1,5;2\n", {"sep": ","}, "data.sep", "this looks like sep=';' decimal=','"),
+        ("a  b\n1  2\n", {}, "data.sep", "this looks like sep=whitespace"),
+        ("a;b\n1;2\n", {"sep": "|"}, "data.sep", "this looks like sep=';'"),
+        ("# note\na,b\n1,2\n", {}, "data.comment", "this looks like comment='#'"),
+        ("a,b\nü,2\n".encode("latin-1"), {}, "data.encoding", "encoding='cp1252'"),
+        ("a,b\n1,2\n".encode("utf-16"), {}, "data.encoding", "encoding='utf-16'"),
+        ("a,b\n1,2\n", {"sep": ",", "decimal": ","}, "data.sep", "both the separator and the decimal sign"),
+        ("a,b\n1,2\n", {"encoding": "klingon"}, "data.encoding", "an encoding that Python knows"),
+        ("a,b\n1,2\n", {"sep": "::"}, "data.sep", "one character, tab, whitespace or auto"),
+        ("a,b\n1,2\n", {"decimal": "x"}, "data.decimal", "must be '.', ',' or auto"),
+        ("a,b\n1,2\n", {"missing": "NA"}, "data.missing", "must be a list of words"),
+        ("row,y\n1,a,2\n2,b,3\n", {}, "data.path", "a column of row names"),
+    ],
+)
+def test_what_does_not_fit_is_said_with_what_it_looks_like(content, keys, key, part, tmp_path, faults):
+    (tmp_path / "t.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert part in faults(source="csv", path="t.csv", **keys)[key]
+
+
+def test_comments_skipped_rows_and_encodings(written):
+    text = "Export of today\n\nname;größe\n# a comment;\nå;1\nß;2 # another\n"
+    found = columns(written(text.encode("cp1252"), encoding="cp1252", comment="#", skip_rows=1))
+    assert found == {"name": ["å", "ß"], "größe": [1, 2]}
+    assert columns(written("a,b\n1,2\n".encode("utf-16"), encoding="utf-16")) == {"a": [1], "b": [2]}
+
+
+def test_quoted_line_ends_are_part_of_a_cell(written):
+    assert columns(written('a,b\n"x\ny",1\n"p, q",2\r\n')) == {"a": ["x\ny", "p, q"], "b": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "kept"),
+    [
+        ({}, [None, "None", "n/a", "null", ".", None]),
+        ({"missing": []}, ["NA", "None", "n/a", "null", ".", None]),
+        ({"missing": ["n/a", "."]}, ["NA", "None", None, "null", None, None]),
+    ],
+)
+def test_only_the_listed_words_are_missing(keys, kept, written):
+    assert columns(written("a,b\nNA,1\nNone,2\nn/a,3\nnull,4\n.,5\n,6\n", **keys))["a"] == kept
+
+
+def test_a_number_can_stand_for_a_missing_value(written):
+    np.testing.assert_array_equal(written("a,b\n-99,1\n5,2\n", missing=[-99])["a"].values, [np.nan, 5.0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [",y,x\n0,1,2\n1,3,4\n", "y,x,\n1,2,\n3,4,\n", "Unnamed: 0,y,x\n0,1,2\n1,3,4\n", '"","y","x"\n"1",1,2\n"2",3,4\n'],
+)
+def test_columns_without_a_name_are_left_out_and_said(text, written, caplog):
+    with caplog.at_level("INFO", "bayesrun"):
+        assert columns(written(text)) == {"y": [1, 3], "x": [2, 4]}
+    assert "has no name and is left out" in caplog.text
+
+
+def test_a_column_without_a_name_can_be_asked_for(written):
+    assert columns(written(",y\n7,1\n8,2\n", columns={"i": "", "y": "y"})) == {"i": [7, 8], "y": [1, 2]}
+
+
+def test_codes_stay_text_when_they_are_declared(written):
+    text = "zip,n,d\n01234,1,x\n00501,2,3\n,3,4\n"
+    found = columns(written(text, columns={"code": "zip", "n": "n", "d": "d"}, dtypes={"code": "text", "n": "text"}))
+    assert found["code"] == ["01234", "00501", None]
+    assert found["n"] == ["1", "2", "3"]
+
+
+def test_cells_that_are_no_numbers_are_refused_when_numbers_are_declared(tmp_path, faults):
+    (tmp_path / "t.csv").write_text("a,b\n1,x\n2,3\n")
+    found = faults(source="csv", path="t.csv", dtypes={"b": "number", "c": "text"})
+    assert "got 'x' (obs 0)" in found["data.dtypes.b"]
+    assert "no column 'c'" in found["data.dtypes.c"]
+
+
+def test_a_long_column_with_one_text_at_its_end_is_text_in_all(written):
+    data = written("x\n" + "1\n" * 300_000 + "a\n")
+    assert {type(v) for v in data["x"].values.tolist()} == {str}

@@ -188,6 +188,26 @@ def test_what_is_not_over_the_rows_comes_from_the_fit():
     assert seen(design, {"x": [1.0]})["height"].values.tolist() == [7, 8, 9]
 
 
+def test_new_rows_may_make_a_column_of_the_fit_themselves():
+    _, design = fitted({"cm": [100.0, 200.0], "g": ["a", "b"]}, derive={"z": "cm - mean(cm)"}, factors={"k": "g"})
+    keys = {"derive": {"cm": "inches * 2.54", "z": "cm  -  mean(cm)"}, "factors": {"k": "group"}}
+    new = seen(design, {"inches": [100.0], "group": ["b"]}, **keys)
+    assert new["z"].values.tolist() == [104.0]
+    assert new["k"].values.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("expressions", "part"),
+    [
+        ({"z": "x / 2"}, "differs from that of the fit: zscore(x)"),
+        ({"w": "x - max(x)"}, "computed from the new rows as a whole: max(x)"),
+    ],
+)
+def test_expressions_of_new_rows_that_mislead_are_refused(expressions, part):
+    _, design = fitted(derive={"z": "zscore(x)"})
+    assert part in refused(design, {"x": [1.0, 2.0]}, derive=expressions)
+
+
 def test_a_design_survives_json():
     keys = {
         "factors": {"group": "g"},

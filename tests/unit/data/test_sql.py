@@ -8,6 +8,7 @@ import pytest
 from bayesrun.data.prepare import load
 from bayesrun.data.section import parse_data
 from bayesrun.redaction import redact, without_credentials
+from tests.conftest import ROOT
 
 pytest.importorskip("sqlalchemy")
 QUERY = "select id, x, town, day from t order by id"
@@ -103,3 +104,27 @@ def test_a_spec_does_not_show_its_password(tmp_path):
         load(spec, tmp_path)
     assert "s3cret" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "vacuum into 'planted.db'",
+        "attach database 'planted.db' as other",
+        "select 1 as x; attach database 'planted.db' as other",
+        "/* select */ attach database 'planted.db' as other",
+        "with a as (select 1) insert into t (id) values (9)",
+        "pragma journal_mode = delete",
+    ],
+)
+def test_a_query_reads_and_nothing_more(tmp_path, database, faults, query):
+    before = (tmp_path / "t.db").read_bytes()
+    assert "data.query" in faults(source="sql", url="sqlite:///t.db", query=query)
+    assert not list(tmp_path.rglob("planted.db"))
+    assert not (ROOT / "planted.db").exists()
+    assert (tmp_path / "t.db").read_bytes() == before
+
+
+def test_a_semicolon_within_a_text_is_no_second_statement(database, load_data):
+    query = "select id from t where town is null or town <> 'a;b';"
+    assert load_data(source="sql", url="sqlite:///t.db", query=query).sizes["obs"] == 3

@@ -51,9 +51,11 @@ def test_casts_and_patterns_are_the_databases_own(url, load_data):
     assert load_data(source="sql", url=url, query=query)["id"].values.tolist() == [1.0, 3.0]
 
 
-def test_a_query_changes_nothing(url, load_data):
-    query = "delete from radon returning id"
-    assert load_data(source="sql", url=url, query=query).sizes["obs"] == 3
+@pytest.mark.parametrize(
+    "query", ["delete from radon returning id", "with gone as (delete from radon returning id) select * from gone"]
+)
+def test_a_query_changes_nothing(query, url, load_data, faults):
+    assert "data.query" in faults(source="sql", url=url, query=query)
     assert load_data(source="sql", url=url, query="select * from radon").sizes["obs"] == 3
 
 
@@ -75,7 +77,7 @@ def test_without_password_in_the_url_the_environments_is_used(url, load_data, mo
         ((PASSWORD, "wr0ng-w0rd"), "select 1 as a", "data.url", "password authentication failed"),
         (("/postgres", "/nowhere"), "select 1 as a", "data.url", '"nowhere" does not exist'),
         (("", ""), "select nope from radon", "data.query", 'column "nope" does not exist'),
-        (("", ""), "selec 1", "data.query", "syntax error"),
+        (("", ""), "select 1 +", "data.query", "syntax error"),
         (("psycopg2", "nodriver"), "select 1 as a", "data.url", "nodriver"),
     ],
 )

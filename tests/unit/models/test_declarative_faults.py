@@ -164,3 +164,61 @@ def test_the_check_against_data_does_not_import_pymc3() -> None:
         "assert not {'pymc3', 'theano'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "words"),
+    [
+        (
+            "{dist: OrderedLogistic, eta: mu, cutpoints: [-1, 0, 1, 2]}",
+            "codes from 0 to 4, one for each of 5 categories",
+        ),
+        ("{dist: Categorical, p: [0.2, 0.2, 0.2, 0.2, 0.2]}", "codes from 0 to 4, one for each of 5 categories"),
+        ("{dist: Binomial, n: 4, p: 0.5}", "counts from 0 to n"),
+        ("{dist: BetaBinomial, n: 'x * 0 + 4', alpha: 1, beta: tau}", "counts from 0 to n"),
+    ],
+)
+def test_values_that_a_distribution_can_not_have_are_told_by_row(distribution, words):
+    model = yaml.safe_load(changed(likelihood="{}"))
+    body = {**yaml.safe_load(distribution), "observed": "effect"}
+    model["likelihood"] = {"y": body}
+    [problem] = problems_of(yaml.safe_dump(model))
+    assert problem.key == "model.likelihood.y.observed"
+    assert f"'effect' must be {words} (got 5.0 (obs 5))" in problem.message
+    wider = yaml.safe_dump(body).replace("[-1, 0, 1, 2]", "[-1, 0, 1, 2, 3]").replace("n: 4", "n: 5")
+    assert wider == yaml.safe_dump(body) or not problems_of(
+        yaml.safe_dump({**model, "likelihood": {"y": yaml.safe_load(wider)}})
+    )
+
+
+def test_codes_that_count_from_1_are_told_how_to_count_from_0():
+    model = yaml.safe_load(changed(likelihood="{}"))
+    model["likelihood"] = {"y": {"dist": "OrderedLogistic", "eta": "mu", "cutpoints": [-1, 1], "observed": "three"}}
+    rows = data().assign(three=("obs", [1, 2, 3, 1, 2, 3]))
+    spec = parse(DeclarativeSpec, {"name": "m", "type": "declarative", **model}, "model", [])
+    [problem] = check(rows, spec)
+    assert "must be codes from 0 to 2" in problem.message
+    assert "(got 3, 3 (obs 2, 5))" in problem.message
+    assert problem.hint == "codes count from 0: data.derive: {three_0: 'three - 1'}"
+
+
+WALK = """
+name: m
+type: declarative
+priors:
+  s: {dist: HalfNormal, sigma: 1}
+  z: {dist: GaussianRandomWalk, sigma: s, dims: [ts]}
+likelihood:
+  y: {dist: Normal, mu: z, sigma: 1, observed: effect}
+"""
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_a_series_over_dates_must_be_in_the_order_of_time(order: list[int]) -> None:
+    days = np.array(["2024-11-01", "2024-11-02", "2024-11-05"], dtype="datetime64[ns]")[order]
+    series = xr.Dataset({"effect": ("ts", np.arange(3.0))}, coords={"ts": days})
+    spec = parse(DeclarativeSpec, yaml.safe_load(WALK), "model", [])
+    found = [(p.key, p.message) for p in check(series, spec)]
+    sorted_rows = order == [0, 1, 2]
+    assert bool(found) != sorted_rows
+    assert all(key == "model.priors.z" and "not in the order of time" in message for key, message in found)

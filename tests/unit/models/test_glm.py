@@ -192,7 +192,7 @@ def test_roles_follow_from_the_formula() -> None:
     found = {(r.variable, r.kind, r.domain) for r in glm.roles(spec)}
     assert found == {
         ("y", "observed", "real"),
-        ("x", "predictor", "real"),
+        ("x", "predictor", "number_or_date"),
         ("g", "predictor", "any"),
         ("z", "predictor", "any"),
         ("w", "predictor", "real"),

@@ -1,100 +1,217 @@
-"""Predictions for new rows: labels of the fit, rows of their own, means that are exact."""
+"""Predictions for new rows: seen through the fit, exact means, and refused when they can't be had."""
 
 from __future__ import annotations
 
-import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-import theano
 import xarray as xr
 import yaml
 
-from bayesrun.engines.pymc3 import ENGINE
+from bayesrun.data.design import learn
+from bayesrun.data.inline import SOURCE as INLINE
+from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
-from bayesrun.models.declarative import MODEL, DeclarativeSpec
-from bayesrun.predict.new_rows import like_fitted, predictions
+from bayesrun.models import declarative, glm
+from bayesrun.models.base import ModelType
+from bayesrun.predict import new_rows
+from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
+from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
+from bayesrun.predict.tables import prediction_table
+from bayesrun.run_folder import RunFolder
 
-FITTED = xr.Dataset(
-    {
-        "y": ("obs", np.zeros(4)),
-        "x": ("obs", np.arange(4.0)),
-        "county": ("obs", np.array([0, 1, 2, 0])),
-        "u": ("county_name", np.array([1.0, 2.0, 3.0])),
-    },
-    coords={"obs": np.arange(4), "county_name": ["a", "b", "c"]},
-)
-# four rows as well, so that draws of the fitted rows would fit by their shape; labels b and c get the codes 0 and 1
-NEW = xr.Dataset(
-    {"x": ("obs", np.array([10.0, 20, 30, 40])), "county": ("obs", np.array([0, 1, 1, 0]))},
-    coords={"obs": np.arange(4), "county_name": ["b", "c"]},
-)
-FACTORS = {"county": "county_name"}
-TEXT = """
+RNG = np.random.default_rng(1)
+X = RNG.normal(180, 10, size=30)
+GROUP = np.array(list("abc") * 10, dtype=object)
+DRAWS = 2000
+HIERARCHY = """
 name: m
 type: declarative
-priors: {a: {dist: Normal, sigma: 1, dims: [county_name]}, b: {dist: Normal, sigma: 1}}
-deterministics: {line: "a[county] + b * x"}
-likelihood: {out: {dist: Normal, mu: 'line + u[county]', sigma: 0.5, observed: y}}
+priors:
+  mu_a: {dist: Normal, mu: 0, sigma: 5}
+  tau: {dist: HalfNormal, sigma: 5}
+  a: {dist: Normal, mu: mu_a, sigma: tau, dims: [g] FORM}
+  b: {dist: Normal, mu: 0, sigma: 1}
+deterministics: {line: "a[gi] + b * (x - mean(x))"}
+likelihood: {out: {dist: Normal, mu: 'line REST', sigma: 0.5, observed: y}}
 """
 
 
-@pytest.fixture(autouse=True)
-def _quick() -> Any:
-    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def _declarative(text: str = HIERARCHY, form: str = "", rest: str = "") -> declarative.DeclarativeSpec:
+    return declarative.DeclarativeSpec.model_validate(yaml.safe_load(text.replace("FORM", form).replace("REST", rest)))
 
 
-def test_rows_get_the_codes_of_the_fit_and_what_is_over_other_dims() -> None:
-    rows = like_fitted(NEW, FITTED, FACTORS, ["y"])
-    assert list(rows["county"].values) == [1, 2, 2, 1]
-    assert list(rows["county_name"].values) == ["a", "b", "c"]
-    assert list(rows["u"].values) == [1, 2, 3]
-    assert rows["y"].shape == (4,)
+def _fit(kind: ModelType, spec: Any, formula: str | None = None) -> FittedModel:
+    section = INLINE.spec.model_validate(
+        {"name": "fit", "source": "inline", "factors": {"gi": "g"}, "values": {"y": [0]}}
+    )
+    raw = xr.Dataset({"y": ("obs", X * 0.5), "x": ("obs", X), "g": ("obs", GROUP)}, {"obs": np.arange(30)})
+    raw = raw.drop_vars("g").assign(h=("obs", GROUP)) if formula else raw
+    section = section.model_copy(update={"factors": {}}) if formula else section
+    data, design = learn(raw, section, {})
+    return fitted_model(kind.build(data, spec), design, "0", formula)
 
 
-def test_a_label_that_is_new_is_named() -> None:
-    strange = NEW.assign_coords(county_name=["b", "z"])
-    with pytest.raises(UserError) as caught:
-        like_fitted(strange, FITTED, FACTORS, ["y"])
-    assert [(p.key, "'z'" in p.message) for p in caught.value.problems] == [("predict.data.factors.county", True)]
+def _rows(kind: ModelType, spec: Any, fitted: FittedModel, levels: str = "error", **values: Any) -> PreparedRows:
+    section = INLINE.spec.model_validate({"name": "new", "source": "inline", "values": values})
+    return prepare_rows(kind, spec, fitted, PredictSpec(data=section, new_levels=levels), Path())
 
 
-def test_means_are_those_of_the_new_rows() -> None:
-    rng = np.random.default_rng(1)
-    draws = {
-        "a": np.array([1.0, 2.0, 3.0]) + 0.1 * rng.normal(size=(4, 500, 3)),
-        "b": 0.5 + 0.01 * rng.normal(size=(4, 500)),
-        "line": np.full((4, 500, 4), -99.0),  # of the fitted rows: must not be used
+def _no_engine(*arguments: Any) -> Any:
+    raise AssertionError(f"NumPy has what is asked for: {arguments[0]}")
+
+
+def _table(rows: PreparedRows, fitted: FittedModel, **draws: Any) -> pd.DataFrame:
+    shaped = {name: np.reshape(values, (2, DRAWS // 2, *np.shape(values)[1:])) for name, values in draws.items()}
+    ((part, found),) = forecasts(rows, fitted, shaped, 3, _no_engine)
+    assert part.stop == rows.data.sizes["obs"]
+    return prediction_table(found, 0.9)
+
+
+def _draws() -> dict[str, Any]:
+    return {
+        "mu_a": RNG.normal(2.0, 0.1, DRAWS),
+        "tau": np.full(DRAWS, 1.5),
+        "a": np.array([1.0, 2.0, 3.0]) + 0.1 * RNG.normal(size=(DRAWS, 3)),
+        "b": RNG.normal(0.5, 0.001, DRAWS),
+        "line": np.full((DRAWS, 30), -99.0),  # of the fitted rows: must not be used
     }
-    rows = like_fitted(NEW, FITTED, FACTORS, ["y"])
-    spec = DeclarativeSpec.model_validate(yaml.safe_load(TEXT))
-    table = predictions(ENGINE, MODEL, spec, rows, draws, seed=3)
-    assert list(table.columns) == ["variable", "obs", "mean", "sd", "hdi_3%", "hdi_97%"]
-    effect, x = np.array([2.0, 3, 3, 2]), NEW["x"].values
-    expected, sd = 2 * effect + 0.5 * x, np.sqrt(0.25 + 0.01 + (0.01 * x) ** 2)
-    assert np.all(np.abs(table["mean"] - expected) < 4.5 * sd / np.sqrt(2000))
-    np.testing.assert_allclose(table["sd"], sd, rtol=0.1)
-    assert np.all((table["hdi_3%"] < table["mean"]) & (table["mean"] < table["hdi_97%"]))
 
 
-def test_a_walk_over_the_rows_can_not_be_predicted() -> None:
-    text = """
-    name: m
-    type: declarative
-    priors: {w: {dist: GaussianRandomWalk, sigma: 1, dims: [obs]}}
-    likelihood: {out: {dist: Normal, mu: w, sigma: 1, observed: y}}
-    """
-    rows = like_fitted(NEW.isel(obs=[0, 1]), FITTED, FACTORS, ["y"])
-    spec = DeclarativeSpec.model_validate(yaml.safe_load(text))
-    with pytest.raises(UserError, match="random variable over the rows"):
-        predictions(ENGINE, MODEL, spec, rows, {"w": np.zeros((1, 10, 4))}, seed=3)
+def _agrees(got: Any, mean: Any, sd: Any) -> None:
+    assert np.all(np.abs(got["mean"] - mean) < 4.5 * sd / np.sqrt(DRAWS))
+    np.testing.assert_allclose(got["sd"], sd, rtol=0.1)
 
 
-def test_what_the_rows_lack_is_named() -> None:
-    rows = like_fitted(NEW.drop_vars("x"), FITTED, FACTORS, ["y"])
-    spec = DeclarativeSpec.model_validate(yaml.safe_load(TEXT))
-    with pytest.raises(UserError, match="unknown name 'x'"):
-        predictions(ENGINE, MODEL, spec, rows, {"b": np.zeros((1, 10))}, seed=3)
+def test_means_and_observations_are_those_of_the_new_rows() -> None:
+    spec = _declarative()
+    fitted = _fit(declarative.MODEL, spec)
+    table = _table(_rows(declarative.MODEL, spec, fitted, x=[200.0, 210.0], g=["c", "a"]), fitted, **_draws())
+    expected = np.array([3.0, 1.0]) + 0.5 * (np.array([200.0, 210.0]) - X.mean())
+    observed, mean = table[table["kind"] == "observation"], table[table["kind"] == "mu"]
+    spread = np.sqrt(0.01 + (0.001 * (np.array([200.0, 210.0]) - X.mean())) ** 2)
+    _agrees(observed, expected, np.sqrt(spread**2 + 0.25))
+    _agrees(mean, expected, spread)
+    assert list(table.columns)[:7] == ["kind", "variable", "obs", "mean", "sd", "hdi_5%", "hdi_95%"]
+    assert np.all((table["hdi_5%"] < table["q50%"]) & (table["q50%"] < table["hdi_95%"]))
+
+
+@pytest.mark.parametrize("form", ["", ", parameterization: noncentered"])
+def test_effects_of_new_groups_are_drawn_from_their_distribution(form: str) -> None:
+    spec = _declarative(form=form)
+    fitted = _fit(declarative.MODEL, spec)
+    rows = _rows(declarative.MODEL, spec, fitted, "population", x=[X.mean()] * 3, g=["new", "b", "new"])
+    table = _table(rows, fitted, **_draws())
+    mean = table[table["kind"] == "mu"]
+    _agrees(mean.iloc[[0, 2]], 2.0, np.sqrt(1.5**2 + 0.01))
+    _agrees(mean.iloc[[1]], 2.0, 0.1)
+    assert mean["q95%"].iloc[0] == mean["q95%"].iloc[2]  # both rows are of one group
+
+
+def test_what_puts_all_groups_together_allows_no_new_ones() -> None:
+    spec = _declarative(rest="- mean(a)")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="'out' of known groups would change"):
+        _rows(declarative.MODEL, spec, fitted, "population", x=[1.0], g=["new"])
+
+
+def test_unseen_levels_missing_values_and_missing_columns_are_named() -> None:
+    spec = _declarative()
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match=r"not fitted to 'zzz' of 'g' \(obs 1\)"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, 2.0], g=["a", "zzz"])
+    with pytest.raises(UserError, match="'x' has 1 missing of 2 values: obs 1"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, None], g=["a", "b"])
+    with pytest.raises(UserError, match="'x' is not in data set 'new'"):
+        _rows(declarative.MODEL, spec, fitted, g=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("prior", "reason"),
+    [
+        ("w: {dist: GaussianRandomWalk, sigma: 1, dims: [obs]}", "'w' (GaussianRandomWalk) is a random variable over"),
+        ("w: {dist: Normal, sigma: 1, dims: [obs]}", "new_levels=population draws them anew"),
+    ],
+)
+def test_what_is_random_over_the_rows_is_refused(prior: str, reason: str) -> None:
+    likelihood = "{out: {dist: Normal, mu: w, sigma: 1, observed: y}}"
+    text = f"{{name: m, type: declarative, priors: {{{prior}}}, likelihood: {likelihood}}}"
+    spec = _declarative(text)
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError) as caught:
+        _rows(declarative.MODEL, spec, fitted, x=[1.0])
+    assert reason in str(caught.value)
+
+
+def test_a_reduction_of_random_values_over_the_rows_is_refused_or_taken_from_the_draws() -> None:
+    text = HIERARCHY.replace("observed: y", "observed: y}, two: {dist: Normal, mu: 'm', sigma: 1, observed: x")
+    spec = _declarative(text.replace('(x - mean(x))"', '(x - mean(x))", m: "mean(line)"'))
+    fitted = _fit(declarative.MODEL, spec)
+    rows = _rows(declarative.MODEL, spec, fitted, x=[200.0], g=["a"])
+    table = _table(rows, fitted, **_draws(), m=np.full(DRAWS, 7.0))
+    assert table[(table["kind"] == "mu") & (table["variable"] == "two")]["mean"].tolist() == [7.0]
+    inside = _declarative(rest="- mean(line)")
+    fitted = _fit(declarative.MODEL, inside)
+    with pytest.raises(UserError, match="combines values of all rows of the fit"):
+        _rows(declarative.MODEL, inside, fitted, x=[200.0], g=["a"])
+
+
+def test_a_finished_run_predicts_as_the_fit_did(tmp_path: Path) -> None:
+    text = "y ~ poly(standardize(x), 2) + bs(x, df=5) + C(h, Sum)"
+    spec = glm.GlmSpec(name="m", type="glm", formula=text)
+    fitted = _fit(glm.MODEL, spec, text)
+    write_design(fitted, RunFolder(tmp_path))
+    again = read_design(tmp_path, text)
+    names = [name for name in fitted.quantities if name != "sigma"]
+    draws = {n: RNG.normal(size=(DRAWS, *fitted.quantities[n].shape)) for n in names} | {"sigma": np.ones(DRAWS)}
+    tables = [
+        _table(_rows(glm.MODEL, spec, one, x=[185.0, 170.0], h=["c", "b"]), one, **draws) for one in (fitted, again)
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _declarative()
+    fitted = _fit(declarative.MODEL, spec)
+    values = {"x": [200.0, 190.0, 180.0, 170.0, 160.0], "g": ["new", "a", "b", "new", "c"]}
+    rows = _rows(declarative.MODEL, spec, fitted, "population", **values)
+    draws = {name: np.reshape(v, (2, DRAWS // 2, *np.shape(v)[1:])) for name, v in _draws().items()}
+    ((_, whole),) = forecasts(rows, fitted, draws, 3, _no_engine)
+    monkeypatch.setattr(new_rows, "AT_ONCE", 2 * DRAWS)
+    blocks = list(forecasts(rows, fitted, draws, 3, _no_engine))
+    assert [(part.start, part.stop) for part, _ in blocks] == [(0, 2), (2, 4), (4, 5)]
+    expected = np.concatenate([found["out"].expected for _, found in blocks], axis=1)  # new groups: the same effects
+    np.testing.assert_array_equal(expected, whole["out"].expected)
+
+
+def test_rows_that_depend_on_others_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = _declarative(rest="+ cumsum(x)")
+    fitted = _fit(declarative.MODEL, spec)
+    rows = _rows(declarative.MODEL, spec, fitted, x=[1.0, 2.0, 3.0], g=["a", "b", "c"])
+    draws = {name: np.reshape(v, (2, DRAWS // 2, *np.shape(v)[1:])) for name, v in _draws().items()}
+    monkeypatch.setattr(new_rows, "AT_ONCE", 1)
+    assert len(list(forecasts(rows, fitted, draws, 3, _no_engine))) == 1
+
+
+def test_one_draw_for_all_rows_is_refused() -> None:
+    text = """{name: m, type: declarative,
+    priors: {b: {dist: HalfNormal, sigma: 1}, r: {dist: Normal, sigma: 1, shape: 1}},
+    likelihood: {out: {dist: AR, rho: r, sigma: b, observed: y}}}"""
+    spec = _declarative(text)
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="'out' is one AR of all rows"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0])
+
+
+def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
+    spec = _declarative(rest="+ log(x)")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match=r"'mu' of 'out' is no number \(obs 1\)"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, -1.0], g=["a", "b"])
+    spec = _declarative(rest="+ a[gi - 1]")
+    fitted = _fit(declarative.MODEL, spec)
+    with pytest.raises(UserError, match="index -1 of a new row is no code"):
+        _rows(declarative.MODEL, spec, fitted, x=[1.0, 1.0], g=["a", "b"])

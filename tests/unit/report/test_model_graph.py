@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bayesrun.engines.base import ModelGraph, Node
-from bayesrun.report._graph_layout import GAP, Item, Layout, lay_out
+from bayesrun.report.graph_layout import GAP, Item, Layout, lay_out
 from bayesrun.report.model_graph import dot_text, label, with_data_edges, write_graph, written_distributions
 from bayesrun.run_folder import RunFolder
 

@@ -14,8 +14,8 @@ from bayesrun.report.progress import Waiting
 def test_a_long_step_is_told_now_and_then(
     seconds: float, show: bool, lines: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progress, "_PATIENCE", 0.05)
-    monkeypatch.setattr(progress, "_EVERY", 0.1)
+    monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    monkeypatch.setattr(progress, "EVERY", 0.1)
     with Waiting("predicting", show):
         time.sleep(seconds)
     told = capsys.readouterr().out.splitlines()

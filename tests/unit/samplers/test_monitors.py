@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bayesrun.samplers.monitors import Several, TimeIsUp, TimeLimit, Tracked, reason_of, terminate_as_interrupt
+from bayesrun.samplers.monitors import Several, Signals, TimeIsUp, TimeLimit, Tracked, reason_of
 from tests.unit.samplers.conftest import Listener
 
 
@@ -57,20 +57,32 @@ def test_tracked_does_not_report_too_often() -> None:
     assert len(reports) <= 1
 
 
-def test_sigterm_is_an_interrupt_inside_and_what_it_was_outside() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), terminate_as_interrupt():
-        os.kill(os.getpid(), signal.SIGTERM)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_an_interrupt_inside_and_what_it_was_outside(number: int) -> None:
+    before = signal.getsignal(number)
+    signals = Signals()
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
         time.sleep(1)
-    assert signal.getsignal(signal.SIGTERM) is before
+    os.kill(os.getpid(), number)  # within a second: it is the same one
+    signals.restore()
+    assert signal.getsignal(number) is before
+
+
+def test_signals_are_ignored_while_a_run_ends() -> None:
+    signals = Signals()
+    signals.ignore()
+    os.kill(os.getpid(), signal.SIGINT)
+    signals.restore()
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
     before, seen = signal.getsignal(signal.SIGTERM), []
 
     def work() -> None:
-        with terminate_as_interrupt():
-            seen.append(signal.getsignal(signal.SIGTERM))
+        signals = Signals()
+        seen.append(signal.getsignal(signal.SIGTERM))
+        signals.restore()
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -11,7 +11,7 @@ from scipy import stats
 
 from bayesrun.sweep.answer import answer
 from bayesrun.sweep.base import Record
-from bayesrun.sweep.elpd import stacking_weights
+from bayesrun.sweep.elpd import stacking_weights, weight_intervals
 from bayesrun.sweep.table import overlap
 
 N = 4000
@@ -34,8 +34,10 @@ def make_job(folder, number, mean, setting, *, seed=None, digest="same", sd=1.0,
     idata = az.from_dict(posterior={"mu": draws, "k": np.round(draws)}, **groups)
     idata.to_netcdf(str(path / "posterior.nc"))
     interval = {"hdi_3%": [mean - 2, mean - 2], "hdi_97%": [mean + 2, mean + 2]}
+    error = {"mcse_mean": [sd / N**0.5] * 2, "mcse_sd": [sd / (2 * N) ** 0.5] * 2}
     table = pd.DataFrame(
-        {"mean": [mean, mean], "sd": [sd, sd], **interval, "ess_bulk": [N, N]}, index=pd.Index(["mu", "k"], name="name")
+        {"mean": [mean, mean], "sd": [sd, sd], **interval, **error, "ess_bulk": [N, N]},
+        index=pd.Index(["mu", "k"], name="name"),
     )
     table.to_csv(path / "summary.csv")
     (path / "provenance.json").write_text(json.dumps({"data_digest": digest}))
@@ -102,7 +104,7 @@ def test_a_sweep_whose_jobs_all_failed_still_has_an_answer(tmp_path):
     assert found.elpd is None
 
 
-def testelpd_is_compared_where_the_data_are_the_same(tmp_path):
+def test_elpd_is_compared_where_the_data_are_the_same(tmp_path):
     records = [make_job(tmp_path, 0, 0.0, "a=1"), make_job(tmp_path, 1, 1.5, "a=2")]
     found = answer(tmp_path, records, 0)
     assert list(found.elpd.index) == ["a=1", "a=2"]
@@ -131,6 +133,8 @@ def test_the_page_needs_no_other_file(tmp_path):
     html = (tmp_path / "sweep.html").read_text()
     assert not re.search(r'(src|href)="(?!data:)', html)
     assert html.count("data:image/png;base64,") == 2
+    first = re.search(r"<p[^>]*>(.*?)</p>", html).group(1)
+    assert first.startswith("mu moved most: up by 2 ")  # the page opens with the answer
     assert "| mu | a=1 |" in (tmp_path / "description.md").read_text()
 
 
@@ -157,3 +161,25 @@ def test_stacking_weights_are_the_best_mixture():
     scores = [np.log(w * np.exp(points[0]) + (1 - w) * np.exp(points[1])).sum() for w in grid]
     assert weights[0] == pytest.approx(grid[np.argmax(scores)], abs=1e-3)
     assert weights.sum() == pytest.approx(1)
+
+
+def test_intervals_of_weights_are_wide_where_settings_predict_alike_and_narrow_where_one_wins():
+    rng = np.random.default_rng(5)
+    alike = rng.normal(size=300) + rng.normal(0, 0.01, (2, 300))
+    low, high = weight_intervals(alike)
+    assert (high - low > 0.8).all()
+    one_wins = rng.normal(size=300) + np.array([[1.0], [0.0]])
+    low, high = weight_intervals(one_wins)
+    assert low[0] == pytest.approx(1, abs=1e-4) and high[1] == pytest.approx(0, abs=1e-4)
+
+
+def test_intervals_of_weights_cover_the_best_mixture_of_the_population():
+    """Two settings that each predict half of the points: in the population the best weight is 1/2 by symmetry."""
+    covered = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        right = rng.random(100) < 0.5
+        points = np.log(np.where([right, ~right], 0.9, 0.2))
+        low, high = weight_intervals(points)
+        covered += bool(low[0] <= 0.5 <= high[0])
+    assert covered >= 25  # 94 % of 30, less three standard errors

@@ -8,7 +8,7 @@ import pytest
 
 from bayesrun.errors import SamplingError, TimeLimitReached
 from bayesrun.sweep.patches import explain_time_limit
-from bayesrun.sweep.slurm import explain_state
+from bayesrun.sweep.slurm import QueueWatcher, explain_state
 
 SHOWN = "JobId=7 JobName=bayesrun UserId=root(0) JobState={} Reason={} Dependency=(null) ExitCode=0:0 NodeList=n1"
 
@@ -93,3 +93,15 @@ def test_without_submitit_nothing_is_changed():
     assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
     with explain_time_limit():
         assert signal.getsignal(signal.SIGUSR2) is signal.SIG_DFL
+
+
+def test_a_job_is_over_once_it_has_left_the_queue_for_good():
+    watcher = QueueWatcher()
+    watcher.register_job("7")
+    for shown, states in (("7\n8\n", "RUNNING"), ("8\n", "RUNNING"), ("7\n8\n", "RUNNING"), (b"8\n", "RUNNING")):
+        assert watcher.read_info(shown)["7"]["State"] == states
+    watcher.read_info("")
+    watcher._info_dict.update(watcher.read_info(""))
+    assert watcher.is_done("7", mode="cache")
+    assert watcher.knows("7")
+    assert not watcher.knows("8")

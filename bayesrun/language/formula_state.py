@@ -1,0 +1,115 @@
+"""What a formula has learned from the fitted rows, as plain values, and the same columns for new rows.
+
+`formulaic` keeps the means, knots, coefficients and levels of its transforms in a model spec. Here that spec becomes
+numbers, texts, lists and mappings that a run folder can hold, and is made again of them without running any code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bayesrun.language.formulas import Design, Formula, Term, register_materializer
+
+
+def plain_design(design: Design) -> dict[str, Any]:
+    """Return what a design has learned as plain values that JSON can hold."""
+    spec = design.spec
+    return {
+        "columns": list(design.columns),
+        "terms": [[t.name, t.start, t.stop, None if t.labels is None else list(t.labels)] for t in design.terms],
+        "transforms": {expr: _plain(state) for expr, state in spec.transform_state.items()},
+        "encodings": {
+            expr: {"kind": kind.value, "categories": _plain(list(state.get("categories", [])))}
+            for expr, (kind, state) in spec.encoder_state.items()
+        },
+        "structure": [
+            {
+                "term": [factor.expr for factor in structure.term.factors],
+                "scoped": [
+                    {"scale": float(scoped.scale), "factors": [[f.factor.expr, f.reduced] for f in scoped.factors]}
+                    for scoped in structure.scoped_terms
+                ],
+                "columns": list(structure.columns),
+            }
+            for structure in spec.structure
+        ],
+    }
+
+
+def restored_design(content: Mapping[str, Any], formula: Formula) -> Design:
+    """Make a design again of what `plain_design` returned; its matrix is empty, `at` gives the rows of others."""
+    import numpy as np
+    from formulaic import ModelSpec, SimpleFormula
+    from formulaic.parser.types import Factor
+
+    kinds = {kind.value: kind for kind in Factor.Kind}
+    spec = ModelSpec(
+        SimpleFormula(formula.parsed, _ordering="degree"),
+        materializer=register_materializer(),
+        na_action="ignore",
+        output="pandas",
+        structure=[_structure(formula, one) for one in content["structure"]],
+        transform_state={expr: _restored(state) for expr, state in content["transforms"].items()},
+        encoder_state={
+            expr: (kinds[of["kind"]], {"categories": _restored(of["categories"])} if of["categories"]["list"] else {})
+            for expr, of in content["encodings"].items()
+        },
+    )
+    terms = tuple(Term(n, start, stop, None if ls is None else tuple(ls)) for n, start, stop, ls in content["terms"])
+    columns = tuple(content["columns"])
+    return Design(np.empty((0, len(columns))), columns, terms, spec)
+
+
+def _structure(formula: Formula, content: Mapping[str, Any]) -> Any:
+    from formulaic.materializers.types import ScopedFactor, ScopedTerm
+    from formulaic.materializers.types.evaluated_factor import EvaluatedFactor
+    from formulaic.model_spec import EncodedTermStructure
+
+    term = next(t for t in formula.parsed if [f.expr for f in t.factors] == content["term"])
+    factors = {factor.expr: factor for factor in term.factors}
+    scoped = [
+        ScopedTerm(
+            [
+                ScopedFactor(EvaluatedFactor(factors[expr], values=None), bool(reduced))
+                for expr, reduced in of["factors"]
+            ],
+            scale=of["scale"],
+        )
+        for of in content["scoped"]
+    ]
+    return EncodedTermStructure(term, scoped, content["columns"])
+
+
+def _plain(state: Any) -> Any:
+    """Return a state as plain values; mappings keep the type of their keys, arrays stay arrays."""
+    import numpy as np
+
+    if isinstance(state, np.generic):
+        state = state.item()
+    if isinstance(state, float) and not np.isfinite(state):
+        return {"number": str(state)}
+    if state is None or isinstance(state, bool | int | float | str):
+        return state
+    if isinstance(state, Mapping):
+        return {"map": [[_plain(key), _plain(value)] for key, value in state.items()]}
+    if isinstance(state, list | tuple):
+        return {"list": [_plain(value) for value in state]}
+    array = np.asarray(state)
+    if array.dtype.kind not in "biufO":
+        raise TypeError(f"a formula has learned a {type(state).__name__}, which can't be stored")
+    return {"array": [_plain(value) for value in array.ravel().tolist()], "shape": list(array.shape)}
+
+
+def _restored(content: Any) -> Any:
+    import numpy as np
+
+    if not isinstance(content, Mapping):
+        return content
+    if "number" in content:
+        return float(content["number"])
+    if "map" in content:
+        return {key: _restored(value) for key, value in content["map"]}
+    if "list" in content:
+        return [_restored(value) for value in content["list"]]
+    return np.array([_restored(value) for value in content["array"]]).reshape(content["shape"])

@@ -1,0 +1,238 @@
+"""A fitted declarative model over new rows: what it has learned, what new rows need, and its likelihoods over them.
+
+Variables that are not over the rows are those of the posterior, so their priors are not evaluated again. A variable
+over groups of which some are new, or over the rows themselves, is declared with its prior, from which what is new is
+drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.data.base import Role
+from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.distributions import family
+from bayesrun.models.base import NewRows
+from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
+from bayesrun.models.declarative.dimension_checks import completed, expression_value, has_missing
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesrun.language.declaration import Draft
+    from bayesrun.language.values import Value
+    from bayesrun.models.declarative import DeclarativeSpec
+
+_KEY = "predict.data"
+
+
+def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
+    """Return the definitions with every prior in its centred form, which has the same posterior."""
+    forms = ("noncentered", "whitened")
+    parts = definitions(spec)
+    return [
+        replace(p, body={k: v for k, v in p.body.items() if k != "parameterization"})
+        if p.body.get("parameterization") in forms
+        else p
+        for p in parts
+    ]
+
+
+def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
+    """Return the variables over the rows that the likelihoods need, but for those that the model can draw."""
+    parts = plain_parts(spec)
+    used = _used(rows, parts)
+    own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
+    keys = {name: part.key for part in used for name in _data_names(rows, part)}
+    return tuple(Role(name, "predictor", "any", key) for name, key in keys.items() if name not in own)
+
+
+def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
+    """Declare the likelihoods over new rows.
+
+    Raises
+    ------
+    UserError
+        When the likelihoods depend on variables over the rows, or on groups, of which new ones can't be drawn.
+    """
+    from bayesrun.language.declaration import Draft
+
+    parts = plain_parts(spec)
+    if not rows.likelihoods:
+        raise fail(_KEY, "the model has no likelihood: its data enter by potentials alone", "write model.likelihood")
+    used = _used(rows, parts)
+    if not used:
+        raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
+    data = _with_drawn_predictors(rows.data, rows, used)
+    draft = Draft(data, learned=rows.design.recalled())
+    problems: list[Problem] = []
+    for part in in_order(used, completed(data, used)):
+        if part.kind == "prior":
+            problems += _add_prior(draft, part, rows)
+        elif not problems and part.kind == "deterministic":
+            _add_known_deterministic(draft, part, rows)
+        elif not problems:
+            _add_likelihood(draft, part, data, rows)
+    check(problems)
+    return draft.declaration()
+
+
+def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
+    """Return the likelihoods over the rows and what they need; no potentials."""
+    over_rows = {name for name, dims in rows.likelihoods.items() if rows.dim in dims}
+    owner = {name: part for part in parts if part.kind != "potential" for name in gives(part)}
+    found = {part.name: part for part in parts if part.kind == "likelihood" and part.name in over_rows}
+    todo = list(found.values())
+    while todo:
+        part = todo.pop()
+        # what is known from the draws needs nothing further
+        if part.kind != "likelihood" and not _is_made_again(rows, part):
+            continue
+        needed = [owner[name] for name in part.names if name in owner and owner[name].name not in found]
+        found.update({other.name: other for other in needed})
+        todo += needed
+    return [part for part in parts if found.get(part.name) is part]
+
+
+def _is_made_again(rows: NewRows, part: Definition) -> bool:
+    """Whether a variable is not simply that of the posterior."""
+    if part.kind == "prior":
+        return _is_new(rows, part)
+    this = rows.quantities[part.name]
+    return bool(this.known or rows.grown or rows.dim in this.dims)
+
+
+def _is_new(rows: NewRows, part: Definition) -> bool:
+    dims = rows.quantities[part.name].dims
+    return rows.dim in dims or bool(set(dims) & set(rows.grown)) or _grown_shape(rows, part) is not None
+
+
+def _data_names(rows: NewRows, part: Definition) -> list[str]:
+    """Return the data variables over the rows that a definition names outside of what was learned."""
+    from bayesrun.language.grammar import parse
+
+    if part.kind != "likelihood" and not _is_made_again(rows, part):
+        return []
+    learned, quantities, likelihoods = rows.design.recalled(), rows.quantities, rows.likelihoods
+    needed: set[str] = set()
+    for text in part.texts:
+        try:
+            needed |= learned.names_needed(parse(text, part.key).tree)
+        except UserError:  # a name of something else, such as that of a transform
+            continue
+    other = {*quantities, *rows.data.sizes, *(n for n in likelihoods if n not in rows.data.variables)}
+    sizes = {f"n_{dim}" for dim in rows.data.sizes}
+    fixed = {str(n) for n, v in rows.data.variables.items() if rows.dim not in v.dims}
+    return sorted(name for name in needed & part.names if name not in other | sizes | fixed)
+
+
+def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Definition]) -> xr.Dataset:
+    """Let predictors that have a likelihood of their own, and are not there, be missing in every row."""
+    import numpy as np
+
+    needed = {name for part in used for name in part.names}
+    for part in used:
+        if part.kind == "likelihood" and part.name in needed and part.observed == part.name:
+            dims = rows.likelihoods[part.name]
+            if part.name not in data.variables and all(d in data.sizes for d in dims):
+                data = data.assign({part.name: (dims, np.full([data.sizes[d] for d in dims], np.nan))})
+    return data
+
+
+def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
+    """Make a variable known: from the draws, or with its prior where some of it is new."""
+    dims = rows.quantities[part.name].dims
+    if not _is_new(rows, part):
+        for name in gives(part):
+            draft.scope.add(name, _of_draws(rows, name))
+        return []
+    known = family(str(part.body["dist"]))
+    event = known.event if known else 0
+    what = f"'{part.name}' ({part.body['dist']})"
+    if rows.dim in dims and (event or not rows.draw_over_rows):
+        message = f"{what} is a random variable over the rows, and new rows have no values of it"
+        hint = "predict from a model without it" if event else "predict.new_levels=population draws them anew"
+        return [Problem(_KEY, message, hint)]
+    along = [d for d in (dims[len(dims) - event :] if event else []) if d in rows.grown]
+    if along or part.body.get("transform") == "ordered" or (known and known.support == "matrix"):
+        message = f"{what} depends on all groups at once: new ones can't be drawn from it"
+        return [Problem("predict.new_levels", message, "predict for groups that the fit has seen")]
+    grown = _grown_shape(rows, part)
+    _declare(draft, part if grown is None else replace(part, body={**part.body, "shape": grown}))
+    return []
+
+
+def _of_draws(rows: NewRows, name: str) -> Value:
+    from bayesrun.language.values import variable
+
+    return variable(name, rows.quantities[name].dims, rows.quantities[name].shape)
+
+
+def _declare(draft: Draft, part: Definition) -> None:
+    from bayesrun.language.priors import declare
+
+    body = {k: v for k, v in part.body.items() if k != "initval"}
+    declare(draft, part.name, body, part.key)
+
+
+def _grown_shape(rows: NewRows, part: Definition) -> list[int] | None:
+    """Return a prior's `shape` with as many places as there are groups now; None where nothing in it has grown.
+
+    An axis without a name is that of the groups if it is as long as they were many; `bayesrun.predict` makes sure that
+    the rows of known groups stay what they were.
+    """
+    shape = part.body.get("shape")
+    if part.kind != "prior" or shape is None:
+        return None
+    sizes = [int(n) for n in shape] if isinstance(shape, Sequence) else [int(shape)]
+    grown = {number: rows.data.sizes[dim] for dim, number in rows.grown.items()}
+    return [grown.get(n, n) for n in sizes] if any(n in grown for n in sizes) else None
+
+
+def _add_deterministic(draft: Draft, part: Definition) -> None:
+    """Add a quantity; one that is known stays known, so that what is computed of it can be learned."""
+    value = expression_value(part, draft.scope)
+    dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
+    made = draft.deterministic(part.name, value, dims)
+    draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
+
+
+def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> None:
+    """Compute a quantity; one that is not over the rows and can't be computed of new ones is that of the draws."""
+    dims = rows.quantities[part.name].dims
+    if not _is_made_again(rows, part):
+        draft.scope.add(part.name, _of_draws(rows, part.name))
+        return
+    try:
+        _add_deterministic(draft, part)
+    except UserError:
+        if rows.dim in dims or set(dims) & set(rows.grown):
+            raise
+        draft.scope.add(part.name, _of_draws(rows, part.name))
+
+
+def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewRows) -> None:
+    import numpy as np
+
+    from bayesrun.language.declaration import Observed, observed_values
+    from bayesrun.language.priors import declare_likelihood
+
+    dims = tuple(rows.likelihoods[part.name])
+    known = family(str(part.body["dist"]))
+    if known is not None and known.event and rows.dim in dims[-known.event :]:
+        message = f"'{part.name}' is one {known.name} of all rows: new ones depend on those of the fit"
+        raise fail(_KEY, message, "rows that depend on each other can't be predicted one by one")
+    if part.observed == part.name and part.name in data.variables and has_missing(data, part.name):
+        observed = observed_values(data[part.name])
+    else:
+        blank = np.zeros([data.sizes[d] for d in dims])
+        labels = {d: list(data[d].values) if d in data.coords else list(range(data.sizes[d])) for d in dims}
+        observed = Observed(blank, dims, labels)
+    value = declare_likelihood(draft, part.name, part.body, part.key, observed)
+    if observed.missing is not None:
+        draft.scope.add(part.name, value, replace=True)
+
+
+__all__ = ["at_rows", "needs"]

@@ -1,0 +1,113 @@
+"""The columns of a fitted formula for new rows: levels, knots and means are those of the fit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import Problem, UserError
+from bayesrun.language.formulas import Design, Formula
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+_KEY = "predict.data"
+
+
+def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> NDArray[Any]:
+    """Return the columns of a fitted formula for new rows (row, column).
+
+    Parameters
+    ----------
+    formula
+        The formula.
+    design
+        What was learned.
+    rows
+        The new rows.
+    dim
+        The row dimension.
+
+    Raises
+    ------
+    UserError
+        For levels that the fit has not seen, values outside of a spline's range, and columns that are not finite: by
+        column and row.
+    """
+    from bayesrun.data.factors import formula_column, row_column
+
+    problems: list[Problem] = []
+    variables = {name: row_column(rows, name) for name in formula.variables}
+    levels = _levels(formula, design)
+    arrays = {
+        name: _as_fitted(array, levels[name], problems) if name in levels else formula_column(rows, name, False)
+        for name, array in variables.items()
+    }
+    if problems:
+        raise UserError(problems)
+    matrix = _evaluated(formula, design, arrays or {dim: rows[dim].values})
+    _check_finite(design, matrix, rows, dim)
+    return matrix
+
+
+def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
+    """Return the levels of each variable that is a factor of the formula."""
+    found: dict[str, list[Any]] = {}
+    for expr, (kind, state) in design.spec.encoder_state.items():
+        match = re.match(r"(?:C\(\s*)?(\w+)\s*(?:[,)]|$)", expr)
+        if kind.value == "categorical" and match and match[1] in formula.variables:
+            found[match[1]] = list(state.get("categories", []))
+    return found
+
+
+def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
+    """Write labels of new rows as those of the fit, which they equal by value."""
+    import numpy as np
+    import pandas as pd
+
+    from bayesrun.data.labels import codes_of, value_key
+    from bayesrun.data.locate import places
+    from bayesrun.errors import did_you_mean
+
+    codes, unseen = codes_of(array.values, levels)
+    for label in pd.unique(array.values[unseen]):
+        where = places(array.copy(data=unseen & (array.values == label)))
+        message = f"the model was not fitted to '{label}' of '{array.name}' ({where})"
+        hint = did_you_mean(value_key(label), map(value_key, levels))
+        problems.append(Problem(f"{_KEY}.{array.name}", message, hint))
+    known = np.empty(len(levels), dtype=object)
+    known[:] = levels
+    found = known[np.where(codes < 0, 0, codes)]
+    return found if isinstance(levels[0], str) else np.array(found.tolist())
+
+
+def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    import warnings
+
+    import numpy as np
+
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            return design.at(arrays)
+    except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
+        said = str(error).strip().splitlines()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", said[0]) if said else type(error).__name__
+        message = f"'{formula.text}' can't be computed for the new rows: {text}"
+        hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
+        raise UserError([Problem(_KEY, message, hint)]) from error
+
+
+def _check_finite(design: Design, matrix: NDArray[Any], rows: xr.Dataset, dim: str) -> None:
+    import numpy as np
+
+    from bayesrun.data.locate import places
+
+    problems = []
+    for column in np.flatnonzero(~np.isfinite(matrix).all(axis=0)):
+        where = places(rows[dim].copy(data=~np.isfinite(matrix[:, column])))
+        problems.append(Problem(_KEY, f"'{design.columns[column]}' is not finite ({where})", "correct the rows"))
+    if problems:
+        raise UserError(problems)

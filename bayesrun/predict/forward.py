@@ -1,0 +1,316 @@
+"""A declaration at every draw of a posterior, from top to bottom in NumPy: what is computed, drawn and expected.
+
+No engine is needed, so nothing has to be compiled: a finished run predicts in the time that it takes to read its draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.errors import fail
+from bayesrun.language.declaration import Container as DataContainer
+from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
+from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order, names_in
+from bayesrun.language.operations import Data as Contained
+from bayesrun.language.plan import Plan, component_shape
+from bayesrun.language.values import Value, node_of
+from bayesrun.predict.generators import choose, expectation, generator, wide
+
+Array = NDArray[Any]
+DrawByEngine = Callable[[str, Mapping[str, Array], tuple[int, ...], int], Array]
+"""`(distribution, parameters (draw, ...), shape of one draw, seed) -> draws (draw, ...)`, for what NumPy can't draw."""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """A likelihood at every draw.
+
+    Parameters
+    ----------
+    drawn
+        New observations (draw, ...) over its dims.
+    expected
+        Expected values (draw, ...); None where its distribution has none.
+    dims
+        Its dims.
+    labels
+        Labels of those dims.
+    """
+
+    drawn: Array
+    expected: Array | None
+    dims: tuple[str, ...]
+    labels: Mapping[str, Sequence[Any]]
+
+
+class Forward:
+    """One pass over a declaration.
+
+    Parameters
+    ----------
+    draws
+        Name to array (draw, ...), of the posterior's variables on their own scale.
+    rng
+        Source of randomness of all that is drawn.
+    draw_by_engine
+        Draws what NumPy can't.
+    fresh
+        Names of the random variables that are drawn, wholly or in part.
+    rows
+        The row dimension: the posterior has no draws of what is over new rows.
+    """
+
+    def __init__(
+        self,
+        draws: Mapping[str, Array],
+        rng: np.random.Generator,
+        draw_by_engine: DrawByEngine,
+        fresh: Container[str],
+        rows: str,
+    ) -> None:
+        self._draws = dict(draws)
+        self._fresh, self._rows = fresh, rows
+        self._over_rows: set[str] = set()
+        self._rng = rng
+        self._by_engine = draw_by_engine
+        self.count = len(next(iter(self._draws.values())))
+        self._known: dict[str, Array] = {}
+        self._containers: dict[str, Array] = {}
+
+    def run(self, declared: Declaration) -> dict[str, Forecast]:
+        """Compute and draw the items of a declaration in their order, and return its likelihoods."""
+        found: dict[str, Forecast] = {}
+        for item in declared.items:
+            if isinstance(item, Likelihood):
+                found[item.name] = self._likelihood(item)
+            else:
+                self._add(item)
+        return found
+
+    def parameters_of_likelihoods(self, declared: Declaration) -> dict[str, list[Array]]:
+        """Compute the parameters of each likelihood, and draw nothing that is observed."""
+        found: dict[str, list[Array]] = {}
+        for item in declared.items:
+            if isinstance(item, Likelihood):
+                found[item.name] = self.values(list(item.plan.values.values()))
+                self._known[item.name] = np.asarray(item.observed.values)[None]
+            else:
+                self._add(item)
+        return found
+
+    def _add(self, item: Item) -> None:
+        if isinstance(item, DataContainer):
+            self._containers[item.name] = item.numbers
+        elif isinstance(item, Random):
+            if item.name in self._fresh:
+                self._draw_new(item)
+            elif self._rows in (*item.dims, *item.plan.dims):
+                self._over_rows.add(item.name)
+        elif isinstance(item, Deterministic):
+            if all(self._has(name) for name in names_in(node_of(item.value))):
+                self._known[item.name] = self.values([item.value])[0]
+            elif self._rows in item.dims:
+                self._over_rows.add(item.name)
+
+    def _has(self, name: str) -> bool:
+        return name in self._known or (name in self._draws and name not in self._over_rows)
+
+    def values(self, values: Sequence[Value]) -> list[Array]:
+        """Evaluate values at every draw: arrays (draw, ...), or (1, ...) where nothing differs between draws."""
+        return evaluate_at_draws([node_of(value) for value in values], self._variable, self._containers)
+
+    def _variable(self, name: str) -> Array:
+        if name in self._known:
+            return self._known[name]
+        if not self._has(name):
+            hint = "it was left out by store.variables or store.exclude"
+            raise fail("predict", f"the run has no draws of '{name}'", hint)
+        return self._draws[name]
+
+    def _draw_new(self, item: Random) -> None:
+        """Draw a variable; what is not over the rows is drawn once for all blocks of rows."""
+        over_rows = self._rows in (*item.dims, *item.plan.dims)
+        if over_rows or item.name not in self._known:
+            self._known[item.name] = self._with_new(item)
+
+    def _with_new(self, item: Random) -> Array:
+        """Draw a variable; those places of it that the posterior has are the posterior's."""
+        drawn = self._full(self.draw(item.plan, item.plan.shape))
+        if self._rows in (*item.dims, *item.plan.dims):
+            return drawn
+        fitted = self._variable(item.name)
+        whole = drawn.astype(np.result_type(drawn, fitted))
+        places = (slice(None), *(slice(None, size) for size in fitted.shape[1:]))
+        whole[places] = fitted
+        return whole
+
+    def _likelihood(self, item: Likelihood) -> Forecast:
+        shape = item.observed.shape
+        try:
+            drawn = self._full(self.draw(item.plan, shape))
+        except ValueError as error:
+            message = f"'{item.name}' can't be predicted: {error}"
+            raise fail("predict", message, "the new rows may lie too far from those of the fit") from error
+        if item.observed.missing is not None:
+            mask = item.observed.missing.mask
+            self._known[item.name] = np.where(mask, drawn, item.observed.values)
+        expected = self.expected(item.plan, shape)
+        labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
+        return Forecast(drawn, None if expected is None else self._full(expected), item.observed.dims, labels)
+
+    def _full(self, values: Array) -> Array:
+        return np.broadcast_to(values, (self.count, *values.shape[1:]))
+
+    def parameters(self, plan: Plan) -> dict[str, Array]:
+        """Evaluate a distribution's parameters at every draw."""
+        found = dict(zip(plan.values, self.values(list(plan.values.values())), strict=True))
+        return {name: np.asarray(values) for name, values in found.items()}
+
+    def draw(self, plan: Plan, shape: tuple[int, ...]) -> Array:
+        """Draw from a distribution at every draw of its parameters: (draw, *shape)."""
+        if plan.inner:
+            return self._mixture(plan, shape)
+        parameters = {name: self._full(values) for name, values in self.parameters(plan).items()}
+        if plan.family.name == "NormalMixture":
+            return _normal_mixture(parameters, shape, self._rng)
+        name = "TruncatedNormal" if plan.family.name == "Normal" and plan.truncated else plan.family.name
+        if plan.truncated and plan.family.name != "Normal":
+            raise fail("predict", f"a truncated {plan.family.name} can't be drawn from", "use TruncatedNormal")
+        own = generator(name)
+        if own is not None:
+            return np.broadcast_to(own(parameters, shape, self._rng), (self.count, *shape))
+        if plan.family.event:
+            raise fail("predict", f"'{plan.name}' can't be predicted: {plan.family.name} has no forward draws")
+        full = {n: np.ascontiguousarray(wide(v, shape)) for n, v in parameters.items()}
+        return self._by_engine(plan.family.name, full, shape, int(self._rng.integers(2**31)))
+
+    def expected(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
+        """Return the expected values of a distribution at every draw (draw, *shape); None where it has none."""
+        if plan.inner or plan.family.name == "NormalMixture":
+            return self._mixture_mean(plan, shape)
+        name = "TruncatedNormal" if plan.family.name == "Normal" and plan.truncated else plan.family.name
+        own = expectation(name)
+        if own is None or (plan.truncated and plan.family.name != "Normal"):
+            return None
+        with np.errstate(all="ignore"):
+            found = own(self.parameters(plan))
+        return _over(found, shape)
+
+    def _components(self, plan: Plan) -> tuple[Plan, ...] | Plan:
+        return plan.inner["comp_dists"]
+
+    def _mixture(self, plan: Plan, shape: tuple[int, ...]) -> Array:
+        components = self._components(plan)
+        weights = wide(self._full(self.values([plan.values["w"]])[0]), shape, 1)
+        chosen = choose(weights, self._rng)[..., None]
+        if isinstance(components, Plan):
+            every = self._full(self.draw(components, component_shape(plan)))
+        else:
+            every = np.stack([self._full(self.draw(one, shape)) for one in components], axis=-1)
+        return np.asarray(np.take_along_axis(every, chosen, axis=-1)[..., 0])
+
+    def _mixture_mean(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
+        weights = wide(self.values([plan.values["w"]])[0], shape, 1)
+        if plan.family.name == "NormalMixture":
+            mu = self.values([plan.values["mu"]])[0]
+            return np.asarray((weights * wide(mu, shape, 1)).sum(axis=-1))
+        components = self._components(plan)
+        if isinstance(components, Plan):
+            one = self.expected(components, component_shape(plan))
+            return None if one is None else np.asarray((weights * one).sum(axis=-1))
+        means = [self.expected(one, shape) for one in components]
+        if any(mean is None for mean in means):
+            return None
+        return np.asarray((weights * np.stack([self._full(m) for m in means if m is not None], axis=-1)).sum(axis=-1))
+
+
+def _normal_mixture(p: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    scale = p["sigma"] if "sigma" in p else p["tau"] ** -0.5
+    size = max(v.shape[-1] for v in (p["w"], p["mu"], scale) if v.ndim > 1)
+    weights, mu, sigma = (_components_last(v, size, shape) for v in (p["w"], p["mu"], scale))
+    chosen = choose(weights, rng)[..., None]
+    centre, spread = (np.take_along_axis(v, chosen, axis=-1)[..., 0] for v in (mu, sigma))
+    return rng.normal(centre, spread)
+
+
+def _components_last(values: Array, size: int, shape: tuple[int, ...]) -> Array:
+    last = values if values.ndim > 1 else values[..., None]
+    return wide(np.broadcast_to(last, (*last.shape[:-1], size)), shape, 1)
+
+
+def _over(values: Array, shape: tuple[int, ...]) -> Array:
+    padded = values.reshape(values.shape[0], *(1,) * (len(shape) + 1 - values.ndim), *values.shape[1:])
+    return np.broadcast_to(padded, (values.shape[0], *shape))
+
+
+def evaluate_at_draws(
+    nodes: Sequence[Node], variable: Callable[[str], Array], containers: Mapping[str, Array]
+) -> list[Array]:
+    """Compute nodes at every draw.
+
+    Parameters
+    ----------
+    nodes
+        What to compute.
+    variable
+        Name to array (draw, ...).
+    containers
+        The numbers of data containers.
+
+    Returns
+    -------
+    list of ndarray
+        One array (draw, ...) per node; (1, ...) where nothing in it differs between draws.
+    """
+    order = list({id(part): part for node in nodes for part in in_order(node)}.values())
+    fixed: dict[int, Any] = {}
+    inputs: dict[int, Array] = {}
+    steps: list[Call] = []
+    with np.errstate(all="ignore"):
+        for part in order:
+            if isinstance(part, Constant):
+                fixed[id(part)] = part.numbers
+            elif isinstance(part, Contained):
+                fixed[id(part)] = containers[part.name]
+            elif isinstance(part, Call):
+                if all(id(given) in fixed for given in part.inputs):
+                    fixed[id(part)] = _apply(part, fixed)
+                else:
+                    steps.append(part)
+            else:
+                inputs[id(part)] = variable(part.name)
+        varying = [node for node in nodes if id(node) not in fixed and id(node) not in inputs]
+        results = _in_a_loop(varying, steps, fixed, inputs)
+    found = {**{key: np.asarray(value)[None] for key, value in fixed.items()}, **inputs, **results}
+    return [np.asarray(found[id(node)]) for node in nodes]
+
+
+def _in_a_loop(
+    nodes: Sequence[Node], steps: Sequence[Call], fixed: Mapping[int, Any], inputs: Mapping[int, Array]
+) -> dict[int, Array]:
+    """Compute what differs between draws, draw by draw."""
+    if not nodes:
+        return {}
+    count = max(len(values) for values in inputs.values())
+    results: dict[int, Array] = {}
+    known = dict(fixed)
+    for draw in range(count):
+        for key, values in inputs.items():
+            known[key] = values[draw if len(values) > 1 else 0]
+        for part in steps:
+            known[id(part)] = _apply(part, known)
+        for node in nodes:
+            value = np.asarray(known[id(node)])
+            if draw == 0:
+                results[id(node)] = np.empty((count, *value.shape), value.dtype)
+            results[id(node)][draw] = value
+    return results
+
+
+def _apply(part: Call, known: Mapping[int, Any]) -> Any:
+    return OPERATIONS[part.operation](*[known[id(given)] for given in part.inputs], *part.settings)

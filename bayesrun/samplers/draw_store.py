@@ -1,0 +1,302 @@
+"""Draws on disk while a run samples, so that no crash loses more than the last second of them.
+
+A run folder has `draws/ATTEMPT/` until `posterior.nc` holds all draws: `layout.json` and one file per chain. A chain's
+file is a sequence of segments, each appended whole and synced:
+
+    magic (8 bytes) | first draw (int64) | draws (int64) | CRC-32 of the rows (uint64) | rows (float64, row-major)
+
+A row is one kept draw: the columns of `layout.json` in their order, each flattened in C order. A file ends at the first
+segment whose header or checksum does not fit, which is what a kill or a power cut leaves. Space for all draws is
+reserved before the first one, so a disk that fills up later takes none.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bayesrun.errors import fail
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+log = logging.getLogger("bayesrun.sampling")
+
+SECONDS = 1.0
+"""At most so many seconds of draws are not on disk yet."""
+STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n_steps", "lp")
+"""Statistics that are stored, under ArviZ's names."""
+MOST_RESERVED = 2_000_000_000
+_MAGIC = b"bayesrn1"
+_STAT_TYPES = {"diverging": "bool", "tree_depth": "int64", "n_steps": "int64"}
+_HEADER = struct.Struct("<8sqqQ")
+Kind = Literal["points", "variables"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the rows of a store are.
+
+    Parameters
+    ----------
+    kind
+        `points`: rows begin with the unconstrained parameters (column `point`); `variables`: with the variables.
+    columns
+        Shape of each column of a draw, by name.
+    stats
+        Names of the sampler statistics, which come after the columns, one number each; NaN where a method has none.
+    chains, draws
+        Of the run, as asked for.
+    steps
+        Step method of each free variable.
+    """
+
+    kind: Kind
+    columns: Mapping[str, tuple[int, ...]]
+    stats: tuple[str, ...]
+    chains: int
+    draws: int
+    steps: Mapping[str, str]
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row."""
+        return sum(math.prod(shape) for shape in self.columns.values()) + len(self.stats)
+
+
+@dataclass(frozen=True)
+class StoredDraws:
+    """What a store holds: its layout, and the columns and statistics (draw, ...) of each chain that has any."""
+
+    layout: Layout
+    chains: Mapping[int, tuple[Arrays, Arrays]]
+
+
+class DrawStore:
+    """The draws of one run, in a folder of their own.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept; None keeps none (the methods do nothing).
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self._attempts = 0
+
+    def begin(self, layout: Layout) -> Mapping[int, ChainFile]:
+        """Begin an attempt at sampling: reserve the space, and return a file per chain.
+
+        Raises
+        ------
+        UserError
+            When the disk has too little space; nothing is left behind.
+        """
+        if self._folder is None:
+            return {chain: ChainFile(None) for chain in range(layout.chains)}
+        self._attempts += 1
+        folder = self._folder / str(self._attempts)
+        folder.mkdir(parents=True)
+        try:
+            _write_synced(folder / "layout.json", json.dumps({**vars(layout), "columns": dict(layout.columns)}))
+            return {chain: ChainFile(_reserved(folder, chain, layout)) for chain in range(layout.chains)}
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            room = f"{_needed(layout)} are needed, {_free(self._folder)} free"
+            message = f"has no room for the draws: {error.strerror} ({room})"
+            raise fail("paths.outputs", message, "free some space, or draw less: sampler.draws") from None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a sampler keeps its draws here by itself."""
+        return self._attempts > 0
+
+    def stored(self) -> StoredDraws | None:
+        """Read what is stored by now; None where nothing is."""
+        return None if self._folder is None else read_draws(self._folder)
+
+    def remove(self) -> None:
+        """Remove the store, once the draws are kept elsewhere."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class ChainFile:
+    """The file of one chain.
+
+    Parameters
+    ----------
+    path
+        The file; None writes nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._offset = self.saved = 0
+        self._due = time.monotonic() + SECONDS
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save again."""
+        return self._path is not None and time.monotonic() >= self._due
+
+    def append(self, rows: NDArray[np.float64]) -> None:
+        """Append the draws (draw, column) that come after the saved ones, and sync them.
+
+        A disk that fails takes the rest of the chain's draws out of the store; sampling goes on in memory.
+        """
+        import numpy as np
+
+        self._due = time.monotonic() + SECONDS
+        if self._path is None or not len(rows):
+            return
+        content = np.ascontiguousarray(rows, dtype="<f8").tobytes()
+        segment = _HEADER.pack(_MAGIC, self.saved, len(rows), zlib.crc32(content)) + content
+        try:
+            with self._path.open("r+b") as file:
+                file.seek(self._offset)
+                file.write(segment)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            log.warning("draws can't be written to disk any more (%s): they are kept in memory", error.strerror)
+            self._path = None
+            return
+        self._offset += len(segment)
+        self.saved += len(rows)
+
+    def finish(self) -> None:
+        """Give back the space that was reserved and not needed."""
+        if self._path is not None:
+            with suppress(OSError):
+                os.truncate(self._path, self._offset)
+
+
+NOWHERE = DrawStore(None)
+"""Keeps nothing: for samplers that make all draws at once, and for callers that keep them otherwise."""
+
+
+def rows_of(columns: Arrays, stats: Arrays, layout: Layout) -> NDArray[np.float64]:
+    """Put columns and statistics (draw, ...) side by side, as a layout's rows have them."""
+    import numpy as np
+
+    count = len(next(iter(columns.values())))
+    parts = [columns[name].reshape(count, -1) for name in layout.columns]
+    numbers = [stats.get(name, np.full(count, np.nan)).reshape(count, 1) for name in layout.stats]
+    return np.concatenate([*parts, *numbers], axis=1, dtype=float)
+
+
+def read_draws(folder: Path) -> StoredDraws | None:
+    """Read a store: the attempt with the most draws.
+
+    Parameters
+    ----------
+    folder
+        Of the store, `RUN_FOLDER/draws`.
+
+    Returns
+    -------
+    StoredDraws or None
+        None when no draw was stored.
+    """
+    attempts = [_read_attempt(path.parent) for path in sorted(folder.glob("*/layout.json"))]
+    with_draws = [attempt for attempt in attempts if attempt is not None and attempt.chains]
+    return max(with_draws, key=_count, default=None)
+
+
+def _count(stored: StoredDraws) -> int:
+    return sum(len(next(iter(columns.values()))) for columns, _ in stored.chains.values())
+
+
+def _read_attempt(folder: Path) -> StoredDraws | None:
+    try:
+        content = json.loads((folder / "layout.json").read_text())
+        columns = {name: tuple(shape) for name, shape in content.pop("columns").items()}
+        layout = Layout(**{**content, "columns": columns, "stats": tuple(content["stats"])})
+    except (OSError, ValueError, TypeError, KeyError):  # a power cut before the first draw
+        return None
+    chains = {}
+    for chain in range(layout.chains):
+        rows = _read_rows(folder / f"chain-{chain}.draws", layout.width)
+        if len(rows):
+            chains[chain] = _split(rows, layout)
+    return StoredDraws(layout, chains)
+
+
+def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
+    import numpy as np
+
+    content = path.read_bytes() if path.exists() else b""
+    segments, offset, count = [np.empty((0, width))], 0, 0
+    while offset + _HEADER.size <= len(content):
+        magic, first, draws, checksum = _HEADER.unpack_from(content, offset)
+        begin = offset + _HEADER.size
+        end = begin + draws * width * 8
+        whole = magic == _MAGIC and first == count and draws > 0 and end <= len(content)
+        if not whole or zlib.crc32(content[begin:end]) != checksum:
+            break
+        segments.append(np.frombuffer(content[begin:end], dtype="<f8").reshape(draws, width))
+        offset, count = end, count + draws
+    return np.concatenate(segments)
+
+
+def _split(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
+    import numpy as np
+
+    columns, begin = {}, 0
+    for name, shape in layout.columns.items():
+        end = begin + math.prod(shape)
+        columns[name] = rows[:, begin:end].reshape(len(rows), *shape)
+        begin = end
+    stats = {name: rows[:, begin + i] for i, name in enumerate(layout.stats)}
+    known = {name: values for name, values in stats.items() if not np.isnan(values).all()}
+    return columns, {name: values.astype(_STAT_TYPES.get(name, "float64")) for name, values in known.items()}
+
+
+def _reserved(folder: Path, chain: int, layout: Layout) -> Path:
+    """Make a chain's file, with room for all its rows and as many headers as can come."""
+    path = folder / f"chain-{chain}.draws"
+    size = _chain_bytes(layout)
+    with path.open("xb") as file:
+        if 0 < layout.chains * size <= MOST_RESERVED and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
+        os.fsync(file.fileno())
+    return path
+
+
+def _chain_bytes(layout: Layout) -> int:
+    return layout.draws * (layout.width * 8 + _HEADER.size)
+
+
+def _needed(layout: Layout) -> str:
+    return _size(layout.chains * _chain_bytes(layout))
+
+
+def _free(folder: Path) -> str:
+    return _size(shutil.disk_usage(folder).free)
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,68 @@
+"""`task=recover run=FOLDER`: make the whole run folder of a run that was killed, from the draws that it had stored.
+
+python -m bayesrun task=recover run=FOLDER       one run
+python -m bayesrun task=recover                  every run below the outputs folder that died
+
+Each command does so by itself for the runs that died below its outputs folder.
+"""
+
+from __future__ import annotations
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from bayesrun.config.compose import compose
+from bayesrun.config.resolvers import conf
+from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.errors import BayesrunError, check, fail
+from bayesrun.live_runs import dead_runs, forget
+from bayesrun.run_folder import RunFolder
+from bayesrun.tasks.base import Task, TaskRequest
+
+log = logging.getLogger("bayesrun")
+
+
+def recover(request: TaskRequest) -> int:
+    """Recover the runs that are named, else all that died; return 1 if one can't be recovered."""
+    outputs = Path(str(request.config.paths.outputs))
+    named = [run.folder for run in (request.run, *request.runs) if run]
+    folders = named or dead_runs(outputs)
+    if not folders:
+        print("no run died below", outputs)
+    return max([_recover(folder, outputs) for folder in folders], default=0)
+
+
+def recover_dead_runs(outputs: Path) -> None:
+    """Recover the runs below an outputs folder that died; what can't be is said, and nothing is raised."""
+    for folder in dead_runs(outputs):
+        if "sweeps" not in folder.relative_to(outputs.absolute()).parts[:1]:  # `resume=` runs a sweep's jobs again
+            _recover(folder, outputs)
+
+
+def _recover(folder: Path, outputs: Path) -> int:
+    from bayesrun.pipeline import recover as recover_run
+
+    try:
+        print(f"{folder}: {recover_run(_config_of(folder), RunFolder(folder))}")
+    except BayesrunError as error:
+        print(f"{folder}: can't be recovered: {error}")
+        RunFolder(folder).write_status("failed", None, f"killed; {error}")
+        return 1
+    finally:
+        forget(outputs, folder)
+    return 0
+
+
+def _config_of(folder: Path) -> RunConfig:
+    if not (folder / "config.yaml").is_file():
+        raise fail("run", f"'{folder}' has no config.yaml", "it died before it had begun: run it again")
+    arguments = Namespace(
+        config_dir=str(folder), config_name="config", config_path=None, overrides=[], multirun=False, run=False
+    )
+    composition = compose(arguments, conf())
+    check(composition.problems)
+    return parse_config(composition.config)
+
+
+TASK = Task(do=recover)

@@ -1,0 +1,149 @@
+"""People's own tables through the real command: what they look like, what their dates and labels mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import only_run
+
+FEW = ["sampler.draws=300", "sampler.tune=300", "sampler.chains=2", "model.figures=[]", "tracking=none"]
+X = np.arange(1.0, 13.0)
+Y = 2.0 + 0.5 * X + np.array([0.1, -0.2, 0.15, -0.05, 0.2, -0.1, 0.05, -0.15, 0.1, 0.0, -0.1, 0.05])
+
+
+@pytest.fixture
+def fit(bayesrun, tmp_path):
+    """`(text, formula, yaml keys, overrides)`: fit a glm to a table; the finished process and its run folder."""
+
+    def call(text: str | bytes, formula: str, keys: str = "", *overrides: str, ok: bool = True):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "table.csv").write_bytes(text.encode() if isinstance(text, str) else text)
+        (tmp_path / "data" / "table.yaml").write_text(f"name: table\nsource: csv\npath: {tmp_path}/table.csv\n{keys}")
+        before = len(list(tmp_path.glob("out/runs/*/*")))
+        done = bayesrun(
+            *("--config-dir", str(tmp_path), "model=glm", "data=table", f"model.formula='{formula}'"),
+            *(f"paths.outputs={tmp_path}/out", *FEW, *overrides),
+        )
+        if not ok:
+            assert done.returncode == 1, done.stdout + done.stderr
+            assert len(list(tmp_path.glob("out/runs/*/*"))) == before
+            return done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr, only_run(tmp_path / "out")
+
+    return call
+
+
+def summary(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "summary.csv", index_col=0)
+
+
+def assert_least_squares(folder: Path, names: list[str], columns: list[np.ndarray], y: np.ndarray) -> None:
+    """Posterior means are the least-squares estimates, up to Monte Carlo error and what weak priors move."""
+    design = np.column_stack(columns)
+    wanted, *_ = np.linalg.lstsq(design, y, rcond=None)
+    rows = summary(folder).loc[names]
+    assert np.all(np.abs(rows["mean"] - wanted) < 5 * rows["mcse_mean"] + 0.1 * rows["sd"]), (rows, wanted)
+
+
+def test_a_european_table_with_an_index_and_impossible_names(fit):
+    lines = [f'{i};"{y:.3f}";{x:.2f};1;2'.replace(".", ",") for i, (x, y) in enumerate(zip(X, Y, strict=True))]
+    text = "\n".join([';"y";x;km/h;(m)', *lines])
+    said, folder = fit(text, "y ~ x")
+    assert "column 1 has no name and is left out" in said
+    assert "is read with sep=';' decimal=','" in said
+    assert_least_squares(folder, ["Intercept", "x"], [np.ones_like(X), X], Y)
+    stored = az.from_netcdf(folder / "posterior.nc").constant_data
+    assert {"km÷h", "_(m)"} <= set(stored.data_vars)
+    assert stored["km÷h"].attrs["name"] == "km/h"
+
+
+def test_thousands_a_word_for_missing_and_rows_dropped_by_the_used_columns_only(fit):
+    x = [*(f'"{int(v * 1000):,}"' for v in X), "-99"]
+    lines = [f"{y},{v},{'' if i % 2 else 1}" for i, (v, y) in enumerate(zip(x, [*Y, 1.0], strict=True))]
+    keys = 'thousands: ","\nmissing: ["-99"]\ndrop_missing: rows\nderive: {k: "x / 1000"}\n'
+    said, folder = fit("\n".join(["y,x,unused", *lines]), "y ~ k", keys)
+    assert "1 of 13 rows dropped because of missing values in k: obs 12" in said
+    assert_least_squares(folder, ["Intercept", "k"], [np.ones_like(X), X], Y)
+
+
+def test_a_column_that_is_text_because_of_a_cell_is_told_before_sampling(fit):
+    lines = [f"{y},{'.' if i == 2 else v}" for i, (v, y) in enumerate(zip(X, Y, strict=True))]
+    said, folder = fit("\n".join(["y,x", *lines]), "y ~ x")
+    assert "'x' is text because of '.' in row 3" in said
+    log = (folder / "run.log").read_text()
+    assert log.index("'x' is text because of '.' in row 3") < log.index("engine:")
+    assert "list their words in data.missing" in log
+
+
+def test_labels_that_look_like_missing_values_and_codes_with_leading_zeros(fit):
+    country = np.array(["NA", "None", "n/a"] * 4)
+    lines = [f"{y + 3 * (c == 'n/a'):.3f},{c},0{i % 3}501" for i, (y, c) in enumerate(zip(Y, country, strict=True))]
+    keys = "missing: []\ndtypes: {zip: text}\nlevels: {country: [None, NA, n/a]}\n"
+    _, folder = fit("\n".join(["y,country,zip", *lines]), "y ~ country", keys.replace("[None,", '["None",'))
+    y = np.round(Y + 3 * (country == "n/a"), 3)
+    columns = [np.ones(12), (country == "NA").astype(float), (country == "n/a").astype(float)]
+    assert_least_squares(folder, ["Intercept", "country[NA]", "country[n/a]"], columns, y)
+    assert az.from_netcdf(folder / "posterior.nc").constant_data["zip"].values.tolist()[:2] == ["00501", "01501"]
+
+
+def test_dates_with_the_day_first_make_a_trend_that_new_rows_continue(fit, tmp_path):
+    days = pd.to_datetime("2024-11-20") + pd.to_timedelta(X**2, unit="D")
+    y = 3 + 0.02 * (days - days[0]).days.to_numpy() + 0.1 * (Y - 2 - 0.5 * X)
+    rows = [f"{v:.5f},{d:%d/%m/%Y},{'ab'[i % 2]}" for i, (v, d) in enumerate(zip(y, days, strict=True))]
+    (tmp_path / "new.csv").write_text("day,site\n01/12/2025,b\n")
+    new = f"name: new\nsource: csv\npath: {tmp_path}/new.csv\n"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "new.yaml").write_text(new)
+    keys = "parse_dates: [day]\nfactors: {code: site}\nderive: {since: 'day - min(day)', b: \"site == 'b'\"}\n"
+    _, folder = fit("\n".join(["y,day,site", *rows]), "y ~ since + site", keys, "predict.data=new")
+    since = (days - days[0]).days.to_numpy().astype(float)
+    b = np.arange(12) % 2.0
+    assert_least_squares(folder, ["Intercept", "since", "site[b]"], [np.ones(12), since, b], y)
+    design = np.column_stack([np.ones(12), since, b])
+    wanted, *_ = np.linalg.lstsq(design, y, rcond=None)
+    ahead = (pd.Timestamp("2025-12-01") - days[0]).days
+    table = pd.read_csv(folder / "predictions.csv")
+    mean = table[table["kind"] == "mu"]["mean"].iloc[0] if "kind" in table else table["mean"].iloc[0]
+    assert abs(mean - wanted @ [1, ahead, 1]) < 0.3
+    assert json.loads((folder / "status.json").read_text())["status"] == "finished"
+
+
+def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path):
+    ids = np.array([308, 309, 310] * 4)
+    lines = [f"{y + (i == 309):.3f},{x},{i}" for x, y, i in zip(X, Y, ids, strict=True)]
+    new = tmp_path / "data" / "new.yaml"
+    new.parent.mkdir()
+    new.write_text("name: new\nsource: inline\nvalues: {x: [200, 300], id: ['309', '308']}\n")
+    keys = "factors: {i: id}\nderive: {z: zscore(x)}\n"
+    _, folder = fit("\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new")
+    y = np.round(Y + (ids == 309), 3)
+    design = np.column_stack([np.ones(12), X, ids == 309, ids == 310])
+    wanted, *_ = np.linalg.lstsq(design, y, rcond=None)
+    table = pd.read_csv(folder / "predictions.csv")
+    found = table[table["kind"] == "mu"]["mean"].to_numpy()
+    assert np.all(np.abs(found - np.array([[1, 200, 1, 0], [1, 300, 0, 0]]) @ wanted) < [2.0, 3.0])
+    new.write_text("name: new\nsource: inline\nvalues: {x: [200, 300], id: [308, null]}\n")
+    said = fit("\n".join(["y,x,id", *lines]), "y ~ z + C(id)", keys, "predict.data=new", ok=False)
+    assert "'id' has 1 missing of 2 values: obs 1" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "keys", "parts"),
+    [
+        ("x;y\n1,5;2\n2,5;3\n", 'sep: ","\n', ["data.sep", "this looks like sep=';' decimal=','"]),
+        ("größe,y\n1,2\n2,3\n".encode("cp1252"), "", ["data.encoding", "encoding='cp1252'"]),
+        ("x;y\n1,500;2\n2,250;3\n", "", ["data.decimal", "1,500, which may be 1.500 or a thousand times that"]),
+        ("x,y,g\n1,2,a\n2,3,b\n", "levels: {g: [a, c]}\n", ["data.levels.g", "'b' (obs 1)"]),
+        ("x,y,g\n1,2,a\n2,3,b\n", "derive: {d: \"g == 'B'\"}\n", ["data.derive.d", "no 'g' is 'B'"]),
+    ],
+)
+def test_what_does_not_fit_is_said_with_what_it_looks_like(text, keys, parts, fit):
+    said = fit(text, "y ~ x", keys, ok=False)
+    assert all(part in said for part in parts), said

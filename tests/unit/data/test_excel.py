@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import datetime
+
+import numpy as np
+import pytest
+
+openpyxl = pytest.importorskip("openpyxl")
+
+ROWS = [
+    ["name", "n", "day", "zip", None],
+    ["a", 1, datetime.date(2024, 11, 5), "01234", "x"],
+    ["NA", 2.5, datetime.date(2024, 11, 6), "00501", None],
+    ["b", None, None, 1234, "y"],
+    ["n/a", "#N/A", datetime.date(2024, 11, 8), "7", None],
+]
+
+
+@pytest.fixture
+def book(tmp_path):
+    made = openpyxl.Workbook()
+    made.active.title = "Results"
+    for row in ROWS:
+        made.active.append(row)
+    other = made.create_sheet("Other")
+    other.append(["made today"])
+    other.append(["x", "x"])
+    other.append([1, 2])
+    made.create_sheet("Empty")
+    made.save(tmp_path / "book.xlsx")
+
+
+def test_cells_keep_their_types(book, load_data):
+    data = load_data(source="excel", path="book.xlsx", dtypes={"zip": "text"})
+    assert set(data.data_vars) == {"name", "n", "day", "zip"}
+    assert data["name"].values.tolist() == ["a", None, "b", "n/a"]
+    np.testing.assert_array_equal(data["n"].values, [1, 2.5, np.nan, np.nan])
+    assert data["zip"].values.tolist() == ["01234", "00501", "1234", "7"]
+    assert str(data["day"].values[0])[:10] == "2024-11-05"
+    assert np.isnat(data["day"].values[2])
+
+
+def test_missing_words_are_listed(book, load_data):
+    data = load_data(source="excel", path="book.xlsx", missing=["n/a"])
+    assert data["name"].values.tolist() == ["a", "NA", "b", None]
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "part"),
+    [
+        ({"sheet": "Result"}, "data.sheet", "did you mean 'Results'?"),
+        ({"sheet": "Empty"}, "data.sheet", "is empty"),
+        ({"sheet": "Other", "skip_rows": 1}, "data.path", "columns have the same name: x"),
+    ],
+)
+def test_what_is_no_table_is_refused(book, keys, key, part, faults):
+    assert part in faults(source="excel", path="book.xlsx", **keys)[key]
+
+
+def test_a_column_of_numbers_with_a_text_in_it_is_text_and_says_why(tmp_path, load_data):
+    made = openpyxl.Workbook()
+    for row in [["x", "y"], [1, 2], [2.5, 3], [".", 4], [4, 5]]:
+        made.active.append(row)
+    made.save(tmp_path / "odd.xlsx")
+    data = load_data(source="excel", path="odd.xlsx")
+    assert data["x"].values.tolist() == ["1", "2.5", ".", "4"]
+    assert data["x"].attrs["text_because"] == "'x' is text because of '.' in row 3"
+    np.testing.assert_array_equal(
+        load_data(source="excel", path="odd.xlsx", missing=["."])["x"].values, [1, 2.5, np.nan, 4]
+    )
