@@ -42,7 +42,7 @@ def test_the_named_page_shows_the_columns_that_decide(bayesrun: Command, tmp_pat
             assert column in shown, shown
         assert "progress" not in shown
         compared = browser.new_page(viewport={"width": 1800, "height": 1300})
-        compared.goto(f"{url}/#/compare-runs?runs={json.dumps(jobs(named[1]))}&experiments=[\"1\"]".replace(" ", ""))
+        compared.goto(f'{url}/#/compare-runs?runs={json.dumps(jobs(named[1]))}&experiments=["1"]'.replace(" ", ""))
         compared.get_by_text("Parallel Coordinates Plot").wait_for(timeout=60_000)
         compared.wait_for_timeout(2000)
         chosen = compared.locator("body").inner_text().partition("Metrics:")[2].split()[0]
