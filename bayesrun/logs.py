@@ -7,7 +7,7 @@ import logging.handlers
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from bayesrun.redaction import redact
@@ -31,6 +31,18 @@ class _Redacted(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+class _RunLog(logging.FileHandler):
+    """Writes `run.log`. What a full disk does not take is lost: the console has said it."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager
@@ -63,7 +75,7 @@ def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
 
 def flush_to(memory: logging.handlers.MemoryHandler, path: Path) -> None:
     """Write what was kept to a file, and all further messages as they come."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _RunLog(path, encoding="utf-8")
     handler.setFormatter(_Redacted(_FILE_FORMAT))
     memory.setTarget(handler)
     memory.flush()

@@ -102,8 +102,15 @@ class RunFolder:
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
-        """Write `status.json`."""
-        return self.write_json("status.json", {"status": status, "verdict": verdict, "error": error})
+        """Write `status.json`; on a full disk over the old one, in its own place."""
+        content = {"status": status, "verdict": verdict, "error": error}
+        try:
+            return self.write_json("status.json", content)
+        except OSError:
+            with (self.path / "status.json").open("r+", encoding="utf-8") as file:
+                file.write(redact_known(json.dumps({**content, "error": error and error[:1000]}, indent=2) + "\n"))
+                file.truncate()
+            return self.path / "status.json"
 
 
 def check_place(folder: Path, needed: int = 0) -> None:

@@ -19,6 +19,8 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
+from bayesrun.config.cluster_file import KEY as CLUSTER
+from bayesrun.config.cluster_file import set_up_cluster
 from bayesrun.config.defaults import fill_in
 from bayesrun.config.gate import Gate, Offer, file_problems, may_merge, offers, offers_of, searchpath_problems
 from bayesrun.config.hydra_internals import (
@@ -161,6 +163,8 @@ def _compose(
             problems += _set(merged, one)
     problems += [p for w in written if w.sweeps for p in _sweep_problems(w, sweeping)]
     problems += _settle(config, base, offered, loader.conf)
+    own = [str(w.override.value()) for w in fixed if w.key == CLUSTER and w.by_hand and w.override.value()]
+    problems += set_up_cluster(config, own[-1] if own else None, str(base.found.choices.get("hydra/launcher")))
     OmegaConf.set_struct(config, True)
     loader.record(config, name, written, base.found, base.repository)
     return config

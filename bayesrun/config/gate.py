@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import AfterValidator, Field, StringConstraints
 
+from bayesrun.config.cluster_file import KEY as CLUSTER
 from bayesrun.config.hydra_internals import ConfigFile, Written
 from bayesrun.errors import Problem, did_you_mean
 from bayesrun.schema import Section, parse
@@ -132,12 +133,12 @@ FILES: dict[str, str] = {
 """Files of Hydra's own groups that a composition may have, and where each belongs."""
 
 _ANYWHERE = {"run.dir": str, "sweep.dir": str, "sweep.subdir": str, "mode": str}
-_BY_HAND = re.compile(r"job\.env_set\.\w+|launcher\.(setup|additional_parameters\.[\w-]+)")
+_BY_HAND = re.compile(r"job\.env_set(\.\w+)?|launcher\.(setup|additional_parameters\.[\w-]+)")
 _HINT = (
     "a config may set hydra.run.dir, hydra.sweep.dir, hydra.sweep.subdir, hydra.mode, hydra.sweeper.params, and "
     "options of the launcher and the sweeper"
 )
-_HINT_BY_HAND = "set it on the command line, or in your own file: cluster=~/FILE.yaml (docs/sweeps.md)"
+_HINT_BY_HAND = "set it on the command line, or in a file of your own: cluster=FILE (docs/sweeps.md)"
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,12 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{key}.{name}" if key else str(name))
     elif key or node:
         yield key, node
+
+
+def is_by_hand(override: str) -> bool:
+    """Say whether an override may come from the command line alone: what it says is run."""
+    key = override.lstrip("+~").partition("=")[0]
+    return key == CLUSTER or (key.startswith("hydra.") and bool(_BY_HAND.fullmatch(key.removeprefix("hydra."))))
 
 
 class Gate:

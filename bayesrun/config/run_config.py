@@ -233,7 +233,7 @@ def unknown_top_keys(raw: Mapping[str, Any]) -> list[Problem]:
     return [Problem(k, f"unknown key '{k}'", did_you_mean(str(k), allowed)) for k in raw if k not in allowed]
 
 
-EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast", "task", "run", "runs")
+EXTRA_GROUPS: tuple[str, ...] = ("sweep", "resume", "force", "fail_fast", "cluster", "task", "run", "runs")
 """Keys that the layers above read: the sweep's, and what a command does with which runs."""
 
 

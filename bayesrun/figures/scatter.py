@@ -47,7 +47,8 @@ def _draw_predictor(ax: Axes, predictor: Predictor, response: xr.DataArray) -> N
 def _mark_means(ax: Axes, predictor: Predictor, y: Array, shown: int) -> None:
     rows = [y[(predictor.codes == code) & np.isfinite(y)] for code in range(shown)]
     means = [row.mean() if row.size else np.nan for row in rows]
-    ax.plot(range(shown), means, "_", color=look.VERMILLION, markersize=22, markeredgewidth=2, label="mean by level")
+    at = np.arange(shown)
+    ax.hlines(means, at - 0.3, at + 0.3, color=look.VERMILLION, linewidth=2, label="mean by level")
 
 
 FIGURE = Figure(draw=draw)

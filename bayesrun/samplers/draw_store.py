@@ -21,6 +21,7 @@ import struct
 import time
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -178,6 +179,12 @@ class ChainFile:
             return
         self._offset += len(segment)
         self.saved += len(rows)
+
+    def finish(self) -> None:
+        """Give back the space that was reserved and not needed."""
+        if self._path is not None:
+            with suppress(OSError):
+                os.truncate(self._path, self._offset)
 
 
 NOWHERE = DrawStore(None)

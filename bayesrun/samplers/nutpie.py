@@ -280,6 +280,7 @@ def run_chain(
         raise
     stats = _stats(sampler.wait() if complete else sampler.abort())
     saver.save(int(shared.done[chain]), stats)
+    saver.finish()
     return stats
 
 
@@ -325,6 +326,9 @@ class _Saver:
         if last > first:
             new = {name: values[self._tune + first : self._tune + last] for name, values in stats.items()}
             self._file.append(rows_of({"point": self._points[first:last]}, new, self._layout))
+
+    def finish(self) -> None:
+        self._file.finish()
 
 
 class _Recorder:
@@ -409,6 +413,8 @@ def _model(density: Density, initial: Vector, mapped: Vector | None, recorder: _
 def _stats(trace: Any) -> dict[str, NDArray[Any]]:
     import numpy as np
 
+    if not trace:  # ended before it had begun
+        return {name: np.empty(0) for name in _STATS}
     _, stats = trace[0]
     fields = {ours: stats.field(theirs) for ours, theirs in _STATS.items()}
     return {name: np.array(values.to_numpy(zero_copy_only=False)) for name, values in fields.items()}

@@ -95,6 +95,8 @@ def sample_with_steps(
     compiled = time.perf_counter()
     made = sampler.run(seeds, monitor.draw, lambda n, new: files[n].append(rows_of(new.draws, new.stats, layout)))
     seconds = time.perf_counter() - compiled
+    for file in files.values():
+        file.finish()
     kept = _kept(made)
     draws, stats = _stacked([chain.draws for chain in kept]), _stacked([chain.stats for chain in kept])
     for chain, how in made.died.items():

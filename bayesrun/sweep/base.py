@@ -12,7 +12,7 @@ from pydantic import Field
 
 from bayesrun.schema import Section
 
-KEYS = ("sweep", "resume", "force", "fail_fast")
+KEYS = ("sweep", "resume", "force", "fail_fast", "cluster")
 """Top keys of the config that only a sweep reads."""
 
 JobStatus = Literal["waiting", "finished", "partial", "failed", "skipped"]
@@ -46,12 +46,13 @@ class SweepSpec(Section):
 
 
 class Steering(Section):
-    """The keys of a sweep at the top of the config: `resume` (folder), `force`, `fail_fast`, `sweep`."""
+    """The keys of a sweep at the top of the config: `resume` (folder), `force`, `fail_fast`, `sweep`, `cluster`."""
 
     sweep: SweepSpec = SweepSpec()
     resume: str | None = None
     force: bool = False
     fail_fast: bool = False
+    cluster: str | None = None
 
 
 @dataclass(frozen=True)

@@ -243,6 +243,8 @@ def _finish(
     if parent:
         parent.close(records, interrupted)
     print(result.text, flush=True)
+    if parent and (hint := parent.tracker.compare_hint()):
+        print(f"compare: {hint}", flush=True)
     end_workers()
     forget_launcher(folder)
     if interrupted:

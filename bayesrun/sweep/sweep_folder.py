@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
 from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder
@@ -36,6 +37,7 @@ STOP = ".stop"
 
 _STATE = "sweep.json"
 _LAUNCHER = ".launcher.json"
+_PLACES = ("config_name", "config_dir")
 _SHARED_MEMORY = Path("/dev/shm")
 _OWNED_BY_PROCESS = re.compile(r"(?:joblib_memmapping_folder_|sem\.loky-)(\d+)[_-]")
 
@@ -73,7 +75,7 @@ def set_aside(sweep: Path, number: int) -> None:
 
 def write_state(sweep: Path, arguments: Namespace, records: Sequence[Record]) -> None:
     """Write `sweep.json`: how the sweep was asked for, and its jobs."""
-    resumable = {k: getattr(arguments, k, None) for k in ("config_name", "config_dir")}
+    resumable = {k: getattr(arguments, k, None) for k in _PLACES}
     resumable["config_dir"] = resumable["config_dir"] and str(Path(resumable["config_dir"]).absolute())
     content = {
         "arguments": {**resumable, "overrides": _lasting(arguments.overrides)},
@@ -93,10 +95,11 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
     state = read_json(sweep / _STATE)
     if not state:
         raise fail("resume", f"'{sweep}' holds no sweep ({_STATE} is not there)", "give a folder below outputs/sweeps")
-    stored = Namespace(**{**vars(arguments), **state["arguments"], "multirun": True})
-    earlier = state["arguments"]["overrides"]
-    stored.overrides = [*(o for o in earlier if o not in arguments.overrides), *arguments.overrides]
-    return stored
+    # whoever can write to the folder has written this: it has no more to say than a config
+    earlier = [str(o) for o in state["arguments"]["overrides"] if o not in arguments.overrides]
+    known = {key: state["arguments"].get(key) for key in _PLACES}
+    overrides = [*earlier, *arguments.overrides]
+    return Namespace(**{**vars(arguments), **known, "multirun": True, "overrides": overrides, "stored": len(earlier)})
 
 
 def is_answered(sweep: Path, arguments: Namespace) -> bool:
@@ -110,7 +113,9 @@ def is_answered(sweep: Path, arguments: Namespace) -> bool:
 
 
 def _lasting(overrides: Sequence[str]) -> list[str]:
-    return [redact_override(o) for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force")]
+    """Return the overrides that a resumed sweep has by itself; what is run on a cluster is given each time."""
+    kept = [o for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force") and not is_by_hand(o)]
+    return [redact_override(o) for o in kept]
 
 
 def note_launcher(sweep: Path) -> None:

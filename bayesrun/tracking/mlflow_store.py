@@ -40,11 +40,7 @@ _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique c
 
 
 _VIEW = f"mlflow.sharedViewState.{VIEW_KEY}"
-_EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # opens the table of runs, not the page for language models
-    "mlflow.experiment.primaryMetric.name": "elpd_loo",  # the first chart of a comparison
-    "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
-}
+_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # not the one for language models
 _COLUMNS = (
     "tags.`verdict`",
     *("metrics.`r_hat_max`", "metrics.`ess_bulk_min`", "metrics.`elpd_loo`", "metrics.`divergences`"),

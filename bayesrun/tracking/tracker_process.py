@@ -65,6 +65,8 @@ class _Run:
     is_new: bool = True
     described: bool = False
     was_tried: bool = False
+    is_sampling: bool = False
+    opened: float = field(default_factory=time.monotonic)
 
     @property
     def uri(self) -> str:
@@ -175,6 +177,10 @@ class TrackerProcess:
     def _progress(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[request["run"]]
         if run.store and run.run_id:
+            if not run.is_sampling:
+                # MLflow's comparison opens with the metric that was logged first, and that should not be `progress`
+                run.store.metrics(run.run_id, {"seconds_total": time.monotonic() - run.opened})
+                run.is_sampling = True
             run.store.metrics(run.run_id, request["metrics"], request["step"])
         return {}
 

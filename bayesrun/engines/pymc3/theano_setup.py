@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
-from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, switch
+from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, is_chosen, switch
 
 log = logging.getLogger("bayesrun.theano")
 
@@ -40,7 +40,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
         import pymc3
         from theano.compile.mode import get_default_mode
     switch()
-    with building():
+    with compiling():
         get_default_mode()  # Theano makes it once, of the settings of the first call
     if changed:
         from bayesrun.engines.pymc3.function_cache import forget
@@ -69,7 +69,9 @@ def building() -> Iterator[None]:
 @contextmanager
 def compiling() -> Iterator[None]:
     """Compile functions in this context: graphs are made as in `building`, what samples them is C."""
-    with _quiet_warnings(), applied("functions_in_c", "graphs_in_python"):
+    # without the first, functions made beside graphs in Python would be in Python, too
+    patches = ("functions_in_c", "graphs_in_python") if is_chosen("functions_in_c") else ()
+    with _quiet_warnings(), applied(*patches):
         yield
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
 
+_SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", "MvStudentTRandomWalk")
+
 
 def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
     """Find everything that is wrong with a model once its data are known.
@@ -26,7 +28,7 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     parts
         Its definitions; the static check has passed them.
     """
-    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts)]
+    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_out_of_order(data, parts)]
     if problems:
         return problems
     try:
@@ -66,6 +68,21 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
                 count = int(data[name].isnull().sum())
                 hint = f"set data.drop_missing=rows, or give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
                 problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
+    return problems
+
+
+def _out_of_order(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
+    """Find series over dates that are not in the order of time: their steps go from row to row."""
+    problems = []
+    for part in parts:
+        if data is None or part.body.get("dist") not in _SERIES:
+            continue
+        given = part.body.get("dims") or (data[part.observed].dims if part.observed in data else ())
+        for dim in [given] if isinstance(given, str) else given:
+            index = data.indexes.get(dim)
+            if index is not None and index.dtype.kind == "M" and not index.is_monotonic_increasing:
+                message = f"its steps go from row to row, but the dates of '{dim}' are not in the order of time"
+                problems.append(Problem(part.key, message, "sort the rows of the file by date"))
     return problems
 
 

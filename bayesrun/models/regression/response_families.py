@@ -18,6 +18,9 @@ Link = Literal["identity", "log", "logit", "probit", "cloglog"]
 Prior = Mapping[str, Any]
 
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
+# 1 / sqrt(alpha) ~ HalfNormal(5). It is the coefficient of variation beyond a Poisson's: it has no unit and needs no
+# scale of the data; the prior is flat wherever data put it, be alpha 0.5 or 10,000,000.
+_OVERDISPERSION: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "binomial": Family(("logit", "probit", "cloglog"), "binary", {}),
     "poisson": Family(("log", "identity"), "count", {}),
-    "negative_binomial": Family(("log", "identity"), "count", {"alpha": {"dist": "Exponential", "lam": 0.1}}),
+    "negative_binomial": Family(("log", "identity"), "count", {"alpha": _OVERDISPERSION}),
 }
 
 

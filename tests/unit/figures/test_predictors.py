@@ -66,8 +66,9 @@ def test_codes_of_a_factor_are_shown_as_its_labels() -> None:
     by_x, by_town = scatter.draw(_subject(DECLARATIVE)).axes
     assert (by_x.get_xlabel(), by_town.get_xlabel()) == ("x", "town")
     assert [tick.get_text() for tick in by_town.get_xticklabels()] == ["Ulm", "Bonn"]
-    (means,) = [line for line in by_town.lines if line.get_marker() == "_"]
-    np.testing.assert_allclose(means.get_ydata(), [DATA.y.values[::2].mean(), DATA.y.values[1::2].mean()])
+    (means,) = by_town.collections
+    heights = [segment[0, 1] for segment in means.get_segments()]
+    np.testing.assert_allclose(heights, [DATA.y.values[::2].mean(), DATA.y.values[1::2].mean()])
 
 
 def test_a_model_without_predictors_says_so() -> None:

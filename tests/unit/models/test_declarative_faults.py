@@ -201,3 +201,25 @@ def test_codes_that_count_from_1_are_told_how_to_count_from_0():
     assert "must be codes from 0 to 2" in problem.message
     assert "(got 3, 3 (obs 2, 5))" in problem.message
     assert problem.hint == "codes count from 0: data.derive: {three_0: 'three - 1'}"
+
+
+WALK = """
+name: m
+type: declarative
+priors:
+  s: {dist: HalfNormal, sigma: 1}
+  z: {dist: GaussianRandomWalk, sigma: s, dims: [ts]}
+likelihood:
+  y: {dist: Normal, mu: z, sigma: 1, observed: effect}
+"""
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_a_series_over_dates_must_be_in_the_order_of_time(order: list[int]) -> None:
+    days = np.array(["2024-11-01", "2024-11-02", "2024-11-05"], dtype="datetime64[ns]")[order]
+    series = xr.Dataset({"effect": ("ts", np.arange(3.0))}, coords={"ts": days})
+    spec = parse(DeclarativeSpec, yaml.safe_load(WALK), "model", [])
+    found = [(p.key, p.message) for p in check(series, spec)]
+    sorted_rows = order == [0, 1, 2]
+    assert bool(found) != sorted_rows
+    assert all(key == "model.priors.z" and "not in the order of time" in message for key, message in found)

@@ -60,6 +60,17 @@ def test_posterior_predictive_is_reproducible(line: pm.Model, draws: dict[str, n
     assert not np.any(one == other)
 
 
+def test_numpys_global_generator_is_neither_read_nor_left_changed(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
+    found = []
+    for seed in (1, 2):
+        np.random.seed(seed)
+        model = PyMC3Model(line)
+        found.append([model.predict(["y"], draws, 1)[0]["y"], *model.draw_prior(10, 1).values()])
+        assert np.random.random() == np.random.RandomState(seed).random_sample()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_predictions_of_gaps_are_draws_too(counts: pm.Model, count_draws: dict[str, np.ndarray]) -> None:
     y = groups.predict(PyMC3Model(counts), count_draws, 1).draws["y"]
     z = (y - count_draws["rate"][..., None]) / np.sqrt(count_draws["rate"][..., None])

@@ -93,3 +93,12 @@ def test_what_a_time_limit_will_end_reserves_nothing(tmp_path):
 def test_nothing_stored_is_none(tmp_path):
     DrawStore(tmp_path).begin(LAYOUT)
     assert read_draws(tmp_path) is None
+
+
+def test_space_that_was_not_needed_is_given_back(tmp_path):
+    file = DrawStore(tmp_path).begin(LAYOUT)[0]
+    draws, stats = columns(10)
+    file.append(rows_of(draws, stats, LAYOUT))
+    file.finish()
+    assert (tmp_path / "1" / "chain-0.draws").stat().st_size == 32 + 10 * 9 * 8
+    assert len(read_draws(tmp_path).chains[0][0]["mu"]) == 10

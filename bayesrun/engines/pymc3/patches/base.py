@@ -18,6 +18,7 @@ NAMES: tuple[str, ...] = (
     "precompiled_headers",
     "constant_folding",
     "softplus_test_values",
+    "small_test_values",
     "caller_names",
     "c_code_read_once",
     "graphs_in_python",

@@ -1,6 +1,7 @@
 """Read the C file of an operation once: Theano reads that of `DimShuffle` for each one made, some 400 per command.
 
 Versions: Theano-PyMC 1.1.2.
+Buys: 0.1 to 0.2 s per command.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ PyMC3 makes graphs and functions in one go, in `pm.sample` for one: `theano.func
 itself, and test values off.
 
 Versions: Theano-PyMC 1.1.2, PyMC3 3.11.6.
+Buys: see `graphs_in_python`, which builds models only where this one is off.
 """
 
 from __future__ import annotations

@@ -38,10 +38,10 @@ def _build(data: xr.Dataset, formula: str, family: str, form: str):
 def test_densities_are_the_same_and_test_values_are_small(
     data: xr.Dataset, monkeypatch: pytest.MonkeyPatch, formula: str, family: str, form: str
 ) -> None:
-    from bayesrun.engines.pymc3 import large_test_values
+    from bayesrun.engines.pymc3.patches import small_test_values
 
     small = _build(data, formula, family, form)
-    monkeypatch.setattr(large_test_values, "_LARGE", np.inf)
+    monkeypatch.setattr(small_test_values, "LARGE", np.inf)
     whole = _build(data, formula, family, form)
     point = {name: value + 0.1 for name, value in whole.test_point.items()}
     assert small.logp(point) == pytest.approx(whole.logp(point), rel=1e-12)
@@ -64,9 +64,9 @@ def test_theanos_own_function_is_put_back_after_a_fault() -> None:
     import_pymc3()
     from theano.graph import op
 
-    from bayesrun.engines.pymc3.large_test_values import one_for_all
+    from bayesrun.engines.pymc3.patches.base import applied
 
     before = op.compute_test_value
-    with pytest.raises(ValueError, match="fault"), one_for_all():
+    with pytest.raises(ValueError, match="fault"), applied("small_test_values"):
         raise ValueError("fault")
     assert op.compute_test_value is before

@@ -1,0 +1,105 @@
+"""`cluster=FILE`: what the user's own cluster needs before a job starts, from a file of the user's own.
+
+    setup: [module load gcc]            # lines of the shell, before each job
+    environment: {OMP_NUM_THREADS: 1}   # variables of each job
+
+These lines are run. So the file is named on the command line of this process, lies below the user's home, and can be
+changed by nobody else; a config that others share has no such key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import stat
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+from pydantic import StringConstraints
+
+from bayesrun.config.yaml_limits import check_yaml
+from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.schema import Section, parse
+
+KEY = "cluster"
+
+
+class ClusterFile(Section):
+    """Keys of the file: `setup` (lines of the shell) and `environment` (variables)."""
+
+    setup: list[str] = []
+    environment: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], str | int | float] = {}
+
+    def lines(self) -> list[str]:
+        """Return the lines that a job's script begins with."""
+        exports = [f"export {name}={shlex.quote(str(value))}" for name, value in self.environment.items()]
+        return [*exports, *self.setup]
+
+
+def set_up_cluster(config: DictConfig, named: str | None, launcher: str) -> list[Problem]:
+    """Put the lines of the user's file into the launcher's node.
+
+    Parameters
+    ----------
+    config
+        The composed config; it is changed.
+    named
+        The file that the command line names; null where it names none.
+    launcher
+        Hydra's name of the launcher.
+
+    Returns
+    -------
+    list of Problem
+        What is wrong with the file, or with where it is named.
+    """
+    if named is None:
+        written = OmegaConf.select(config, KEY, throw_on_missing=False)
+        hint = f"leave it out, and write {KEY}=FILE on the command line"
+        return [] if written is None else [Problem(KEY, "may not be set in a file: its lines are run", hint)]
+    if launcher != "submitit_slurm":
+        return [Problem(KEY, "is for jobs on a cluster", "choose launcher=slurm too")]
+    try:
+        content = _read(Path(named).expanduser())
+    except UserError as error:
+        return list(error.problems)
+    with open_dict(config.hydra):
+        config.hydra.launcher.setup = [*(config.hydra.launcher.setup or []), *content.lines()]
+    return []
+
+
+def _read(path: Path) -> ClusterFile:
+    """Read the file, if it is the user's own.
+
+    Raises
+    ------
+    UserError
+        When it is not, or says something else than what is allowed.
+    """
+    try:
+        real = path.resolve(strict=True)
+        status = real.stat()
+    except OSError as error:
+        raise fail(KEY, f"'{path}' can't be read: {error.strerror}", "give the path of a YAML file") from error
+    if Path.home().resolve() not in real.parents:
+        raise fail(KEY, f"'{path}' is not below your home, {Path.home()}", "its lines are run: keep it there")
+    if status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise fail(KEY, f"'{path}' can be changed by others", f"its lines are run: chmod go-w {path}")
+    problems: list[Problem] = []
+    try:
+        check_yaml(real)
+        raw = yaml.safe_load(real.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise fail(KEY, f"'{path}' is no YAML file: {' '.join(str(error).split())}") from error
+    content = parse(ClusterFile, raw or {}, KEY, problems)
+    problems += [
+        Problem(f"{KEY}.setup[{index}]", "must be one line")
+        for index, line in enumerate(content.setup if content else [])
+        if re.search(r"[\n\r]", line)
+    ]
+    check(problems)
+    assert content is not None
+    return content
