@@ -84,6 +84,23 @@ def parse_dates(
     return data.assign(parsed), formats
 
 
+def by_date(data: xr.Dataset, dim: str) -> xr.Dataset:
+    """Sort rows whose labels are dates, so that whatever looks at the row before (`lag`, a walk) finds the day before.
+
+    Parameters
+    ----------
+    data
+        Variables, with labels of the rows.
+    dim
+        The row dimension.
+    """
+    labels = data[dim].values if dim in data.coords else np.empty(0)
+    if labels.dtype.kind != "M" or np.isnat(labels).any() or bool(np.all(labels[1:] >= labels[:-1])):
+        return data
+    log.info("the rows are sorted by '%s'", dim)
+    return data.isel({dim: np.argsort(labels, kind="stable")})
+
+
 def _unknown_formats(names: Sequence[str], given: str | Mapping[str, str] | None) -> list[Problem]:
     return [
         Problem(f"data.date_format.{name}", f"'{name}' is not parsed as dates", "list it in data.parse_dates")

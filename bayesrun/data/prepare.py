@@ -21,7 +21,7 @@ import xarray as xr
 from bayesrun.data.assemble import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
 from bayesrun.data.columns import choose, label, label_problems
-from bayesrun.data.dates import parse_dates
+from bayesrun.data.dates import by_date, parse_dates
 from bayesrun.data.design import FittedDesign, learn
 from bayesrun.data.domains import domain_problems, settle_type
 from bayesrun.data.factors import apply_levels, ordered_codes, unused_levels
@@ -65,7 +65,7 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
     table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
     table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
-    table = label(apply_levels(table, spec.levels, spec.factors))
+    table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
     for note in unused_levels(table, spec.levels, spec.factors):
         log.info(note)
     data, design = learn(table, spec, dates)
@@ -107,7 +107,7 @@ def load_new(
     chosen = choose(raw, design.columns_in(raw, spec))
     table = note_odd_cells(apply_types(chosen, design.types_in(chosen, spec)), spec.dtypes)
     table, _ = parse_dates(table, design.dates_in(table, spec), spec.date_format, design.dates)
-    table = design.made_alike(label(table), spec)
+    table = design.made_alike(by_date(label(table), spec.dim), spec)
     data = _whole(design.apply(table, new_levels), spec)
     needed = [role for role in roles if role.kind == "predictor"]
     return settle(data, needed, spec.drop_missing)

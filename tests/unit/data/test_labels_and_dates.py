@@ -151,6 +151,19 @@ def test_dates_that_do_not_fit_are_refused(texts, keys, key, part, faults):
     assert part in faults(source="inline", values={"day": texts}, parse_dates=["day"], **keys)[key]
 
 
+def test_rows_are_sorted_by_the_dates_that_label_them(load_data, caplog):
+    values = {"ts": ["2024-11-05", "2024-11-01", "2024-11-02"], "y": [3.0, 1.0, 2.0], "g": ["c", "a", "b"]}
+    keys = {"dim": "ts", "parse_dates": ["ts"], "derive": {"y1": "lag(y)"}, "factors": {"k": "g"}}
+    with caplog.at_level("INFO", "bayesrun"):
+        data = inline(load_data, values, **keys)
+    assert "the rows are sorted by 'ts'" in caplog.text
+    assert data["y"].values.tolist() == [1, 2, 3]
+    assert data["k"].values.tolist() == [0, 1, 2]
+    np.testing.assert_array_equal(data["y1"].values, [np.nan, 1, 2])
+    unlabelled = inline(load_data, values, parse_dates=["ts"])
+    assert unlabelled["y"].values.tolist() == [3, 1, 2]
+
+
 # text where numbers were meant
 
 
