@@ -53,8 +53,13 @@ def test_a_file_elsewhere_is_refused(home: Path, tmp_path_factory: pytest.TempPa
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("setup: 3\n", "cluster.setup"), ("setpu: []\n", "did you mean 'setup'"), ("environment: {'A;B': 1}\n", "A;B"), ("- a\n", "mapping")],
-)  # fmt: skip
+    [
+        ("setup: 3\n", "cluster.setup"),
+        ("setpu: []\n", "did you mean 'setup'"),
+        ("environment: {'A;B': 1}\n", "A;B"),
+        ("- a\n", "mapping"),
+    ],
+)
 def test_what_is_wrong_with_the_file_is_told(home: Path, content: str, said: str) -> None:
     (home / "mine.yaml").write_text(content)
     assert said in refused("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
