@@ -41,6 +41,8 @@ _ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ASSIGNMENT = re.compile(
+    # begins where a word begins: tried at each of its letters, a long word would take for ever
+    r"(?<![\w.@/\-])"
     rf"(?P<name>[\w.@/\-]+)(?P<between>[\"']?\s*(?:=|(?<=[\"'])\s*:)\s*)(?P<value>{_QUOTED}|\{{[^{{}}]*\}}|[^\s,;&)\]}}\"']+)"
 )
 

@@ -39,6 +39,8 @@ from bayesrun.errors import Problem, UserError, check, did_you_mean
 
 MAIN = "main"
 _LONGEST = 20_000
+_LONGEST_KEY = 500
+_LONGEST_NAME = 200
 _DEEPEST = 60
 
 
@@ -119,18 +121,31 @@ def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> lis
     read = []
     for index, text in enumerate(overrides):
         try:
-            if len(text) > _LONGEST or text.count("{") + text.count("[") + text.count("(") > 10 * _DEEPEST:
-                raise OverrideParseException(text, "too long")
-            read.append(parse_override(text, by_hand=index >= stored))
+            if too_large := _too_large(text):
+                problems.append(too_large)
+            else:
+                read.append(parse_override(text, by_hand=index >= stored))
         except OverrideParseException:
             problems.append(_unreadable(text))
     return read
 
 
-def _unreadable(text: str) -> Problem:
-    key, equals, value = text.partition("=")
+def _too_large(text: str) -> Problem | None:
+    """Refuse what no config needs, before Hydra's parser takes minutes for it."""
+    key = text.partition("=")[0]
     if len(text) > _LONGEST:
         return Problem(key, f"has {len(text):,} characters; an override may have {_LONGEST:,}", "put it into a file")
+    if len(key) > _LONGEST_KEY:
+        return Problem(key, f"is a key of {len(key):,} characters; it may have {_LONGEST_KEY}")
+    depth = deepest = 0
+    for character in text.partition("=")[2]:
+        depth += (character in "{[") - (character in "}]")
+        deepest = max(depth, deepest)
+    return Problem(key, f"is nested more than {_DEEPEST} levels deep") if deepest > _DEEPEST else None
+
+
+def _unreadable(text: str) -> Problem:
+    key, equals, value = text.partition("=")
     if not equals:
         return Problem(key, f"'{text}' can't be read as an override", f"give it a value: {text}=VALUE")
     quoted = value.replace("'", "").replace('"', "").replace("\\", "")
@@ -287,7 +302,9 @@ def _find(
 
 def _is_name(written: Written) -> bool:
     value = written.override.value()
-    return written.override.is_delete() or isinstance(value, str) or (isinstance(value, list) and bool(value))
+    names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+    known = bool(names) and all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in names)
+    return written.override.is_delete() or known
 
 
 def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple[list[Written], Problem]:

@@ -19,7 +19,6 @@ from typing import Any
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.defaults_list import Overrides, _create_defaults_list
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
@@ -68,7 +67,7 @@ INTERNALS = (
     ),
     Internal(
         "_Repository",
-        "subclass of ConfigRepository; FileConfigSource",
+        "subclass of ConfigRepository",
         "bounds of a YAML file are checked before it is loaded",
     ),
     Internal("command_line", "get_args_parser", "Hydra's own flags, read before Hydra starts"),
@@ -170,7 +169,7 @@ class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
 
     def load_config(self, config_path: str) -> Any:
         source = self._find_object_source(config_path, ObjectType.CONFIG)
-        if isinstance(source, FileConfigSource):
+        if source is not None and source.scheme() == "file":
             check_yaml(_path_in(source, config_path))
         return super().load_config(config_path)
 

@@ -46,7 +46,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 class PredictiveSpec(Section):
     """`prior`: prior predictive draws (0 = none); `posterior`: draw each likelihood once a posterior draw."""
 
-    prior: Annotated[int, Field(ge=0)] = 500
+    prior: Annotated[int, Field(ge=0, le=10_000_000)] = 500
     posterior: bool = True
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TextIO
 
 import yaml
 
@@ -33,12 +34,13 @@ def check_yaml(path: Path) -> None:
     if size > MAX_BYTES:
         hint = "put data into a file of its own (source: csv, parquet, ...)"
         raise fail(str(path), f"has {size:,} bytes; a config file may have {MAX_BYTES:,}", hint)
-    problem = _problem(path.read_text(encoding="utf-8"))
+    with path.open(encoding="utf-8") as file:
+        problem = _problem(file)
     if problem:
         raise fail(str(path), problem, "a config file holds settings: make it smaller")
 
 
-def _problem(text: str) -> str:
+def _problem(text: TextIO) -> str:
     """Say which bound a text passes; empty when none."""
     anchors: dict[str, int] = {}
     open_: list[tuple[str | None, int]] = []  # anchor and count of values before, of each open mapping or list

@@ -169,7 +169,7 @@ _SHARED_MODULES = (
 SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)
 
 
-Size = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=1, le=100_000_000)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

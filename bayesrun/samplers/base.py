@@ -41,7 +41,7 @@ Step = Literal[
     "BinaryGibbsMetropolis",
     "CategoricalGibbsMetropolis",
 ]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000_000)]
 Interruption = Literal["interrupt", "max_seconds", "killed"]
 
 
@@ -53,8 +53,8 @@ class SamplerSpec(Section):
 
     method: str = "nuts"
     draws: Count = 1000
-    tune: Annotated[int, Field(ge=0)] = 0
-    chains: Count = 4
+    tune: Annotated[int, Field(ge=0, le=100_000_000)] = 0
+    chains: Annotated[int, Field(ge=1, le=1000)] = 4
     cores: Count | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     progress: Literal["auto"] | bool = "auto"
@@ -67,7 +67,7 @@ class SamplerSpec(Section):
 class NutsSpec(SamplerSpec):
     """Config of `method: nuts`; `engine` says whose NUTS moves what is continuous."""
 
-    tune: Annotated[int, Field(ge=0)] = 1000
+    tune: Annotated[int, Field(ge=0, le=100_000_000)] = 1000
     init: Init = "auto"
     target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
     max_treedepth: Count = 10

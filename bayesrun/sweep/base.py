@@ -39,7 +39,7 @@ class SweepSpec(Section):
     """
 
     zip: list[list[str]] = []
-    seeds: Annotated[int, Field(ge=1)] = 1
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 1
     baseline: Annotated[int, Field(ge=0)] | None = None
     figures: list[str] | None = []
     metric: str = "elpd_loo"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import RunConfig, parse_config
@@ -22,6 +24,9 @@ from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweep.local_workers import in_worker
+
+MOST_JOBS = 10_000
+"""Jobs that one sweep may have."""
 
 _Choice = tuple[str, ...]
 
@@ -55,6 +60,7 @@ def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec,
     """
     fixed, swept = _split([*(f"{k}={v}" for k, v in params.items()), *overrides])
     groups = _groups(swept, spec.zip)
+    _check_number(groups, swept, spec)
     repeats = _repeats(spec, seed, swept)
     points: list[Point] = []
     for choices in itertools.product(*(_rows(group, swept) for group in groups)):
@@ -83,6 +89,9 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         fixed.pop(key, None), swept.pop(key, None)
         if not override.is_sweep_override():
             fixed[key] = override.input_line or f"{written}={override.get_value_element_as_str()}"
+        elif _length(override) > MOST_JOBS:
+            message = f"has {_length(override):,} values; a sweep may have {MOST_JOBS:,} jobs"
+            problems.append(Problem(key, message, "give fewer values: a larger step, or sweeper=optuna"))
         elif override.is_discrete_sweep():
             swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
         else:
@@ -90,6 +99,21 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             problems.append(Problem(key, message, "write key=a,b,c, or choose sweeper=optuna for intervals"))
     check(problems)
     return list(fixed.values()), swept
+
+
+def _length(override: Override) -> int:
+    """Count the values of a range without listing them; others are as long as what was written."""
+    value = override.value()
+    if not isinstance(value, RangeSweep) or value.start is None or value.stop is None or not value.step:
+        return 0
+    return max(0, math.ceil((value.stop - value.start) / value.step))
+
+
+def _check_number(groups: Sequence[Sequence[str]], swept: Mapping[str, list[str]], spec: SweepSpec) -> None:
+    jobs = math.prod(len(swept[group[0]]) for group in groups) * spec.seeds
+    if jobs > MOST_JOBS:
+        message = f"the values make {jobs:,} jobs; a sweep may have {MOST_JOBS:,}"
+        raise fail("sweep", message, "give fewer values, or move keys together: sweep.zip")
 
 
 def _groups(swept: Mapping[str, list[str]], zipped: Sequence[Sequence[str]]) -> list[list[str]]:

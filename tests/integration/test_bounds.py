@@ -1,0 +1,78 @@
+"""What is far too large or too deep is told in some seconds and some lines, whatever it is, and nothing is made."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Command
+
+DIGITS = "7" * 400
+LONG = "n" * 5000
+BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 10)}]\n" for k in range(1, 12)
+)
+MODEL = "name: mine\ntype: linear_regression\ndefaults: [{/data@_global_.data: linear_regression}, _self_]\n"
+
+FILES = {
+    "aliases": (BOMB, "50,000 values"),
+    "an alias of itself": ("a: &a [*a]\n", ""),
+    "nesting": (f"x: {'[' * 20_000}{']' * 20_000}\n", "nested more than"),
+    "mappings": ("x: " + "{a: " * 20_000 + "1" + "}" * 20_000 + "\n", "nested more than"),
+    "a long text": (f"name: {'n' * 2_000_000}\n", "bytes"),
+    "a name": (MODEL.replace("mine", LONG), "5,000 characters"),
+    "the name of a prior": (
+        f"{MODEL}priors:\n  ? {LONG}\n  : {{dist: Normal, mu: 0, sigma: 1}}\n",
+        "5,000 characters",
+    ),
+    "a number": (f"{MODEL}priors: {{alpha: {{dist: Normal, mu: {DIGITS}, sigma: 1}}}}\n", "400 digits"),
+    "many values": (f"x: [{', '.join(['1'] * 200_000)}]\n", "values"),
+}
+
+TERMS = " + ".join(f"x{k}" for k in range(3000))
+HUNDRED = [f"{key}=range(1,101)" for key in ("seed", "sampler.draws", "sampler.tune")]
+
+OVERRIDES = {
+    "chains": (["sampler.chains=1000000"], "sampler.chains"),
+    "draws": ([f"sampler.draws={DIGITS}"], "sampler.draws"),
+    "seed": ([f"seed={DIGITS}"], "seed"),
+    "a decimal": ([f"model.priors.alpha.sigma={DIGITS}.5e{DIGITS}"], "model.priors.alpha"),
+    "a text": ([f"name={'n' * 100_000}"], "name"),
+    "a name": ([f"name={LONG}"], "5,000 characters"),
+    "a key": ([f"model.{LONG}=1"], "5,006 characters"),
+    "a choice": ([f"model={LONG}"], "chooses no file"),
+    "nesting": ([f"tags={'{a: ' * 500}1{'}' * 500}"], "nested more than"),
+    "a formula": (["model=glm", f"model.formula='Y ~ {'(' * 400}x{')' * 400}'"], "model.formula"),
+    "a long formula": (["model=glm", f"model.formula='Y ~ {TERMS}'"], "22,907 characters"),
+    "a range": (["-m", "seed=range(0,100000000)"], "100,000,000 values"),
+    "a range of decimals": (["-m", "model.priors.alpha.sigma=range(0.1,100000000,0.1)"], "values"),
+    "a range that is shuffled": (["-m", "seed=shuffle(range(0,100000000))"], "100,000,000 values"),
+    "a product": (["-m", *HUNDRED], "1,000,000 jobs"),
+    "seeds": (["-m", "seed=1,2", "sweep.seeds=100000000"], "sweep.seeds"),
+}  # fmt: skip
+
+
+def _is_short(bayesrun: Command, outputs: Path, words: list[str], said: str) -> None:
+    began = time.perf_counter()
+    done = bayesrun(*words, "tracking.backend=none", f"paths.outputs={outputs}", timeout=60)
+    seconds = time.perf_counter() - began
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr, done.stderr[:2000]
+    assert len(done.stderr) < 10_000
+    assert not outputs.exists()
+    assert seconds < 12  # 4 s on an idle machine
+
+
+@pytest.mark.parametrize(("text", "said"), FILES.values(), ids=FILES)
+def test_a_file(bayesrun: Command, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/mine.yaml").write_text(text)
+    _is_short(bayesrun, tmp_path / "out", [f"--config-dir={tmp_path}", "model=mine"], said)
+
+
+@pytest.mark.parametrize(("words", "said"), OVERRIDES.values(), ids=OVERRIDES)
+def test_an_override(bayesrun: Command, tmp_path: Path, words: list[str], said: str) -> None:
+    _is_short(bayesrun, tmp_path / "out", words, said)
