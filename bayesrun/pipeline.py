@@ -290,7 +290,8 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
 
 def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
     """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
-    from bayesrun.data import prepare as data_sets
+    from bayesrun.data.prepare import digest, load_fitted
+    from bayesrun.data.roles import settle
 
     roles = config.model_type.roles(config.model)
     if config.data is None:
@@ -298,10 +299,10 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
             names = ", ".join(role.variable for role in roles)
             raise UserError([_no_data(names)])
         return None, None, [], None
-    data, design = data_sets.load_fitted(config.data, config.paths.data)
+    data, design = load_fitted(config.data, config.paths.data)
     uses = config.model_type.uses(config.model)
-    data, imputation = data_sets.settle(data, roles, config.data.drop_missing, uses)
-    return data, data_sets.digest(data), imputation, design
+    data, imputation = settle(data, roles, config.data.drop_missing, uses)
+    return data, digest(data), imputation, design
 
 
 def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
