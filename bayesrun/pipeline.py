@@ -215,7 +215,7 @@ def _conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: O
 
 def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
     """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
-    from bayesrun.predict.groups import Wanted, collect
+    from bayesrun.predict.predictive_groups import Wanted, collect
     from bayesrun.samplers.draw_store import rows_of
     from bayesrun.samplers.recovery import layout_of
 
@@ -387,7 +387,7 @@ def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
-    from bayesrun.predict.groups import Wanted, collect
+    from bayesrun.predict.predictive_groups import Wanted, collect
 
     wanted = Wanted(
         prior=config.predictive.prior,
