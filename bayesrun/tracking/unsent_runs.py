@@ -14,7 +14,7 @@ from pathlib import Path
 
 from platformdirs import user_state_path
 
-from bayesrun.process_identity import process_has_ended
+from bayesrun.processes import process_has_ended
 from bayesrun.redaction import redact
 
 
