@@ -39,8 +39,16 @@ from bayesrun.tracking.entries import read_entries, read_json
 from bayesrun.tracking.mlflow_patches import import_mlflow
 from bayesrun.tracking.mlflow_store import MlflowStore, create_local_database
 from bayesrun.tracking.tracker_connection import BEAT, PREPARED
-from bayesrun.tracking.tracking_record import RECORD, RUNNING, TrackingRecord, read_card, read_record
-from bayesrun.tracking.unsent_runs import note_unsent, remove_note, unsent_runs
+from bayesrun.tracking.tracking_record import (
+    RECORD,
+    RUNNING,
+    TrackingRecord,
+    note_unsent,
+    read_card,
+    read_record,
+    remove_note,
+    unsent_runs,
+)
 
 _OWNER = "bayesrun.owner"
 _STATES = {
