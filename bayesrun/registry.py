@@ -82,7 +82,7 @@ class Registry(Generic[T]):
         thing = getattr(module, f"{self.attribute}S")[name] if is_shared else getattr(module, self.attribute, None)
         if not isinstance(thing, self.thing):
             where = entry.value if entry else module.__name__
-            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "mend the plug-in")
+            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "fix the plug-in")
         return thing
 
     def module_of(self, name: str) -> str:
@@ -104,7 +104,7 @@ def _import_plugin(entry: EntryPoint, key: str) -> Any:
         return entry.load()
     except Exception as error:  # a plug-in may fail in any way
         message = f"plug-in '{entry.value}' can't be imported: {type(error).__name__}: {error}"
-        raise fail(key, message, "mend or reinstall the plug-in package") from error
+        raise fail(key, message, "fix or reinstall the plug-in package") from error
 
 
 def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -> list[Problem]:
