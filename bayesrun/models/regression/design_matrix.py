@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.formula_grammar import dates_in, texts_in
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
+from bayesrun.language.grammar import parse, single_name
 from bayesrun.models.regression.blocked_algebra import moments
 
 if TYPE_CHECKING:
@@ -45,16 +46,12 @@ class Prepared:
 
 def response_variables(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables in the left side of a formula."""
-    from bayesrun.language.grammar import parse
-
-    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+    return tuple(sorted(parse(text, key).names)) if single_name(text, key) is None else (str(single_name(text, key)),)
 
 
 def labels_in(text: str, key: str) -> frozenset[str]:
     """Return the data variables that the left side of a formula only compares with texts."""
-    from bayesrun.language.grammar import parse
-
-    return frozenset() if text.isidentifier() else parse(text, key).labels
+    return frozenset() if single_name(text, key) is not None else parse(text, key).labels
 
 
 def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
@@ -141,8 +138,9 @@ def _response(data: xr.Dataset, formula: Formula, names: tuple[str, ...], learne
 
     dim = learned.rows
     check(_misshapen(data, names, dim, formula.key))
-    if formula.response.isidentifier():
-        found = data[formula.response]
+    single = single_name(formula.response, formula.key)
+    if single is not None:
+        found = data[single]
         return found.astype(int) if found.dtype.kind == "b" else found
     from bayesrun.language.expressions import evaluate
 
