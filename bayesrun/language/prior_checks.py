@@ -168,8 +168,8 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
 
 def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
-    if wanted == "noncentered" and not known.location_scale:
-        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
+    if wanted == "noncentered" and not (known.location_scale or known.name == "MvNormal"):
+        able = ", ".join([*sorted(n for n, f in FAMILIES.items() if f.location_scale), "MvNormal"])
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")
