@@ -51,7 +51,7 @@ def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Pro
     there = cells.notna()
     filled = there.sum(axis=1)
     if len(cells) > 1 and filled.iloc[0] == 1 and filled.iloc[1] > 1:
-        rows = spec.skip_rows + int(cells.index[1])
+        rows = spec.skip_rows + list(cells.index)[1]
         message = f"sheet '{sheet}' does not begin with the names of its columns: this looks like skip_rows={rows}"
         return [Problem("data.skip_rows", message, "set data.skip_rows")]
     nameless = [column for column in cells.columns if not there[column].iloc[0]]

@@ -10,6 +10,7 @@ import pymc3 as pm
 from pymc3.distributions import transforms
 
 from bayesrun.engines.pymc3.garch import GARCH11
+from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.errors import fail
 from bayesrun.language.operations import Constant, Node
@@ -20,6 +21,7 @@ Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _LONGEST_CONSTANT = 256
+_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk}
 
 
 def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:
@@ -96,8 +98,8 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
 
 
 def _maker_of(name: str) -> Any:
-    """Return the class of a distribution: PyMC3's, or our own where that is faster."""
-    return GARCH11 if name == "GARCH11" else getattr(pm, name)
+    """Return the class of a distribution: PyMC3's, or our own where that is faster, or right."""
+    return _OUR_OWN.get(name) or getattr(pm, name)
 
 
 def _options(this: Plan, lower: Lower, initial: Any, observed: Any) -> dict[str, Any]:
