@@ -62,6 +62,6 @@ DENSITIES: Registry[Declared] = Registry(
     "bayesrun.language.densities",
     "DISTRIBUTION",
     Declared,
-    others=("categories", "continuous", "counts", "inflated", "ordinal"),
+    others=("algebra", "categories", "continuous", "draws", "elementary", "inflated", "lookup", "ordinal"),
 )
 """Distributions of plug-ins, under the name by which YAML calls them."""

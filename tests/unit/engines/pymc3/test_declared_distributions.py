@@ -22,7 +22,7 @@ from tests.unit.language.test_densities import NAMES, PARAMETERS, density_of, po
 
 @pytest.fixture(autouse=True)
 def _no_c() -> Iterator[None]:
-    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
+    with theano.config.change_flags(cxx="", mode="FAST_COMPILE", compute_test_value="off"):
         yield
 
 
