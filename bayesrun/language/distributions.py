@@ -18,8 +18,8 @@ from bayesrun.errors import fail
 from bayesrun.language.densities.base import DENSITIES
 
 _TABLE = """\
-AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution?
-AR1 | real | 1 | k:real tau_e:positive
+AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution? steps:steps?
+AR1 | real | 1 | k:real tau_e:positive steps:steps?
 AsymmetricLaplace | real | 0 | b:positive kappa:positive mu:real?
 BART | real | 1 | X[][]:real Y[]:real m:size? alpha:unit? split_prior[]:nonnegative? inv_link:text? jitter:bool?
 Bernoulli | binary | 0 | p:unit|logit_p:real
@@ -38,9 +38,9 @@ DiscreteWeibull | count | 0 | q:unit beta:positive
 ExGaussian | real | 0 | mu:real? sigma:positive nu:positive
 Exponential | positive | 0 | lam:positive
 Flat | real | 0 |
-GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative
+GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative steps:steps?
 Gamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
-GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution?
+GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution? steps:steps?
 Geometric | count | 0 | p:unit
 Gumbel | real | 0 | mu:real? beta:positive?
 HalfCauchy | positive | 0 | beta:positive
@@ -65,11 +65,12 @@ Mixture | any | 0 | w[]:simplex comp_dists:distributions
 MixtureSameFamily | any | 0 | w[]:simplex comp_dists:distribution mixture_axis:integer?
 Moyal | real | 0 | mu:real? sigma:positive?
 Multinomial | count | 1 | n:count p[]:simplex
-MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution?
+MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution? \
+ steps:steps?
 MvNormal | real | 1 | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
 MvStudentT | real | 1 | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
 MvStudentTRandomWalk | real | 2 | nu:positive mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? \
- init:distribution?
+ init:distribution? steps:steps?
 NegativeBinomial | count | 0 | mu:positive+alpha:positive|mu:positive+n:positive|p:unit+alpha:positive|p:unit+n:positive
 Normal | real | 0 | mu:real? sigma:positive|tau:positive
 NormalMixture | real | 0 | w[]:simplex mu[]:real sigma[]:positive|tau[]:positive

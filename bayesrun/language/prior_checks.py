@@ -33,6 +33,7 @@ _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
         "size": (lambda v: v >= 1 and v == math.floor(v), "a whole number, 1 or above"),
         "integer": (lambda v: v == math.floor(v), "a whole number"),
         "matrices": (lambda v: True, "a number"),
+        "steps": (lambda v: True, "a number"),
     }
 )
 _INFINITE = ("lower", "upper")
@@ -168,8 +169,8 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
 
 def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
-    if wanted == "noncentered" and not known.location_scale:
-        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
+    if wanted == "noncentered" and not known.location_scale and known.name != "GaussianRandomWalk":
+        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n == "GaussianRandomWalk"))
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")

@@ -11,6 +11,7 @@ from pymc3.distributions import transforms
 
 from bayesrun.engines.pymc3.declared import DeclaredContinuous, DeclaredDiscrete, to_real_line
 from bayesrun.engines.pymc3.garch import GARCH11
+from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
@@ -22,6 +23,7 @@ Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _LONGEST_CONSTANT = 256
+_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk}
 
 
 def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:
@@ -100,10 +102,10 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
 
 
 def _class_of(family: Family) -> Any:
-    """Return the class of a distribution: PyMC3's, or our own where that is faster, or for all that are declared."""
+    """Return the class of a distribution: PyMC3's, our own where that is faster or right, or that of all declared."""
     if family.declared:
         return DeclaredDiscrete if family.discrete else DeclaredContinuous
-    return GARCH11 if family.name == "GARCH11" else getattr(pm, family.name)
+    return _OUR_OWN.get(family.name) or getattr(pm, family.name)
 
 
 def _given(this: Plan, parameters: dict[str, Any]) -> dict[str, Any]:

@@ -69,8 +69,11 @@ def _dirichlet(plan: Plan, p: Parameters, x: Array) -> Array:
 
 
 def _random_walk(plan: Plan, p: Parameters, x: Array) -> Array:
-    """Steps are normal; where the walk begins has a flat prior."""
-    return stats.norm.logpdf(np.diff(x), p.get("mu", 0.0), _sigma(p)).sum()
+    """Steps are normal; what parameters along the walk say of its first point has no meaning."""
+    mean, sd = (v[..., 1:] if np.shape(v)[-1:] > (1,) else v for v in (np.asarray(p.get("mu", 0.0)), _sigma(p)))
+    inner = plan.inner.get("init")
+    start = log_density(inner, x[..., 0]).sum() if isinstance(inner, Plan) else 0.0
+    return start + stats.norm.logpdf(np.diff(x), mean, sd).sum()
 
 
 def _autoregression(plan: Plan, p: Parameters, x: Array) -> Array:

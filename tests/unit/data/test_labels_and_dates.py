@@ -151,7 +151,7 @@ def test_dates_that_do_not_fit_are_refused(texts, keys, key, part, faults):
 
 
 def test_rows_are_sorted_by_the_dates_that_label_them(load_data, caplog):
-    values = {"ts": ["2024-11-05", "2024-11-01", "2024-11-02"], "y": [3.0, 1.0, 2.0], "g": ["c", "a", "b"]}
+    values = {"ts": ["2024-11-03", "2024-11-01", "2024-11-02"], "y": [3.0, 1.0, 2.0], "g": ["c", "a", "b"]}
     keys = {"dim": "ts", "parse_dates": ["ts"], "derive": {"y1": "lag(y)"}, "factors": {"k": "g"}}
     with caplog.at_level("INFO", "bayesrun"):
         data = inline(load_data, values, **keys)
