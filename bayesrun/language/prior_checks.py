@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, truncatable
+from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, distributions, family, truncatable
 from bayesrun.language.grammar import parse
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
@@ -60,7 +60,7 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
     name = prior.get("dist")
     if name is None:
         return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
-    known = FAMILIES.get(name) if isinstance(name, str) else None
+    known = family(name) if isinstance(name, str) else None
     if known is None:
         return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
     given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
@@ -76,8 +76,8 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
 def _hint_for_unknown(name: str) -> str:
     if name in LEFT_OUT:
         return f"{name} needs Python code; register a builder for it"
-    same = [known for known in FAMILIES if known.lower() == name.lower()]
-    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, FAMILIES)
+    same = [known for known in distributions() if known.lower() == name.lower()]
+    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, distributions())
 
 
 def _allowed(known: Family) -> list[str]:
