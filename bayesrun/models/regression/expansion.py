@@ -297,7 +297,7 @@ def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
     """Write the categories of a response as codes from 0."""
     import numpy as np
 
-    from bayesrun.data.labels import as_levels, codes_of, levels_of
+    from bayesrun.data.factors import as_levels, codes_of, levels_of
 
     given = values.attrs.get("levels")
     levels = as_levels(np.atleast_1d(given).tolist()) if given is not None else levels_of(values.values)[0]
@@ -313,7 +313,7 @@ def _check_values(values: xr.DataArray, this: RegressionPlan, beside: Mapping[st
     """Refuse responses that the family can't have."""
     import numpy as np
 
-    from bayesrun.data.locate import shown_values
+    from bayesrun.data.arrays import shown_values
 
     kind = this.family.values
     if kind in ("real", "level"):

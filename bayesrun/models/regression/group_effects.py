@@ -166,8 +166,8 @@ class FittedGroups:
         import numpy as np
         import pandas as pd
 
-        from bayesrun.data.labels import value_key
-        from bayesrun.data.locate import places
+        from bayesrun.data.arrays import places
+        from bayesrun.data.factors import value_key
 
         keys = _row_keys(rows, self.effects.term.columns)
         of = {value_key(label): code for code, label in enumerate(self.labels)}
@@ -191,7 +191,7 @@ class FittedGroups:
         """Return codes and columns with the labels of their dims."""
         import xarray as xr
 
-        from bayesrun.data.labels import as_levels
+        from bayesrun.data.factors import as_levels
 
         coords: dict[str, Any] = {self.dim: as_levels(labels), self.effect_dim: list(self.design.columns)}
         if self.correlated:
@@ -346,7 +346,7 @@ def _row_keys(rows: Rows, columns: Sequence[str]) -> NDArray[Any]:
     """Return one text per row that names its group."""
     import numpy as np
 
-    from bayesrun.data.labels import value_key
+    from bayesrun.data.factors import value_key
 
     parts = []
     for name in columns:
@@ -363,7 +363,7 @@ def _levels(rows: Rows, columns: Sequence[str], keys: NDArray[Any]) -> tuple[lis
     """Return the groups in the order of their columns' levels, and the code of each row."""
     import numpy as np
 
-    from bayesrun.data.labels import as_levels, codes_of, levels_of, value_key
+    from bayesrun.data.factors import as_levels, codes_of, levels_of, value_key
 
     codes = []
     for name in columns:
