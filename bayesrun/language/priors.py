@@ -188,8 +188,8 @@ def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Va
     axes = (*this.dims[:-1], None)
     turned = compute("contract", [offset, this.values["chol"]], axes, len(this.shape) - 1, 1)
     mean = this.values.get("mu")
-    is_zero = mean is None or (mean.known is not None and not np.any(mean.known))
-    moved = turned if is_zero else turned.named(this.dims) + mean
+    turned = turned.named(this.dims)
+    moved = turned if mean is None or (mean.known is not None and not np.any(mean.known)) else turned + mean
     draft.deterministic(this.name, moved.named(this.dims), dims)
     return variables_of(this)
 

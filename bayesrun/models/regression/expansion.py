@@ -70,7 +70,7 @@ class Expansion:
     @property
     def likelihood(self) -> str:
         """Name of the likelihood."""
-        return next(iter(self.model["likelihood"]))
+        return str(next(iter(self.model["likelihood"])))
 
     def state(self) -> dict[str, Any]:
         """Return what was learned from the rows, as plain values that JSON can hold."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from bayesrun.language.declaration import Item
+    from bayesrun.language.declaration import Deterministic
     from bayesrun.language.values import Value
 
 RELIABLE = 0.9
@@ -232,7 +232,7 @@ class FittedGroups:
         helpers = frozenset({f"chol_{name}", f"chol_{name}_corr", f"chol_{name}_stds"})
         return Part(expression, priors, deterministics, helpers=helpers, notes=(note,))
 
-    def recalled(self, setting: Setting) -> tuple[Item, ...]:
+    def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Compute the Cholesky factor of the posterior's sds and correlations."""
         import numpy as np
 

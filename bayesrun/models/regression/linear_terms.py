@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from bayesrun.language.declaration import Item
+    from bayesrun.language.declaration import Deterministic
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class FittedTerm(Protocol):
     def known_groups(self) -> Mapping[str, int]:
         """Return the dims that grow with new groups, each with the number of groups of the fit."""
 
-    def recalled(self, setting: Setting) -> tuple[Item, ...]:
+    def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Return how helpers follow from the variables of the posterior, for new rows."""
 
 

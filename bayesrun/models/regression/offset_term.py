@@ -14,7 +14,7 @@ from bayesrun.models.regression.response_terms import names_of
 if TYPE_CHECKING:
     import xarray as xr
 
-    from bayesrun.language.declaration import Item
+    from bayesrun.language.declaration import Deterministic
     from bayesrun.language.learned import Constant
 
 
@@ -91,6 +91,6 @@ class FittedOffset:
         """Return nothing: it has no groups."""
         return {}
 
-    def recalled(self, setting: Setting) -> tuple[Item, ...]:
+    def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Return nothing: it has no variables."""
         return ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from bayesrun.language.declaration import Item
+    from bayesrun.language.declaration import Deterministic
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ class FittedPopulation:
         whitened = (self.coefficients, f"{self.prefix}design") if vector is not None else None
         return Part(expression, declared, deterministics, helpers=helpers, whitened=whitened)
 
-    def recalled(self, setting: Setting) -> tuple[Item, ...]:
+    def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Put the coefficients of the posterior together again."""
         from bayesrun.language.declaration import Deterministic
         from bayesrun.language.functions import concatenate

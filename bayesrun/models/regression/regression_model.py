@@ -14,7 +14,8 @@ from bayesrun.language.formulas import plain
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
-from bayesrun.models.regression import glm_type
+from bayesrun.models.declarative import declarative_rows
+from bayesrun.models.regression import glm_model, glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear
 from bayesrun.models.regression.design_matrix import labels_in
 from bayesrun.models.regression.expansion import Expansion, expand, expand_at
@@ -192,7 +193,7 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
 
     glm = as_glm(spec)
     if glm is not None:
-        return glm_type.build(data, glm)
+        return glm_model.build(data, glm)
     expansion = expand(data, spec, plan(spec))
     for note in expansion.notes:
         log.info(note)
@@ -206,7 +207,7 @@ def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
     """Return the columns that new rows must have."""
     glm = as_glm(spec)
     if glm is not None:
-        return glm_type.needs(rows, glm)
+        return glm_rows.needs(rows, glm)
     this = plan(spec)
     response = this.response
     counted = [text for text in (response.trials, response.error) if text is not None]
@@ -219,7 +220,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
     """Declare the likelihood over new rows; what the fit has learned is not learned again."""
     glm = as_glm(spec)
     if glm is not None:
-        return glm_type.at_rows(rows, glm)
+        return glm_rows.at_rows(rows, glm)
     expansion = expand_at(rows.data, spec, plan(spec), rows.design.terms, rows.dim, rows.draw_over_rows)
     grown = {
         dim: size
@@ -237,7 +238,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
     likelihoods = {expansion.likelihood: (rows.dim,)}
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
-    declared = declarative.at_rows(over, _declarative(expansion))
+    declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
     return replace(declared, items=(*recalled, *declared.items))
 
 

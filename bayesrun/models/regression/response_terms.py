@@ -101,8 +101,8 @@ def read_response(left: str, key: str) -> Response:
         parts = arguments(counts[2])
         if len(parts) != 2:
             raise fail(key, f"'{response}' takes two columns", "cbind(successes, failures), or p(successes, trials)")
-        counted = {"failures" if counts[1] == "cbind" else "trials": parts[1]}
-        found = replace(Response(parts[0]), **counted)
+        is_cbind = counts[1] == "cbind"
+        found = Response(parts[0], failures=parts[1]) if is_cbind else Response(parts[0], trials=parts[1])
     for sign, part in summands(additions) if bar else []:
         if sign == "-":
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
