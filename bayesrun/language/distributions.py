@@ -11,7 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
+
+from bayesrun.errors import fail
+from bayesrun.language.densities.base import DENSITIES
 
 _TABLE = """\
 AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution? steps:steps?
@@ -91,7 +95,29 @@ ZeroInflatedNegativeBinomial | count | 0 | psi:unit mu:positive alpha:positive
 ZeroInflatedPoisson | count | 0 | psi:unit theta:positive
 """
 
+# Distributions that are declared by expressions, in `bayesrun.language.densities`.
+_DECLARED_TABLE = """\
+AdjacentLogistic | count | 0 | eta:real cutpoints[]:real
+BetaProportion | unit | 0 | mu:unit phi:positive
+CategoricalLogit | count | 0 | eta[]:real
+GammaMean | positive | 0 | mu:positive alpha:positive
+HurdleGamma | nonnegative | 0 | mu:positive alpha:positive zero:unit
+HurdleLogNormal | nonnegative | 0 | mu:real sigma:positive zero:unit
+HurdleNegativeBinomial | count | 0 | mu:positive alpha:positive zero:unit
+HurdlePoisson | count | 0 | mu:positive zero:unit
+InverseGaussian | positive | 0 | mu:positive lam:positive
+MultinomialLogit | count | 1 | n:count eta[]:real
+OrderedCloglog | count | 0 | eta:real cutpoints[]:real
+SequentialLogistic | count | 0 | eta:real cutpoints[]:real
+WeibullMean | positive | 0 | mu:positive alpha:positive
+ZeroInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero:unit
+ZeroInflatedBetaBinomial | count | 0 | n:count mu:unit phi:positive zero:unit
+ZeroInflatedGeometric | count | 0 | mu:positive zero:unit
+ZeroOneInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero_one:unit one:unit
+"""
+
 _DISCRETE = ("binary", "count", "integer")
+_MIXED = ("nonnegative", "unit_or_end")
 
 # A variable of these families is `location + scale * (one of the standard family)`, in this order; location may be
 # absent. LogNormal is one on the log scale.
@@ -149,6 +175,8 @@ class Family:
         All of them by name.
     required
         Groups of alternatives; of each group exactly one alternative (a set of names) must be given.
+    declared
+        Whether it is declared by expressions, which every engine can evaluate.
     """
 
     name: str
@@ -156,11 +184,17 @@ class Family:
     event: int
     parameters: Mapping[str, Parameter]
     required: tuple[tuple[frozenset[str], ...], ...]
+    declared: bool = False
 
     @property
     def discrete(self) -> bool:
         """Whether its draws are whole numbers."""
         return self.support in _DISCRETE
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it is continuous but for an end of its range that has a probability of its own."""
+        return self.support in _MIXED
 
     @property
     def location_scale(self) -> tuple[str | None, str] | None:
@@ -175,7 +209,7 @@ def _parameter(text: str) -> Parameter:
     return Parameter(name, domain, len(axes) // 2)
 
 
-def _family(line: str) -> Family:
+def _family(line: str, declared: bool = False) -> Family:
     name, support, event, rest = (part.strip() for part in line.split("|", 3))
     parameters: dict[str, Parameter] = {}
     required = []
@@ -184,25 +218,56 @@ def _family(line: str) -> Family:
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
             required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
-    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required))
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required), declared)
 
 
-_LINES = _TABLE.strip().splitlines()
-FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in map(_family, _LINES)})
+_OF_ENGINES = [_family(line) for line in _TABLE.strip().splitlines()]
+_DECLARED = [_family(line, declared=True) for line in _DECLARED_TABLE.strip().splitlines()]
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED)})
 # These need Python code, which YAML never holds.
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 
 
 def family(name: str) -> Family | None:
     """Return what is known of a distribution, or None when there is none of that name."""
-    return FAMILIES.get(name)
+    return FAMILIES.get(name) or _of_plugin(name)
+
+
+def _of_plugin(name: str) -> Family | None:
+    if name not in DENSITIES.names():
+        return None
+    key = f"dist: {name}"
+    try:
+        found = _read_line(DENSITIES.load(name, key).line)
+    except (AssertionError, ValueError):
+        found = None
+    if found is None or found.name != name:
+        raise fail(key, "the plug-in's line is not of the form NAME | support | event | parameters", "fix the plug-in")
+    return found
+
+
+@cache
+def _read_line(line: str) -> Family:
+    return _family(line, declared=True)
+
+
+def known_family(name: str) -> Family:
+    """Return what is known of a distribution that a check has found to exist."""
+    found = family(name)
+    assert found is not None, name
+    return found
 
 
 def distributions() -> list[str]:
     """Return the names of all distributions that YAML may name, sorted."""
-    return sorted(FAMILIES)
+    return sorted([*FAMILIES, *DENSITIES.names()])
 
 
 def truncatable(known: Family) -> bool:
     """Whether `lower` and `upper` may cut off a distribution that has no such parameters of its own."""
-    return known.event == 0 and known.support not in ("any", "matrix", "binary") and "lower" not in known.parameters
+    return (
+        known.event == 0
+        and known.support not in ("any", "matrix", "binary")
+        and not known.declared
+        and "lower" not in known.parameters
+    )

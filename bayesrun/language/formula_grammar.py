@@ -68,8 +68,8 @@ _QUOTED = re.compile(r"`([^`]*)`")
 _MARK = "\ua78c"
 _SYMBOL = re.compile(f"{_MARK}([0-9a-f]+){_MARK}")
 REMEDIES = {
-    "groups": "write it as a model of type declarative, with a prior over the groups (docs/language.md, Hierarchies)",
-    "counts": "put the successes on the left and the column with the number of trials into model.options.trials",
+    "groups": "a group term is a summand of its own: y ~ x + (1 | g); or write a declarative model (docs/language.md)",
+    "counts": "successes and trials stand on the left, y | trials(n) ~ x, or in model.options.trials",
 }
 """What to do about parts of R's formulas that these do not have."""
 
@@ -93,6 +93,11 @@ def shown(text: str) -> str:
     """Return a text with the names of columns in the place of symbols, in back-ticks unless they are all of it."""
     if _SYMBOL.fullmatch(text):
         return column_named(text)
+    return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Return a text with the names of columns in back-ticks in the place of symbols."""
     return _SYMBOL.sub(lambda found: f"`{_spelled(found[1])}`", text)
 
 

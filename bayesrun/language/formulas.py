@@ -121,18 +121,13 @@ def parse(text: str, key: str) -> Formula:
         raise fail(key, f"both sides of '~' must be there (got {text!r})", _HINT)
     try:
         tokens = _tokens(right, key, text)
-        faults = list(dict.fromkeys([*_response_faults(response), *_token_faults(tokens)]))
+        faults = list(dict.fromkeys(_token_faults(tokens)))
         if faults:
             raise UserError([Problem(key, f"{fault}, in '{text}'", _HINT) for fault in faults])
-        return _named(text, key, grammar.shown(f"{response} ").strip(), tokens, _terms(right, key, text))
+        return _named(grammar.quoted(text), key, grammar.quoted(response), tokens, _terms(right, key, text))
     except UserError as error:
         shown = grammar.shown
         raise UserError([replace(p, message=shown(p.message), hint=shown(p.hint)) for p in error.problems]) from None
-
-
-def _response_faults(response: str) -> Iterator[str]:
-    if re.match(r"cbind\s*\(", response):
-        yield f"'{response}' is not allowed; {grammar.REMEDIES['counts']}"
 
 
 def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
@@ -180,7 +175,7 @@ def _tokens(right: str, key: str, text: str) -> list[Any]:
 
     groups = re.search(r"(?<!\w)\([^()|]*\|[^()]*\)", right)
     if groups:
-        raise fail(key, f"'{groups[0]}' in '{text}': a formula has no effects of groups", grammar.REMEDIES["groups"])
+        raise fail(key, f"'{groups[0]}' can't stand there, in '{text}'", grammar.REMEDIES["groups"])
     if re.search(r"[\\`\[\]|]", re.sub(r"\([^()]*\)", "", right)):
         message = f"'{text}' holds a character that is not allowed in a formula (\\ [ ] | or a single back-tick)"
         raise fail(key, message, _HINT)

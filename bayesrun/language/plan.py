@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
-from bayesrun.language.distributions import FAMILIES, Family, Parameter
+from bayesrun.language.distributions import Family, Parameter, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, all_equal, step_lengths
@@ -129,7 +129,7 @@ def plan(
     UserError
         With every parameter that does not fit.
     """
-    family = FAMILIES[prior["dist"]]
+    family = known_family(prior["dist"])
     wanted = axes_of(prior, scope, key, dims, shape)
     given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
     raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _NO_VALUES}  # type: ignore[union-attr]
@@ -167,7 +167,7 @@ def of_values(
     UserError
         When a parameter does not fit the axes.
     """
-    known = FAMILIES[family]
+    known = known_family(family)
     target = (tuple(dims), tuple(shape))
     return Plan(name, key or f"model ({name})", known, *target, _fitted(known, values, target, key or "model"))
 

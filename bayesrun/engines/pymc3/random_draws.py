@@ -46,6 +46,9 @@ def recipe(distribution: Any, observed: Any = None) -> Recipe | None:
     observed
         Values observed of it; an autoregression starts from the first of them.
     """
+    if hasattr(distribution, "recipe"):
+        own: Recipe = distribution.recipe()
+        return own
     found = _RECIPES.get(type(distribution).__name__)
     return found(distribution, observed) if found is not None else None
 

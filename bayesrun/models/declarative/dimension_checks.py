@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
 
+_SCORED = {
+    "AdjacentLogistic": "cutpoints",
+    "Categorical": "p",
+    "CategoricalLogit": "eta",
+    "OrderedCloglog": "cutpoints",
+    "OrderedLogistic": "cutpoints",
+    "OrderedProbit": "cutpoints",
+    "SequentialLogistic": "cutpoints",
+}
 # Series whose missing values are imputed by their own neighbours.
 _IMPUTED_SERIES = ("AR", "AR1", "GARCH11", "GaussianRandomWalk")
 
@@ -170,11 +179,15 @@ def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
     values, name = this.values, this.family.name
     if array.dtype.kind not in "biuf":
         return []
-    if name in ("OrderedLogistic", "OrderedProbit", "Categorical"):
-        last = values["p"].shape[-1] - 1 if name == "Categorical" else values["cutpoints"].shape[-1]
-        return outside(array, 0, last, "codes", key)
+    if name in _SCORED:
+        # of K categories there are K probabilities, or K - 1 cutpoints or scores
+        scores = values[_SCORED[name]].shape[-1]
+        return outside(array, 0, scores - 1 if name == "Categorical" else scores, "codes", key)
     low, high = (values.get("lower"), values.get("upper")) if name in ("DiscreteUniform", "Uniform") else (None, None)
-    if name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
+    if (
+        name in ("Binomial", "BetaBinomial", "ZeroInflatedBetaBinomial", "ZeroInflatedBinomial")
+        and values["n"].known is not None
+    ):
         return outside(array, 0, values["n"].known, "counts", key)
     if low is not None and high is not None and low.known is not None and high.known is not None:
         return outside(array, low.known, high.known, "numbers", key)

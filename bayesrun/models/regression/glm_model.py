@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.formulas import Term, plain
-from bayesrun.models.regression.design_matrix import Prepared, learned_from, prepare, response_variables, scales
+from bayesrun.models.regression.design_matrix import (
+    Prepared,
+    learned_from,
+    likelihood_of,
+    prepare,
+    response_variables,
+    scales,
+)
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.likelihood_sums import State, summed
 from bayesrun.models.regression.response_families import likelihood
@@ -131,7 +138,7 @@ def _observe(
     from bayesrun.language.declaration import observed_values
 
     family, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, prepared.trials)
-    name = f"{response_variables(spec.parsed().response, KEY)[0]}_obs"
+    name = likelihood_of(response_variables(spec.parsed().response, KEY)[0])
     draft.observe(name, family, parameters, observed_values(prepared.response), rows_alike=True)
 
 
