@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
+from bayesrun.models.regression.blocked_algebra import level_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of, response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting
@@ -74,7 +75,7 @@ class Expansion:
 
     def state(self) -> dict[str, Any]:
         """Return what was learned from the rows, as plain values that JSON can hold."""
-        scales = {name: [s.spread, s.middle] for name, s in self.settings.items()}
+        scales = {name: [s.spread, s.middle, s.response] for name, s in self.settings.items()}
         terms = {name: [dict(term.plain()) for term in terms] for name, terms in self.terms.items()}
         levels = [level.item() if hasattr(level, "item") else level for level in self.levels]
         return {"terms": terms, "scales": scales, "levels": levels}
@@ -145,8 +146,8 @@ def expand_at(
     explained = _explained(rows, this, tuple(state["levels"]), observed=False)
     columns, terms, settings = explained.columns, dict[str, tuple[FittedTerm, ...]](), dict[str, Setting]()
     for name, predictor in this.predictors.items():
-        spread, middle = state["scales"][name]
-        settings[name] = Setting(predictor.prefix, spec.priors, spread, middle)
+        spread, middle, in_units = state["scales"][name]
+        settings[name] = Setting(predictor.prefix, spec.priors, spread, middle, response=in_units)
         pairs = zip(predictor.terms, state["terms"][name], strict=True)
         terms[name] = tuple(term.restored(content, settings[name]) for term, content in pairs)
         for term in terms[name]:
@@ -189,11 +190,11 @@ def _declared(
     for part in every:
         priors.update(part.priors)
         deterministics.update(part.deterministics)
-    spread = np.asarray(settings[this.family.main].spread)
+    main = settings[this.family.main]
     for name in this.numbers:
-        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", spread, settings[this.family.main].data)
+        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
-        prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", spread, None)
+        prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", np.asarray(main.spread), None)
         priors["cutpoints"] = {**prior, "dims": ["cutpoint"], "transform": "ordered"}
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}
@@ -356,9 +357,14 @@ def _setting(
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
         return Setting(prefix, spec.priors, 1.0, middle, None, data)
+    in_units = spread
     if not own_units:
-        middle, spread = 0.0, 1.0
-    return Setting(prefix, spec.priors, spread, middle, _row_information(this, explained, y, spread), data)
+        trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(len(y))
+        total = float(np.sum(trials))
+        middle = level_on_link(float(np.nansum(y) / total), link, 0.5 / total) if not this.family.categories else 0.0
+        spread = 1.0
+    information = _row_information(this, explained, y, spread)
+    return Setting(prefix, spec.priors, spread, middle, information, data, in_units)
 
 
 def _row_information(this: RegressionPlan, explained: Explained, y: NDArray[Any], spread: float) -> NDArray[Any]:
