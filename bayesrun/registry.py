@@ -1,13 +1,17 @@
-"""Names to things: one file of a folder is one registered name, and plug-in packages add theirs.
+"""Names to things: the modules of a folder register what they hold, and plug-in packages add theirs.
 
-A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
-module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`).
-Names are listed from file names alone; a module is imported when its thing is asked for.
+A folder such as `bayesrun/models` is a registry. A module registers one thing under the module's own name, held in an
+attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things of one subject share a
+module: it holds them by name in the attribute's plural (`CHECKS` in `bayesrun.diagnostics.sampler_checks`), and the
+registry lists their names. So names are known without an import; a module is imported when its thing is asked for.
 
 A plug-in package adds names through entry points of the group that has the folder's name:
 
     [project.entry-points."bayesrun.models"]
     my_model = "my_package.my_model"             # a module with MODEL, as in bayesrun itself
+    [project.entry-points."bayesrun.diagnostics"]
+    too_high = "my_package.my_checks"            # a module with CHECKS = {"too_high": ..., "too_low": ...}
+    too_low = "my_package.my_checks"
 
 They count only for packages that the config lists under `plugins`, and are imported only when asked for.
 """
@@ -16,7 +20,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import Any, Generic, TypeVar
@@ -37,13 +41,15 @@ class Registry(Generic[T]):
     kind
         What a thing is called in messages ("model type").
     folder
-        Package whose modules are the registered things (`bayesrun.models`); also the entry-point group.
+        Package whose modules hold the registered things (`bayesrun.models`); also the entry-point group.
     attribute
-        Name of the module attribute that holds the thing (`MODEL`).
+        Name of the module attribute that holds the thing (`MODEL`); with an `S`, of the one that holds several by name.
     thing
-        Class that the attribute must be an instance of.
+        Class of what is registered.
     others
         Modules of the folder that register nothing (so do `base` and those that begin with an underscore).
+    shared
+        Modules that hold several things, with the names of these.
     """
 
     kind: str
@@ -51,15 +57,20 @@ class Registry(Generic[T]):
     attribute: str
     thing: type[T]
     others: tuple[str, ...] = ()
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _added: dict[str, EntryPoint] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All registered names, sorted; imports none of their modules."""
+        return sorted([*self._modules(), *self._added])
+
+    def _modules(self) -> dict[str, str]:
+        """Return the module of each of bayesrun's own names."""
         package = importlib.import_module(self.folder)
-        passed_over = {"base", *self.others}
-        modules = [m.name for m in pkgutil.iter_modules(package.__path__)]
-        own = [name for name in modules if name not in passed_over and not name.startswith("_")]
-        return sorted([*own, *self._added])
+        passed_over = {"base", *self.others, *self.shared}
+        files = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        alone = {name: name for name in files if name not in passed_over and not name.startswith("_")}
+        return alone | {name: module for module, names in self.shared.items() for name in names}
 
     def load(self, name: str, key: str) -> T:
         """Import and return the thing called `name`; `key` is where the config asks for it.
@@ -72,12 +83,18 @@ class Registry(Generic[T]):
         if name not in self.names():
             raise fail(key, f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         entry = self._added.get(name)
-        module = _import_plugin(entry, key) if entry else importlib.import_module(f"{self.folder}.{name}")
-        thing = getattr(module, self.attribute, None)
+        module = _import_plugin(entry, key) if entry else importlib.import_module(f"{self.folder}.{self.module(name)}")
+        several = getattr(module, f"{self.attribute}S", None)
+        thing = several.get(name) if isinstance(several, dict) else getattr(module, self.attribute, None)
         if not isinstance(thing, self.thing):
             where = entry.value if entry else module.__name__
-            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "mend the plug-in")
+            attribute = f"{self.attribute}S['{name}']" if isinstance(several, dict) else self.attribute
+            raise fail(key, f"'{where}' has no {attribute} of type {self.thing.__name__}", "fix the plug-in")
         return thing
+
+    def module(self, name: str) -> str:
+        """Return the module of the folder that holds one of bayesrun's own things; raises KeyError for another name."""
+        return self._modules()[name]
 
     def add(self, entry: EntryPoint) -> None:
         """Register a plug-in's entry point without importing it; a name that is taken is refused."""
@@ -93,7 +110,7 @@ def _import_plugin(entry: EntryPoint, key: str) -> Any:
         return entry.load()
     except Exception as error:  # a plug-in may fail in any way
         message = f"plug-in '{entry.value}' can't be imported: {type(error).__name__}: {error}"
-        raise fail(key, message, "mend or reinstall the plug-in package") from error
+        raise fail(key, message, "fix or reinstall the plug-in package") from error
 
 
 def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -> list[Problem]:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from bayesrun.figures.selection import is_discrete
-
-Array = NDArray[Any]
+from bayesrun.figures.selection import Array, is_discrete
 
 BARS = 60  # integers drawn as one bar each; a wider range is binned
 

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesrun.diagnostics.scalars import SAMPLE, in_order, names_of
+from bayesrun.diagnostics.summary import SAMPLE, in_order, names_of
 from bayesrun.figures.base import NotDrawable, Subject
 
 Array = NDArray[Any]

@@ -69,7 +69,7 @@ def _terms(record: Record) -> Any:
     import pandas as pd
     import xarray as xr
 
-    from bayesrun.diagnostics.pointwise import observed_terms
+    from bayesrun.diagnostics.predictive_accuracy import observed_terms
 
     assert record.path
     try:  # of the file's many groups, this one
@@ -94,7 +94,7 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
-    from bayesrun.diagnostics.pointwise import loo_of
+    from bayesrun.diagnostics.predictive_accuracy import loo_of
 
     loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)

@@ -128,7 +128,7 @@ def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     """Read the draws of scalars from `posterior.nc`; no more of the file than they need."""
     import xarray as xr
 
-    from bayesrun.diagnostics.scalars import SAMPLE, names_of
+    from bayesrun.diagnostics.summary import SAMPLE, names_of
 
     path = record.path
     if path is None or not (path / "posterior.nc").is_file():
