@@ -246,16 +246,25 @@ def graded(
     return Finding(check, grade.severity, message, variable, value, grade.threshold, remedy)
 
 
-def interval_columns(prob: float) -> tuple[str, str]:
-    """Name the columns of the ends of a highest-density interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
+def interval_columns(prob: float, of: str = "hdi") -> tuple[str, str]:
+    """Name the columns of the ends of an interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
     tail = 100 * (1 - prob) / 2
-    return f"hdi_{tail:g}%", f"hdi_{100 - tail:g}%"
+    return f"{of}_{tail:g}%", f"{of}_{100 - tail:g}%"
 
 
-def find_interval_columns(columns: Iterable[str]) -> tuple[str, str]:
+def find_interval_columns(columns: Iterable[str], of: str = "hdi") -> tuple[str, str]:
     """Find these columns among those of a table (`summary.csv`, `predictions.csv`)."""
-    lower, upper = (name for name in columns if name.startswith("hdi_"))
+    lower, upper = (name for name in columns if name.startswith(f"{of}_"))
     return lower, upper
+
+
+def interval_probability(columns: Iterable[str], of: str = "hdi") -> float | None:
+    """Return the probability that the names of these columns state; None if they state none (`hdi_lower`)."""
+    lower, upper = (name.removeprefix(f"{of}_").removesuffix("%") for name in find_interval_columns(columns, of))
+    try:
+        return round((float(upper) - float(lower)) / 100, 12)
+    except ValueError:
+        return None
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

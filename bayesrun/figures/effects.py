@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import listed, shorten
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject

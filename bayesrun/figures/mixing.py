@@ -9,9 +9,9 @@ from scipy.stats import binom
 
 from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.convergence import bfmi
+from bayesrun.diagnostics.numerics.densities import density
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.marginals import density
 from bayesrun.figures.selection import Array, Scalar, group_of, pick, title_of
 
 LIMIT = 12

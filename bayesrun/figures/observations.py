@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from bayesrun.figures.base import NotDrawable, Subject
-from bayesrun.figures.selection import Array, group_of, is_discrete
+from bayesrun.figures.selection import Array, group_of
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.diagnostics.base import shorten
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.marginals import draw_marginal, frame, interval, number, write_beside
-from bayesrun.figures.selection import Array, Scalar, draws_of, group_of, is_discrete, pick, title_of
+from bayesrun.figures.selection import Array, Scalar, draws_of, group_of, pick, title_of
 
 POSTERIORS = 18
 

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.stats import binom
 
 from bayesrun.diagnostics.base import GOOD_K
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.diagnostics.predictive_accuracy import loo_of
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.figures import style as look

@@ -7,10 +7,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import frequencies, hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
-from bayesrun.figures.marginals import counts
 from bayesrun.figures.observations import axis_label, posterior_of, series_of, times
 from bayesrun.figures.selection import Array, draws_of, title_of
 
@@ -67,7 +66,7 @@ def _draw_imputed(ax: Axes, subject: Subject, series: xr.DataArray) -> None:
 def draw_switchpoint(subject: Subject) -> Canvas:
     """Draw a bar per year, darker inside the interval."""
     draws = np.asarray(posterior_of(subject, "switchpoint").values).ravel()
-    years, share = counts(draws)
+    years, share = frequencies(draws)
     low, high = hdi(draws, subject.interval)
     figure, ax = look.panel(title_of(subject, "switchpoint by year"), 3.4)
     inside = (years >= low) & (years <= high)

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.convergence import bfmi
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import frequencies, hdi, is_discrete
 from bayesrun.diagnostics.summary import label_texts
 from bayesrun.figures import mixing
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.drawing import draw_all
-from bayesrun.figures.marginals import counts, number
+from bayesrun.figures.marginals import number
 from bayesrun.figures.mixing import ranks
 from bayesrun.figures.observations import axis_label, predicted
 from bayesrun.figures.posteriors import draw_prior_posterior
 from bayesrun.figures.predictive_checks import draw_ppc, smooth
-from bayesrun.figures.selection import is_discrete, pick, pick_of_each
+from bayesrun.figures.selection import pick, pick_of_each
 from bayesrun.figures.traces import divergent
 
 
@@ -49,7 +49,7 @@ def test_bfmi_is_that_of_arviz() -> None:
 
 
 def test_counts_name_every_integer_between() -> None:
-    at, share = counts(np.array([3.0, 3.0, 6.0, -1.0]))
+    at, share = frequencies(np.array([3.0, 3.0, 6.0, -1.0]))
     assert at.tolist() == [-1, 0, 1, 2, 3, 4, 5, 6]
     assert share.tolist() == [0.25, 0, 0, 0, 0.5, 0, 0, 0.25]
 
