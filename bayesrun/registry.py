@@ -1,9 +1,9 @@
 """Names to things: the modules of a folder register what they hold, and plug-in packages add theirs.
 
-A folder such as `bayesrun/models` is a registry. A module registers one thing under the module's own name, held in an
-attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things of one subject share a
-module: it holds them by name in the attribute's plural (`CHECKS` in `bayesrun.diagnostics.sampler_checks`), and the
-registry lists their names. So names are known without an import; a module is imported when its thing is asked for.
+A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
+module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things
+of one subject may share a module: the registry lists their names, and the module holds them by name (`MODELS`).
+Names are listed without importing the modules; a module is imported when its thing is asked for.
 
 A plug-in package adds names through entry points of the group that has the folder's name:
 
@@ -41,15 +41,16 @@ class Registry(Generic[T]):
     kind
         What a thing is called in messages ("model type").
     folder
-        Package whose modules hold the registered things (`bayesrun.models`); also the entry-point group.
+        Package whose modules are the registered things (`bayesrun.models`); also the entry-point group.
     attribute
-        Name of the module attribute that holds the thing (`MODEL`); with an `S`, of the one that holds several by name.
+        Name of the module attribute that holds the thing (`MODEL`).
     thing
-        Class of what is registered.
+        Class that the attribute must be an instance of.
     others
         Modules of the folder that register nothing (so do `base` and those that begin with an underscore).
     shared
-        Modules that hold several things, with the names of these.
+        Modules that hold several things, with their names. Their attribute ends in an S and is a mapping of names to
+        things.
     """
 
     kind: str
@@ -62,15 +63,11 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All registered names, sorted; imports none of their modules."""
-        return sorted([*self._modules(), *self._added])
-
-    def _modules(self) -> dict[str, str]:
-        """Return the module of each of bayesrun's own names."""
         package = importlib.import_module(self.folder)
         passed_over = {"base", *self.others, *self.shared}
-        files = [m.name for m in pkgutil.iter_modules(package.__path__)]
-        alone = {name: name for name in files if name not in passed_over and not name.startswith("_")}
-        return alone | {name: module for module, names in self.shared.items() for name in names}
+        modules = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        own = [name for name in modules if name not in passed_over and not name.startswith("_")]
+        return sorted([*own, *(name for names in self.shared.values() for name in names), *self._added])
 
     def load(self, name: str, key: str) -> T:
         """Import and return the thing called `name`; `key` is where the config asks for it.
@@ -83,7 +80,7 @@ class Registry(Generic[T]):
         if name not in self.names():
             raise fail(key, f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         entry = self._added.get(name)
-        module = _import_plugin(entry, key) if entry else importlib.import_module(f"{self.folder}.{self.module(name)}")
+        module = _import_plugin(entry, key) if entry else importlib.import_module(self.module_of(name))
         several = getattr(module, f"{self.attribute}S", None)
         thing = several.get(name) if isinstance(several, dict) else getattr(module, self.attribute, None)
         if not isinstance(thing, self.thing):
@@ -92,9 +89,10 @@ class Registry(Generic[T]):
             raise fail(key, f"'{where}' has no {attribute} of type {self.thing.__name__}", "fix the plug-in")
         return thing
 
-    def module(self, name: str) -> str:
-        """Return the module of the folder that holds one of bayesrun's own things; raises KeyError for another name."""
-        return self._modules()[name]
+    def module_of(self, name: str) -> str:
+        """Return the module of the folder that holds one of its own names."""
+        together = next((module for module, names in self.shared.items() if name in names), name)
+        return f"{self.folder}.{together}"
 
     def add(self, entry: EntryPoint) -> None:
         """Register a plug-in's entry point without importing it; a name that is taken is refused."""

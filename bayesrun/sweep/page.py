@@ -171,7 +171,7 @@ def _with_sd(mean: float, sd: float) -> str:
 
 def _elpd_heads(elpd: pd.DataFrame) -> list[str]:
     prob = interval_probability(elpd.columns, "weight")
-    return [head.format("interval" if prob is None else f"{100 * prob:g} %") for head in _ELPD]
+    return [head.format("interval" if prob is None else f"{100 * prob:g}\N{NO-BREAK SPACE}%") for head in _ELPD]
 
 
 def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:

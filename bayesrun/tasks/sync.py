@@ -15,8 +15,7 @@ from bayesrun.errors import BayesrunError, Problem, check, fail
 from bayesrun.schema import parse
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tracking.base import TRACKERS, TrackingSpec, sqlite_path
-from bayesrun.tracking.tracking_record import RECORD, RUNNING, read_record
-from bayesrun.tracking.unsent_runs import unsent_runs
+from bayesrun.tracking.tracking_record import RECORD, RUNNING, read_record, unsent_runs
 
 
 def sync(request: TaskRequest) -> int:

@@ -161,15 +161,7 @@ TRACKERS: Registry[Backend] = Registry(
     "bayesrun.tracking",
     "TRACKER",
     Backend,
-    others=(
-        "entries",
-        "mlflow_patches",
-        "mlflow_store",
-        "tracker_connection",
-        "tracker_process",
-        "tracking_record",
-        "unsent_runs",
-    ),
+    others=("entries", "mlflow_patches", "mlflow_store", "tracker_connection", "tracker_process", "tracking_record"),
 )
 
 

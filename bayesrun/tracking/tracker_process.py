@@ -32,16 +32,23 @@ from typing import Any
 from filelock import Timeout
 
 from bayesrun.locks import named_lock
-from bayesrun.process_identity import process_has_ended, process_label
-from bayesrun.processes import collect_rarely
+from bayesrun.processes import collect_rarely, process_has_ended, process_label
 from bayesrun.redaction import redact, remember_config
 from bayesrun.tracking.base import RUN_KEY, is_server, sqlite_path
 from bayesrun.tracking.entries import read_entries, read_json
 from bayesrun.tracking.mlflow_patches import import_mlflow
 from bayesrun.tracking.mlflow_store import MlflowStore, create_local_database
 from bayesrun.tracking.tracker_connection import BEAT, PREPARED
-from bayesrun.tracking.tracking_record import RECORD, RUNNING, TrackingRecord, read_card, read_record
-from bayesrun.tracking.unsent_runs import note_unsent, remove_note, unsent_runs
+from bayesrun.tracking.tracking_record import (
+    RECORD,
+    RUNNING,
+    TrackingRecord,
+    note_unsent,
+    read_card,
+    read_record,
+    remove_note,
+    unsent_runs,
+)
 
 _OWNER = "bayesrun.owner"
 _STATES = {

@@ -1,14 +1,24 @@
-"""What a run folder knows of its tracking (`tracking.json`): where it is tracked, and what is needed to do it later."""
+"""What is known of a run's tracking: the record in its folder, and the notes of runs that are not yet in their store.
+
+The record (`tracking.json`) says where a run is tracked and holds what is needed to send it later. A note in the user's
+own state folder, one file per run, is written when a run opens and removed when all of it is in its store, so that the
+next command with the same store finds the runs of every outputs folder.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from platformdirs import user_state_path
+
+from bayesrun.processes import process_has_ended
 from bayesrun.redaction import redact
 from bayesrun.tracking.base import DatasetInfo, RunCard
 
@@ -78,3 +88,62 @@ def read_card(content: Mapping[str, Any]) -> RunCard:
 def _known(record: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(record)}
     return {key: value for key, value in content.items() if key in names}
+
+
+def note_unsent(uri: str, folder: Path, owner: str) -> None:
+    """Note that a run is on its way to its store; nothing where the user's state folder can't be written.
+
+    Parameters
+    ----------
+    uri
+        The store.
+    folder
+        The run folder.
+    owner
+        Label of the process that tracks the run.
+    """
+    with suppress(OSError):
+        note = _note(uri, folder)
+        note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        note.write_text(json.dumps({"folder": str(folder.absolute()), "owner": owner}))
+
+
+def remove_note(uri: str, folder: Path) -> None:
+    """Note that all of a run is in its store, or that its folder is gone."""
+    with suppress(OSError):
+        _note(uri, folder).unlink(missing_ok=True)
+
+
+def unsent_runs(uri: str) -> Iterator[Path]:
+    """Yield the folders of runs that are missing in a store and that no process tracks any more, oldest first."""
+    for note in sorted(_notes(uri).glob("*.json"), key=_age):
+        try:
+            content = json.loads(note.read_text())
+        except (OSError, ValueError):
+            continue
+        folder = Path(content["folder"])
+        if not process_has_ended(content["owner"]):
+            continue
+        if folder.is_dir():
+            yield folder
+        else:
+            remove_note(uri, folder)
+
+
+def _age(note: Path) -> float:
+    try:
+        return note.stat().st_mtime
+    except OSError:  # another process has just sent it
+        return 0.0
+
+
+def _notes(uri: str) -> Path:
+    return user_state_path("bayesrun", appauthor=False) / "unsent" / _digest(redact(uri))
+
+
+def _note(uri: str, folder: Path) -> Path:
+    return _notes(uri) / f"{_digest(str(folder.absolute()))}.json"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -112,7 +112,7 @@ def test_every_interval_of_the_answer_has_the_probability_of_the_runs(tmp_path):
     assert {"hdi_25%", "hdi_75%"} <= set(found.table.columns)
     assert {"weight_25%", "weight_75%"} <= set(found.elpd.columns)
     html = (tmp_path / "sweep.html").read_text()
-    assert "stacking weight (50\u00a0%)" in html
+    assert "stacking weight (50\N{NO-BREAK SPACE}%)" in html
     assert "50 % interval" in html and "94" not in found.text
 
 
