@@ -103,6 +103,33 @@ class Registry(Generic[T]):
         self._added[entry.name] = entry
 
 
+@dataclass
+class TableRegistry(Registry[T]):
+    """Small things that stand in one table instead of a module each; plug-ins add more of them.
+
+    Parameters
+    ----------
+    table
+        Name to thing.
+    """
+
+    table: Mapping[str, T] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted([*self.table, *self._added])
+
+    def load(self, name: str, key: str) -> T:
+        """Return the thing called `name`; `key` is where the config asks for it.
+
+        Raises
+        ------
+        UserError
+            When no such name is registered, or a plug-in's module is broken.
+        """
+        return self.table[name] if name in self.table else super().load(name, key)
+
+
 def _import_plugin(entry: EntryPoint, key: str) -> Any:
     try:
         return entry.load()
