@@ -71,6 +71,7 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Gumbel": lambda p, x: stats.gumbel_r.logpdf(x, p.get("mu", 0.0), p.get("beta", 1.0)),
     "HalfCauchy": lambda p, x: stats.halfcauchy.logpdf(x, scale=p["beta"]),
     "HalfNormal": lambda p, x: stats.halfnorm.logpdf(x, scale=_sigma(p)),
+    "HalfStudentT": lambda p, x: np.log(2.0) + stats.t.logpdf(x, p["nu"], 0.0, _sigma(p, "lam")),
     "InverseGamma": lambda p, x: stats.invgamma.logpdf(x, p["alpha"], scale=p["beta"]),
     "Laplace": lambda p, x: stats.laplace.logpdf(x, p["mu"], p["b"]),
     "LogNormal": lambda p, x: stats.lognorm.logpdf(x, _sigma(p), scale=np.exp(p.get("mu", 0.0))),
