@@ -323,8 +323,7 @@ def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idat
 def _diagnose(
     config: RunConfig, sampled: Sampled, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
-    from bayesrun.diagnostics.base import Judged
-    from bayesrun.diagnostics.judge import judge
+    from bayesrun.diagnostics.base import Judged, judge
     from bayesrun.diagnostics.summary import summarise
 
     summary = summarise(idata, config.top.intervals)

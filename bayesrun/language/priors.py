@@ -28,7 +28,7 @@ from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import all_equal
-from bayesrun.language.values import Value, constant, fixed, replaceable
+from bayesrun.language.values import Value, compute, constant, fixed, replaceable
 
 # Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
 _INFORMATION = 1.5
@@ -156,9 +156,11 @@ def _check_ordered(this: Plan) -> None:
 
 
 def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add a location-scale variable made of a standard one, or a walk of its steps; these are helpers of the model."""
+    """Add a variable made of a standard one, or a walk of its steps; these are helpers of the model."""
     if this.family.name == "GaussianRandomWalk":
         return _noncentered_walk(draft, this, scope)
+    if this.family.name == "MvNormal":
+        return _noncentered_vectors(draft, this, scope)
     location, scale, others = _location_and_scale(this)
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
     log_scale = this.family.name in _LOG_SCALE
@@ -172,6 +174,23 @@ def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     offset = draft.random(standard, dims, start, helper=True)[standard.name]
     moved = location + scale * offset
     draft.deterministic(this.name, exp(moved) if log_scale else moved, dims)
+    return variables_of(this)
+
+
+def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    """Add normal vectors made of standard normal numbers: `mu + chol @ offset`, for each vector."""
+    if "chol" not in this.values or this.option("initval") is not None:
+        raise fail(f"{this.key}.parameterization", "a noncentered MvNormal is given by chol, without initval")
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    values = {"mu": fixed(0.0), "sigma": fixed(1.0)}
+    standard = Plan(f"{this.name}_offset", this.key, FAMILIES["Normal"], this.dims, this.shape, values, prior={})
+    offset = draft.random(standard, dims, helper=True)[standard.name]
+    axes = (*this.dims[:-1], None)
+    turned = compute("contract", [offset, this.values["chol"]], axes, len(this.shape) - 1, 1)
+    mean = this.values.get("mu")
+    turned = turned.named(this.dims)
+    moved = turned if mean is None or (mean.known is not None and not np.any(mean.known)) else turned + mean
+    draft.deterministic(this.name, moved.named(this.dims), dims)
     return variables_of(this)
 
 

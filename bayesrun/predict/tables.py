@@ -13,7 +13,7 @@ import pandas as pd
 
 from bayesrun.data.factors import row_column
 from bayesrun.diagnostics.base import interval_columns
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.errors import Problem, check, did_you_mean
 from bayesrun.predict.forward import Forecast
 from bayesrun.predict.new_rows import PreparedRows, forecasts

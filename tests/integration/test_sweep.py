@@ -188,7 +188,8 @@ def test_a_killed_sweep_is_finished_by_resume(tmp_path, victim):
     process.wait()
     folder = only_sweep(tmp_path)
     _, alive = psutil.wait_procs(family, timeout=6)  # what is orphaned sees that its parent is gone
-    assert alive == []
+    ended = psutil.STATUS_ZOMBIE  # not every init reaps at once
+    assert [p for p in alive if p.is_running() and p.status() != ended] == []
     status, _, err = bayesrun(tmp_path, f"resume={folder}")
     assert status == 0, err
     assert not [p.name for p in Path("/dev/shm").iterdir() if str(process.pid) in re.split(r"[_-]", p.name)]

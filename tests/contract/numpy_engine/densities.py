@@ -56,6 +56,7 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Gamma": lambda p, x: stats.gamma.logpdf(x, p["alpha"], scale=1 / p["beta"]),
     "HalfCauchy": lambda p, x: stats.halfcauchy.logpdf(x, scale=p["beta"]),
     "HalfNormal": lambda p, x: stats.halfnorm.logpdf(x, scale=_sigma(p)),
+    "HalfStudentT": lambda p, x: np.log(2.0) + stats.t.logpdf(x, p["nu"], 0.0, _sigma(p, "lam")),
     "InverseGamma": lambda p, x: stats.invgamma.logpdf(x, p["alpha"], scale=p["beta"]),
     "Normal": _normal,
     "NormalMixture": _normal_mixture,

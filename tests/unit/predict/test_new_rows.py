@@ -17,8 +17,9 @@ from bayesrun.data.design import learn
 from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
-from bayesrun.models import declarative, glm
+from bayesrun.models import declarative
 from bayesrun.models.base import ModelType
+from bayesrun.models.regression import glm_type as glm
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
 from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
