@@ -148,7 +148,7 @@ def test_each_job_draws_what_the_sweep_says(prior_sweep, tmp_path):
         ),
         (  # new rows, by what the fit teaches about them
             ["predict.data=linear_regression,robust_regression", "predict.group_by=obs,nosuch"],
-            ["predictor 'X1' is not in data set 'robust_regression'", "the new rows have no column 'nosuch'", "in jobs 3, 4"],
+            ["predictor 'X1' is not in data set 'robust_regression'", "have no column 'nosuch'", "in jobs 3, 4"],
         ),
     ],
 )  # fmt: skip
