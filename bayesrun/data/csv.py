@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.files import file_source, text_columns
+from bayesrun.data.files import check_width, file_source, text_columns
 from bayesrun.errors import Problem, UserError, check, fail
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str
     try:
         # columns named twice must be seen, so names are read as a row and pandas does not number them
         names = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **shared).iloc[0]
+        check_width(len(names), spec, "data.path")
         header = pd.read_csv(path, nrows=0, **shared).columns
         texts: dict[Any, Any] = {name: str for name in header if str(name).strip() in text_columns(spec)}
         with warnings.catch_warnings():

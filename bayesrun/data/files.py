@@ -26,6 +26,7 @@ log = logging.getLogger("bayesrun")
 
 _BLOCK = 1 << 20
 _LISTED = 10
+_MOST_COLUMNS = 5_000
 # the names that pandas gives to columns without one
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
@@ -150,6 +151,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
 
     from bayesrun.data.factors import one_type
 
+    check_width(frame.shape[1], spec, key)
     frame = _named(frame, spec)
     names = [str(c) for c in frame.columns]
     repeated = [name for name, count in Counter(names).items() if count > 1]
@@ -158,6 +160,19 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
     return xr.Dataset({name: ((spec.dim,), one_type(frame.iloc[:, i])) for i, name in enumerate(names)})
+
+
+def check_width(columns: int, spec: DataSpec, key: str) -> None:
+    """Refuse a table of very many columns, each of which would become a variable.
+
+    Raises
+    ------
+    UserError
+        When there are more than 5,000.
+    """
+    if columns > _MOST_COLUMNS:
+        message = f"the table of data set '{spec.name}' has {columns:,} columns; it may have {_MOST_COLUMNS:,}"
+        raise fail(key, message, "keep the columns that the model needs in a file of their own")
 
 
 def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
