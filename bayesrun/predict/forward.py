@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from bayesrun.errors import fail
 from bayesrun.language.declaration import Container as DataContainer
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
+from bayesrun.language.densities.draws import choose, wide
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order, names_in
 from bayesrun.language.operations import Data as Contained
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.values import Value, node_of
-from bayesrun.predict.generators import choose, expectation, generator, wide
+from bayesrun.predict.generators import expectation, generator, level_probabilities
 
 Array = NDArray[Any]
 DrawByEngine = Callable[[str, Mapping[str, Array], tuple[int, ...], int], Array]
@@ -40,12 +41,15 @@ class Forecast:
         Its dims.
     labels
         Labels of those dims.
+    shares
+        Probabilities of its levels (draw, ..., level), in their order; None where its values are no levels.
     """
 
     drawn: Array
     expected: Array | None
     dims: tuple[str, ...]
     labels: Mapping[str, Sequence[Any]]
+    shares: Array | None = None
 
 
 class Forward:
@@ -161,7 +165,14 @@ class Forward:
             self._known[item.name] = np.where(mask, drawn, item.observed.values)
         expected = self.expected(item.plan, shape)
         labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
-        return Forecast(drawn, None if expected is None else self._full(expected), item.observed.dims, labels)
+        shares = self.shares(item.plan, shape)
+        return Forecast(
+            drawn,
+            None if expected is None else self._full(expected),
+            item.observed.dims,
+            labels,
+            None if shares is None else self._full(shares),
+        )
 
     def _full(self, values: Array) -> Array:
         return np.broadcast_to(values, (self.count, *values.shape[1:]))
@@ -200,6 +211,11 @@ class Forward:
         with np.errstate(all="ignore"):
             found = own(self.parameters(plan))
         return _over(found, shape)
+
+    def shares(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
+        """Return the probabilities of levels at every draw (draw, *shape, level); None where values are no levels."""
+        own = None if plan.inner or plan.truncated else level_probabilities(plan.family.name)
+        return None if own is None else wide(own(self.parameters(plan)), shape, 1)
 
     def _components(self, plan: Plan) -> tuple[Plan, ...] | Plan:
         return plan.inner["comp_dists"]
