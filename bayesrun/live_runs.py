@@ -24,7 +24,10 @@ def under_way(outputs: Path, folder: Path) -> Iterator[None]:
     note = _note(outputs, folder)
     with suppress(OSError):  # a disk that is full: the run goes on, and is not found if it dies
         note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
+        with note.open("w") as file:
+            json.dump({"folder": str(folder.absolute()), "process": process_label(os.getpid())}, file)
+            file.flush()
+            os.fsync(file.fileno())  # after a power cut it finds the run
     try:
         yield
     finally:
