@@ -1,24 +1,54 @@
-"""Source `csv`: a table in a text file with column names in its first line."""
+"""Source `csv`: a table in a text file with column names in its first line, and how such a file is written."""
 
 from __future__ import annotations
 
 import codecs
+import csv
 import logging
+import re
 import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.dialect import Dialect, decimal_comma, find_separator, ragged, separator_problems, wrong_encoding
-from bayesrun.data.tables import file_source, text_columns
-from bayesrun.errors import check, fail
+from bayesrun.data.files import asked_for, file_source, text_columns
+from bayesrun.errors import Problem, UserError, check, fail
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("bayesrun")
+
+SEPARATORS = (",", ";", "\t", "|")
+_CODE = re.compile(r"0\d+")
+_POINT_OR_THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+_READ_AGAIN = 1_000
+_MOST_NOTED = 500
+_BLANKS = " \u00a0\u202f"
+_EXCELS_LINE = re.compile(r'"?sep=(.)"?')
+_FORMATS = {
+    b"\x1f\x8b": ("compressed with gzip", "unpack it"),
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", "set data.source=excel, or unpack it"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save it as .xlsx, or as text"),
+    b"PAR1": ("a Parquet file", "set data.source=parquet"),
+    b"\x89HDF": ("a NetCDF or HDF5 file", "set data.source=netcdf"),
+    b"CDF\x01": ("a NetCDF file", "set data.source=netcdf"),
+    b"SQLite format": ("an SQLite database", "set data.source=sql"),
+    b"%PDF": ("a PDF document", "export the table as text"),
+    b"<!doctype": ("a web page", "download the file itself"),
+    b"<html": ("a web page", "download the file itself"),
+}
+"""How files that are no text tables begin, in words, and what to do."""
+_SAMPLE = 100
+_MOST_TITLES = 20
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),(\d+)(?:[eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 
 
 class CsvSpec(TextTableSpec):
@@ -31,7 +61,7 @@ class CsvSpec(TextTableSpec):
     decimal
         The decimal sign: `.`, `,`, or `auto`.
     thousands
-        What groups thousands; null when nothing does.
+        What groups thousands; null when nothing does. A blank is any blank, also one that does not break a line.
     encoding
         Of the file's bytes; a byte order mark is skipped.
     comment
@@ -78,15 +108,22 @@ class CsvSpec(TextTableSpec):
 
 def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
     """Read the file; empty fields and the words of `spec.missing` are missing values."""
+    check(_other_format(path))
     encoding = "utf-8-sig" if spec.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else spec.encoding
     how = Dialect(encoding, spec.sep, spec.comment, spec.skip_rows)
     try:
-        if spec.sep == "auto":
-            how = Dialect(encoding, find_separator(path, how), spec.comment, spec.skip_rows)
+        named = _EXCELS_LINE.fullmatch(next(_lines(path, how), "").strip())
+        if named:
+            how = replace(how, sep=named[1] if spec.sep == "auto" else spec.sep, skip_rows=how.skip_rows + 1)
+        if how.sep == "auto":
+            how = replace(how, sep=find_separator(path, how))
         check(separator_problems(path, how))
         return _read(spec, path, how)
     except UnicodeError as error:
         raise wrong_encoding(path, encoding) from error
+    except csv.Error as error:
+        hint = "is a quote mark open that is never closed? see data.sep, data.encoding"
+        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
 
 
 def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
@@ -100,59 +137,295 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
             thousands = spec.thousands or ("." if grouped else None)
             frame = _table(spec, path, how, ",", thousands)
             log.info("'%s' is read with sep=%r decimal=','%s", path.name, how.sep, " thousands='.'" if grouped else "")
+            return frame
+    _note_doubtful_numbers(spec, path, how, frame)
     return frame
+
+
+def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> None:
+    """Say which numbers may mean something else: codes such as 007, and 1.234 where commas may be decimal signs."""
+    rows = list(islice(records(path, how), 1, _READ_AGAIN))
+    for place, name in enumerate(map(str, frame.columns)):
+        kind = frame.iloc[:, place].dtype.kind if len(frame.columns) <= _MOST_NOTED else "O"
+        cells = [row[place].strip() for row in rows if len(row) > place] if kind in "if" else []
+        codes = [cell for cell in cells if _CODE.fullmatch(cell)]
+        if codes:
+            log.info(
+                "'%s' is read as numbers: %s becomes %d. data.dtypes={%s: text} keeps leading zeros",
+                name, codes[0], int(codes[0]), name,
+            )  # fmt: skip
+        fractions = [cell for cell in cells if "." in cell]
+        is_unclear = spec.decimal == "auto" and spec.thousands is None and how.sep == ";" and len(fractions) > 1
+        if is_unclear and all(map(_POINT_OR_THOUSAND.fullmatch, fractions)):
+            log.warning(
+                "'%s' holds %s, which is read with a decimal point. If it is a thousand times that, set "
+                "data.thousands='.'", name, fractions[0],
+            )  # fmt: skip
 
 
 def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    shared: dict[str, Any] = {
-        "sep": r"\s+" if how.sep == "whitespace" else how.sep,
-        "encoding": how.encoding,
-        "comment": how.comment,
-        "skiprows": how.skip_rows,
-        "skipinitialspace": True,
-        "keep_default_na": False,
-        "index_col": False,
-    }
+    names = [name.strip() for name in next(records(path, how), [])]
+    if not names:
+        raise fail("data.path", f"'{path}' is empty", "it must be a table of text with column names in the first line")
+    chosen = asked_for(names, spec)
+    if len(chosen) < len(names):
+        check(ragged(path, how))  # pandas does not see it where it reads some columns only
+    texts = text_columns(spec)
     try:
-        # columns named twice must be seen, so names are read as a row and pandas does not number them
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **shared).iloc[0]
-        header = pd.read_csv(path, nrows=0, **shared).columns
-        texts: dict[Any, Any] = {name: str for name in header if str(name).strip() in text_columns(spec)}
         with warnings.catch_warnings():
             # a line with more fields than there are names would lose its last ones with a warning only
             warnings.simplefilter("error", pd.errors.ParserWarning)
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            table = pd.read_csv(
+            # columns are read by their places: of two with the same name, pandas would number one
+            frame = pd.read_csv(
                 path,
-                dtype=texts,
+                sep=r"\s+" if how.sep == "whitespace" else how.sep,
+                header=0,
+                names=range(len(names)),
+                usecols=chosen if len(chosen) < len(names) else None,
+                index_col=False,
+                dtype={place: str for place in chosen if names[place] in texts},
                 decimal=decimal,
-                thousands=thousands,
+                thousands=thousands if thousands is None or thousands.isascii() else None,
                 na_values=["", *spec.missing],
-                **shared,
+                keep_default_na=False,
+                encoding=how.encoding,
+                comment=how.comment,
+                skiprows=how.skip_rows,
+                skipinitialspace=True,
             )
     except UnicodeError:
         raise
     except (ValueError, pd.errors.ParserWarning) as error:
         check(ragged(path, how))
-        hint = "it must be a table of text with column names in the first line; see data.sep, data.skip_rows"
-        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
-    frame = pd.DataFrame(table)
-    frame = pd.concat([_as_one_type(frame.iloc[:, i]) for i in range(frame.shape[1])], axis=1)
-    frame.columns = pd.Index([name.strip() for name in names])
+        raise _not_read(path, error) from error
+    frame = pd.DataFrame({place: _settled(column, decimal, thousands) for place, column in frame.items()})
+    frame.columns = pd.Index([names[place] for place in chosen])
     return frame
 
 
-def _as_one_type(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Pandas reads a long file in parts: a column with text in one of them is text in all."""
-    kinds = set(map(type, column.dropna().tolist())) if column.dtype == object else set()
-    return column.where(column.isna(), column.astype(str)) if str in kinds and len(kinds) > 1 else column
+def _not_read(path: Path, error: Exception) -> UserError:
+    open_quote = re.search(r"EOF inside string starting at row (\d+)", str(error))
+    if open_quote:
+        message = f"a quote mark that opens in row {open_quote[1]} of '{path}' is never closed"
+        return fail("data.path", message, "close it, or write the mark twice where it is part of a text")
+    hint = "it must be a table of text with column names in the first line; see data.sep, data.skip_rows"
+    return fail("data.path", f"'{path}' can't be read as CSV: {error}", hint)
+
+
+def _settled(column: pd.Series[Any], decimal: str, thousands: str | None) -> pd.Series[Any]:
+    """Give a column one type: pandas reads a long file in parts, and knows of blanks only the plain one."""
+    if column.dtype != object:
+        return column
+    cells = column.dropna().tolist()
+    kinds = set(map(type, cells))
+    if str in kinds and len(kinds) > 1:
+        return column.where(column.isna(), column.astype(str))
+    if kinds == {str} and max(map(len, cells)) > csv.field_size_limit():
+        raise csv.Error(f"field larger than field limit ({csv.field_size_limit()})")
+    if cells and kinds == {str} and thousands is not None and thousands in _BLANKS:
+        grouped = re.compile(rf"\s*[+-]?\d{{1,3}}(?:[{_BLANKS}]\d{{3}})*(?:{re.escape(decimal)}\d+)?\s*")
+        if all(map(grouped.fullmatch, cells)):
+            plain = column.str.replace(f"[{_BLANKS}]", "", regex=True).str.replace(decimal, ".", regex=False)
+            return plain.astype(float)
+    return column
 
 
 def _texts(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     columns = [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     return [(name, column.dropna().astype(str).tolist()) for name, column in columns if column.dtype == object]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text table is written.
+
+    Parameters
+    ----------
+    encoding
+        Of its bytes.
+    sep
+        What stands between cells; `whitespace` is any run of blanks.
+    comment
+        What begins a comment; None when there are none.
+    skip_rows
+        Number of lines before the names.
+    """
+
+    encoding: str
+    sep: str
+    comment: str | None
+    skip_rows: int
+
+
+def records(path: Path, how: Dialect) -> Iterator[list[str]]:
+    """Yield the records of a file, the names first; empty lines and comments are left out."""
+    with path.open(encoding=how.encoding, newline="") as file:
+        lines: Iterator[str] = islice(file, how.skip_rows, None)
+        if how.comment:
+            lines = (line.split(how.comment, 1)[0] + "\n" if how.comment in line else line for line in lines)
+        if how.sep == "whitespace":
+            yield from (line.split() for line in lines if line.strip())
+            return
+        reader = csv.reader(lines, delimiter=how.sep, skipinitialspace=True)
+        yield from (record for record in reader if record and any(cell.strip() for cell in record))
+
+
+def find_separator(path: Path, how: Dialect) -> str:
+    """Return the separator with which the first records have the most cells, all equally many; a comma for one column.
+
+    Raises
+    ------
+    UserError
+        When the file is not text of the encoding.
+    """
+    widths = {sep: max(1, _width(path, how, sep)) for sep in SEPARATORS}
+    return max(SEPARATORS, key=lambda sep: widths[sep])  # the first of equals
+
+
+def separator_problems(path: Path, how: Dialect) -> list[Problem]:
+    """Say what the file looks like when its names are a single cell, or its lines are of different lengths."""
+    if _width(path, how, how.sep) > 1:
+        return []
+    if how.comment is None:
+        commented = replace(how, comment="#")
+        first = next(_lines(path, how), "")
+        if first.startswith("#") and max(_width(path, commented, sep) for sep in SEPARATORS) > 1:
+            return [
+                Problem(
+                    "data.comment", f"'{path}' begins with '#': this looks like comment='#'", "set data.comment='#'"
+                )
+            ]
+    if _is_column_of_decimal_commas(path, how):
+        message = f"'{path}' has one column of numbers with a decimal comma, which is no separator"
+        return [Problem("data.decimal", message, "set data.sep=';' and data.decimal=','")]
+    other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
+    if _width(path, how, other) > 1 and other != how.sep:
+        sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""
+        shown = {"\t": "'\\t'", "whitespace": "whitespace"}.get(other, f"'{other}'")
+        message = f"'{path}' is no table with sep='{how.sep}': this looks like sep={shown}{sign}"
+        return [Problem("data.sep", message, "set data.sep, or leave it at auto")]
+    titles = _title_lines(path, how)
+    if titles:
+        message = (
+            f"'{path}' does not begin with the names of its columns: this looks like skip_rows={how.skip_rows + titles}"
+        )
+        return [Problem("data.skip_rows", message, "set data.skip_rows, or data.comment when the lines are comments")]
+    return []
+
+
+def ragged(path: Path, how: Dialect) -> list[Problem]:
+    """Find the first record with more cells than there are names."""
+    names: list[str] = []
+    wide: list[int] = []
+    for number, record in enumerate(records(path, how)):
+        if number == 0:
+            names = record
+        elif len(record) > len(names):
+            wide.append(number)
+    if not wide:
+        return []
+    all_rows = f"{len(wide)} rows have" if len(wide) > 1 else f"row {wide[0]} has"
+    message = (
+        f"{all_rows} more cells than there are names ({len(names)}: {', '.join(names)}); the first is row {wide[0]}"
+    )
+    hint = "quote a cell that holds the separator; a column of row names, as R writes it, needs a name as well"
+    return [Problem("data.path", message, hint)]
+
+
+def decimal_comma(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[bool, bool]:
+    """Say whether text columns hold numbers with a decimal comma, and whether points group their thousands.
+
+    Parameters
+    ----------
+    columns
+        Name and cells of every column that is text.
+
+    Raises
+    ------
+    UserError
+        When a comma may be either: 1,234.
+    """
+    found = grouped = False
+    unclear: list[Problem] = []
+    for name, cells in columns:
+        commas = [m for m in map(_DECIMAL_COMMA.fullmatch, cells) if m]
+        if not commas or not all(_DECIMAL_COMMA.fullmatch(c) or _NUMBER.fullmatch(c) for c in cells):
+            continue
+        points = any(_GROUPED.fullmatch(cell) for cell in cells)
+        if points or any(len(m[1]) != 3 for m in commas):
+            found, grouped = True, grouped or points
+        else:
+            message = (
+                f"'{name}' holds {commas[0][0]}, which may be {commas[0][0].replace(',', '.')} or a thousand times that"
+            )
+            unclear.append(Problem("data.decimal", message, "set data.decimal=',' or data.thousands=','"))
+    if unclear and not found:
+        raise UserError(unclear)
+    return found, grouped
+
+
+def wrong_encoding(path: Path, encoding: str) -> UserError:
+    """Make the error of a file whose bytes are not text of the encoding, with the encoding that it looks like."""
+    begin = path.open("rb").read(4)
+    looks = "utf-16" if begin[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    name = "UTF-8" if encoding.startswith("utf-8") else encoding
+    return fail("data.encoding", f"'{path}' can't be read as {name} text", f"this looks like encoding='{looks}'")
+
+
+def _other_format(path: Path) -> list[Problem]:
+    """Find that a file is of another kind by how it begins."""
+    with path.open("rb") as file:
+        begin = file.read(32).lstrip()
+    return [
+        Problem("data.path", f"'{path}' is {what}, not a text table", hint)
+        for signature, (what, hint) in _FORMATS.items()
+        if begin.lower().startswith(signature.lower())
+    ]
+
+
+def _is_column_of_decimal_commas(path: Path, how: Dialect) -> bool:
+    if how.sep != ",":
+        return False
+    lines = [line.strip() for line in islice(_lines(path, how), _SAMPLE) if line.strip()]
+    rest = [line for line in lines[1:] if not _NUMBER.fullmatch(line)]
+    return "," not in lines[0] and bool(rest) and all(map(_DECIMAL_COMMA.fullmatch, rest)) if lines else False
+
+
+def _lines(path: Path, how: Dialect) -> Iterator[str]:
+    with path.open(encoding=how.encoding, newline="") as file:
+        yield from islice(file, how.skip_rows, None)
+
+
+def _title_lines(path: Path, how: Dialect) -> int:
+    """Return how many lines stand before a table; 0 where none is found after a few of them."""
+    for lines in range(1, _MOST_TITLES + 1):
+        rest = replace(how, skip_rows=how.skip_rows + lines)
+        for sep in SEPARATORS:
+            titles = list(islice(_lines(path, how), lines))
+            is_table = _width(path, rest, sep) > 1 and len(_sample(path, rest, sep)) > 1
+            if is_table and not any(sep in title for title in titles):
+                return lines
+    return 0
+
+
+def _sample(path: Path, how: Dialect, sep: str) -> list[list[str]]:
+    return list(islice(records(path, replace(how, sep=sep)), _SAMPLE))
+
+
+def _width(path: Path, how: Dialect, sep: str) -> int:
+    """Return the number of cells that all first records have; 0 when they differ."""
+    try:
+        widths = {len(record) for record in _sample(path, how, sep)}
+    except csv.Error:
+        return 0
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _has_decimal_comma(record: Sequence[str]) -> bool:
+    return any(_DECIMAL_COMMA.fullmatch(cell) for cell in record)
 
 
 SOURCE = file_source(CsvSpec, read)

@@ -15,13 +15,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data.assemble import Array
+from bayesrun.data.arrays import Array, places, shown_values
 from bayesrun.data.base import ColumnKind, DataSpec
 from bayesrun.data.columns import label
 from bayesrun.data.dates import DateFormat
-from bayesrun.data.factors import add_factors, apply_levels, by_column
-from bayesrun.data.labels import as_levels, codes_of, value_key
-from bayesrun.data.locate import places, shown_values
+from bayesrun.data.factors import add_factors, apply_levels, as_levels, by_column, codes_of, value_key
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Constant, Learned
@@ -76,6 +74,7 @@ class FittedDesign:
         reading = {
             "dim": self.dim,
             "dtypes": {**texts, **spec.dtypes},
+            "parse_dates": list(dict.fromkeys([*self.dates, *spec.parse_dates])),
             **({"dims": renamed} if dims else {}),
             **columns,
         }
@@ -95,7 +94,7 @@ class FittedDesign:
 
     def dates_in(self, data: xr.Dataset, spec: DataSpec) -> list[str]:
         """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
-        return list(dict.fromkeys([*(n for n in self.dates if n in data.variables), *spec.parse_dates]))
+        return [name for name in spec.parse_dates if name in data.variables or name not in self.dates]
 
     def made_alike(self, table: xr.Dataset, spec: DataSpec) -> xr.Dataset:
         """Make the columns of the fit out of what new rows have instead, as their own section says.

@@ -16,6 +16,7 @@ from bayesrun.engines.pymc3.black_box import BlackBox
 from bayesrun.engines.pymc3.cosine_transform import Cosine
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
+from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
 from bayesrun.language.operations import Call, Constant, Node, in_order, place_picks
 
 # Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.
@@ -138,6 +139,12 @@ def _lag(x: Any, steps: int, shape: tuple[int, ...]) -> Any:
     return tt.concatenate([missing, x[: shape[0] - steps]] if steps > 0 else [x[-steps:], missing], axis=0)
 
 
+def _correlations(below: Any, size: int) -> Any:
+    places = np.tril_indices(size, -1)
+    matrix = tt.set_subtensor(tt.eye(size)[places], below)
+    return tt.set_subtensor(matrix[places[::-1]], below)
+
+
 def _index(x: Any, *rest: Any) -> Any:
     *picks, parts = rest
     return x[place_picks(parts, tuple(picks))]
@@ -156,6 +163,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "sin": tt.sin,
         "cos": tt.cos,
         "tan": tt.tan,
+        "atan": tt.arctan,
         "tanh": tt.tanh,
         "sigmoid": tt.nnet.sigmoid,
         "logit": lambda p: tt.log(p) - tt.log1p(-p),
@@ -163,6 +171,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "normal_cdf": lambda x: 0.5 * tt.erfc(-x / 2**0.5),
         "erf": tt.erf,
         "gammaln": tt.gammaln,
+        "arctan": tt.arctan,
+        "softplus": tt.nnet.softplus,
+        "log1mexp": log1mexp,
+        "log_normal_cdf": log_normal_cdf,
+        "logaddexp": logaddexp,
         "where": lambda condition, a, b: tt.switch(tt.neq(condition, 0), a, b),
         "clip": tt.clip,
         "minimum": tt.minimum,
@@ -213,6 +226,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cosine": Cosine(inverse=False),
         "inverse_cosine": Cosine(inverse=True),
         "bounded": bound,
+        "correlations": _correlations,
+        "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
         "exponential_sum": lambda x, matrix, offset, weights: row_sum(exponential, matrix, x, offset, weights),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["prior", "deterministic", "potential", "likelihood"]
 _NO_OPTION = ("initval", "transform", "parameterization", "shape")
+# a quantity that no expression names may be called as a term of a formula is: log(x), C(g), a:b
+_LABEL = re.compile(r"[^\s/\\][^/\\\n]{0,199}")
 _RESERVED = ("chain", "draw", "lp")
 
 
@@ -140,7 +143,8 @@ def gives(part: Definition) -> tuple[str, ...]:
 def _helpers(part: Definition) -> tuple[str, ...]:
     """Return the names of further variables that a definition makes, which nothing else may bear."""
     form = part.body.get("parameterization")
-    made = {"noncentered": ("offset",), "whitened": ("level", "waves")}.get(str(form), ())
+    made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
+    made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
     missing = ("missing",) if part.kind == "likelihood" else ()
     return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
@@ -170,7 +174,8 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
 
 
 def _own_problems(part: Definition) -> Iterator[Problem]:
-    if not part.name.isidentifier() or "__" in part.name or part.name in _RESERVED:
+    label = part.kind == "deterministic" and _LABEL.fullmatch(part.name)
+    if not (part.name.isidentifier() or label) or "__" in part.name or part.name in _RESERVED:
         yield Problem(part.key, f"'{part.name}' can't be a name", "letters, digits and single _, not a digit first")
     if part.kind == "likelihood":
         yield from _likelihood_problems(part)

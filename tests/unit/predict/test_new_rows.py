@@ -11,12 +11,13 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.data.base import SOURCES
 from bayesrun.data.design import learn
-from bayesrun.data.inline import SOURCE as INLINE
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
-from bayesrun.models import declarative, glm
+from bayesrun.models import declarative
 from bayesrun.models.base import ModelType
+from bayesrun.models.regression import glm_type as glm
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
 from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
@@ -45,7 +46,7 @@ def _declarative(text: str = HIERARCHY, form: str = "", rest: str = "") -> decla
 
 
 def _fit(kind: ModelType, spec: Any, formula: str | None = None) -> FittedModel:
-    section = INLINE.spec.model_validate(
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
         {"name": "fit", "source": "inline", "factors": {"gi": "g"}, "values": {"y": [0]}}
     )
     raw = xr.Dataset({"y": ("obs", X * 0.5), "x": ("obs", X), "g": ("obs", GROUP)}, {"obs": np.arange(30)})
@@ -56,7 +57,9 @@ def _fit(kind: ModelType, spec: Any, formula: str | None = None) -> FittedModel:
 
 
 def _rows(kind: ModelType, spec: Any, fitted: FittedModel, levels: str = "error", **values: Any) -> PreparedRows:
-    section = INLINE.spec.model_validate({"name": "new", "source": "inline", "values": values})
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
+        {"name": "new", "source": "inline", "values": values}
+    )
     return prepare_rows(kind, spec, fitted, PredictSpec(data=section, new_levels=levels), Path())
 
 
