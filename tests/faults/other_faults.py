@@ -109,7 +109,7 @@ def _sweep_without_server(place: Place, url: str) -> Outcome:
     """Run eight jobs in two workers; none of them may wait for the server again and again."""
     jobs = ["-m", *_TINY, "seed=range(0,8)", "launcher=parallel", "hydra.launcher.n_jobs=2", "sweep.figures=[]"]
     alone = _seconds(lambda: place.command(*jobs, "tracking=none"))
-    run = place.start(*place.secret_tags(), *jobs, "tracking=server", f"tracking.uri={url}")
+    run = place.start(*place.secret_tags(), *jobs, "force=true", "tracking=server", f"tracking.uri={url}")
     place.judge_end(run, (0,))
     taken = time.monotonic() - run.began
     place.expect(taken < 1.5 * alone + _WAIT + _SLACK, f"{taken:.1f} s, {alone:.1f} s without tracking")

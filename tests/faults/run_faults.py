@@ -72,9 +72,19 @@ def strike(place: Place) -> Outcome:
         place.judge_draws(folder, model, at_least)
     elif at_least:
         place.outcome.draws_lost += at_least
+    if place.case.fault == "kill -9 of a chain" and not place.outcome.missed and folder is not None:
+        told = (folder / "findings.json").is_file() and "was killed by signal 9" in (
+            folder / "findings.json"
+        ).read_text()
+        place.expect(told or _has_all(folder, draws), "the verdict does not say that a chain is missing")
     place.judge_status()
     place.judge_secrets()
     return place.outcome
+
+
+def _has_all(folder: Path, draws: int) -> bool:
+    """Say whether the chain that was killed had ended before."""
+    return (folder / "posterior.nc").is_file() and shape_of(posterior(folder)) == (CHAINS, draws)
 
 
 def _without_chain(stored: dict[int, int]) -> int:
