@@ -1,4 +1,4 @@
-"""The highest-density interval of draws: the only definition in bayesrun."""
+"""Interval, density and frequencies of the draws of a quantity: the only definitions in bayesrun."""
 
 from __future__ import annotations
 
@@ -52,3 +52,23 @@ def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDA
     lower = np.take_along_axis(ordered, start, -1)[..., 0]
     upper = np.take_along_axis(ordered, start + inside, -1)[..., 0]
     return lower, upper
+
+
+def is_discrete(draws: NDArray[Any]) -> bool:
+    """Return whether all draws are whole numbers, also when stored as floats."""
+    return draws.dtype.kind in "iub" or (draws.size > 0 and bool(np.all(draws == np.round(draws))))
+
+
+def frequencies(draws: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the integers between the smallest and the largest draw, and the share of the draws at each."""
+    whole = np.round(draws).astype(np.int64)
+    low = int(whole.min())
+    return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
+
+
+def density(draws: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return 512 points, and the kernel density there of finite draws that are not constant (0 beyond their bounds)."""
+    import arviz as az
+
+    grid, height = az.kde(np.asarray(draws, float))
+    return grid, height
