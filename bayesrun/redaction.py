@@ -11,12 +11,14 @@ A config that was written so runs again: credentials then come from the environm
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import netrc
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
@@ -139,8 +141,14 @@ class RedactedStream:
 
     def write(self, text: str) -> int:
         """Write a text without its secrets."""
-        self._stream.write(redact(text) if _known or "://" in text or "=" in text else text)
+        with _into_the_void():
+            self._stream.write(redact(text) if _known or "://" in text or "=" in text else text)
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with _into_the_void():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write lines without their secrets."""
@@ -149,6 +157,16 @@ class RedactedStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def _into_the_void() -> Iterator[None]:
+    """Let a text go unseen whose terminal was closed: SIGHUP has told it, and what is kept matters more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 # ---------------------------------------------------------------- remembering
