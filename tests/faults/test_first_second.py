@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.running import LONG, start
+from tests.faults.started_run import LONG, start
 
 MOMENTS = (0.25, 0.6, 1.2, 2.0)  # seconds: imports of Hydra, of bayesrun, of PyMC3; the model's functions
 ENDS = {signal.SIGINT: ("interrupted\n", 130), signal.SIGTERM: ("terminated\n", 143)}
