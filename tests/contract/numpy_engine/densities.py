@@ -60,6 +60,9 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "InverseGamma": lambda p, x: stats.invgamma.logpdf(x, p["alpha"], scale=p["beta"]),
     "Normal": _normal,
     "NormalMixture": _normal_mixture,
+    "LogNormal": lambda p, x: stats.lognorm.logpdf(x, _sigma(p), scale=np.exp(p.get("mu", 0.0))),
+    "SkewNormal": lambda p, x: stats.skewnorm.logpdf(x, p.get("alpha", 0.0), p.get("mu", 0.0), _sigma(p)),
+    "VonMises": lambda p, x: stats.vonmises.logpdf(x, p["kappa"], p.get("mu", 0.0)),
     "StudentT": lambda p, x: stats.t.logpdf(x, p["nu"], p.get("mu", 0.0), _sigma(p, "lam")),
     "TruncatedNormal": _normal,
 }

@@ -187,7 +187,7 @@ FAULTS = [
     ("y ~ (1 | g) + (1 | g)", {}, "twice"),
     ("y ~ (__import__('os') | g)", {}, "can't be read"),
     ("y | weigths(w) ~ x", {}, "did you mean 'weights'"),
-    ("y ~ x + (1 | g)", {"family": "binomial"}, "needs the number of trials"),
+    ("y ~ x + (1 | g)", {"family": "beta_binomial"}, "needs the number of trials"),
     ("cbind(y, n) ~ x + (1 | g)", {"family": "poisson"}, "has no trials"),
     ("y ~ x + (1 | g)", {"family": "poison"}, "unknown family 'poison'"),
     ("y ~ x + (1 | g)", {"options": {"link": "probit"}}, "has no link 'probit'"),
