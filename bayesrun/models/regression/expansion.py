@@ -12,6 +12,8 @@ from bayesrun.errors import fail
 from bayesrun.models.regression.design_matrix import response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting
+from bayesrun.models.regression.offset_term import OffsetTerm
+from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, names_of
@@ -122,6 +124,8 @@ def expand(data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan) -> Expa
         fitted = []
         for term in predictor.terms:
             one, more = term.learn(rows, settings[name])
+            if isinstance(one, FittedPopulation):
+                settings[name] = _without_population(settings[name], more)
             fitted.append(one)
             columns = _merged(columns, more)
         terms[name] = tuple(fitted)
@@ -439,26 +443,75 @@ def _setting(
     spread, middle = float(np.nanstd(y)) or 1.0, float(np.nanmean(y))
     own_units = link == "identity" and this.family.values in ("real", "positive", "nonnegative")
     if this.family.categories:
-        return Setting(prefix, spec.priors, 1.0, 0.0, None, data)
+        return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
     if predictor.parameter != this.family.main:
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
-        return Setting(prefix, spec.priors, 1.0, middle, None, data)
+        return Setting(prefix, spec.priors, 1.0, middle, middle, data=data)
     if not own_units:
         middle, spread = 0.0, 1.0
-    return Setting(prefix, spec.priors, spread, middle, _row_information(this, explained, y, spread), data)
+    target = _target(explained, y, link) - _offset(predictor, Rows(data, _row_dim(data, this), KEY))
+    residual, information = _working_response(this, explained, y, link)
+    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data)
 
 
-def _row_information(this: RegressionPlan, explained: Explained, y: NDArray[Any], spread: float) -> NDArray[Any]:
-    """Return about how much each row tells of its linear predictor (inverse variance), at the mean of all."""
+def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
+    """Take out of the residual what a population part explains."""
+    import numpy as np
+
+    name = f"{setting.prefix}design"
+    if setting.residual is None or name not in columns:
+        return setting
+    matrix, known = columns[name].values, np.isfinite(setting.residual)
+    found = np.linalg.lstsq(matrix[known], setting.residual[known], rcond=None)[0]
+    return replace(setting, residual=setting.residual - matrix @ found)
+
+
+def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
+    """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
+    import numpy as np
+
+    if link in ("logit", "probit", "cloglog"):
+        trials = explained.columns["trials"].values if "trials" in explained.columns else 1.0
+        share = (y + 0.5) / (trials + 1.0)
+        return np.asarray(np.log(share / (1.0 - share)))
+    if link == "log":
+        mean = float(np.nanmean(y))
+        return np.asarray(np.log(np.maximum(y, 0.1 * mean)) if mean > 0 else np.zeros_like(y))
+    if link in ("identity", "softplus"):
+        return y
+    with np.errstate(all="ignore"):
+        middle = {"inverse": 1.0 / np.nanmean(y), "sqrt": np.sqrt(np.nanmean(y))}.get(link, 0.0)
+    return np.full_like(y, middle if np.isfinite(middle) else 0.0)
+
+
+def _offset(predictor: LinearPredictor, rows: Rows) -> NDArray[Any] | float:
+    """Return what is added to the linear predictor as it is."""
+    found: NDArray[Any] | float = 0.0
+    for term in predictor.terms:
+        if isinstance(term, OffsetTerm):
+            columns = term.learn(rows, Setting(predictor.prefix, {}, 1.0, 0.0))[1]
+            found = found + columns[f"{predictor.prefix}offset"].values
+    return found
+
+
+def _working_response(
+    this: RegressionPlan, explained: Explained, y: NDArray[Any], link: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return responses on the scale of the linear predictor, to first order at their mean, and their inverse variances.
+
+    It is the first step of iteratively reweighted least squares (McCullagh and Nelder 1989, section 2.5).
+    """
     import numpy as np
 
     size = len(y)
     if this.family.values in ("trials", "binary"):
         trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(size)
         share = float(np.clip(np.nansum(y) / max(1.0, float(np.sum(trials))), 0.02, 0.98))
-        return np.asarray(trials * share * (1 - share), dtype=float)
-    if this.family.values == "count":
-        mean = float(np.nanmean(y))
-        return np.full(size, mean / (1.0 + max(0.0, float(np.nanvar(y)) / max(mean, 1e-9) - 1.0)) if mean > 0 else 0.1)
-    return np.full(size, 1.0 / spread**2)
+        return (y / np.maximum(trials, 1) - share) / (share * (1 - share)), trials * share * (1 - share)
+    mean, variance = float(np.nanmean(y)), float(np.nanvar(y)) or 1.0
+    if link == "log" and mean > 0:
+        return (y - mean) / mean, np.full(size, mean**2 / max(variance, mean if this.family.values == "count" else 0.0))
+    if link == "identity" or this.family.likelihood == "LogNormal":
+        return y - mean, np.full(size, 1.0 / variance)
+    return np.zeros(size), np.full(size, 1.0)

@@ -16,9 +16,9 @@ from bayesrun.registry import TableRegistry
 
 Prior = Mapping[str, Any]
 Values = Literal[
-    "real", "positive", "nonnegative", "unit", "unit_closed", "binary", "count", "trials", "angle", "level"
+    "real", "positive", "nonnegative", "unit", "unit_closed", "binary", "count", "trials", "angle", "level", "counts"
 ]
-"""Which responses a family explains; `level` is an ordered or unordered category, `trials` counts successes."""
+"""Which responses a family explains: `trials` counts successes, `level` is a category, `counts` one count each."""
 
 INVERSE_LINKS: Mapping[str, str] = {
     "identity": "{eta}",

@@ -130,7 +130,8 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
     if main and spec.options.offset:
-        offsets.append(OffsetTerm(spec.options.offset, "model.options.offset"))
+        key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
+        offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
     population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
     terms: list[Term] = []
     if population not in ("0", "- 1"):
@@ -152,4 +153,6 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
         else:
             kept.append((sign, part))
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    if len(offsets) > 1:
+        offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets

@@ -109,11 +109,17 @@ def test_correlated_effects_are_the_factor_times_standard_normal_numbers() -> No
     assert declared.coords["g_pair"] == ["Intercept, x"] or list(declared.coords["g_pair"]) == ["Intercept, x"]
 
 
-def test_the_centered_form_is_chosen_where_rows_tell_enough() -> None:
+def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups() -> None:
     few = expanded("y ~ x + (1 | g)")
     assert few.model["priors"]["r_g"]["parameterization"] == "noncentered" and "non-centred" in few.notes[0]
-    many = xr.concat([data()] * 10, "obs").assign_coords(obs=np.arange(10 * ROWS))
-    assert expanded("y ~ x + (1 | g)", many).model["priors"]["r_g"]["parameterization"] == "centered"
+    apart = expanded("y ~ x + (1 | g)", data(y=Y + 3.0 * CODE))
+    assert apart.model["priors"]["r_g"]["parameterization"] == "centered"
+    # slopes that differ, of which one group says little
+    steep = data(y=Y + 3.0 * CODE + 4.0 * (CODE - 1.5) * X)
+    assert expanded("y ~ x + (x | g)", steep).model["priors"]["r_g"]["parameterization"] == "centered"
+    assert (
+        expanded("y ~ x + (x | g)", data(y=Y + 3.0 * CODE)).model["priors"]["r_g"]["parameterization"] == "noncentered"
+    )
 
 
 def test_successes_of_trials_and_offsets() -> None:
