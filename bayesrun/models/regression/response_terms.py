@@ -19,6 +19,8 @@ _ADDITIONS: Mapping[str, tuple[str, ...]] = {
     "se": ("s", "sigma"),
     "mi": (),
 }
+_BRMS = {"y2": "upper", "censored": "status", "x": "s", "weights": "w", "trials": "n"}
+"""Names that brms has for arguments of additions."""
 _HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
 
 
@@ -167,7 +169,7 @@ def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
     known, found = _ADDITIONS[name], dict[str, str]()
     for place, part in enumerate(arguments(text)):
         named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)
-        of = named[1] if named else known[place] if place < len(known) else ""
+        of = _BRMS.get(named[1], named[1]) if named else known[place] if place < len(known) else ""
         if of not in known:
             raise fail(key, f"'{name}({text})' has no argument '{of or part}'", f"write {name}({', '.join(known)})")
         found[of] = named[2] if named else part
