@@ -60,6 +60,7 @@ class PopulationTerm:
         by_spread, by_level = reach(made.matrix)
         without_rows = replace(made, matrix=made.matrix[:0].copy())
         fitted = FittedPopulation(self, without_rows, by_spread, by_level, setting.prefix)
+        fitted = replace(fitted, centre=_least_squares(made.matrix[:, fitted.kept], setting.target))
         return fitted, fitted.as_columns(made.matrix, rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedPopulation:
@@ -86,6 +87,8 @@ class FittedPopulation:
         How far each coefficient can go (`blocked_algebra.reach`).
     prefix
         What the names of its variables begin with.
+    centre
+        Coefficients where sampling starts; None for new rows.
     """
 
     term: PopulationTerm
@@ -93,6 +96,7 @@ class FittedPopulation:
     by_spread: NDArray[Any]
     by_level: NDArray[Any]
     prefix: str
+    centre: NDArray[Any] | None = None
 
     @property
     def dim(self) -> str:
@@ -148,7 +152,7 @@ class FittedPopulation:
         vector = as_vector(priors, sizes)
         deterministics: dict[str, Any] = {}
         if vector is not None:
-            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim]}}
+            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim], **self._start(vector)}}
         else:
             names = [f"{self.coefficients}_{number}" for number in range(len(terms))]
             declared = {
@@ -185,6 +189,13 @@ class FittedPopulation:
         ]
         return (Deterministic(self.coefficients, concatenate(*parts).named((self.dim,)), (self.dim,)),)
 
+    def _start(self, prior: Mapping[str, Any]) -> dict[str, Any]:
+        """Return where sampling starts; priors that are not on the whole line choose for themselves."""
+        whole = prior["dist"] in ("Normal", "StudentT", "Laplace", "Logistic", "Cauchy") and "lower" not in prior
+        if self.centre is None or not whole or "upper" in prior:
+            return {}
+        return {"initval": [float(f"{value:.4g}") for value in self.centre]}
+
     def _label_dims(self) -> dict[str, list[str]]:
         terms = [t for t in self.design.terms if t.labels is not None]
         return {f"{t.name}_level": list(t.labels or ()) for t in terms}
@@ -194,3 +205,11 @@ class FittedPopulation:
         import numpy as np
 
         return np.sqrt((setting.spread * self.by_spread) ** 2 + (setting.middle * self.by_level) ** 2)
+
+
+def _least_squares(matrix: NDArray[Any], target: NDArray[Any] | float) -> NDArray[Any]:
+    import numpy as np
+
+    wanted = np.broadcast_to(target, len(matrix))
+    known = np.isfinite(wanted)
+    return np.asarray(np.linalg.lstsq(matrix[known], wanted[known], rcond=None)[0])
