@@ -160,7 +160,7 @@ def recover(config: RunConfig, folder: RunFolder) -> str:
         When the data or the config no longer are what they were.
     """
     from bayesrun.samplers.draw_store import read_draws
-    from bayesrun.samplers.recovery import recovered
+    from bayesrun.samplers.earlier import recovered
 
     stored = read_draws(folder.draws)
     if stored is None:
@@ -217,7 +217,7 @@ def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened:
     """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
     from bayesrun.predict.groups import Wanted, collect
     from bayesrun.samplers.draw_store import rows_of
-    from bayesrun.samplers.recovery import layout_of
+    from bayesrun.samplers.earlier import layout_of
 
     if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
         layout = layout_of(sampled)
