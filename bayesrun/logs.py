@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -80,3 +81,11 @@ def flush_to(memory: logging.handlers.MemoryHandler, path: Path) -> None:
     memory.setTarget(handler)
     memory.flush()
     memory.capacity = 1
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    """Note in the log how long a step of a run takes."""
+    began = time.perf_counter()
+    yield
+    logging.getLogger("bayesrun").debug("%s: %.2f s", step, time.perf_counter() - began)

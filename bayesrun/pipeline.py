@@ -1,46 +1,34 @@
-"""A run from its parsed config to its tracked, judged posterior, top to bottom as in design part 1.
+"""A run from its parsed config to its tracked posterior and verdict, top to bottom as in design part 1.
 
     data -> model -> preflight -> sample -> predict -> diagnose -> figures -> report -> track
 
-`run` is that line; the functions below it are its steps, in the same order, and `OpenRun` is what a run leaves behind
-however it ends. A failure before sampling leaves nothing behind. A later failure leaves a folder whose `status.json`
-tells of it.
+`run` is that line, and the functions below it are its steps in the same order. A failure before sampling leaves nothing
+behind. A later failure leaves a folder whose `status.json` tells of it (`open_run`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import yaml
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
-from bayesrun.errors import BayesrunError, Problem, SamplingError, UserError, check
-from bayesrun.live_runs import under_way
-from bayesrun.logs import flush_to, logging_to_memory
-from bayesrun.provenance import now, provenance
-from bayesrun.redaction import redact, redact_override, redact_tree
-from bayesrun.run_folder import RunFolder, as_output_error, check_place
+from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
+from bayesrun.logs import logging_to_memory, timed
+from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run
+from bayesrun.run_folder import RunFolder, check_place
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
-from bayesrun.samplers.draw_store import DrawStore
-from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
-from bayesrun.tracking.entries import MAX_SCALARS, clean_metrics
-from bayesrun.tracking.none import NoTracker
+from bayesrun.tracking.base import TRACKERS
+from bayesrun.tracking.entries import MAX_SCALARS
 
 if TYPE_CHECKING:
-    from logging.handlers import MemoryHandler
-
     import arviz as az
     import pandas as pd
     import xarray as xr
@@ -53,49 +41,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun")
 
-_SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
-
-
-@dataclass(frozen=True)
-class Job:
-    """Where a run belongs, beside its config.
-
-    Parameters
-    ----------
-    folder
-        Where its run folder should be.
-    name
-        Its name in tracking.
-    hydra
-        Hydra's keys that place a run, for `config.yaml`.
-    parent_run_id
-        Run of the sweep that it is a job of.
-    tags
-        Further tags (of the sweep).
-    """
-
-    folder: Path
-    name: str
-    hydra: Mapping[str, Any] = field(default_factory=dict)
-    parent_run_id: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """How a run ended: `status.json`, its folder, and its metrics."""
-
-    status: Literal["finished", "partial", "failed"]
-    verdict: str | None
-    exit_status: int
-    folder: Path | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error: str | None = None
-
 
 @dataclass
 class Prepared:
-    """What is ready before a run has a folder: the data, the model and what is known of both."""
+    """What is ready before a run has a folder: the data, the model, and what is known of both."""
 
     data: xr.Dataset | None
     data_digest: str | None
@@ -106,7 +55,7 @@ class Prepared:
 
 
 def run(config: RunConfig, job: Job) -> RunResult:
-    """Run one config from its data to its tracked, judged posterior.
+    """Run one config from its data to its tracked posterior and verdict.
 
     Parameters
     ----------
@@ -129,111 +78,17 @@ def run(config: RunConfig, job: Job) -> RunResult:
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
-        check_place(job.folder, _least_bytes(config, prepared.model))
+        check_place(job.folder, least_bytes(config, prepared.model))
         hand_over()
         folder = RunFolder.claim(job.folder)
-        with open_run(config, job, prepared, folder, memory) as opened:
-            with _timed("sample"):
+        with open_run(config, job, prepared.data, prepared.data_digest, folder, memory) as opened:
+            with timed("sample"):
                 sampled = _sample(config, prepared.model, opened)
-            _conclude(config, prepared, sampled, opened, began)
+            conclude(config, prepared, sampled, opened, began)
     return opened.result(config)
 
 
-def recover(config: RunConfig, folder: RunFolder) -> str:
-    """Make the whole run folder of a run that died, from the draws that it had stored.
-
-    Parameters
-    ----------
-    config
-        The run's own config.
-    folder
-        Its folder.
-
-    Returns
-    -------
-    str
-        What was recovered.
-
-    Raises
-    ------
-    UserError
-        When the data or the config no longer are what they were.
-    """
-    from bayesrun.samplers.draw_store import read_draws
-    from bayesrun.samplers.earlier import recovered
-
-    stored = read_draws(folder.draws)
-    if stored is None:
-        return _nothing_stored(folder)
-    began = time.perf_counter()
-    prepared = prepare(config)
-    sampled = recovered(stored, prepared.model.constrain)
-    opened = OpenRun(NoTracker(), folder)
-    _conclude(config, prepared, sampled, opened, began)
-    _send(config, folder)
-    chains, draws = next(iter(sampled.draws.values())).shape[:2]
-    return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"
-
-
-def _nothing_stored(folder: RunFolder) -> str:
-    """Say of a run without draws that it failed, unless it ended well before it died."""
-    if folder.status() in (None, "running"):
-        folder.write_status("failed", None, "killed before the first draw was kept")
-        return "was killed before the first draw was kept; run it again"
-    return f"needs no recovery: it is {folder.status()}"
-
-
-def _send(config: RunConfig, folder: RunFolder) -> None:
-    """Send what was recovered to where the run is tracked; `task=sync` does it later where that fails."""
-    try:
-        TRACKERS.load(config.tracking.backend, "tracking.backend").upload(config.tracking, folder.path)
-    except BayesrunError as error:
-        log.warning("%s", error)
-
-
-def _conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
-    """Make everything that follows from the draws, which are stored first: from here on nothing can lose them."""
-    from bayesrun.report.progress import Waiting
-
-    folder = opened.folder
-    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-    with _timed("keep the draws"):
-        _keep_draws(config, prepared, sampled, opened)
-    with _timed("predict"), Waiting("predicting", config.sampler.progress):
-        idata, missing = _posterior(config, prepared, sampled, opened)
-        _predict_rows(config, folder, prepared, idata)
-    with _timed("diagnose"):
-        summary, result = _diagnose(config, sampled, folder, idata, missing)
-    with _timed("store and draw"):
-        _store_and_draw(config, folder, idata, summary, prepared)
-    metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
-    opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-    if not sampled.died:  # draws of a chain that died, and that were cut off, are there alone
-        opened.store.remove()
-    _report(folder, summary, result, opened.tracker)
-
-
-def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
-    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
-    from bayesrun.predict.groups import Wanted, collect
-    from bayesrun.samplers.draw_store import rows_of
-    from bayesrun.samplers.earlier import layout_of
-
-    if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
-        layout = layout_of(sampled)
-        for chain, file in opened.store.begin(layout).items():
-            columns, stats = ({n: v[chain] for n, v in of.items()} for of in (sampled.draws, sampled.stats))
-            file.append(rows_of(columns, stats, layout))
-    idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
-    _store(config, opened.folder, idata)
-    opened.has_draws = True
-
-
-@contextmanager
-def _timed(step: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    log.debug("%s: %.2f s", step, time.perf_counter() - began)
+# ---------------------------------------------------------------- data, model, preflight
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -251,22 +106,33 @@ def prepare(config: RunConfig) -> Prepared:
     return Prepared(data, data_digest, model, imputation, rows, fitted)
 
 
-def _least_bytes(config: RunConfig, model: CompiledModel) -> int:
-    """Estimate from below what the draws take on the disk: as float32, compressed by half.
-
-    How many there will be is not known where a time limit ends the run.
-    """
-    if config.sampler.max_seconds is not None:
-        return _SMALL_FILES
-    kept = config.store.variables
-    shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
-    draws = config.sampler.chains * config.sampler.draws
-    return _SMALL_FILES + 2 * draws * sum(math.prod(shape) for shape in shapes)
+def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
+    data, data_digest, imputation, design = read_data(config)
+    check(model_problems(config, data))
+    return data, data_digest, imputation, design
 
 
-def engine_of(config: RunConfig) -> Engine:
-    """Return the engine of a run, not yet set up."""
-    return ENGINES.load(config.engine.name, "engine.name")
+def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
+    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
+    from bayesrun.data.prepare import digest, load_fitted
+    from bayesrun.data.roles import settle
+
+    roles = config.model_type.roles(config.model)
+    if config.data is None:
+        if roles:
+            names = ", ".join(role.variable for role in roles)
+            raise fail("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
+        return None, None, [], None
+    data, design = load_fitted(config.data, config.paths.data)
+    uses = config.model_type.uses(config.model)
+    data, imputation = settle(data, roles, config.data.drop_missing, uses)
+    return data, digest(data), imputation, design
+
+
+def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
+    """Find what is wrong with the model and can be told from its data alone, before the engine is imported."""
+    return [] if data is None else config.model_type.check(data, config.model)
 
 
 def build(config: RunConfig, data: Any) -> CompiledModel:
@@ -281,36 +147,9 @@ def _compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
     return engine.compile(declared)
 
 
-def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
-    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
-    data, data_digest, imputation, design = read_data(config)
-    check(model_problems(config, data))
-    return data, data_digest, imputation, design
-
-
-def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
-    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
-    from bayesrun.data import prepare as data_sets
-
-    roles = config.model_type.roles(config.model)
-    if config.data is None:
-        if roles:
-            names = ", ".join(role.variable for role in roles)
-            raise UserError([_no_data(names)])
-        return None, None, [], None
-    data, design = data_sets.load_fitted(config.data, config.paths.data)
-    uses = config.model_type.uses(config.model)
-    data, imputation = data_sets.settle(data, roles, config.data.drop_missing, uses)
-    return data, data_sets.digest(data), imputation, design
-
-
-def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
-    """Find what is wrong with the model and can be told from its data alone, before PyMC3 is imported."""
-    return [] if data is None else config.model_type.check(data, config.model)
-
-
-def _no_data(names: str) -> Problem:
-    return Problem("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
+def engine_of(config: RunConfig) -> Engine:
+    """Return the engine of a run, not yet set up."""
+    return ENGINES.load(config.engine.name, "engine.name")
 
 
 def _fitted(
@@ -338,7 +177,7 @@ def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedR
             message = (
                 f"models of type '{config.model.type}' are built by the engine itself, which can't predict new rows"
             )
-        raise UserError([Problem(new_rows.KEY, message)])
+        raise fail(new_rows.KEY, message)
     rows = new_rows.prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
     check_groups(rows, config.predict.group_by)
     for note in rows.notes:
@@ -353,6 +192,9 @@ def _log_model(model: CompiledModel) -> None:
     for name, values in coords.items():
         shown = ", ".join(map(str, values[:3])) + (", ..." if len(values) > 3 else "")
         log.debug("coords of %s: %d (%s)", name, len(values), shown)
+
+
+# ---------------------------------------------------------------- sample
 
 
 def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled:
@@ -382,11 +224,65 @@ def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled
     return sampled
 
 
+# ---------------------------------------------------------------- what follows from the draws
+
+
+def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
+    """Make everything that follows from the draws. The draws are stored first: from here on nothing can lose them.
+
+    Parameters
+    ----------
+    config, prepared
+        What is run, and what was ready before sampling.
+    sampled
+        The draws.
+    opened
+        The open run, whose folder is filled.
+    began
+        When the run began, by `time.perf_counter`.
+    """
+    from bayesrun.report.console import show
+    from bayesrun.report.progress import Waiting
+
+    folder = opened.folder
+    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
+    with timed("keep the draws"):
+        _keep_draws(config, prepared, sampled, opened)
+    with timed("predict"), Waiting("predicting", config.sampler.progress):
+        idata, missing = _posterior(config, prepared, sampled, opened)
+        _predict_rows(config, folder, prepared, idata)
+    with timed("diagnose"):
+        summary, result = _diagnose(config, sampled, folder, idata, missing)
+    with timed("store and draw"):
+        _store_and_draw(config, folder, idata, summary, prepared)
+    metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
+    opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
+    if not sampled.died:  # a chain that died has draws, later than those of the other chains, in the store alone
+        opened.store.remove()
+    show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
+
+
+def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
+    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
+    from bayesrun.predict.predictive_groups import Wanted, collect
+    from bayesrun.samplers.draw_store import rows_of
+    from bayesrun.samplers.earlier import layout_of
+
+    if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
+        layout = layout_of(sampled)
+        for chain, file in opened.store.begin(layout).items():
+            columns, stats = ({n: v[chain] for n, v in of.items()} for of in (sampled.draws, sampled.stats))
+            file.append(rows_of(columns, stats, layout))
+    idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
+    _store(config, opened.folder, idata)
+    opened.has_draws = True
+
+
 def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
-    from bayesrun.predict.groups import Wanted, collect
+    from bayesrun.predict.predictive_groups import Wanted, collect
 
     wanted = Wanted(
         prior=config.predictive.prior,
@@ -469,13 +365,6 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
-def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:
-    from bayesrun.report.store import save
-
-    store = config.store
-    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)
-
-
 def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
@@ -492,143 +381,8 @@ def _store_and_draw(
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
 
 
-def _report(folder: RunFolder, summary: pd.DataFrame, result: CheckResult, tracker: Tracker) -> None:
-    from bayesrun.report.console import show
+def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:
+    from bayesrun.report.store import save
 
-    show(summary, result.findings, verdict(result.findings), folder.path, tracker.compare_hint())
-
-
-class OpenRun:
-    """An open run: its folder, its log and its tracking, and what it leaves behind however it ends."""
-
-    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
-        self.tracker, self.folder = tracker, folder
-        self.store = DrawStore(folder.draws)
-        self.has_draws = False
-        self.reason: str | None = None
-        self.steps: dict[str, str] = {}
-        self.status: Literal["finished", "partial", "failed"] = "failed"
-        self.verdict: str | None = None
-        self.error: str | None = None
-        self.metrics: dict[str, float] = {}
-        self.exit_status = 4
-
-    def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
-        """Write the last files of a run that has a posterior."""
-        self.metrics = clean_metrics(metrics)
-        self.verdict = verdict(result.findings)
-        self.status = "partial" if self.reason else "finished"
-        self.exit_status = 130 if self.reason == "interrupt" else 0
-        self.folder.write_json("metrics.json", self.metrics)
-        self.folder.write_status(self.status, self.verdict)
-
-    def fail(self, error: BaseException) -> None:
-        """Write what went wrong."""
-        self.has_draws = self.has_draws or self.store.stored() is not None
-        self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
-        self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
-        self.folder.write_status(self.status, None, self.error)
-
-    def close(self) -> None:
-        """Hand the folder to the tracker; a run that failed is failed there, though its draws are kept."""
-        status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
-        self.tracker.close(self.folder.path, status)
-
-    def result(self, config: RunConfig) -> RunResult:
-        """Return how the run ended."""
-        exit_status = self.exit_status
-        if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
-            exit_status = 3
-        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
-
-
-@contextmanager
-def open_run(
-    config: RunConfig, job: Job, prepared: Prepared, folder: RunFolder, memory: MemoryHandler
-) -> Iterator[OpenRun]:
-    """Open a run. However the block ends, `status.json` is written and tracking is closed.
-
-    Parameters
-    ----------
-    config, job, prepared
-        What is run, where it belongs, and what is ready.
-    folder
-        The claimed run folder.
-    memory
-        The log so far, which goes into the folder.
-    """
-    from bayesrun.samplers.monitors import Signals
-
-    flush_to(memory, folder.log)
-    record = provenance(config.plain, prepared.data_digest, engine_of(config).compiler())
-    record["command_line"] = [redact_override(word) for word in record["command_line"]]
-    folder.write_text("config.yaml", _config_text(config, job))
-    folder.write_json("provenance.json", record)
-    folder.write_status("running")
-    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, prepared, record, folder)
-    )
-    opened = OpenRun(tracker, folder)
-    signals = Signals()
-    try:
-        with under_way(config.paths.outputs, folder.path):
-            yield opened
-    except (Exception, KeyboardInterrupt) as error:
-        signals.ignore()
-        told = as_output_error(error, folder.path)
-        with suppress(OSError):  # it may be the disk that is full
-            opened.fail(told)
-            log.debug("the run failed", exc_info=True)
-        _tell(told, opened)
-    finally:
-        signals.ignore()
-        with suppress(OSError):
-            folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
-        opened.close()
-        signals.restore()
-
-
-def _tell(error: BaseException, opened: OpenRun) -> None:
-    text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, KeyboardInterrupt):
-        text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
-    if opened.has_draws:
-        remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
-        text += f"\nthe draws are kept; this makes everything else of them: {remedy}"
-    log.error("%s\nsee %s", text, opened.folder.log)
-
-
-def _config_text(config: RunConfig, job: Job) -> str:
-    content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
-
-
-def _card(config: RunConfig, job: Job, prepared: Prepared, record: Mapping[str, Any], folder: RunFolder) -> RunCard:
-    tags = {
-        "model": config.model.name,
-        "data": config.data.name if config.data else "none",
-        "config_digest": record["config_digest"],
-        "data_digest": prepared.data_digest,
-        "git_commit": record["git_commit"],
-        "run_folder": str(folder.path.absolute()),
-        **{k: v for k, v in config.top.tags.items()},
-        **job.tags,
-    }
-    return RunCard(
-        experiment_name=config.top.experiment_name,
-        run_name=job.name,
-        params=flatten(redact_tree(config.plain)),
-        tags={k: str(v) for k, v in tags.items() if v is not None},
-        parent_run_id=job.parent_run_id,
-        dataset=_dataset(prepared),
-        folder=str(folder.path.absolute()),
-    )
-
-
-def _dataset(prepared: Prepared) -> DatasetInfo | None:
-    if prepared.data is None or prepared.data_digest is None:
-        return None
-    attrs = prepared.data.attrs
-    return DatasetInfo(
-        str(attrs.get("name", "")), prepared.data_digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0))
-    )
+    store = config.store
+    save(idata, folder, store.variables, store.exclude, store.groups, store.float32_above, store.compression)

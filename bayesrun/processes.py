@@ -1,4 +1,7 @@
-"""How processes of bayesrun begin, and how some are forked to work for a while."""
+"""How processes of bayesrun begin and are forked, and names for them.
+
+A process's name stays right after it has ended and its number was given to another process.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +21,7 @@ import psutil
 
 _THRESHOLDS = 100_000, 20, 50
 _POLL_SECONDS = 1.0
+_SAME_START_SECONDS = 30.0  # the start time moves with the system's clock; no number is given twice so soon
 
 
 def collect_rarely() -> None:
@@ -113,3 +118,38 @@ _call: Callable[..., Any]
 
 def _call_forked(*arguments: Any) -> Any:
     return _call(*arguments)
+
+
+# ---------------------------------------------------------------- names
+
+
+def process_label(pid: int) -> str:
+    """Name a process of this host: `HOST:PID:SECONDS`, the time when it started."""
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or ''}"
+
+
+def process_has_ended(label: str) -> bool:
+    """Say whether a named process has ended; of another host's processes nothing is known, so they have not."""
+    host, pid, started = _parts(label)
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    now = _start_time(int(pid))
+    return now is None or (started is not None and abs(now - started) > _SAME_START_SECONDS)
+
+
+def _parts(label: str) -> tuple[str, str, float | None]:
+    host, _, rest = label.partition(":")
+    pid, _, started = rest.partition(":")
+    try:
+        return host, pid, float(started)
+    except ValueError:
+        return host, pid, None
+
+
+def _start_time(pid: int) -> float | None:
+    """Return when a process started, in seconds since 1970; None where it has ended or is a zombie."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None

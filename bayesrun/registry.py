@@ -1,8 +1,9 @@
 """Names to things: one file of a folder is one registered name, and plug-in packages add theirs.
 
 A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
-module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`).
-Names are listed from file names alone; a module is imported when its thing is asked for.
+module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things
+of one subject may share a module: the registry lists their names, and the module holds them by name (`MODELS`).
+Names are listed without importing the modules; a module is imported when its thing is asked for.
 
 A plug-in package adds names through entry points of the group that has the folder's name:
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from typing import Any, Generic, TypeVar
@@ -44,6 +45,9 @@ class Registry(Generic[T]):
         Class that the attribute must be an instance of.
     others
         Modules of the folder that register nothing (so do `base` and those that begin with an underscore).
+    shared
+        Modules that hold several things, with their names. Their attribute ends in an S and is a mapping of names to
+        things.
     """
 
     kind: str
@@ -51,15 +55,16 @@ class Registry(Generic[T]):
     attribute: str
     thing: type[T]
     others: tuple[str, ...] = ()
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     _added: dict[str, EntryPoint] = field(default_factory=dict)
 
     def names(self) -> list[str]:
         """All registered names, sorted; imports none of their modules."""
         package = importlib.import_module(self.folder)
-        passed_over = {"base", *self.others}
+        passed_over = {"base", *self.others, *self.shared}
         modules = [m.name for m in pkgutil.iter_modules(package.__path__)]
         own = [name for name in modules if name not in passed_over and not name.startswith("_")]
-        return sorted([*own, *self._added])
+        return sorted([*own, *(name for names in self.shared.values() for name in names), *self._added])
 
     def load(self, name: str, key: str) -> T:
         """Import and return the thing called `name`; `key` is where the config asks for it.
@@ -72,12 +77,18 @@ class Registry(Generic[T]):
         if name not in self.names():
             raise fail(key, f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         entry = self._added.get(name)
-        module = _import_plugin(entry, key) if entry else importlib.import_module(f"{self.folder}.{name}")
-        thing = getattr(module, self.attribute, None)
+        module = _import_plugin(entry, key) if entry else importlib.import_module(self.module_of(name))
+        is_shared = entry is None and module.__name__ != f"{self.folder}.{name}"
+        thing = getattr(module, f"{self.attribute}S")[name] if is_shared else getattr(module, self.attribute, None)
         if not isinstance(thing, self.thing):
             where = entry.value if entry else module.__name__
-            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "mend the plug-in")
+            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "fix the plug-in")
         return thing
+
+    def module_of(self, name: str) -> str:
+        """Return the module of the folder that holds one of its own names."""
+        together = next((module for module, names in self.shared.items() if name in names), name)
+        return f"{self.folder}.{together}"
 
     def add(self, entry: EntryPoint) -> None:
         """Register a plug-in's entry point without importing it; a name that is taken is refused."""
@@ -93,7 +104,7 @@ def _import_plugin(entry: EntryPoint, key: str) -> Any:
         return entry.load()
     except Exception as error:  # a plug-in may fail in any way
         message = f"plug-in '{entry.value}' can't be imported: {type(error).__name__}: {error}"
-        raise fail(key, message, "mend or reinstall the plug-in package") from error
+        raise fail(key, message, "fix or reinstall the plug-in package") from error
 
 
 def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -> list[Problem]:

@@ -1,27 +1,34 @@
-"""A run's folder and its files (design part 7): claimed by one run, every file written whole."""
+"""A run's folder and its files (design part 7): claimed by one run, every file written whole.
+
+While a run samples, `OUTPUTS/.running/ID.json` names its folder and its process; it is removed however the run ends. So
+the next command finds the runs whose process was killed (`dead_runs`).
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import itertools
 import json
 import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from bayesrun.errors import BayesrunError, OutputError
+from bayesrun.processes import process_has_ended, process_label
 from bayesrun.redaction import redact_known
 
 Status = Literal["running", "finished", "partial", "failed"]
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 _FULL = 100_000
+_RUNNING = ".running"
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,51 @@ def remove_if_empty(path: Path) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+# ---------------------------------------------------------------- runs that are under way
+
+
+@contextmanager
+def under_way(outputs: Path, folder: Path) -> Iterator[None]:
+    """Note that this process runs `folder`, for as long as the block runs."""
+    note = _note(outputs, folder)
+    with suppress(OSError):  # a disk that is full: the run goes on, and is not found if it dies
+        note.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
+    try:
+        yield
+    finally:
+        forget(outputs, folder)
+
+
+def forget(outputs: Path, folder: Path) -> None:
+    """Remove the note of a run."""
+    with suppress(OSError):
+        _note(outputs, folder).unlink(missing_ok=True)
+
+
+def dead_runs(outputs: Path) -> list[Path]:
+    """Return the folders of runs whose process has ended without an end of the run, oldest first."""
+    found = []
+    for note in sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name):
+        with suppress(OSError, ValueError, KeyError):
+            content = json.loads(note.read_text())
+            folder = Path(content["folder"])
+            if not process_has_ended(content["process"]):
+                continue
+            if folder.is_dir():
+                found.append(folder)
+            else:
+                note.unlink(missing_ok=True)
+    return found
+
+
+def _note(outputs: Path, folder: Path) -> Path:
+    return outputs / _RUNNING / f"{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}.json"
+
+
+# ---------------------------------------------------------------- writing
 
 
 def _create(path: Path) -> None:

@@ -27,11 +27,11 @@ from bayesrun.early_signals import end, hand_over, heard
 from bayesrun.errors import BayesrunError, UserError, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
-from bayesrun.run_folder import check_place, remove_if_empty
+from bayesrun.run_folder import check_place, dead_runs, remove_if_empty
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 if TYPE_CHECKING:
-    from bayesrun.pipeline import Job, RunResult
+    from bayesrun.open_run import Job, RunResult
 
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
@@ -164,8 +164,6 @@ def _single(composition: Composition) -> int:
 
 def _recover_dead_runs(outputs: Path) -> None:
     """Make the run folders of runs that were killed; a look at one folder where there are none."""
-    from bayesrun.live_runs import dead_runs
-
     if dead_runs(outputs):
         from bayesrun.tasks.recover import recover_dead_runs
 
@@ -173,7 +171,7 @@ def _recover_dead_runs(outputs: Path) -> None:
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
-    from bayesrun.pipeline import Job
+    from bayesrun.open_run import Job
 
     name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
     return Job(folder, name, _placing_keys())
@@ -199,7 +197,8 @@ def run_job(
     RunResult
         How it ended; faults of config or data are told and are a result, too.
     """
-    from bayesrun.pipeline import RunResult, run
+    from bayesrun.open_run import RunResult
+    from bayesrun.pipeline import run
 
     node = HydraConfig.get()
     wanted = Path(node.runtime.output_dir)

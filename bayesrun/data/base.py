@@ -162,11 +162,11 @@ class Source:
     check: Callable[[Any, Path], list[Problem]] = lambda spec, directory: []
 
 
-_SHARED_MODULES = (
-    *("assemble", "columns", "dates", "design", "dialect", "domains", "factors", "files", "labels"),
-    *("locate", "missing", "odd_cells", "prepare", "section", "tables"),
-)
-SOURCES: Registry[Source] = Registry("data source", "bayesrun.data", "SOURCE", Source, _SHARED_MODULES)
+SOURCES: Registry[Source] = Registry(
+    "data source", "bayesrun.data", "SOURCE", Source,
+    others=("arrays", "columns", "dates", "design", "factors", "files", "prepare", "roles", "section"),
+    shared={"array_sources": ("inline", "json", "netcdf"), "binary_tables": ("excel", "parquet")},
+)  # fmt: skip
 
 
 Size = Annotated[int, Field(ge=1, le=100_000_000)]
@@ -193,4 +193,12 @@ class Generator:
 
 
 # The folder has no `__init__.py`: as a namespace package it is not a module of `bayesrun.data`, hence no data source.
-GENERATORS: Registry[Generator] = Registry("generator", "bayesrun.data.generators", "GENERATOR", Generator)
+GENERATORS: Registry[Generator] = Registry(
+    "generator", "bayesrun.data.generators", "GENERATOR", Generator,
+    shared={
+        "examples": (
+            *("ar", "garch", "gaussian_mixture", "linear_regression", "robust_regression", "varying_intercepts"),
+            "zero_inflated_counts",
+        )
+    },
+)  # fmt: skip

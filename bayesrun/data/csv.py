@@ -1,24 +1,35 @@
-"""Source `csv`: a table in a text file with column names in its first line."""
+"""Source `csv`: a table in a text file with column names in its first line, and how such a file is written."""
 
 from __future__ import annotations
 
 import codecs
+import csv
 import logging
+import re
 import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.dialect import Dialect, decimal_comma, find_separator, ragged, separator_problems, wrong_encoding
-from bayesrun.data.tables import file_source, text_columns
-from bayesrun.errors import check, fail
+from bayesrun.data.files import file_source, text_columns
+from bayesrun.errors import Problem, UserError, check, fail
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger("bayesrun")
+
+SEPARATORS = (",", ";", "\t", "|")
+_SAMPLE = 100
+_MOST_TITLES = 20
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),(\d+)(?:[eE][+-]?\d+)?")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
 
 
 class CsvSpec(TextTableSpec):
@@ -153,6 +164,174 @@ def _as_one_type(column: pd.Series[Any]) -> pd.Series[Any]:
 def _texts(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     columns = [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
     return [(name, column.dropna().astype(str).tolist()) for name, column in columns if column.dtype == object]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text table is written.
+
+    Parameters
+    ----------
+    encoding
+        Of its bytes.
+    sep
+        What stands between cells; `whitespace` is any run of blanks.
+    comment
+        What begins a comment; None when there are none.
+    skip_rows
+        Number of lines before the names.
+    """
+
+    encoding: str
+    sep: str
+    comment: str | None
+    skip_rows: int
+
+
+def records(path: Path, how: Dialect) -> Iterator[list[str]]:
+    """Yield the records of a file, the names first; empty lines and comments are left out."""
+    with path.open(encoding=how.encoding, newline="") as file:
+        lines: Iterator[str] = islice(file, how.skip_rows, None)
+        if how.comment:
+            lines = (line.split(how.comment, 1)[0] + "\n" if how.comment in line else line for line in lines)
+        if how.sep == "whitespace":
+            yield from (line.split() for line in lines if line.strip())
+            return
+        reader = csv.reader(lines, delimiter=how.sep, skipinitialspace=True)
+        yield from (record for record in reader if record and any(cell.strip() for cell in record))
+
+
+def find_separator(path: Path, how: Dialect) -> str:
+    """Return the separator with which the first records have the most cells, all equally many; a comma for one column.
+
+    Raises
+    ------
+    UserError
+        When the file is not text of the encoding.
+    """
+    widths = {sep: max(1, _width(path, how, sep)) for sep in SEPARATORS}
+    return max(SEPARATORS, key=lambda sep: widths[sep])  # the first of equals
+
+
+def separator_problems(path: Path, how: Dialect) -> list[Problem]:
+    """Say what the file looks like when its names are a single cell, or its lines are of different lengths."""
+    if _width(path, how, how.sep) > 1:
+        return []
+    if how.comment is None:
+        commented = replace(how, comment="#")
+        first = next(_lines(path, how), "")
+        if first.startswith("#") and max(_width(path, commented, sep) for sep in SEPARATORS) > 1:
+            return [
+                Problem(
+                    "data.comment", f"'{path}' begins with '#': this looks like comment='#'", "set data.comment='#'"
+                )
+            ]
+    other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
+    if _width(path, how, other) > 1 and other != how.sep:
+        sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""
+        shown = {"\t": "'\\t'", "whitespace": "whitespace"}.get(other, f"'{other}'")
+        message = f"'{path}' is no table with sep='{how.sep}': this looks like sep={shown}{sign}"
+        return [Problem("data.sep", message, "set data.sep, or leave it at auto")]
+    titles = _title_lines(path, how)
+    if titles:
+        message = (
+            f"'{path}' does not begin with the names of its columns: this looks like skip_rows={how.skip_rows + titles}"
+        )
+        return [Problem("data.skip_rows", message, "set data.skip_rows, or data.comment when the lines are comments")]
+    return []
+
+
+def ragged(path: Path, how: Dialect) -> list[Problem]:
+    """Find the first record with more cells than there are names."""
+    names: list[str] = []
+    wide: list[int] = []
+    for number, record in enumerate(records(path, how)):
+        if number == 0:
+            names = record
+        elif len(record) > len(names):
+            wide.append(number)
+    if not wide:
+        return []
+    all_rows = f"{len(wide)} rows have" if len(wide) > 1 else f"row {wide[0]} has"
+    message = (
+        f"{all_rows} more cells than there are names ({len(names)}: {', '.join(names)}); the first is row {wide[0]}"
+    )
+    hint = "quote a cell that holds the separator; a column of row names, as R writes it, needs a name as well"
+    return [Problem("data.path", message, hint)]
+
+
+def decimal_comma(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[bool, bool]:
+    """Say whether text columns hold numbers with a decimal comma, and whether points group their thousands.
+
+    Parameters
+    ----------
+    columns
+        Name and cells of every column that is text.
+
+    Raises
+    ------
+    UserError
+        When a comma may be either: 1,234.
+    """
+    found = grouped = False
+    unclear: list[Problem] = []
+    for name, cells in columns:
+        commas = [m for m in map(_DECIMAL_COMMA.fullmatch, cells) if m]
+        if not commas or not all(_DECIMAL_COMMA.fullmatch(c) or _NUMBER.fullmatch(c) for c in cells):
+            continue
+        points = any(_GROUPED.fullmatch(cell) for cell in cells)
+        if points or any(len(m[1]) != 3 for m in commas):
+            found, grouped = True, grouped or points
+        else:
+            message = (
+                f"'{name}' holds {commas[0][0]}, which may be {commas[0][0].replace(',', '.')} or a thousand times that"
+            )
+            unclear.append(Problem("data.decimal", message, "set data.decimal=',' or data.thousands=','"))
+    if unclear and not found:
+        raise UserError(unclear)
+    return found, grouped
+
+
+def wrong_encoding(path: Path, encoding: str) -> UserError:
+    """Make the error of a file whose bytes are not text of the encoding, with the encoding that it looks like."""
+    begin = path.open("rb").read(4)
+    looks = "utf-16" if begin[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
+    name = "UTF-8" if encoding.startswith("utf-8") else encoding
+    return fail("data.encoding", f"'{path}' can't be read as {name} text", f"this looks like encoding='{looks}'")
+
+
+def _lines(path: Path, how: Dialect) -> Iterator[str]:
+    with path.open(encoding=how.encoding, newline="") as file:
+        yield from islice(file, how.skip_rows, None)
+
+
+def _title_lines(path: Path, how: Dialect) -> int:
+    """Return how many lines stand before a table; 0 where none is found after a few of them."""
+    for lines in range(1, _MOST_TITLES + 1):
+        rest = replace(how, skip_rows=how.skip_rows + lines)
+        for sep in SEPARATORS:
+            titles = list(islice(_lines(path, how), lines))
+            is_table = _width(path, rest, sep) > 1 and len(_sample(path, rest, sep)) > 1
+            if is_table and not any(sep in title for title in titles):
+                return lines
+    return 0
+
+
+def _sample(path: Path, how: Dialect, sep: str) -> list[list[str]]:
+    return list(islice(records(path, replace(how, sep=sep)), _SAMPLE))
+
+
+def _width(path: Path, how: Dialect, sep: str) -> int:
+    """Return the number of cells that all first records have; 0 when they differ."""
+    try:
+        widths = {len(record) for record in _sample(path, how, sep)}
+    except csv.Error:
+        return 0
+    return widths.pop() if len(widths) == 1 else 0
+
+
+def _has_decimal_comma(record: Sequence[str]) -> bool:
+    return any(_DECIMAL_COMMA.fullmatch(cell) for cell in record)
 
 
 SOURCE = file_source(CsvSpec, read)

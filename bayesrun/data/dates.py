@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data.assemble import Array, with_none
+from bayesrun.data.arrays import Array, with_none
 from bayesrun.errors import Problem, check, did_you_mean
 
 log = logging.getLogger("bayesrun")

@@ -15,13 +15,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data.assemble import Array
+from bayesrun.data.arrays import Array, places, shown_values
 from bayesrun.data.base import ColumnKind, DataSpec
 from bayesrun.data.columns import label
 from bayesrun.data.dates import DateFormat
-from bayesrun.data.factors import add_factors, apply_levels, by_column
-from bayesrun.data.labels import as_levels, codes_of, value_key
-from bayesrun.data.locate import places, shown_values
+from bayesrun.data.factors import add_factors, apply_levels, as_levels, by_column, codes_of, value_key
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Constant, Learned

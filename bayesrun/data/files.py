@@ -1,16 +1,33 @@
-"""Files of data: where a path leads, and what can be known of a file without reading its values."""
+"""Files of data: where a path leads, what is known without reading, and a table as a Dataset over the row dimension.
+
+Imports nothing heavy: the modules of sources, which import this one, are loaded while the config is parsed.
+"""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
+import importlib.util
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bayesrun.data.base import FileSpec
-from bayesrun.errors import Problem
+from bayesrun.data.base import DataSpec, FileSpec, Source
+from bayesrun.errors import Problem, fail
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+log = logging.getLogger("bayesrun")
 
 _BLOCK = 1 << 20
 _LISTED = 10
+# the names that pandas gives to columns without one
+_NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
 
 def resolve(path: str, directory: Path) -> Path:
@@ -71,3 +88,85 @@ def _nearest_file(path: Path) -> str:
     listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
     there = f"in '{folder}' there is: {listed or 'no file'}; a relative path is from paths.data"
     return f"did you mean '{near[0]}'? {there}" if near else there
+
+
+def file_source(
+    spec: type[FileSpec], read: Callable[[Any, Path], pd.DataFrame], package: str = "", extra: str = ""
+) -> Source:
+    """Make the source of a kind of file that holds one table.
+
+    Parameters
+    ----------
+    spec
+        The section's class.
+    read
+        `(spec, path) -> table`; its columns become variables over `spec.dim`. Raises `UserError`.
+    package, extra
+        Name of a package that reads the file, and the extra of bayesrun's that installs it; empty when none is needed.
+    """
+
+    def load(section: FileSpec, directory: Path) -> xr.Dataset:
+        path = resolve(section.path, directory)
+        dataset = from_frame(read(section, path), section, "data.path")
+        return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
+
+    def check(section: FileSpec, directory: Path) -> list[Problem]:
+        problems = check_file(section, directory)
+        if package and importlib.util.find_spec(package) is None:
+            message = f"source '{section.source}' needs the package {package}"
+            problems.append(Problem("data.source", message, f"install the extra: pip install 'bayesrun[{extra}]'"))
+        return problems
+
+    return Source(spec, load, check)
+
+
+def text_columns(spec: DataSpec) -> set[str]:
+    """Return the columns, by their names in the file, that `data.dtypes` declares as text."""
+    in_file = spec.columns if isinstance(spec.columns, dict) else {}
+    return {in_file.get(name, name) for name, kind in spec.dtypes.items() if kind == "text"}
+
+
+def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
+    """Make a Dataset of a table.
+
+    A column without a name, such as the index that pandas writes, is left out and said, unless `data.columns` asks
+    for it.
+
+    Parameters
+    ----------
+    frame
+        The table; its index is left out.
+    spec
+        The section `data`. A column that is called like its `dim` holds the labels of the rows.
+    key
+        Config key that names the table, for messages.
+
+    Raises
+    ------
+    UserError
+        When two columns have the same name, or there is none.
+    """
+    import xarray as xr
+
+    from bayesrun.data.factors import one_type
+
+    frame = _named(frame, spec)
+    names = [str(c) for c in frame.columns]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise fail(key, f"column names repeat: {', '.join(repeated)}", "give each column a name of its own")
+    if not names:
+        raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
+    return xr.Dataset({name: ((spec.dim,), one_type(frame.iloc[:, i])) for i, name in enumerate(names)})
+
+
+def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
+    """Leave out columns without a name."""
+    wanted = set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns or ())
+    names = [str(c) for c in frame.columns]
+    nameless = [i for i, name in enumerate(names) if _NO_NAME.fullmatch(name) and name not in wanted]
+    if not nameless:
+        return frame
+    places = ", ".join(str(i + 1) for i in nameless)
+    log.info("'%s': column %s has no name and is left out", spec.name, places)
+    return frame.iloc[:, [i for i in range(len(names)) if i not in nameless]]

@@ -11,27 +11,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data.assemble import Array
+from bayesrun.data.arrays import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
-from bayesrun.data.columns import choose, label, label_problems
+from bayesrun.data.columns import apply_types, choose, label, label_problems, note_odd_cells
 from bayesrun.data.dates import by_date, parse_dates
 from bayesrun.data.design import FittedDesign, learn
-from bayesrun.data.domains import domain_problems, settle_type
-from bayesrun.data.factors import apply_levels, ordered_codes, unused_levels
-from bayesrun.data.missing import Rule, drop_rows, imputed, missing_problems, rows_to_drop, unknown_names
-from bayesrun.data.odd_cells import advice, apply_types, note_odd_cells
-from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.data.factors import apply_levels, unused_levels
+from bayesrun.data.roles import drop_rows, settle
+from bayesrun.errors import check, fail
 
 log = logging.getLogger("bayesrun")
-
-_MANY_LABELS = 10
 
 
 def load(spec: DataSpec, directory: Path) -> xr.Dataset:
@@ -113,49 +109,6 @@ def load_new(
     return settle(data, needed, spec.drop_missing)
 
 
-def settle(
-    data: xr.Dataset, roles: Sequence[Role], drop_missing: Rule, uses: Collection[str] = ()
-) -> tuple[xr.Dataset, list[str]]:
-    """Apply the rules for missing values, and check every variable's values, once the roles are known.
-
-    Parameters
-    ----------
-    data
-        A loaded data set.
-    roles
-        What the model uses which variable for.
-    drop_missing
-        `data.drop_missing`. Null: missing predictors are an error, missing observed values stay NaN to be imputed.
-    uses
-        Further names that the model uses, where they are data variables: their missing values drop rows as well.
-
-    Returns
-    -------
-    tuple
-        The data set (whole numbers without missing values as integers), and in words what was dropped and will be
-        imputed.
-
-    Raises
-    ------
-    UserError
-        All problems of all roles at once.
-    """
-    dim = str(data.attrs.get("dim", "obs"))
-    problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
-    known = [role for role in roles if role.variable in data.variables]
-    left, dropped = drop_rows(
-        data, rows_to_drop(data, drop_missing, [*(role.variable for role in known), *sorted(uses)]), dim
-    )
-    if dropped and not left.sizes[dim] and drop_missing == "rows":
-        raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
-    left = _ordered(left, known)
-    check([*problems, *_value_problems(left, known, drop_missing)])
-    _warn_of_text(left, known)
-    before = [str(data.attrs["dropped"])] if data.attrs.get("dropped") else []
-    settled = _typed(left, known).assign_attrs(rows=left.sizes.get(dim, 0))
-    return settled, [*before, *dropped, *imputed(settled, known)]
-
-
 def digest(dataset: xr.Dataset) -> str:
     """Return the SHA-256 over names, dims, labels and values of a data set, in hexadecimal (`data_digest`).
 
@@ -184,25 +137,6 @@ def _whole(data: xr.Dataset, spec: DataSpec) -> xr.Dataset:
     )
 
 
-def _ordered(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
-    """Make codes of observed labels whose order `data.levels` gives, for distributions of whole numbers."""
-    for role in roles:
-        column = data[role.variable]
-        ordered = "levels" in column.attrs and role.kind == "observed" and role.domain in ("count", "index", "binary")
-        if ordered and column.dtype.kind not in "biuf":
-            data = data.assign({role.variable: ordered_codes(column)})
-    return data
-
-
-def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
-    """Warn of columns that are labels although most of their cells look like numbers."""
-    for name in dict.fromkeys(role.variable for role in roles if role.domain == "any"):
-        reason = data[name].attrs.get("text_because")
-        if reason:
-            labels = pd.unique(data[name].values[~pd.isna(data[name].values)])
-            log.warning("%s; it is used as %d labels. %s", reason, len(labels), advice(data[name]))
-
-
 def _check_whole(data: xr.Dataset, spec: DataSpec) -> None:
     where = data.attrs.get("origin", spec.source)
     if not data.variables:
@@ -211,37 +145,6 @@ def _check_whole(data: xr.Dataset, spec: DataSpec) -> None:
     if empty:
         raise fail("data", f"'{where}' is empty: no values over {', '.join(empty)}", "give it at least one row")
     check(label_problems(data, spec.dim))
-
-
-def _not_there(data: xr.Dataset, roles: Sequence[Role]) -> list[Problem]:
-    names = [str(name) for name in data.variables]
-    where = f"data set '{data.attrs.get('name', '')}'"
-    return [
-        Problem(role.key, f"{role.kind} '{role.variable}' is not in {where}", did_you_mean(role.variable, names))
-        for role in roles
-        if role.variable not in names
-    ]
-
-
-def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list[Problem]:
-    problems: list[Problem] = []
-    for role in roles:
-        if not data[role.variable].size:
-            hint = "give the data at least one complete row"
-            problems.append(Problem(role.key, f"no value of '{role.variable}' is left", hint))
-            continue
-        wrong = missing_problems(data, role, rule)
-        # a variable without any value has no values to judge
-        all_missing = bool(wrong) and bool(data[role.variable].isnull().all())
-        problems += wrong if all_missing else [*wrong, *domain_problems(data, role)]
-    return problems
-
-
-def _typed(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
-    for role in roles:
-        if role.variable not in data.dims:
-            data = data.assign({role.variable: settle_type(data[role.variable], role.domain)})
-    return data
 
 
 def _content(values: Array) -> tuple[str, bytes]:

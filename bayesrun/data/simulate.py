@@ -47,7 +47,7 @@ def check(spec: SimulateSpec, directory: Path) -> list[Problem]:
 
 def load(spec: SimulateSpec, directory: Path) -> xr.Dataset:
     """Draw the data, every array over `spec.dim`; no file is read."""
-    from bayesrun.data.assemble import assemble, plain
+    from bayesrun.data.arrays import assemble, plain
 
     problems: list[Problem] = []
     parameters = _parameters(spec, problems)

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, PlainSerializer
 
 from bayesrun.data.base import DataSpec, Source
-from bayesrun.data.files import missing_file, resolve
-from bayesrun.data.tables import from_frame
+from bayesrun.data.files import from_frame, missing_file, resolve
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.redaction import missing_credentials, redact, without_credentials, without_redacted
 

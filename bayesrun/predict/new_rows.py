@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from bayesrun.data.locate import places
-from bayesrun.data.prepare import load_new, settle
+from bayesrun.data.arrays import places
+from bayesrun.data.prepare import load_new
+from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import Problem, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random

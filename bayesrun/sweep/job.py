@@ -20,7 +20,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bayesrun.config.resolvers import task_overrides
-from bayesrun.pipeline import RunResult
+from bayesrun.open_run import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.redaction import redact_override
 from bayesrun.sweep.base import INTERRUPTED, Record, one_line, setting_of

@@ -9,6 +9,7 @@ Each command does so by itself for the runs that died below its outputs folder.
 from __future__ import annotations
 
 import logging
+import time
 from argparse import Namespace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, check, fail
-from bayesrun.live_runs import dead_runs, forget
-from bayesrun.run_folder import RunFolder
+from bayesrun.open_run import OpenRun
+from bayesrun.run_folder import RunFolder, dead_runs, forget
 from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tracking.base import TRACKERS
+from bayesrun.tracking.none import NoTracker
 
 log = logging.getLogger("bayesrun")
 
@@ -41,8 +44,6 @@ def recover_dead_runs(outputs: Path) -> None:
 
 
 def _recover(folder: Path, outputs: Path) -> int:
-    from bayesrun.pipeline import recover as recover_run
-
     try:
         print(f"{folder}: {recover_run(_config_of(folder), RunFolder(folder))}")
     except BayesrunError as error:
@@ -52,6 +53,59 @@ def _recover(folder: Path, outputs: Path) -> int:
     finally:
         forget(outputs, folder)
     return 0
+
+
+def recover_run(config: RunConfig, folder: RunFolder) -> str:
+    """Make the whole run folder of a run that died, from the draws that it had stored.
+
+    Parameters
+    ----------
+    config
+        The run's own config.
+    folder
+        Its folder.
+
+    Returns
+    -------
+    str
+        What was recovered.
+
+    Raises
+    ------
+    UserError
+        When the data or the config are no longer what they were.
+    """
+    from bayesrun.pipeline import conclude, prepare
+    from bayesrun.samplers.draw_store import read_draws
+    from bayesrun.samplers.earlier import recovered
+
+    stored = read_draws(folder.draws)
+    if stored is None:
+        return _nothing_stored(folder)
+    began = time.perf_counter()
+    prepared = prepare(config)
+    sampled = recovered(stored, prepared.model.constrain)
+    opened = OpenRun(NoTracker(), folder)
+    conclude(config, prepared, sampled, opened, began)
+    _send(config, folder)
+    chains, draws = next(iter(sampled.draws.values())).shape[:2]
+    return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"
+
+
+def _nothing_stored(folder: RunFolder) -> str:
+    """Say of a run without draws that it failed, unless it ended well before it died."""
+    if folder.status() in (None, "running"):
+        folder.write_status("failed", None, "killed before the first draw was kept")
+        return "was killed before the first draw was kept; run it again"
+    return f"needs no recovery: it is {folder.status()}"
+
+
+def _send(config: RunConfig, folder: RunFolder) -> None:
+    """Send what was recovered to where the run is tracked; `task=sync` does it later where that fails."""
+    try:
+        TRACKERS.load(config.tracking.backend, "tracking.backend").upload(config.tracking, folder.path)
+    except BayesrunError as error:
+        log.warning("%s", error)
 
 
 def _config_of(folder: Path) -> RunConfig:

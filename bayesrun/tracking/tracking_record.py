@@ -18,7 +18,7 @@ from typing import Any
 
 from platformdirs import user_state_path
 
-from bayesrun.process_identity import process_has_ended
+from bayesrun.processes import process_has_ended
 from bayesrun.redaction import redact
 from bayesrun.tracking.base import DatasetInfo, RunCard
 

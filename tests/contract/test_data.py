@@ -79,7 +79,7 @@ def test_no_file_imports_a_source_or_a_generator(path):
         module = node.module if isinstance(node, ast.ImportFrom) else None
         if module and module.startswith("bayesrun.data."):
             name = module.removeprefix("bayesrun.data.")
-            assert name not in SOURCES.names() and not name.startswith("generators"), module
+            assert name not in {*SOURCES.names(), *SOURCES.shared} and not name.startswith("generators"), module
 
 
 # generators

@@ -40,12 +40,19 @@ def test_registries_have_the_names_of_the_design() -> None:
 @pytest.mark.parametrize(("registry", "name"), EVERY, ids=_ids)
 def test_every_module_holds_its_thing_and_says_what_it_is(registry: Registry[Any], name: str) -> None:
     assert isinstance(registry.load(name, "key"), registry.thing)
-    module = importlib.import_module(f"{registry.folder}.{name}")
+    module = importlib.import_module(registry.module_of(name))
     assert (module.__doc__ or "").strip()
     public = [f for n, f in vars(module).items() if inspect.isfunction(f) and not n.startswith("_")]
     for function in public:
         if function.__module__ == module.__name__:
             assert function.__doc__, f"{name}.{function.__name__}"
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=_ids)
+def test_a_shared_module_holds_the_names_that_its_registry_lists(registry: Registry[Any]) -> None:
+    for module, names in registry.shared.items():
+        held = getattr(importlib.import_module(f"{registry.folder}.{module}"), f"{registry.attribute}S")
+        assert sorted(held) == sorted(names)
 
 
 # checks and figures are looked up by name only until there is a posterior

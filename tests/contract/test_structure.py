@@ -21,7 +21,7 @@ def _imported(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.folder)
 def test_registered_files_of_a_folder_do_not_import_each_other(registry: Registry[Any]) -> None:
-    own = {f"{registry.folder}.{name}" for name in registry.names()}
+    own = {registry.module_of(name) for name in registry.names()}
     for module in own:
         place = ROOT / module.replace(".", "/")
         for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:

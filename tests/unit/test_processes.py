@@ -1,4 +1,4 @@
-"""Processes that are forked to work for a while, and Ctrl-C at that moment."""
+"""Processes that are forked to work for a while, Ctrl-C at that moment, and whether a named process lives."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from bayesrun.processes import forked, uninterrupted
+from bayesrun.processes import forked, process_has_ended, process_label, uninterrupted
 
 
 def test_forked_processes_have_what_this_one_has():
@@ -51,3 +51,25 @@ def test_an_interrupt_while_forking_is_not_lost(fork):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=60)
     assert done.stdout == "KeyboardInterrupt\n", done.stderr
     assert done.stderr == ""
+
+
+def test_this_process_lives():
+    assert not process_has_ended(process_label(os.getpid()))
+
+
+def test_an_ended_process_is_gone():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    label = process_label(child.pid)
+    assert not process_has_ended(label)
+    child.communicate(b"\n")
+    assert process_has_ended(label)
+
+
+def test_a_reused_number_is_told_apart():
+    host, pid, started = process_label(os.getpid()).rsplit(":", 2)
+    assert process_has_ended(f"{host}:{pid}:{float(started) - 3600}")
+
+
+def test_other_hosts_are_left_alone():
+    assert not process_has_ended("elsewhere:1:2")
+    assert not process_has_ended("")

@@ -141,7 +141,7 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
 
 def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
     """Find codes beyond the last category, and counts above the number of trials."""
-    from bayesrun.data.domains import outside
+    from bayesrun.data.roles import outside
 
     values, name = this.values, this.family.name
     if array.dtype.kind not in "biuf":

@@ -42,7 +42,7 @@ def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     values = values[known]
     bad[known] = (values < 0) | (values != np.round(values)) | (values > top)
     if bad.any():
-        from bayesrun.data.locate import shown_values
+        from bayesrun.data.arrays import shown_values
 
         got = shown_values(prepared.response, prepared.response.copy(data=bad))
         hint = "give the left side a condition (Y > median(Y)), model.options.trials, or another family"

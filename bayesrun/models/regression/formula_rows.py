@@ -67,8 +67,8 @@ def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) 
     import numpy as np
     import pandas as pd
 
-    from bayesrun.data.labels import codes_of, value_key
-    from bayesrun.data.locate import places
+    from bayesrun.data.arrays import places
+    from bayesrun.data.factors import codes_of, value_key
     from bayesrun.errors import did_you_mean
 
     codes, unseen = codes_of(array.values, levels)
@@ -103,7 +103,7 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
 def _check_finite(design: Design, matrix: NDArray[Any], rows: xr.Dataset, dim: str) -> None:
     import numpy as np
 
-    from bayesrun.data.locate import places
+    from bayesrun.data.arrays import places
 
     problems = []
     for column in np.flatnonzero(~np.isfinite(matrix).all(axis=0)):

@@ -7,10 +7,9 @@ import pandas as pd
 import pytest
 
 from bayesrun.data.base import Role
-from bayesrun.data.factors import formula_column, row_column
-from bayesrun.data.labels import value_key
-from bayesrun.data.odd_cells import why_text
-from bayesrun.data.prepare import settle
+from bayesrun.data.columns import why_text
+from bayesrun.data.factors import formula_column, row_column, value_key
+from bayesrun.data.roles import settle
 
 
 def inline(load_data, values, **keys):

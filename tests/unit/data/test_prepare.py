@@ -5,7 +5,8 @@ import pytest
 
 from bayesrun.data.base import Role
 from bayesrun.data.dates import parse_dates
-from bayesrun.data.prepare import digest, settle
+from bayesrun.data.prepare import digest
+from bayesrun.data.roles import settle
 from bayesrun.errors import UserError
 
 

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bayesrun.data.base import Role
-from bayesrun.data.prepare import digest, load, settle
+from bayesrun.data.prepare import digest, load
+from bayesrun.data.roles import settle
 from bayesrun.data.section import parse_data
 from bayesrun.errors import UserError
 

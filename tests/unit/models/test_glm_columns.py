@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bayesrun.data.prepare import load, settle
+from bayesrun.data.prepare import load
+from bayesrun.data.roles import settle
 from bayesrun.data.section import parse_data
 from bayesrun.errors import UserError
 from bayesrun.language.formulas import parse

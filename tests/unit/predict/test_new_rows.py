@@ -11,8 +11,8 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.data.base import SOURCES
 from bayesrun.data.design import learn
-from bayesrun.data.inline import SOURCE as INLINE
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
 from bayesrun.models import declarative, glm
@@ -45,7 +45,7 @@ def _declarative(text: str = HIERARCHY, form: str = "", rest: str = "") -> decla
 
 
 def _fit(kind: ModelType, spec: Any, formula: str | None = None) -> FittedModel:
-    section = INLINE.spec.model_validate(
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
         {"name": "fit", "source": "inline", "factors": {"gi": "g"}, "values": {"y": [0]}}
     )
     raw = xr.Dataset({"y": ("obs", X * 0.5), "x": ("obs", X), "g": ("obs", GROUP)}, {"obs": np.arange(30)})
@@ -56,7 +56,9 @@ def _fit(kind: ModelType, spec: Any, formula: str | None = None) -> FittedModel:
 
 
 def _rows(kind: ModelType, spec: Any, fitted: FittedModel, levels: str = "error", **values: Any) -> PreparedRows:
-    section = INLINE.spec.model_validate({"name": "new", "source": "inline", "values": values})
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
+        {"name": "new", "source": "inline", "values": values}
+    )
     return prepare_rows(kind, spec, fitted, PredictSpec(data=section, new_levels=levels), Path())
 
 

@@ -10,7 +10,7 @@ from scipy import stats
 from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.predict import groups
+from bayesrun.predict import predictive_groups as groups
 from tests.unit.samplers.conftest import SIGMA, X, Y
 
 CHAINS, DRAWS = 2, 500

@@ -10,7 +10,7 @@ from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
-from bayesrun.predict.groups import Wanted, collect
+from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.samplers.prior import SAMPLER, PriorSpec, sample
 from tests.unit.samplers.conftest import Listener, z_score
 

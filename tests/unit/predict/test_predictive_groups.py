@@ -14,7 +14,7 @@ from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import Draft, observed_values
 from bayesrun.language.functions import reduce_axis
 from bayesrun.language.priors import declare
-from bayesrun.predict.groups import Groups, Wanted, add_records, collect, inference_data
+from bayesrun.predict.predictive_groups import Groups, Wanted, add_records, collect, inference_data
 from bayesrun.samplers.base import Sampled
 
 

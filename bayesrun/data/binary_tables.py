@@ -1,4 +1,4 @@
-"""Source `excel`: a sheet of an Excel workbook (`.xlsx`) with column names in its first row."""
+"""Sources of tables that are no text: `excel` (a sheet of an `.xlsx` workbook) and `parquet`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
-from bayesrun.data.base import TextTableSpec
-from bayesrun.data.tables import file_source
+from bayesrun.data.base import FileSpec, TextTableSpec
+from bayesrun.data.files import file_source
 from bayesrun.errors import did_you_mean, fail
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class ExcelSpec(TextTableSpec):
     sheet: str | None = None
 
 
-def read(spec: ExcelSpec, path: Path) -> pd.DataFrame:
+def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
     """Read the sheet; empty cells, errors such as `#N/A` and the words of `spec.missing` are missing values."""
     import pandas as pd
 
@@ -50,4 +50,19 @@ def _sheet(spec: ExcelSpec, names: list[str]) -> str:
     return spec.sheet
 
 
-SOURCE = file_source(ExcelSpec, read, package="openpyxl", extra="excel")
+def read_parquet(spec: FileSpec, path: Path) -> pd.DataFrame:
+    """Read the file; nulls are missing values, named levels of a pandas index are columns."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(path, engine="pyarrow")
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise fail("data.path", f"'{path}' can't be read as Parquet: {error}", "write it again") from error
+    named = [name for name in frame.index.names if name is not None]
+    return frame.reset_index(level=named) if named else frame
+
+
+SOURCES = {
+    "excel": file_source(ExcelSpec, read_excel, package="openpyxl", extra="excel"),
+    "parquet": file_source(FileSpec, read_parquet, package="pyarrow", extra="parquet"),
+}

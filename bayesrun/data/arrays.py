@@ -1,4 +1,4 @@
-"""Raw values to a Dataset: arrays of a plain kind, each over named dims whose sizes and labels agree.
+"""Arrays of a plain kind over named dims, and how messages say where something is in them: `year 1890, 1934`.
 
 A plain array holds numbers (missing: NaN), booleans, `datetime64[ns]` (missing: NaT), or objects: text (missing: None).
 """
@@ -18,6 +18,9 @@ from bayesrun.data.base import ArraySpec
 from bayesrun.errors import Problem, check, did_you_mean
 
 Array = np.ndarray[Any, Any]
+_PLACES = 10
+_VALUES = 5
+
 Variables = Mapping[str, tuple[tuple[str, ...], Array]]
 
 
@@ -246,3 +249,51 @@ def _flat(values: Any, depth: int) -> list[Any]:
     if depth == 0:
         return [values]
     return list(values) if depth == 1 else [v for row in values for v in _flat(row, depth - 1)]
+
+
+def where_missing(variable: xr.DataArray) -> xr.DataArray:
+    """Return where a variable of any kind is missing: an array of booleans over its dims."""
+    return variable.copy(data=np.asarray(pd.isna(variable.values)))
+
+
+def places(where: xr.DataArray, most: int = _PLACES) -> str:
+    """Say where an array of booleans is true, by the labels of its dims.
+
+    Parameters
+    ----------
+    where
+        Booleans over any dims.
+    most
+        Number of places that are named; of the others, only how many.
+    """
+    found = np.argwhere(where.values)
+    shown = [_place(where, index) for index in found[:most]]
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    if where.ndim == 1:
+        return f"{where.dims[0]} {', '.join(shown)}{more}"
+    return f"{'; '.join(shown)}{more}" if where.ndim else "its only value"
+
+
+def shown_values(variable: xr.DataArray, where: xr.DataArray) -> str:
+    """Say which values are meant and where: `-1, -3 (year 1890, 1934)`."""
+    values = variable.values[where.values].ravel()
+    more = ", ..." if values.size > _VALUES else ""
+    return f"{', '.join(text_of(v) for v in values[:_VALUES])}{more} ({places(where, _VALUES)})"
+
+
+def text_of(value: Any) -> str:
+    """Return a label or value as text; a date without time as `2008-05-02`."""
+    if isinstance(value, np.datetime64):
+        return str(pd.Timestamp(value)).removesuffix(" 00:00:00")
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def _place(where: xr.DataArray, index: Any) -> str:
+    labels = [_label(where, str(dim), int(i)) for dim, i in zip(where.dims, index, strict=True)]
+    if where.ndim == 1:
+        return labels[0]
+    return ", ".join(f"{dim} {text}" for dim, text in zip(where.dims, labels, strict=True))
+
+
+def _label(where: xr.DataArray, dim: str, index: int) -> str:
+    return text_of(where.coords[dim].values[index]) if dim in where.coords else str(index)

@@ -1,0 +1,232 @@
+"""What a run leaves behind however it ends: its folder with status, log and provenance, and its run in tracking.
+
+`open_run` surrounds everything that happens after a run has claimed its folder. When its block ends, by success, by an
+error or by a signal, `status.json` says how, and tracking is closed.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import yaml
+
+from bayesrun.config.run_config import RunConfig
+from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.engines.base import ENGINES, CompiledModel
+from bayesrun.errors import BayesrunError
+from bayesrun.logs import flush_to
+from bayesrun.provenance import now, provenance
+from bayesrun.redaction import redact, redact_override, redact_tree
+from bayesrun.run_folder import RunFolder, as_output_error, under_way
+from bayesrun.samplers.draw_store import DrawStore
+from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
+from bayesrun.tracking.entries import clean_metrics
+
+if TYPE_CHECKING:
+    from logging.handlers import MemoryHandler
+
+    import xarray as xr
+
+log = logging.getLogger("bayesrun")
+
+_SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
+
+
+@dataclass(frozen=True)
+class Job:
+    """Where a run belongs, beside its config.
+
+    Parameters
+    ----------
+    folder
+        Where its run folder should be.
+    name
+        Its name in tracking.
+    hydra
+        Hydra's keys that place a run, for `config.yaml`.
+    parent_run_id
+        Run of the sweep that it is a job of.
+    tags
+        Further tags (of the sweep).
+    """
+
+    folder: Path
+    name: str
+    hydra: Mapping[str, Any] = field(default_factory=dict)
+    parent_run_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended: `status.json`, its folder, and its metrics."""
+
+    status: Literal["finished", "partial", "failed"]
+    verdict: str | None
+    exit_status: int
+    folder: Path | None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+def least_bytes(config: RunConfig, model: CompiledModel) -> int:
+    """Return a lower bound of what a run's files take on the disk: its draws as float32, compressed by half.
+
+    How many draws there will be is not known where a time limit ends the run.
+    """
+    if config.sampler.max_seconds is not None:
+        return _SMALL_FILES
+    kept = config.store.variables
+    shapes = [s for name, s in model.variables.items() if name not in model.helpers and (kept is None or name in kept)]
+    draws = config.sampler.chains * config.sampler.draws
+    return _SMALL_FILES + 2 * draws * sum(math.prod(shape) for shape in shapes)
+
+
+@contextmanager
+def open_run(
+    config: RunConfig,
+    job: Job,
+    data: xr.Dataset | None,
+    data_digest: str | None,
+    folder: RunFolder,
+    memory: MemoryHandler,
+) -> Iterator[OpenRun]:
+    """Open a run. However the block ends, `status.json` is written and tracking is closed.
+
+    Parameters
+    ----------
+    config, job
+        What is run, and where it belongs.
+    data, data_digest
+        The settled data and their digest; None for a model without data.
+    folder
+        The claimed run folder.
+    memory
+        The log so far, which goes into the folder.
+    """
+    from bayesrun.samplers.monitors import Signals
+
+    flush_to(memory, folder.log)
+    compiler = ENGINES.load(config.engine.name, "engine.name").compiler()
+    record = provenance(config.plain, data_digest, compiler)
+    record["command_line"] = [redact_override(word) for word in record["command_line"]]
+    folder.write_text("config.yaml", _config_text(config, job))
+    folder.write_json("provenance.json", record)
+    folder.write_status("running")
+    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
+        config.tracking, _card(config, job, _dataset(data, data_digest), record, folder)
+    )
+    opened = OpenRun(tracker, folder)
+    signals = Signals()
+    try:
+        with under_way(config.paths.outputs, folder.path):
+            yield opened
+    except (Exception, KeyboardInterrupt) as error:
+        signals.ignore()
+        told = as_output_error(error, folder.path)
+        with suppress(OSError):  # it may be the disk that is full
+            opened.fail(told)
+            log.debug("the run failed", exc_info=True)
+        _tell(told, opened)
+    finally:
+        signals.ignore()
+        with suppress(OSError):
+            folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
+        opened.close()
+        signals.restore()
+
+
+class OpenRun:
+    """An open run: its folder, its log and its tracking, and what it leaves behind however it ends."""
+
+    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
+        self.tracker, self.folder = tracker, folder
+        self.store = DrawStore(folder.draws)
+        self.has_draws = False
+        self.reason: str | None = None
+        self.steps: dict[str, str] = {}
+        self.status: Literal["finished", "partial", "failed"] = "failed"
+        self.verdict: str | None = None
+        self.error: str | None = None
+        self.metrics: dict[str, float] = {}
+        self.exit_status = 4
+
+    def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
+        """Write the last files of a run that has a posterior."""
+        self.metrics = clean_metrics(metrics)
+        self.verdict = verdict(result.findings)
+        self.status = "partial" if self.reason else "finished"
+        self.exit_status = 130 if self.reason == "interrupt" else 0
+        self.folder.write_json("metrics.json", self.metrics)
+        self.folder.write_status(self.status, self.verdict)
+
+    def fail(self, error: BaseException) -> None:
+        """Write what went wrong."""
+        self.has_draws = self.has_draws or self.store.stored() is not None
+        self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
+        self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
+        self.folder.write_status(self.status, None, self.error)
+
+    def close(self) -> None:
+        """Hand the folder to the tracker; a run that failed is failed there, though its draws are kept."""
+        status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
+        self.tracker.close(self.folder.path, status)
+
+    def result(self, config: RunConfig) -> RunResult:
+        """Return how the run ended."""
+        exit_status = self.exit_status
+        if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
+            exit_status = 3
+        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
+
+
+def _tell(error: BaseException, opened: OpenRun) -> None:
+    text = str(error) if isinstance(error, BayesrunError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
+    if opened.has_draws:
+        remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
+        text += f"\nthe draws are kept; this makes everything else of them: {remedy}"
+    log.error("%s\nsee %s", text, opened.folder.log)
+
+
+def _config_text(config: RunConfig, job: Job) -> str:
+    content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _card(
+    config: RunConfig, job: Job, dataset: DatasetInfo | None, record: Mapping[str, Any], folder: RunFolder
+) -> RunCard:
+    tags = {
+        "model": config.model.name,
+        "data": config.data.name if config.data else "none",
+        "config_digest": record["config_digest"],
+        "data_digest": record["data_digest"],
+        "git_commit": record["git_commit"],
+        "run_folder": str(folder.path.absolute()),
+        **{k: v for k, v in config.top.tags.items()},
+        **job.tags,
+    }
+    return RunCard(
+        experiment_name=config.top.experiment_name,
+        run_name=job.name,
+        params=flatten(redact_tree(config.plain)),
+        tags={k: str(v) for k, v in tags.items() if v is not None},
+        parent_run_id=job.parent_run_id,
+        dataset=dataset,
+        folder=str(folder.path.absolute()),
+    )
+
+
+def _dataset(data: xr.Dataset | None, digest: str | None) -> DatasetInfo | None:
+    if data is None or digest is None:
+        return None
+    attrs = data.attrs
+    return DatasetInfo(str(attrs.get("name", "")), digest, str(attrs.get("origin", "")), int(attrs.get("rows", 0)))
