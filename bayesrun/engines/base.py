@@ -8,7 +8,7 @@ C order, one after another as `blocks` says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bayesrun.errors import Problem, UserError, did_you_mean

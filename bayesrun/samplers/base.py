@@ -22,7 +22,6 @@ Init = Literal[
     "auto",
     "adapt_diag",
     "jitter+adapt_diag",
-    "jitter+adapt_diag_grad",
     "advi",
     "advi+adapt_diag",
     "advi+adapt_diag_grad",

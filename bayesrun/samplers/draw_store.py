@@ -25,7 +25,7 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from bayesrun.samplers.base import Sampled
+
     Arrays = Mapping[str, NDArray[Any]]
 
 log = logging.getLogger("bayesrun.sampling")
@@ -47,6 +49,7 @@ STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n
 """Statistics that are stored, under ArviZ's names."""
 MOST_RESERVED = 2_000_000_000
 STATES = "states"
+HELPERS = "helpers.npz"
 MOST_STATES = 12
 """So many states of a chain are kept at most: one of the end of tuning, some of the way, the last."""
 _MAGIC = b"bayesrn1"
@@ -91,7 +94,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class StoredDraws:
-    """What a store holds: its layout, the columns and statistics (draw, ...) of each chain that has any, its attempt."""
+    """What a store holds: layout, columns and statistics (draw, ...) of each chain that has any, and its attempt."""
 
     layout: Layout
     chains: Mapping[int, tuple[Arrays, Arrays]]
@@ -142,31 +145,37 @@ class DrawStore:
         """Read what is stored by now; None where nothing is."""
         return None if self._folder is None else read_draws(self._folder)
 
-    def states(self, attempt: int) -> Path | None:
+    def states(self, attempt: int) -> Path:
         """Return the folder of the states of an attempt."""
-        return None if self._folder is None else self._folder / str(attempt) / STATES
+        assert self._folder is not None
+        return self._folder / str(attempt) / STATES
 
-    def keep_states(self, folder: Path, attempt: int, kept: Sequence[int], draws: int) -> None:
-        """Move an attempt's layout and states to where they stay.
+    def keep_states(self, folder: Path, sampled: Sampled, helpers: Arrays) -> None:
+        """Move layout and states of the attempt whose draws are kept to where they stay.
 
         Parameters
         ----------
         folder
             Where they stay.
-        attempt
-            The attempt whose draws are kept.
-        kept
-            Numbers of the chains that are kept.
-        draws
-            Kept draws per chain.
+        sampled
+            The kept draws.
+        helpers
+            Draws (chain, draw, ...) of variables that are kept nowhere else.
         """
-        if self._folder is None:
+        import numpy as np
+
+        own = self.states(sampled.attempt)
+        if not own.is_dir():  # they are there already: the run was killed in between
             return
-        own = self._folder / str(attempt)
-        layout = json.loads((own / "layout.json").read_text())
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(own / STATES, folder)
-        _write_synced(folder / "layout.json", json.dumps({**layout, "kept": list(kept), "kept_draws": draws}))
+        try:
+            if helpers and any(own.iterdir()):
+                np.savez(own / HELPERS, **helpers)
+            layout = json.loads((own.parent / "layout.json").read_text())
+            kept = [int(chain) for chain in sampled.kept] or list(range(sampled.size[0]))
+            _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept}))
+            os.replace(own, folder)
+        except OSError as error:
+            log.warning("the state of the chains can't be kept (%s): task=extend can't go on from it", error.strerror)
 
     def remove(self) -> None:
         """Remove the store, once the draws are kept elsewhere."""
@@ -362,7 +371,7 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
 
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
-    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; those without numbers are left out."""
+    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN is no statistic."""
     import numpy as np
 
     columns, begin = {}, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from bayesrun.errors import SamplingError, fail
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.chains import most_draws
-from bayesrun.samplers.draw_store import Layout, StoredDraws, read_layout, read_state, rows_of
+from bayesrun.samplers.draw_store import HELPERS, DrawStore, Layout, StoredDraws, read_layout, read_state, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ class EarlierDraws:
     @property
     def length(self) -> int:
         """Kept draws per chain."""
-        return len(next(iter(self.draws.values()))[0])
+        return next(iter(self.draws.values())).shape[1]
 
     def origin(self, chain: int) -> tuple[int, Arrays | None]:
         """Return from where a chain goes on: its kept draws there, and the state; (0, None) where it starts anew.
@@ -59,7 +60,8 @@ class EarlierDraws:
 
     @property
     def _is_whole(self) -> bool:
-        return all(name in self.draws and self.draws[name].dtype != "float32" for name in self.layout.columns)
+        both = [*((n, self.draws) for n in self.layout.columns), *((n, self.stats) for n in self.layout.stats)]
+        return all(name in group and group[name].dtype != "float32" for name, group in both)
 
     def rows(self, chain: int, draws: int, layout: Layout) -> NDArray[np.float64]:
         """Return the first draws of a chain as rows of a store; none where they are not kept."""
@@ -92,8 +94,10 @@ class EarlierDraws:
         return [(name, old[name], new[name]) for old, new in pairs for name in old if name in new]
 
     @classmethod
-    def of_sampled(cls, sampled: Sampled, layout: Layout, states: Path) -> EarlierDraws:
-        """Take what was sampled just now as the beginning of a longer run."""
+    def of_sampled(cls, sampled: Sampled, store: DrawStore) -> EarlierDraws:
+        """Take what was sampled just now, and what its store keeps, as the beginning of a longer run."""
+        states = store.states(sampled.attempt)
+        layout, _ = read_layout(states.parent / "layout.json")
         return cls(layout, list(sampled.kept) or list(range(layout.chains)), sampled.draws, sampled.stats, states)
 
 
@@ -136,7 +140,19 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
     if not groups["posterior"]:
         hint = "run the model again with more draws: sampler.draws=N"
         raise fail("run", f"'{folder.path}' has no draws in posterior.nc (store.variables, store.exclude)", hint)
-    return EarlierDraws(layout, more["kept"], groups["posterior"], groups["sample_stats"], folder.state)
+    draws, helpers = groups["posterior"], _helpers(folder)
+    draws.update({name: values for name, values in helpers.items() if name not in draws})
+    return EarlierDraws(layout, more["kept"], draws, groups["sample_stats"], folder.state)
+
+
+def _helpers(folder: RunFolder) -> dict[str, NDArray[Any]]:
+    import numpy as np
+
+    try:
+        with np.load(folder.state / HELPERS) as stored:
+            return dict(stored)
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return {}
 
 
 def recovered(stored: StoredDraws, constrain: Callable[[], Callable[[Vector], Arrays]]) -> Sampled:

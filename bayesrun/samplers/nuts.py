@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from bayesrun.engines.base import CompiledModel
-from bayesrun.errors import Problem
+from bayesrun.errors import Problem, SamplingError
 from bayesrun.samplers import nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
 from bayesrun.samplers.draw_store import NOWHERE, DrawStore
@@ -88,7 +88,11 @@ def extend(
         sampled = nutpie.sample(model, spec, seed, monitor, store)
     else:
         sampled = sample_with_steps(model, spec, seed, monitor, store, earlier)
-    earlier.compare(sampled)
+    try:
+        earlier.compare(sampled)
+    except SamplingError:
+        store.remove()  # nothing must be recovered from two different chains
+        raise
     return sampled
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.engines.base import CompiledModel, StepSampler, StepSettings
+from bayesrun.engines.base import CompiledModel, StepChain, StepSettings
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
     Progress,

@@ -248,7 +248,8 @@ class PyMC3Chain:
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what NUTS goes on from."""
         nuts, potential = self._step, self._step.potential
-        _, keys, *rest = np.random.get_state()
+        random: Any = np.random.get_state()
+        _, keys, *rest = random
         return {
             "position": np.array(nuts._logp_dlogp_func.dict_to_array(self._point)),
             "log_step": np.array([nuts.step_adapt._log_step, nuts.step_adapt._log_bar]),
@@ -278,7 +279,7 @@ def _potential(state: Arrays, size: int) -> Any:
     kinds = {kind.__name__: kind for kind in vars(quadpotential).values() if isinstance(kind, type)}
     kind = kinds[str(state["mass_matrix"])]
     assert issubclass(kind, quadpotential.QuadPotential)
-    potential = object.__new__(kind)
+    potential: Any = object.__new__(kind)
     prefix = "mass_matrix."
     arrays = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
     vars(potential).update(arrays, _n=size, dtype=theano.config.floatX)
