@@ -21,6 +21,7 @@ from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
 from bayesrun.engines.base import ENGINES, EngineSpec, check_engine
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.figures.base import FIGURES
+from bayesrun.language.densities.base import DENSITIES
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
@@ -40,6 +41,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
     CHECKS,
     FIGURES,
     TRACKERS,
+    DENSITIES,
 )
 
 

@@ -20,6 +20,7 @@ from bayesrun.errors import Problem, check, did_you_mean
 Array = np.ndarray[Any, Any]
 _PLACES = 10
 _VALUES = 5
+_LONGEST = 80
 
 Variables = Mapping[str, tuple[tuple[str, ...], Array]]
 
@@ -285,7 +286,9 @@ def text_of(value: Any) -> str:
     """Return a label or value as text; a date without time as `2008-05-02`."""
     if isinstance(value, np.datetime64):
         return str(pd.Timestamp(value)).removesuffix(" 00:00:00")
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    if not isinstance(value, str):
+        return str(value)
+    return f"'{value}'" if len(value) <= _LONGEST else f"'{value[:_LONGEST]}...'"
 
 
 def _place(where: xr.DataArray, index: Any) -> str:

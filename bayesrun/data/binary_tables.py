@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from bayesrun.data.base import FileSpec, TextTableSpec
 from bayesrun.data.files import file_source
-from bayesrun.errors import did_you_mean, fail
+from bayesrun.errors import Problem, check, did_you_mean, fail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,59 @@ def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
     cells = cells.dropna(how="all").dropna(how="all", axis="columns")
     if cells.empty:
         raise fail("data.sheet", f"sheet '{sheet}' of '{path}' is empty", "name another sheet")
+    check(_name_problems(cells, spec, sheet))
+    check(_formulas_without_values(cells, spec, path, sheet))
     frame = cells.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index(["" if pd.isna(name) else str(name).strip() for name in cells.iloc[0]])
     missing = {*spec.missing, "#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
-    return frame.mask(frame.applymap(lambda cell: str(cell).strip() in missing), None)
+    frame = frame.mask(frame.applymap(lambda cell: str(cell).strip() in missing), None)
+    return frame.applymap(lambda cell: cell.isoformat() if isinstance(cell, datetime.time) else cell)
+
+
+def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Problem]:
+    """Find titles above the names, and names in two rows, as merged cells make them."""
+    there = cells.notna()
+    filled = there.sum(axis=1)
+    if len(cells) > 1 and filled.iloc[0] == 1 and filled.iloc[1] > 1:
+        rows = spec.skip_rows + list(cells.index)[1]
+        message = f"sheet '{sheet}' does not begin with the names of its columns: this looks like skip_rows={rows}"
+        return [Problem("data.skip_rows", message, "set data.skip_rows")]
+    nameless = [column for column in cells.columns if not there[column].iloc[0]]
+    below = cells[nameless].iloc[1:]
+    second = [below[column].iloc[0] for column in nameless if _is_name(below[column])] if len(below) > 1 else []
+    if not second:
+        return []
+    message = f"the names in sheet '{sheet}' stand in two rows, as in merged cells; the second has '{second[0]}'"
+    return [Problem("data.sheet", message, "write each column's name into one row")]
+
+
+def _is_name(column: pd.Series[Any]) -> bool:
+    """Say whether the first cell is text, and all others are not."""
+    rest = column.iloc[1:].dropna()
+    return isinstance(column.iloc[0], str) and len(rest) > 0 and not any(isinstance(cell, str) for cell in rest)
+
+
+def _formulas_without_values(cells: pd.DataFrame, spec: ExcelSpec, path: Path, sheet: str) -> list[Problem]:
+    """Find formulas that were never computed: a workbook that a program wrote has no values for them."""
+    import openpyxl
+    from openpyxl.utils import get_column_letter
+
+    empty = cells.isna()
+    if not empty.to_numpy().any():
+        return []
+    book = openpyxl.load_workbook(path, read_only=True)
+    try:
+        rows = list(book[sheet].iter_rows(min_row=spec.skip_rows + 1, values_only=True))
+    finally:
+        book.close()
+    for row, column in zip(*empty.to_numpy().nonzero(), strict=True):
+        at, place = int(cells.index[row]), int(cells.columns[column])
+        cell = rows[at][place] if at < len(rows) and place < len(rows[at]) else None
+        if isinstance(cell, str) and cell.startswith("="):
+            name = f"{get_column_letter(place + 1)}{at + spec.skip_rows + 1}"
+            message = f"cell {name} of sheet '{sheet}' holds {cell}, without its value"
+            return [Problem("data.path", message, "open the workbook in Excel or LibreOffice and save it")]
+    return []
 
 
 def _sheet(spec: ExcelSpec, names: list[str]) -> str:

@@ -17,9 +17,11 @@ from bayesrun.errors import Problem, check, did_you_mean
 _SHOWN = 5
 _ODD_CELLS = 3
 _SAMPLE = 1000
+_LONGEST_NUMBER = 100
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _CODE = re.compile(r"\s*0\d+\s*")
-_THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:([,.' ])\d{3})(?:\1\d{3})*(?:[.,]\d+)?\s*")
+# 1,234,567 or, as in India, 12,34,567; blanks may be those that don't break a line
+_THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:([,.' \u00a0\u202f])\d{2,3})*([,.' \u00a0\u202f])\d{3}(?:[.,]\d+)?\s*")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
 _UNIT = re.compile(r"\s*[$€£]?\s*[+-]?[\d.,' ]*\d\s*[%$€£]?\s*")
 
@@ -41,11 +43,11 @@ def choose(raw: xr.Dataset, columns: Sequence[str] | dict[str, str] | None) -> x
     """
     wanted = _wanted(raw, columns)
     check(_not_there(raw, wanted))
-    kept = {new: raw[old].variable for _, new, old in wanted}
+    kept = {new: raw.variables[old] for _, new, old in wanted}
     renamed = {old for _, new, old in wanted if new != old}
     for dim in {str(d) for variable in kept.values() for d in variable.dims}:
         if dim in raw.coords and dim not in kept and dim not in renamed:
-            kept[dim] = raw[dim].variable
+            kept[dim] = raw.variables[dim]
     arrays = {n: (tuple(str(d) for d in v.dims), plain(v.values)) for n, v in kept.items()}
     return assemble(arrays, "data.columns").assign_attrs(raw.attrs)
 
@@ -65,7 +67,7 @@ def _wanted(raw: xr.Dataset, columns: Sequence[str] | dict[str, str] | None) -> 
 
 
 def _not_there(raw: xr.Dataset, wanted: Sequence[tuple[str, str, str]]) -> list[Problem]:
-    names, origin = _names(raw), raw.attrs.get("origin", "the data")
+    names, origin = dict.fromkeys(_names(raw)), raw.attrs.get("origin", "the data")
     return [
         Problem(key, f"there is no column '{old}' in '{origin}'", did_you_mean(old, names))
         for key, _, old in wanted
@@ -117,7 +119,7 @@ def why_text(name: str, values: Array) -> str:
     if values.dtype != object or values.ndim != 1:
         return ""
     there = np.flatnonzero(~pd.isna(values))
-    texts = list(map(str, values[there]))
+    texts = [str(value)[:_LONGEST_NUMBER] for value in values[there]]
     some = texts[:_SAMPLE]
     if len(texts) < 2 or 4 * sum(any(c.isdigit() for c in text) for text in some) < len(some):
         return ""  # a column of words, which need not be looked at cell by cell
@@ -127,22 +129,23 @@ def why_text(name: str, values: Array) -> str:
         return "" if codes else f"'{name}' is text although all its cells look like numbers"
     form = _written(texts)
     if form:
-        example = f"'{values[odd[0]]}' in row {odd[0] + 1}"
+        example = f"{text_of(values[odd[0]])} in row {odd[0] + 1}"
         return f"'{name}' is text because of how its numbers are written, such as {example}{form}"
     if len(odd) * 2 > len(texts) or len(texts) - len(odd) < 2:
         return ""
-    shown = ", ".join(f"'{values[i]}' in row {i + 1}" for i in odd[:_ODD_CELLS])
+    shown = ", ".join(f"{text_of(values[i])} in row {i + 1}" for i in odd[:_ODD_CELLS])
     more = f" and {len(odd) - _ODD_CELLS} more" if len(odd) > _ODD_CELLS else ""
     return f"'{name}' is text because of {shown}{more}"
 
 
 def note_odd_cells(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.Dataset:
     """Keep in the attribute `text_because` why a column is text; columns of a declared type are left alone."""
-    for name in data.data_vars:
-        reason = "" if name in declared else why_text(str(name), data[name].values)
+    said = {}
+    for name in [str(name) for name in data.data_vars if name not in declared]:
+        reason = why_text(name, data.variables[name].values)
         if reason:
-            data = data.assign({str(name): data[name].assign_attrs(text_because=reason)})
-    return data
+            said[name] = data[name].assign_attrs(text_because=reason)
+    return data.assign(said)
 
 
 def advice(variable: xr.DataArray) -> str:
@@ -198,7 +201,12 @@ def _written(texts: list[str]) -> str:
     others = [text for text in texts if not _NUMBER.fullmatch(text)]
     grouped = _THOUSANDS.fullmatch(others[0])
     if grouped and all(map(_THOUSANDS.fullmatch, others)):
-        return f": this looks like data.thousands='{grouped[1]}'"
+        return f": this looks like data.thousands={_quoted(grouped[2])}"
     if all(map(_DECIMAL_COMMA.fullmatch, others)):
         return ": this looks like data.decimal=','"
-    return ": a number has no unit or sign beside it" if all(map(_UNIT.fullmatch, others)) else ""
+    return ": numbers are read without unit or sign" if all(map(_UNIT.fullmatch, others)) else ""
+
+
+def _quoted(sign: str) -> str:
+    """Write a sign as YAML reads it; all blanks are one sign."""
+    return '"\'"' if sign == "'" else f"'{sign if sign.isascii() else ' '}'"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.files import file_source, text_columns
+from bayesrun.data.files import asked_for, file_source, text_columns
 from bayesrun.errors import Problem, UserError, check, fail
 
 if TYPE_CHECKING:
@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun")
 
 SEPARATORS = (",", ";", "\t", "|")
+_CODE = re.compile(r"0\d+")
+_POINT_OR_THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
+_READ_AGAIN = 1_000
+_MOST_NOTED = 500
+_BLANKS = " \u00a0\u202f"
+_EXCELS_LINE = re.compile(r'"?sep=(.)"?')
+_FORMATS = {
+    b"\x1f\x8b": ("compressed with gzip", "unpack it"),
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", "set data.source=excel, or unpack it"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save it as .xlsx, or as text"),
+    b"PAR1": ("a Parquet file", "set data.source=parquet"),
+    b"\x89HDF": ("a NetCDF or HDF5 file", "set data.source=netcdf"),
+    b"CDF\x01": ("a NetCDF file", "set data.source=netcdf"),
+    b"SQLite format": ("an SQLite database", "set data.source=sql"),
+    b"%PDF": ("a PDF document", "export the table as text"),
+    b"<!doctype": ("a web page", "download the file itself"),
+    b"<html": ("a web page", "download the file itself"),
+}
+"""How files that are no text tables begin, in words, and what to do."""
 _SAMPLE = 100
 _MOST_TITLES = 20
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -42,7 +61,7 @@ class CsvSpec(TextTableSpec):
     decimal
         The decimal sign: `.`, `,`, or `auto`.
     thousands
-        What groups thousands; null when nothing does.
+        What groups thousands; null when nothing does. A blank is any blank, also one that does not break a line.
     encoding
         Of the file's bytes; a byte order mark is skipped.
     comment
@@ -89,15 +108,22 @@ class CsvSpec(TextTableSpec):
 
 def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
     """Read the file; empty fields and the words of `spec.missing` are missing values."""
+    check(_other_format(path))
     encoding = "utf-8-sig" if spec.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else spec.encoding
     how = Dialect(encoding, spec.sep, spec.comment, spec.skip_rows)
     try:
-        if spec.sep == "auto":
-            how = Dialect(encoding, find_separator(path, how), spec.comment, spec.skip_rows)
+        named = _EXCELS_LINE.fullmatch(next(_lines(path, how), "").strip())
+        if named:
+            how = replace(how, sep=named[1] if spec.sep == "auto" else spec.sep, skip_rows=how.skip_rows + 1)
+        if how.sep == "auto":
+            how = replace(how, sep=find_separator(path, how))
         check(separator_problems(path, how))
         return _read(spec, path, how)
     except UnicodeError as error:
         raise wrong_encoding(path, encoding) from error
+    except csv.Error as error:
+        hint = "is a quote mark open that is never closed? see data.sep, data.encoding"
+        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
 
 
 def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
@@ -111,54 +137,100 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
             thousands = spec.thousands or ("." if grouped else None)
             frame = _table(spec, path, how, ",", thousands)
             log.info("'%s' is read with sep=%r decimal=','%s", path.name, how.sep, " thousands='.'" if grouped else "")
+            return frame
+    _note_doubtful_numbers(spec, path, how, frame)
     return frame
+
+
+def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> None:
+    """Say which numbers may mean something else: codes such as 007, and 1.234 where commas may be decimal signs."""
+    rows = list(islice(records(path, how), 1, _READ_AGAIN))
+    for place, name in enumerate(map(str, frame.columns)):
+        kind = frame.iloc[:, place].dtype.kind if len(frame.columns) <= _MOST_NOTED else "O"
+        cells = [row[place].strip() for row in rows if len(row) > place] if kind in "if" else []
+        codes = [cell for cell in cells if _CODE.fullmatch(cell)]
+        if codes:
+            log.info(
+                "'%s' is read as numbers: %s becomes %d. data.dtypes={%s: text} keeps leading zeros",
+                name, codes[0], int(codes[0]), name,
+            )  # fmt: skip
+        fractions = [cell for cell in cells if "." in cell]
+        is_unclear = spec.decimal == "auto" and spec.thousands is None and how.sep == ";" and len(fractions) > 1
+        if is_unclear and all(map(_POINT_OR_THOUSAND.fullmatch, fractions)):
+            log.warning(
+                "'%s' holds %s, which is read with a decimal point. If it is a thousand times that, set "
+                "data.thousands='.'", name, fractions[0],
+            )  # fmt: skip
 
 
 def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str | None) -> pd.DataFrame:
     import pandas as pd
 
-    shared: dict[str, Any] = {
-        "sep": r"\s+" if how.sep == "whitespace" else how.sep,
-        "encoding": how.encoding,
-        "comment": how.comment,
-        "skiprows": how.skip_rows,
-        "skipinitialspace": True,
-        "keep_default_na": False,
-        "index_col": False,
-    }
+    names = [name.strip() for name in next(records(path, how), [])]
+    if not names:
+        raise fail("data.path", f"'{path}' is empty", "it must be a table of text with column names in the first line")
+    chosen = asked_for(names, spec)
+    if len(chosen) < len(names):
+        check(ragged(path, how))  # pandas does not see it where it reads some columns only
+    texts = text_columns(spec)
     try:
-        # columns named twice must be seen, so names are read as a row and pandas does not number them
-        names = pd.read_csv(path, header=None, nrows=1, dtype=str, na_filter=False, **shared).iloc[0]
-        header = pd.read_csv(path, nrows=0, **shared).columns
-        texts: dict[Any, Any] = {name: str for name in header if str(name).strip() in text_columns(spec)}
         with warnings.catch_warnings():
             # a line with more fields than there are names would lose its last ones with a warning only
             warnings.simplefilter("error", pd.errors.ParserWarning)
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            table = pd.read_csv(
+            # columns are read by their places: of two with the same name, pandas would number one
+            frame = pd.read_csv(
                 path,
-                dtype=texts,
+                sep=r"\s+" if how.sep == "whitespace" else how.sep,
+                header=0,
+                names=range(len(names)),
+                usecols=chosen if len(chosen) < len(names) else None,
+                index_col=False,
+                dtype={place: str for place in chosen if names[place] in texts},
                 decimal=decimal,
-                thousands=thousands,
+                thousands=thousands if thousands is None or thousands.isascii() else None,
                 na_values=["", *spec.missing],
-                **shared,
+                keep_default_na=False,
+                encoding=how.encoding,
+                comment=how.comment,
+                skiprows=how.skip_rows,
+                skipinitialspace=True,
             )
     except UnicodeError:
         raise
     except (ValueError, pd.errors.ParserWarning) as error:
         check(ragged(path, how))
-        hint = "it must be a table of text with column names in the first line; see data.sep, data.skip_rows"
-        raise fail("data.path", f"'{path}' can't be read as CSV: {error}", hint) from error
-    frame = pd.DataFrame(table)
-    frame = pd.concat([_as_one_type(frame.iloc[:, i]) for i in range(frame.shape[1])], axis=1)
-    frame.columns = pd.Index([name.strip() for name in names])
+        raise _not_read(path, error) from error
+    frame = pd.DataFrame({place: _settled(column, decimal, thousands) for place, column in frame.items()})
+    frame.columns = pd.Index([names[place] for place in chosen])
     return frame
 
 
-def _as_one_type(column: pd.Series[Any]) -> pd.Series[Any]:
-    """Pandas reads a long file in parts: a column with text in one of them is text in all."""
-    kinds = set(map(type, column.dropna().tolist())) if column.dtype == object else set()
-    return column.where(column.isna(), column.astype(str)) if str in kinds and len(kinds) > 1 else column
+def _not_read(path: Path, error: Exception) -> UserError:
+    open_quote = re.search(r"EOF inside string starting at row (\d+)", str(error))
+    if open_quote:
+        message = f"a quote mark that opens in row {open_quote[1]} of '{path}' is never closed"
+        return fail("data.path", message, "close it, or write the mark twice where it is part of a text")
+    hint = "it must be a table of text with column names in the first line; see data.sep, data.skip_rows"
+    return fail("data.path", f"'{path}' can't be read as CSV: {error}", hint)
+
+
+def _settled(column: pd.Series[Any], decimal: str, thousands: str | None) -> pd.Series[Any]:
+    """Give a column one type: pandas reads a long file in parts, and knows of blanks only the plain one."""
+    if column.dtype != object:
+        return column
+    cells = column.dropna().tolist()
+    kinds = set(map(type, cells))
+    if str in kinds and len(kinds) > 1:
+        return column.where(column.isna(), column.astype(str))
+    if kinds == {str} and max(map(len, cells)) > csv.field_size_limit():
+        raise csv.Error(f"field larger than field limit ({csv.field_size_limit()})")
+    if cells and kinds == {str} and thousands is not None and thousands in _BLANKS:
+        grouped = re.compile(rf"\s*[+-]?\d{{1,3}}(?:[{_BLANKS}]\d{{3}})*(?:{re.escape(decimal)}\d+)?\s*")
+        if all(map(grouped.fullmatch, cells)):
+            plain = column.str.replace(f"[{_BLANKS}]", "", regex=True).str.replace(decimal, ".", regex=False)
+            return plain.astype(float)
+    return column
 
 
 def _texts(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
@@ -226,6 +298,9 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
                     "data.comment", f"'{path}' begins with '#': this looks like comment='#'", "set data.comment='#'"
                 )
             ]
+    if _is_column_of_decimal_commas(path, how):
+        message = f"'{path}' has one column of numbers with a decimal comma, which is no separator"
+        return [Problem("data.decimal", message, "set data.sep=';' and data.decimal=','")]
     other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
     if _width(path, how, other) > 1 and other != how.sep:
         sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""
@@ -298,6 +373,25 @@ def wrong_encoding(path: Path, encoding: str) -> UserError:
     looks = "utf-16" if begin[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
     name = "UTF-8" if encoding.startswith("utf-8") else encoding
     return fail("data.encoding", f"'{path}' can't be read as {name} text", f"this looks like encoding='{looks}'")
+
+
+def _other_format(path: Path) -> list[Problem]:
+    """Find that a file is of another kind by how it begins."""
+    with path.open("rb") as file:
+        begin = file.read(32).lstrip()
+    return [
+        Problem("data.path", f"'{path}' is {what}, not a text table", hint)
+        for signature, (what, hint) in _FORMATS.items()
+        if begin.lower().startswith(signature.lower())
+    ]
+
+
+def _is_column_of_decimal_commas(path: Path, how: Dialect) -> bool:
+    if how.sep != ",":
+        return False
+    lines = [line.strip() for line in islice(_lines(path, how), _SAMPLE) if line.strip()]
+    rest = [line for line in lines[1:] if not _NUMBER.fullmatch(line)]
+    return "," not in lines[0] and bool(rest) and all(map(_DECIMAL_COMMA.fullmatch, rest)) if lines else False
 
 
 def _lines(path: Path, how: Dialect) -> Iterator[str]:

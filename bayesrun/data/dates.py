@@ -18,6 +18,7 @@ from bayesrun.errors import Problem, check, did_you_mean
 log = logging.getLogger("bayesrun")
 
 _SHOWN = 5
+_FAR_YEAR = re.compile(r"\s*(\d{4})-\d{1,2}")
 _DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[/.\-](\d{1,2})[/.\-](?:\d{4}|\d{2})(?!\d)")
 
 
@@ -157,6 +158,10 @@ def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str)
     if not bad.size:
         return []
     shown = ", ".join(f"'{v}'" for v in bad[:_SHOWN]) + (", ..." if bad.size > _SHOWN else "")
+    years = [int(m[1]) for m in map(_FAR_YEAR.match, map(str, bad)) if m]
+    if any(year < 1678 or year > 2261 for year in years):
+        message = f"'{name}' has dates outside of what can be held, 1678 to 2261: {shown}"
+        return [Problem(key, message, "use the year as a number instead")]
     form = f"in the format '{how.format}'" if how.format else "in the format of the first"
     message = f"{bad.size} of {values.size} values of '{name}' are no dates {form}: {shown}"
     return [

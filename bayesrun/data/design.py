@@ -74,6 +74,7 @@ class FittedDesign:
         reading = {
             "dim": self.dim,
             "dtypes": {**texts, **spec.dtypes},
+            "parse_dates": list(dict.fromkeys([*self.dates, *spec.parse_dates])),
             **({"dims": renamed} if dims else {}),
             **columns,
         }
@@ -93,7 +94,7 @@ class FittedDesign:
 
     def dates_in(self, data: xr.Dataset, spec: DataSpec) -> list[str]:
         """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
-        return list(dict.fromkeys([*(n for n in self.dates if n in data.variables), *spec.parse_dates]))
+        return [name for name in spec.parse_dates if name in data.variables or name not in self.dates]
 
     def made_alike(self, table: xr.Dataset, spec: DataSpec) -> xr.Dataset:
         """Make the columns of the fit out of what new rows have instead, as their own section says.

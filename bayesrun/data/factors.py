@@ -6,6 +6,7 @@ Labels are compared by value: 308 and "308" are one label, "01234" and 1234 are 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -120,6 +121,15 @@ def levels_of(values: Array) -> tuple[Array, Array]:
     codes = np.full(values.shape, -1, dtype=np.int64)
     codes[~missing] = of
     return as_levels(distinct), codes
+
+
+def alike_labels(values: Array) -> list[list[str]]:
+    """Return the labels that differ only in blanks around them or in how letters are encoded, group by group."""
+    groups: dict[str, list[str]] = {}
+    for label in pd.unique(values[~pd.isna(values)].ravel()):
+        if isinstance(label, str):
+            groups.setdefault(unicodedata.normalize("NFKC", label).strip(), []).append(label)
+    return [sorted(labels) for labels in groups.values() if len(labels) > 1]
 
 
 def _distinct(values: Array) -> tuple[Array, Array]:

@@ -11,12 +11,12 @@ import importlib.util
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import DataSpec, FileSpec, Source
-from bayesrun.errors import Problem, fail
+from bayesrun.errors import Problem, check, did_you_mean, fail
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ log = logging.getLogger("bayesrun")
 
 _BLOCK = 1 << 20
 _LISTED = 10
+MOST_COLUMNS = 5_000
 # the names that pandas gives to columns without one
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
@@ -121,9 +122,30 @@ def file_source(
 
 
 def text_columns(spec: DataSpec) -> set[str]:
-    """Return the columns, by their names in the file, that `data.dtypes` declares as text."""
+    """Return the columns, by their names in the file, that are to be read as text: those declared so, and dates."""
     in_file = spec.columns if isinstance(spec.columns, dict) else {}
-    return {in_file.get(name, name) for name, kind in spec.dtypes.items() if kind == "text"}
+    declared = [name for name, kind in spec.dtypes.items() if kind == "text"]
+    return {in_file.get(name, name) for name in [*declared, *spec.parse_dates]}
+
+
+def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
+    """Return the places of the columns that are read: those of `data.columns`, all without it.
+
+    Raises
+    ------
+    UserError
+        When they are too many, and `data.columns` does not choose.
+    """
+    if len(names) <= MOST_COLUMNS:
+        return list(range(len(names)))
+    if spec.columns is None:
+        message = f"the table has {len(names):,} columns (most allowed: {MOST_COLUMNS:,})"
+        raise fail("data.columns", message, "choose those that the model needs: data.columns=[y, x]")
+    wanted = {spec.dim, *(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns)}
+    found = [place for place, name in enumerate(names) if name in wanted]
+    missing = sorted(wanted - {spec.dim} - set(names))
+    check([Problem("data.columns", f"there is no column '{name}'", did_you_mean(name, names)) for name in missing])
+    return found
 
 
 def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
@@ -150,6 +172,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
 
     from bayesrun.data.factors import one_type
 
+    frame = frame.iloc[:, asked_for([str(c) for c in frame.columns], spec)]
     frame = _named(frame, spec)
     names = [str(c) for c in frame.columns]
     repeated = [name for name, count in Counter(names).items() if count > 1]
@@ -157,7 +180,8 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
         raise fail(key, f"column names repeat: {', '.join(repeated)}", "give each column a name of its own")
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
-    return xr.Dataset({name: ((spec.dim,), one_type(frame.iloc[:, i])) for i, name in enumerate(names)})
+    columns = (column for _, column in frame.items())
+    return xr.Dataset({name: ((spec.dim,), one_type(of)) for name, of in zip(names, columns, strict=True)})
 
 
 def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:

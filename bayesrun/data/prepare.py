@@ -119,7 +119,7 @@ def digest(dataset: xr.Dataset) -> str:
     """
     whole = hashlib.sha256()
     for name in sorted(str(n) for n in dataset.variables):
-        variable = dataset[name]
+        variable = dataset.variables[name]
         kind, content = _content(np.asarray(variable.values))
         head = (name, tuple(str(d) for d in variable.dims), variable.shape, kind)
         whole.update(repr(head).encode() + len(content).to_bytes(8, "little") + content)

@@ -12,7 +12,7 @@ import xarray as xr
 from bayesrun.data.arrays import Array, places, shown_values, where_missing
 from bayesrun.data.base import Domain, MissingRule, Role
 from bayesrun.data.columns import advice
-from bayesrun.data.factors import LABELS, ordered_codes, row_column
+from bayesrun.data.factors import LABELS, alike_labels, ordered_codes, row_column
 from bayesrun.errors import Problem, check, did_you_mean, fail
 
 log = logging.getLogger("bayesrun")
@@ -81,6 +81,7 @@ def settle(
     left = _ordered(left, known)
     check([*problems, *_value_problems(left, known, drop_missing)])
     _warn_of_text(left, known)
+    _warn_of_alike_labels(left, known)
     before = [str(data.attrs["dropped"])] if data.attrs.get("dropped") else []
     settled = _typed(left, known).assign_attrs(rows=left.sizes.get(dim, 0))
     return settled, [*before, *dropped, *imputed(settled, known)]
@@ -103,6 +104,15 @@ def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
         if reason:
             labels = pd.unique(data[name].values[~pd.isna(data[name].values)])
             log.warning("%s; it is used as %d labels. %s", reason, len(labels), advice(data[name]))
+
+
+def _warn_of_alike_labels(data: xr.Dataset, roles: Sequence[Role]) -> None:
+    """Warn of labels that look the same and are not."""
+    columns = {role.variable: data[data[role.variable].attrs.get(LABELS, role.variable)] for role in roles}
+    for name, column in columns.items():
+        for alike in alike_labels(column.values) if column.dtype == object else ():
+            shown = ", ".join(ascii(label) for label in alike)
+            log.warning("'%s' has labels that look the same and are not: %s", column.name or name, shown)
 
 
 def _not_there(data: xr.Dataset, roles: Sequence[Role]) -> list[Problem]:

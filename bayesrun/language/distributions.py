@@ -11,11 +11,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 
+from bayesrun.errors import fail
+from bayesrun.language.densities.base import DENSITIES
+
 _TABLE = """\
-AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution?
-AR1 | real | 1 | k:real tau_e:positive
+AR | real | 1 | rho[]:real sigma:positive|tau:positive constant:bool? init:distribution? steps:steps?
+AR1 | real | 1 | k:real tau_e:positive steps:steps?
 AsymmetricLaplace | real | 0 | b:positive kappa:positive mu:real?
 BART | real | 1 | X[][]:real Y[]:real m:size? alpha:unit? split_prior[]:nonnegative? inv_link:text? jitter:bool?
 Bernoulli | binary | 0 | p:unit|logit_p:real
@@ -34,9 +38,9 @@ DiscreteWeibull | count | 0 | q:unit beta:positive
 ExGaussian | real | 0 | mu:real? sigma:positive nu:positive
 Exponential | positive | 0 | lam:positive
 Flat | real | 0 |
-GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative
+GARCH11 | real | 1 | omega:positive alpha_1:nonnegative beta_1:nonnegative initial_vol:nonnegative steps:steps?
 Gamma | positive | 0 | alpha:positive+beta:positive|mu:positive+sigma:positive
-GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution?
+GaussianRandomWalk | real | 1 | mu:real? sigma:positive|tau:positive init:distribution? steps:steps?
 Geometric | count | 0 | p:unit
 Gumbel | real | 0 | mu:real? beta:positive?
 HalfCauchy | positive | 0 | beta:positive
@@ -61,11 +65,12 @@ Mixture | any | 0 | w[]:simplex comp_dists:distributions
 MixtureSameFamily | any | 0 | w[]:simplex comp_dists:distribution mixture_axis:integer?
 Moyal | real | 0 | mu:real? sigma:positive?
 Multinomial | count | 1 | n:count p[]:simplex
-MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution?
+MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution? \
+ steps:steps?
 MvNormal | real | 1 | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
 MvStudentT | real | 1 | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
 MvStudentTRandomWalk | real | 2 | nu:positive mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? \
- init:distribution?
+ init:distribution? steps:steps?
 NegativeBinomial | count | 0 | mu:positive+alpha:positive|mu:positive+n:positive|p:unit+alpha:positive|p:unit+n:positive
 Normal | real | 0 | mu:real? sigma:positive|tau:positive
 NormalMixture | real | 0 | w[]:simplex mu[]:real sigma[]:positive|tau[]:positive
@@ -90,7 +95,29 @@ ZeroInflatedNegativeBinomial | count | 0 | psi:unit mu:positive alpha:positive
 ZeroInflatedPoisson | count | 0 | psi:unit theta:positive
 """
 
+# Distributions that are declared by expressions, in `bayesrun.language.densities`.
+_DECLARED_TABLE = """\
+AdjacentLogistic | count | 0 | eta:real cutpoints[]:real
+BetaProportion | unit | 0 | mu:unit phi:positive
+CategoricalLogit | count | 0 | eta[]:real
+GammaMean | positive | 0 | mu:positive alpha:positive
+HurdleGamma | nonnegative | 0 | mu:positive alpha:positive zero:unit
+HurdleLogNormal | nonnegative | 0 | mu:real sigma:positive zero:unit
+HurdleNegativeBinomial | count | 0 | mu:positive alpha:positive zero:unit
+HurdlePoisson | count | 0 | mu:positive zero:unit
+InverseGaussian | positive | 0 | mu:positive lam:positive
+MultinomialLogit | count | 1 | n:count eta[]:real
+OrderedCloglog | count | 0 | eta:real cutpoints[]:real
+SequentialLogistic | count | 0 | eta:real cutpoints[]:real
+WeibullMean | positive | 0 | mu:positive alpha:positive
+ZeroInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero:unit
+ZeroInflatedBetaBinomial | count | 0 | n:count mu:unit phi:positive zero:unit
+ZeroInflatedGeometric | count | 0 | mu:positive zero:unit
+ZeroOneInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero_one:unit one:unit
+"""
+
 _DISCRETE = ("binary", "count", "integer")
+_MIXED = ("nonnegative", "unit_or_end")
 
 # A variable of these families is `location + scale * (one of the standard family)`, in this order; location may be
 # absent. LogNormal is one on the log scale.
@@ -148,6 +175,8 @@ class Family:
         All of them by name.
     required
         Groups of alternatives; of each group exactly one alternative (a set of names) must be given.
+    declared
+        Whether it is declared by expressions, which every engine can evaluate.
     """
 
     name: str
@@ -155,11 +184,17 @@ class Family:
     event: int
     parameters: Mapping[str, Parameter]
     required: tuple[tuple[frozenset[str], ...], ...]
+    declared: bool = False
 
     @property
     def discrete(self) -> bool:
         """Whether its draws are whole numbers."""
         return self.support in _DISCRETE
+
+    @property
+    def mixed(self) -> bool:
+        """Whether it is continuous but for an end of its range that has a probability of its own."""
+        return self.support in _MIXED
 
     @property
     def location_scale(self) -> tuple[str | None, str] | None:
@@ -174,7 +209,7 @@ def _parameter(text: str) -> Parameter:
     return Parameter(name, domain, len(axes) // 2)
 
 
-def _family(line: str) -> Family:
+def _family(line: str, declared: bool = False) -> Family:
     name, support, event, rest = (part.strip() for part in line.split("|", 3))
     parameters: dict[str, Parameter] = {}
     required = []
@@ -183,25 +218,56 @@ def _family(line: str) -> Family:
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
             required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
-    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required))
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required), declared)
 
 
-_LINES = _TABLE.strip().splitlines()
-FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in map(_family, _LINES)})
+_OF_ENGINES = [_family(line) for line in _TABLE.strip().splitlines()]
+_DECLARED = [_family(line, declared=True) for line in _DECLARED_TABLE.strip().splitlines()]
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED)})
 # These need Python code, which YAML never holds.
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 
 
 def family(name: str) -> Family | None:
     """Return what is known of a distribution, or None when there is none of that name."""
-    return FAMILIES.get(name)
+    return FAMILIES.get(name) or _of_plugin(name)
+
+
+def _of_plugin(name: str) -> Family | None:
+    if name not in DENSITIES.names():
+        return None
+    key = f"dist: {name}"
+    try:
+        found = _read_line(DENSITIES.load(name, key).line)
+    except (AssertionError, ValueError):
+        found = None
+    if found is None or found.name != name:
+        raise fail(key, "the plug-in's line is not of the form NAME | support | event | parameters", "fix the plug-in")
+    return found
+
+
+@cache
+def _read_line(line: str) -> Family:
+    return _family(line, declared=True)
+
+
+def known_family(name: str) -> Family:
+    """Return what is known of a distribution that a check has found to exist."""
+    found = family(name)
+    assert found is not None, name
+    return found
 
 
 def distributions() -> list[str]:
     """Return the names of all distributions that YAML may name, sorted."""
-    return sorted(FAMILIES)
+    return sorted([*FAMILIES, *DENSITIES.names()])
 
 
 def truncatable(known: Family) -> bool:
     """Whether `lower` and `upper` may cut off a distribution that has no such parameters of its own."""
-    return known.event == 0 and known.support not in ("any", "matrix", "binary") and "lower" not in known.parameters
+    return (
+        known.event == 0
+        and known.support not in ("any", "matrix", "binary")
+        and not known.declared
+        and "lower" not in known.parameters
+    )

@@ -24,9 +24,10 @@ from bayesrun.language.calendar_dates import (
     to_dates,
 )
 from bayesrun.language.functions import ELEMENTWISE, call, index, operate, whole_number
-from bayesrun.language.grammar import Expression, arguments, is_text, parse
+from bayesrun.language.grammar import Expression, arguments, is_text, names_in, parse
 from bayesrun.language.learned import Learned
 from bayesrun.language.scope import Scope
+from bayesrun.language.time_steps import check_row_before
 from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, constant
 
 if TYPE_CHECKING:
@@ -176,6 +177,9 @@ def _names_of_labels(expression: Expression, scope: Scope) -> set[str]:
     return {name for name in expression.labels if scope.cells(name) is not None}
 
 
+_OF_NEIGHBOURS = ("lag", "diff")
+
+
 class _Walk:
     """One evaluation of one expression."""
 
@@ -307,6 +311,10 @@ class _Walk:
                 values.append(self.value(argument))
         if name in ELEMENTWISE:
             self._refuse_clash(values)
+        if name in _OF_NEIGHBOURS and values[0].ndim:
+            times = self._scope.dates_along(values[0].dims[0 if name == "lag" else -1])
+            if times is not None:
+                check_row_before(name, times, names_in(node))
         parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
         if parts is not None:
             return self.value(parts)

@@ -363,6 +363,11 @@ def _names(node: ast.expr) -> Iterator[str]:
             yield from _names(child)
 
 
+def names_in(node: ast.expr) -> frozenset[str]:
+    """Return the names of the values that a checked expression uses."""
+    return frozenset(_names(node))
+
+
 def _word(node: ast.expr) -> str:
     return _WORDS.get(type(node), f"this ({type(node).__name__})")
 

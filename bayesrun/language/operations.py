@@ -17,6 +17,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy import special
 
+from bayesrun.language import special_functions
+
 Array = NDArray[Any]
 
 
@@ -232,6 +234,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "normal_cdf": special.ndtr,
         "erf": special.erf,
         "gammaln": special.gammaln,
+        "arctan": np.arctan,
+        "softplus": special_functions.softplus,
+        "log1mexp": special_functions.log1mexp,
+        "log_normal_cdf": special_functions.log_normal_cdf,
+        "logaddexp": np.logaddexp,
         "where": lambda condition, a, b: np.where(condition != 0, a, b),
         "clip": np.clip,
         "minimum": np.minimum,

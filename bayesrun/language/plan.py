@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
-from bayesrun.language.distributions import FAMILIES, Family, Parameter
+from bayesrun.language.distributions import Family, Parameter, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.scope import Scope
+from bayesrun.language.time_steps import SERIES, all_equal, step_lengths
 from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, conform, constant, variable
 
 # Parameters whose own axes are those of a draw (a mean vector); the own axes of the others are free (categories).
@@ -27,8 +28,9 @@ _LIKE_DRAW = {
 }
 # Families whose parameters may run along the draw (a walk with a step width of its own at each time).
 _ALONG_DRAW = ("GaussianRandomWalk", "MatrixNormal")
-_NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices")
+_NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices", "steps")
 _BOUNDS = ("lower", "upper")
+_ONE_SERIES = ("AR", "AR1", "GARCH11")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Plan:
         Parameters that are distributions themselves, or lists of them.
     matrices
         Parameters that are lists of matrices.
+    steps
+        Lengths of the steps of a series, one fewer than there are points; None where all count 1.
     prior
         What the YAML says; also holds the options (`transform`).
     """
@@ -66,6 +70,7 @@ class Plan:
     flags: Mapping[str, Any] = field(default_factory=dict)
     inner: Mapping[str, Plan | tuple[Plan, ...]] = field(default_factory=dict)
     matrices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    steps: Any = None
     prior: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def option(self, name: str) -> Any:
@@ -124,14 +129,14 @@ def plan(
     UserError
         With every parameter that does not fit.
     """
-    family = FAMILIES[prior["dist"]]
+    family = known_family(prior["dist"])
     wanted = axes_of(prior, scope, key, dims, shape)
     given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
     raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _NO_VALUES}  # type: ignore[union-attr]
     values = _evaluated(family, {k: v for k, v in given.items() if k not in raw}, scope, key, wanted)
     target = wanted if wanted is not None else _inferred(family, values, key)
     fitted = _fitted(family, values, target, key)
-    return _with_parts(Plan(name, key, family, *target, fitted, prior=prior), raw, scope)
+    return _with_steps(_with_parts(Plan(name, key, family, *target, fitted, prior=prior), raw, scope), raw, scope)
 
 
 def of_values(
@@ -162,7 +167,7 @@ def of_values(
     UserError
         When a parameter does not fit the axes.
     """
-    known = FAMILIES[family]
+    known = known_family(family)
     target = (tuple(dims), tuple(shape))
     return Plan(name, key or f"model ({name})", known, *target, _fitted(known, values, target, key or "model"))
 
@@ -180,14 +185,44 @@ def _with_parts(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
             inner[name] = _components(this, given, scope, key)
         elif domain == "matrices":
             matrices[name] = tuple(read(one, scope, f"{key}[{i}]").known for i, one in enumerate(given))
-        else:
+        elif domain != "steps":
             flags[name] = given
     return replace(this, flags=flags, inner=inner, matrices=matrices)
+
+
+def _with_steps(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
+    """Check the axes of a series, and find the lengths of its steps."""
+    family, key = this.family, f"{this.key}.steps"
+    if family.name not in SERIES:
+        return this
+    if family.name in _ONE_SERIES and len(this.shape) > 1:
+        message = f"{family.name} is a single series, which has one axis (got {len(this.shape)})"
+        raise fail(this.key, message, "write one of them for each series")
+    size = this.shape[-family.event]
+    if size < 2:
+        raise fail(this.key, f"{family.name} needs two points or more", "give it a longer dim")
+    if "steps" not in raw:
+        return this
+    given = read(raw["steps"], scope, key, this.dims)
+    try:
+        lengths = step_lengths(given, size)
+    except Fault as fault:
+        raise fail(key, fault.message, fault.hint) from None
+    if family.name == "GaussianRandomWalk":
+        return this if np.all(lengths == 1) else replace(this, steps=lengths)
+    if not all_equal(lengths):
+        message = f"{family.name} needs equal steps (these are {lengths.min():g} to {lengths.max():g} long)"
+        dim = this.dims[-family.event]
+        hint = f"steps: arange(n_{dim}) counts each row as one step" if dim else "remove steps to count each row as one"
+        raise fail(key, message, hint)
+    return this
 
 
 def _axes_of_inner(this: Plan, name: str) -> tuple[Dims, tuple[int, ...]]:
     if this.family.name == "MixtureSameFamily":
         return (*this.dims, this.values["w"].dims[-1]), component_shape(this)
+    if this.family.name == "GaussianRandomWalk":
+        return this.dims[:-1], this.shape[:-1]
     if name == "sd_dist":
         return (None,), (int(this.values["n"].known),)
     return (), ()

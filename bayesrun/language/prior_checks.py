@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, truncatable
+from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, distributions, family, truncatable
 from bayesrun.language.grammar import parse
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
@@ -33,6 +33,7 @@ _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
         "size": (lambda v: v >= 1 and v == math.floor(v), "a whole number, 1 or above"),
         "integer": (lambda v: v == math.floor(v), "a whole number"),
         "matrices": (lambda v: True, "a number"),
+        "steps": (lambda v: True, "a number"),
     }
 )
 _INFINITE = ("lower", "upper")
@@ -59,7 +60,7 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
     name = prior.get("dist")
     if name is None:
         return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
-    known = FAMILIES.get(name) if isinstance(name, str) else None
+    known = family(name) if isinstance(name, str) else None
     if known is None:
         return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
     given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
@@ -75,8 +76,8 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
 def _hint_for_unknown(name: str) -> str:
     if name in LEFT_OUT:
         return f"{name} needs Python code; register a builder for it"
-    same = [known for known in FAMILIES if known.lower() == name.lower()]
-    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, FAMILIES)
+    same = [known for known in distributions() if known.lower() == name.lower()]
+    return f"did you mean '{same[0]}'?" if same else did_you_mean(name, distributions())
 
 
 def _allowed(known: Family) -> list[str]:
@@ -168,8 +169,8 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
 
 def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
-    if wanted == "noncentered" and not known.location_scale:
-        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale))
+    if wanted == "noncentered" and not known.location_scale and known.name != "GaussianRandomWalk":
+        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n == "GaussianRandomWalk"))
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")

@@ -13,19 +13,21 @@ not change with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bayesrun.errors import check, fail
-from bayesrun.language.declaration import Draft, Observed
+from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
-from bayesrun.language.functions import exp, log
+from bayesrun.language.functions import exp, index, log
 from bayesrun.language.initial_values import initial_value
-from bayesrun.language.plan import Plan, plan, variables_of
+from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import check_prior
-from bayesrun.language.random_walks import fast_length, whitened_walk
+from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
 from bayesrun.language.scope import Scope
+from bayesrun.language.time_steps import all_equal
 from bayesrun.language.values import Value, constant, fixed, replaceable
 
 # Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
@@ -114,7 +116,7 @@ def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: s
         raise fail(key, f"an observed {this.family.name} can't be truncated", "use TruncatedNormal")
     if this.family.support != "matrix":
         draft.name_axes(name, this.dims, this.shape, draft.scope)
-    return draft.likelihood(this, observed)
+    return draft.likelihood(with_steps(this), observed)
 
 
 def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
@@ -123,7 +125,7 @@ def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     initial = initial_value(this, scope)
     matrix = this.family.support == "matrix" or this.family.name == "BART"
     dims = () if matrix else draft.name_axes(this.name, this.dims, this.shape, scope)
-    return draft.random(this, dims, initial)
+    return draft.random(with_steps(this), dims, initial)
 
 
 def _check_truncation(this: Plan) -> None:
@@ -154,7 +156,9 @@ def _check_ordered(this: Plan) -> None:
 
 
 def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add a location-scale variable made of a standard one, which is a helper of the model."""
+    """Add a location-scale variable made of a standard one, or a walk of its steps; these are helpers of the model."""
+    if this.family.name == "GaussianRandomWalk":
+        return _noncentered_walk(draft, this, scope)
     location, scale, others = _location_and_scale(this)
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
     log_scale = this.family.name in _LOG_SCALE
@@ -195,23 +199,42 @@ def _standard(this: Plan) -> dict[str, Value]:
     return {name: fixed(value) for name, value in ((names[0], 0.0), (names[1], 1.0)) if name is not None}
 
 
+def _noncentered_walk(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    noncentered_walk(draft, this, _start_of(this, f"{this.name}_level"), dims, initial_value(this, scope))
+    return variables_of(this)
+
+
+def _start_of(this: Plan, name: str) -> Plan:
+    """Return the distribution of a walk's first point."""
+    init = this.inner.get("init")
+    if isinstance(init, Plan):
+        return replace(init, name=name)
+    return of_values(name, "Flat", {}, this.dims[:-1], this.shape[:-1], this.key)
+
+
 def _whitened(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     """Add a Gaussian random walk in coordinates in which its posterior is nearly spherical."""
     where = f"{this.key}.parameterization"
-    if "init" in this.inner:
-        raise fail(where, "a whitened walk starts anywhere: it has no init", "remove init, or use noncentered")
     values = {name: kept_symbolic(value) for name, value in this.values.items()}
     sigma = values["sigma"] if "sigma" in values else values["tau"] ** -0.5
     drift = values.get("mu")
     if len(this.shape) != 1 or sigma.ndim or (drift is not None and drift.ndim):
         raise fail(where, "a whitened walk has one axis, and single numbers as mu and sigma", "use centered")
+    size = this.shape[0]
+    if this.steps is not None and not all_equal(this.steps) and size > LONGEST_UNEQUAL:
+        message = f"a walk of {size:,} points with unequal steps can't be whitened (up to {LONGEST_UNEQUAL:,} can)"
+        raise fail(where, message, "use noncentered, or centered")
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
-    start = initial_value(this, scope)
-    level = None
-    if start is not None:
-        # the walk starts flat, at the mean of what is asked for: that is its level alone
-        level = constant(np.mean(start.known) * np.sqrt(fast_length(this.shape[0]) * _INFORMATION))
-    whitened_walk(draft, this.name, sigma, dims, this.shape[0], _INFORMATION, drift=drift, level=level)
+    initial = initial_value(this, scope)
+    # the helpers start at a level: the mean of what is asked for
+    start = None if initial is None else constant(np.mean(initial.known))
+    walk = whitened_walk(
+        draft, this.name, sigma, dims, size, _INFORMATION, drift=drift, initial=start, steps=this.steps
+    )
+    if "init" in this.inner:
+        first = _start_of(this, f"{this.name}_start")
+        draft.potential(first.name, None, [Density(first, index(walk, [constant(0)]))])
     return variables_of(this)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln, expit, gammaln, logsumexp, ndtr, xlog1py, xlogy
 
+from bayesrun.language.densities.lookup import known_log_density
 from bayesrun.language.plan import Plan
 
 Array = NDArray[Any]
@@ -36,13 +37,19 @@ def log_probability(this: Plan, values: Array) -> Array:
         Minus infinity where the distribution does not allow a value.
     """
     with np.errstate(all="ignore"):
-        of_family = _MASSES.get(this.family.name)
-        logs = of_family(_parameters(this), np.asarray(values)) if of_family else _mixture(this, values)
+        logs = _log_probability(this, np.asarray(values))
     if this.truncated:
         lower, upper = (this.values[n].known if n in this.values else None for n in ("lower", "upper"))
         inside = (lower is None or values >= lower) & (upper is None or values <= upper)
         logs = np.where(inside, logs, -np.inf)
     return np.asarray(np.where(np.isnan(logs), -np.inf, logs))
+
+
+def _log_probability(this: Plan, values: Array) -> Array:
+    if this.family.declared:
+        return np.asarray(known_log_density(this.family, values, _parameters(this)))
+    of_family = _MASSES.get(this.family.name)
+    return of_family(_parameters(this), values) if of_family else _mixture(this, values)
 
 
 def _parameters(this: Plan) -> dict[str, Array]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayesrun.errors import did_you_mean
 from bayesrun.language.calendar_dates import date_value
+from bayesrun.language.time_steps import Times, times_along
 from bayesrun.language.values import Fault, Value, constant
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ class Scope:
             return array.values, tuple(str(d) for d in array.dims)
         labels = self.labels(name)
         return None if labels is None else (np.asarray(labels), (name,))
+
+    def dates_along(self, dim: str | None) -> Times | None:
+        """Return the dates of the rows along a dim of the data; None where it has none."""
+        times = times_along(self._data, dim) if self._data is not None and dim in self._data.sizes else None
+        return times if times is not None and times.dates else None
 
     def is_over_rows(self, name: str) -> bool:
         """Whether a name means something over the rows of the data."""

@@ -9,8 +9,9 @@ posterior is nearly spherical (`bayesrun.language.random_walks`): thousands of c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, fail
@@ -28,10 +29,22 @@ INFORMATION = 1.5
 
 
 class Options(Section):
-    """`form`: of the walk; `response`: the returns, relative changes per day."""
+    """Options of the type.
+
+    Parameters
+    ----------
+    form
+        Of the walk.
+    response
+        The returns, relative changes from row to row.
+    steps
+        What a step of the walk is. `rows`: the way from a row to the next, whatever their dates (trading days count
+        one, weekends none). `dates`: the variance of a step is in proportion to the days between the rows.
+    """
 
     form: Literal["whitened", "centered"] = "whitened"
     response: str = "returns"
+    steps: Literal["rows", "dates"] = "rows"
 
 
 class StochasticVolatilitySpec(ModelSpec):
@@ -53,11 +66,24 @@ def check(data: xr.Dataset, spec: StochasticVolatilitySpec) -> list[Problem]:
     problems = []
     if not bool((returns != 0).any()):
         problems.append(Problem(key, f"all values of '{returns.name}' are 0", "choose another variable"))
-    dim = str(returns.dims[0])
-    if not returns.indexes[dim].is_monotonic_increasing:
-        hint = "sort the file; dates must be parsed (data.parse_dates)"
-        problems.append(Problem(key, f"'{returns.name}' must be in the order of time, but '{dim}' is not", hint))
-    return problems
+    return [*problems, *_untimely(data, returns, spec)]
+
+
+def _untimely(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Iterator[Problem]:
+    """Find rows that are not in the order of time, and steps that can't be had from dates."""
+    from bayesrun.language.time_steps import times_along
+
+    dim, key = str(returns.dims[0]), "model.options.response"
+    times = times_along(data, dim)
+    ordered = returns.indexes[dim].is_monotonic_increasing if times is None else times.in_order
+    by_dates = times is not None and times.dates
+    if not ordered:
+        message = f"'{returns.name}' must be in the order of time, but '{times.name if times else dim}' is not"
+        yield Problem(key, message, "sort the file" + ("" if by_dates else "; dates must be parsed (data.parse_dates)"))
+    elif spec.options.steps == "dates" and (times is None or not by_dates or not times.distinct):
+        message = f"the rows of '{returns.name}' do not have one date each"
+        hint = "parse a column of dates with data.parse_dates, one row per date; or set steps: rows"
+        yield Problem("model.options.steps", message, hint)
 
 
 def build(data: xr.Dataset, spec: StochasticVolatilitySpec) -> Declaration:
@@ -73,6 +99,7 @@ def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) 
     from bayesrun.language.functions import exp
     from bayesrun.language.plan import of_values
     from bayesrun.language.priors import declare
+    from bayesrun.language.random_walks import with_steps
 
     draft, returns = Draft(data), data[spec.options.response]
     observed = observed_values(returns)
@@ -84,22 +111,30 @@ def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) 
     sigma = declare(draft, "sigma", spec.priors["sigma"], "model.priors.sigma")
     dims, shape = observed.dims, observed.shape
     if whitened:
-        walk = _whitened_walk(draft, returns, nu, sigma)
+        walk = _whitened_walk(draft, returns, nu, sigma, _days_between(data, returns, spec))
     else:
         draft.add_coords(observed.coords)
         plan = of_values("s", "GaussianRandomWalk", {"sigma": sigma}, dims, shape, "model.priors.sigma")
-        walk = draft.random(plan, dims)["s"]
+        walk = draft.random(with_steps(replace(plan, steps=_days_between(data, returns, spec))), dims)["s"]
     volatility = draft.deterministic("volatility_process", exp(-2 * walk) ** 0.5, dims)
     draft.observe("r", "StudentT", {"nu": nu, "sigma": volatility}, observed)
     return draft.declaration()
 
 
-def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value) -> Value:
+def _days_between(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Any:
+    """Return the days between the rows; None where each row is one step."""
+    from bayesrun.language.time_steps import times_along
+
+    times = times_along(data, str(returns.dims[0])) if spec.options.steps == "dates" else None
+    return None if times is None else times.steps
+
+
+def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value, steps: Any) -> Value:
     import numpy as np
 
     from bayesrun.language.declaration import coords_of
     from bayesrun.language.functions import log
-    from bayesrun.language.random_walks import fast_length, whitened_walk
+    from bayesrun.language.random_walks import whitened_walk
 
     dims = tuple(map(str, returns.dims))
     draft.add_coords(coords_of(returns))
@@ -107,8 +142,10 @@ def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value)
     # log(1 + 1 / nu); with that as its offset, level and nu are independent (-0.7 otherwise).
     offset = log(1 + 1 / nu)
     # Start at the returns' own scale: from volatility 1 the level has hundreds of its sds to go.
-    level = (-np.log(float(returns.std())) - offset) * np.sqrt(fast_length(returns.size) * INFORMATION)
-    return whitened_walk(draft, "s", sigma, dims, returns.size, INFORMATION, offset=offset, level=level)
+    initial = -np.log(float(returns.std())) - offset
+    return whitened_walk(
+        draft, "s", sigma, dims, returns.size, INFORMATION, offset=offset, initial=initial, steps=steps
+    )
 
 
 PRIORS = PriorNames(("nu", "sigma"))

@@ -7,44 +7,39 @@ here is drawn by the engine.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
-Array = NDArray[Any]
-Parameters = Mapping[str, Array]
-Draw = Callable[[Parameters, tuple[int, ...], np.random.Generator], Array]
+from bayesrun.language.densities.base import Mean as DeclaredMean
+from bayesrun.language.densities.draws import Array, Draw, Parameters, choose, meeting, negative_binomial, spread, wide
+from bayesrun.language.densities.lookup import declared, unnamed
+from bayesrun.language.distributions import family
+
 Mean = Callable[[Parameters], Array]
 
 
-def generator(family: str) -> Draw | None:
+def generator(name: str) -> Draw | None:
     """Return `(parameters, shape, rng) -> draws (draw, *shape)` of a distribution; None where there is none here."""
-    return _DRAWS.get(family)
+    return declared(name).draw if _is_declared(name) else _DRAWS.get(name)
 
 
-def expectation(family: str) -> Mean | None:
+def expectation(name: str) -> Mean | None:
     """Return `parameters -> expected values (draw, ...)` of a distribution; None where it has none here."""
-    return _MEANS.get(family)
+    if not _is_declared(name):
+        return _MEANS.get(name)
+    mean = declared(name).mean
+    return None if mean is None else lambda p: _evaluated(mean, p)
 
 
-def wide(values: Array, shape: tuple[int, ...], own: int = 0) -> Array:
-    """Repeat a parameter (draw, ..., own axes) over the axes of one draw, in front of its own axes.
+def _is_declared(name: str) -> bool:
+    known = family(name)
+    return known is not None and known.declared
 
-    Parameters
-    ----------
-    values
-        The parameter at every draw.
-    shape
-        Shape of one draw.
-    own
-        Number of trailing axes that belong to the parameter (the categories of `p`).
-    """
-    tail = values.shape[values.ndim - own :] if own else ()
-    middle = values.shape[1 : values.ndim - own]
-    padded = values.reshape(values.shape[0], *(1,) * (len(shape) - len(middle)), *middle, *tail)
-    return np.broadcast_to(padded, (values.shape[0], *shape, *tail))
+
+def _evaluated(mean: DeclaredMean, p: Parameters) -> Array:
+    """Evaluate an expected value; behind their first axis, the parameters' axes meet from the right."""
+    return np.asarray(mean(unnamed(dict(zip(p, meeting(*p.values()), strict=True)))).known)
 
 
 def _scale(p: Parameters, name: str = "sigma", precision: str = "tau") -> Array:
@@ -56,25 +51,13 @@ def _at(p: Parameters, name: str, default: float) -> Array:
     return np.full((1,), default) if given is None else given
 
 
-def _spread(*arrays: Array, shape: tuple[int, ...]) -> list[Array]:
-    """Bring parameters to (draw, *shape)."""
-    count = max(len(a) for a in arrays)
-    return [np.broadcast_to(wide(a, shape), (count, *shape)) for a in arrays]
-
-
 def _elementwise(draw: Callable[..., Array], of: Callable[[Parameters], tuple[Array, ...]]) -> Draw:
     """Return the generator of a distribution whose draws are made number by number."""
 
     def drawn(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        return np.asarray(draw(rng, *_spread(*of(p), shape=shape)))
+        return np.asarray(draw(rng, *spread(*of(p), shape=shape)))
 
     return drawn
-
-
-def _meeting(*arrays: Array) -> list[Array]:
-    """Bring parameters (draw, ...) to common axes: behind the first, they meet from the right."""
-    ndim = max(a.ndim for a in arrays)
-    return [a.reshape(a.shape[0], *(1,) * (ndim - a.ndim), *a.shape[1:]) for a in arrays]
 
 
 def _normal(p: Parameters) -> tuple[Array, Array]:
@@ -82,7 +65,7 @@ def _normal(p: Parameters) -> tuple[Array, Array]:
 
 
 def _truncated_normal(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    mu, sigma, lower, upper = _spread(*_normal(p), _at(p, "lower", -np.inf), _at(p, "upper", np.inf), shape=shape)
+    mu, sigma, lower, upper = spread(*_normal(p), _at(p, "lower", -np.inf), _at(p, "upper", np.inf), shape=shape)
     a, b = (lower - mu) / sigma, (upper - mu) / sigma
     flip = a > 0  # the upper tail keeps no digits near 1: it is drawn as a lower one
     low, high = np.where(flip, -b, a), np.where(flip, -a, b)
@@ -92,7 +75,7 @@ def _truncated_normal(p: Parameters, shape: tuple[int, ...], rng: np.random.Gene
 
 
 def _truncated_normal_mean(p: Parameters) -> Array:
-    mu, sigma, lower, upper = _meeting(*_normal(p), _at(p, "lower", -np.inf), _at(p, "upper", np.inf))
+    mu, sigma, lower, upper = meeting(*_normal(p), _at(p, "lower", -np.inf), _at(p, "upper", np.inf))
     a, b = (lower - mu) / sigma, (upper - mu) / sigma
     density = (np.exp(-0.5 * a**2) - np.exp(-0.5 * b**2)) / np.sqrt(2.0 * np.pi)
     return np.asarray(mu + sigma * density / (special.ndtr(b) - special.ndtr(a)))
@@ -101,7 +84,7 @@ def _truncated_normal_mean(p: Parameters) -> Array:
 def _beta(p: Parameters) -> tuple[Array, Array]:
     if "alpha" in p:
         return p["alpha"], p["beta"]
-    mu, sigma = _meeting(p["mu"], p["sigma"])
+    mu, sigma = meeting(p["mu"], p["sigma"])
     total = mu * (1.0 - mu) / sigma**2 - 1.0
     return mu * total, (1.0 - mu) * total
 
@@ -110,14 +93,14 @@ def _gamma(p: Parameters) -> tuple[Array, Array]:
     """Shape and rate."""
     if "alpha" in p:
         return p["alpha"], p["beta"]
-    mu, sigma = _meeting(p["mu"], p["sigma"])
+    mu, sigma = meeting(p["mu"], p["sigma"])
     return mu**2 / sigma**2, mu / sigma**2
 
 
 def _inverse_gamma(p: Parameters) -> tuple[Array, Array]:
     if "alpha" in p:
         return p["alpha"], p["beta"]
-    mu, sigma = _meeting(p["mu"], p["sigma"])
+    mu, sigma = meeting(p["mu"], p["sigma"])
     alpha = 2.0 + mu**2 / sigma**2
     return alpha, mu * (alpha - 1.0)
 
@@ -127,12 +110,8 @@ def _negative_binomial(p: Parameters) -> tuple[Array, Array]:
     shape = p["alpha"] if "alpha" in p else p["n"]
     if "mu" in p:
         return p["mu"], shape
-    chance, size = _meeting(p["p"], shape)
+    chance, size = meeting(p["p"], shape)
     return size * (1.0 - chance) / chance, size
-
-
-def _draw_negative_binomial(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
-    return rng.poisson(rng.standard_gamma(alpha) * mu / alpha)
 
 
 def _chance(p: Parameters) -> Array:
@@ -147,7 +126,7 @@ def _zero_inflated(draw: Callable[..., Array]) -> Callable[..., Array]:
 
 
 def _log_normal_mean(p: Parameters) -> Array:
-    mu, sigma = _meeting(*_normal(p))
+    mu, sigma = meeting(*_normal(p))
     return np.asarray(np.exp(mu + 0.5 * sigma**2))
 
 
@@ -156,15 +135,15 @@ def _wald(p: Parameters) -> tuple[Array, Array, Array]:
     if "mu" in p and "lam" in p:
         return p["mu"], p["lam"], shift
     if "mu" in p:
-        mu, phi = _meeting(p["mu"], _at(p, "phi", 1.0))
+        mu, phi = meeting(p["mu"], _at(p, "phi", 1.0))
         return mu, mu * phi, shift
-    lam, phi = _meeting(p["lam"], p["phi"])
+    lam, phi = meeting(p["lam"], p["phi"])
     return lam / phi, lam, shift
 
 
 def _product(*names: str) -> Mean:
     def mean(p: Parameters) -> Array:
-        found = _meeting(*(p[name] for name in names))
+        found = meeting(*(p[name] for name in names))
         total = found[0]
         for one in found[1:]:
             total = total * one
@@ -174,14 +153,7 @@ def _product(*names: str) -> Mean:
 
 
 def _ratio(of: Callable[[Parameters], tuple[Array, Array]], take: Callable[[Array, Array], Array]) -> Mean:
-    return lambda p: np.asarray(take(*_meeting(*of(p))))
-
-
-def choose(weights: Array, rng: np.random.Generator) -> Array:
-    """Draw the number of a category; weights are over the last axis."""
-    steps = np.cumsum(weights, axis=-1)
-    at = rng.random(weights.shape[:-1]) * steps[..., -1]
-    return np.asarray(np.minimum((at[..., None] >= steps).sum(axis=-1), weights.shape[-1] - 1))
+    return lambda p: np.asarray(take(*meeting(*of(p))))
 
 
 def _categorical(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -290,7 +262,7 @@ _DRAWS: Mapping[str, Draw] = {
         lambda rng, n, a, b: rng.binomial(_whole(n), rng.beta(a, b)), lambda p: (p["n"], p["alpha"], p["beta"])
     ),
     "Poisson": _elementwise(lambda rng, m: rng.poisson(m), lambda p: (p["mu"],)),
-    "NegativeBinomial": _elementwise(_draw_negative_binomial, _negative_binomial),
+    "NegativeBinomial": _elementwise(negative_binomial, _negative_binomial),
     "Geometric": _elementwise(lambda rng, q: rng.geometric(q), lambda p: (p["p"],)),
     "DiscreteUniform": _elementwise(
         lambda rng, a, b: rng.integers(_whole(a), _whole(b) + 1), lambda p: (p["lower"], p["upper"])
@@ -302,7 +274,7 @@ _DRAWS: Mapping[str, Draw] = {
         _zero_inflated(lambda rng, n, q: rng.binomial(_whole(n), q)), lambda p: (p["psi"], p["n"], p["p"])
     ),
     "ZeroInflatedNegativeBinomial": _elementwise(
-        _zero_inflated(_draw_negative_binomial), lambda p: (p["psi"], p["mu"], p["alpha"])
+        _zero_inflated(negative_binomial), lambda p: (p["psi"], p["mu"], p["alpha"])
     ),
     "Constant": _elementwise(lambda rng, c: c, lambda p: (p["c"],)),
     "Categorical": _categorical,
@@ -334,8 +306,8 @@ _MEANS: Mapping[str, Mean] = {
     "Beta": _ratio(_beta, lambda a, b: a / (a + b)),
     "Weibull": _ratio(lambda p: (p["alpha"], p["beta"]), lambda a, b: b * special.gamma(1.0 + 1.0 / a)),
     "Pareto": _ratio(lambda p: (p["alpha"], p["m"]), lambda a, m: np.where(a > 1.0, a * m / (a - 1.0), np.inf)),
-    "Wald": lambda p: np.add(*_meeting(_wald(p)[0], _wald(p)[2])),
-    "ExGaussian": lambda p: np.add(*_meeting(_at(p, "mu", 0.0), p["nu"])),
+    "Wald": lambda p: np.add(*meeting(_wald(p)[0], _wald(p)[2])),
+    "ExGaussian": lambda p: np.add(*meeting(_at(p, "mu", 0.0), p["nu"])),
     "SkewNormal": lambda p: _skew_normal_mean(p),
     "Uniform": _ratio(lambda p: (_at(p, "lower", 0.0), _at(p, "upper", 1.0)), lambda a, b: 0.5 * (a + b)),
     "Bernoulli": _chance,
@@ -361,17 +333,17 @@ _MEANS: Mapping[str, Mean] = {
 
 
 def _skew_normal_mean(p: Parameters) -> Array:
-    mu, sigma, alpha = _meeting(*_normal(p), _at(p, "alpha", 1.0))
+    mu, sigma, alpha = meeting(*_normal(p), _at(p, "alpha", 1.0))
     return np.asarray(mu + sigma * alpha / np.sqrt(1.0 + alpha**2) * np.sqrt(2.0 / np.pi))
 
 
 def _asymmetric_laplace_mean(p: Parameters) -> Array:
-    mu, rate, kappa = _meeting(_at(p, "mu", 0.0), p["b"], p["kappa"])
+    mu, rate, kappa = meeting(_at(p, "mu", 0.0), p["b"], p["kappa"])
     return np.asarray(mu + (1.0 - kappa**2) / (rate * kappa))
 
 
 def _beta_binomial_mean(p: Parameters) -> Array:
-    n, a, b = _meeting(p["n"], p["alpha"], p["beta"])
+    n, a, b = meeting(p["n"], p["alpha"], p["beta"])
     return np.asarray(n * a / (a + b))
 
 

@@ -34,14 +34,21 @@ def data() -> xr.Dataset:
     )
 
 
-@pytest.mark.parametrize("raw", EXAMPLES, ids=lambda raw: raw["name"])
-def test_an_example_is_a_good_model(raw: dict[str, Any]) -> None:
-    spec = DeclarativeSpec.model_validate(raw)
+def data_of(raw: dict[str, Any]) -> xr.Dataset:
+    """Return data that an example fits."""
     here = data()
     if raw["name"] == "missing_predictor":
         here["x"][3] = np.nan
-    if "y" in spec.likelihood:
-        here = here.drop_vars("y")
+    if raw["name"] == "level":
+        days = np.datetime64("2024-11-01", "ns") + np.cumsum(1 + np.arange(24) % 3) * np.timedelta64(1, "D")
+        here = here[["y"]].rename(obs="day").assign_coords(day=days)
+    return here.drop_vars("y") if "y" in raw["likelihood"] else here
+
+
+@pytest.mark.parametrize("raw", EXAMPLES, ids=lambda raw: raw["name"])
+def test_an_example_is_a_good_model(raw: dict[str, Any]) -> None:
+    spec = DeclarativeSpec.model_validate(raw)
+    here = data_of(raw)
     assert [p for name, prior in spec.priors.items() for p in check_prior(name, prior)] == []
     assert static_check(spec) == []
     assert check(here, spec) == []

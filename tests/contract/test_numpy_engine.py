@@ -24,7 +24,7 @@ from bayesrun.pipeline import load_data
 from tests.composing import parsed
 from tests.conftest import ROOT
 from tests.contract.numpy_engine.engine import log_densities
-from tests.contract.test_language_docs import EXAMPLES
+from tests.contract.test_language_docs import EXAMPLES, data_of
 from tests.contract.test_language_docs import data as example_data
 
 MODELS = sorted(
@@ -66,11 +66,7 @@ def test_a_variant_of_a_shipped_model(overrides: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("raw", EXAMPLES, ids=lambda raw: raw["name"])
 def test_an_example_of_the_docs(raw: dict[str, Any]) -> None:
-    data = example_data()
-    if raw["name"] == "missing_predictor":
-        data["x"][3] = np.nan
-    spec = DeclarativeSpec.model_validate(raw)
-    _agrees(declare_yaml(data.drop_vars("y") if "y" in spec.likelihood else data, spec))
+    _agrees(declare_yaml(data_of(raw), DeclarativeSpec.model_validate(raw)))
 
 
 def test_truncation_mixtures_and_potentials() -> None:

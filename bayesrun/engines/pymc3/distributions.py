@@ -9,9 +9,12 @@ import numpy as np
 import pymc3 as pm
 from pymc3.distributions import transforms
 
+from bayesrun.engines.pymc3.declared import DeclaredContinuous, DeclaredDiscrete, to_real_line
 from bayesrun.engines.pymc3.garch import GARCH11
+from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.errors import fail
+from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.values import Value, node_of
@@ -20,6 +23,7 @@ Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _LONGEST_CONSTANT = 256
+_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk}
 
 
 def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:
@@ -46,19 +50,21 @@ def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any,
     special = {"LKJCholeskyCov": _cholesky, "WishartBartlett": _bartlett, "BART": _bart}.get(this.family.name)
     if special is not None:
         return special(this, lower)
-    arguments = {**parameters_of(this, lower), **_options(this, lower, initial, observed)}
+    parameters, options = parameters_of(this, lower), _options(this, lower, initial, observed)
     if this.truncated:
-        maker, arguments = _truncated(this, arguments)
+        maker, arguments = _truncated(this, {**parameters, **options})
     else:
-        maker = _maker_of(this.family.name)
+        maker, arguments = _class_of(this.family), {**_given(this, parameters), **options}
     return maker(this.name, **arguments, **_axes(this, dims))
 
 
 def make_distribution(this: Plan, lower: Lower) -> Any:
     """Make a distribution without a name."""
-    name = "TruncatedNormal" if this.truncated else this.family.name
     shape = {"shape": this.shape} if this.shape else {}
-    return _maker_of(name).dist(**parameters_of(this, lower), **shape)
+    parameters = parameters_of(this, lower)
+    if this.truncated:
+        return pm.TruncatedNormal.dist(**parameters, **shape)
+    return _class_of(this.family).dist(**_given(this, parameters), **shape)
 
 
 def parameters_of(this: Plan, lower: Lower) -> dict[str, Any]:
@@ -95,9 +101,19 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
     return np.reshape(argument, (1,))
 
 
-def _maker_of(name: str) -> Any:
-    """Return the class of a distribution: PyMC3's, or our own where that is faster."""
-    return GARCH11 if name == "GARCH11" else getattr(pm, name)
+def _class_of(family: Family) -> Any:
+    """Return the class of a distribution: PyMC3's, our own where that is faster or right, or that of all declared."""
+    if family.declared:
+        return DeclaredDiscrete if family.discrete else DeclaredContinuous
+    return _OUR_OWN.get(family.name) or getattr(pm, family.name)
+
+
+def _given(this: Plan, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters as the class of a distribution takes them."""
+    if not this.family.declared:
+        return parameters
+    shapes = {name: value.shape for name, value in this.values.items()}
+    return {"family": this.family, "parameters": parameters, "shapes": shapes, "transform": to_real_line(this.family)}
 
 
 def _options(this: Plan, lower: Lower, initial: Any, observed: Any) -> dict[str, Any]:
@@ -130,7 +146,7 @@ def _truncated(this: Plan, arguments: dict[str, Any]) -> tuple[Any, dict[str, An
     if this.family.name == "Normal":
         return pm.TruncatedNormal, arguments
     bounds = {name: arguments.pop(name) for name in ("lower", "upper") if name in arguments}
-    return pm.Bound(_maker_of(this.family.name), **bounds), arguments
+    return pm.Bound(_class_of(this.family), **bounds), arguments
 
 
 def _transform_of(name: str, this: Plan, lower: Lower) -> Any:
@@ -145,14 +161,9 @@ def _transform_of(name: str, this: Plan, lower: Lower) -> Any:
 
 def _to_real_line(this: Plan, lower: Lower) -> Any:
     """Return the transform of one number of the support to the real line, None where it is the real line."""
-    support = this.family.support
-    if support == "positive":
-        return transforms.log
-    if support == "unit":
-        return transforms.logodds
-    if support == "interval" and {"lower", "upper"} <= this.values.keys():
+    if this.family.support == "interval" and {"lower", "upper"} <= this.values.keys():
         return transforms.interval(*(lower(node_of(this.values[name])) for name in ("lower", "upper")))
-    return None
+    return to_real_line(this.family)
 
 
 def _cholesky(this: Plan, lower: Lower) -> Any:

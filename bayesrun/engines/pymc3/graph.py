@@ -9,6 +9,7 @@ from pymc3.util import is_transformed_name
 from theano.tensor import TensorVariable
 
 from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.engines.pymc3.declared import name_of
 
 if TYPE_CHECKING:
     import pymc3 as pm
@@ -62,7 +63,7 @@ def _node(model: pm.Model, name: str, variable: Any, dims: Dims) -> Node:
     named = dims.get(name) or [f"{name}_dim_{i}" for i in range(len(shape))]
     sized = tuple(f"{dim} ({size})" for dim, size in zip(named, shape, strict=False))
     kind = _kind(model, variable)
-    distribution = type(getattr(variable, "distribution", None)).__name__ if kind in ("free", "observed") else ""
+    distribution = name_of(getattr(variable, "distribution", None)) if kind in ("free", "observed") else ""
     if distribution == "NoDistribution":
         distribution = "imputed"
     return Node(name, kind, distribution, sized, "int" in str(getattr(variable, "dtype", "")))

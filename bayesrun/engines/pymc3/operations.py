@@ -16,6 +16,7 @@ from bayesrun.engines.pymc3.black_box import BlackBox
 from bayesrun.engines.pymc3.cosine_transform import Cosine
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
+from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
 from bayesrun.language.operations import Call, Constant, Node, in_order, place_picks
 
 # Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.
@@ -163,6 +164,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "normal_cdf": lambda x: 0.5 * tt.erfc(-x / 2**0.5),
         "erf": tt.erf,
         "gammaln": tt.gammaln,
+        "arctan": tt.arctan,
+        "softplus": tt.nnet.softplus,
+        "log1mexp": log1mexp,
+        "log_normal_cdf": log_normal_cdf,
+        "logaddexp": logaddexp,
         "where": lambda condition, a, b: tt.switch(tt.neq(condition, 0), a, b),
         "clip": tt.clip,
         "minimum": tt.minimum,

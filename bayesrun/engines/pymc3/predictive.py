@@ -20,6 +20,7 @@ from pymc3.util import is_transformed_name
 from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import MissingDraws
+from bayesrun.engines.pymc3.declared import name_of
 from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
@@ -126,7 +127,7 @@ def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int
 
 def _parameters(distribution: Any) -> dict[str, Any] | None:
     """Return what the distribution can be made of again; None where its draws are not made element by element."""
-    known = family(type(distribution).__name__)
+    known = family(name_of(distribution))
     if known is None or known.event or any(p.axes for p in known.parameters.values()):
         return None
     named = {name for group in known.required for alternatives in group for name in alternatives}
@@ -190,7 +191,7 @@ def without_pointwise_terms(variable: Any) -> str | None:
     """Return the distribution of a likelihood that has no term per observation; None where it has them."""
     with building():
         terms = variable.logp_elemwiset.tag.test_value.shape
-    return None if terms == variable.tag.test_value.shape else type(variable.distribution).__name__
+    return None if terms == variable.tag.test_value.shape else name_of(variable.distribution)
 
 
 def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing) -> dict[str, Array]:

@@ -46,6 +46,9 @@ def recipe(distribution: Any, observed: Any = None) -> Recipe | None:
     observed
         Values observed of it; an autoregression starts from the first of them.
     """
+    if hasattr(distribution, "recipe"):
+        own: Recipe = distribution.recipe()
+        return own
     found = _RECIPES.get(type(distribution).__name__)
     return found(distribution, observed) if found is not None else None
 
@@ -197,11 +200,35 @@ def _walk(distribution: Any, observed: Any) -> Recipe:
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         import numpy as np
 
-        steps = rng.normal(_wide(values[0], shape, 0), _wide(values[1], shape, 0))
-        steps[:, 0] = 0.0 if observed is None else np.asarray(observed)[0]
-        return np.cumsum(steps, axis=1)
+        start = 0.0 if observed is None else np.asarray(observed)[..., 0]
+        first = np.broadcast_to(start, (len(values[0]), *shape[:-1]))
+        return walks(values[0], values[1], first, shape, rng.normal)
 
     return Recipe((distribution.mu, distribution.sigma), draw)
+
+
+def walks(mu: Array, sigma: Array, first: Array, shape: Sequence[int], normal: Callable[..., Array]) -> Array:
+    """Draw walks.
+
+    Parameters
+    ----------
+    mu, sigma
+        Mean and standard deviation of the steps: (draw, ...), where the axes after the draws are the last of `shape`.
+    first
+        Where the walks begin: (draw, *shape[:-1]).
+    shape
+        Of one draw.
+    normal
+        Draws normal numbers of these means and standard deviations.
+    """
+    import numpy as np
+
+    middle, scale = (v.reshape(len(v), *(1,) * (len(shape) - v.ndim + 1), *v.shape[1:]) for v in (mu, sigma))
+    whole = (len(mu), *shape)
+    steps = np.array(normal(np.broadcast_to(middle, whole), np.broadcast_to(scale, whole)))
+    steps[..., 0] = first
+    made: Array = np.cumsum(steps, axis=-1)
+    return made
 
 
 _RECIPES: dict[str, Callable[[Any, Any], Recipe | None]] = {

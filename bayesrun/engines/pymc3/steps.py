@@ -21,6 +21,7 @@ from theano import gradient
 from theano.tensor import discrete_dtypes
 
 from bayesrun.engines.base import StepSettings
+from bayesrun.engines.pymc3.declared import name_of
 from bayesrun.engines.pymc3.evaluate import own_name
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check, did_you_mean, fail
@@ -82,7 +83,7 @@ def _unfit(method: str, name: str, variable: Any, differentiable: bool) -> str |
         return None
     if method in ("NUTS", "HamiltonianMC"):
         return f"{method} needs a gradient of the log density, and there is none in '{name}'"
-    return f"{method} can't move '{name}', whose distribution is {type(variable.distribution).__name__}"
+    return f"{method} can't move '{name}', whose distribution is {name_of(variable.distribution)}"
 
 
 def make_steps(model: pm.Model, settings: StepSettings, seed: int) -> PyMC3Steps:

@@ -12,8 +12,9 @@ likelihood:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -36,7 +37,16 @@ if TYPE_CHECKING:
 
     from bayesrun.language.declaration import Declaration, Draft
 
-_DOMAINS: dict[str, Domain] = {"binary": "binary", "count": "count", "unit": "unit", "positive": "nonnegative"}
+_DOMAINS: Mapping[str, Domain] = MappingProxyType(
+    {
+        "binary": "binary",
+        "count": "count",
+        "unit": "unit",
+        "unit_or_end": "unit",
+        "positive": "nonnegative",
+        "nonnegative": "nonnegative",
+    }
+)
 
 
 class DeclarativeSpec(ModelSpec):

@@ -140,7 +140,8 @@ def gives(part: Definition) -> tuple[str, ...]:
 def _helpers(part: Definition) -> tuple[str, ...]:
     """Return the names of further variables that a definition makes, which nothing else may bear."""
     form = part.body.get("parameterization")
-    made = {"noncentered": ("offset",), "whitened": ("level", "waves")}.get(str(form), ())
+    made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
+    made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
     missing = ("missing",) if part.kind == "likelihood" else ()
     return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 

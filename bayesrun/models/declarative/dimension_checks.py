@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import Problem, UserError, check
@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
 
-_SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", "MvStudentTRandomWalk")
+_SCORED = {
+    "AdjacentLogistic": "cutpoints",
+    "Categorical": "p",
+    "CategoricalLogit": "eta",
+    "OrderedCloglog": "cutpoints",
+    "OrderedLogistic": "cutpoints",
+    "OrderedProbit": "cutpoints",
+    "SequentialLogistic": "cutpoints",
+}
+# Series whose missing values are imputed by their own neighbours.
+_IMPUTED_SERIES = ("AR", "AR1", "GARCH11", "GaussianRandomWalk")
 
 
 def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
@@ -28,7 +38,7 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     parts
         Its definitions; the static check has passed them.
     """
-    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_out_of_order(data, parts)]
+    problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_untimely_series(data, parts)]
     if problems:
         return problems
     try:
@@ -66,24 +76,43 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
             if has_missing(data, name) and name not in completed(data, parts):
                 assert data is not None
                 count = int(data[name].isnull().sum())
-                hint = f"set data.drop_missing=rows, or give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
+                hint = f"give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
+                hint = hint if _has_series(parts) else f"set data.drop_missing=rows, or {hint}"
                 problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
     return problems
 
 
-def _out_of_order(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
-    """Find series over dates that are not in the order of time: their steps go from row to row."""
-    problems = []
+def _has_series(parts: Sequence[Definition]) -> bool:
+    """Whether a model goes from row to row, so that rows can't be left out."""
+    from bayesrun.language.time_steps import SERIES
+
+    return any(part.body.get("dist") in SERIES for part in parts)
+
+
+def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
+    """Find series whose steps from row to row are not steps in time: out of order, or of unequal lengths."""
+    from bayesrun.language.time_steps import SERIES, times_along
+
     for part in parts:
-        if data is None or part.body.get("dist") not in _SERIES:
+        name = str(part.body.get("dist"))
+        if data is None or name not in SERIES:
             continue
         given = part.body.get("dims") or (data[part.observed].dims if part.observed in data else ())
-        for dim in [given] if isinstance(given, str) else given:
-            index = data.indexes.get(dim)
-            if index is not None and index.dtype.kind == "M" and not index.is_monotonic_increasing:
-                message = f"its steps go from row to row, but the dates of '{dim}' are not in the order of time"
-                problems.append(Problem(part.key, message, "sort the rows of the file by date"))
-    return problems
+        dims = [given] if isinstance(given, str) else [str(d) for d in given]
+        along = dims[-2:-1] if name.startswith("Mv") else dims[-1:]
+        for dim in dims:
+            times = times_along(data, dim) if dim in data.sizes else None
+            if times is None or (not times.dates and dim not in along):
+                continue
+            if dim not in along:
+                message = f"it goes along '{along[0]}', but '{dim}' holds dates"
+                yield Problem(part.key, message, f"write dims: [{', '.join([d for d in dims if d != dim] + [dim])}]")
+            elif not times.in_order:
+                message = f"its steps go from row to row, but the rows are not in the order of '{times.name}'"
+                yield Problem(part.key, message, f"sort the rows of the file by {times.name}")
+            elif part.body.get("steps") is None and not times.equally_spaced:
+                message = f"its steps go from row to row, but the rows are {times.spacing} by '{times.name}'"
+                yield Problem(part.key, message, times.instead(name))
 
 
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
@@ -133,9 +162,13 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     this = plan(part.name, part.body, scope, part.key, dims, array.shape)
     check(_out_of_range(this, array, f"{part.key}.observed"))
     if has_missing(data, str(part.observed)):
-        if this.family.event or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
+        series = this.family.name in _IMPUTED_SERIES and len(dims) == 1
+        if (this.family.event and not series) or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"
-            raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
+            hint = "set data.drop_missing=rows"
+            if _has_series([part]):
+                hint = "fill them in, or model each series by a GaussianRandomWalk of its own, which imputes them"
+            raise UserError([Problem(part.key, message, hint)])
         scope.add(part.name, variable(part.name, dims, array.shape), replace=True)
 
 
@@ -146,11 +179,15 @@ def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
     values, name = this.values, this.family.name
     if array.dtype.kind not in "biuf":
         return []
-    if name in ("OrderedLogistic", "OrderedProbit", "Categorical"):
-        last = values["p"].shape[-1] - 1 if name == "Categorical" else values["cutpoints"].shape[-1]
-        return outside(array, 0, last, "codes", key)
+    if name in _SCORED:
+        # of K categories there are K probabilities, or K - 1 cutpoints or scores
+        scores = values[_SCORED[name]].shape[-1]
+        return outside(array, 0, scores - 1 if name == "Categorical" else scores, "codes", key)
     low, high = (values.get("lower"), values.get("upper")) if name in ("DiscreteUniform", "Uniform") else (None, None)
-    if name in ("Binomial", "BetaBinomial", "ZeroInflatedBinomial") and values["n"].known is not None:
+    if (
+        name in ("Binomial", "BetaBinomial", "ZeroInflatedBetaBinomial", "ZeroInflatedBinomial")
+        and values["n"].known is not None
+    ):
         return outside(array, 0, values["n"].known, "counts", key)
     if low is not None and high is not None and low.known is not None and high.known is not None:
         return outside(array, low.known, high.known, "numbers", key)

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
+from bayesrun.language.densities.lookup import known_log_density
 from bayesrun.language.plan import Plan
 from bayesrun.language.probability_masses import log_probability
 
@@ -21,6 +22,8 @@ def log_density(plan: Plan, x: Array) -> Array:
     if plan.discrete:
         return log_probability(plan, x)
     p = {name: np.asarray(value.known, dtype=float) for name, value in plan.values.items()}
+    if plan.family.declared:
+        return known_log_density(plan.family, x, p)
     if plan.family.name in _OF_SERIES:
         return _OF_SERIES[plan.family.name](plan, p, x)
     lower, upper = p.pop("lower", -np.inf), p.pop("upper", np.inf)
@@ -66,8 +69,11 @@ def _dirichlet(plan: Plan, p: Parameters, x: Array) -> Array:
 
 
 def _random_walk(plan: Plan, p: Parameters, x: Array) -> Array:
-    """Steps are normal; where the walk begins has a flat prior."""
-    return stats.norm.logpdf(np.diff(x), p.get("mu", 0.0), _sigma(p)).sum()
+    """Steps are normal; what parameters along the walk say of its first point has no meaning."""
+    mean, sd = (v[..., 1:] if np.shape(v)[-1:] > (1,) else v for v in (np.asarray(p.get("mu", 0.0)), _sigma(p)))
+    inner = plan.inner.get("init")
+    start = log_density(inner, x[..., 0]).sum() if isinstance(inner, Plan) else 0.0
+    return start + stats.norm.logpdf(np.diff(x), mean, sd).sum()
 
 
 def _autoregression(plan: Plan, p: Parameters, x: Array) -> Array:

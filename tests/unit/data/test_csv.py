@@ -74,7 +74,7 @@ def test_all_missing_columns_are_reported_with_the_nearest_name(table, faults):
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("", "can't be read"),
+        ("", "is empty"),
         ("a,a\n1,2\n", "column names repeat: a"),
         ("a,b\n1,2,3\n4,5,6\n", "2 rows have more cells than there are names (2: a, b); the first is row 1"),
         ("a,b\n1,2\n1,2,3\n", "row 2 has more cells"),
@@ -147,6 +147,9 @@ def test_blanks_may_separate_cells(written):
         ("x;y\n1,5;1\nNA;2\n;3\n", {}, [1.5, None, None]),
         ('x,y\n"1,5",1\n2,2\n3,3\n', {}, ["1,5", "2", "3"]),
         ("x;y\na,b;1\nc;2\nd;3\n", {}, ["a,b", "c", "d"]),
+        ("sep=;\nx;y\n1,5;1\n2;2\n3;3\n", {}, [1.5, 2.0, 3.0]),
+        ("x;y\n1 234;1\n2;2\n3\u00a0456;3\n", {"thousands": " "}, [1234, 2, 3456]),
+        ("x;y\n1 234,5;1\n2;2\n3\u202f456,25;3\n", {"thousands": " ", "decimal": ","}, [1234.5, 2, 3456.25]),
     ],
 )
 def test_decimal_and_thousands(text, keys, x, written):
@@ -176,6 +179,14 @@ def test_a_comma_that_may_be_either_is_refused(tmp_path, faults):
         ("a,b\n1,2\n", {"missing": "NA"}, "data.missing", "must be a list of words"),
         ("Station 4\nmade 2024\nx,y\n1,2\n3,4\n", {}, "data.skip_rows", "this looks like skip_rows=2"),
         ("row,y\n1,a,2\n2,b,3\n", {}, "data.path", "a column of row names"),
+        ("y\n1,5\n2,5\n", {}, "data.decimal", "set data.sep=';' and data.decimal=','"),
+        ('y,n\n1,"abc\n2,d\n', {}, "data.path", "a quote mark that opens in row 1 of"),
+        (b"\x1f\x8b\x08\x00", {}, "data.path", "is compressed with gzip, not a text table | unpack it"),
+        (b"PK\x03\x04\x00", {}, "data.path", "set data.source=excel"),
+        ("<!DOCTYPE html>\n<html></html>\n", {}, "data.path", "is a web page"),
+        (f"y,x\n1,{'a' * 200_000}\n", {}, "data.path", "field larger than field limit"),
+        ("y,x\n" + "1,2\n" * 200 + f"1,{'a' * 200_000}\n", {}, "data.path", "field larger than field limit"),
+        (",".join(f"c{i}" for i in range(6000)) + "\n", {}, "data.columns", "has 6,000 columns (most allowed: 5,000)"),
     ],
 )
 def test_what_does_not_fit_is_said_with_what_it_looks_like(content, keys, key, part, tmp_path, faults):
@@ -241,3 +252,32 @@ def test_cells_that_are_no_numbers_are_refused_when_numbers_are_declared(tmp_pat
 def test_a_long_column_with_one_text_at_its_end_is_text_in_all(written):
     data = written("x\n" + "1\n" * 300_000 + "a\n")
     assert {type(v) for v in data["x"].values.tolist()} == {str}
+
+
+def test_of_a_very_wide_table_the_columns_that_are_asked_for_are_read(written, tmp_path, faults):
+    names = [f"c{i}" for i in range(20_000)]
+    text = "\n".join([",".join(names), ",".join(map(str, range(20_000))), ",".join(map(str, range(1, 20_001)))])
+    assert columns(written(text, columns={"y": "c19999", "x": "c7"})) == {"y": [19_999, 20_000], "x": [7, 8]}
+    assert (
+        "there is no column 'c20000' | did you mean 'c2000'?"
+        in faults(source="csv", path="t.csv", columns=["c20000"])["data.columns"]
+    )
+    (tmp_path / "t.csv").write_text(text + ",1\n")
+    assert "row 2 has more cells" in faults(source="csv", path="t.csv", columns=["c1"])["data.path"]
+
+
+def test_numbers_that_may_have_been_meant_otherwise_are_told(written, caplog):
+    with caplog.at_level("INFO", "bayesrun"):
+        written("id;x;d\n007;1.234;1.5\n012;12.345;2.25\n")
+    assert "'id' is read as numbers: 007 becomes 7. data.dtypes={id: text} keeps leading zeros" in caplog.text
+    assert "'x' holds 1.234, which is read with a decimal point" in caplog.text
+    assert "'d'" not in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO", "bayesrun"):
+        written("id,x\n007,1.234\n10,12.345\n", dtypes={"id": "text"})
+    assert not caplog.text
+
+
+def test_dates_of_digits_keep_their_leading_zeros(written):
+    data = written("day,y\n01022024,1\n11122024,2\n", parse_dates=["day"], date_format="%d%m%Y")
+    assert [str(day)[:10] for day in data["day"].values] == ["2024-02-01", "2024-12-11"]

@@ -57,6 +57,30 @@ def test_what_is_no_table_is_refused(book, keys, key, part, faults):
     assert part in faults(source="excel", path="book.xlsx", **keys)[key]
 
 
+@pytest.mark.parametrize(
+    ("rows", "key", "part"),
+    [
+        ([["My trial"], [], ["y", "x"], [1, 2], [3, 4]], "data.skip_rows", "this looks like skip_rows=2"),
+        ([["y", "x", None], [None, "a", "b"], [1, 2, 3], [4, 5, 6]], "data.sheet", "in two rows, as in merged cells"),
+        ([["y", "x"], [1, 2], [3, "=A3*2"]], "data.path", "cell B3 of sheet 'Sheet' holds =A3*2, without its value"),
+    ],
+)
+def test_what_a_workbook_has_beside_a_table_is_told(rows, key, part, tmp_path, faults):
+    made = openpyxl.Workbook()
+    for row in rows:
+        made.active.append(row)
+    made.save(tmp_path / "book.xlsx")
+    assert part in faults(source="excel", path="book.xlsx")[key]
+
+
+def test_times_of_day_are_text(tmp_path, load_data):
+    made = openpyxl.Workbook()
+    for row in [["y", "at"], [1, datetime.time(10, 20)], [2, datetime.time(9, 5)]]:
+        made.active.append(row)
+    made.save(tmp_path / "times.xlsx")
+    assert load_data(source="excel", path="times.xlsx")["at"].values.tolist() == ["10:20:00", "09:05:00"]
+
+
 def test_a_column_of_numbers_with_a_text_in_it_is_text_and_says_why(tmp_path, load_data):
     made = openpyxl.Workbook()
     for row in [["x", "y"], [1, 2], [2.5, 3], [".", 4], [4, 5]]:

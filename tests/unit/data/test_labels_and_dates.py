@@ -141,6 +141,7 @@ def test_dates_that_may_be_either_are_told(load_data, caplog):
     ("texts", "keys", "key", "part"),
     [
         (["13/14/2024"], {}, "data.parse_dates[0]", "no dates"),
+        (["1500-01-01"], {}, "data.parse_dates[0]", "outside of what can be held, 1678 to 2261"),
         (["2024-11-05"], {"date_format": "%d/%m/%Y"}, "data.parse_dates[0]", "in the format '%d/%m/%Y'"),
         (["2024-11-05"], {"date_format": {"x": "%d"}}, "data.date_format.x", "not parsed as dates"),
         (["2024-11-05"], {"date_format": "DMY"}, "data.date_format", "must be a format such as"),
@@ -151,7 +152,7 @@ def test_dates_that_do_not_fit_are_refused(texts, keys, key, part, faults):
 
 
 def test_rows_are_sorted_by_the_dates_that_label_them(load_data, caplog):
-    values = {"ts": ["2024-11-05", "2024-11-01", "2024-11-02"], "y": [3.0, 1.0, 2.0], "g": ["c", "a", "b"]}
+    values = {"ts": ["2024-11-03", "2024-11-01", "2024-11-02"], "y": [3.0, 1.0, 2.0], "g": ["c", "a", "b"]}
     keys = {"dim": "ts", "parse_dates": ["ts"], "derive": {"y1": "lag(y)"}, "factors": {"k": "g"}}
     with caplog.at_level("INFO", "bayesrun"):
         data = inline(load_data, values, **keys)
@@ -174,8 +175,12 @@ def test_rows_are_sorted_by_the_dates_that_label_them(load_data, caplog):
         (["1", "x", "y", "z", "5", "6", "7", "w"], "'x' in row 2, 'y' in row 3, 'z' in row 4 and 1 more"),
         (["45,000", "52,000"], "looks like data.thousands=','"),
         (["4,5", "5", "2,25"], "looks like data.decimal=','"),
-        (["$4", "$5"], "no unit or sign"),
-        (["10%", "20%"], "no unit or sign"),
+        (["1\u00a0234", "5"], "looks like data.thousands=' '"),
+        (["1,23,456", "5"], "looks like data.thousands=','"),
+        (["1'234.5", "2'000"], 'looks like data.thousands="\'"'),
+        (["$4", "$5"], "without unit or sign"),
+        (["10%", "20%"], "without unit or sign"),
+        (["1", "2", "3", " " * 100_000 + "x"], "...' in row 4"),
         (["1", "2"], "all its cells look like numbers"),
         (["01", "02"], ""),
         (["a", "b"], ""),
@@ -188,6 +193,15 @@ def test_why_a_column_is_text(cells, part):
     reason = why_text("c", np.array(cells, dtype=object))
     assert part in reason
     assert bool(reason) == bool(part)
+
+
+def test_labels_that_look_the_same_are_told(load_data, caplog):
+    data = inline(
+        load_data, {"g": ["a", "a ", "b"], "k": ["caf\u00e9", "cafe\u0301", "b"], "y": [1, 2, 3]}, factors={"i": "k"}
+    )
+    settle(data, [Role("g", "predictor", "any"), Role("i", "predictor", "index"), Role("y", "observed")], None)
+    assert "'g' has labels that look the same and are not: 'a', 'a '" in caplog.text
+    assert "'k' has labels that look the same and are not: 'cafe\\u0301', 'caf\\xe9'" in caplog.text
 
 
 def test_odd_cells_are_told_only_for_columns_that_the_model_uses_as_labels(load_data, caplog):

@@ -10,6 +10,8 @@ import xarray as xr
 from bayesrun.errors import UserError
 from bayesrun.language.expressions import evaluate, read
 from bayesrun.language.scope import Scope
+from bayesrun.language.time_steps import Times, step_lengths
+from bayesrun.language.values import Fault, constant
 
 STAMPS = ["2024-11-05T06:00", "2024-11-01", "2023-12-31T23:59:59", "2024-02-29"]
 DATES = pd.DatetimeIndex(STAMPS)
@@ -151,3 +153,64 @@ def test_codes_and_labels_can_both_be_used(data):
     assert made.dims == ("obs",)
     assert made.values.tolist() == [0, 1, 0, 1]
     assert evaluate("name == 'q'", coded, "data.derive.z").values.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("days", "labelled", "text", "part"),
+    [
+        ([3, 1, 2], False, "lag(y)", "the rows are not in the order of 'ts'"),
+        ([3, 1, 2], False, "diff(y)", "the rows are not in the order of 'ts'"),
+        ([1, 1, 2], False, "lag(y)", "several rows have the same 'ts'"),
+        ([1, 2, 5], True, "lag(y)", "the rows are 1 to 3 days apart by 'ts'"),
+        ([1, 2, 5], True, "diff(y)", "the rows are 1 to 3 days apart by 'ts'"),
+        ([1, 2, 5], True, "y / (days(ts) - lag(days(ts)))", ""),
+        ([1, 2, 5], True, "diff(ts)", ""),
+        ([1, 2, 5], False, "lag(y)", ""),
+        ([1, 2, 3], True, "lag(y, 2)", ""),
+    ],
+)
+def test_the_row_before_is_the_time_before(days: list[int], labelled: bool, text: str, part: str) -> None:
+    dates = np.array([f"2024-11-0{day}" for day in days], dtype="datetime64[ns]")
+    dim = "ts" if labelled else "obs"
+    data = xr.Dataset({"y": (dim, [1.0, 2.0, 4.0])}, coords={dim: dates if labelled else range(3)})
+    data = data if labelled else data.assign(ts=(dim, dates))
+    if not part:
+        evaluate(text, data, "data.derive.z")
+        return
+    with pytest.raises(UserError, match=part):
+        evaluate(text, data, "data.derive.z")
+
+
+@pytest.mark.parametrize(
+    ("dates", "equal"),
+    [
+        (["2024-01-01", "2024-02-01", "2024-03-01", "2024-04-01"], True),
+        (["2024-01-31", "2024-02-29", "2024-03-31"], True),
+        (["2023-10-01", "2024-01-01", "2024-04-01"], True),
+        (["2024-01-01", "2024-02-01", "2024-04-01"], False),
+        (["2024-01-01", "2024-01-08", "2024-01-15"], True),
+        (["2024-01-05", "2024-01-08", "2024-01-09"], False),
+        (["2024-01-01T00", "2024-01-01T06", "2024-01-01T12"], True),
+    ],
+)
+def test_steps_are_equal_in_time_or_in_months(dates: list[str], equal: bool) -> None:
+    assert Times("ts", "ts", np.array(dates, dtype="datetime64[ns]")).equally_spaced == equal
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "part"),
+    [
+        ([1.0, 2.0, 5.0], 3, [1.0, 3.0]),
+        ([1.0, 3.0], 3, [1.0, 3.0]),
+        ([1.0, 9.0, 1.0], 3, r"times must increase, but 1 follows 9"),
+        ([1.0, 0.0], 3, "longer than 0"),
+        ([1.0, np.nan, 3.0], 3, "missing or infinite at place 1"),
+        ([1.0, 2.0, 3.0, 4.0], 3, "4 numbers do not fit a series of 3 points"),
+    ],
+)
+def test_step_lengths(steps: list[float], size: int, part: str | list[float]) -> None:
+    if isinstance(part, list):
+        np.testing.assert_allclose(step_lengths(constant(steps), size), part)
+        return
+    with pytest.raises(Fault, match=part):
+        step_lengths(constant(steps), size)

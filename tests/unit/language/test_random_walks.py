@@ -18,6 +18,7 @@ from bayesrun.engines.pymc3.cosine_transform import Cosine
 from bayesrun.language.declaration import Draft, Observed
 from bayesrun.language.functions import log
 from bayesrun.language.plan import of_values
+from bayesrun.language.priors import declare
 from bayesrun.language.random_walks import fast_length, whitened_walk
 from bayesrun.language.values import Value, constant, fixed
 
@@ -146,3 +147,75 @@ def test_names_and_dims() -> None:
 def test_bad_arguments_are_refused(size: int, information: float) -> None:
     with pytest.raises(ValueError, match="must be"):
         whitened_walk(Draft(), "s", constant(1.0), (), size, information)
+
+
+UNEQUAL = np.array([1.0, 9.0, 1.0, 25.0, 0.25, 3.0, 3.0, 100.0, 1.0, 0.5, 2.0])
+
+
+def _steps_by_helper(draft: Draft, helper: str) -> np.ndarray:
+    """Return how the steps of the walk `s`, which is linear in the helper, change with it."""
+    model = build(draft.declaration())
+    inputs = model.free_RVs
+    jacobian = theano.function(inputs, tt.jacobian(model["s"], model[helper]), on_unused_input="ignore")
+    return np.diff(jacobian(*(np.zeros_like(v.tag.test_value) for v in inputs)), axis=0)
+
+
+def test_steps_of_a_whitened_walk_have_variances_in_proportion_to_their_lengths() -> None:
+    sigma, draft = 0.7, Draft()
+    whitened_walk(draft, "s", constant(sigma), (), SMOOTH, INFORMATION, steps=UNEQUAL)
+    steps = _steps_by_helper(draft, "s_waves")
+    (waves,) = [item for item in draft.declaration().items if getattr(item, "name", "") == "s_waves"]
+    covariance = (steps / waves.plan.values["tau"].known) @ steps.T
+    np.testing.assert_allclose(covariance, sigma**2 * np.diag(UNEQUAL), atol=1e-10 * UNEQUAL.max())
+
+
+def test_waves_of_unequal_steps_are_spherical_when_the_information_is_right() -> None:
+    draft = Draft()
+    walk = whitened_walk(draft, "s", constant(0.5), (), SMOOTH, 4.0, steps=UNEQUAL)
+    rows = Observed(np.zeros(SMOOTH), ("time",), {"time": range(SMOOTH)})
+    draft.observe("y", "Normal", {"mu": walk, "sigma": fixed(0.5)}, rows)
+    with build(draft.declaration()) as model:
+        hessian = pm.find_hessian(model.test_point, model.free_RVs)
+    np.testing.assert_allclose(hessian, np.eye(SMOOTH), atol=1e-8)
+
+
+@pytest.mark.parametrize("form", ["centered", "noncentered", "whitened"])
+def test_forms_of_a_walk_with_drift_and_steps_have_one_density(form: str) -> None:
+    """The density is Gaussian: its mode and curvature are those of a walk with these steps."""
+    prior = {
+        **{"dist": "GaussianRandomWalk", "mu": 0.3, "sigma": 0.7, "shape": SMOOTH, "steps": [0, *np.cumsum(UNEQUAL)]},
+        **{"init": {"dist": "Normal", "mu": 2.0, "sigma": 0.4}, "parameterization": form},
+    }
+    draft = Draft()
+    declare(draft, "s", prior, "model.priors.s")
+    model = build(draft.declaration())
+    density = model.logp_dlogp_function(model.free_RVs)
+    density.set_extra_values({})
+    slopes = [density(at)[1] for at in np.vstack([np.zeros(density.size), np.eye(density.size)])]
+    covariance = np.linalg.inv(slopes[0] - np.array(slopes[1:]))
+    walk_of = theano.function(model.free_RVs, model["s"], on_unused_input="ignore")
+    walk = [walk_of(*(density.array_to_full_dict(at)[v.name] for v in model.free_RVs)) for at in np.eye(density.size)]
+    zero = walk_of(*(density.array_to_full_dict(np.zeros(density.size))[v.name] for v in model.free_RVs))
+    linear = (np.array(walk) - zero).T
+    expected = 2.0 + 0.3 * np.array([0, *np.cumsum(UNEQUAL)])
+    np.testing.assert_allclose(zero + linear @ covariance @ slopes[0], expected, rtol=1e-6)
+    steps = np.vstack([linear[:1], np.diff(linear, axis=0)])
+    variances = np.diag([0.4**2, *(0.7**2 * UNEQUAL)])
+    np.testing.assert_allclose(steps @ covariance @ steps.T, variances, atol=1e-8)
+
+
+def test_walks_of_several_groups_go_along_the_last_axis() -> None:
+    """PyMC3's own go along the first, and count each step once per group."""
+    prior = {"dist": "GaussianRandomWalk", "mu": [[0.0], [0.5]], "sigma": 0.7, "shape": [2, 4]}
+    draft = Draft()
+    declare(draft, "s", {**prior, "init": {"dist": "Normal", "mu": 1.0, "sigma": 2.0}}, "model.priors.s")
+    model, walks = build(draft.declaration()), np.random.default_rng(4).normal(size=(2, 4))
+    expected = scipy.stats.norm.logpdf(np.diff(walks), [[0.0], [0.5]], 0.7).sum()
+    expected += scipy.stats.norm.logpdf(walks[:, 0], 1.0, 2.0).sum()
+    np.testing.assert_allclose(model.logp({"s": walks}), expected, rtol=1e-10)
+    with model:
+        drawn = pm.sample_prior_predictive(4000, random_seed=5)["s"]
+    assert drawn.shape == (4000, 2, 4)
+    np.testing.assert_allclose(drawn[..., 0].std(axis=0), 2.0, rtol=0.06)
+    np.testing.assert_allclose(np.diff(drawn).mean(axis=0), [[0.0] * 3, [0.5] * 3], atol=0.05)
+    np.testing.assert_allclose(np.diff(drawn).std(axis=0), 0.7, rtol=0.06)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,7 +127,13 @@ FAULTS: list[tuple[str, str, str]] = [
         "model.likelihood.y.initval",
         "no meaning",
     ),
-    (changed(likelihood="y: {dist: AR, rho: 0.5, sigma: s, observed: gap}"), "model.likelihood.y", "can't be imputed"),
+    (
+        changed(
+            likelihood="y: {dist: Mixture, w: [0.5, 0.5], comp_dists: [{dist: Flat}, {dist: Flat}], observed: gap}"
+        ),
+        "model.likelihood.y",
+        "can't be imputed",
+    ),
     (changed(likelihood="y: 3"), "model.likelihood.y", "dict"),
     (changed(deterministics="d: [1, 2]"), "model.deterministics.d.expr", "must be an expression"),
     (changed(deterministics="d: {dims: [school]}"), "model.deterministics.d.expr", "required"),
@@ -214,12 +221,38 @@ likelihood:
 """
 
 
-@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
-def test_a_series_over_dates_must_be_in_the_order_of_time(order: list[int]) -> None:
-    days = np.array(["2024-11-01", "2024-11-02", "2024-11-05"], dtype="datetime64[ns]")[order]
-    series = xr.Dataset({"effect": ("ts", np.arange(3.0))}, coords={"ts": days})
-    spec = parse(DeclarativeSpec, yaml.safe_load(WALK), "model", [])
-    found = [(p.key, p.message) for p in check(series, spec)]
-    sorted_rows = order == [0, 1, 2]
-    assert bool(found) != sorted_rows
-    assert all(key == "model.priors.z" and "not in the order of time" in message for key, message in found)
+# (days of the rows, what the prior adds, words of the fault and its remedy; nothing where it is right)
+WALKS = [
+    ([1, 2, 3], {}, "", ""),
+    ([3, 1, 2], {}, "not in the order of 'ts'", "sort the rows of the file by ts"),
+    ([1, 2, 5], {}, "1 to 3 days apart by 'ts'", "write steps: days(ts) for a variance in proportion"),
+    ([1, 2, 5], {}, "1 to 3 days apart by 'ts'", "steps: arange(n_ts) counts each row as one step"),
+    ([1, 2, 5], {"steps": "days(ts)"}, "", ""),
+    ([1, 2, 5], {"steps": "days(ts)", "parameterization": "whitened"}, "", ""),
+    ([1, 2, 5], {"steps": "days(ts)", "parameterization": "noncentered"}, "", ""),
+    ([1, 2, 5], {"steps": "arange(n_ts)"}, "", ""),
+    ([1, 2, 5], {"steps": "diff(ts)"}, "", ""),
+    ([1, 2, 5], {"steps": "ts"}, "holds dates", "use days(date)"),
+    ([1, 2, 5], {"steps": "effect"}, "times must increase", "step[1:]"),
+    ([1, 2, 5], {"steps": "s"}, "must be known beforehand", ""),
+    ([1, 2, 5], {"dims": ["ts", "g"]}, "it goes along 'g', but 'ts' holds dates", "write dims: [g, ts]"),
+    ([1, 2, 5], {"dist": "AR", "rho": 0.5}, "1 to 3 days apart", "add a row for each time that is left out"),
+    ([1, 2, 5], {"dist": "AR", "rho": 0.5, "steps": "days(ts)"}, "AR needs equal steps", "steps: arange(n_ts)"),
+    ([1, 2, 5], {"dist": "AR", "rho": 0.5, "steps": "arange(n_ts)"}, "", ""),
+    ([1, 2, 3], {"dist": "AR", "rho": 0.5, "dims": ["g", "ts"]}, "AR is a single series", "one of them for each"),
+]
+
+
+@pytest.mark.parametrize(("days", "own", "message", "hint"), WALKS)
+def test_a_series_over_dates_knows_them(days: list[int], own: dict[str, Any], message: str, hint: str) -> None:
+    dates = np.array([f"2024-11-0{day}" for day in days], dtype="datetime64[ns]")
+    series = xr.Dataset({"effect": ("ts", [0.0, 3.0, 1.0])}, coords={"ts": dates, "g": ["a", "b"]})
+    model = yaml.safe_load(WALK)
+    model["priors"]["z"] |= own
+    if len(own.get("dims", [])) > 1:
+        model["likelihood"]["y"]["mu"] = "s"
+    spec = parse(DeclarativeSpec, model, "model", [])
+    found = check(series, spec)
+    assert bool(found) == bool(message), found
+    assert all(message in problem.message and hint in problem.hint for problem in found), found
+    assert all(problem.key.startswith("model.priors.z") for problem in found)

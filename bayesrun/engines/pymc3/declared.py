@@ -1,0 +1,115 @@
+"""One class for all distributions that are declared by expressions: it lowers their log density into the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import theano.tensor as tt
+from pymc3.distributions import transforms
+from pymc3.distributions.distribution import Continuous, Discrete, draw_values
+
+from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.random_draws import Recipe
+from bayesrun.language.densities.base import Values
+from bayesrun.language.densities.lookup import declared, log_density, unnamed
+from bayesrun.language.distributions import Family
+from bayesrun.language.values import node_of, variable
+
+_VALUE = "value"
+_INSIDE = {"real": 0.0, "positive": 1.0, "nonnegative": 1.0, "unit": 0.5, "unit_or_end": 0.5}
+
+
+def to_real_line(family: Family) -> Any:
+    """Return PyMC3's transform of a family's support to the real line; None where it needs none."""
+    return {"positive": transforms.log, "unit": transforms.logodds}.get(family.support)
+
+
+class Declared:
+    """What both classes share.
+
+    Parameters
+    ----------
+    family
+        The distribution.
+    parameters
+        Numbers, arrays and Theano variables by name.
+    shapes
+        Shape of each.
+    """
+
+    def _set(self, family: Family, parameters: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.family = family
+        self.parameters = {name: tt.as_tensor_variable(given) for name, given in parameters.items()}
+        self._values = {name: variable(name, (None,) * len(shape), shape) for name, shape in shapes.items()}
+
+    def logp(self, value: Any) -> Any:
+        """Return the log density of each value."""
+        shape = tuple(int(n) for n in np.atleast_1d(self.shape)) if value.ndim else ()  # type: ignore[attr-defined]
+        x = variable(_VALUE, (None,) * len(shape), shape)
+        return Lowering({**self.parameters, _VALUE: value})(node_of(log_density(self.family, x, self._values)))
+
+    def default(self) -> Any:
+        """Return the initial value: what was given, else the mean, else a point inside of the support."""
+        shape = tuple(np.atleast_1d(self.shape))  # type: ignore[attr-defined]
+        given = self.testval  # type: ignore[attr-defined]
+        start = np.broadcast_to(self._inside() if given is None else given, shape)
+        return np.asarray(np.round(start) if self.family.discrete else start, self.dtype)  # type: ignore[attr-defined]
+
+    def _inside(self) -> Any:
+        mean = declared(self.family.name).mean
+        if mean is not None:
+            known: Values = unnamed({name: self.getattr_value(p) for name, p in self.parameters.items()})  # type: ignore[attr-defined]
+            found = mean(known).known
+            if np.all(np.isfinite(found)):
+                return found
+        return _INSIDE.get(self.family.support, 0)
+
+    def recipe(self) -> Recipe:
+        """Return how to draw from it."""
+        names, draw = list(self.parameters), declared(self.family.name).draw
+        return Recipe(
+            tuple(self.parameters.values()),
+            lambda values, shape, rng: draw(dict(zip(names, values, strict=True)), shape, rng),
+        )
+
+    def random(self, point: Any = None, size: Any = None) -> Any:
+        """Draw as PyMC3 does, from its own source of randomness."""
+        values = draw_values(list(self.parameters.values()), point=point, size=size)
+        count = 1 if size is None else int(np.prod(size))
+        shape = tuple(int(n) for n in self.shape) if np.ndim(self.shape) else ()  # type: ignore[attr-defined]
+        own = {n: _each(v, self._values[n].shape, count) for n, v in zip(self.parameters, values, strict=True)}
+        rng = np.random.default_rng(np.random.randint(2**31))
+        drawn = np.broadcast_to(declared(self.family.name).draw(own, shape, rng), (count, *shape))
+        return drawn[0] if size is None else drawn.reshape(*np.atleast_1d(size), *shape)
+
+    def _distr_parameters_for_repr(self) -> list[str]:
+        return []
+
+
+def _each(values: Any, shape: tuple[int, ...], count: int) -> Any:
+    """Bring what PyMC3 drew of a parameter to (draw, ...); it computes once what depends on nothing random."""
+    found = np.asarray(values)
+    return found[None] if found.shape == shape else found.reshape(count, *found.shape[found.ndim - len(shape) :])
+
+
+class DeclaredContinuous(Declared, Continuous):  # type: ignore[misc]  # PyMC3 has no type hints
+    """A continuous distribution."""
+
+    def __init__(self, family: Family, parameters: Any, shapes: Any, **options: Any) -> None:
+        self._set(family, parameters, shapes)
+        super().__init__(**options)
+
+
+class DeclaredDiscrete(Declared, Discrete):  # type: ignore[misc]
+    """A distribution of whole numbers."""
+
+    def __init__(self, family: Family, parameters: Any, shapes: Any, transform: Any = None, **options: Any) -> None:
+        self._set(family, parameters, shapes)
+        super().__init__(**options)
+
+
+def name_of(distribution: Any) -> str:
+    """Return the name by which YAML calls the distribution of a variable."""
+    return distribution.family.name if isinstance(distribution, Declared) else type(distribution).__name__

@@ -1,0 +1,126 @@
+"""Functions of values with which log densities are written down, in forms that keep their digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bayesrun.language.functions import exp, log, square, where
+from bayesrun.language.values import Operand, Value, apply, compute, constant
+
+LOG_SQRT_2PI = float(0.5 * np.log(2.0 * np.pi))
+
+
+def _of_one(operation: str, doc: str) -> Callable[[Value], Value]:
+    def function(x: Value) -> Value:
+        return apply(operation, [x])
+
+    function.__doc__ = doc
+    return function
+
+
+log1p = _of_one("log1p", "Return `log(1 + x)`.")
+expm1 = _of_one("expm1", "Return `exp(x) - 1`.")
+gammaln = _of_one("gammaln", "Return the logarithm of the gamma function.")
+softplus = _of_one("softplus", "Return `log(1 + exp(x))`.")
+sigmoid = _of_one("sigmoid", "Return the logistic function.")
+log1mexp = _of_one("log1mexp", "Return `log(1 - exp(x))` for `x <= 0`.")
+log_normal_cdf = _of_one("log_normal_cdf", "Return the logarithm of the standard normal distribution function.")
+absolute = _of_one("abs", "Return the absolute value.")
+cosine_of = _of_one("cos", "Return the cosine.")
+arctangent = _of_one("arctan", "Return the inverse tangent.")
+
+
+def log_sigmoid(x: Value) -> Value:
+    """Return the logarithm of the logistic function."""
+    return -softplus(-x)
+
+
+def log1m(x: Value) -> Value:
+    """Return `log(1 - x)`."""
+    return log1p(-x)
+
+
+def logaddexp(a: Value, b: Value) -> Value:
+    """Return `log(exp(a) + exp(b))`."""
+    return apply("logaddexp", [a, b])
+
+
+def log_difference(a: Value, b: Value) -> Value:
+    """Return `log(exp(a) - exp(b))` for `a >= b`."""
+    return a + log1mexp(b - a)
+
+
+def xlogy(x: Value, y: Value) -> Value:
+    """Return `x log(y)`, 0 where x is 0."""
+    zero = equals(x, 0)
+    return where(zero, 0.0, x * log(where(zero, 1.0, y)))
+
+
+def betaln(a: Value, b: Value) -> Value:
+    """Return the logarithm of the beta function."""
+    return gammaln(a) + gammaln(b) - gammaln(a + b)
+
+
+def log_ways(n: Value, x: Value) -> Value:
+    """Return the logarithm of the binomial coefficient."""
+    return gammaln(n + 1.0) - gammaln(x + 1.0) - gammaln(n - x + 1.0)
+
+
+def equals(a: Value, b: Operand) -> Value:
+    """Return where two values are equal."""
+    return apply("equal", [a, b])
+
+
+def less(a: Value, b: Operand) -> Value:
+    """Return where the first value is below the second."""
+    return apply("less", [a, b])
+
+
+def at_most(a: Value, b: Operand) -> Value:
+    """Return where the first value is not above the second."""
+    return apply("less_equal", [a, b])
+
+
+def only_where(logs: Value, *conditions: Value) -> Value:
+    """Return log densities, minus infinity where any condition does not hold."""
+    return apply("bounded", [logs, *conditions])
+
+
+def at_least(a: Value, low: float) -> Value:
+    """Return the value, or `low` where it is below: keeps a branch that is not taken from failing."""
+    return apply("maximum", [a, low])
+
+
+def column(x: Value) -> Value:
+    """Return a value with a last axis of size 1, along which categories can lie."""
+    return compute("rearrange", [x], (*x.dims, None), (*range(x.ndim), None), ())
+
+
+def categories(size: int) -> Value:
+    """Return the numbers 0, 1, ... of this many categories."""
+    return constant(np.arange(size))
+
+
+def over_last(operation: str, x: Value) -> Value:
+    """Reduce the last axis by an operation of the language (`sum`, `logsumexp`), or go along it (`cumsum`)."""
+    kept = x.dims if operation == "cumsum" else x.dims[:-1]
+    return compute(operation, [x], kept, x.ndim - 1)
+
+
+def picked(terms: Value, category: Value) -> Value:
+    """Return the term of each value's category, 0 where there is no such category.
+
+    Parameters
+    ----------
+    terms
+        Over (..., category).
+    category
+        Numbers of categories; their axes meet those of the terms but the last.
+    """
+    chosen = equals(column(category), categories(terms.shape[-1]))
+    return over_last("sum", where(chosen, terms, 0.0))
+
+
+__all__ = ["exp", "log", "square", "where"]

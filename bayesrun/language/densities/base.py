@@ -1,0 +1,67 @@
+"""What a distribution is that is declared by expressions, and its log density with the conditions of its support."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from bayesrun.language.values import Value
+
+    Array = NDArray[Any]
+
+Values = Mapping[str, "Value"]
+Density = Callable[["Value", Values], "Value"]
+"""`(value, parameters) -> log density`, or log probability, of each value."""
+Mean = Callable[[Values], "Value"]
+Draw = Callable[[Mapping[str, "Array"], "tuple[int, ...]", "np.random.Generator"], "Array"]
+"""`(parameters (draw, ...), shape of one draw, rng) -> draws (draw, *shape)`; the axes of a parameter behind the first
+meet those of one draw from the right, and its own axes come last."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A distribution that is declared by expressions: no engine needs to know it.
+
+    Parameters are arrays whose axes meet those of the value from the right; the own axes of one (`cutpoints[]`) are
+    its last. What lies outside of the support, or of a parameter's domain, has the log density minus infinity without
+    any word here, so an expression need only not fail there.
+
+    Parameters
+    ----------
+    log_density
+        Logarithm of the density, or of the probability of a whole number.
+    draw
+        Random draws at many values of the parameters at once, in NumPy.
+    mean
+        Expected value; None where it has none.
+    log_cdf
+        Logarithm of the probability of at most a value; None where it has no form that is exact.
+    log_survival
+        Logarithm of the probability of more than a value.
+    line
+        Its line of the table of distributions (`bayesrun.language.distributions`); a plug-in's needs it.
+    """
+
+    log_density: Density
+    draw: Draw
+    mean: Mean | None = None
+    log_cdf: Density | None = None
+    log_survival: Density | None = None
+    line: str = ""
+
+
+DENSITIES: Registry[Declared] = Registry(
+    "distribution",
+    "bayesrun.language.densities",
+    "DISTRIBUTION",
+    Declared,
+    others=("algebra", "categories", "continuous", "draws", "elementary", "inflated", "lookup", "ordinal"),
+)
+"""Distributions of plug-ins, under the name by which YAML calls them."""

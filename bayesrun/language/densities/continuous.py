@@ -1,0 +1,92 @@
+"""Continuous distributions by their mean, as regressions take them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+from scipy import special
+
+from bayesrun.language.densities.algebra import (
+    LOG_SQRT_2PI,
+    exp,
+    gammaln,
+    log,
+    log1mexp,
+    log_difference,
+    log_normal_cdf,
+    logaddexp,
+    square,
+)
+from bayesrun.language.densities.base import Declared, Values
+from bayesrun.language.densities.draws import Array, elementwise
+from bayesrun.language.densities.elementary import beta_proportion_density, gamma_density
+from bayesrun.language.values import Value
+
+
+def _inverse_gaussian(x: Value, p: Values) -> Value:
+    mu, lam = p["mu"], p["lam"]
+    return 0.5 * (log(lam) - 3.0 * log(x)) - LOG_SQRT_2PI - 0.5 * lam * square((x - mu) / mu) / x
+
+
+def inverse_gaussian_log_cdf(x: Value, p: Values) -> Value:
+    """Return `log(Phi(a) + exp(2 lam / mu) Phi(-b))` (Chhikara and Folks 1974)."""
+    root = (p["lam"] / x) ** 0.5
+    low, high = root * (x / p["mu"] - 1.0), -root * (x / p["mu"] + 1.0)
+    return logaddexp(log_normal_cdf(low), 2.0 * p["lam"] / p["mu"] + log_normal_cdf(high))
+
+
+def inverse_gaussian_log_survival(x: Value, p: Values) -> Value:
+    """Return `log(Phi(-a) - exp(2 lam / mu) Phi(-b))`."""
+    root = (p["lam"] / x) ** 0.5
+    low, high = root * (x / p["mu"] - 1.0), -root * (x / p["mu"] + 1.0)
+    return log_difference(log_normal_cdf(-low), 2.0 * p["lam"] / p["mu"] + log_normal_cdf(high))
+
+
+def _cumulative_hazard_of_mean(x: Value, p: Values) -> Value:
+    """Return the logarithm of the cumulative hazard `(x / scale)^alpha`, with `scale = mu / Gamma(1 + 1 / alpha)`."""
+    return p["alpha"] * (log(x) - log(p["mu"]) + gammaln(1.0 + 1.0 / p["alpha"]))
+
+
+def _weibull_mean(x: Value, p: Values) -> Value:
+    hazard = _cumulative_hazard_of_mean(x, p)
+    return log(p["alpha"]) - log(x) + hazard - exp(hazard)
+
+
+def _draw_weibull_mean(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
+    return mu / special.gamma(1.0 + 1.0 / alpha) * rng.weibull(alpha)
+
+
+def _draw_beta_proportion(rng: np.random.Generator, mu: Array, phi: Array) -> Array:
+    return rng.beta(mu * phi, (1.0 - mu) * phi)
+
+
+DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
+    {
+        "BetaProportion": Declared(
+            lambda x, p: beta_proportion_density(x, p["mu"], p["phi"]),
+            elementwise(_draw_beta_proportion, "mu", "phi"),
+            mean=lambda p: p["mu"],
+        ),
+        "GammaMean": Declared(
+            lambda x, p: gamma_density(x, p["alpha"], p["alpha"] / p["mu"]),
+            elementwise(lambda rng, mu, alpha: rng.standard_gamma(alpha) * mu / alpha, "mu", "alpha"),
+            mean=lambda p: p["mu"],
+        ),
+        "InverseGaussian": Declared(
+            _inverse_gaussian,
+            elementwise(lambda rng, mu, lam: rng.wald(mu, lam), "mu", "lam"),
+            mean=lambda p: p["mu"],
+            log_cdf=inverse_gaussian_log_cdf,
+            log_survival=inverse_gaussian_log_survival,
+        ),
+        "WeibullMean": Declared(
+            _weibull_mean,
+            elementwise(_draw_weibull_mean, "mu", "alpha"),
+            mean=lambda p: p["mu"],
+            log_cdf=lambda x, p: log1mexp(-exp(_cumulative_hazard_of_mean(x, p))),
+            log_survival=lambda x, p: -exp(_cumulative_hazard_of_mean(x, p)),
+        ),
+    }
+)

@@ -1,0 +1,185 @@
+"""Distributions with a probability of their own at a boundary: hurdles, and zeros (and ones) mixed in.
+
+`zero` is the probability of a zero that comes from elsewhere. In a hurdle every zero does, and the rest is positive;
+mixed in, the distribution has zeros of its own beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from bayesrun.language.densities.algebra import (
+    at_least,
+    equals,
+    exp,
+    expm1,
+    log,
+    log1m,
+    log1mexp,
+    log1p,
+    logaddexp,
+    square,
+    where,
+)
+from bayesrun.language.densities.base import Declared, Density, Values
+from bayesrun.language.densities.draws import Array, Draw, Parameters, spread
+from bayesrun.language.densities.elementary import (
+    beta_binomial_mass,
+    beta_proportion_density,
+    gamma_density,
+    log_normal_density,
+    negative_binomial_mass,
+    negative_binomial_zero,
+    poisson_mass,
+)
+from bayesrun.language.values import Value
+
+Of = Callable[[Values], Value]
+
+
+def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
+    """Return counts that are positive or come from elsewhere (Mullahy 1986, doi:10.1016/0304-4076(86)90002-3).
+
+    Parameters
+    ----------
+    mass
+        Log probability of the counts.
+    at_zero
+        Log probability of their own 0, which is cut off.
+    mean
+        Their mean before that.
+    draw
+        `(rng, *parameters) -> positive counts`.
+    names
+        Their parameters.
+    """
+
+    def log_density(x: Value, p: Values) -> Value:
+        positive = log1m(p["zero"]) + mass(at_least(x, 1.0), p) - log1mexp(at_zero(p))
+        return where(equals(x, 0), log(p["zero"]), positive)
+
+    def expected(p: Values) -> Value:
+        return (1.0 - p["zero"]) * mean(p) / -expm1(at_zero(p))
+
+    return Declared(log_density, _or_zero(draw, *names), expected)
+
+
+def _hurdle(density: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
+    """Return a quantity of this density that may be 0 as well."""
+
+    def log_density(x: Value, p: Values) -> Value:
+        none = equals(x, 0)
+        return where(none, log(p["zero"]), log1m(p["zero"]) + density(where(none, 0.5, x), p))
+
+    return Declared(log_density, _or_zero(draw, *names), lambda p: (1.0 - p["zero"]) * mean(p))
+
+
+def _with_zeros(mass: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
+    """Return counts with further zeros (Lambert 1992, doi:10.2307/1269547)."""
+
+    def log_density(x: Value, p: Values) -> Value:
+        own = log1m(p["zero"]) + mass(x, p)
+        return where(equals(x, 0), logaddexp(log(p["zero"]), own), own)
+
+    return Declared(log_density, _or_zero(draw, *names), lambda p: (1.0 - p["zero"]) * mean(p))
+
+
+def _or_zero(draw: Callable[..., Array], *names: str) -> Draw:
+    """Return the draws of a distribution that are 0 with probability `zero`."""
+
+    def drawn(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        zero, *own = spread(p["zero"], *(p[name] for name in names), shape=shape)
+        return np.where(rng.random(zero.shape) < zero, 0, draw(rng, *own))
+
+    return drawn
+
+
+def _first_event(rng: np.random.Generator, rate: Array, length: Array) -> Array:
+    """Draw when the first event of a Poisson process happens, if one does within the length."""
+    return -np.log1p(rng.random(np.shape(rate)) * np.expm1(-rate * length)) / rate
+
+
+def _positive_poisson(rng: np.random.Generator, mu: Array) -> Array:
+    """Draw positive counts: the first event, and those in the time that is left."""
+    mu = np.maximum(mu, np.finfo(float).tiny)
+    return 1 + rng.poisson(np.maximum(mu - _first_event(rng, np.ones_like(mu), mu), 0.0))
+
+
+def _positive_negative_binomial(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
+    """Draw positive counts: the size of the first cluster, and of those in the time that is left.
+
+    A negative binomial count is the sum of clusters of logarithmic size that come at the rate `log(1 + mu / alpha)` in
+    a time of length `alpha`.
+    """
+    mu = np.maximum(mu, np.finfo(float).tiny)
+    left = np.maximum(alpha - _first_event(rng, np.log1p(mu / alpha), alpha), 0.0)
+    return rng.logseries(mu / (mu + alpha)) + rng.poisson(rng.standard_gamma(left) * mu / alpha)
+
+
+def _zero_one_inflated_beta(x: Value, p: Values) -> Value:
+    """Return the log density of proportions (Ospina and Ferrari 2010, doi:10.1007/s00362-008-0125-4)."""
+    none, all_ = equals(x, 0), equals(x, 1)
+    inside = where(none, 0.5, where(all_, 0.5, x))
+    between = log1m(p["zero_one"]) + beta_proportion_density(inside, p["mu"], p["phi"])
+    at_one, at_zero = log(p["zero_one"]) + log(p["one"]), log(p["zero_one"]) + log1m(p["one"])
+    return where(none, at_zero, where(all_, at_one, between))
+
+
+def _draw_zero_one_inflated_beta(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    mu, phi, zero_one, one = spread(p["mu"], p["phi"], p["zero_one"], p["one"], shape=shape)
+    ends = (rng.random(mu.shape) < one).astype(float)
+    return np.where(rng.random(mu.shape) < zero_one, ends, rng.beta(mu * phi, (1.0 - mu) * phi))
+
+
+DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
+    {
+        "HurdleGamma": _hurdle(
+            lambda x, p: gamma_density(x, p["alpha"], p["alpha"] / p["mu"]),
+            lambda p: p["mu"],
+            lambda rng, mu, alpha: rng.standard_gamma(alpha) * mu / alpha,
+            *("mu", "alpha"),
+        ),
+        "HurdleLogNormal": _hurdle(
+            lambda x, p: log_normal_density(x, p["mu"], p["sigma"]),
+            lambda p: exp(p["mu"] + 0.5 * square(p["sigma"])),
+            lambda rng, mu, sigma: rng.lognormal(mu, sigma),
+            *("mu", "sigma"),
+        ),
+        "HurdleNegativeBinomial": _hurdle_counts(
+            lambda x, p: negative_binomial_mass(x, p["mu"], p["alpha"]),
+            lambda p: negative_binomial_zero(p["mu"], p["alpha"]),
+            lambda p: p["mu"],
+            _positive_negative_binomial,
+            *("mu", "alpha"),
+        ),
+        "HurdlePoisson": _hurdle_counts(
+            lambda x, p: poisson_mass(x, p["mu"]), lambda p: -p["mu"], lambda p: p["mu"], _positive_poisson, "mu"
+        ),
+        "ZeroInflatedBeta": _hurdle(
+            lambda x, p: beta_proportion_density(x, p["mu"], p["phi"]),
+            lambda p: p["mu"],
+            lambda rng, mu, phi: rng.beta(mu * phi, (1.0 - mu) * phi),
+            *("mu", "phi"),
+        ),
+        "ZeroInflatedBetaBinomial": _with_zeros(
+            lambda x, p: beta_binomial_mass(x, p["n"], p["mu"] * p["phi"], (1.0 - p["mu"]) * p["phi"]),
+            lambda p: p["n"] * p["mu"],
+            lambda rng, n, mu, phi: rng.binomial(np.rint(n).astype(np.int64), rng.beta(mu * phi, (1.0 - mu) * phi)),
+            *("n", "mu", "phi"),
+        ),
+        "ZeroInflatedGeometric": _with_zeros(
+            lambda x, p: x * (log(p["mu"]) - log1p(p["mu"])) - log1p(p["mu"]),
+            lambda p: p["mu"],
+            lambda rng, mu: rng.geometric(1.0 / (1.0 + mu)) - 1,
+            "mu",
+        ),
+        "ZeroOneInflatedBeta": Declared(
+            _zero_one_inflated_beta,
+            _draw_zero_one_inflated_beta,
+            lambda p: (1.0 - p["zero_one"]) * p["mu"] + p["zero_one"] * p["one"],
+        ),
+    }
+)

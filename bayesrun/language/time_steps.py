@@ -1,0 +1,199 @@
+"""Steps of series in time: which order rows are in, whether their times are equally spaced, and how long steps are.
+
+A random walk, an autoregression or `lag` goes from row to row. That is a step in time only if the rows are in the order
+of time and equally spaced; else it must be said what a step is (`steps:`, docs/language.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayesrun.language.calendar_dates import to_days
+from bayesrun.language.values import Fault, Value
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Array = NDArray[Any]
+
+SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", "MvStudentTRandomWalk")
+"""Distributions whose draws go from row to row; all take `steps`."""
+
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of the rows along a dim.
+
+    Parameters
+    ----------
+    name
+        Of the column or dim that holds them.
+    dim
+        The dim.
+    values
+        Dates (`datetime64`) or numbers, one per row.
+    """
+
+    name: str
+    dim: str
+    values: Array
+
+    @property
+    def dates(self) -> bool:
+        """Whether they are dates."""
+        return self.values.dtype.kind == "M"
+
+    @property
+    def in_order(self) -> bool:
+        """Whether no time is before the one of the row above."""
+        return bool(np.all(self.values[1:] >= self.values[:-1]))
+
+    @property
+    def distinct(self) -> bool:
+        """Whether each row has a time of its own, given that they are in order."""
+        return bool(np.all(self.steps > 0))
+
+    @property
+    def labels(self) -> bool:
+        """Whether they are the rows' labels."""
+        return self.name == self.dim
+
+    @property
+    def steps(self) -> Array:
+        """Lengths of the steps from row to row; of dates in days."""
+        return np.diff(to_days(self.values) if self.dates else self.values.astype(float))
+
+    @property
+    def equally_spaced(self) -> bool:
+        """Whether all steps are equal: in time, or in whole months."""
+        return all_equal(self.steps) or (self.dates and _equal_months(pd.DatetimeIndex(self.values)))
+
+    @property
+    def spacing(self) -> str:
+        """How far neighbours are apart, in words."""
+        steps = self.steps
+        return f"{np.min(steps):.4g} to {np.max(steps):.4g}{' days' if self.dates else ''} apart"
+
+    def instead(self, family: str) -> str:
+        """Return what a series of this family can do about times that are not equally spaced."""
+        rows = f"steps: arange(n_{self.dim}) counts each row as one step"
+        if family == "GaussianRandomWalk":
+            times = f"days({self.name})" if self.dates else self.name
+            return f"write steps: {times} for a variance in proportion to the time between rows; {rows}"
+        if self._on_a_grid():
+            kept = "" if self.dates else " (keep rows with missing values: data.drop_missing=null)"
+            return f"add a row for each time that is left out, with an empty value, which is imputed{kept}; {rows}"
+        return rows
+
+    def _on_a_grid(self) -> bool:
+        """Whether every step is a multiple of the shortest, so that rows can be put in between."""
+        steps = self.steps
+        if not np.all(steps > 0):
+            return False
+        shares = steps / np.min(steps)
+        return bool(np.all(np.abs(shares - np.round(shares)) < _TOLERANCE * shares))
+
+
+def times_along(data: xr.Dataset, dim: str) -> Times | None:
+    """Return the times of the rows along a dim: its labels where they are dates or numbers, else its column of dates.
+
+    None where there are no times, where one is missing, or where several columns hold dates, of which none is said to
+    order the rows.
+    """
+    kind = data.indexes[dim].dtype.kind if dim in data.indexes else ""
+    dates = [str(n) for n, v in data.data_vars.items() if v.dims == (dim,) and v.dtype.kind == "M"]
+    names = [dim] if kind == "M" else dates if dates else [dim] if kind in "iuf" and kind else []
+    if len(names) != 1 or data[names[0]].size < 2 or bool(data[names[0]].isnull().any()):
+        return None
+    return Times(names[0], dim, data[names[0]].values)
+
+
+def check_row_before(function: str, times: Times, names: Collection[str]) -> None:
+    """Refuse to take the row before for the time before where it is not.
+
+    Parameters
+    ----------
+    function
+        What takes the row before.
+    times
+        Dates of the rows.
+    names
+        Names in its argument: what is computed of the dates themselves knows how far they are apart.
+
+    Raises
+    ------
+    Fault
+        When the rows are not in the order of time, share a date, or are labelled by dates that are not equally spaced.
+    """
+    what = f"{function} takes the row before"
+    if not times.in_order:
+        hint = f"sort the rows of the file by {times.name}"
+        raise Fault(f"{what}, but the rows are not in the order of '{times.name}'", hint)
+    if not times.distinct:
+        hint = f"compute it in the file, group by group; if '{times.name}' does not order the rows, do not parse it"
+        raise Fault(f"{what}, but several rows have the same '{times.name}'", hint)
+    if times.labels and times.name not in names and not times.equally_spaced:
+        hint = "add the dates that are left out, with empty values; or take rows as they come: data.dim=obs"
+        raise Fault(f"{what}, but the rows are {times.spacing} by '{times.name}'", hint)
+
+
+def step_lengths(steps: Value, size: int) -> Array:
+    """Return the length of each step between the points of a series.
+
+    Parameters
+    ----------
+    steps
+        The times of all `size` points, which increase, or the lengths of the `size - 1` steps between them.
+    size
+        Number of points.
+
+    Returns
+    -------
+    ndarray
+        `size - 1` positive lengths.
+
+    Raises
+    ------
+    Fault
+        When they depend on a random variable, do not fit the series, are missing, or are not positive.
+    """
+    if steps.known is None:
+        raise Fault("must be known beforehand, but this depends on a random variable", "compute it from data")
+    numbers = np.asarray(steps.known, dtype=float)
+    if numbers.ndim != 1 or len(numbers) not in (size, size - 1):
+        got = f"{len(numbers)} numbers" if numbers.ndim == 1 else f"{numbers.ndim} axes"
+        hint = f"give the times of the {size} points, such as days(date), or the lengths of the {size - 1} steps"
+        raise Fault(f"{got} do not fit a series of {size} points", hint)
+    if not np.all(np.isfinite(numbers)):
+        place = int(np.flatnonzero(~np.isfinite(numbers))[0])
+        raise Fault(f"is missing or infinite at place {place}", "each point needs its time; step[1:] leaves one out")
+    lengths = np.diff(numbers) if len(numbers) == size else numbers
+    if np.all(lengths > 0):
+        return lengths
+    place = int(np.flatnonzero(~(lengths > 0))[0])
+    if len(numbers) == size:
+        message = f"times must increase, but {numbers[place + 1]:g} follows {numbers[place]:g}"
+        hint = "sort the rows, one per time; if these are lengths of steps, leave out the first: steps: step[1:]"
+        raise Fault(message, hint)
+    raise Fault(f"steps must be longer than 0 (got {lengths[place]:g})", "keep one row per time")
+
+
+def all_equal(numbers: Array) -> bool:
+    """Whether numbers are equal but for rounding."""
+    return bool(np.all(np.abs(numbers - numbers[:1]) <= _TOLERANCE * np.abs(numbers[:1])))
+
+
+def _equal_months(dates: pd.DatetimeIndex) -> bool:
+    """Whether dates are a fixed number of whole months apart, on the same day or all on the last one."""
+    months = np.asarray(dates.year) * 12 + np.asarray(dates.month)
+    same_time = bool(np.all((dates - dates.normalize()) == (dates - dates.normalize())[0]))
+    same_day = bool(np.all(np.asarray(dates.day) == dates.day[0])) or bool(np.all(dates.is_month_end))
+    return same_time and same_day and all_equal(np.diff(months).astype(float)) and months[1] > months[0]
