@@ -1,4 +1,4 @@
-"""Names to things: one file of a folder is one registered name, and plug-in packages add theirs.
+"""Names to things: the modules of a folder register what they hold, and plug-in packages add theirs.
 
 A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
 module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things
@@ -9,6 +9,9 @@ A plug-in package adds names through entry points of the group that has the fold
 
     [project.entry-points."bayesrun.models"]
     my_model = "my_package.my_model"             # a module with MODEL, as in bayesrun itself
+    [project.entry-points."bayesrun.diagnostics"]
+    too_high = "my_package.my_checks"            # a module with CHECKS = {"too_high": ..., "too_low": ...}
+    too_low = "my_package.my_checks"
 
 They count only for packages that the config lists under `plugins`, and are imported only when asked for.
 """
@@ -78,11 +81,12 @@ class Registry(Generic[T]):
             raise fail(key, f"unknown {self.kind} '{name}'", did_you_mean(name, self.names()))
         entry = self._added.get(name)
         module = _import_plugin(entry, key) if entry else importlib.import_module(self.module_of(name))
-        is_shared = entry is None and module.__name__ != f"{self.folder}.{name}"
-        thing = getattr(module, f"{self.attribute}S")[name] if is_shared else getattr(module, self.attribute, None)
+        several = getattr(module, f"{self.attribute}S", None)
+        thing = several.get(name) if isinstance(several, dict) else getattr(module, self.attribute, None)
         if not isinstance(thing, self.thing):
             where = entry.value if entry else module.__name__
-            raise fail(key, f"'{where}' has no {self.attribute} of type {self.thing.__name__}", "fix the plug-in")
+            attribute = f"{self.attribute}S['{name}']" if isinstance(several, dict) else self.attribute
+            raise fail(key, f"'{where}' has no {attribute} of type {self.thing.__name__}", "fix the plug-in")
         return thing
 
     def module_of(self, name: str) -> str:
@@ -97,6 +101,33 @@ class Registry(Generic[T]):
         if entry.name in self.names():
             raise fail("plugins", f"{self.kind} '{entry.name}' of '{entry.value}' is registered already", "rename it")
         self._added[entry.name] = entry
+
+
+@dataclass
+class TableRegistry(Registry[T]):
+    """Small things that stand in one table instead of a module each; plug-ins add more of them.
+
+    Parameters
+    ----------
+    table
+        Name to thing.
+    """
+
+    table: Mapping[str, T] = field(default_factory=dict)
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        return sorted([*self.table, *self._added])
+
+    def load(self, name: str, key: str) -> T:
+        """Return the thing called `name`; `key` is where the config asks for it.
+
+        Raises
+        ------
+        UserError
+            When no such name is registered, or a plug-in's module is broken.
+        """
+        return self.table[name] if name in self.table else super().load(name, key)
 
 
 def _import_plugin(entry: EntryPoint, key: str) -> Any:

@@ -25,6 +25,7 @@ from bayesrun.language.densities.base import DENSITIES
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
+from bayesrun.models.regression.families import FAMILIES
 from bayesrun.redaction import remember_config
 from bayesrun.registry import Registry
 from bayesrun.samplers.base import SAMPLERS, SamplerSpec
@@ -33,6 +34,7 @@ from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 REGISTRIES: tuple[Registry[Any], ...] = (
     MODELS,
+    FAMILIES,
     FUNCTIONS,
     SOURCES,
     GENERATORS,
@@ -267,7 +269,7 @@ def _prior_problems(priors: Any, kind: ModelType) -> list[Problem]:
         if not names.open and name not in (*names.required, *names.optional):
             hint = did_you_mean(str(name), (*names.required, *names.optional))
             problems.append(Problem(f"model.priors.{name}", f"unknown prior '{name}'", hint))
-        else:
+        elif name not in names.nested:
             problems += check_prior(f"model.priors.{name}", prior)
     return problems
 

@@ -1,1 +1,1 @@
-"""Checks of a posterior, one file per registered check; `base` defines what a check is, `judge` runs them all."""
+"""Checks of a posterior, by subject; `base` defines what a check is and runs them all."""

@@ -1,4 +1,4 @@
-"""Check, finding and verdict, and the config section `diagnostics`.
+"""Check, finding and verdict, the config section `diagnostics`, and all checks on one posterior.
 
 A check takes a saved `InferenceData` and thresholds, never a model or the engine, so it can be run again on any
 posterior.
@@ -6,6 +6,7 @@ posterior.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,6 +17,8 @@ from bayesrun.schema import Section
 if TYPE_CHECKING:
     import arviz as az
     import pandas as pd
+
+_LOG = logging.getLogger("bayesrun.diagnostics")
 
 Severity = Literal["ok", "warn", "fail"]
 INTERVAL = 0.94
@@ -167,8 +170,48 @@ CHECKS: Registry[Check] = Registry(
     "bayesrun.diagnostics",
     "CHECK",
     Check,
-    others=("advice", "judge", "numerics", "pointwise", "scalars", "summary"),
+    others=("advice", "numerics", "summary"),
+    shared={
+        "convergence_checks": ("chains", "groups", "constant", "r_hat", "ess"),
+        "sampler_checks": ("divergences", "tree_depth", "bfmi", "elbo", "approximation", "particles"),
+        "predictive_accuracy": ("loo", "waic", "potentials"),
+    },
 )
+
+
+def judge(judged: Judged) -> CheckResult:
+    """Run every check that applies to the sampler of the draws.
+
+    Parameters
+    ----------
+    judged
+        The posterior, its summary and the settings.
+
+    Returns
+    -------
+    CheckResult
+        All findings, the worst first, and all metrics.
+    """
+    findings: list[Finding] = []
+    metrics: dict[str, float] = {}
+    for index, name in enumerate(judged.settings.checks or CHECKS.names()):
+        check = CHECKS.load(name, f"diagnostics.checks[{index}]")
+        if judged.method not in check.methods:
+            continue
+        result = _run(name, check.run, judged)
+        findings += result.findings
+        metrics |= result.metrics
+    findings.sort(key=lambda f: -SEVERITIES.index(f.severity))
+    return CheckResult(tuple(findings), metrics)
+
+
+def _run(name: str, run: Callable[[Judged], CheckResult], judged: Judged) -> CheckResult:
+    try:
+        return run(judged)
+    except Exception as error:  # a broken check must not lose a posterior
+        _LOG.debug("check %s failed", name, exc_info=True)
+        message = f"This check failed: {type(error).__name__}: {error}"
+        return CheckResult((Finding(name, "warn", message, remedy="See the traceback in run.log."),))
 
 
 def verdict(findings: Iterable[Finding]) -> Severity:
@@ -203,16 +246,25 @@ def graded(
     return Finding(check, grade.severity, message, variable, value, grade.threshold, remedy)
 
 
-def interval_columns(prob: float) -> tuple[str, str]:
-    """Name the columns of the ends of a highest-density interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
+def interval_columns(prob: float, of: str = "hdi") -> tuple[str, str]:
+    """Name the columns of the ends of an interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
     tail = 100 * (1 - prob) / 2
-    return f"hdi_{tail:g}%", f"hdi_{100 - tail:g}%"
+    return f"{of}_{tail:g}%", f"{of}_{100 - tail:g}%"
 
 
-def find_interval_columns(columns: Iterable[str]) -> tuple[str, str]:
+def find_interval_columns(columns: Iterable[str], of: str = "hdi") -> tuple[str, str]:
     """Find these columns among those of a table (`summary.csv`, `predictions.csv`)."""
-    lower, upper = (name for name in columns if name.startswith("hdi_"))
+    lower, upper = (name for name in columns if name.startswith(f"{of}_"))
     return lower, upper
+
+
+def interval_probability(columns: Iterable[str], of: str = "hdi") -> float | None:
+    """Return the probability that the names of these columns state; None if they state none (`hdi_lower`)."""
+    lower, upper = (name.removeprefix(f"{of}_").removesuffix("%") for name in find_interval_columns(columns, of))
+    try:
+        return round((float(upper) - float(lower)) / 100, 12)
+    except ValueError:
+        return None
 
 
 def listed(names: Sequence[str], limit: int = 5) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged, listed
 from bayesrun.diagnostics.numerics import power_scaling as power
-from bayesrun.diagnostics.scalars import SAMPLE, names_of
+from bayesrun.diagnostics.summary import SAMPLE, names_of
 
 Floats = NDArray[np.float64]
 

@@ -1,18 +1,100 @@
-"""The table of a posterior: one row per scalar, unrounded (`summary.csv`)."""
+"""The scalars of a posterior: their names (`theta[A]`, `s[2008-05-02]`), draws, and table (`summary.csv`)."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-import arviz as az
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import INTERVAL, interval_columns
 from bayesrun.diagnostics.numerics.convergence import statistics
-from bayesrun.diagnostics.scalars import blocks, in_order, names_of
+
+if TYPE_CHECKING:
+    import arviz as az
+    import xarray as xr
+
+SAMPLE = ("chain", "draw")
+
+# half a MB of float64: a block and its intermediate results stay in the processor's cache
+_NUMBERS = 2**16
+
+
+def in_order(posterior: xr.Dataset) -> list[str]:
+    """Return the names of the posterior's variables, imputed values (`NAME_missing`) last."""
+    return sorted(map(str, posterior.data_vars), key=lambda name: _is_imputed(posterior[name], name))
+
+
+def _is_imputed(array: xr.DataArray, name: str) -> bool:
+    return name.endswith("_missing") and any(str(dim).endswith("_missing") for dim in array.dims)
+
+
+def names_of(array: xr.DataArray, name: str) -> list[str]:
+    """Name every scalar of a variable as `az.summary` does, but print whole days without midnight.
+
+    Parameters
+    ----------
+    array
+        With dims `chain` and `draw` and any others; a dim without coordinates counts 0, 1, ...
+    name
+        Name of the variable.
+
+    Returns
+    -------
+    list of str
+        One name per scalar, the last dim fastest.
+    """
+    dims = [dim for dim in array.dims if dim not in SAMPLE]
+    if not dims:
+        return [name]
+    labels = itertools.product(*(label_texts(array[dim].values) for dim in dims))
+    return [f"{name}[{', '.join(parts)}]" for parts in labels]
+
+
+def label_texts(values: NDArray[Any]) -> list[str]:
+    """Print labels; dates are printed as `2008-05-02` when all of them are whole days."""
+    if values.dtype.kind == "M":
+        days = values.astype("datetime64[D]")
+        values = days if ((days == values) | np.isnat(values)).all() else values
+    return [str(value) for value in values]
+
+
+def blocks(array: xr.DataArray, numbers: int = _NUMBERS) -> Iterator[NDArray[np.float64]]:
+    """Yield the draws of a variable, some scalars at a time, so that no statistic needs a second copy of it.
+
+    Parameters
+    ----------
+    array
+        With dims `chain` and `draw` and any others.
+    numbers
+        Approximate size of a block, in numbers; a block holds at least one scalar.
+
+    Yields
+    ------
+    array
+        Contiguous float64 over scalar, chain, draw; the scalars in the order of `names_of`.
+    """
+    _keep_freed_memory()
+    values = array.transpose(*SAMPLE, ...).values
+    chains, draws, *shape = values.shape
+    scalars = math.prod(shape)
+    flat = values.reshape(chains, draws, scalars)
+    step = max(1, numbers // max(1, chains * draws))
+    for start in range(0, scalars, step):
+        yield np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=np.float64)
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep freed blocks for the next one, which is a third faster than asking the system again.
+
+    glibc raises its threshold for that (128 kB) to the size of the largest array up to 32 MB that was ever freed.
+    """
+    np.empty(2**21)
 
 
 def columns(interval: float) -> list[str]:

@@ -1,1 +1,1 @@
-"""Figures of a saved posterior, one file per figure; `base` defines what a figure is."""
+"""Figures of a saved posterior, by subject; `base` defines what a figure is."""

@@ -1,7 +1,7 @@
 """What a figure is: a function from a saved posterior to a Matplotlib figure.
 
-There is one file per figure; its name is the name in `model.figures` and that of the PNG in the run folder. `style`
-defines how all of them look.
+A figure's name is the name in `model.figures` and that of the PNG in the run folder. Figures of one subject share a
+module. `style` defines how all of them look.
 """
 
 from __future__ import annotations
@@ -79,7 +79,14 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "marginals", "matplotlib_patches", "observations", "predictors", "selection", "style", "traces"),
+    others=("drawing", "marginals", "matplotlib_patches", "observations", "selection", "style"),
+    shared={
+        "posteriors": ("posterior", "prior_posterior", "imputed"),
+        "mixing": ("rank", "autocorrelation", "energy"),
+        "predictive_checks": ("ppc", "loo_pit", "pareto_k"),
+        "time_series": ("accident_rate", "switchpoint", "returns", "volatility"),
+        "traces": ("trace", "trace_chains"),
+    },
 )
 
 _GENERAL = ("trace", "forest", "posterior", "prior_posterior", "rank", "energy", "ppc", "loo_pit", "pareto_k")

@@ -24,11 +24,11 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import listed, shorten
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.predictors import codes_of
+from bayesrun.figures.observations import codes_of
 from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from bayesrun.diagnostics.base import shorten
-from bayesrun.diagnostics.numerics.intervals import hdi
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of

@@ -1,32 +1,14 @@
-"""Marginal distributions: densities, bars by integer, and intervals written as text."""
+"""Draw marginal distributions, as densities or bars by integer, and write intervals as text."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
-from bayesrun.figures.selection import is_discrete
-
-Array = NDArray[Any]
+from bayesrun.diagnostics.numerics.densities import density, frequencies, is_discrete
+from bayesrun.figures.selection import Array
 
 BARS = 60  # integers drawn as one bar each; a wider range is binned
-
-
-def density(draws: Array) -> tuple[Array, Array]:
-    """Return the kernel density of finite draws that are not constant: 512 points and the density there."""
-    grid, height = az.kde(np.asarray(draws, float))
-    return grid, height
-
-
-def counts(draws: Array) -> tuple[Array, Array]:
-    """Return the integers between the smallest and the largest draw, and the share of the draws at each."""
-    whole = np.round(draws).astype(np.int64)
-    low = int(whole.min())
-    return low + np.arange(int(whole.max()) - low + 1), np.bincount(whole - low) / len(whole)
 
 
 def draw_marginal(
@@ -48,7 +30,7 @@ def draw_marginal(
 
 def _bars(ax: Axes, draws: Array, colour: str, label: str | None, part: float) -> None:
     if int(draws.max()) - int(draws.min()) < BARS:
-        at, share = counts(draws)
+        at, share = frequencies(draws)
         ax.bar(at, part * share, width=0.8, color=colour, alpha=0.75, label=label)
     else:
         height, edges = np.histogram(draws, BARS, density=True)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
 
-from bayesrun.diagnostics.pointwise import observed_terms
+from bayesrun.diagnostics.numerics.densities import is_discrete
+from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from bayesrun.figures.base import NotDrawable, Subject
-from bayesrun.figures.selection import group_of, is_discrete
-
-Array = NDArray[Any]
+from bayesrun.figures.selection import Array, group_of
 
 
 @dataclass(frozen=True)
@@ -155,3 +154,8 @@ def terms_of(subject: Subject) -> xr.DataArray:
     if found is None or not found[0].sizes["point"]:
         raise NotDrawable("no likelihood has pointwise terms")
     return found[0]
+
+
+def codes_of(values: Array, levels: Sequence[Any]) -> Array:
+    """Return the index of each value among the levels, (row,); -1 for none."""
+    return np.asarray(pd.Categorical(values, categories=list(levels)).codes)

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from bayesrun.diagnostics.scalars import SAMPLE, in_order, names_of
+from bayesrun.diagnostics.numerics.densities import is_discrete
+from bayesrun.diagnostics.summary import SAMPLE, in_order, names_of
 from bayesrun.figures.base import NotDrawable, Subject
 
 Array = NDArray[Any]
@@ -78,11 +79,6 @@ class _Element:
     size: int
     name: str
     r_hat: float
-
-
-def is_discrete(values: Array) -> bool:
-    """Return whether all values are whole numbers, also when stored as floats."""
-    return values.dtype.kind in "iub" or (values.size > 0 and bool(np.all(values == np.round(values))))
 
 
 def title_of(subject: Subject, what: str) -> str:

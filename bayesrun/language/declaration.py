@@ -190,11 +190,14 @@ class ModelDesign:
         The terms of a formula with what its transforms remember: levels, knots, means. It holds no rows.
     rows
         The row dimension; empty where the builder does not say: that of the data.
+    terms
+        What the terms of a regression remember, as plain values that JSON can hold.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict)
     formula: Design | None = None
     rows: str = ""
+    terms: Mapping[str, Any] = field(default_factory=dict)
 
     def recalled(self) -> Learned:
         """Return what expressions over new rows recall."""

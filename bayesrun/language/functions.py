@@ -16,8 +16,8 @@ from bayesrun.language.values import Dims, Fault, Operand, Value, align, apply, 
 
 _NUMBER_BY_NUMBER = frozenset(
     [
-        *("exp", "log", "log1p", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tan", "tanh", "sigmoid", "logit"),
-        *("probit", "erf", "gammaln", "where", "clip"),
+        *("exp", "log", "log1p", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tan", "atan", "tanh", "sigmoid"),
+        *("logit", "probit", "erf", "gammaln", "where", "clip"),
     ]
 )
 _FOLDED = frozenset(["minimum", "maximum"])

@@ -54,9 +54,9 @@ _SHOWN_WIDTH = 90
 # `?` marks an argument that may be left out, `...` any number of further ones. An argument called `dim` is the name of
 # a dim (or a number, counted from 0), not a value.
 _SIGNATURES = """
-exp(x) log(x) log1p(x) expm1(x) sqrt(x) abs(x) sign(x) sin(x) cos(x) tan(x) tanh(x) sigmoid(x) logit(x) probit(x)
-erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?) mean(x, dim?) std(x, dim?) var(x, dim?)
-min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
+exp(x) log(x) log1p(x) expm1(x) sqrt(x) abs(x) sign(x) sin(x) cos(x) tan(x) atan(x) tanh(x) sigmoid(x) logit(x)
+probit(x) erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?) mean(x, dim?) std(x, dim?)
+var(x, dim?) min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
 switch(condition, a, b) clip(x, low, high) minimum(a, b, ...) maximum(a, b, ...) stack(a, b?, ...)
 concatenate(a, b?, ...) zscore(x, dim?) diff(x) lag(x, steps?) arange(start, stop?, step?) zeros(shape) ones(shape)
 outer(a, b) transpose(x) logsumexp(x, dim?) days(date) year(date) month(date) weekday(date) day_of_year(date) trend(x)

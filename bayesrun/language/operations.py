@@ -191,6 +191,26 @@ def _increasing(centre: Any, scale: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(np.mean(centre) + np.max(scale) * np.linspace(-1.0, 1.0, shape[-1]), shape)
 
 
+def _correlations(below: Any, size: int) -> Any:
+    """Return a correlation matrix of the numbers below its diagonal, row by row."""
+    matrix = np.eye(size)
+    matrix[np.tril_indices(size, -1)] = below
+    return matrix + np.tril(matrix, -1).T
+
+
+def _scaled_cholesky(matrix: Any, scale: Any) -> Any:
+    """Return the lower Cholesky factor of a correlation matrix, its rows times the scales.
+
+    A matrix that rounding has made indefinite is brought to the nearest one that has a factor.
+    """
+    values, vectors = np.linalg.eigh(matrix)
+    if values[0] < 1e-12:
+        kept = (vectors * np.maximum(values, 1e-10)) @ vectors.T
+        lengths = np.sqrt(np.diag(kept))
+        matrix = kept / np.outer(lengths, lengths)
+    return np.asarray(scale)[:, None] * np.linalg.cholesky(matrix)
+
+
 def _black_box(x: Any, function: Any, name: str) -> Any:
     """Call a plain Python function of one number for each element."""
     convert = int if function.takes == "integer" else float
@@ -227,6 +247,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "sin": np.sin,
         "cos": np.cos,
         "tan": np.tan,
+        "atan": np.arctan,
         "tanh": np.tanh,
         "sigmoid": special.expit,
         "logit": special.logit,
@@ -293,6 +314,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "inverse_cosine": lambda x: scipy.fft.idct(x, type=2, norm="ortho"),
         "bounded": _bounded,
         "increasing": _increasing,
+        "correlations": _correlations,
+        "scaled_cholesky": _scaled_cholesky,
         "black_box": _black_box,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,

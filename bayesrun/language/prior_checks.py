@@ -19,6 +19,8 @@ from bayesrun.language.grammar import parse
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
+_NONCENTERED = ("GaussianRandomWalk", "MvNormal")
+"""Families beside those of location and scale that can be made of a standard one."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
 _Test = Callable[[float], bool]
@@ -169,8 +171,8 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
 
 def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
-    if wanted == "noncentered" and not known.location_scale and known.name != "GaussianRandomWalk":
-        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n == "GaussianRandomWalk"))
+    if wanted == "noncentered" and not known.location_scale and known.name not in _NONCENTERED:
+        able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n in _NONCENTERED))
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")

@@ -23,12 +23,14 @@ from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.functions import exp, index, log
 from bayesrun.language.initial_values import initial_value
+from bayesrun.language.modifier_checks import modifier_problems, split
+from bayesrun.language.modifiers import plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import all_equal
-from bayesrun.language.values import Value, constant, fixed, replaceable
+from bayesrun.language.values import Value, compute, constant, fixed, replaceable
 
 # Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
 _INFORMATION = 1.5
@@ -88,15 +90,21 @@ def declare(
     return made[name]
 
 
-def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: str, observed: Observed) -> Value:
+def declare_likelihood(
+    draft: Draft, name: str, body: Mapping[str, Any], key: str, observed: Observed, new_rows: bool = False
+) -> Value:
     """Add a likelihood to a model from its distribution in YAML.
 
     Parameters
     ----------
-    draft, name, prior, key
+    draft, name, key
         As for `declare`.
+    body
+        What the YAML says: the distribution, and its modifiers.
     observed
         What it explains.
+    new_rows
+        Whether rows are to be drawn that were not observed.
 
     Returns
     -------
@@ -108,15 +116,33 @@ def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: s
     UserError
         When the distribution is wrong, or its parameters do not fit the observed values' dims.
     """
-    check(check_prior(key, prior))
+    prior, modifiers = split(body)
+    check([*check_prior(key, prior), *modifier_problems(key, modifiers)])
     this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
+    this = with_modifiers(this, modifiers, draft.scope, observed.values, new_rows)
     if this.option("parameterization") in ("noncentered", "whitened"):
         raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
     if this.truncated and this.family.name != "Normal":
-        raise fail(key, f"an observed {this.family.name} can't be truncated", "use TruncatedNormal")
+        raise fail(key, f"an observed {this.family.name} can't be cut off so", "write truncated: {lower: , upper: }")
     if this.family.support != "matrix":
         draft.name_axes(name, this.dims, this.shape, draft.scope)
     return draft.likelihood(with_steps(this), observed)
+
+
+def with_modifiers(
+    this: Plan, modifiers: Mapping[str, Any], scope: Scope, observed: Any, new_rows: bool = False
+) -> Plan:
+    """Return the plan of a likelihood with what modifies it.
+
+    Raises
+    ------
+    UserError
+        When its distribution can't be modified so, or a value does not fit.
+    """
+    if this.truncated and modifiers:
+        raise fail(this.key, "lower and upper can't be combined with modifiers", "write truncated: {lower: , upper: }")
+    made = plan_modifiers(this.family, modifiers, scope, this.key, this.dims, np.asarray(observed), new_rows)
+    return this if made is None else replace(this, modifiers=made)
 
 
 def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
@@ -156,9 +182,11 @@ def _check_ordered(this: Plan) -> None:
 
 
 def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add a location-scale variable made of a standard one, or a walk of its steps; these are helpers of the model."""
+    """Add a variable made of a standard one, or a walk of its steps; these are helpers of the model."""
     if this.family.name == "GaussianRandomWalk":
         return _noncentered_walk(draft, this, scope)
+    if this.family.name == "MvNormal":
+        return _noncentered_vectors(draft, this, scope)
     location, scale, others = _location_and_scale(this)
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
     log_scale = this.family.name in _LOG_SCALE
@@ -172,6 +200,23 @@ def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     offset = draft.random(standard, dims, start, helper=True)[standard.name]
     moved = location + scale * offset
     draft.deterministic(this.name, exp(moved) if log_scale else moved, dims)
+    return variables_of(this)
+
+
+def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    """Add normal vectors made of standard normal numbers: `mu + chol @ offset`, for each vector."""
+    if "chol" not in this.values or this.option("initval") is not None:
+        raise fail(f"{this.key}.parameterization", "a noncentered MvNormal is given by chol, without initval")
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    values = {"mu": fixed(0.0), "sigma": fixed(1.0)}
+    standard = Plan(f"{this.name}_offset", this.key, FAMILIES["Normal"], this.dims, this.shape, values, prior={})
+    offset = draft.random(standard, dims, helper=True)[standard.name]
+    axes = (*this.dims[:-1], None)
+    turned = compute("contract", [offset, this.values["chol"]], axes, len(this.shape) - 1, 1)
+    mean = this.values.get("mu")
+    turned = turned.named(this.dims)
+    moved = turned if mean is None or (mean.known is not None and not np.any(mean.known)) else turned + mean
+    draft.deterministic(this.name, moved.named(this.dims), dims)
     return variables_of(this)
 
 

@@ -47,11 +47,14 @@ class PriorNames:
         Names that may be there.
     open
         True where the user names further ones (declarative models, GLM terms).
+    nested
+        Names below which stand several priors by name (`sd` of each grouping), instead of one.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     open: bool = False
+    nested: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -145,8 +148,6 @@ class ModelType:
     uses: Callable[[Any], frozenset[str]] = lambda spec: frozenset()
 
 
-MODELS: Registry[ModelType] = Registry(
-    "model type", "bayesrun.models", "MODEL", ModelType, others=("functions", "regression")
-)
+MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))
 
 __all__ = ["MODELS", "ModelSpec", "ModelType", "NewRows", "PriorNames", "Quantity"]

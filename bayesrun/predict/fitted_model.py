@@ -66,6 +66,7 @@ class FittedModel:
             "rows": self.model.rows,
             "constants": {text: constant.plain() for text, constant in self.model.constants.items()},
             "formula": formula,
+            "terms": dict(self.model.terms),
             "quantities": {n: [list(q.dims), list(q.shape), q.known] for n, q in self.quantities.items()},
             "likelihoods": {name: list(dims) for name, dims in self.likelihoods.items()},
         }
@@ -80,7 +81,7 @@ class FittedModel:
         constants = {text: Constant.from_plain(of) for text, of in content["constants"].items()}
         return cls(
             FittedDesign.from_plain(content["data"]),
-            ModelDesign(constants, design, content["rows"]),
+            ModelDesign(constants, design, content["rows"], content.get("terms", {})),
             {
                 n: Quantity(tuple(dims), tuple(shape), known)
                 for n, (dims, shape, known) in content["quantities"].items()

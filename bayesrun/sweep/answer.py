@@ -9,7 +9,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweep.base import Record
@@ -18,9 +19,6 @@ from bayesrun.sweep.local_workers import beside
 from bayesrun.sweep.overlays import draw_overlays
 from bayesrun.sweep.page import Findings, describe, page, text
 from bayesrun.sweep.table import Setting, gather, tabulate
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger("bayesrun.sweep")
 

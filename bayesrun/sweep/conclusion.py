@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log, sqrt
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bayesrun.diagnostics.base import find_interval_columns
+import pandas as pd
+
+from bayesrun.diagnostics.base import find_interval_columns, interval_probability
 from bayesrun.sweep.table import Setting, small_variables_first
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _LARGE = 1.0
 _MOST_NAMED = 3
@@ -98,10 +97,8 @@ def side(row: dict[str, Any]) -> int:
 
 def interval_name(table: pd.DataFrame) -> str:
     """Name the table's interval: `94 % interval`, of the columns `hdi_3%` and `hdi_97%`."""
-    ends = [name.removeprefix("hdi_").removesuffix("%") for name in find_interval_columns(table.columns)]
-    if not all(end.replace(".", "").isdigit() for end in ends):  # settings with different `intervals`
-        return "interval"
-    return f"{float(ends[1]) - float(ends[0]):g} % interval"
+    prob = interval_probability(table.columns)
+    return "interval" if prob is None else f"{100 * prob:g} % interval"  # none: settings with different `intervals`
 
 
 def sentences(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bayesrun.diagnostics.base import GOOD_K
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayesrun.diagnostics.base import GOOD_K, INTERVAL, interval_columns, interval_probability
+from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms
 from bayesrun.sweep.base import Record
 from bayesrun.sweep.sweep_folder import read_json
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-10
@@ -33,8 +36,8 @@ def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
     Returns
     -------
     table : DataFrame or None
-        Columns as `az.compare` has them, index `setting`, the best first; and the ends of the 94 % interval of each
-        stacking weight, `weight_3%` and `weight_97%`.
+        Columns as `az.compare` has them, index `setting`, the best first; and the ends of the interval of each
+        stacking weight, `weight_3%` and `weight_97%` with `intervals: 0.94` (of the first setting).
     reason : str
         Why there is none; empty when there is.
     """
@@ -65,12 +68,6 @@ def _other_data(firsts: dict[str, Record]) -> str:
 
 
 def _terms(record: Record) -> Any:
-    import arviz as az
-    import pandas as pd
-    import xarray as xr
-
-    from bayesrun.diagnostics.pointwise import observed_terms
-
     assert record.path
     try:  # of the file's many groups, this one
         group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
@@ -91,16 +88,13 @@ def _other_points(terms: dict[str, Any]) -> str:
 
 def _table(terms: dict[str, Any]) -> pd.DataFrame:
     """What `az.compare` gives (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
-    import numpy as np
-    import pandas as pd
-
-    from bayesrun.diagnostics.pointwise import loo_of
-
     loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)
     points = np.stack([loos[name].elpd_i for name in names])
     behind = points[0] - points
-    low, high = weight_intervals(points)
+    prob = interval_probability(next(iter(terms.values()))[1].columns) or INTERVAL
+    ends = interval_columns(prob, "weight")
+    low, high = weight_intervals(points, prob)
     table = pd.DataFrame(
         {
             "rank": range(len(names)),
@@ -108,8 +102,8 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
             "p_loo": [loos[name].p_loo for name in names],
             "elpd_diff": behind.sum(axis=1),
             "weight": stacking_weights(points),
-            "weight_3%": low,
-            "weight_97%": high,
+            ends[0]: low,
+            ends[1]: high,
             "se": [loos[name].se for name in names],
             "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
             "warning": [bool((loos[name].judged_k > GOOD_K).any()) for name in names],
@@ -132,12 +126,10 @@ def stacking_weights(points: Floats) -> Floats:
     ndarray
         One weight per setting, sum 1.
     """
-    import numpy as np
-
     return _best_mixture(np.exp(points - points.max(axis=0)), np.ones(points.shape[1]))
 
 
-def weight_intervals(points: Floats, prob: float = 0.94) -> tuple[Floats, Floats]:
+def weight_intervals(points: Floats, prob: float) -> tuple[Floats, Floats]:
     """Return central intervals of the stacking weights, from a Bayesian bootstrap over the points.
 
     Each replicate weighs the points by a flat Dirichlet draw (Rubin 1981, doi:10.1214/aos/1176345338), as pseudo-BMA+
@@ -155,8 +147,6 @@ def weight_intervals(points: Floats, prob: float = 0.94) -> tuple[Floats, Floats
     low, high : ndarray
         One value per setting.
     """
-    import numpy as np
-
     replicates = int(np.clip(_MOST_TERMS // points.size, *_REPLICATES))
     densities = np.exp(points - points.max(axis=0))
     shares = np.random.default_rng(0).dirichlet(np.ones(points.shape[1]), replicates) * points.shape[1]
@@ -167,9 +157,6 @@ def weight_intervals(points: Floats, prob: float = 0.94) -> tuple[Floats, Floats
 
 def _best_mixture(densities: Floats, shares: Floats) -> Floats:
     """Maximise `sum(shares * log(weights @ densities))` over the simplex; the score is concave."""
-    import numpy as np
-    from scipy.optimize import minimize
-
     count = len(densities)
 
     def loss(weights: Floats) -> tuple[float, Floats]:

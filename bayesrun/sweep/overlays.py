@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.figures.drawing import save
 from bayesrun.sweep.local_workers import beside
-from bayesrun.sweep.table import Setting, density, is_discrete
-
-if TYPE_CHECKING:
-    import matplotlib.figure
-    import pandas as pd
+from bayesrun.sweep.table import Setting, density_at, is_counted
 
 MOST_PARAMETERS = 4
 MOST_SETTINGS = 20
@@ -45,26 +48,19 @@ def draw_overlays(
     drawn = [p for p in parameters if any(p in s.draws for s in shown)][:MOST_PARAMETERS]
     if not drawn:
         return []
-    from bayesrun.figures.drawing import save  # Matplotlib
-
     folder.mkdir(exist_ok=True)
     with beside(lambda: save(_densities(shown, drawn), folder / "density.png")) as densities:
         forest = save(_forest(shown, table, drawn), folder / "forest.png")
         return [forest, densities()]
 
 
-def _new(rows: int, columns: int, height: float) -> tuple[matplotlib.figure.Figure, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def _new(rows: int, columns: int, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(_WIDTH, height), dpi=_DPI, constrained_layout=True)
     FigureCanvasAgg(figure)
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _colours(count: int) -> list[Any]:
-    import matplotlib
-
     return [matplotlib.colormaps["viridis"](i / max(1, count - 0.4)) for i in range(count)]
 
 
@@ -73,7 +69,7 @@ def _grid(count: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str]) -> matplotlib.figure.Figure:
+def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str]) -> Figure:
     rows, columns = _grid(len(parameters))
     figure, axes = _new(rows, columns, rows * (0.9 + 0.26 * len(shown)))
     colours = _colours(len(shown))
@@ -97,7 +93,7 @@ def _interval(axis: Any, row: Any, height: int, colour: Any) -> None:
     axis.plot(row["mean"], height, "o", color="white", mec=colour, mew=1.6, ms=6)
 
 
-def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> matplotlib.figure.Figure:
+def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> Figure:
     rows, columns = _grid(len(parameters))
     figure, axes = _new(rows, columns, 2.6 * rows + 0.25 * len(shown))
     for axis, parameter in zip(axes.flat, parameters, strict=False):
@@ -115,18 +111,16 @@ def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> matplotli
 
 
 def _counts(shown: Sequence[Setting], parameter: str) -> bool:
-    return all(is_discrete(s.draws[parameter]) for s in shown if parameter in s.draws)
+    return all(is_counted(s.draws[parameter]) for s in shown if parameter in s.draws)
 
 
 def _curve(axis: Any, draws: Any, colour: Any, name: str) -> None:
-    import numpy as np
-
-    if is_discrete(draws):
+    if is_counted(draws):
         values, counts = np.unique(draws, return_counts=True)
         axis.plot(values, counts / counts.sum(), "o-", ms=3, lw=1, color=colour, label=name)
     else:
         grid = np.linspace(draws.min(), draws.max(), 400)
-        axis.plot(grid, density(draws, grid), color=colour, lw=1.6, label=name)
+        axis.plot(grid, density_at(draws, grid), color=colour, lw=1.6, label=name)
 
 
 def _hide_unused(axes: Any, used: int) -> None:

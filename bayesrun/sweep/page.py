@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import floor, log10
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.diagnostics.base import find_interval_columns, interval_probability
 from bayesrun.sweep.base import one_line
 from bayesrun.sweep.conclusion import Move, interval_name, moves, sentences
 from bayesrun.sweep.table import Setting, small_variables_first
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
-_ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight (94 %)", "Pareto k")
+_ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight ({})", "Pareto k")
 _ROWS = 60
 _MOST_MOVED = 5
 _MOST_ROWS = 1000
@@ -140,7 +138,7 @@ def page(found: Findings, figures: Sequence[Path]) -> str:
         moved=[_moved_row(move) for move in shown],
         unmoved=f"{rest} more parameters are in the table at the end." if rest else "",
         pictures={"forest": "", "density": "", **{p.stem: base64.b64encode(p.read_bytes()).decode() for p in figures}},
-        elpd_heads=_ELPD,
+        elpd_heads=[] if found.elpd is None else _elpd_heads(found.elpd),
         elpd=[] if found.elpd is None else [_elpd_row(str(name), row.to_dict()) for name, row in found.elpd.iterrows()],
         best="" if found.elpd is None else best(found.elpd),
         why_no_elpd=found.why_no_elpd,
@@ -171,9 +169,15 @@ def _with_sd(mean: float, sd: float) -> str:
     return f"{mean:.{decimals}f} ± {sd:.{decimals}f}"
 
 
+def _elpd_heads(elpd: pd.DataFrame) -> list[str]:
+    prob = interval_probability(elpd.columns, "weight")
+    return [head.format("interval" if prob is None else f"{100 * prob:g}\N{NO-BREAK SPACE}%") for head in _ELPD]
+
+
 def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
     behind = "best" if row["rank"] == 0 else f"{row['elpd_diff']:.1f} ± {row['dse']:.1f}"
-    weight = f"{row['weight']:.2f} ({row['weight_3%']:.2f} to {row['weight_97%']:.2f})"
+    low, high = (row[column] for column in find_interval_columns(row, "weight"))
+    weight = f"{row['weight']:.2f} ({low:.2f} to {high:.2f})"
     return [
         name,
         f"{row['elpd_loo']:.1f} ± {row['se']:.1f}",

@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.logs import logging_to_memory
-from bayesrun.pipeline import build, model_problems, read_data
+from bayesrun.pipeline import compiled, fitted_model_of, model_problems, read_data, rows_to_predict
 from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
@@ -240,16 +240,18 @@ def _check_point(point: Point, compose: Compose, data: _DataSets, faults: dict[P
 def _kinds_of_models(checked: Sequence[Checked]) -> list[list[Checked]]:
     """Gather the points whose models differ in numbers only, where there is more to check than numbers.
 
-    A number's domain is checked without a model. Expressions, lists, dims, shapes and initial values of priors, and
-    the variables of `sampler.step`, are checked completely only by building the model: once per kind.
+    A number's domain is checked without a model. Expressions, lists, dims, shapes and initial values of priors, the
+    variables of `sampler.step`, and the rows of `predict.data` are checked completely only by building the model: once
+    per kind.
     """
     kinds: dict[str, list[Checked]] = {}
     for point in checked:
         plain = point.config.plain
         priors = {name: _without_numbers(prior) for name, prior in plain["model"]["priors"].items()}
         step = (plain["sampler"] or {}).get("step")
-        if step or any(len(prior) > 1 for prior in priors.values()):
-            kind = [{**plain["model"], "priors": priors, "figures": None}, plain["data"], step]
+        predict = plain["predict"] if point.config.predict.data is not None else None
+        if step or predict or any(len(prior) > 1 for prior in priors.values()):
+            kind = [{**plain["model"], "priors": priors, "figures": None}, plain["data"], step, predict]
             kinds.setdefault(json.dumps(kind, sort_keys=True, default=str), []).append(point)
     return list(kinds.values())
 
@@ -286,7 +288,10 @@ def _problems_of_kind(kind: Sequence[Mapping[str, Any]]) -> list[list[Problem]]:
 def _build_problems(plain: Mapping[str, Any]) -> list[Problem]:
     try:
         config = parse_config(OmegaConf.create(dict(plain)))
-        model = build(config, read_data(config)[0])
+        data, digest, _, design = read_data(config)
+        declared = config.model_type.build(data, config.model)
+        rows_to_predict(config, fitted_model_of(config, declared, design, digest))
+        model = compiled(config, declared)
         return list(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     except UserError as error:
         return list(error.problems)

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.provenance import config_digest
 from bayesrun.schema import parse
 from bayesrun.sweep.base import INTERRUPTED, KEYS, Point, Record, Steering
 from bayesrun.sweep.job import JobTask, RunJob, line
@@ -215,8 +216,6 @@ def _headline(plan: Plan, total: int, folder: Path) -> str:
 
 def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) -> int:
     """Return the job that shifts are measured from: the one asked for, else the one that is the config as shipped."""
-    from bayesrun.provenance import config_digest
-
     if steering.sweep.baseline is not None:
         return steering.sweep.baseline
     swept = set(checked[0].point.swept)
@@ -232,17 +231,15 @@ def _finish(
     attempt: _Attempt, records: Sequence[Record], baseline: int, parent: Parent | None, interrupted: bool
 ) -> int:
     """Write the answer, close the sweep's run, and return the exit status."""
-    from bayesrun.sweep.answer import answer  # pandas and more, which a worker has imported
-
     folder = attempt.folder
     for record in records:
         if record.note.startswith("reused"):
             print(line(record, len(records)))
     write_state(folder, attempt.request.arguments, records)
-    result = in_worker(answer, folder, records, baseline, attempt.seconds)
+    failed, text = in_worker(_answer, folder, records, baseline, attempt.seconds)
     if parent:
         parent.close(records, interrupted)
-    print(result.text, flush=True)
+    print(text, flush=True)
     if parent and (hint := parent.tracker.compare_hint()):
         print(f"compare: {hint}", flush=True)
     end_workers()
@@ -252,7 +249,15 @@ def _finish(
         return INTERRUPTED
     # a single job that was interrupted (cancelled on the cluster) is no end of the sweep
     cut_short = any(r.interrupted for r in records)
-    return 1 if result.failed or cut_short else max((r.exit_status for r in records), default=0)
+    return 1 if failed or cut_short else max((r.exit_status for r in records), default=0)
+
+
+def _answer(folder: Path, records: Sequence[Record], baseline: int, seconds: float) -> tuple[int, str]:
+    """Write the answer; return how many jobs have no posterior, and what the console says."""
+    from bayesrun.sweep.answer import answer  # pandas and Matplotlib, which a worker has imported
+
+    found = answer(folder, records, baseline, seconds)
+    return found.failed, found.text
 
 
 def _search(request: Request, steering: Steering, began: float) -> int:

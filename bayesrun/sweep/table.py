@@ -8,17 +8,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.diagnostics.numerics.densities import density, is_discrete
+from bayesrun.diagnostics.summary import SAMPLE, names_of
 from bayesrun.sweep.base import Record
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 _ORDER = ("ok", "warn", "fail")
 MOST_SCALARS = 200
@@ -90,8 +92,6 @@ def gather(records: Sequence[Record]) -> list[Setting]:
 
 
 def _setting(name: str, records: tuple[Record, ...]) -> Setting:
-    import numpy as np
-
     summaries, parts = [], []
     for record in records:
         summary = _summary(record)
@@ -116,8 +116,6 @@ def variable_of(scalar: str) -> str:
 
 
 def _summary(record: Record) -> pd.DataFrame | None:
-    import pandas as pd
-
     path = record.path
     if path is None or not (path / "summary.csv").is_file():
         return None
@@ -126,10 +124,6 @@ def _summary(record: Record) -> pd.DataFrame | None:
 
 def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     """Read the draws of scalars from `posterior.nc`; no more of the file than they need."""
-    import xarray as xr
-
-    from bayesrun.diagnostics.scalars import SAMPLE, names_of
-
     path = record.path
     if path is None or not (path / "posterior.nc").is_file():
         return {}
@@ -163,8 +157,6 @@ def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFr
         worst `verdict`, their `status`, numbers, run ids, notes and errors; then a column for each swept key. A
         setting without a posterior has one row with an empty `parameter`.
     """
-    import pandas as pd
-
     base = pooled(baseline) if baseline else None
     keys = list(dict.fromkeys(key for setting in settings for record in setting.records for key in record.swept))
     frames = [_rows(setting, baseline, base) for setting in settings]
@@ -188,9 +180,6 @@ def pooled(setting: Setting) -> pd.DataFrame:
     means, NaN for a single job; `mcse_mean` and `mcse_sd` are Monte Carlo standard errors of the pooled mean and, to
     first order, of the pooled sd.
     """
-    import numpy as np
-    import pandas as pd
-
     ends = find_interval_columns(setting.summaries[0].columns)
     jobs = pd.concat(setting.summaries).rename(columns=dict(zip(ends, _ENDS, strict=True)))
     jobs = jobs[["mean", "sd", *_ENDS, "mcse_mean", "mcse_sd"]].assign(variance=jobs["sd"] ** 2)
@@ -206,8 +195,6 @@ def pooled(setting: Setting) -> pd.DataFrame:
 
 def _rows(setting: Setting, baseline: Setting | None, base: pd.DataFrame | None) -> pd.DataFrame:
     """Return the rows of one setting."""
-    import pandas as pd
-
     if not setting.summaries:
         return pd.DataFrame([{"parameter": None, **_shared(setting)}])
     rows = pooled(setting)
@@ -233,8 +220,6 @@ def _against(
     setting: Setting, rows: pd.DataFrame, baseline: Setting | None, base: pd.DataFrame | None
 ) -> dict[str, Any]:
     """Compare a setting with the baseline; NaN where that lacks the scalar, or holds it constant."""
-    import numpy as np
-
     if baseline is None or base is None:
         return {"shift": np.nan, "shift_mcse": np.nan, "overlap": np.nan, "spread": np.nan}
     base = base.reindex(rows.index)
@@ -265,36 +250,27 @@ def overlap(a: Floats, b: Floats) -> float:
     a, b
         Draws of the scalar; whole numbers are compared by their frequencies, others by kernel densities.
     """
-    import numpy as np
-
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return float(np.ptp(np.concatenate([a, b])) == 0)
-    if is_discrete(a) and is_discrete(b):
+    if is_counted(a) and is_counted(b):
         return _shared_frequency(a, b)
     grid = np.linspace(min(a.min(), b.min()), max(a.max(), b.max()), 2001)
-    shared = np.minimum(density(a, grid), density(b, grid))
+    shared = np.minimum(density_at(a, grid), density_at(b, grid))
     return float(min(1.0, np.trapz(shared, grid)))
 
 
-def is_discrete(values: Floats) -> bool:
-    """Say whether draws are whole numbers, few enough to count."""
-    import numpy as np
-
-    return bool(np.all(values == np.round(values)) and len(np.unique(values)) <= _MOST_VALUES)
+def is_counted(values: Floats) -> bool:
+    """Return whether draws are whole numbers, few enough to compare the share of each."""
+    return is_discrete(values) and len(np.unique(values)) <= _MOST_VALUES
 
 
-def density(values: Floats, grid: Floats) -> Floats:
-    """Estimate a density on a grid by ArviZ's kernel estimate, which minds the draws' bounds."""
-    import arviz as az
-    import numpy as np
-
-    at, height = az.kde(values)
+def density_at(values: Floats, grid: Floats) -> Floats:
+    """Return the kernel density of draws on a grid."""
+    at, height = density(values)
     return np.asarray(np.interp(grid, at, height, left=0.0, right=0.0))
 
 
 def _shared_frequency(a: Floats, b: Floats) -> float:
-    import numpy as np
-
     values = np.unique(np.concatenate([a, b]))
     shares = [np.array([np.mean(x == v) for v in values]) for x in (a, b)]
     return float(np.minimum(*shares).sum())

@@ -146,6 +146,10 @@ def test_each_job_draws_what_the_sweep_says(prior_sweep, tmp_path):
             ["model=eight_schools", "model.priors.tau.beta=5,x"],
             ["model.priors.tau.beta: unknown name 'x'", "in job 2 of 2: tau.beta=x"],
         ),
+        (  # new rows, by what the fit teaches about them
+            ["predict.data=linear_regression,robust_regression", "predict.group_by=obs,nosuch"],
+            ["predictor 'X1' is not in data set 'robust_regression'", "have no column 'nosuch'", "in jobs 3, 4"],
+        ),
     ],
 )  # fmt: skip
 def test_faults_of_all_points_come_at_once_and_nothing_is_started(tmp_path, overrides, told):
@@ -184,7 +188,8 @@ def test_a_killed_sweep_is_finished_by_resume(tmp_path, victim):
     process.wait()
     folder = only_sweep(tmp_path)
     _, alive = psutil.wait_procs(family, timeout=6)  # what is orphaned sees that its parent is gone
-    assert alive == []
+    ended = psutil.STATUS_ZOMBIE  # not every init reaps at once
+    assert [p for p in alive if p.is_running() and p.status() != ended] == []
     status, _, err = bayesrun(tmp_path, f"resume={folder}")
     assert status == 0, err
     assert not [p.name for p in Path("/dev/shm").iterdir() if str(process.pid) in re.split(r"[_-]", p.name)]

@@ -19,7 +19,7 @@ FOLDER = "bayesrun.diagnostics"
 @pytest.fixture
 def checks() -> Registry[Check]:
     """A registry over bayesrun's own folder, apart from the one in use."""
-    return Registry("check", FOLDER, "CHECK", Check, others=CHECKS.others)
+    return Registry("check", FOLDER, "CHECK", Check, others=CHECKS.others, shared=CHECKS.shared)
 
 
 @pytest.fixture
@@ -36,17 +36,20 @@ def declare(package: Path, entries: str) -> None:
     (package / "throw_away-1.0.dist-info" / "entry_points.txt").write_text(entries)
 
 
-def test_names_are_files_but_for_base_and_private_ones(checks: Registry[Check]) -> None:
+def test_names_are_files_and_what_shared_modules_hold(checks: Registry[Check]) -> None:
     import bayesrun.diagnostics
 
     files = {p.stem for p in Path(bayesrun.diagnostics.__path__[0]).glob("*.py") if not p.stem.startswith("_")}
-    assert checks.names() == sorted(files - {"base", *checks.others})
+    alone = files - {"base", *checks.others, *checks.shared}
+    assert alone
+    assert set(checks.shared) <= files
+    assert checks.names() == sorted([*alone, *(name for names in checks.shared.values() for name in names)])
 
 
 def test_listing_names_imports_none_of_their_modules() -> None:
     code = (
         "import sys; from bayesrun.diagnostics.base import CHECKS; names = CHECKS.names(); assert names;"
-        "print([n for n in names if f'bayesrun.diagnostics.{n}' in sys.modules])"
+        "print([n for n in names if CHECKS.module_of(n) in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -81,6 +84,18 @@ def test_a_plug_in_without_its_attribute_is_told(checks: Registry[Check], packag
     load_plugins(["throw-away"], [checks])
     with pytest.raises(UserError, match="'empty_check' has no CHECK of type Check"):
         checks.load("empty", "diagnostics.checks[0]")
+
+
+def test_a_module_of_a_plug_in_may_hold_several_things(checks: Registry[Check], package: Path) -> None:
+    (package / "two_checks.py").write_text(
+        "from bayesrun.diagnostics.base import Check, CheckResult\n"
+        "CHECKS = {n: Check(lambda judged: CheckResult(), (n,)) for n in ('nuts', 'smc')}\n"
+    )
+    declare(package, f"[{FOLDER}]\nnuts = two_checks\nsmc = two_checks\nadvi = two_checks\n")
+    assert load_plugins(["throw-away"], [checks]) == []
+    assert [checks.load(name, "k").methods for name in ("nuts", "smc")] == [("nuts",), ("smc",)]
+    with pytest.raises(UserError, match=r"'two_checks' has no CHECKS\['advi'\] of type Check"):
+        checks.load("advi", "k")
 
 
 def test_a_plug_in_is_loaded(checks: Registry[Check], package: Path) -> None:

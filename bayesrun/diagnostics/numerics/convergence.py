@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.special import ndtri
 
-from bayesrun.diagnostics.numerics.intervals import hdi_of_sorted
+from bayesrun.diagnostics.numerics.densities import hdi_of_sorted
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.intp]

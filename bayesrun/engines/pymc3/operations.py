@@ -139,6 +139,12 @@ def _lag(x: Any, steps: int, shape: tuple[int, ...]) -> Any:
     return tt.concatenate([missing, x[: shape[0] - steps]] if steps > 0 else [x[-steps:], missing], axis=0)
 
 
+def _correlations(below: Any, size: int) -> Any:
+    places = np.tril_indices(size, -1)
+    matrix = tt.set_subtensor(tt.eye(size)[places], below)
+    return tt.set_subtensor(matrix[places[::-1]], below)
+
+
 def _index(x: Any, *rest: Any) -> Any:
     *picks, parts = rest
     return x[place_picks(parts, tuple(picks))]
@@ -157,6 +163,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "sin": tt.sin,
         "cos": tt.cos,
         "tan": tt.tan,
+        "atan": tt.arctan,
         "tanh": tt.tanh,
         "sigmoid": tt.nnet.sigmoid,
         "logit": lambda p: tt.log(p) - tt.log1p(-p),
@@ -219,6 +226,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cosine": Cosine(inverse=False),
         "inverse_cosine": Cosine(inverse=True),
         "bounded": bound,
+        "correlations": _correlations,
+        "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
         "exponential_sum": lambda x, matrix, offset, weights: row_sum(exponential, matrix, x, offset, weights),

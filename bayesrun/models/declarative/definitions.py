@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
+from bayesrun.language.modifier_checks import modifier_problems, split
 from bayesrun.language.prior_checks import check_prior, dims_problems
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 Kind = Literal["prior", "deterministic", "potential", "likelihood"]
 _NO_OPTION = ("initval", "transform", "parameterization", "shape")
+# a quantity that no expression names may be called as a term of a formula is: log(x), C(g), a:b
+_LABEL = re.compile(r"[^\s/\\][^/\\\n]{0,199}")
 _RESERVED = ("chain", "draw", "lp")
 
 
@@ -171,7 +175,8 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
 
 
 def _own_problems(part: Definition) -> Iterator[Problem]:
-    if not part.name.isidentifier() or "__" in part.name or part.name in _RESERVED:
+    label = part.kind == "deterministic" and _LABEL.fullmatch(part.name)
+    if not (part.name.isidentifier() or label) or "__" in part.name or part.name in _RESERVED:
         yield Problem(part.key, f"'{part.name}' can't be a name", "letters, digits and single _, not a digit first")
     if part.kind == "likelihood":
         yield from _likelihood_problems(part)
@@ -180,7 +185,9 @@ def _own_problems(part: Definition) -> Iterator[Problem]:
 
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:
-    yield from map(_or_observed, check_prior(part.key, part.body))
+    prior, modifiers = split(part.body)
+    yield from map(_or_observed, check_prior(part.key, prior))
+    yield from modifier_problems(part.key, modifiers)
     if part.observed is None:
         yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that is explained")
     elif not isinstance(part.observed, str):

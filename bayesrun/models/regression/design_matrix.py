@@ -84,7 +84,7 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
         raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
     dim = str(data[names[0]].dims[0]) if data[names[0]].ndim == 1 else ""
     learned = Learned(dim)
-    response = _response(data, formula, names, learned)
+    response = response_values(data, formula.response, formula.key, learned)
     check([*_misshapen(data, [trials] if trials else [], dim, formula.key), *column_problems(data, formula, dim)])
     columns = {n: formula_column(data, n, n in formula.categorical) for n in formula.variables}
     columns = columns or {dim: data[dim].values}
@@ -135,21 +135,38 @@ def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
     return found
 
 
-def _response(data: xr.Dataset, formula: Formula, names: tuple[str, ...], learned: Learned) -> xr.DataArray:
-    """Evaluate the left side on the rows where its variables are known; elsewhere it is missing."""
+def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> xr.DataArray:
+    """Evaluate the left side of a formula on the rows where its variables are known; elsewhere it is missing.
+
+    Parameters
+    ----------
+    data
+        The rows.
+    text
+        The expression.
+    key
+        Config key of the formula.
+    learned
+        Its reductions over the rows; names the row dimension.
+
+    Raises
+    ------
+    UserError
+        When it does not give one value per row.
+    """
     import numpy as np
 
-    dim = learned.rows
-    check(_misshapen(data, names, dim, formula.key))
-    if formula.response.isidentifier():
-        found = data[formula.response]
+    dim, names = learned.rows, response_variables(text, key)
+    check(_misshapen(data, names, dim, key))
+    if text.isidentifier():
+        found = data[text]
         return found.astype(int) if found.dtype.kind == "b" else found
     from bayesrun.language.expressions import evaluate
 
     known = np.all([~data[name].isnull().values for name in names], axis=0)
-    made = evaluate(formula.response, data.isel({dim: known}), formula.key, learned=learned)
+    made = evaluate(text, data.isel({dim: known}), key, learned=learned)
     if made.dims != (dim,):
-        raise fail(formula.key, f"the left side '{formula.response}' must give one value per row")
+        raise fail(key, f"the left side '{text}' must give one value per row")
     values = made.values.astype(int) if made.dtype.kind == "b" else made.values
     whole = np.full(known.size, np.nan)
     whole[known] = values
@@ -201,7 +218,9 @@ def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem
     return problems
 
 
-def offset_values(data: xr.Dataset, text: str, dim: str, learned: Learned) -> NDArray[Any]:
+def offset_values(
+    data: xr.Dataset, text: str, dim: str, learned: Learned, key: str = "model.options.offset"
+) -> NDArray[Any]:
     """Return the offset of each row; reductions over the rows are learned, or recalled for new rows.
 
     Raises
@@ -213,7 +232,6 @@ def offset_values(data: xr.Dataset, text: str, dim: str, learned: Learned) -> ND
 
     from bayesrun.language.expressions import evaluate
 
-    key = "model.options.offset"
     made = evaluate(text, data, key, learned=learned)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
         raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])

@@ -8,8 +8,7 @@ from typing import Any
 import arviz as az
 import numpy as np
 
-from bayesrun.diagnostics.base import CHECKS, CheckResult, DiagnosticsSpec, Finding, Judged
-from bayesrun.diagnostics.judge import judge
+from bayesrun.diagnostics.base import CHECKS, CheckResult, DiagnosticsSpec, Finding, Judged, judge
 from bayesrun.diagnostics.summary import summarise
 
 CHAINS, DRAWS = 4, 1000

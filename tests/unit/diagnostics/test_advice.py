@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.diagnostics.base import DiagnosticsSpec, Finding, Judged
-from bayesrun.diagnostics.judge import judge
+from bayesrun.diagnostics.base import DiagnosticsSpec, Finding, Judged, judge
 from tests.composing import parsed
 from tests.unit.diagnostics.conftest import judged, normal
 

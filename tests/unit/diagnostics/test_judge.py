@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bayesrun.diagnostics.base import CHECKS, Check, DiagnosticsSpec, Finding, verdict
-from bayesrun.diagnostics.judge import judge
+from bayesrun.diagnostics.base import CHECKS, Check, DiagnosticsSpec, Finding, judge, verdict
 from bayesrun.errors import UserError
 from tests.unit.diagnostics.conftest import judged, normal
 

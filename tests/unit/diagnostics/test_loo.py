@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.diagnostics.pointwise import observed_terms
+from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from tests.unit.diagnostics.conftest import judged, normal, only, run
 
 POINTS = 12

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.diagnostics import loo, waic
 from bayesrun.diagnostics.base import DiagnosticsSpec, Judged
 from bayesrun.diagnostics.numerics.psis import leave_one_out
-from bayesrun.diagnostics.pointwise import by_point, observed_terms
+from bayesrun.diagnostics.predictive_accuracy import by_point, check_loo, check_waic, observed_terms
 from bayesrun.diagnostics.summary import summarise
 
 CHAINS, DRAWS, POINTS = 4, 150, 40
@@ -88,10 +87,10 @@ def test_the_checks_report_the_numbers_of_arviz():
     idata = idata_of(gaussian(np.random.default_rng(7)))
     efficiency = summarise(idata)["ess_bulk"].mean() / (CHAINS * DRAWS)
     theirs = arviz(az.loo, idata, reff=min(1.0, efficiency))
-    metrics = loo.CHECK.run(judged(idata)).metrics
+    metrics = check_loo(judged(idata)).metrics
     assert metrics["elpd_loo"] == pytest.approx(theirs.loo, rel=1e-8)
     assert metrics["pareto_k_max"] == pytest.approx(float(theirs.pareto_k.max()), rel=1e-8)
-    found = waic.CHECK.run(judged(idata)).metrics["elpd_waic"]
+    found = check_waic(judged(idata)).metrics["elpd_waic"]
     assert found == pytest.approx(arviz(az.waic, idata).waic, rel=1e-8)
 
 
@@ -105,7 +104,7 @@ def test_imputed_points_count_nowhere_and_days_are_named_plainly():
     stacked, left_out = observed_terms(idata)
     assert left_out == 2
     assert list(stacked["point"].values[:2]) == ["y[2008-05-03]", "y[2008-05-04]"]
-    result = loo.CHECK.run(judged(idata))
+    result = check_loo(judged(idata))
     assert result.findings[0].variable == "y[2008-05-07]"
     whole = arviz(az.loo, idata_of(np.delete(terms, [0, 7], axis=2)), reff=1.0)
     np.testing.assert_allclose(leave_one_out(by_point(stacked), 1.0).elpd_i, whole.loo_i, rtol=1e-8)

@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
-from bayesrun.figures.autocorrelation import autocorrelation
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
 from bayesrun.figures.drawing import draw_all
-from bayesrun.figures.loo_pit import leave_one_out, pit
-from bayesrun.figures.pareto_k import pareto_k
-from bayesrun.figures.trace_chains import FIGURE as TRACE_CHAINS
+from bayesrun.figures.mixing import autocorrelation
+from bayesrun.figures.predictive_checks import leave_one_out, pareto_k, pit
+from bayesrun.figures.traces import draw_by_chain
 
 OWN_TEST = {"effects"}  # needs a GLM's design; see test_effects
 GENERAL = ("trace", "trace_chains", "posterior", "rank", "energy", "ppc", "forest", "autocorrelation",
@@ -94,7 +93,7 @@ def test_autocorrelation_of_a_known_process() -> None:
 
 def test_traces_of_one_draw_are_still_a_picture() -> None:
     idata = az.from_dict(posterior={"a": np.zeros((1, 1))})
-    TRACE_CHAINS.draw(Subject(idata, pd.DataFrame({"r_hat": [np.nan]}, index=["a"]), {"name": "one"}))
+    draw_by_chain(Subject(idata, pd.DataFrame({"r_hat": [np.nan]}, index=["a"]), {"name": "one"}))
 
 
 def test_a_missing_group_is_a_reason() -> None:

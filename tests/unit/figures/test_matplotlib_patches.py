@@ -12,17 +12,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.image import imread
 
-from bayesrun.figures import posterior, rank, trace
 from bayesrun.figures.base import Subject
 from bayesrun.figures.drawing import save
+from bayesrun.figures.mixing import draw_rank
+from bayesrun.figures.posteriors import draw_posterior
 from bayesrun.figures.style import style
+from bayesrun.figures.traces import draw_trace
 
 
 def test_the_patches_are_for_the_installed_version() -> None:
     assert matplotlib.__version__.startswith(("3.7.", "3.8.")), "measure again whether the patches are still needed"
 
 
-@pytest.mark.parametrize("draw", [posterior.draw, rank.draw, trace.draw], ids=["posterior", "rank", "trace"])
+@pytest.mark.parametrize("draw", [draw_posterior, draw_rank, draw_trace], ids=["posterior", "rank", "trace"])
 def test_a_picture_is_that_of_matplotlib_alone(
     draw: Callable[[Subject], Canvas], regression: Subject, tmp_path: Path
 ) -> None:
@@ -39,5 +41,5 @@ def test_a_picture_is_that_of_matplotlib_alone(
 def test_no_class_of_matplotlib_is_changed(regression: Subject, tmp_path: Path) -> None:
     before = Axes.get_tightbbox
     with style():
-        save(posterior.draw(regression), tmp_path / "one.png")
+        save(draw_posterior(regression), tmp_path / "one.png")
     assert Axes.get_tightbbox is before

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.convergence import bfmi
-from bayesrun.diagnostics.numerics.intervals import hdi
-from bayesrun.diagnostics.scalars import label_texts
-from bayesrun.figures import ppc, prior_posterior
-from bayesrun.figures import rank as rank_module
+from bayesrun.diagnostics.numerics.densities import frequencies, hdi, is_discrete
+from bayesrun.diagnostics.summary import label_texts
+from bayesrun.figures import mixing
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.drawing import draw_all
-from bayesrun.figures.marginals import counts, number
+from bayesrun.figures.marginals import number
+from bayesrun.figures.mixing import ranks
 from bayesrun.figures.observations import axis_label, predicted
-from bayesrun.figures.ppc import smooth
-from bayesrun.figures.rank import ranks
-from bayesrun.figures.selection import is_discrete, pick, pick_of_each
+from bayesrun.figures.posteriors import draw_prior_posterior
+from bayesrun.figures.predictive_checks import draw_ppc, smooth
+from bayesrun.figures.selection import pick, pick_of_each
 from bayesrun.figures.traces import divergent
 
 
@@ -49,7 +49,7 @@ def test_bfmi_is_that_of_arviz() -> None:
 
 
 def test_counts_name_every_integer_between() -> None:
-    at, share = counts(np.array([3.0, 3.0, 6.0, -1.0]))
+    at, share = frequencies(np.array([3.0, 3.0, 6.0, -1.0]))
     assert at.tolist() == [-1, 0, 1, 2, 3, 4, 5, 6]
     assert share.tolist() == [0.25, 0, 0, 0, 0.5, 0, 0, 0.25]
 
@@ -115,7 +115,7 @@ def test_a_few_prior_draws_near_the_posterior_are_no_spike(near: int) -> None:
     rng = np.random.default_rng(9)
     prior = np.concatenate([np.linspace(0.2, 0.3, near), rng.normal(1e6, 10, 500 - near)])[None]
     idata = az.from_dict(posterior={"a": rng.normal(size=(4, 500))}, prior={"a": prior})
-    figure = prior_posterior.draw(Subject(idata, az.summary(idata), {"name": "vague"}))
+    figure = draw_prior_posterior(Subject(idata, az.summary(idata), {"name": "vague"}))
     lines = {str(line.get_label()): line for line in figure.axes[0].lines}
     assert max(lines["prior"].get_ydata()) == pytest.approx(near / 500 / 37.6, rel=0.1, abs=1e-12)
     assert max(lines["posterior"].get_ydata()) == pytest.approx(0.4, rel=0.15)
@@ -128,7 +128,7 @@ def test_the_legend_of_predictions_can_be_seen() -> None:
         posterior_predictive={"y": rng.normal(size=(2, 50, 20))},
         observed_data={"y": rng.normal(size=20)},
     )
-    figure = ppc.draw(Subject(idata, pd.DataFrame(), {"name": "m"}))
+    figure = draw_ppc(Subject(idata, pd.DataFrame(), {"name": "m"}))
     handle = next(h for h in figure.legends[0].legend_handles if str(h.get_label()).startswith("predicted"))
     assert handle.get_alpha() is None
     assert handle.get_linewidth() >= 1.5
@@ -205,7 +205,7 @@ def test_a_figure_that_fails_is_a_reason_with_a_traceback_in_the_log(
     def broken(subject: Subject) -> None:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(rank_module, "FIGURE", Figure(draw=broken))  # type: ignore[arg-type]
+    monkeypatch.setitem(mixing.FIGURES, "rank", Figure(draw=broken))  # type: ignore[arg-type]
     with caplog.at_level(logging.DEBUG, "bayesrun.figures"):
         done, reasons = draw_all(["rank", "trace", "energy", "trace"], _wide(), tmp_path)
     assert [path.name for path in done] == ["trace.png"]

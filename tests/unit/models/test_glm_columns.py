@@ -12,7 +12,7 @@ from bayesrun.data.roles import settle
 from bayesrun.data.section import parse_data
 from bayesrun.errors import UserError
 from bayesrun.language.formulas import parse
-from bayesrun.models import glm
+from bayesrun.models.regression import glm_type as glm
 from bayesrun.models.regression.design_matrix import prepare
 from bayesrun.models.regression.glm_spec import GlmSpec
 

@@ -12,8 +12,9 @@ import yaml
 from bayesrun.language.declaration import Container, Declaration, Likelihood, Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
-from bayesrun.models import declarative, glm
+from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, Quantity
+from bayesrun.models.regression import glm_type as glm
 from bayesrun.models.regression.formula_rows import columns_at
 
 RNG = np.random.default_rng(3)

@@ -23,7 +23,9 @@ def quantiles(distribution, n=N):
     return np.random.default_rng(0).permutation(values)
 
 
-def make_job(folder, number, mean, setting, *, seed=None, digest="same", sd=1.0, terms=True, points=20):
+def make_job(
+    folder, number, mean, setting, *, seed=None, digest="same", sd=1.0, terms=True, points=20, ends=("3%", "97%")
+):
     import arviz as az
 
     path = folder / str(number)
@@ -33,7 +35,7 @@ def make_job(folder, number, mean, setting, *, seed=None, digest="same", sd=1.0,
     groups = {"log_likelihood": {"y": stats.norm.logpdf(y, draws[..., None], 1.0)}} if terms else {}
     idata = az.from_dict(posterior={"mu": draws, "k": np.round(draws)}, **groups)
     idata.to_netcdf(str(path / "posterior.nc"))
-    interval = {"hdi_3%": [mean - 2, mean - 2], "hdi_97%": [mean + 2, mean + 2]}
+    interval = {f"hdi_{end}": [mean + side] * 2 for end, side in zip(ends, (-2, 2), strict=True)}
     error = {"mcse_mean": [sd / N**0.5] * 2, "mcse_sd": [sd / (2 * N) ** 0.5] * 2}
     table = pd.DataFrame(
         {"mean": [mean, mean], "sd": [sd, sd], **interval, **error, "ess_bulk": [N, N]},
@@ -104,6 +106,16 @@ def test_a_sweep_whose_jobs_all_failed_still_has_an_answer(tmp_path):
     assert found.elpd is None
 
 
+def test_every_interval_of_the_answer_has_the_probability_of_the_runs(tmp_path):
+    records = [make_job(tmp_path, i, float(i), f"a={i}", ends=("25%", "75%")) for i in range(2)]
+    found = answer(tmp_path, records, 0)
+    assert {"hdi_25%", "hdi_75%"} <= set(found.table.columns)
+    assert {"weight_25%", "weight_75%"} <= set(found.elpd.columns)
+    html = (tmp_path / "sweep.html").read_text()
+    assert "stacking weight (50\N{NO-BREAK SPACE}%)" in html
+    assert "50 % interval" in html and "94" not in found.text
+
+
 def test_elpd_is_compared_where_the_data_are_the_same(tmp_path):
     records = [make_job(tmp_path, 0, 0.0, "a=1"), make_job(tmp_path, 1, 1.5, "a=2")]
     found = answer(tmp_path, records, 0)
@@ -166,10 +178,10 @@ def test_stacking_weights_are_the_best_mixture():
 def test_intervals_of_weights_are_wide_where_settings_predict_alike_and_narrow_where_one_wins():
     rng = np.random.default_rng(5)
     alike = rng.normal(size=300) + rng.normal(0, 0.01, (2, 300))
-    low, high = weight_intervals(alike)
+    low, high = weight_intervals(alike, 0.94)
     assert (high - low > 0.8).all()
     one_wins = rng.normal(size=300) + np.array([[1.0], [0.0]])
-    low, high = weight_intervals(one_wins)
+    low, high = weight_intervals(one_wins, 0.94)
     assert low[0] == pytest.approx(1, abs=1e-4) and high[1] == pytest.approx(0, abs=1e-4)
 
 
@@ -180,6 +192,6 @@ def test_intervals_of_weights_cover_the_best_mixture_of_the_population():
         rng = np.random.default_rng(seed)
         right = rng.random(100) < 0.5
         points = np.log(np.where([right, ~right], 0.9, 0.2))
-        low, high = weight_intervals(points)
+        low, high = weight_intervals(points, 0.94)
         covered += bool(low[0] <= 0.5 <= high[0])
     assert covered >= 25  # 94 % of 30, less three standard errors

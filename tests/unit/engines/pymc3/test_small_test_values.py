@@ -22,7 +22,7 @@ def data() -> xr.Dataset:
 
 def _build(data: xr.Dataset, formula: str, family: str, form: str):
     import_pymc3()
-    from bayesrun.models import glm
+    from bayesrun.models.regression import glm_type as glm
 
     prior = {"dist": "Normal", "mu": 0, "sigma": 5}
     own = {"sigma": {"dist": "HalfNormal", "sigma": 1}, "nu": {"dist": "Gamma", "alpha": 2, "beta": 0.1}}

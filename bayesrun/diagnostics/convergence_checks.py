@@ -1,0 +1,159 @@
+"""Checks of draws by any sampler: nothing is missing, everything moves, the chains agree, and the draws suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from bayesrun.diagnostics import advice
+from bayesrun.diagnostics.base import (
+    ROUNDING,
+    Check,
+    CheckResult,
+    Finding,
+    Judged,
+    grade_above,
+    grade_below,
+    graded,
+    listed,
+)
+from bayesrun.diagnostics.summary import names_of
+
+_FEWEST_DRAWS = 4
+"""Draws per chain below which R-hat and ESS do not exist."""
+
+
+def check_chains(judged: Judged) -> CheckResult:
+    """Warn of a single chain and of missing draws, and count the kept draws."""
+    chains, draws = judged.idata.posterior.sizes["chain"], judged.idata.posterior.sizes["draw"]
+    metrics = {"n_draws": float(chains * draws)}
+    if draws < _FEWEST_DRAWS:
+        message = f"{draws} draws per chain are too few to judge anything."
+        remedy = "Increase the number of draws: `sampler.draws=1000`."
+        finding = Finding("chains", "fail", message, value=float(draws), threshold=float(_FEWEST_DRAWS), remedy=remedy)
+        return CheckResult((finding,), metrics)
+    lost = _lost(judged, draws)
+    if chains > 1 or judged.method not in ("nuts", "smc"):
+        return CheckResult(lost, metrics)
+    message = "There is one chain, so R-hat can't show whether it converged."
+    remedy = "Run several chains: `sampler.chains=4`."
+    return CheckResult((*lost, Finding("chains", "warn", message, value=1.0, threshold=2.0, remedy=remedy)), metrics)
+
+
+def _lost(judged: Judged, draws: int) -> tuple[Finding, ...]:
+    """Warn of chains that died, and of a run that was killed."""
+    asked = judged.sampler.get("draws")
+    kept = f"{draws:,} of {asked:,}" if isinstance(asked, int) else f"{draws:,}"
+    remedy = "Run it again if more draws are needed; too little memory is the usual reason."
+    found = []
+    for chain, how in judged.died.items():
+        found.append(Finding("chains", "warn", f"The process of chain {chain} {how}.", remedy=remedy))
+    if judged.killed:
+        message = f"The run was killed while it sampled: {kept} draws per chain are kept."
+        found.append(Finding("chains", "warn", message, value=float(draws), remedy=remedy))
+    return tuple(found)
+
+
+def check_groups(judged: Judged) -> CheckResult:
+    """Name each absent group with its reason; the posterior is none the worse for it."""
+    found = [Finding("groups", "ok", f"No {name}: {why}.", name) for name, why in judged.missing_groups.items()]
+    return CheckResult(tuple(found))
+
+
+_STUCK = "If the model does not fix them, the sampler is stuck: check {where}."
+
+
+def check_constant(judged: Judged) -> CheckResult:
+    """Name the scalars with equal draws, and warn of those that the model does not fix for certain."""
+    same = [str(n) for n in judged.summary.index[~judged.moving & judged.summary["sd"].notna()]]
+    fixed = {*_constant_in_prior(judged), *_unit_diagonals(judged)} & set(same)
+    still = [name for name in same if name not in fixed]
+    findings = []
+    if fixed:
+        message = f"Fixed by the model: {listed([name for name in same if name in fixed])}."
+        findings.append(Finding("constant", "ok", message))
+    if still:
+        where = "sampler.step and the priors" if judged.sampler.get("step") else "their priors and initial values"
+        message = f"Constant in all draws: {listed(still)}. R-hat and ESS do not apply to them."
+        findings.append(Finding("constant", "warn", message, still[0], 0.0, remedy=_STUCK.format(where=where)))
+    return CheckResult(tuple(findings))
+
+
+def _constant_in_prior(judged: Judged) -> Iterator[str]:
+    """Yield the names of scalars that are constant in the prior, too, such as those computed from data alone."""
+    for name, array in judged.idata.get("prior", {}).items():
+        draws = array.transpose("chain", "draw", ...).values.reshape(array.sizes["chain"] * array.sizes["draw"], -1)
+        if len(draws) > 1:
+            fixed = draws.std(axis=0) <= ROUNDING * abs(draws.mean(axis=0))
+            yield from (n for n, one in zip(names_of(array, str(name)), fixed, strict=True) if one)
+
+
+def _unit_diagonals(judged: Judged) -> Iterator[str]:
+    """Yield the names of diagonal elements of square matrices that are 1, as in a correlation matrix."""
+    for name, array in judged.idata.posterior.data_vars.items():
+        size = array.shape[-1]
+        if array.ndim == 4 and array.shape[-2] == size:
+            diagonal = names_of(array, str(name))[:: size + 1]
+            if set(diagonal) <= set(judged.summary.index):
+                yield from (n for n in diagonal if abs(judged.summary.at[n, "mean"] - 1) < 1e-12)
+
+
+def check_r_hat(judged: Judged) -> CheckResult:
+    """Judge the largest R-hat; constant scalars have none."""
+    values = judged.summary.loc[judged.moving, "r_hat"].dropna()
+    if judged.idata.posterior.sizes["chain"] < 2 or values.empty:
+        return CheckResult()
+    limits = judged.settings.thresholds.r_hat
+    worst = float(values.max())
+    grade = grade_above(worst, limits)
+    if grade.severity == "ok":
+        message = f"Every R-hat is at or below {limits[0]:g} (largest {worst:.4f})."
+        finding = graded("r_hat", grade, worst, message)
+    else:
+        bad = values[values > limits[0]].sort_values(ascending=False)
+        message = f"The chains disagree: R-hat is {worst:.3f} for {values.idxmax()}"
+        message += f" and above {limits[0]:g} for {listed(list(bad.index[1:]))}." if len(bad) > 1 else "."
+        remedy = [*advice.longer_warm_up(judged), *advice.more_draws(judged, 2.0)]
+        if grade.severity == "fail":
+            remedy = [*advice.other_forms(judged), *remedy]
+        finding = graded("r_hat", grade, worst, message, remedy, str(values.idxmax()))
+    return CheckResult((finding,), {"r_hat_max": worst})
+
+
+def check_ess(judged: Judged) -> CheckResult:
+    """Judge the smallest bulk and tail effective sample sizes of all chains together."""
+    moving = judged.summary[judged.moving]
+    if moving.empty:
+        return CheckResult()
+    findings = tuple(_judge_ess(judged, moving[f"ess_{part}"].dropna(), part) for part in ("bulk", "tail"))
+    metrics = {f"ess_{part}_min": float(moving[f"ess_{part}"].min()) for part in ("bulk", "tail")}
+    ratio = float((moving["mcse_mean"] / moving["sd"]).max())
+    return CheckResult(findings, {**metrics, "mcse_max_ratio": ratio})
+
+
+def _judge_ess(judged: Judged, values: pd.Series[float], part: str) -> Finding:
+    limits = judged.settings.thresholds.ess
+    least = float(values.min())
+    grade = grade_below(least, limits)
+    if grade.severity == "ok":
+        message = f"Every {part} ESS is at or above {limits[0]:g} (smallest {least:,.0f})."
+        return graded("ess", grade, least, message)
+    low = values[values < limits[0]].sort_values()
+    message = f"The {part} ESS of {values.idxmin()} is {least:,.0f}"
+    message += f"; also below {limits[0]:g}: {listed(list(low.index[1:]))}." if len(low) > 1 else "."
+    remedy = advice.more_draws(judged, limits[0] / max(least, 1.0))
+    if grade.severity == "fail":
+        remedy = [*advice.other_forms(judged), *remedy]
+    return graded("ess", grade, least, message, remedy, str(values.idxmin()))
+
+
+_ALL_SAMPLERS = ("nuts", "smc", "advi", "prior")
+
+CHECKS = {
+    "chains": Check(check_chains, _ALL_SAMPLERS),
+    "groups": Check(check_groups, _ALL_SAMPLERS),
+    "constant": Check(check_constant, _ALL_SAMPLERS),
+    "r_hat": Check(check_r_hat),
+    "ess": Check(check_ess),
+}

@@ -1,0 +1,145 @@
+"""How well a model predicts: leave-one-out and WAIC from the pointwise log likelihood, imputed points left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import arviz as az
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from bayesrun.diagnostics import advice
+from bayesrun.diagnostics.base import (
+    GOOD_K,
+    Check,
+    CheckResult,
+    Finding,
+    Grade,
+    Judged,
+    grade_above,
+    graded,
+    listed,
+)
+from bayesrun.diagnostics.numerics.psis import Loo, leave_one_out, log_mean_exp
+from bayesrun.diagnostics.summary import SAMPLE, blocks, names_of
+
+Floats = NDArray[np.float64]
+
+
+def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
+    """Stack the pointwise log likelihood of every likelihood over dim `point`.
+
+    Parameters
+    ----------
+    idata
+        With group `log_likelihood`; terms of imputed points are NaN.
+
+    Returns
+    -------
+    terms : DataArray
+        Over chain, draw, point; coordinate `point` holds `NAME[LABEL]`.
+    left_out : int
+        Number of imputed points, which are not among the terms. The result is None when there are no terms at all.
+    """
+    group = idata.get("log_likelihood")
+    if group is None or not group.data_vars:
+        return None
+    parts = [_stack(array, str(name)) for name, array in group.data_vars.items()]
+    terms = parts[0] if len(parts) == 1 else xr.concat(parts, dim="point")
+    imputed = terms.isnull().all(SAMPLE).values
+    observed = terms.isel(point=~imputed) if imputed.any() else terms
+    return observed.transpose(*SAMPLE, "point"), int(imputed.sum())
+
+
+def by_point(terms: xr.DataArray) -> Iterator[Floats]:
+    """Yield blocks of terms over point, draw (all chains together)."""
+    for block in blocks(terms):
+        yield block.reshape(len(block), -1)
+
+
+def relative_efficiency(terms: xr.DataArray, summary: pd.DataFrame) -> float:
+    """Return the mean bulk ESS of the posterior's scalars (`summary.csv`) divided by the number of draws, at most 1."""
+    draws = terms.sizes["chain"] * terms.sizes["draw"]
+    ess = float(summary.loc[summary["sd"] > 0, "ess_bulk"].mean())
+    return min(1.0, ess / draws) if ess == ess else 1.0
+
+
+def loo_of(terms: xr.DataArray, summary: pd.DataFrame) -> Loo:
+    """Leave out each observed point in turn.
+
+    Parameters
+    ----------
+    terms
+        Pointwise log likelihood over chain, draw, point.
+    summary
+        The table of `summary.csv`, whose ESS gives the relative efficiency of the draws.
+    """
+    return leave_one_out(by_point(terms), relative_efficiency(terms, summary))
+
+
+def _stack(array: xr.DataArray, name: str) -> xr.DataArray:
+    dims = [str(d) for d in array.dims if d not in SAMPLE]
+    if not dims:
+        return array.expand_dims(point=[name])
+    flat = array.transpose(*SAMPLE, *dims).values.reshape(array.sizes["chain"], array.sizes["draw"], -1)
+    coords = {"chain": array["chain"].values, "draw": array["draw"].values, "point": names_of(array, name)}
+    return xr.DataArray(flat, dims=(*SAMPLE, "point"), coords=coords)
+
+
+def check_loo(judged: Judged) -> CheckResult:
+    """Compute elpd_loo of observed points; warn, at worst, of the share of points whose Pareto k is above 0.7."""
+    found = observed_terms(judged.idata)
+    if found is None or not found[0].sizes["point"]:
+        return CheckResult()
+    terms, left_out = found
+    loo = loo_of(terms, judged.summary)
+    k = loo.judged_k
+    bad = [str(p) for p, high in zip(terms["point"].values, k > GOOD_K, strict=True) if high]
+    share = grade_above(len(bad) / len(k), judged.settings.thresholds.pareto_k)
+    grade = Grade("ok" if share.severity == "ok" else "warn", GOOD_K)
+    where = f" ({left_out} imputed points are left out)" if left_out else ""
+    message = f"elpd_loo {loo.elpd:.1f} (se {loo.se:.1f}) from {len(k)} observed points{where}; "
+    message += (
+        f"Pareto k is above {GOOD_K} for {len(bad)}: {listed(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
+    )
+    remedy = ["elpd_loo is unreliable because of these points: check them.", *advice.heavier_tails(judged)]
+    finding = graded("loo", grade, float(k.max()), message, remedy, bad[0] if bad else None)
+    metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
+    return CheckResult((finding,), {name: float(value) for name, value in metrics.items()})
+
+
+def check_waic(judged: Judged) -> CheckResult:
+    """Compute elpd_waic for comparison with other tools; the check `loo` judges, WAIC itself is never judged."""
+    found = observed_terms(judged.idata)
+    if found is None or not found[0].sizes["point"]:
+        return CheckResult()
+    elpd = sum(float((log_mean_exp(terms) - terms.var(axis=1)).sum()) for terms in by_point(found[0]))
+    return CheckResult(metrics={"elpd_waic": elpd})
+
+
+_WITHOUT_LIKELIHOOD = (
+    "Write the terms as distributions in model.likelihood where there is one; otherwise compare this model by "
+    "other means than LOO, and check its fit from the posterior."
+)
+
+
+def check_potentials(judged: Judged) -> CheckResult:
+    """Say what potentials leave out of LOO, WAIC and the posterior predictive: they have no pointwise terms."""
+    names = list(judged.model.get("potentials") or {})
+    if not names or "constant_data" not in judged.idata.groups():  # without data they are constraints of the prior
+        return CheckResult()
+    if "observed_data" in judged.idata.groups() and judged.idata.observed_data.data_vars:
+        message = f"LOO, WAIC and the posterior predictive do not include potentials: {listed(names)}."
+        return CheckResult((Finding("potentials", "ok", message),))
+    message = f"The model explains its data by potentials alone ({listed(names)})."
+    message += " So there is no LOO, no WAIC and no posterior predictive, and nothing here checks how well it fits."
+    return CheckResult((Finding("potentials", "warn", message, names[0], remedy=_WITHOUT_LIKELIHOOD),))
+
+
+CHECKS = {
+    "loo": Check(check_loo),
+    "waic": Check(check_waic),
+    "potentials": Check(check_potentials, ("nuts", "smc", "advi")),
+}

@@ -1,0 +1,145 @@
+"""Checks of one sampler's draws.
+
+NUTS: divergent transitions, trees that reached the depth limit, energies that were not explored. Variational inference:
+whether the ELBO still changes, and how far the approximation is from the posterior. Sequential Monte Carlo: whether the
+particles still move.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import arviz as az
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from bayesrun.diagnostics import advice
+from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, grade_below, graded
+from bayesrun.diagnostics.numerics.convergence import bfmi
+
+
+def check_divergences(judged: Judged) -> CheckResult:
+    """Count the divergences after tuning and judge their share of all draws."""
+    stats = judged.idata.get("sample_stats", {})
+    if "diverging" not in stats:
+        return CheckResult()
+    count, draws = int(stats["diverging"].sum()), int(stats["diverging"].size)
+    grade = grade_above(count / draws, judged.settings.thresholds.divergences)
+    message = f"{count:,} of {draws:,} draws diverged." if count else "No draw diverged."
+    remedy = [*advice.other_forms(judged), *advice.smaller_steps(judged), advice.TIGHTER_PRIORS]
+    finding = graded("divergences", grade, count / draws, message, remedy)
+    return CheckResult((finding,), {"divergences": float(count)})
+
+
+def check_tree_depth(judged: Judged) -> CheckResult:
+    """Judge the share of draws whose tree reached the limit."""
+    stats = judged.idata.get("sample_stats", {})
+    metrics = {"accept_mean": float(stats["acceptance_rate"].mean())} if "acceptance_rate" in stats else {}
+    if "tree_depth" not in stats:
+        return CheckResult(metrics=metrics)
+    share = float((stats["tree_depth"] >= judged.max_treedepth).mean())
+    message = f"{100 * share:.1f} % of the draws reached the tree depth limit of {judged.max_treedepth}."
+    grade = grade_above(share, judged.settings.thresholds.tree_depth)
+    finding = graded("tree_depth", grade, share, message, [*advice.other_forms(judged), *advice.deeper_trees(judged)])
+    return CheckResult((finding,), {**metrics, "tree_depth_saturated": share})
+
+
+def check_bfmi(judged: Judged) -> CheckResult:
+    """Judge the smallest BFMI of the chains."""
+    stats = judged.idata.get("sample_stats", {})
+    if "energy" not in stats or stats["energy"].sizes["draw"] < 2:
+        return CheckResult()
+    values = bfmi(np.asarray(stats["energy"].transpose("chain", "draw"), dtype=float))
+    least = float(values.min())
+    message = (
+        f"The smallest BFMI of the chains is {least:.2f} (chain {int(values.argmin())}): the tails are explored slowly."
+    )
+    grade = grade_below(least, judged.settings.thresholds.bfmi)
+    return CheckResult(
+        (graded("bfmi", grade, least, message, [*advice.other_forms(judged), advice.TIGHTER_PRIORS]),),
+        {"bfmi_min": least},
+    )
+
+
+def check_elbo(judged: Judged) -> CheckResult:
+    """Compare the mean ELBO of the last quarter of the fit with that of the quarter before, in nats."""
+    stats = judged.idata.get("sample_stats", {})
+    if "elbo" not in stats:
+        return CheckResult()
+    change, level = drift(np.asarray(stats["elbo"], float))
+    message = f"The ELBO changed by {change:.2g} nats between the last two quarters of the fit (mean {level:.1f})."
+    grade = grade_above(change, judged.settings.thresholds.elbo)
+    return CheckResult((graded("elbo", grade, change, message, advice.longer_fit(judged)),), {"elbo": level})
+
+
+def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the change of the ELBO between the last two quarters of a fit beyond its noise, and its last level.
+
+    Parameters
+    ----------
+    elbo
+        Noisy values, over iteration.
+
+    Returns
+    -------
+    change : float
+        Absolute difference of both means less two of its standard errors, at least 0; NaN for fewer than 8 values.
+    level : float
+        Mean of the last quarter.
+    """
+    if len(elbo) < 8:
+        return float("nan"), float("nan")
+    before, last = np.split(elbo[-2 * (len(elbo) // 4) :], 2)
+    error = np.sqrt((before.var() + last.var()) / len(last))
+    change = np.maximum(0.0, abs(last.mean() - before.mean()) - 2 * error)  # Python's max would lose a NaN
+    return float(change), float(last.mean())
+
+
+_EXACT = 1e-6
+"""Range of log ratios up to which the approximation is the posterior itself, and their tail is rounding error."""
+
+
+def check_approximation(judged: Judged) -> CheckResult:
+    """Judge the Pareto k of the ratios `p(y, theta) / q(theta)` at the draws; below 0.7 they have finite means."""
+    stats = judged.idata.get("sample_stats", {})
+    if "log_q" not in stats or "lp" not in stats:
+        return CheckResult()
+    k = _pareto_k(np.asarray(stats["lp"] - stats["log_q"], float).ravel())
+    message = f"Pareto k of the approximation's importance weights is {k:.2f}."
+    grade = grade_above(k, judged.settings.thresholds.approximation)
+    remedy = [*advice.better_approximation(judged), "Or sample the posterior itself: `sampler=nuts`."]
+    return CheckResult((graded("approximation", grade, k, message, remedy),), {"approximation_k": k})
+
+
+def _pareto_k(log_ratios: NDArray[np.float64]) -> float:
+    """Fit the tail of importance ratios, over draw; 0 where they are all equal."""
+    if np.ptp(log_ratios) < _EXACT:
+        return 0.0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(np.max(az.psislw(log_ratios)[1]))
+
+
+def check_particles(judged: Judged) -> CheckResult:
+    """Judge the smallest share, over the chains, of particles that moved in the last stage; the others are copies."""
+    stats = judged.idata.get("sample_stats", {})
+    if "moved" not in stats:
+        return CheckResult()
+    least = float(stats["moved"].min())
+    message = f"At least {100 * least:.0f} % of each chain's particles moved in the last stage."
+    grade = grade_below(least, judged.settings.thresholds.particles)
+    remedy = [*advice.more_particle_steps(judged), *advice.more_draws(judged, 2.0), "Or use `sampler=nuts`."]
+    evidence = np.asarray(stats["log_marginal_likelihood"], float)
+    metrics = {"log_marginal_likelihood": float(logsumexp(evidence) - np.log(evidence.size))}
+    return CheckResult((graded("particles", grade, least, message, remedy),), metrics)
+
+
+CHECKS = {
+    "divergences": Check(check_divergences, ("nuts",)),
+    "tree_depth": Check(check_tree_depth, ("nuts",)),
+    "bfmi": Check(check_bfmi, ("nuts",)),
+    "elbo": Check(check_elbo, ("advi",)),
+    "approximation": Check(check_approximation, ("advi",)),
+    "particles": Check(check_particles, ("smc",)),
+}

@@ -1,0 +1,90 @@
+"""Generalised linear models from a formula in the R language.
+
+    eta = sum over terms of the formula of columns * coefficients (+ offset)
+    response ~ family with mean inverse-link(eta)
+
+Each term is a variable named as in the formula (`Intercept`, `X1`, `C(g)`); a term of several columns is a vector with
+their labels. A term without a prior of its own takes `priors.default`. In priors of a GLM the name `term_scale` is the
+natural size of the coefficient (`regression.design_matrix.scales`), so that the defaults hold for data in any units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bayesrun.data.base import Role
+from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language.formulas import INTERCEPT, Formula, plain
+from bayesrun.models.base import ModelType, PriorNames
+from bayesrun.models.regression.design_checks import wrong_design, wrong_response
+from bayesrun.models.regression.design_matrix import labels_in, prepare, response_variables
+from bayesrun.models.regression.glm_model import HELPER, build
+from bayesrun.models.regression.glm_rows import at_rows, needs
+from bayesrun.models.regression.glm_spec import KEY, GlmSpec
+from bayesrun.models.regression.response_families import FAMILIES
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+_AUXILIARIES = frozenset(name for family in FAMILIES.values() for name in family.auxiliaries)
+_TAKEN = {*_AUXILIARIES, "design", "default", HELPER}
+
+
+def roles(spec: GlmSpec) -> tuple[Role, ...]:
+    """Variables of the left side are observed, those of the right side, trials and offset are predictors."""
+    formula, options = spec.parsed(), spec.options
+    observed = response_variables(formula.response, KEY)
+    domain = spec.known_family().domain if observed == (formula.response,) else "real"
+    domain = "count" if options.trials and domain == "binary" else domain
+    labels = labels_in(formula.response, KEY)
+    found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
+    for name in formula.variables:
+        found.append(Role(name, "predictor", "any" if name in formula.categorical else "number_or_date", KEY))
+    if options.trials:
+        found.append(Role(options.trials, "predictor", "count", "model.options.trials"))
+    key = "model.options.offset"
+    offset = response_variables(options.offset, key) if options.offset else ()
+    return (*found, *(Role(name, "predictor", "real", key) for name in offset))
+
+
+def static_check(spec: GlmSpec) -> list[Problem]:
+    """Find what is wrong with the formula, the link and the names of priors; needs no data."""
+    problems: list[Problem] = []
+    links = spec.known_family().links
+    if spec.link() not in links:
+        problems.append(Problem("model.options.link", f"{spec.family} has no link '{spec.link()}'", ", ".join(links)))
+    if spec.options.trials and spec.family != "binomial":
+        message = f"only binomial has trials, not {spec.family}"
+        problems.append(Problem("model.options.trials", message, "set it to null"))
+    try:
+        roles(spec)
+        problems += _wrong_names(spec, spec.parsed())
+    except UserError as error:
+        problems += error.problems
+    return problems
+
+
+def _wrong_names(spec: GlmSpec, formula: Formula) -> Iterator[Problem]:
+    known = {plain(name) for name in formula.terms}
+    for name in spec.priors:
+        if name not in ("default", INTERCEPT, *_AUXILIARIES) and plain(name) not in known:
+            hint = did_you_mean(name, [*formula.terms, "default", *spec.known_family().auxiliaries])
+            yield Problem(f"model.priors.{name}", f"'{spec.formula}' has no term '{name}'", hint)
+    for name in sorted(_TAKEN & set(formula.terms)):
+        yield Problem(KEY, f"a term can't be called '{name}'", "rename the column with data.columns")
+
+
+def check(data: xr.Dataset, spec: GlmSpec) -> list[Problem]:
+    """Find responses out of range, collinear columns and complete separation, and name them."""
+    try:
+        prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
+    except UserError as error:
+        return list(error.problems)
+    problems = list(wrong_response(prepared, spec))
+    if problems or not spec.options.check_design:
+        return problems
+    return list(wrong_design(prepared, spec))
+
+
+MODEL = ModelType(GlmSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs)

@@ -1,0 +1,186 @@
+"""Group terms of a formula, `(x | g)`: found in the right side, read, and taken out of it.
+
+What is left is the population part, which `bayesrun.language.formulas` reads. The grouping is a column, `a:b` (each
+combination of levels), `a/b` (`a` and `a:b`) or a sum of those; `||` is without correlation. Names follow lme4
+(Bates et al. 2015, doi:10.18637/jss.v067.i01).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bayesrun.errors import UserError, fail
+from bayesrun.language.formulas import INTERCEPT, Formula, parse
+
+_HINT = "write (1 | g), (x | g), (x || g), (1 | a/b) or (1 | a:b)"
+_COLUMN = re.compile(r"[A-Za-z]\w*")
+
+
+@dataclass(frozen=True)
+class GroupTerm:
+    """The effects of one grouping.
+
+    Parameters
+    ----------
+    columns
+        Columns whose combinations of levels are the groups.
+    effects
+        What varies between the groups: a formula without a left side of its own.
+    correlated
+        Whether the effects of one group are correlated.
+    """
+
+    columns: tuple[str, ...]
+    effects: Formula
+    correlated: bool
+
+    @property
+    def name(self) -> str:
+        """Name of the grouping in variables of the model: `g`, `a_b`."""
+        return "_".join(self.columns)
+
+
+def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
+    """Take the group terms out of the right side of a formula.
+
+    Parameters
+    ----------
+    right
+        The right side.
+    key
+        Config key of the formula.
+    text
+        The whole formula, for messages.
+
+    Returns
+    -------
+    population : str
+        The right side without them; `1` where nothing else is there.
+    groups : list of GroupTerm
+        One per grouping, in the order of the formula.
+
+    Raises
+    ------
+    UserError
+        For a group term that can't be read.
+    """
+    kept, groups = [], list[GroupTerm]()
+    for sign, part in summands(right):
+        inside = _inside(part)
+        if inside is None:
+            if _at_top(part, "|"):
+                raise fail(key, f"'{part}' needs parentheses, in '{text}'", _HINT)
+            kept.append((sign, part))
+        elif sign == "-":
+            raise fail(key, f"'- ({inside})' takes a group term out, in '{text}'", "leave the term out")
+        else:
+            groups += _read(inside, key, text)
+    return _joined(kept), _merged(groups, key, text)
+
+
+def summands(right: str) -> list[tuple[str, str]]:
+    """Split at the plus and minus signs that stand outside of parentheses: pairs of sign and text."""
+    parts, depth, sign, begin = list[tuple[str, str]](), 0, "+", 0
+    for place, char in enumerate(right):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char in "+-" and depth == 0:
+            parts.append((sign, right[begin:place].strip()))
+            sign, begin = char, place + 1
+    parts.append((sign, right[begin:].strip()))
+    return [(sign, part) for sign, part in parts if part]
+
+
+def _inside(part: str) -> str | None:
+    """Return what is between the parentheses of a group term; None for all other parts."""
+    if not (part.startswith("(") and part.endswith(")")):
+        return None
+    inner = part[1:-1].strip()
+    while inner.startswith("(") and inner.endswith(")") and _closes_at_end(inner):
+        inner = inner[1:-1].strip()
+    return inner if _at_top(inner, "|") else None
+
+
+def _closes_at_end(text: str) -> bool:
+    depth = 0
+    for place, char in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if depth == 0:
+            return place == len(text) - 1
+    return False
+
+
+def _at_top(text: str, sought: str) -> list[int]:
+    """Return the places of a character outside of parentheses."""
+    found, depth = [], 0
+    for place, char in enumerate(text):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == sought and depth == 0:
+            found.append(place)
+    return found
+
+
+def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
+    """Read `effects | grouping`."""
+    bars = _at_top(inside, "|")
+    double = len(bars) == 2 and bars[1] == bars[0] + 1
+    if len(bars) > 1 and not double:
+        raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", f"{_HINT}; brms' (x | id | g) is not known")
+    left, right = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
+    if not left or not right:
+        raise fail(key, f"'({inside})' needs something on both sides of the bar, in '{text}'", _HINT)
+    if re.match(r"(gr|mm|cs|s|t2|gp)\s*\(", right):
+        raise fail(key, f"'{right}' can't be a grouping, in '{text}'", _HINT)
+    try:
+        effects = parse(f"_ ~ {left}", key)
+    except UserError as error:
+        problem = error.problems[0]
+        raise fail(key, f"'({inside})' can't be read: {problem.message}", problem.hint) from error
+    for columns in _groupings(right, key, text):
+        yield GroupTerm(columns, effects, not double)
+
+
+def _groupings(right: str, key: str, text: str) -> Iterator[tuple[str, ...]]:
+    for part in right.split("+"):
+        nested = [level.strip() for level in part.split("/")]
+        columns: tuple[str, ...] = ()
+        for level in nested:
+            names = tuple(name.strip() for name in level.split(":"))
+            for name in names:
+                if not _COLUMN.fullmatch(name):
+                    hint = f"a grouping names columns; {_HINT}"
+                    raise fail(key, f"'{name or right}' can't be a grouping, in '{text}'", hint)
+            columns = (*columns, *names)
+            yield columns
+
+
+def _joined(kept: Sequence[tuple[str, str]]) -> str:
+    text = " ".join(f"{sign} {part}" for sign, part in kept)
+    text = text.removeprefix("+ ")
+    return text or "1"
+
+
+def _merged(groups: Sequence[GroupTerm], key: str, text: str) -> list[GroupTerm]:
+    """Put the effects of one grouping together: `(1 | g) + (0 + x | g)` is `(x || g)`."""
+    found: dict[tuple[str, ...], GroupTerm] = {}
+    for one in groups:
+        other = found.get(one.columns)
+        if other is None:
+            found[one.columns] = one
+            continue
+        twice = [name for name in one.effects.terms if name in other.effects.terms]
+        grouping = ":".join(one.columns)
+        if twice:
+            raise fail(key, f"'{twice[0]}' varies between the groups of '{grouping}' twice, in '{text}'", _HINT)
+        if any(len(each.effects.terms) > 1 and each.correlated for each in (one, other)):
+            hint = f"put them into one term: ({' + '.join([_right(other), _right(one)])} | {grouping})"
+            raise fail(key, f"several terms vary with '{grouping}', of which some are correlated, in '{text}'", hint)
+        first = "" if INTERCEPT in (*one.effects.terms, *other.effects.terms) else "0 + "
+        rest = [n.replace("÷", "/") for e in (other, one) for n in e.effects.terms if n != INTERCEPT]
+        found[one.columns] = GroupTerm(one.columns, parse(f"_ ~ {first}{' + '.join(rest) or '1'}", key), False)
+    return list(found.values())
+
+
+def _right(term: GroupTerm) -> str:
+    return term.effects.text.partition("~")[2].strip()

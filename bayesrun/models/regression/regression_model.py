@@ -1,0 +1,247 @@
+"""The model type `regression`: its data, its checks, its declaration, and its likelihood over new rows."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.data.base import Domain, Role
+from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language.formulas import plain
+from bayesrun.language.prior_checks import check_prior
+from bayesrun.models import declarative
+from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
+from bayesrun.models.declarative import declarative_rows
+from bayesrun.models.regression import glm_model, glm_rows, glm_type
+from bayesrun.models.regression.design_checks import collinear
+from bayesrun.models.regression.design_matrix import labels_in
+from bayesrun.models.regression.expansion import Expansion, expand, expand_at
+from bayesrun.models.regression.families import FAMILIES, FAMILY_TABLE
+from bayesrun.models.regression.glm_spec import GlmSpec
+from bayesrun.models.regression.group_effects import GroupEffects
+from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
+from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.response_families import FAMILIES as GLM_FAMILIES
+from bayesrun.models.regression.response_terms import names_of
+from bayesrun.models.regression.whitened_coefficients import whitened
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from bayesrun.language.declaration import Declaration
+
+log = logging.getLogger("bayesrun")
+
+_NEW = re.compile(r"\||\boffset\s*\(|\bcbind\s*\(|\bprop(ortion)?\s*\(|^\s*p\s*\(|\bmi\s*\(")
+# a prior of another family's parameter stays without effect, so that a sweep may go over families
+_PARAMETERS = frozenset(name for family in FAMILY_TABLE.values() for name in family.parameters)
+_DOMAINS: Mapping[str, Domain] = {
+    "real": "real",
+    "positive": "positive",
+    "nonnegative": "nonnegative",
+    "unit": "unit",
+    "unit_closed": "unit",
+    "binary": "binary",
+    "count": "count",
+    "trials": "count",
+    "angle": "real",
+    "level": "any",
+}
+
+
+def as_glm(spec: RegressionSpec) -> GlmSpec | None:
+    """Return a regression as a generalised linear model where it is no more than that; else None."""
+    family = "binomial" if spec.family == "bernoulli" else spec.family
+    link = spec.options.link
+    if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
+        return None
+    if _NEW.search(spec.formula) or (link is not None and link not in GLM_FAMILIES[family].links):
+        return None
+    content = spec.model_dump()
+    return GlmSpec.model_validate({**content, "family": family})
+
+
+def roles(spec: RegressionSpec) -> tuple[Role, ...]:
+    """Return the response's variables as observed, all others as predictors."""
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_type.roles(glm)
+    this = plan(spec)
+    response = this.response
+    observed = response.names(KEY)
+    domain = _DOMAINS[this.family.values] if observed == (response.text,) else "real"
+    labels = labels_in(response.text, KEY)
+    found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
+    for part, text in response.others().items():
+        kind: Domain = "any" if part == "censored" else "real"
+        found += [Role(name, "predictor", kind, KEY) for name in names_of(text, KEY)]
+    return (*found, *_predictors(this))
+
+
+def _predictors(this: RegressionPlan) -> tuple[Role, ...]:
+    return tuple(role for one in this.predictors.values() for term in one.terms for role in term.roles())
+
+
+def static_check(spec: RegressionSpec) -> list[Problem]:
+    """Find what is wrong with formulas, family, links and priors; needs no data."""
+    if spec.family not in FAMILIES.names():
+        hint = did_you_mean(spec.family, FAMILIES.names())
+        return [Problem("model.family", f"unknown family '{spec.family}'", f"{hint}; see docs/regression.md")]
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_type.static_check(glm)
+    try:
+        this = plan(spec)
+        roles(spec)
+    except UserError as error:
+        return list(error.problems)
+    return [*_wrong_links(spec, this), *_wrong_response(spec, this), *_wrong_priors(spec, this)]
+
+
+def _wrong_links(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
+    given = spec.options.link
+    if isinstance(given, dict):
+        for name in given:
+            if name not in this.predictors:
+                message = f"no formula predicts '{name}'"
+                yield Problem(f"model.options.link.{name}", message, f"predicted: {', '.join(this.predictors)}")
+    for name, predictor in this.predictors.items():
+        links = this.family.parameters[name].links
+        if predictor.link not in links:
+            key = "model.options.link" if isinstance(given, str) else f"model.options.link.{name}"
+            yield Problem(key, f"{name} of {spec.family} has no link '{predictor.link}'", ", ".join(links))
+
+
+def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
+    response, counted = this.response, this.family.values == "trials"
+    if counted and not (response.trials or response.failures):
+        hint = "write y | trials(n), or cbind(successes, failures); for a response of 0 and 1 family: bernoulli"
+        yield Problem(KEY, f"family {spec.family} needs the number of trials", hint)
+    if not counted and (response.trials or response.failures):
+        yield Problem(KEY, f"family {spec.family} has no trials", "family: binomial has")
+    if response.error and "sigma" not in this.family.parameters:
+        yield Problem(KEY, f"family {spec.family} has no sigma that se() could replace", "family: normal has")
+
+
+def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
+    """Find priors of nothing in the model, and what is wrong below `sd` and `cor`."""
+    names: list[str] = [*this.numbers, "default", "Intercept"]
+    groupings: list[str] = []
+    for predictor in this.predictors.values():
+        for term in predictor.terms:
+            of = groupings if isinstance(term, GroupEffects) else names
+            of.extend(term.prior_names(predictor.prefix))
+    names += ["cutpoints"] if this.family.categories == "thresholds" else []
+    known = {plain(name) for name in names}
+    for name, prior in spec.priors.items():
+        if name in ("sd", "cor"):
+            yield from _wrong_group_priors(name, prior, groupings)
+        elif plain(name) not in known and name not in _PARAMETERS:
+            yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
+
+
+def _wrong_group_priors(section: str, priors: Mapping[str, Any], groupings: Sequence[str]) -> Iterator[Problem]:
+    for name, prior in priors.items():
+        key = f"model.priors.{section}.{name}"
+        if name not in groupings:
+            yield Problem(key, f"no effects vary with '{name}'", did_you_mean(name, groupings))
+        elif section == "cor":
+            if not isinstance(prior, Mapping) or set(prior) - {"dist", "eta"} or prior.get("dist") != "LKJ":
+                yield Problem(key, f"correlations have an LKJ prior (got {prior!r})", "write {dist: LKJ, eta: 2}")
+            elif not isinstance(prior.get("eta", 1.0), int | float) or not prior.get("eta", 1.0) > 0:
+                yield Problem(f"{key}.eta", f"must be a number above 0 (got {prior['eta']!r})")
+        elif not isinstance(prior, Mapping) or "dist" in prior:
+            yield from check_prior(key, prior)
+        else:
+            for effect, one in prior.items():
+                yield from check_prior(f"{key}.{effect}", one)
+
+
+def check(data: xr.Dataset, spec: RegressionSpec) -> list[Problem]:
+    """Find what only the data show to be wrong: responses out of range, collinear columns, groups that don't fit."""
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_type.check(data, glm)
+    try:
+        expansion = expand(data, spec, plan(spec))
+    except UserError as error:
+        return list(error.problems)
+    problems = list(_collinear(expansion)) if spec.options.check_design else []
+    return problems or declarative.check(expansion.columns, _declarative(expansion))
+
+
+def _collinear(expansion: Expansion) -> Iterator[Problem]:
+    for _, name in expansion.whitened:
+        design = expansion.columns[name]
+        for names in collinear(design.values, list(map(str, design[design.dims[1]].values))):
+            several = f"columns are collinear: {', '.join(names)}"
+            message = several if len(names) > 1 else f"'{names[0]}' is 0 in every row"
+            hint = "remove one of them; or let the priors alone decide: model.options.check_design=false"
+            yield Problem(KEY, message, hint)
+
+
+def _declarative(expansion: Expansion) -> declarative.DeclarativeSpec:
+    return declarative.DeclarativeSpec.model_validate(dict(expansion.model))
+
+
+def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
+    """Build the declarative model that the regression means; its coefficients are sampled whitened."""
+    from bayesrun.language.declaration import ModelDesign
+
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_model.build(data, glm)
+    expansion = expand(data, spec, plan(spec))
+    for note in expansion.notes:
+        log.info(note)
+    declared = declarative.build(expansion.columns, _declarative(expansion))
+    design = ModelDesign(rows=declared.design.rows, terms=expansion.state())
+    direct = replace(declared, helpers=declared.helpers | expansion.helpers, design=design)
+    return whitened(direct, expansion) if spec.options.form == "whitened" else direct
+
+
+def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
+    """Return the columns that new rows must have."""
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_rows.needs(rows, glm)
+    this = plan(spec)
+    response = this.response
+    counted = [text for text in (response.trials, response.error) if text is not None]
+    counted += [response.text, response.failures] if response.failures is not None else []
+    beside = tuple(Role(name, "predictor", "real", KEY) for text in counted for name in names_of(text, KEY))
+    return (*beside, *_predictors(this))
+
+
+def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
+    """Declare the likelihood over new rows; what the fit has learned is not learned again."""
+    glm = as_glm(spec)
+    if glm is not None:
+        return glm_rows.at_rows(rows, glm)
+    expansion = expand_at(rows.data, spec, plan(spec), rows.design.terms, rows.dim, rows.draw_over_rows)
+    grown = {
+        dim: size
+        for terms in expansion.terms.values()
+        for term in terms
+        for dim, size in term.known_groups().items()
+        if expansion.columns.sizes[dim] > size
+    }
+    recalled = [
+        item
+        for name, terms in expansion.terms.items()
+        for term in terms
+        for item in term.recalled(expansion.settings[name])
+    ]
+    quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
+    likelihoods = {expansion.likelihood: (rows.dim,)}
+    over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
+    declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
+    return replace(declared, items=(*recalled, *declared.items))
+
+
+MODEL = ModelType(
+    RegressionSpec, PriorNames(open=True, nested=("sd", "cor")), roles, build, check, static_check, at_rows, needs
+)

@@ -1,0 +1,150 @@
+"""What a regression's config means, before any data: its response, its family, and a linear predictor per parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bayesrun.errors import fail
+from bayesrun.language.formulas import parse
+from bayesrun.models.regression.families import Family
+from bayesrun.models.regression.group_effects import GroupEffects
+from bayesrun.models.regression.group_terms import split, summands
+from bayesrun.models.regression.linear_terms import Term
+from bayesrun.models.regression.offset_term import OffsetTerm
+from bayesrun.models.regression.population_term import PopulationTerm
+from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.response_terms import Response, read_response
+
+KEY = "model.formula"
+_HINT = "write y ~ x + (1 | g), or formulas by parameter: {mu: 'y ~ x', sigma: '~ x'}"
+
+
+@dataclass(frozen=True)
+class LinearPredictor:
+    """A sum of terms that predicts a parameter through its link.
+
+    Parameters
+    ----------
+    parameter
+        Name of the parameter.
+    prefix
+        What the names of its variables begin with: empty for the main parameter.
+    link
+        Name of the link.
+    terms
+        The summands.
+    """
+
+    parameter: str
+    prefix: str
+    link: str
+    terms: tuple[Term, ...]
+
+    @property
+    def population(self) -> PopulationTerm | None:
+        """The terms of the population; None where there is none."""
+        return next((term for term in self.terms if isinstance(term, PopulationTerm)), None)
+
+
+@dataclass(frozen=True)
+class RegressionPlan:
+    """A regression as it is written.
+
+    Parameters
+    ----------
+    response
+        What is explained.
+    family
+        The family.
+    predictors
+        The linear predictors by parameter, the main one first.
+    """
+
+    response: Response
+    family: Family
+    predictors: Mapping[str, LinearPredictor]
+
+    @property
+    def main(self) -> LinearPredictor:
+        """The linear predictor of the main parameter."""
+        return self.predictors[self.family.main]
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """Parameters that are one number for all rows."""
+        return tuple(
+            name
+            for name, parameter in self.family.parameters.items()
+            if name not in self.predictors
+            and parameter.links
+            and not (name == "sigma" and self.response.error and not self.response.adds_sigma)
+        )
+
+
+def plan(spec: RegressionSpec) -> RegressionPlan:
+    """Read a regression's formulas.
+
+    Raises
+    ------
+    UserError
+        For everything in them that can't be read.
+    """
+    family, formulas = spec.known_family(), spec.formulas()
+    if family.main not in formulas:
+        raise fail(KEY, f"there is no formula for '{family.main}' (got {', '.join(formulas)})", _HINT)
+    left, right = _sides(formulas[family.main], KEY if isinstance(spec.formula, str) else f"{KEY}.{family.main}")
+    if not left:
+        raise fail(KEY, f"'{formulas[family.main]}' has no response", _HINT)
+    response = read_response(left, KEY)
+    if spec.options.trials and not (response.trials or response.failures):
+        response = Response(**{**vars(response), "trials": spec.options.trials})
+    predictors = {}
+    for name, text in formulas.items():
+        key = KEY if isinstance(spec.formula, str) else f"{KEY}.{name}"
+        if name not in family.parameters or not family.parameters[name].links:
+            able = ", ".join(n for n, p in family.parameters.items() if p.links)
+            raise fail(key, f"family {spec.family} has no parameter '{name}' to predict", f"it has: {able}")
+        own, right = _sides(text, key)
+        if own and name != family.main:
+            raise fail(key, f"'{text}' has a response of its own", f"write '~ {right}'")
+        predictors[name] = _predictor(name, family, spec, left, right, key)
+    return RegressionPlan(response, family, predictors)
+
+
+def _sides(text: str, key: str) -> tuple[str, str]:
+    if text.count("~") != 1:
+        raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
+    left, right = (side.strip() for side in text.split("~"))
+    if not right:
+        raise fail(key, f"the right side of '~' must be there (got {text!r})", _HINT)
+    return left, right
+
+
+def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
+    main = name == family.main
+    rest, offsets = _without_offsets(right, key)
+    if main and spec.options.offset:
+        offsets.append(OffsetTerm(spec.options.offset, "model.options.offset"))
+    population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
+    terms: list[Term] = []
+    if population not in ("0", "- 1"):
+        intercept = not (main and family.categories == "thresholds")
+        terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
+    taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
+    terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
+    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *offsets))
+
+
+def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
+    """Take the offsets out of the right side of a formula."""
+    kept, offsets = [], list[OffsetTerm]()
+    for sign, part in summands(right):
+        if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
+            if sign == "-":
+                raise fail(key, f"'- {part}' takes an offset out", "write offset(-x) for one that is subtracted")
+            offsets.append(OffsetTerm(part[part.index("(") + 1 : -1].strip(), key))
+        else:
+            kept.append((sign, part))
+    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    return text or "1", offsets

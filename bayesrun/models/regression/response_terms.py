@@ -1,0 +1,167 @@
+"""The left side of a formula: the response, and what brms writes beside it, `y | trials(n) + weights(w)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from bayesrun.errors import did_you_mean, fail
+from bayesrun.language.grammar import parse
+from bayesrun.models.regression.group_terms import summands
+
+_CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
+_ADDITIONS: Mapping[str, tuple[str, ...]] = {
+    "trials": ("n",),
+    "weights": ("w",),
+    "cens": ("status", "upper"),
+    "trunc": ("lb", "ub"),
+    "se": ("s", "sigma"),
+    "mi": (),
+}
+_HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a regression explains. All parts are expressions over data variables, or None.
+
+    Parameters
+    ----------
+    text
+        The response.
+    failures
+        Of `cbind(successes, failures)`: the failures, which with the successes make the trials.
+    trials
+        Number of trials of each row.
+    weights
+        Weight of each row's log likelihood.
+    censored, upper
+        How a row is censored (`none`, `left`, `right`, `interval`, or 0, -1, 1, 2), and the upper end of an interval.
+    at_least, at_most
+        Bounds within which responses are observed at all.
+    error
+        Known standard error of each row.
+    adds_sigma
+        Whether the family's `sigma` is there beside the known standard error.
+    imputed
+        Whether missing responses are meant to be imputed.
+    """
+
+    text: str
+    failures: str | None = None
+    trials: str | None = None
+    weights: str | None = None
+    censored: str | None = None
+    upper: str | None = None
+    at_least: str | None = None
+    at_most: str | None = None
+    error: str | None = None
+    adds_sigma: bool = False
+    imputed: bool = False
+
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return the data variables in the response itself."""
+        return names_of(self.text, key)
+
+    def others(self) -> dict[str, str]:
+        """Return the parts beside the response that are expressions over the rows, by what they are."""
+        parts = {
+            "failures": self.failures,
+            "trials": self.trials,
+            "weights": self.weights,
+            "censored": self.censored,
+            "upper": self.upper,
+            "at_least": self.at_least,
+            "at_most": self.at_most,
+            "error": self.error,
+        }
+        return {name: text for name, text in parts.items() if text is not None}
+
+
+def names_of(text: str, key: str) -> tuple[str, ...]:
+    """Return the data variables that an expression names."""
+    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+
+
+def read_response(left: str, key: str) -> Response:
+    """Read the left side of a formula.
+
+    Raises
+    ------
+    UserError
+        For what can't be read, with the place and what may be written.
+    """
+    response, bar, additions = _at_bar(left)
+    if not response:
+        raise fail(key, f"'{left}' has no response before the bar", _HINT)
+    counts = _CALL.fullmatch(response)
+    found = Response(response)
+    if counts and counts[1] in ("cbind", "p", "prop", "proportion"):
+        parts = arguments(counts[2])
+        if len(parts) != 2:
+            raise fail(key, f"'{response}' takes two columns", "cbind(successes, failures), or p(successes, trials)")
+        is_cbind = counts[1] == "cbind"
+        found = Response(parts[0], failures=parts[1]) if is_cbind else Response(parts[0], trials=parts[1])
+    for sign, part in summands(additions) if bar else []:
+        if sign == "-":
+            raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
+        found = _with_addition(found, part, key)
+    return found
+
+
+def arguments(text: str) -> list[str]:
+    """Split at the commas that stand outside of parentheses."""
+    parts, depth = [""], 0
+    for char in text:
+        depth += {"(": 1, ")": -1, "[": 1, "]": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _at_bar(left: str) -> tuple[str, str, str]:
+    depth = 0
+    for place, char in enumerate(left):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "|" and depth == 0:
+            return left[:place].strip(), "|", left[place + 1 :].strip()
+    return left.strip(), "", ""
+
+
+def _with_addition(found: Response, part: str, key: str) -> Response:
+    call = _CALL.fullmatch(part)
+    if not call or call[1] not in _ADDITIONS:
+        name = call[1] if call else part
+        allowed = ", ".join(f"{known}(...)" for known in _ADDITIONS)
+        hint = f"{did_you_mean(name, _ADDITIONS)}; allowed: {allowed}"
+        raise fail(key, f"'{part}' can't stand beside the response", hint)
+    given = _named_arguments(call[1], call[2], key)
+    if call[1] == "trials":
+        return replace(found, trials=given["n"])
+    if call[1] == "weights":
+        return replace(found, weights=given["w"])
+    if call[1] == "cens":
+        return replace(found, censored=given["status"], upper=given.get("upper"))
+    if call[1] == "trunc":
+        return replace(found, at_least=given.get("lb"), at_most=given.get("ub"))
+    if call[1] == "se":
+        return replace(found, error=given["s"], adds_sigma=given.get("sigma", "").lower() == "true")
+    return replace(found, imputed=True)
+
+
+def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
+    """Return the arguments of an addition by name; by their order where they have none."""
+    known, found = _ADDITIONS[name], dict[str, str]()
+    for place, part in enumerate(arguments(text)):
+        named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)
+        of = named[1] if named else known[place] if place < len(known) else ""
+        if of not in known:
+            raise fail(key, f"'{name}({text})' has no argument '{of or part}'", f"write {name}({', '.join(known)})")
+        found[of] = named[2] if named else part
+    needed = {"trunc": 1, "mi": 0}.get(name, 1)
+    if len(found) < needed or (name != "trunc" and needed and known[0] not in found):
+        raise fail(key, f"'{name}({text})' lacks its argument", f"write {name}({', '.join(known)})")
+    return found

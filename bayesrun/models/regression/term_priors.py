@@ -1,0 +1,100 @@
+"""Priors of a regression: which one holds for a term, and its numbers once the scale of the data is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.errors import fail
+from bayesrun.language.formulas import plain
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+DEFAULT = "default"
+_OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
+
+
+def prior_of(
+    priors: Mapping[str, Any], name: str, prefix: str, default: str = DEFAULT
+) -> tuple[str, Mapping[str, Any]]:
+    """Return the key and the prior of a term: its own, or the default of its parameter."""
+    own = {plain(str(known)): str(known) for known in priors}
+    key = own.get(plain(f"{prefix}{name}"), own.get(plain(f"{prefix}{default}"), default))
+    return key, priors[key]
+
+
+def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr.Dataset | None) -> dict[str, Any]:
+    """Return a prior whose parameters are numbers: expressions of `term_scale`, and of the data, are computed.
+
+    Parameters
+    ----------
+    prior
+        What the config says.
+    key
+        Its config key.
+    scale
+        The natural size of what it is the prior of: a number, or one per coefficient.
+    data
+        Data variables that an expression may name.
+
+    Returns
+    -------
+    dict
+        The same prior with numbers, or lists of one number per coefficient.
+
+    Raises
+    ------
+    UserError
+        For an expression that depends on anything else.
+    """
+    import numpy as np
+
+    from bayesrun.language.expressions import read
+    from bayesrun.language.scope import Scope
+    from bayesrun.language.values import constant
+
+    scope = Scope(data)
+    scope.add("term_scale", constant(scale), replace=True)
+    found: dict[str, Any] = {}
+    for name, given in prior.items():
+        if not isinstance(given, str) or name in ("dist", *_OPTIONS):
+            found[name] = given
+            continue
+        value = read(given, scope, f"{key}.{name}")
+        if value.known is None or value.shape not in ((), np.shape(scale)):
+            raise fail(f"{key}.{name}", f"'{given}' must be a number", "priors of a regression name term_scale alone")
+        found[name] = np.asarray(value.known, dtype=float).tolist()
+    return found
+
+
+def as_vector(priors: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> dict[str, Any] | None:
+    """Write priors of several terms as one of a vector; None where they are not of one family.
+
+    Parameters
+    ----------
+    priors
+        Priors with numbers, or lists of them.
+    sizes
+        How many coefficients each has.
+    """
+    first = priors[0]
+    if any(p.keys() != first.keys() or p["dist"] != first["dist"] or set(p) & set(_OPTIONS) for p in priors):
+        return None
+    found: dict[str, Any] = {"dist": first["dist"]}
+    for name in first:
+        if name == "dist":
+            continue
+        whole: list[Any] = []
+        for prior, size in zip(priors, sizes, strict=True):
+            given = prior[name]
+            if not (isinstance(given, list) or _is_number(given)):
+                return None
+            whole += given if isinstance(given, list) else [given] * size
+        found[name] = whole[0] if all(value == whole[0] for value in whole) else whole
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,80 @@
+"""Coefficients sampled in coordinates in which they are nearly independent, while all else stays as it is declared.
+
+A vector of coefficients that is multiplied with a matrix of data, `X b`, becomes `b = c + B z` as in `whitening`. The
+map is linear, so the density is that of `b` up to a constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bayesrun.models.regression.blocked_algebra import triangular
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bayesrun.language.declaration import Declaration, Item, Random
+    from bayesrun.models.regression.expansion import Expansion
+
+_LEAST = 1e-6
+_WIDE = 10.0
+"""Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
+
+
+def whitened(direct: Declaration, expansion: Expansion) -> Declaration:
+    """Return a declaration of the same model whose coefficients are sampled whitened; it reports as the first.
+
+    Vectors whose prior is not a density on the whole line stay as they are.
+    """
+    from bayesrun.language.declaration import Random
+
+    designs = dict(expansion.whitened)
+    items: list[Item] = []
+    helpers, coords = set(direct.helpers), dict(direct.coords)
+    for item in direct.items:
+        if not isinstance(item, Random) or item.name not in designs or not item.plan.unconstrained:
+            items.append(item)
+            continue
+        matrix = expansion.columns[designs[item.name]].values
+        settings = expansion.settings[next(n for n, s in expansion.settings.items() if _is_of(item.name, s.prefix))]
+        items += _whitened(item, _basis(matrix, settings.spread))
+        helpers |= {item.name, f"{item.name}_whitened"}
+        coords[f"{item.name}_whitened_dim_0"] = range(matrix.shape[1])
+    if len(items) == len(direct.items):
+        return direct
+    return replace(direct, items=tuple(items), coords=coords, helpers=frozenset(helpers), reported=direct)
+
+
+def _is_of(name: str, prefix: str) -> bool:
+    return name == f"{prefix}coefficients"
+
+
+def _basis(matrix: NDArray[Any], spread: float) -> NDArray[Any]:
+    """Return the map from whitened coordinates to coefficients, over (column, column)."""
+    import numpy as np
+
+    lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    _, values, vectors = np.linalg.svd(triangular(matrix, lengths))
+    values = np.r_[values, np.zeros(len(vectors) - len(values))]
+    kept = np.maximum(values, _LEAST * values[0])
+    return np.asarray(spread * vectors.T / kept / lengths[:, None])
+
+
+def _whitened(item: Random, basis: NDArray[Any]) -> list[Item]:
+    from bayesrun.language.declaration import Density, Deterministic, Potential, Random
+    from bayesrun.language.functions import dot
+    from bayesrun.language.plan import of_values
+    from bayesrun.language.values import constant, fixed, variable
+
+    name, size = f"{item.name}_whitened", len(basis)
+    base = of_values(name, "Normal", {"mu": fixed(0.0), "sigma": fixed(_WIDE)}, (None,), (size,))
+    coordinates = variable(name, (None,), (size,))
+    coefficients = dot(constant(basis), coordinates).named(item.plan.dims)
+    densities = (Density(base, coordinates, -1), Density(item.plan, variable(item.name, item.plan.dims, (size,))))
+    return [
+        Random(base, (f"{name}_dim_0",)),
+        Deterministic(item.name, coefficients, item.dims),
+        Potential(f"prior_of_{item.name}", None, densities),
+    ]

@@ -1,0 +1,268 @@
+"""Regressions with group effects: their density is the one that is written by hand, and their parts are named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats as st
+import xarray as xr
+from scipy.special import expit
+
+from bayesrun.errors import UserError
+from bayesrun.language.declaration import Declaration, Deterministic, Likelihood
+from bayesrun.language.operations import evaluate
+from bayesrun.language.values import node_of
+from bayesrun.models import regression
+from bayesrun.models.base import NewRows
+from bayesrun.models.regression.expansion import Expansion, expand
+from bayesrun.models.regression.group_terms import split
+from bayesrun.models.regression.regression_plan import plan
+from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.predict.fitted_model import FittedModel, fitted_model
+from tests.contract.numpy_engine.engine import log_densities
+
+MODEL = regression.MODEL
+ROWS = 40
+RNG = np.random.default_rng(5)
+X, Z = RNG.normal(size=ROWS), RNG.uniform(1, 3, size=ROWS)
+GROUP = np.array(list("abcd") * 10)
+OTHER = np.array(["u", "v"] * 5 + ["w", "u"] * 15)
+N = np.full(ROWS, 7)
+CODE, OTHER_CODE = np.unique(GROUP, return_inverse=True)[1], np.unique(OTHER, return_inverse=True)[1]
+NORMAL = {"dist": "Normal", "mu": 0, "sigma": 2}
+HALF = {"dist": "HalfNormal", "sigma": 3}
+Y = 1 + 0.5 * X + RNG.normal(size=ROWS)
+
+
+def data(**variables: Any) -> xr.Dataset:
+    given = {"x": X, "z": Z, "g": GROUP, "h": OTHER, "n": N, "y": Y, **variables}
+    made = xr.Dataset({n: ("obs", v) for n, v in given.items()}, coords={"obs": np.arange(10, 10 + ROWS)})
+    return made.assign_attrs(dim="obs")
+
+
+def spec(formula: Any, **keys: Any) -> RegressionSpec:
+    priors = {"default": NORMAL, "Intercept": NORMAL, "sigma": HALF, **keys.pop("priors", {})}
+    options = {"form": "direct", **keys.pop("options", {})}
+    return RegressionSpec(name="m", type="regression", formula=formula, priors=priors, options=options, **keys)
+
+
+def expanded(formula: Any, rows: xr.Dataset | None = None, **keys: Any) -> Expansion:
+    this = spec(formula, **keys)
+    assert not MODEL.static_check(this)
+    return expand(data() if rows is None else rows, this, plan(this))
+
+
+def density(formula: Any, point: dict[str, Any], rows: xr.Dataset | None = None, **keys: Any) -> float:
+    """Log density of the whole model at a point on the variables' own scale."""
+    rows = data() if rows is None else rows
+    this = spec(formula, **keys)
+    assert not MODEL.static_check(this) and not MODEL.check(rows, this)
+    return sum(log_densities(MODEL.build(rows, this), point).values())
+
+
+def normal(x: Any, sigma: Any = 1.0) -> float:
+    return float(np.sum(st.norm.logpdf(x, 0, sigma)))
+
+
+def half_t(x: Any, scale: Any) -> float:
+    return float(np.sum(np.log(2) + st.t.logpdf(x, 3, scale=scale)))
+
+
+def test_a_group_intercept_has_the_density_that_is_written_by_hand() -> None:
+    b, sd, u, sigma = np.array([0.4, -0.3]), np.array([0.8]), RNG.normal(size=(4, 1)), 0.6
+    got = density("y ~ x + (1 | g)", {"coefficients": b, "sd_g": sd, "r_g_offset": u, "sigma": sigma})
+    mu = b[0] + b[1] * X + (sd * u)[CODE, 0]
+    wanted = normal(b, 2) + half_t(sd, 2.5 * Y.std()) + normal(u) + st.halfnorm.logpdf(sigma, scale=3)
+    assert got == pytest.approx(wanted + st.norm.logpdf(Y, mu, sigma).sum(), rel=1e-10)
+
+
+def test_uncorrelated_slopes_nested_and_crossed_groups() -> None:
+    b, sigma = np.array([0.4, -0.3]), 0.6
+    sd_g, sd_gh = np.array([0.8, 0.3]), np.array([0.5])
+    labels, codes = np.unique(np.char.add(np.char.add(GROUP, ":"), OTHER), return_inverse=True)
+    u, v = RNG.normal(size=(4, 2)), RNG.normal(size=(len(labels), 1))
+    point = {"coefficients": b, "sd_g": sd_g, "r_g_offset": u, "sd_g_h": sd_gh, "r_g_h_offset": v, "sigma": sigma}
+    got = density("y ~ x + (x || g) + (1 | g:h)", point)
+    r = u * sd_g
+    mu = b[0] + b[1] * X + r[CODE, 0] + r[CODE, 1] * X + (sd_gh * v)[codes, 0]
+    wanted = normal(b, 2) + half_t(sd_g, 2.5 * Y.std() / np.array([1, X.std()])) + half_t(sd_gh, 2.5 * Y.std())
+    wanted += normal(u) + normal(v) + st.halfnorm.logpdf(sigma, scale=3) + st.norm.logpdf(Y, mu, sigma).sum()
+    assert got == pytest.approx(wanted, rel=1e-10)
+    nested = expanded("y ~ x + (1 | g/h)")
+    assert nested.columns["g_h"].values.tolist() == labels.tolist() and "r_g" in nested.model["priors"]
+
+
+def test_correlated_effects_are_the_factor_times_standard_normal_numbers() -> None:
+    declared = MODEL.build(data(), spec("y ~ x + (x | g)"))
+    factor, u = np.array([[0.8, 0], [0.2, 0.5]]), RNG.normal(size=(4, 2))
+    point = {"coefficients": np.array([0.4, -0.3]), "chol_g": factor, "r_g_offset": u, "sigma": 0.6}
+    found = log_densities(declared, point)
+    effects = u @ factor.T
+    mu = 0.4 - 0.3 * X + effects[CODE, 0] + effects[CODE, 1] * X
+    assert found["y_obs"] == pytest.approx(st.norm.logpdf(Y, mu, 0.6).sum(), rel=1e-10)
+    assert found["r_g_offset"] == pytest.approx(normal(u), rel=1e-10)
+    names = {item.name for item in declared.items if isinstance(item, Deterministic)}
+    assert {"Intercept", "x", "sd_g", "cor_g", "r_g"} <= names
+    assert {"chol_g", "coefficients", "r_g_offset"} <= declared.helpers
+    assert declared.coords["g_pair"] == ["Intercept, x"] or list(declared.coords["g_pair"]) == ["Intercept, x"]
+
+
+def test_the_centered_form_is_chosen_where_rows_tell_enough() -> None:
+    few = expanded("y ~ x + (1 | g)")
+    assert few.model["priors"]["r_g"]["parameterization"] == "noncentered" and "non-centred" in few.notes[0]
+    many = xr.concat([data()] * 10, "obs").assign_coords(obs=np.arange(10 * ROWS))
+    assert expanded("y ~ x + (1 | g)", many).model["priors"]["r_g"]["parameterization"] == "centered"
+
+
+def test_successes_of_trials_and_offsets() -> None:
+    successes = RNG.integers(0, 8, size=ROWS)
+    rows = data(s=successes, f=N - successes)
+    b, sd, u = np.array([0.4, -0.3]), np.array([0.8]), RNG.normal(size=(4, 1))
+    point = {"coefficients": b, "sd_g": sd, "r_g_offset": u}
+    p = expit(b[0] + b[1] * X + (sd * u)[CODE, 0] + np.log(Z))
+    wanted = normal(b, 2) + half_t(sd, 2.5) + normal(u) + st.binom.logpmf(successes, 7, p).sum()
+    for left in ("cbind(s, f)", "s | trials(n)", "p(s, n)", "cbind(s, n - s)"):
+        got = density(f"{left} ~ x + (1 | g) + offset(log(z))", point, rows, family="binomial")
+        assert got == pytest.approx(wanted, rel=1e-10)
+
+
+def test_a_formula_predicts_other_parameters_as_well() -> None:
+    b, c, sd, u = np.array([0.4, -0.3]), np.array([-0.2, 0.1]), np.array([0.8]), RNG.normal(size=(4, 1))
+    point = {"coefficients": b, "sigma_coefficients": c, "sd_sigma_g": sd, "r_sigma_g_offset": u}
+    got = density({"mu": "y ~ x", "sigma": "~ z + (1 | g)"}, point, priors={"sigma_default": NORMAL})
+    sigma = np.exp(c[0] + c[1] * Z + (sd * u)[CODE, 0])
+    wanted = normal(b, 2) + normal(c, 2) + half_t(sd, 2.5) + normal(u)
+    assert got == pytest.approx(wanted + st.norm.logpdf(Y, b[0] + b[1] * X, sigma).sum(), rel=1e-10)
+
+
+def test_whitened_coefficients_have_the_same_density_up_to_a_constant() -> None:
+    rows = data(w=3950 + 30 * X + 3 * Z)
+    written = "y ~ x + w + C(h) + (1 | g)"
+    declared = MODEL.build(rows, spec(written, options={"form": "whitened"}))
+    direct = declared.reported
+    assert direct is not None and direct.helpers == {"coefficients", "r_g_offset"}
+    (basis,) = [i.value for i in declared.items if isinstance(i, Deterministic) and i.name == "coefficients"]
+    differences = []
+    for _ in range(5):
+        z = RNG.normal(size=5)
+        rest = {"sd_g": np.array([0.5]), "r_g_offset": RNG.normal(size=(4, 1)), "sigma": 0.7}
+        there = evaluate(node_of(basis), {"coefficients_whitened": z}.__getitem__)
+        whole = sum(log_densities(declared, {"coefficients_whitened": z, **rest}).values())
+        differences.append(whole - sum(log_densities(direct, {"coefficients": there, **rest}).values()))
+    np.testing.assert_allclose(differences, differences[0], atol=1e-6)
+
+
+def test_priors_are_given_by_grouping_and_effect() -> None:
+    priors = {
+        "sd": {"g": {"dist": "Exponential", "lam": 2}, "h": {"Intercept": HALF, "x": {**HALF, "sigma": 1}}},
+        "cor": {"g": {"dist": "LKJ", "eta": 2}},
+    }
+    made = expanded("y ~ x + (x | g) + (x || h)", priors=priors).model["priors"]
+    assert made["chol_g"] == {
+        "dist": "LKJCholeskyCov",
+        "n": 2,
+        "eta": 2.0,
+        "sd_dist": {"dist": "Exponential", "lam": 2},
+    }
+    assert made["sd_h"] == {"dist": "HalfNormal", "sigma": [3, 1], "dims": ["h_effect"]}
+
+
+def test_a_prior_of_another_family_is_the_terms_own() -> None:
+    made = expanded("y ~ x + C(h) + (1 | g)", priors={"x": {"dist": "Laplace", "mu": 0, "b": 1}}).model
+    assert {"dist": "Laplace", "mu": 0, "b": 1} in made["priors"].values()
+    assert (
+        made["deterministics"]["coefficients"]["expr"] == "concatenate(coefficients_0, coefficients_1, coefficients_2)"
+    )
+
+
+FAULTS = [
+    ("y ~ x + 1 | g", {}, "needs parentheses"),
+    ("y ~ (x | id | g)", {}, "has 2 bars"),
+    ("y ~ (1 | gr(g))", {}, "can't be a grouping"),
+    ("y ~ ( | g)", {}, "both sides of the bar"),
+    ("y ~ x - (1 | g)", {}, "takes a group term out"),
+    ("y ~ (x | g) + (0 + z | g)", {}, "several terms vary"),
+    ("y ~ (1 | g) + (1 | g)", {}, "twice"),
+    ("y ~ (__import__('os') | g)", {}, "can't be read"),
+    ("y | weigths(w) ~ x", {}, "did you mean 'weights'"),
+    ("y ~ x + (1 | g)", {"family": "binomial"}, "needs the number of trials"),
+    ("cbind(y, n) ~ x + (1 | g)", {"family": "poisson"}, "has no trials"),
+    ("y ~ x + (1 | g)", {"family": "poison"}, "unknown family 'poison'"),
+    ("y ~ x + (1 | g)", {"options": {"link": "probit"}}, "has no link 'probit'"),
+    ("y ~ x + (1 | g)", {"priors": {"sd": {"k": HALF}}}, "no effects vary with 'k'"),
+    ("y ~ x + (1 | g)", {"priors": {"sd": {"g": {"dist": "HalfNorml"}}}}, "unknown distribution 'HalfNorml'"),
+    ("y ~ x + (1 | g)", {"priors": {"cor": {"g": {"dist": "Beta"}}}}, "LKJ"),
+    ("y ~ x + (1 | g)", {"priors": {"w": NORMAL}}, "the model has no 'w'"),
+    ({"mu": "y ~ x", "tau": "~ z"}, {}, "has no parameter 'tau'"),
+    ({"mu": "y ~ x", "sigma": "y ~ z"}, {}, "a response of its own"),
+]
+
+
+@pytest.mark.parametrize(("formula", "keys", "told"), FAULTS, ids=[str(f[0]) + str(list(f[1])) for f in FAULTS])
+def test_what_is_wrong_is_told_without_data(formula: Any, keys: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(map(str, MODEL.static_check(spec(formula, **keys))))
+
+
+@pytest.mark.parametrize(
+    ("formula", "keys", "told"),
+    [
+        ("y ~ x + (1 | g)", {"family": "poisson"}, "must be counts"),
+        ("y ~ x + (1 | one)", {}, "a single group"),
+        ("y ~ x + twice + (1 | g)", {}, "columns are collinear"),
+    ],
+)
+def test_what_the_data_show_is_told_before_sampling(formula: str, keys: dict[str, Any], told: str) -> None:
+    assert told in "\n".join(map(str, MODEL.check(data(one=np.full(ROWS, "k"), twice=2 * X), spec(formula, **keys))))
+
+
+def test_group_terms_are_taken_out_of_the_formula() -> None:
+    population, groups = split("x*z + (1 + x | g) + log(z) - 1 + (0 + z || h)", "key", "text")
+    assert population == "x*z + log(z) - 1"
+    assert [(g.columns, g.effects.terms, g.correlated) for g in groups] == [
+        (("g",), ("Intercept", "x"), True),
+        (("h",), ("z",), False),
+    ]
+    assert [g.columns for g in split("(1 | g/h)", "key", "text")[1]] == [("g",), ("g", "h")]
+    ((merged,),) = [split("(1 | g) + (0 + x | g)", "key", "text")[1]]
+    assert merged.effects.terms == ("Intercept", "x") and not merged.correlated
+
+
+def _over(rows: xr.Dataset, this: RegressionSpec, new_levels: bool) -> tuple[Declaration, Declaration]:
+    """Fit, keep and read what was learned, and declare over new rows."""
+    from bayesrun.data.design import FittedDesign
+
+    fit = MODEL.build(data(), this)
+    design = FittedDesign("obs", {}, {}, {}, {}, {}, {}, {}, xr.Dataset())
+    kept: FittedModel = fitted_model(fit, design, None, None)
+    assert MODEL.at_rows is not None
+    return fit, MODEL.at_rows(NewRows(rows, kept.model, kept.quantities, kept.likelihoods, {}, new_levels), this)
+
+
+def test_new_rows_are_seen_through_the_fit_and_new_groups_are_refused_or_drawn() -> None:
+    rows = xr.Dataset({"x": ("obs", [0.5, 2.0]), "g": ("obs", ["b", "q"])}, {"obs": [7, 8]})
+    this = spec("y ~ standardize(x) + (x | g)")
+    with pytest.raises(UserError, match="not fitted to 'q' of 'g'"):
+        _over(rows, this, False)
+    _, known = _over(rows.isel(obs=[0]), this, False)
+    (likelihood,) = [item for item in known.items if isinstance(item, Likelihood)]
+    names = {"Intercept": 0.4, "standardize(x)": -0.3, "sd_g": np.array([0.8, 0.5]), "cor_g": np.array([0.25])}
+    effects = RNG.normal(size=(4, 2))
+    values = {**names, "r_g": effects, **_numbers(known)}
+    for item in known.items:
+        if isinstance(item, Deterministic):
+            values[item.name] = evaluate(node_of(item.value), values.__getitem__)
+    got = evaluate(node_of(likelihood.plan.values["mu"]), values.__getitem__)
+    wanted = 0.4 - 0.3 * (0.5 - X.mean()) / X.std(ddof=1) + effects[1, 0] + effects[1, 1] * 0.5
+    np.testing.assert_allclose(got, [wanted], rtol=1e-10)
+    np.testing.assert_allclose(values["chol_g"], [[0.8, 0], [0.125, 0.5 * np.sqrt(1 - 0.25**2)]], rtol=1e-10)
+    _, drawn = _over(rows, this, True)
+    (effect,) = [item for item in drawn.items if item.name == "r_g"]
+    assert effect.plan.shape == (5, 2) and effect.plan.family.name == "MvNormal"
+
+
+def _numbers(declared: Declaration) -> dict[str, Any]:
+    from bayesrun.language.declaration import Container
+
+    return {item.name: item.numbers for item in declared.items if isinstance(item, Container)}
