@@ -1,9 +1,8 @@
-"""Theano's compile cache: only the user's own is used, and no module is loaded that is not whole.
+"""Theano's compile cache: only the user's own is used, and a module is loaded only as it was compiled.
 
-What is compiled is loaded into the process: a module of somebody else would run their code, and one that a power cut
-or a full disk has cut short would end the process with a signal. So the cache must belong to the user, and beside each
-module `NAME.so` stands `NAME.so.sha256`, the digest of its content when it was made. A module that does not fit is
-compiled again. This module imports nothing of Theano, which loads modules as soon as it is imported.
+A power cut or a full disk leaves modules that are half there, and loading one ends the process without a word. So the
+SHA-256 of each module lies beside it, and a module that does not fit is compiled again. Who can write to a cache
+decides what runs in all who use it: one that belongs to another user is not used.
 """
 
 from __future__ import annotations
@@ -14,120 +13,124 @@ import logging
 import os
 import shutil
 import stat
-import time
+import struct
+import sys
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
-from bayesrun.errors import fail
+from platformdirs import user_cache_path
 
 log = logging.getLogger("bayesrun.theano")
 
-_FLAGS = "THEANO_FLAGS"
-_OF_THEANO = ("cutils_ext", "lazylinker_ext", "scan_perform")
-"""Folders of the modules that Theano compiles for itself and loads when it is imported."""
-_IN_THE_MAKING_SECONDS = 600
-_CHUNK = 1 << 20
+_DIGEST = "sha256"
+_HELPERS = ("cutils_ext", "lazylinker_ext")
+_PLACES = ("base_compiledir", "compiledir")
+_ELF_HEADER = 64
 
 
-def is_whole(module: Path) -> bool:
-    """Say whether a module is as it was made."""
-    try:
-        return _digest_file(module).read_text() == _digest(module)
-    except OSError:
-        return False
+def flags_for_own_cache(flags: str) -> dict[str, str]:
+    """Return the Theano flags that move the cache to a folder of the user's own, where the configured one is not.
 
-
-def seal(module: Path) -> None:
-    """Note the content of a module that was just made."""
-    digest = _digest_file(module)
-    temporary = digest.with_name(f"{digest.name}.{os.getpid()}")
-    temporary.write_text(_digest(module))
-    os.replace(temporary, digest)
-
-
-def _digest_file(module: Path) -> Path:
-    return module.with_name(f"{module.name}.sha256")
-
-
-def _digest(module: Path) -> str:
-    digest = hashlib.sha256()
-    with module.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def prepare_cache() -> None:
-    """Before Theano is imported: choose a cache of the user's own, and remove what is broken of Theano's own modules.
-
-    Raises
-    ------
-    UserError
-        When no cache belongs to the user.
+    Parameters
+    ----------
+    flags
+        The environment's `THEANO_FLAGS`; its settings go before those of `~/.theanorc`.
     """
-    base = _own_base()
-    for module in _modules_of_theano(base):
-        with suppress(OSError):
-            if is_whole(module):
-                continue
-            if _digest_file(module).exists():
-                log.warning("%s is broken: it is compiled again", module)
-            elif time.time() - module.stat().st_mtime < _IN_THE_MAKING_SECONDS:
-                continue  # another process is about to note its content
-            shutil.rmtree(module.parent)
+    settings = {**_settings_of_file(), **dict(part.split("=", 1) for part in flags.split(",") if "=" in part)}
+    configured = [Path(settings[name]).expanduser() for name in _PLACES if name in settings]
+    foreign = [place for place in configured or [Path("~/.theano").expanduser()] if not _is_own(place)]
+    if not foreign:
+        return {}
+    own = user_cache_path("bayesrun", appauthor=False) / "theano"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log.warning("Theano's compile cache %s can be written to by others: %s is used instead", foreign[0], own)
+    used = [name for name in _PLACES if name in settings] or ["base_compiledir"]
+    return {name: str(own) for name in used}
 
 
-def seal_cache(compiledir: Path) -> None:
-    """When the process ends: note the content of the modules that Theano made for itself."""
-    for module in _modules_of_theano(compiledir.parent):
-        if module.parent.parent == compiledir and not _digest_file(module).exists():
-            with suppress(OSError):  # a disk that is full: they are compiled again
-                seal(module)
-
-
-def _modules_of_theano(base: Path) -> list[Path]:
-    return [path for name in _OF_THEANO for path in base.glob(f"*/{name}/*.so")]
-
-
-def _own_base() -> Path:
-    """Return the folder of compile caches; where it is another user's, the default takes its place."""
-    one = _configured("compiledir")
-    base = Path(one or _configured("base_compiledir") or Path.home() / ".theano").expanduser()
-    reason = _not_own(base)
-    if reason is None:
-        return base.parent if one else base
-    own = Path.home() / ".theano"
-    if one or own == base or _not_own(own) is not None:
-        hint = f"name a folder of your own: {_FLAGS}=base_compiledir=FOLDER"
-        raise fail(_FLAGS, f"the compile cache '{base}' is not used: it {reason}", hint)
-    log.warning("the compile cache '%s' is not used, since it %s: modules are compiled into '%s'", base, reason, own)
-    os.environ[_FLAGS] = ",".join(part for part in (os.environ.get(_FLAGS), f"base_compiledir={own}") if part)
-    return own
-
-
-def _not_own(base: Path) -> str | None:
-    """Say why modules of a folder may not be loaded; None where they may, or where there is none yet."""
-    for path in (base, *base.glob("compiledir_*")):
-        try:
-            found = path.stat()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            return f"can't be read ({error.strerror})"
-        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-            return "belongs to another user"
-        if found.st_mode & stat.S_IWOTH:
-            return "can be written to by everybody"
-    return None
-
-
-def _configured(key: str) -> str | None:
-    """Return a setting of Theano's as it will read it: from the environment, or from `~/.theanorc`."""
-    flags = [part.partition("=") for part in os.environ.get(_FLAGS, "").split(",")]
-    given = [value.strip() for name, _, value in flags if name.strip() == key]
-    if given:
-        return given[-1]
+def _settings_of_file() -> dict[str, str]:
     parser = configparser.ConfigParser(interpolation=None)
-    with suppress(configparser.Error, OSError, UnicodeDecodeError):
-        parser.read(os.path.expanduser(path) for path in os.environ.get("THEANORC", "~/.theanorc").split(os.pathsep))
-    return parser.get("global", key, fallback=None)
+    with suppress(configparser.Error, OSError):
+        parser.read(os.environ.get("THEANORC", str(Path("~/.theanorc").expanduser())).split(os.pathsep))
+    return dict(parser["global"]) if parser.has_section("global") else {}
+
+
+def _is_own(folder: Path) -> bool:
+    """Say whether nobody else can write to a folder, or to where it would be made."""
+    there = next((path for path in [folder, *folder.absolute().parents] if path.exists()), folder)
+    status = there.stat()
+    if there != folder:
+        return os.access(there, os.W_OK) and (status.st_uid == os.getuid() or bool(status.st_mode & stat.S_ISVTX))
+    return status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether the module in a folder is as it was compiled.
+
+    One of an earlier version has no digest: it is taken when its file is as long as its ELF header says.
+    """
+    try:
+        (library,) = folder.glob("*.so")
+        digest = folder / _DIGEST
+        if digest.is_file():
+            return digest.read_text() == _digest_of(library)
+        if not _has_full_length(library):
+            return False
+    except (OSError, ValueError):
+        return False
+    with suppress(OSError):  # a cache that only its owner may write to
+        seal(folder)
+    return True
+
+
+def seal(folder: Path) -> None:
+    """Write the digest of the module that was compiled into a folder."""
+    (library,) = folder.glob("*.so")
+    (folder / _DIGEST).write_text(_digest_of(library))
+
+
+def _digest_of(library: Path) -> str:
+    return hashlib.sha256(library.read_bytes()).hexdigest()
+
+
+def _has_full_length(library: Path) -> bool:
+    """Say whether a file ends where its table of sections does, which linkers write last."""
+    with library.open("rb") as file:
+        header = file.read(_ELF_HEADER)
+    if len(header) < _ELF_HEADER or header[:5] != b"\x7fELF\x02":
+        return False
+    (table,) = struct.unpack_from("<Q", header, 40)
+    size, count = struct.unpack_from("<HH", header, 58)
+    return 0 < table + size * count <= library.stat().st_size
+
+
+class _HelperGuard(MetaPathFinder):
+    """Removes a broken helper module when Theano is about to import it: Theano then compiles it again."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in _HELPERS and sys.path:
+            folder = Path(sys.path[0]) / fullname
+            if any(folder.glob("*.so")) and not is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def guard_helpers() -> None:
+    """Look at the modules that Theano loads by itself, once it is imported."""
+    if not any(isinstance(finder, _HelperGuard) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HelperGuard())
+
+
+def seal_helpers(compile_folder: Path, names: Iterable[str] = _HELPERS) -> None:
+    """Write the digests of the helper modules that were just compiled."""
+    for name in names:
+        folder = compile_folder / name
+        with suppress(OSError, ValueError):  # no compiler, or a cache that can't be written to
+            if not (folder / _DIGEST).exists():
+                seal(folder)

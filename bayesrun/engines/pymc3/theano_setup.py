@@ -7,16 +7,14 @@ constants are folded by NumPy. Functions that sample are compiled as ever; their
 
 from __future__ import annotations
 
-import atexit
 import logging
-import sys
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from bayesrun.engines.pymc3.compile_cache import prepare_cache, seal_cache
+from bayesrun.engines.pymc3.compile_cache import guard_helpers, seal_helpers
 from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, is_chosen, switch
 
 log = logging.getLogger("bayesrun.theano")
@@ -37,18 +35,15 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
         Names of those that are used from here on; all others are taken back.
     """
     changed = choose(patches)
+    guard_helpers()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), applied("python_distutils", "matplotlib_docstrings"):
         warnings.simplefilter("ignore")
-        is_first = "theano" not in sys.modules
-        if is_first:
-            prepare_cache()
         import pymc3
         import theano
         from theano.compile.mode import get_default_mode
-    if is_first:
-        atexit.register(seal_cache, Path(theano.config.compiledir))  # some are made when a function is compiled
+    seal_helpers(Path(theano.config.compiledir))
     switch()
     with compiling():
         get_default_mode()  # Theano makes it once, of the settings of the first call

@@ -4,8 +4,8 @@ Theano keeps a pickled key beside each compiled module and reads all of them whe
 a second for some 600 modules; it lists them again when the process ends. Its keys have faults of their own: that of
 `DimShuffle` is salted in each process, and an operation without parameters counts as one without a version, so that
 some modules are compiled again by every process and the cache grows without end. Here a module lies in a folder named
-by the digest of its source and of the compiler's settings, which is all that it depends on, beside the digest of its
-own content: one that a power cut or a full disk has spoilt is compiled again.
+by the digest of its source and of the compiler's settings, which is all that it depends on, and is loaded only if it is
+as it was compiled (`compile_cache`).
 
 Versions: Theano-PyMC 1.1.2.
 Buys: 2.1 s per command whose functions are compiled already; and the cache stops growing.
@@ -69,21 +69,16 @@ def _apply() -> Undo:
 
 
 def _module(folder: Path, linker: Any) -> Any:
-    """Load the module of a folder, compiled first if it is not there whole; other processes wait for that."""
-    library = _whole(folder)
-    if library is None:
+    """Load the module of a folder, compiled first if it is not there; other processes wait for that."""
+    if not is_whole(folder):
         with lock_ctx():
-            library = _whole(folder)
-            if library is None:
+            if not is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
                 return _compiled(folder, linker)
     with suppress(OSError):  # a cache that only its owner may write to
         os.utime(folder)  # in use: see `_tidy`
+    (library,) = folder.glob(f"*.{cmodule.get_lib_extension()}")
     return cmodule.dlimport(str(library))
-
-
-def _whole(folder: Path) -> Path | None:
-    libraries = list(folder.glob(f"*.{cmodule.get_lib_extension()}"))
-    return libraries[0] if len(libraries) == 1 and is_whole(libraries[0]) else None
 
 
 def _compiled(folder: Path, linker: Any) -> Any:
@@ -91,8 +86,7 @@ def _compiled(folder: Path, linker: Any) -> Any:
     place = tempfile.mkdtemp(prefix="tmp", dir=folder.parent)
     try:
         module = linker.compile_cmodule(place)
-        seal(Path(place) / Path(module.__file__).name)
-        shutil.rmtree(folder, ignore_errors=True)  # a broken one
+        seal(Path(place))
         os.rename(place, folder)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)

@@ -1,88 +1,75 @@
-"""Broken modules of the compile cache are made again, and a cache that is not the user's is not used."""
+"""A module of the compile cache is loaded only as it was compiled, and from a cache that is the user's own."""
 
 from __future__ import annotations
 
+import logging
 import os
-import subprocess
-import sys
+import shutil
 from pathlib import Path
 
 import pytest
 
-from bayesrun.engines.pymc3.compile_cache import is_whole, prepare_cache, seal
-from bayesrun.errors import UserError
-
-_COMPILE = """
-from bayesrun.engines.pymc3.theano_setup import import_pymc3
-import_pymc3()
-import numpy as np, theano, theano.tensor as tt
-from bayesrun.engines.pymc3.functions import compile_function
-x = tt.dvector("x")
-function = compile_function([x], [tt.exp(x).sum()], [[np.ones(2)], [np.zeros(3)]])
-print(theano.config.compiledir)
-print(float(function(np.array([0.0, 1.0]))[0]))
-"""
+from bayesrun.engines.pymc3.compile_cache import flags_for_own_cache, is_whole, seal
 
 
-def compiled(base: Path) -> list[Path]:
-    """Compile a function in a process of its own; return the modules of the cache."""
-    flags = {**os.environ, "THEANO_FLAGS": f"blas__ldflags=,base_compiledir={base}"}
-    done = subprocess.run([sys.executable, "-c", _COMPILE], env=flags, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    *_, folder, value = done.stdout.splitlines()
-    assert value == str(1 + 2.718281828459045)
-    assert Path(folder).is_relative_to(base)
-    return sorted(Path(folder).rglob("*.so"))
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """A folder with a real shared library, and its digest."""
+    import _ctypes
+
+    folder = tmp_path / "module"
+    folder.mkdir()
+    shutil.copy(_ctypes.__file__, folder / "module.so")
+    seal(folder)
+    return folder
 
 
-def test_modules_that_are_not_whole_are_compiled_again(tmp_path: Path) -> None:
-    modules = compiled(tmp_path)
-    assert len(modules) >= 2  # one of Theano's own and that of the function
-    assert all(map(is_whole, modules))
-    spoil = (lambda raw: raw[: len(raw) // 2], lambda raw: b"", lambda raw: raw[:2000] + b"\x5a" * 5000 + raw[7000:])
-    for number, module in enumerate(modules):
-        content = module.read_bytes()
-        module.unlink()  # what a running process has loaded stays
-        module.write_bytes(spoil[number % 3](content))
-    assert not any(map(is_whole, modules))
-    again = compiled(tmp_path)
-    assert len(again) == len(modules)
-    assert all(map(is_whole, again))
+DAMAGE = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: content[:5000] + bytes(len(content) - 5000),
+    "one bit": lambda content: content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+    "longer": lambda content: content + b"x",
+}
 
 
-def test_a_module_is_whole_only_with_its_own_digest(tmp_path: Path) -> None:
-    module = tmp_path / "m.so"
-    module.write_bytes(b"code" * 1000)
-    assert not is_whole(module)
-    seal(module)
+@pytest.mark.parametrize("how", DAMAGE)
+def test_a_damaged_module_is_found(module: Path, how: str) -> None:
     assert is_whole(module)
-    module.write_bytes(b"code" * 999 + b"c0de")
+    library = module / "module.so"
+    library.write_bytes(DAMAGE[how](library.read_bytes()))
     assert not is_whole(module)
-    assert not is_whole(tmp_path / "absent.so")
 
 
-def test_a_cache_of_somebody_else_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs, home = tmp_path / "theirs", tmp_path / "home"
-    theirs.mkdir()
-    theirs.chmod(0o777)
-    home.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("THEANO_FLAGS", f"cxx=,base_compiledir={theirs}")
-    prepare_cache()
-    assert os.environ["THEANO_FLAGS"] == f"cxx=,base_compiledir={theirs},base_compiledir={home / '.theano'}"
-    (home / ".theano").mkdir(mode=0o777)
-    (home / ".theano").chmod(0o777)
-    with pytest.raises(UserError, match="can be written to by everybody"):
-        prepare_cache()
-    monkeypatch.setenv("THEANO_FLAGS", f"compiledir={theirs}")
-    with pytest.raises(UserError, match="name a folder of your own"):
-        prepare_cache()
-    monkeypatch.delenv("THEANO_FLAGS")
-    (home / ".theano").chmod(0o755)
-    (home / ".theanorc").write_text(f"[global]\nbase_compiledir = {theirs}\n")
-    prepare_cache()
-    assert os.environ["THEANO_FLAGS"] == f"base_compiledir={home / '.theano'}"
-    if os.geteuid() == 0:
-        os.chown(home / ".theano", 65534, 65534)
-        with pytest.raises(UserError, match="belongs to another user"):
-            prepare_cache()
+@pytest.mark.parametrize(("how", "taken"), [("whole", True), ("half", False), ("empty", False)])
+def test_a_module_without_a_digest_is_taken_where_its_length_is_right(module: Path, how: str, taken: bool) -> None:
+    (module / "sha256").unlink()
+    library = module / "module.so"
+    library.write_bytes(DAMAGE.get(how, bytes)(library.read_bytes()))
+    assert is_whole(module) is taken
+    assert (module / "sha256").exists() is taken
+
+
+def test_a_torn_digest_or_no_module_is_no_whole_one(module: Path, tmp_path: Path) -> None:
+    (module / "sha256").write_text("")
+    assert not is_whole(module)
+    assert not is_whole(tmp_path / "nowhere")
+
+
+def test_a_cache_that_others_can_write_to_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "own"))
+    monkeypatch.setenv("THEANORC", str(tmp_path / "theanorc"))
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    assert flags_for_own_cache(f"base_compiledir={shared}") == {}
+    assert flags_for_own_cache(f"base_compiledir={shared}/new") == {}
+    shared.chmod(0o777)
+    own = str(tmp_path / "own" / "bayesrun" / "theano")
+    with caplog.at_level(logging.WARNING, "bayesrun"):
+        assert flags_for_own_cache(f"optimizer=fast_run,base_compiledir={shared}") == {"base_compiledir": own}
+    assert str(shared) in caplog.text
+    assert os.stat(own).st_mode & 0o077 == 0
+    (tmp_path / "theanorc").write_text(f"[global]\ncompiledir = {shared}\n")
+    assert flags_for_own_cache("") == {"compiledir": own}
