@@ -6,7 +6,7 @@ No engine is needed, so nothing has to be compiled: a finished run predicts in t
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayesrun.errors import fail
 from bayesrun.language.declaration import Container as DataContainer
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
 from bayesrun.language.densities.draws import choose, wide
+from bayesrun.language.modifiers import Modifiers, draw_modified
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order, names_in
 from bayesrun.language.operations import Data as Contained
 from bayesrun.language.plan import Plan, component_shape
@@ -209,6 +210,8 @@ class Forward:
 
     def draw(self, plan: Plan, shape: tuple[int, ...]) -> Array:
         """Draw from a distribution at every draw of its parameters: (draw, *shape)."""
+        if plan.modifiers is not None:
+            return self._modified(plan, plan.modifiers, shape)
         if plan.inner:
             return self._mixture(plan, shape)
         parameters = {name: self._full(values) for name, values in self.parameters(plan).items()}
@@ -225,8 +228,17 @@ class Forward:
         full = {n: np.ascontiguousarray(wide(v, shape)) for n, v in parameters.items()}
         return self._by_engine(plan.family.name, full, shape, int(self._rng.integers(2**31)))
 
+    def _modified(self, plan: Plan, modifiers: Modifiers, shape: tuple[int, ...]) -> Array:
+        """Draw within the limits of a likelihood."""
+        plain, own = replace(plan, modifiers=None), modifiers.values()
+        limits = dict(zip(own, self.values(list(own.values())), strict=True))
+        values = {name: self._full(found) for name, found in {**self.parameters(plain), **limits}.items()}
+        return draw_modified(plan.family, modifiers, values, lambda: self.draw(plain, shape), self._rng)
+
     def expected(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
         """Return the expected values of a distribution at every draw (draw, *shape); None where it has none."""
+        if plan.modifiers is not None and (plan.modifiers.limits or plan.modifiers.truncation):
+            return None
         if plan.inner or plan.family.name == "NormalMixture":
             return self._mixture_mean(plan, shape)
         name = "TruncatedNormal" if plan.family.name == "Normal" and plan.truncated else plan.family.name

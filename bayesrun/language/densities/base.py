@@ -66,6 +66,17 @@ DENSITIES: Registry[Declared] = Registry(
     "bayesrun.language.densities",
     "DISTRIBUTION",
     Declared,
-    others=("algebra", "categories", "continuous", "draws", "elementary", "inflated", "lookup", "ordinal"),
+    others=(
+        "algebra",
+        "categories",
+        "continuous",
+        "draws",
+        "elementary",
+        "inflated",
+        "lookup",
+        "ordinal",
+        "tails",
+        "truncation",
+    ),
 )
 """Distributions of plug-ins, under the name by which YAML calls them."""
