@@ -153,11 +153,13 @@ def _dates(values: Array, how: DateFormat) -> Array:
         # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
         warnings.simplefilter("ignore", UserWarning)
         dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=day_first)
+    found = np.array(dates.dt.tz_localize(None), dtype="datetime64[ns]")
     if how.format is None and how.day_first is not None:
         month = 2 if how.day_first else 1
         # pandas would take 13/02 with the month first for February 13th
-        dates = dates.mask(np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool))
-    return np.asarray(dates.dt.tz_localize(None), dtype="datetime64[ns]").reshape(values.shape)
+        impossible = np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool)
+        found[impossible] = np.datetime64("NaT")
+    return found.reshape(values.shape)
 
 
 def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str) -> list[Problem]:
