@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from tests.faults.running import status
 
 from tests.conftest import Command
-from tests.faults.running import status
 
 MODEL = ("model=eight_schools", "sampler.target_accept=0.9")
 QUIET = ("model.figures=[]", "predictive.prior=0", "sampler.tune=100", "sampler.chains=2", "sampler.progress=false")
