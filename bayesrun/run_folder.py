@@ -75,6 +75,11 @@ class RunFolder:
         """The folder in which draws are kept while a run samples."""
         return self.path / "draws"
 
+    @property
+    def state(self) -> Path:
+        """The folder of what sampling can go on from."""
+        return self.path / "state"
+
     def status(self) -> str | None:
         """Return the status of `status.json`; None where it can't be read."""
         try:
@@ -136,8 +141,9 @@ def check_place(folder: Path, needed: int = 0) -> None:
     OutputError
         When they can't be.
     """
-    above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
+    above = folder
     try:
+        above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
         with tempfile.TemporaryFile(dir=above) as probe:
             probe.write(b"x" * 4096)
             probe.flush()
@@ -195,8 +201,10 @@ def forget(outputs: Path, folder: Path) -> None:
 
 def dead_runs(outputs: Path) -> list[Path]:
     """Return the folders of runs whose process has ended without an end of the run, oldest first."""
-    found = []
-    for note in sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name):
+    found, notes = list[Path](), list[Path]()
+    with suppress(OSError):  # an outputs folder that can't be is told when a run wants it
+        notes = sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name)
+    for note in notes:
         with suppress(OSError, ValueError, KeyError):
             content = json.loads(note.read_text())
             folder = Path(content["folder"])

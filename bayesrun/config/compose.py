@@ -31,6 +31,7 @@ from bayesrun.config.hydra_internals import (
     OverrideParseException,
     UnusedChoice,
     Written,
+    count_interpolations,
     parse_override,
     start_hydra,
 )
@@ -88,6 +89,7 @@ def compose(arguments: Namespace, conf: Path) -> Composition:
     UserError
         With every choice that is wrong, or where nothing can be composed.
     """
+    count_interpolations()
     check(_shadowed(arguments.config_dir, conf))
     loader = start_hydra(arguments.config_dir, conf, compose_job)
     problems: list[Problem] = []
@@ -105,6 +107,7 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
     UserError
         With all that is wrong.
     """
+    count_interpolations()
     problems: list[Problem] = []
     written = _read(overrides, 0, problems)
     config = _compose(loader, config_name or MAIN, written, multirun, problems, _bases)
@@ -375,3 +378,10 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
     names = sorted(name for name in shipped if (folder / name).exists())
     hint = "give the file another name: a shipped file is never replaced"
     return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]
+
+
+def placing_keys(conf: Path) -> dict[str, Any]:
+    """Return Hydra's keys that place a run, as the primary config has them: a run folder's `config.yaml` runs again."""
+    primary = OmegaConf.load(conf / f"{MAIN}.yaml")
+    assert isinstance(primary, DictConfig)
+    return OmegaConf.to_container(primary.hydra, resolve=False)  # type: ignore[return-value]

@@ -94,12 +94,16 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
     UserError
         When the folder holds no sweep.
     """
-    state = read_json(sweep / _STATE)
-    if not state:
-        raise fail("resume", f"'{sweep}' holds no sweep ({_STATE} is not there)", "give a folder below outputs/sweeps")
+    given = read_json(sweep / _STATE).get("arguments")
+    if not isinstance(given, dict) or not isinstance(given.get("overrides"), list):
+        raise fail(
+            "resume",
+            f"'{sweep}' holds no sweep ({_STATE} is not there, or broken)",
+            "give a folder below outputs/sweeps",
+        )
     # whoever can write to the folder has written this: it has no more to say than a config
-    earlier = [str(o) for o in state["arguments"]["overrides"] if o not in arguments.overrides]
-    known = {key: state["arguments"].get(key) for key in _PLACES}
+    earlier = [str(o) for o in given["overrides"] if o not in arguments.overrides]
+    known = {key: given.get(key) for key in _PLACES}
     overrides = [*earlier, *arguments.overrides]
     return Namespace(**{**vars(arguments), **known, "multirun": True, "overrides": overrides, "stored": len(earlier)})
 

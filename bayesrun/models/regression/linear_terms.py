@@ -61,18 +61,28 @@ class Setting:
         Natural size of a change of the linear predictor, `s` in `term_scale`.
     middle
         Natural size of the linear predictor itself.
+    target
+        About where the linear predictor is, over (row), or one number for all; sampling starts there.
+    residual
+        What the population part leaves of the response, on the scale of the linear predictor, over (row); None where
+        nothing is known of it.
     information
         What each row tells about its linear predictor: the inverse variance, over (row).
     data
         The rows of the fit, whose variables the expressions of priors may name.
+    response
+        Sd of the response in its own units.
     """
 
     prefix: str
     priors: Mapping[str, Any]
     spread: float
     middle: float
+    target: NDArray[Any] | float = 0.0
+    residual: NDArray[Any] | None = None
     information: NDArray[Any] | None = None
     data: xr.Dataset | None = None
+    response: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.data.base import Role
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
-from bayesrun.models.regression.blocked_algebra import moments
+from bayesrun.models.regression.blocked_algebra import reach
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import as_vector, numbers_of, prior_of
@@ -57,8 +57,10 @@ class PopulationTerm:
         check(column_problems(rows.data, self.formula, rows.dim))
         columns = {n: formula_column(rows.data, n, n in self.formula.categorical) for n in self.formula.variables}
         made = design(self.formula, columns or {rows.dim: rows.data[rows.dim].values})
-        means, sds = moments(made.matrix)
-        fitted = FittedPopulation(self, replace(made, matrix=made.matrix[:0].copy()), means, sds, setting.prefix)
+        by_spread, by_level = reach(made.matrix)
+        without_rows = replace(made, matrix=made.matrix[:0].copy())
+        fitted = FittedPopulation(self, without_rows, by_spread, by_level, setting.prefix)
+        fitted = replace(fitted, centre=_least_squares(made.matrix[:, fitted.kept], setting.target))
         return fitted, fitted.as_columns(made.matrix, rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedPopulation:
@@ -66,7 +68,9 @@ class PopulationTerm:
         import numpy as np
 
         made = restored_design(content["design"], self.formula)
-        return FittedPopulation(self, made, np.array(content["means"]), np.array(content["sds"]), setting.prefix)
+        return FittedPopulation(
+            self, made, np.array(content["by_spread"]), np.array(content["by_level"]), setting.prefix
+        )
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,20 @@ class FittedPopulation:
         What was written.
     design
         Its columns, and what its transforms remember.
-    means, sds
-        Of each column over the fitted rows.
+    by_spread, by_level
+        How far each coefficient can go (`blocked_algebra.reach`).
     prefix
         What the names of its variables begin with.
+    centre
+        Coefficients where sampling starts; None for new rows.
     """
 
     term: PopulationTerm
     design: Design
-    means: NDArray[Any]
-    sds: NDArray[Any]
+    by_spread: NDArray[Any]
+    by_level: NDArray[Any]
     prefix: str
+    centre: NDArray[Any] | None = None
 
     @property
     def dim(self) -> str:
@@ -107,8 +114,9 @@ class FittedPopulation:
         return [j for j, name in enumerate(self.design.columns) if self.term.intercept or name != INTERCEPT]
 
     def plain(self) -> Mapping[str, Any]:
-        """Return the state of the transforms, and the moments that scale the priors."""
-        return {"design": plain_design(self.design), "means": self.means.tolist(), "sds": self.sds.tolist()}
+        """Return the state of the transforms, and what scales the priors."""
+        scales = {"by_spread": self.by_spread.tolist(), "by_level": self.by_level.tolist()}
+        return {"design": plain_design(self.design), **scales}
 
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the design matrix of other rows."""
@@ -144,7 +152,7 @@ class FittedPopulation:
         vector = as_vector(priors, sizes)
         deterministics: dict[str, Any] = {}
         if vector is not None:
-            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim]}}
+            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim], **self._start(vector)}}
         else:
             names = [f"{self.coefficients}_{number}" for number in range(len(terms))]
             declared = {
@@ -181,6 +189,13 @@ class FittedPopulation:
         ]
         return (Deterministic(self.coefficients, concatenate(*parts).named((self.dim,)), (self.dim,)),)
 
+    def _start(self, prior: Mapping[str, Any]) -> dict[str, Any]:
+        """Return where sampling starts; priors that are not on the whole line choose for themselves."""
+        whole = prior["dist"] in ("Normal", "StudentT", "Laplace", "Logistic", "Cauchy") and "lower" not in prior
+        if self.centre is None or not whole or "upper" in prior:
+            return {}
+        return {"initval": [float(f"{value:.4g}") for value in self.centre]}
+
     def _label_dims(self) -> dict[str, list[str]]:
         terms = [t for t in self.design.terms if t.labels is not None]
         return {f"{t.name}_level": list(t.labels or ()) for t in terms}
@@ -189,10 +204,12 @@ class FittedPopulation:
         """Return `term_scale` of each column, as `design_matrix.scales` has it."""
         import numpy as np
 
-        flat = self.sds <= 1e-12 * np.abs(self.means)
-        scales = np.where(flat, setting.spread, setting.spread / np.where(flat, 1.0, self.sds))
-        away = np.sum((self.means[~flat] / self.sds[~flat]) ** 2)
-        for j, name in enumerate(self.design.columns):
-            if name == INTERCEPT:
-                scales[j] = np.sqrt(setting.middle**2 + setting.spread**2 * (1.0 + away))
-        return np.asarray(scales)
+        return np.sqrt((setting.spread * self.by_spread) ** 2 + (setting.middle * self.by_level) ** 2)
+
+
+def _least_squares(matrix: NDArray[Any], target: NDArray[Any] | float) -> NDArray[Any]:
+    import numpy as np
+
+    wanted = np.broadcast_to(target, len(matrix))
+    known = np.isfinite(wanted)
+    return np.asarray(np.linalg.lstsq(matrix[known], wanted[known], rcond=None)[0])

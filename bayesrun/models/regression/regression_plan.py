@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
+from bayesrun.language.formula_grammar import quoted, with_symbols
 from bayesrun.language.formulas import parse
-from bayesrun.models.regression.families import Family
+from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
@@ -17,6 +19,7 @@ from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, read_response
 
 KEY = "model.formula"
+_HAS_TRIALS = re.compile(r"\b(cbind|p|prop|proportion|trials)\s*\(")
 _HINT = "write y ~ x + (1 | g), or formulas by parameter: {mu: 'y ~ x', sigma: '~ x'}"
 
 
@@ -91,6 +94,9 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
         For everything in them that can't be read.
     """
     family, formulas = spec.known_family(), spec.formulas()
+    text = formulas.get(family.main, "")
+    if spec.family == "binomial" and not (spec.options.trials or _HAS_TRIALS.search(text.partition("~")[0])):
+        family = FAMILIES.load("bernoulli", "model.family")  # a response of 0 and 1
     if family.main not in formulas:
         raise fail(KEY, f"there is no formula for '{family.main}' (got {', '.join(formulas)})", _HINT)
     left, right = _sides(formulas[family.main], KEY if isinstance(spec.formula, str) else f"{KEY}.{family.main}")
@@ -113,20 +119,23 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
 
 
 def _sides(text: str, key: str) -> tuple[str, str]:
-    if text.count("~") != 1:
+    """Return both sides; names in back-ticks are symbols on the right."""
+    hidden = with_symbols(text)
+    if hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
-    left, right = (side.strip() for side in text.split("~"))
+    left, right = (side.strip() for side in hidden.split("~"))
     if not right:
         raise fail(key, f"the right side of '~' must be there (got {text!r})", _HINT)
-    return left, right
+    return quoted(left), right
 
 
 def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
     if main and spec.options.offset:
-        offsets.append(OffsetTerm(spec.options.offset, "model.options.offset"))
-    population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
+        key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
+        offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
+    population, groups = split(rest, key, quoted(f"{left} ~ {right}" if main else f"~ {right}"))
     terms: list[Term] = []
     if population not in ("0", "- 1"):
         intercept = not (main and family.categories == "thresholds")
@@ -143,8 +152,10 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
         if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
             if sign == "-":
                 raise fail(key, f"'- {part}' takes an offset out", "write offset(-x) for one that is subtracted")
-            offsets.append(OffsetTerm(part[part.index("(") + 1 : -1].strip(), key))
+            offsets.append(OffsetTerm(quoted(part[part.index("(") + 1 : -1].strip()), key))
         else:
             kept.append((sign, part))
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    if len(offsets) > 1:
+        offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets

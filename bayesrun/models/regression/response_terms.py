@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bayesrun.errors import did_you_mean, fail
-from bayesrun.language.grammar import parse
+from bayesrun.language.formula_grammar import quoted, with_symbols
+from bayesrun.language.grammar import parse, single_name
 from bayesrun.models.regression.group_terms import summands
 
 _CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
@@ -19,6 +20,8 @@ _ADDITIONS: Mapping[str, tuple[str, ...]] = {
     "se": ("s", "sigma"),
     "mi": (),
 }
+_BRMS = {"y2": "upper", "censored": "status", "x": "s", "weights": "w", "trials": "n"}
+"""Names that brms has for arguments of additions."""
 _HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
 
 
@@ -32,6 +35,8 @@ class Response:
         The response.
     failures
         Of `cbind(successes, failures)`: the failures, which with the successes make the trials.
+    counts
+        Of `cbind(a, b, c)`: the counts of all levels.
     trials
         Number of trials of each row.
     weights
@@ -50,6 +55,7 @@ class Response:
 
     text: str
     failures: str | None = None
+    counts: tuple[str, ...] = ()
     trials: str | None = None
     weights: str | None = None
     censored: str | None = None
@@ -62,7 +68,8 @@ class Response:
 
     def names(self, key: str) -> tuple[str, ...]:
         """Return the data variables in the response itself."""
-        return names_of(self.text, key)
+        texts = self.counts or (self.text,)
+        return tuple(dict.fromkeys(name for text in texts for name in names_of(text, key)))
 
     def others(self) -> dict[str, str]:
         """Return the parts beside the response that are expressions over the rows, by what they are."""
@@ -81,7 +88,8 @@ class Response:
 
 def names_of(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables that an expression names."""
-    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+    single = single_name(text, key)
+    return (single,) if single is not None else tuple(sorted(parse(text, key).names))
 
 
 def read_response(left: str, key: str) -> Response:
@@ -92,22 +100,30 @@ def read_response(left: str, key: str) -> Response:
     UserError
         For what can't be read, with the place and what may be written.
     """
-    response, bar, additions = _at_bar(left)
+    response, bar, additions = _at_bar(with_symbols(left))
     if not response:
         raise fail(key, f"'{left}' has no response before the bar", _HINT)
     counts = _CALL.fullmatch(response)
     found = Response(response)
     if counts and counts[1] in ("cbind", "p", "prop", "proportion"):
         parts = arguments(counts[2])
+        if counts[1] == "cbind" and len(parts) > 2:
+            return _with_additions(Response(parts[0], counts=tuple(parts)), additions, bar, key)
         if len(parts) != 2:
             raise fail(key, f"'{response}' takes two columns", "cbind(successes, failures), or p(successes, trials)")
         is_cbind = counts[1] == "cbind"
         found = Response(parts[0], failures=parts[1]) if is_cbind else Response(parts[0], trials=parts[1])
+    return _with_additions(found, additions, bar, key)
+
+
+def _with_additions(found: Response, additions: str, bar: str, key: str) -> Response:
     for sign, part in summands(additions) if bar else []:
         if sign == "-":
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
         found = _with_addition(found, part, key)
-    return found
+    # names in back-ticks were symbols so far
+    texts = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
+    return replace(found, **texts, counts=tuple(map(quoted, found.counts)))
 
 
 def arguments(text: str) -> list[str]:
@@ -157,7 +173,7 @@ def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
     known, found = _ADDITIONS[name], dict[str, str]()
     for place, part in enumerate(arguments(text)):
         named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)
-        of = named[1] if named else known[place] if place < len(known) else ""
+        of = _BRMS.get(named[1], named[1]) if named else known[place] if place < len(known) else ""
         if of not in known:
             raise fail(key, f"'{name}({text})' has no argument '{of or part}'", f"write {name}({', '.join(known)})")
         found[of] = named[2] if named else part
