@@ -95,11 +95,11 @@ def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
     data, data_digest, imputation, design = load_data(config)
     declared = config.model_type.build(data, config.model)
-    fitted = _fitted(config, declared, design, data_digest)
-    rows = _rows_to_predict(config, fitted)
+    fitted = fitted_model_of(config, declared, design, data_digest)
+    rows = rows_to_predict(config, fitted)
     for line in imputation:
         log.info(line)
-    model = _compiled(config, declared)
+    model = compiled(config, declared)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
@@ -135,12 +135,8 @@ def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
     return [] if data is None else config.model_type.check(data, config.model)
 
 
-def build(config: RunConfig, data: Any) -> CompiledModel:
-    """Build the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
-    return _compiled(config, config.model_type.build(data, config.model))
-
-
-def _compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
+def compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
+    """Compile the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
     engine = engine_of(config)
     engine.set_up(config.engine.patches)
     engine.begin_run()
@@ -152,7 +148,7 @@ def engine_of(config: RunConfig) -> Engine:
     return ENGINES.load(config.engine.name, "engine.name")
 
 
-def _fitted(
+def fitted_model_of(
     config: RunConfig, declared: Declaration, design: FittedDesign | None, digest: str | None
 ) -> FittedModel | None:
     """Return what the fit teaches about new rows; None for a model without data, or one that a plug-in has built."""
@@ -164,7 +160,7 @@ def _fitted(
     return fitted_model(declared, design, digest, getattr(config.model, "formula", None))
 
 
-def _rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRows | None:
+def rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRows | None:
     """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
     if config.predict.data is None:
         return None

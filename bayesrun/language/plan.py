@@ -11,6 +11,7 @@ import numpy as np
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
 from bayesrun.language.distributions import Family, Parameter, known_family
 from bayesrun.language.expressions import read
+from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, all_equal, step_lengths
 from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, conform, constant, variable
@@ -59,6 +60,8 @@ class Plan:
         Lengths of the steps of a series, one fewer than there are points; None where all count 1.
     prior
         What the YAML says; also holds the options (`transform`).
+    modifiers
+        Weights, censoring and truncation of a likelihood.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Plan:
     matrices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     steps: Any = None
     prior: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    modifiers: Modifiers | None = None
 
     def option(self, name: str) -> Any:
         """Return an option of the prior (`transform`), None where it is not given."""

@@ -23,6 +23,8 @@ from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.functions import exp, index, log
 from bayesrun.language.initial_values import initial_value
+from bayesrun.language.modifier_checks import modifier_problems, split
+from bayesrun.language.modifiers import plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
@@ -88,15 +90,21 @@ def declare(
     return made[name]
 
 
-def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: str, observed: Observed) -> Value:
+def declare_likelihood(
+    draft: Draft, name: str, body: Mapping[str, Any], key: str, observed: Observed, new_rows: bool = False
+) -> Value:
     """Add a likelihood to a model from its distribution in YAML.
 
     Parameters
     ----------
-    draft, name, prior, key
+    draft, name, key
         As for `declare`.
+    body
+        What the YAML says: the distribution, and its modifiers.
     observed
         What it explains.
+    new_rows
+        Whether rows are to be drawn that were not observed.
 
     Returns
     -------
@@ -108,15 +116,33 @@ def declare_likelihood(draft: Draft, name: str, prior: Mapping[str, Any], key: s
     UserError
         When the distribution is wrong, or its parameters do not fit the observed values' dims.
     """
-    check(check_prior(key, prior))
+    prior, modifiers = split(body)
+    check([*check_prior(key, prior), *modifier_problems(key, modifiers)])
     this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
+    this = with_modifiers(this, modifiers, draft.scope, observed.values, new_rows)
     if this.option("parameterization") in ("noncentered", "whitened"):
         raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
     if this.truncated and this.family.name != "Normal":
-        raise fail(key, f"an observed {this.family.name} can't be truncated", "use TruncatedNormal")
+        raise fail(key, f"an observed {this.family.name} can't be cut off so", "write truncated: {lower: , upper: }")
     if this.family.support != "matrix":
         draft.name_axes(name, this.dims, this.shape, draft.scope)
     return draft.likelihood(with_steps(this), observed)
+
+
+def with_modifiers(
+    this: Plan, modifiers: Mapping[str, Any], scope: Scope, observed: Any, new_rows: bool = False
+) -> Plan:
+    """Return the plan of a likelihood with what modifies it.
+
+    Raises
+    ------
+    UserError
+        When its distribution can't be modified so, or a value does not fit.
+    """
+    if this.truncated and modifiers:
+        raise fail(this.key, "lower and upper can't be combined with modifiers", "write truncated: {lower: , upper: }")
+    made = plan_modifiers(this.family, modifiers, scope, this.key, this.dims, np.asarray(observed), new_rows)
+    return this if made is None else replace(this, modifiers=made)
 
 
 def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:

@@ -6,7 +6,7 @@ No engine is needed, so nothing has to be compiled: a finished run predicts in t
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from bayesrun.errors import fail
 from bayesrun.language.declaration import Container as DataContainer
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
+from bayesrun.language.densities.draws import choose, wide
+from bayesrun.language.modifiers import Modifiers, draw_modified
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Node, in_order, names_in
 from bayesrun.language.operations import Data as Contained
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.values import Value, node_of
-from bayesrun.predict.generators import choose, expectation, generator, wide
+from bayesrun.predict.generators import expectation, generator, level_probabilities
 
 Array = NDArray[Any]
 DrawByEngine = Callable[[str, Mapping[str, Array], tuple[int, ...], int], Array]
@@ -40,12 +42,15 @@ class Forecast:
         Its dims.
     labels
         Labels of those dims.
+    shares
+        Probabilities of its levels (draw, ..., level), in their order; None where its values are no levels.
     """
 
     drawn: Array
     expected: Array | None
     dims: tuple[str, ...]
     labels: Mapping[str, Sequence[Any]]
+    shares: Array | None = None
 
 
 class Forward:
@@ -161,7 +166,14 @@ class Forward:
             self._known[item.name] = np.where(mask, drawn, item.observed.values)
         expected = self.expected(item.plan, shape)
         labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
-        return Forecast(drawn, None if expected is None else self._full(expected), item.observed.dims, labels)
+        shares = self.shares(item.plan, shape)
+        return Forecast(
+            drawn,
+            None if expected is None else self._full(expected),
+            item.observed.dims,
+            labels,
+            None if shares is None else self._full(shares),
+        )
 
     def _full(self, values: Array) -> Array:
         return np.broadcast_to(values, (self.count, *values.shape[1:]))
@@ -173,6 +185,8 @@ class Forward:
 
     def draw(self, plan: Plan, shape: tuple[int, ...]) -> Array:
         """Draw from a distribution at every draw of its parameters: (draw, *shape)."""
+        if plan.modifiers is not None:
+            return self._modified(plan, plan.modifiers, shape)
         if plan.inner:
             return self._mixture(plan, shape)
         parameters = {name: self._full(values) for name, values in self.parameters(plan).items()}
@@ -189,8 +203,17 @@ class Forward:
         full = {n: np.ascontiguousarray(wide(v, shape)) for n, v in parameters.items()}
         return self._by_engine(plan.family.name, full, shape, int(self._rng.integers(2**31)))
 
+    def _modified(self, plan: Plan, modifiers: Modifiers, shape: tuple[int, ...]) -> Array:
+        """Draw within the limits of a likelihood."""
+        plain, own = replace(plan, modifiers=None), modifiers.values()
+        limits = dict(zip(own, self.values(list(own.values())), strict=True))
+        values = {name: self._full(found) for name, found in {**self.parameters(plain), **limits}.items()}
+        return draw_modified(plan.family, modifiers, values, lambda: self.draw(plain, shape), self._rng)
+
     def expected(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
         """Return the expected values of a distribution at every draw (draw, *shape); None where it has none."""
+        if plan.modifiers is not None and (plan.modifiers.limits or plan.modifiers.truncation):
+            return None
         if plan.inner or plan.family.name == "NormalMixture":
             return self._mixture_mean(plan, shape)
         name = "TruncatedNormal" if plan.family.name == "Normal" and plan.truncated else plan.family.name
@@ -200,6 +223,11 @@ class Forward:
         with np.errstate(all="ignore"):
             found = own(self.parameters(plan))
         return _over(found, shape)
+
+    def shares(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
+        """Return the probabilities of levels at every draw (draw, *shape, level); None where values are no levels."""
+        own = None if plan.inner or plan.truncated else level_probabilities(plan.family.name)
+        return None if own is None else wide(own(self.parameters(plan)), shape, 1)
 
     def _components(self, plan: Plan) -> tuple[Plan, ...] | Plan:
         return plan.inner["comp_dists"]

@@ -32,6 +32,11 @@ def expectation(name: str) -> Mean | None:
     return None if mean is None else lambda p: _evaluated(mean, p)
 
 
+def level_probabilities(name: str) -> Mean | None:
+    """Return `parameters -> probabilities (draw, ..., category)` of a distribution of categories; None for others."""
+    return declared(name).shares if _is_declared(name) else _SHARES.get(name)
+
+
 def _is_declared(name: str) -> bool:
     known = family(name)
     return known is not None and known.declared
@@ -170,15 +175,11 @@ def _ordered_chances(p: Parameters, link: Callable[[Array], Array]) -> Array:
     return np.diff(np.concatenate([0.0 * ends, below, ends], axis=-1), axis=-1)
 
 
-def _ordered(link: Callable[[Array], Array]) -> tuple[Draw, Mean]:
+def _ordered(link: Callable[[Array], Array]) -> Draw:
     def draw(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return choose(wide(_ordered_chances(p, link), shape, 1), rng)
 
-    def mean(p: Parameters) -> Array:
-        chances = _ordered_chances(p, link)
-        return np.asarray(chances @ np.arange(chances.shape[-1]))
-
-    return draw, mean
+    return draw
 
 
 def _factor(p: Parameters) -> Array:
@@ -218,9 +219,6 @@ def _dirichlet_multinomial(p: Parameters, shape: tuple[int, ...], rng: np.random
 def _whole(values: Array) -> Array:
     return np.rint(values).astype(np.int64)
 
-
-_LOGISTIC_DRAW, _LOGISTIC_MEAN = _ordered(special.expit)
-_PROBIT_DRAW, _PROBIT_MEAN = _ordered(special.ndtr)
 
 _DRAWS: Mapping[str, Draw] = {
     "Normal": _elementwise(lambda rng, m, s: rng.normal(m, s), _normal),
@@ -278,8 +276,8 @@ _DRAWS: Mapping[str, Draw] = {
     ),
     "Constant": _elementwise(lambda rng, c: c, lambda p: (p["c"],)),
     "Categorical": _categorical,
-    "OrderedLogistic": _LOGISTIC_DRAW,
-    "OrderedProbit": _PROBIT_DRAW,
+    "OrderedLogistic": _ordered(special.expit),
+    "OrderedProbit": _ordered(special.ndtr),
     "MvNormal": _mv_normal,
     "MvStudentT": _mv_normal,
     "Dirichlet": _dirichlet,
@@ -322,8 +320,6 @@ _MEANS: Mapping[str, Mean] = {
     "ZeroInflatedNegativeBinomial": _product("psi", "mu"),
     "Constant": lambda p: p["c"],
     "ConstantDist": lambda p: p["c"],
-    "OrderedLogistic": _LOGISTIC_MEAN,
-    "OrderedProbit": _PROBIT_MEAN,
     "MvNormal": lambda p: p["mu"],
     "MvStudentT": lambda p: p["mu"],
     "Dirichlet": lambda p: p["a"] / p["a"].sum(axis=-1, keepdims=True),
@@ -352,3 +348,10 @@ def _multinomial_mean(p: Parameters, weights: Array) -> Array:
     counts = p["n"]
     counts = counts.reshape(counts.shape[0], *(1,) * (shares.ndim - 1 - counts.ndim), *counts.shape[1:], 1)
     return np.asarray(counts * shares)
+
+
+_SHARES: Mapping[str, Mean] = {
+    "Categorical": lambda p: p["p"] / p["p"].sum(axis=-1, keepdims=True),
+    "OrderedLogistic": lambda p: _ordered_chances(p, special.expit),
+    "OrderedProbit": lambda p: _ordered_chances(p, special.ndtr),
+}

@@ -7,6 +7,7 @@ what it has learned itself, and the declaration is then computed at every draw o
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -56,6 +57,8 @@ class PreparedRows:
         Declares the likelihoods over some of the rows (a slice); None where rows depend on others, as in `cumsum(x)`.
     dim
         The row dimension.
+    levels
+        Labels of the levels of what is observed, in their order, by likelihood; codes where there are none.
     notes
         What was done with the rows, in words.
     """
@@ -65,6 +68,7 @@ class PreparedRows:
     fresh: frozenset[str]
     declare: Callable[[slice], Declaration] | None
     dim: str
+    levels: Mapping[str, tuple[Any, ...]]
     notes: tuple[str, ...] = ()
 
 
@@ -105,7 +109,20 @@ def prepare_rows(
         _check_known_groups(kind, spec, rows)
     said = tuple(dict.fromkeys([*notes, *more]))
     apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
-    return PreparedRows(data, declared, fresh, apart, fitted.model.rows, said)
+    levels = _observed_levels(kind, spec, fitted)
+    return PreparedRows(data, declared, fresh, apart, fitted.model.rows, levels, said)
+
+
+def _observed_levels(kind: ModelType, spec: ModelSpec, fitted: FittedModel) -> dict[str, tuple[Any, ...]]:
+    """Return the labels of what each likelihood observes, where the data give them."""
+    found = {}
+    for role in kind.roles(spec):
+        column = fitted.data.factors.get(role.variable, role.variable)
+        if role.kind == "observed" and column in fitted.data.levels:
+            named = [name for name in fitted.likelihoods if role.key == f"model.likelihood.{name}.observed"]
+            labels = tuple(fitted.data.levels[column].tolist())
+            found.update({name: labels for name in named or fitted.likelihoods})
+    return found
 
 
 def _by_parts(kind: ModelType, spec: ModelSpec, rows: NewRows) -> Callable[[slice], Declaration]:
@@ -272,13 +289,24 @@ def forecasts(
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
     forward = Forward(flat, rng, draw_by_engine, rows.fresh, rows.dim)
     size = rows.data.sizes[rows.dim]
-    step = max(1, AT_ONCE // forward.count)
+    widest = max(_numbers_per_row(item, rows.dim) for item in rows.declared.items if isinstance(item, Likelihood))
+    step = max(1, AT_ONCE // (forward.count * widest))
     if size <= step or rows.declare is None:
         yield slice(0, size), forward.run(rows.declared)
         return
     for begin in range(0, size, step):
         part = slice(begin, min(begin + step, size))
         yield part, forward.run(rows.declare(part))
+
+
+def _numbers_per_row(item: Likelihood, rows: str) -> int:
+    """Return how many numbers a row of a likelihood has, and of its levels' probabilities."""
+    beside = [n for dim, n in zip(item.observed.dims, item.observed.shape, strict=True) if dim != rows]
+    levels = [value.shape[-1] + 1 for value in item.plan.values.values() if value.ndim > len(item.observed.dims)]
+    cutpoints = item.plan.values.get("cutpoints")
+    if cutpoints is not None:
+        levels.append(cutpoints.shape[-1] + 1)
+    return math.prod(beside) * max(levels, default=1)
 
 
 def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -71,11 +72,12 @@ def write_predictions(
         The run folder.
     """
     prob = predict.interval or interval
-    groups = _Groups(group_labels(rows.data, predict.group_by), rows.dim) if predict.group_by else None
+    labels = group_labels(rows.data, predict.group_by)
+    groups = _Groups(labels, rows.dim, rows.levels) if predict.group_by else None
     tables, without = [], dict[str, None]()
     for part, found in forecasts(rows, fitted, draws, seed, engine.draw):
-        tables.append(prediction_table(found, prob))
-        without |= dict.fromkeys(name for name, forecast in found.items() if forecast.expected is None)
+        tables.append(prediction_table(found, prob, rows.levels))
+        without |= {name: None for name, of in found.items() if of.expected is None and of.shares is None}
         if groups is not None:
             groups.add(part, found)
     table = pd.concat(tables).sort_values(["variable", "kind"], key=_in_order(tables[0]), kind="stable")
@@ -116,16 +118,51 @@ def group_labels(data: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(labels)
 
 
-def prediction_table(found: Mapping[str, Forecast], prob: float) -> pd.DataFrame:
-    """Return a row per value: `kind` (`observation`, or `mu`: the expected value), `variable`, labels, statistics."""
+def prediction_table(
+    found: Mapping[str, Forecast], prob: float, levels: Mapping[str, Sequence[Any]] = MappingProxyType({})
+) -> pd.DataFrame:
+    """Return a row per value, and per level where values are levels.
+
+    The columns are `kind` (`observation`; `mu`, the expected value; or `probability` of a level), `variable`, labels,
+    `level` if there are any, and statistics.
+
+    Parameters
+    ----------
+    found
+        Forecast of each likelihood.
+    prob
+        Probability inside the intervals.
+    levels
+        Labels of the levels by likelihood; codes without.
+    """
     parts = []
     for name, forecast in found.items():
-        labels = _labels(forecast)
-        for kind, values in (("observation", forecast.drawn), ("mu", forecast.expected)):
-            if values is not None:
-                flat = values.reshape(len(values), -1)
-                parts.append(_rows(kind, name, labels, _statistics(flat, prob)))
-    return pd.concat(parts, ignore_index=True)
+        for kind, values, of_levels in _kinds(name, forecast, levels):
+            flat = values.reshape(len(values), -1)
+            parts.append(_rows(kind, name, _labels(forecast, of_levels), _statistics(flat, prob)))
+    table = pd.concat(parts, ignore_index=True)
+    return _level_before_statistics(table)
+
+
+def _kinds(
+    name: str, forecast: Forecast, levels: Mapping[str, Sequence[Any]]
+) -> Iterator[tuple[str, NDArray[Any], list[Any] | None]]:
+    """Yield what a forecast holds: its kind, its values, and the labels of the levels over their last axis."""
+    yield "observation", forecast.drawn, None
+    if forecast.expected is not None:
+        yield "mu", forecast.expected, None
+    if forecast.shares is not None:
+        count = forecast.shares.shape[-1]
+        labels = list(levels.get(name, ()))
+        yield "probability", forecast.shares, labels if len(labels) == count else list(range(count))
+
+
+def _level_before_statistics(table: pd.DataFrame) -> pd.DataFrame:
+    if "level" not in table.columns:
+        return table
+    others = [column for column in table.columns if column != "level"]
+    place = others.index("mean")
+    return table[[*others[:place], "level", *others[place:]]]
 
 
 class _Groups:
@@ -137,21 +174,24 @@ class _Groups:
         The groups' labels of each row.
     dim
         The row dimension.
+    levels
+        Labels of the levels by likelihood.
     """
 
-    def __init__(self, labels: pd.DataFrame, dim: str) -> None:
-        self._names, self._dim = list(labels.columns), dim
+    def __init__(self, labels: pd.DataFrame, dim: str, levels: Mapping[str, Sequence[Any]]) -> None:
+        self._names, self._dim, self._levels = list(labels.columns), dim, levels
         self._members = labels.groupby(self._names, sort=True, dropna=False).indices
         self._sums: dict[tuple[str, str, Any], NDArray[Any]] = {}
+        self._of_levels: dict[str, list[Any]] = {}
 
     def add(self, part: slice, found: Mapping[str, Forecast]) -> None:
         """Add a block of rows."""
         for name, forecast in found.items():
             if forecast.dims != (self._dim,):
                 continue
-            for kind, values in (("observation", forecast.drawn), ("mu", forecast.expected)):
-                if values is None:
-                    continue
+            for kind, values, of_levels in _kinds(name, forecast, self._levels):
+                if of_levels is not None:
+                    self._of_levels[name] = of_levels
                 for group, members in self._members.items():
                     inside = members[(members >= part.start) & (members < part.stop)] - part.start
                     total = values[:, inside].sum(axis=1)
@@ -163,9 +203,12 @@ class _Groups:
         for (name, kind, group), total in self._sums.items():
             key = group if isinstance(group, tuple) else (group,)
             count = len(self._members[group])
-            shown = pd.DataFrame({n: [k] for n, k in zip(self._names, key, strict=True)}).assign(rows=count)
-            parts.append(_rows(kind, name, shown, _statistics(total[:, None] / count, prob)))
-        return pd.concat(parts, ignore_index=True)
+            levels = self._of_levels[name] if kind == "probability" else None
+            means = total.reshape(len(total), -1) / count
+            shown = pd.DataFrame({n: [k] * means.shape[1] for n, k in zip(self._names, key, strict=True)})
+            shown = shown.assign(rows=count, **({} if levels is None else {"level": levels}))
+            parts.append(_rows(kind, name, shown, _statistics(means, prob)))
+        return _level_before_statistics(pd.concat(parts, ignore_index=True))
 
 
 def _in_order(table: pd.DataFrame) -> Any:
@@ -173,9 +216,10 @@ def _in_order(table: pd.DataFrame) -> Any:
     return lambda column: column.map({value: place for place, value in enumerate(pd.unique(table[column.name]))})
 
 
-def _labels(forecast: Forecast) -> pd.DataFrame:
-    places = list(itertools.product(*(list(forecast.labels[d]) for d in forecast.dims)))
-    return pd.DataFrame({d: [place[i] for place in places] for i, d in enumerate(forecast.dims)})
+def _labels(forecast: Forecast, levels: Sequence[Any] | None) -> pd.DataFrame:
+    axes = {dim: list(forecast.labels[dim]) for dim in forecast.dims} | ({} if levels is None else {"level": levels})
+    places = list(itertools.product(*axes.values()))
+    return pd.DataFrame({name: [place[i] for place in places] for i, name in enumerate(axes)})
 
 
 def _rows(kind: str, name: str, labels: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame:

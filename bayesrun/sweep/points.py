@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import OmegaConf
@@ -19,7 +20,7 @@ from omegaconf import OmegaConf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.logs import logging_to_memory
-from bayesrun.pipeline import build, model_problems, read_data
+from bayesrun.pipeline import compiled, fitted_model_of, model_problems, read_data, rows_to_predict
 from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
@@ -81,7 +82,9 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
     problems: list[Problem] = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # `model=glob(*)` lists a group's files
+    for override in OverridesParser.create(loader).parse_overrides(list(overrides)):
         written = override.get_key_element()
         key = written.lstrip("+")
         if key.lstrip("~").split(".")[0] in KEYS:
@@ -94,6 +97,8 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             problems.append(Problem(key, message, "give fewer values: a larger step, or sweeper=optuna"))
         elif override.is_discrete_sweep():
             swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
+            if not swept[key]:
+                problems.append(Problem(key, f"'{override.input_line or written}' has no values", "give at least one"))
         else:
             message = f"'{(override.input_line or written).lstrip('+')}' has no list of values"
             problems.append(Problem(key, message, "write key=a,b,c, or choose sweeper=optuna for intervals"))
@@ -106,7 +111,8 @@ def _length(override: Override) -> int:
     value = override.value()
     if not isinstance(value, RangeSweep) or value.start is None or value.stop is None or not value.step:
         return 0
-    return max(0, math.ceil((value.stop - value.start) / value.step))
+    count = (value.stop - value.start) / value.step
+    return max(0, math.ceil(count)) if count < MOST_JOBS else int(min(count, 1e300))
 
 
 def _check_number(groups: Sequence[Sequence[str]], swept: Mapping[str, list[str]], spec: SweepSpec) -> None:
@@ -244,16 +250,18 @@ def _check_point(point: Point, compose: Compose, data: _DataSets, faults: dict[P
 def _kinds_of_models(checked: Sequence[Checked]) -> list[list[Checked]]:
     """Gather the points whose models differ in numbers only, where there is more to check than numbers.
 
-    A number's domain is checked without a model. Expressions, lists, dims, shapes and initial values of priors, and
-    the variables of `sampler.step`, are checked completely only by building the model: once per kind.
+    A number's domain is checked without a model. Expressions, lists, dims, shapes and initial values of priors, the
+    variables of `sampler.step`, and the rows of `predict.data` are checked completely only by building the model: once
+    per kind.
     """
     kinds: dict[str, list[Checked]] = {}
     for point in checked:
         plain = point.config.plain
         priors = {name: _without_numbers(prior) for name, prior in plain["model"]["priors"].items()}
         step = (plain["sampler"] or {}).get("step")
-        if step or any(len(prior) > 1 for prior in priors.values()):
-            kind = [{**plain["model"], "priors": priors, "figures": None}, plain["data"], step]
+        predict = plain["predict"] if point.config.predict.data is not None else None
+        if step or predict or any(len(prior) > 1 for prior in priors.values()):
+            kind = [{**plain["model"], "priors": priors, "figures": None}, plain["data"], step, predict]
             kinds.setdefault(json.dumps(kind, sort_keys=True, default=str), []).append(point)
     return list(kinds.values())
 
@@ -290,7 +298,10 @@ def _problems_of_kind(kind: Sequence[Mapping[str, Any]]) -> list[list[Problem]]:
 def _build_problems(plain: Mapping[str, Any]) -> list[Problem]:
     try:
         config = parse_config(OmegaConf.create(dict(plain)))
-        model = build(config, read_data(config)[0])
+        data, digest, _, design = read_data(config)
+        declared = config.model_type.build(data, config.model)
+        rows_to_predict(config, fitted_model_of(config, declared, design, digest))
+        model = compiled(config, declared)
         return list(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     except UserError as error:
         return list(error.problems)

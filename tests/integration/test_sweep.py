@@ -146,6 +146,10 @@ def test_each_job_draws_what_the_sweep_says(prior_sweep, tmp_path):
             ["model=eight_schools", "model.priors.tau.beta=5,x"],
             ["model.priors.tau.beta: unknown name 'x'", "in job 2 of 2: tau.beta=x"],
         ),
+        (  # new rows, by what the fit teaches about them
+            ["predict.data=linear_regression,robust_regression", "predict.group_by=obs,nosuch"],
+            ["predictor 'X1' is not in data set 'robust_regression'", "have no column 'nosuch'", "in jobs 3, 4"],
+        ),
     ],
 )  # fmt: skip
 def test_faults_of_all_points_come_at_once_and_nothing_is_started(tmp_path, overrides, told):

@@ -112,4 +112,5 @@ class DeclaredDiscrete(Declared, Discrete):  # type: ignore[misc]
 
 def name_of(distribution: Any) -> str:
     """Return the name by which YAML calls the distribution of a variable."""
-    return distribution.family.name if isinstance(distribution, Declared) else type(distribution).__name__
+    family = getattr(distribution, "family", None)
+    return family.name if isinstance(family, Family) else type(distribution).__name__

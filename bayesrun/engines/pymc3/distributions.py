@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from pymc3.distributions import transforms
 from bayesrun.engines.pymc3.declared import DeclaredContinuous, DeclaredDiscrete, to_real_line
 from bayesrun.engines.pymc3.garch import GARCH11
 from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
+from bayesrun.engines.pymc3.modified import ModifiedContinuous, ModifiedDiscrete
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
@@ -51,11 +54,24 @@ def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any,
     if special is not None:
         return special(this, lower)
     parameters, options = parameters_of(this, lower), _options(this, lower, initial, observed)
-    if this.truncated:
+    if this.modifiers is not None:
+        maker, arguments = _modified(this, lower, parameters), options
+    elif this.truncated:
         maker, arguments = _truncated(this, {**parameters, **options})
     else:
         maker, arguments = _class_of(this.family), {**_given(this, parameters), **options}
     return maker(this.name, **arguments, **_axes(this, dims))
+
+
+def _modified(this: Plan, lower: Lower, parameters: dict[str, Any]) -> Any:
+    """Return the maker of a likelihood that is weighted, censored or truncated."""
+    assert this.modifiers is not None
+    base = make_distribution(replace(this, modifiers=None), lower)
+    others = {name: lower(node_of(value)) for name, value in this.modifiers.values().items()}
+    # parameters that are distributions are the base's alone
+    own = {name: parameters[name] for name in this.values}
+    made = ModifiedDiscrete if this.discrete else ModifiedContinuous
+    return partial(made, base=base, this=this, parameters=own, others=others)
 
 
 def make_distribution(this: Plan, lower: Lower) -> Any:

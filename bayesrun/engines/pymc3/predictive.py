@@ -22,6 +22,7 @@ from theano.graph.fg import MissingInputError
 from bayesrun.engines.base import MissingDraws
 from bayesrun.engines.pymc3.declared import name_of
 from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.modified import Modified
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family
@@ -108,13 +109,32 @@ def predict(
 
 
 def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
-    own = recipe(variable.distribution, variable.tag.test_value)
+    distribution = variable.distribution
+    if not isinstance(distribution, Modified):
+        return _drawn_from(distribution, model, variable, draws, rng)
+
+    def draw() -> Array:
+        return _drawn_from(distribution.base, model, variable, draws, rng)
+
+    if not distribution.cut:
+        return draw()
+    names, wanted = list(distribution.cut), list(distribution.cut.values())
+    found = dict(zip(names, at_draws(model, wanted, draws), strict=True))
+    chains, length = next(iter(found.values())).shape[:2]
+    flat = {name: values.reshape(chains * length, *values.shape[2:]) for name, values in found.items()}
+    generator = np.random.default_rng(rng.randint(2**31))
+    drawn = distribution.draw(flat, lambda: draw().reshape(chains * length, *variable.tag.test_value.shape), generator)
+    return np.asarray(drawn).reshape(chains, length, *drawn.shape[1:])
+
+
+def _drawn_from(distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
+    own = recipe(distribution, variable.tag.test_value)
     if own is not None:
         return _by_recipe(model, variable, own, draws, rng)
-    parameters = _parameters(variable.distribution)
+    parameters = _parameters(distribution)
     if parameters is None:
         return _one_by_one(model, variable, draws, rng)
-    return _all_at_once(model, variable, parameters, draws, rng)
+    return _all_at_once(model, variable, distribution, parameters, draws, rng)
 
 
 def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int) -> Array:
@@ -140,7 +160,12 @@ def _parameters(distribution: Any) -> dict[str, Any] | None:
 
 
 def _all_at_once(
-    model: pm.Model, variable: Any, parameters: Mapping[str, Any], draws: Draws, rng: np.random.RandomState
+    model: pm.Model,
+    variable: Any,
+    distribution: Any,
+    parameters: Mapping[str, Any],
+    draws: Draws,
+    rng: np.random.RandomState,
 ) -> Array:
     shape = variable.tag.test_value.shape
     values = at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
@@ -153,8 +178,8 @@ def _all_at_once(
         size = (len(next(iter(part.values()))), *shape)
         # test values of all draws, which nothing asks for, would take longer than drawing
         with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
-            distribution = type(variable.distribution).dist(**part, shape=size)
-            parts.append(np.asarray(distribution.random()).reshape(size))
+            every = type(distribution).dist(**part, shape=size)
+            parts.append(np.asarray(every.random()).reshape(size))
     drawn: Array = np.concatenate(parts).reshape(chains, length, *shape)
     return drawn
 

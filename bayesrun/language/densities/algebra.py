@@ -9,6 +9,7 @@ import numpy as np
 from bayesrun.language.functions import exp, log, square, where
 from bayesrun.language.values import Operand, Value, apply, compute, constant
 
+_SMALLEST = float(np.finfo(float).tiny)
 LOG_SQRT_2PI = float(0.5 * np.log(2.0 * np.pi))
 
 
@@ -45,6 +46,11 @@ def log1m(x: Value) -> Value:
 def logaddexp(a: Value, b: Value) -> Value:
     """Return `log(exp(a) + exp(b))`."""
     return apply("logaddexp", [a, b])
+
+
+def log_complement(x: Value) -> Value:
+    """Return `log(1 - exp(x))` of a log probability; finite, and without slope, where that is 1."""
+    return log1mexp(apply("minimum", [x, -_SMALLEST]))
 
 
 def log_difference(a: Value, b: Value) -> Value:

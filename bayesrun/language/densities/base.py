@@ -45,6 +45,9 @@ class Declared:
         Logarithm of the probability of at most a value; None where it has no form that is exact.
     log_survival
         Logarithm of the probability of more than a value.
+    shares
+        Probabilities of the categories 0, 1, ... (draw, ..., category) at many values of the parameters at once; None
+        where the values are no categories.
     line
         Its line of the table of distributions (`bayesrun.language.distributions`); a plug-in's needs it.
     """
@@ -54,6 +57,7 @@ class Declared:
     mean: Mean | None = None
     log_cdf: Density | None = None
     log_survival: Density | None = None
+    shares: Callable[[Mapping[str, Array]], Array] | None = None
     line: str = ""
 
 
@@ -62,6 +66,17 @@ DENSITIES: Registry[Declared] = Registry(
     "bayesrun.language.densities",
     "DISTRIBUTION",
     Declared,
-    others=("algebra", "categories", "continuous", "draws", "elementary", "inflated", "lookup", "ordinal"),
+    others=(
+        "algebra",
+        "categories",
+        "continuous",
+        "draws",
+        "elementary",
+        "inflated",
+        "lookup",
+        "ordinal",
+        "tails",
+        "truncation",
+    ),
 )
 """Distributions of plug-ins, under the name by which YAML calls them."""

@@ -50,7 +50,7 @@ def _draw_multinomial(p: Parameters, shape: tuple[int, ...], rng: np.random.Gene
 
 DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
     {
-        "CategoricalLogit": Declared(_categorical, _draw_categorical),
+        "CategoricalLogit": Declared(_categorical, _draw_categorical, shares=lambda p: _shares(p["eta"])),
         "MultinomialLogit": Declared(_multinomial, _draw_multinomial),
     }
 )

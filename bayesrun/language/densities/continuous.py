@@ -10,10 +10,11 @@ from scipy import special
 
 from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
+    at_least,
     exp,
     gammaln,
     log,
-    log1mexp,
+    log_complement,
     log_difference,
     log_normal_cdf,
     logaddexp,
@@ -24,6 +25,8 @@ from bayesrun.language.densities.draws import Array, elementwise
 from bayesrun.language.densities.elementary import beta_proportion_density, gamma_density
 from bayesrun.language.values import Value
 
+_SMALLEST = float(np.finfo(float).tiny)
+
 
 def _inverse_gaussian(x: Value, p: Values) -> Value:
     mu, lam = p["mu"], p["lam"]
@@ -32,25 +35,29 @@ def _inverse_gaussian(x: Value, p: Values) -> Value:
 
 def inverse_gaussian_log_cdf(x: Value, p: Values) -> Value:
     """Return `log(Phi(a) + exp(2 lam / mu) Phi(-b))` (Chhikara and Folks 1974)."""
-    root = (p["lam"] / x) ** 0.5
-    low, high = root * (x / p["mu"] - 1.0), -root * (x / p["mu"] + 1.0)
+    low, high = _standardized(x, p)
     return logaddexp(log_normal_cdf(low), 2.0 * p["lam"] / p["mu"] + log_normal_cdf(high))
 
 
 def inverse_gaussian_log_survival(x: Value, p: Values) -> Value:
     """Return `log(Phi(-a) - exp(2 lam / mu) Phi(-b))`."""
-    root = (p["lam"] / x) ** 0.5
-    low, high = root * (x / p["mu"] - 1.0), -root * (x / p["mu"] + 1.0)
+    low, high = _standardized(x, p)
     return log_difference(log_normal_cdf(-low), 2.0 * p["lam"] / p["mu"] + log_normal_cdf(high))
 
 
-def _cumulative_hazard_of_mean(x: Value, p: Values) -> Value:
+def _standardized(x: Value, p: Values) -> tuple[Value, Value]:
+    positive = at_least(x, _SMALLEST)
+    root = (p["lam"] / positive) ** 0.5
+    return root * (positive / p["mu"] - 1.0), -root * (positive / p["mu"] + 1.0)
+
+
+def _log_hazard_of_mean(x: Value, p: Values) -> Value:
     """Return the logarithm of the cumulative hazard `(x / scale)^alpha`, with `scale = mu / Gamma(1 + 1 / alpha)`."""
-    return p["alpha"] * (log(x) - log(p["mu"]) + gammaln(1.0 + 1.0 / p["alpha"]))
+    return p["alpha"] * (log(at_least(x, _SMALLEST)) - log(p["mu"]) + gammaln(1.0 + 1.0 / p["alpha"]))
 
 
 def _weibull_mean(x: Value, p: Values) -> Value:
-    hazard = _cumulative_hazard_of_mean(x, p)
+    hazard = _log_hazard_of_mean(x, p)
     return log(p["alpha"]) - log(x) + hazard - exp(hazard)
 
 
@@ -85,8 +92,8 @@ DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
             _weibull_mean,
             elementwise(_draw_weibull_mean, "mu", "alpha"),
             mean=lambda p: p["mu"],
-            log_cdf=lambda x, p: log1mexp(-exp(_cumulative_hazard_of_mean(x, p))),
-            log_survival=lambda x, p: -exp(_cumulative_hazard_of_mean(x, p)),
+            log_cdf=lambda x, p: log_complement(-exp(_log_hazard_of_mean(x, p))),
+            log_survival=lambda x, p: -exp(_log_hazard_of_mean(x, p)),
         ),
     }
 )

@@ -28,8 +28,8 @@ from bayesrun.language.densities.algebra import (
     softplus,
     where,
 )
-from bayesrun.language.densities.base import Declared, Values
-from bayesrun.language.densities.draws import Array, Draw, Parameters, choose, wide
+from bayesrun.language.densities.base import Declared, Density, Values
+from bayesrun.language.densities.draws import Array, Parameters, choose, wide
 from bayesrun.language.values import Value, apply, compute
 
 Shares = Callable[[Array], Array]
@@ -98,17 +98,20 @@ def _adjacent_shares(distance: Array) -> Array:
     return np.asarray(special.softmax(scores, axis=-1))
 
 
-def _draw(shares: Shares) -> Draw:
-    def drawn(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        return choose(wide(shares(_distances(p)), shape, 1), rng)
+def _ordinal(log_density: Density, of_distances: Shares) -> Declared:
+    def shares(p: Parameters) -> Array:
+        return of_distances(_distances(p))
 
-    return drawn
+    def draw(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+        return choose(wide(shares(p), shape, 1), rng)
+
+    return Declared(log_density, draw, shares=shares)
 
 
 DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
     {
-        "AdjacentLogistic": Declared(_adjacent, _draw(_adjacent_shares)),
-        "OrderedCloglog": Declared(_cloglog, _draw(_cloglog_shares)),
-        "SequentialLogistic": Declared(_sequential, _draw(_sequential_shares)),
+        "AdjacentLogistic": _ordinal(_adjacent, _adjacent_shares),
+        "OrderedCloglog": _ordinal(_cloglog, _cloglog_shares),
+        "SequentialLogistic": _ordinal(_sequential, _sequential_shares),
     }
 )

@@ -7,7 +7,7 @@ drawn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,14 +30,18 @@ _KEY = "predict.data"
 
 def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
     """Return the definitions with every prior in its centred form, which has the same posterior."""
-    forms = ("noncentered", "whitened")
-    parts = definitions(spec)
-    return [
-        replace(p, body={k: v for k, v in p.body.items() if k != "parameterization"})
-        if p.body.get("parameterization") in forms
-        else p
-        for p in parts
-    ]
+    return [replace(part, body=_plain_body(part.body)) for part in definitions(spec)]
+
+
+def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the form of a prior, and of a likelihood what is known of observed rows only."""
+    dropped = {"weights"}
+    if body.get("parameterization") in ("noncentered", "whitened"):
+        dropped.add("parameterization")
+    censored = body.get("censored")
+    if isinstance(censored, Mapping) and censored.get("status") is not None:
+        dropped.add("censored")
+    return {name: given for name, given in body.items() if name not in dropped}
 
 
 def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
@@ -230,7 +234,7 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
         blank = np.zeros([data.sizes[d] for d in dims])
         labels = {d: list(data[d].values) if d in data.coords else list(range(data.sizes[d])) for d in dims}
         observed = Observed(blank, dims, labels)
-    value = declare_likelihood(draft, part.name, part.body, part.key, observed)
+    value = declare_likelihood(draft, part.name, part.body, part.key, observed, new_rows=True)
     if observed.missing is not None:
         draft.scope.add(part.name, value, replace=True)
 

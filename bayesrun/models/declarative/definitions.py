@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
+from bayesrun.language.modifier_checks import modifier_problems, split
 from bayesrun.language.prior_checks import check_prior, dims_problems
 
 if TYPE_CHECKING:
@@ -184,7 +185,9 @@ def _own_problems(part: Definition) -> Iterator[Problem]:
 
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:
-    yield from map(_or_observed, check_prior(part.key, part.body))
+    prior, modifiers = split(part.body)
+    yield from map(_or_observed, check_prior(part.key, prior))
+    yield from modifier_problems(part.key, modifiers)
     if part.observed is None:
         yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that is explained")
     elif not isinstance(part.observed, str):

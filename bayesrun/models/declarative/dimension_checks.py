@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bayesrun.errors import Problem, UserError, check
+from bayesrun.language.modifier_checks import split
 from bayesrun.models.declarative.definitions import Definition, in_order
 
 if TYPE_CHECKING:
@@ -69,10 +70,17 @@ def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Probl
     return [Problem(p.key, f"the name '{p.name}' is taken by the data", hint) for p in own]
 
 
+def _ends_of_intervals(part: Definition) -> frozenset[str]:
+    """Return the variable that holds the ends of censoring intervals: rows that are not in one need none."""
+    censored = part.body.get("censored") if part.kind == "likelihood" else None
+    end = censored.get("upper") if isinstance(censored, Mapping) and censored.get("status") is not None else None
+    return frozenset([end]) if isinstance(end, str) else frozenset()
+
+
 def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
     problems = []
     for part in parts:
-        for name in sorted(part.names):
+        for name in sorted(part.names - _ends_of_intervals(part)):
             if has_missing(data, name) and name not in completed(data, parts):
                 assert data is not None
                 count = int(data[name].isnull().sum())
@@ -151,6 +159,7 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
 
 def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
     from bayesrun.language.plan import plan
+    from bayesrun.language.priors import with_modifiers
     from bayesrun.language.values import variable
 
     if data is None or part.observed not in data:
@@ -159,9 +168,15 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
         raise UserError([Problem(f"{part.key}.observed", message, f"they have: {', '.join(names) or 'nothing'}")])
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
-    this = plan(part.name, part.body, scope, part.key, dims, array.shape)
+    prior, modifiers = split(part.body)
+    this = plan(part.name, prior, scope, part.key, dims, array.shape)
     check(_out_of_range(this, array, f"{part.key}.observed"))
-    if has_missing(data, str(part.observed)):
+    missing = has_missing(data, str(part.observed))
+    if missing and modifiers:
+        message = f"'{part.observed}' has missing values, which can't be imputed with {' and '.join(modifiers)}"
+        raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])
+    with_modifiers(this, modifiers, scope, array.values)
+    if missing:
         series = this.family.name in _IMPUTED_SERIES and len(dims) == 1
         if (this.family.event and not series) or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 
-from bayesrun.language.densities.lookup import known_log_density
+from bayesrun.language.densities.lookup import known_log_density, unnamed
+from bayesrun.language.modifiers import NONE, Modifiers, log_terms
 from bayesrun.language.plan import Plan
 from bayesrun.language.probability_masses import log_probability
+from bayesrun.language.values import constant
 
 Array = Any
 Parameters = Mapping[str, Array]
@@ -19,6 +22,8 @@ Parameters = Mapping[str, Array]
 
 def log_density(plan: Plan, x: Array) -> Array:
     """Return the log density, or probability, of each draw in `x`; all parameters of the plan are known."""
+    if plan.modifiers is not None:
+        return _modified(plan, plan.modifiers, x)
     if plan.discrete:
         return log_probability(plan, x)
     p = {name: np.asarray(value.known, dtype=float) for name, value in plan.values.items()}
@@ -34,6 +39,15 @@ def log_density(plan: Plan, x: Array) -> Array:
         at = stats.norm(p.get("mu", 0.0), _sigma(p))
         logs = logs - np.log(at.cdf(upper) - at.cdf(lower))
     return np.where((x >= lower) & (x <= upper), logs, -np.inf)
+
+
+def _modified(plan: Plan, made: Modifiers, x: Array) -> Array:
+    """Return the terms of a likelihood that is weighted, censored or truncated."""
+    seen = x if made.status is None else np.where(made.status == NONE, x, made.inside)
+    logs = constant(log_density(replace(plan, modifiers=None), seen))
+    parameters = unnamed({name: value.known for name, value in plan.values.items()})
+    others = unnamed({name: value.known for name, value in made.values().items()})
+    return log_terms(plan.family, logs, constant(x), parameters, made.of(others)).known
 
 
 def _sigma(p: Parameters, precision: str = "tau") -> Array:
@@ -54,14 +68,22 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Exponential": lambda p, x: stats.expon.logpdf(x, scale=1 / p["lam"]),
     "Flat": lambda p, x: np.zeros(np.shape(x)),
     "Gamma": lambda p, x: stats.gamma.logpdf(x, p["alpha"], scale=1 / p["beta"]),
+    "Gumbel": lambda p, x: stats.gumbel_r.logpdf(x, p.get("mu", 0.0), p.get("beta", 1.0)),
     "HalfCauchy": lambda p, x: stats.halfcauchy.logpdf(x, scale=p["beta"]),
     "HalfNormal": lambda p, x: stats.halfnorm.logpdf(x, scale=_sigma(p)),
     "HalfStudentT": lambda p, x: np.log(2.0) + stats.t.logpdf(x, p["nu"], 0.0, _sigma(p, "lam")),
     "InverseGamma": lambda p, x: stats.invgamma.logpdf(x, p["alpha"], scale=p["beta"]),
+    "Laplace": lambda p, x: stats.laplace.logpdf(x, p["mu"], p["b"]),
+    "LogNormal": lambda p, x: stats.lognorm.logpdf(x, _sigma(p), scale=np.exp(p.get("mu", 0.0))),
+    "Logistic": lambda p, x: stats.logistic.logpdf(x, p.get("mu", 0.0), p.get("s", 1.0)),
     "Normal": _normal,
     "NormalMixture": _normal_mixture,
+    "SkewNormal": lambda p, x: stats.skewnorm.logpdf(x, p.get("alpha", 0.0), p.get("mu", 0.0), _sigma(p)),
+    "VonMises": lambda p, x: stats.vonmises.logpdf(x, p["kappa"], p.get("mu", 0.0)),
+    "Pareto": lambda p, x: stats.pareto.logpdf(x, p["alpha"], scale=p["m"]),
     "StudentT": lambda p, x: stats.t.logpdf(x, p["nu"], p.get("mu", 0.0), _sigma(p, "lam")),
     "TruncatedNormal": _normal,
+    "Weibull": lambda p, x: stats.weibull_min.logpdf(x, p["alpha"], scale=p["beta"]),
 }
 
 

@@ -74,7 +74,10 @@ def _resolved(plan: Plan, known: Mapping[str, Any]) -> Plan:
         name: tuple(_resolved(p, known) for p in part) if isinstance(part, tuple) else _resolved(part, known)
         for name, part in plan.inner.items()
     }
-    return replace(plan, values=values, inner=inner)
+    modifiers = plan.modifiers
+    if modifiers is not None:
+        modifiers = modifiers.of({n: constant(_numbers(value, known)) for n, value in modifiers.values().items()})
+    return replace(plan, values=values, inner=inner, modifiers=modifiers)
 
 
 def _parts(plan: Plan, value: Any) -> dict[str, Any]:

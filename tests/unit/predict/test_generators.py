@@ -11,7 +11,7 @@ import theano
 from scipy import stats
 
 from bayesrun.engines.pymc3 import ENGINE
-from bayesrun.predict.generators import expectation, generator
+from bayesrun.predict.generators import expectation, generator, level_probabilities
 
 COUNT = 4000
 PARAMETERS: list[tuple[str, dict[str, float]]] = [
@@ -89,16 +89,38 @@ def test_parameters_meet_the_axes_of_a_draw_from_the_right() -> None:
     np.testing.assert_allclose(found, np.broadcast_to(mu[:, None, :], (2, 4, 3)), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Categorical", "CategoricalLogit", "OrderedProbit", "OrderedCloglog", "SequentialLogistic", "AdjacentLogistic"],
+)
+def test_probabilities_of_levels_are_those_of_the_draws(name: str) -> None:
+    rng = np.random.default_rng(2)
+    given: dict[str, np.ndarray] = {
+        "Categorical": {"p": np.array([0.2, 0.5, 0.3])},
+        "CategoricalLogit": {"eta": np.array([0.4, -0.3])},
+    }.get(name, {"eta": np.array(0.3), "cutpoints": np.array([-0.5, 0.8])})
+    parameters = {key: np.broadcast_to(value, (COUNT, *value.shape)) for key, value in given.items()}
+    draw, shares = generator(name), level_probabilities(name)
+    assert draw is not None and shares is not None
+    expected = shares(parameters)[0]
+    assert expected.shape == (3,)
+    assert abs(expected.sum() - 1.0) < 1e-12
+    counts = np.bincount(draw(parameters, (), rng).astype(int), minlength=3) / COUNT
+    assert np.all(np.abs(counts - expected) < 4.5 * np.sqrt(expected * (1 - expected) / COUNT))
+
+
 def test_ordered_categories_and_vectors() -> None:
     rng = np.random.default_rng(1)
     cuts, eta = np.tile([-1.0, 0.5], (COUNT, 1)), np.tile([0.0, 2.0], (COUNT, 1))
-    draw, mean = generator("OrderedLogistic"), expectation("OrderedLogistic")
-    assert draw is not None and mean is not None
+    draw, shares = generator("OrderedLogistic"), level_probabilities("OrderedLogistic")
+    assert draw is not None and shares is not None and expectation("OrderedLogistic") is None
     drawn = draw({"eta": eta, "cutpoints": cuts}, (2,), rng)
     below = 1 / (1 + np.exp(-(np.array([-1.0, 0.5]) - np.array([[0.0], [2.0]]))))
-    expected = (1 - below).sum(axis=1)
-    np.testing.assert_allclose(mean({"eta": eta, "cutpoints": cuts})[0], expected, rtol=1e-12)
-    assert np.all(np.abs(drawn.mean(axis=0) - expected) < 4.5 * drawn.std(axis=0) / np.sqrt(COUNT))
+    expected = np.diff(np.column_stack([np.zeros(2), below, np.ones(2)]))
+    np.testing.assert_allclose(shares({"eta": eta, "cutpoints": cuts})[0], expected, rtol=1e-12)
+    for level in range(3):
+        share = expected[:, level]
+        assert np.all(np.abs((drawn == level).mean(axis=0) - share) < 4.5 * np.sqrt(share * (1 - share) / COUNT))
     cov = np.array([[2.0, 0.6], [0.6, 1.0]])
     vectors = generator("MvNormal")
     assert vectors is not None

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 import yaml
+from scipy import special
 
 from bayesrun.data.base import SOURCES
 from bayesrun.data.design import learn
+from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec
 from bayesrun.errors import UserError
 from bayesrun.models import declarative
@@ -21,7 +23,7 @@ from bayesrun.models.regression import glm_type as glm
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
 from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
-from bayesrun.predict.tables import prediction_table
+from bayesrun.predict.tables import prediction_table, write_predictions
 from bayesrun.run_folder import RunFolder
 
 RNG = np.random.default_rng(1)
@@ -71,7 +73,7 @@ def _table(rows: PreparedRows, fitted: FittedModel, **draws: Any) -> pd.DataFram
     shaped = {name: np.reshape(values, (2, DRAWS // 2, *np.shape(values)[1:])) for name, values in draws.items()}
     ((part, found),) = forecasts(rows, fitted, shaped, 3, _no_engine)
     assert part.stop == rows.data.sizes["obs"]
-    return prediction_table(found, 0.9)
+    return prediction_table(found, 0.9, rows.levels)
 
 
 def _draws() -> dict[str, Any]:
@@ -218,3 +220,95 @@ def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
     fitted = _fit(declarative.MODEL, spec)
     with pytest.raises(UserError, match="index -1 of a new row is no code"):
         _rows(declarative.MODEL, spec, fitted, x=[1.0, 1.0], g=["a", "b"])
+
+
+ORDINAL = """
+type: declarative
+name: survey
+priors:
+  b: {dist: Normal, mu: 0, sigma: 2}
+  cut: {dist: Normal, mu: 0, sigma: 3, shape: 2, transform: ordered, initval: [-1, 1]}
+likelihood:
+  out: {dist: OrderedLogistic, eta: "b * x", cutpoints: cut, observed: sat}
+"""
+
+
+def test_an_ordinal_outcome_has_a_probability_per_level_in_their_order(tmp_path: Path) -> None:
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
+        {"name": "fit", "source": "inline", "levels": {"sat": ["Low", "Mid", "High"]}, "values": {"y": [0]}}
+    )
+    labels = np.array(["Mid", "High", "Low"] * 10, dtype=object)
+    raw = xr.Dataset({"x": ("obs", X), "sat": ("obs", labels, {"levels": ["Low", "Mid", "High"]})})
+    data, design = learn(raw.assign_coords(obs=np.arange(30)), section, {})
+    spec = _declarative(ORDINAL)
+    data, _ = settle(data, declarative.MODEL.roles(spec), None)
+    fitted = fitted_model(declarative.MODEL.build(data, spec), design, "0", None)
+    rows = _rows(declarative.MODEL, spec, fitted, x=[0.5, -1.0], g=["p", "q"])
+    b, cut = RNG.normal(1.0, 0.2, DRAWS), np.sort(RNG.normal([-1.0, 1.0], 0.1, (DRAWS, 2)))
+    table = _table(rows, fitted, b=b, cut=cut)
+    assert set(table["kind"]) == {"observation", "probability"}
+    assert list(table.columns)[:5] == ["kind", "variable", "obs", "level", "mean"]
+    shares = table[table["kind"] == "probability"]
+    assert shares["level"].tolist() == ["Low", "Mid", "High"] * 2
+    below = special.expit(cut[:, None] - b[:, None, None] * np.array([[0.5], [-1.0]]))
+    ends = np.zeros((DRAWS, 2, 1))
+    exact = np.diff(np.concatenate([ends, below, ends + 1], axis=-1)).mean(axis=0)
+    np.testing.assert_allclose(shares["mean"], exact.ravel(), rtol=1e-10)
+    draws = {"b": b.reshape(2, -1), "cut": cut.reshape(2, -1, 2)}
+    predict, folder = PredictSpec(group_by=["g"]), RunFolder.claim(tmp_path / "run")
+    write_predictions(predict, 0.9, 3, rows, fitted, draws, NoEngine(), folder)
+    groups = pd.read_csv(folder.path / "predictions_by_group.csv")
+    assert groups.loc[groups["kind"] == "probability", "level"].tolist() == ["Low", "Mid", "High"] * 2
+
+
+class NoEngine:
+    """Draws nothing."""
+
+    draw = staticmethod(_no_engine)
+
+
+SLOPES = """
+type: declarative
+name: slopes
+priors:
+  mu: {dist: Normal, mu: 0, sigma: 5, shape: 2}
+  chol: {dist: LKJCholeskyCov, n: 2, eta: 2, sd_dist: {dist: HalfNormal, sigma: 1}}
+  PRIOR
+likelihood:
+  out: {dist: Normal, mu: "mu[0] + u[0, gi] + (mu[1] + u[1, gi]) * x", sigma: 0.5, observed: y}
+"""
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        'z: {dist: Normal, mu: 0, sigma: 1, shape: [2, 3]}\ndeterministics:\n  u: "dot(chol, z)"',
+        "w: {dist: MvNormal, mu: [0, 0], chol: chol, shape: [3, 2]}\ndeterministics:\n  u: transpose(w)",
+    ],
+    ids=["noncentered", "centered"],
+)
+def test_correlated_effects_of_new_groups_have_their_covariance(prior: str) -> None:
+    spec = _declarative(SLOPES.replace("PRIOR", prior))
+    fitted = _fit(declarative.MODEL, spec)
+    at = np.array([0.0, 1.0, 3.0, 2.0])
+    rows = _rows(declarative.MODEL, spec, fitted, "population", x=at.tolist(), g=["new", "new", "other", "b"])
+    factor = np.array([[1.5, 0.0], [-0.8, 0.6]])
+    known = np.array([[0.3, -0.1], [0.5, 0.7], [1.0, 2.0]])  # group by effect
+    draws = {
+        "mu": np.tile([1.0, 2.0], (DRAWS, 1)),
+        "chol": np.tile(factor[np.tril_indices(2)], (DRAWS, 1)),
+        "z": np.tile(np.linalg.solve(factor, known.T), (DRAWS, 1, 1)),
+        "w": np.tile(known, (DRAWS, 1, 1)),
+        "u": np.tile(known.T, (DRAWS, 1, 1)),
+    }
+    shaped = {name: values.reshape(2, DRAWS // 2, *values.shape[1:]) for name, values in draws.items()}
+    ((_, found),) = forecasts(rows, fitted, shaped, 3, _no_engine)
+    expected = found["out"].expected
+    assert expected is not None
+    np.testing.assert_allclose(expected[:, 3], 1.0 + 0.5 + (2.0 + 0.7) * 2.0, rtol=1e-12)  # a known group's own
+    design = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 3.0]])
+    covariance = sum(part @ factor @ factor.T @ part.T for part in design)
+    new = expected[:, :3]
+    assert np.all(np.abs(new.mean(axis=0) - (1.0 + 2.0 * at[:3])) < 4.5 * np.sqrt(np.diag(covariance) / DRAWS))
+    error = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / DRAWS)
+    assert np.all(np.abs(np.cov(new.T) - covariance) < 4.5 * error)

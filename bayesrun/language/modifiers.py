@@ -1,0 +1,331 @@
+"""Likelihoods that are weighted, censored or truncated: what each row's term of the log likelihood is.
+
+With the distribution function `F` and limits `l`, `u` of the truncation, a row that is seen has `f(y) / (F(u) - F(l))`;
+one that is censored from the left at `y` has `F(y) - F(l)` in place of `f(y)`, from the right `F(u) - F(y)`, and in an
+interval `F(end) - F(y)`. A weight multiplies the logarithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.language.densities.algebra import at_most, equals, only_where, where
+from bayesrun.language.densities.base import Values
+from bayesrun.language.densities.draws import spread
+from bayesrun.language.densities.tails import log_between, tails, with_tails
+from bayesrun.language.densities.truncation import draw_within
+from bayesrun.language.distributions import Family
+from bayesrun.language.expressions import read
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Dims, Fault, Value, conform, constant
+
+NONE, LEFT, RIGHT, INTERVAL = 0, -1, 1, 2
+_WORDS = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
+Side = Literal["lower", "upper"]
+
+
+@dataclass(frozen=True)
+class Modifiers:
+    """What modifies a likelihood; arrays are over its dims, or meet them from the right.
+
+    Parameters
+    ----------
+    weights
+        Of each row; None for 1.
+    status
+        How each row is censored (`NONE`, `LEFT`, `RIGHT`, `INTERVAL`); None where none is.
+    end
+        Where the intervals of censored rows end.
+    limits
+        Limits of what an instrument can measure, beyond which a value is set to the limit.
+    truncation
+        Limits beyond which a row would not be there at all.
+    inside
+        A value that is not censored: stands for those that are where the density is evaluated.
+    """
+
+    weights: Value | None = None
+    status: NDArray[np.int64] | None = None
+    end: Value | None = None
+    limits: Mapping[Side, Value] | None = None
+    truncation: Mapping[Side, Value] | None = None
+    inside: float = 0.0
+
+    def values(self) -> dict[str, Value]:
+        """Return all that an engine has to compute, by a name for each."""
+        named = {"weights": self.weights, "end": self.end}
+        named["status"] = None if self.status is None else constant(self.status)
+        for kind, pair in (("limits", self.limits), ("truncation", self.truncation)):
+            named |= {f"{kind}_{side}": value for side, value in (pair or {}).items()}
+        return {name: value for name, value in named.items() if value is not None}
+
+    def of(self, values: Mapping[str, Value]) -> Modifiers:
+        """Return the same of other values of these names."""
+        pairs = {
+            kind: None if pair is None else {side: values[f"{kind}_{side}"] for side in pair}
+            for kind, pair in (("limits", self.limits), ("truncation", self.truncation))
+        }
+        return replace(self, weights=values.get("weights"), end=values.get("end"), **pairs)  # type: ignore[arg-type]
+
+
+def plan_modifiers(
+    family: Family,
+    given: Mapping[str, Any],
+    scope: Scope,
+    key: str,
+    dims: Dims,
+    observed: NDArray[Any],
+    new_rows: bool = False,
+) -> Modifiers | None:
+    """Evaluate the modifiers of a likelihood.
+
+    Parameters
+    ----------
+    family
+        Its distribution.
+    given
+        What the YAML says; `modifier_problems` has passed it.
+    scope
+        What the names in its expressions mean.
+    key
+        Config key of the likelihood.
+    dims
+        Its dims.
+    observed
+        What is observed, over the dims; of new rows only the shape matters.
+    new_rows
+        Whether rows are to be drawn: then neither weights nor the status of rows is looked at.
+
+    Raises
+    ------
+    UserError
+        When the distribution can't be modified so, an expression does not fit, or observed values lie beyond limits.
+    """
+    if not given:
+        return None
+    check([*_unable(family, given, key)])
+    reader = _Reader(scope, key, dims, observed.shape)
+    censored = dict(given.get("censored") or {})
+    by_row = censored.get("status") is not None
+    made = Modifiers(
+        limits=None if by_row or not censored else reader.pair("censored", censored),
+        truncation=reader.pair("truncated", given["truncated"]) if given.get("truncated") else None,
+    )
+    if new_rows:
+        return made
+    if given.get("weights") is not None:
+        made = replace(made, weights=_weights(reader.value("weights", given["weights"]), key))
+    if by_row:
+        made = _censored_by_row(made, censored, reader, observed)
+    elif made.limits is not None:
+        made = replace(made, status=_status_at_limits(made.limits, observed, f"{key}.censored"))
+    check(_beyond(made, observed, key))
+    return replace(made, inside=_inside(made, family, observed))
+
+
+def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]:
+    if family.event or family.support in ("any", "matrix"):
+        hint = "only the rows of a distribution of single numbers have terms of their own"
+        return [Problem(f"{key}.{name}", f"{family.name} takes no {name}", hint) for name in given]
+    names = [name for name in ("censored", "truncated") if given.get(name)]
+    if not names or tails(family) is not None:
+        return []
+    message = f"{family.name} can't be {' or '.join(names)}: its distribution function is not known exactly"
+    return [Problem(f"{key}.{names[0]}", message, f"possible for {', '.join(with_tails())}")]
+
+
+class _Reader:
+    """Reads expressions of a likelihood and brings them to its dims."""
+
+    def __init__(self, scope: Scope, key: str, dims: Dims, shape: tuple[int, ...]) -> None:
+        self.scope, self.key = scope, key
+        self.dims, self.shape = dims, shape
+
+    def value(self, where: str, text: Any) -> Value:
+        key = f"{self.key}.{where}"
+        found = read(text, self.scope, key, self.dims)
+        try:
+            return conform(found, self.dims, self.shape)
+        except Fault as fault:
+            raise UserError([Problem(key, fault.message, fault.hint)]) from None
+
+    def pair(self, modifier: str, given: Mapping[str, Any]) -> dict[Side, Value]:
+        sides: tuple[Side, Side] = ("lower", "upper")
+        return {side: self.value(f"{modifier}.{side}", given[side]) for side in sides if given.get(side) is not None}
+
+    def known(self, where: str, value: Value) -> NDArray[Any]:
+        if value.known is None:
+            raise fail(f"{self.key}.{where}", "must not depend on a random variable", "give numbers or data")
+        return np.broadcast_to(np.asarray(value.known, dtype=float), self.shape)
+
+
+def _weights(weights: Value, key: str) -> Value:
+    if weights.known is None:
+        raise fail(f"{key}.weights", "must not depend on a random variable", "give numbers or data")
+    wrong = np.asarray(weights.known)[~(np.asarray(weights.known) >= 0)]
+    if wrong.size:
+        raise fail(f"{key}.weights", f"must be 0 or above (got {wrong.ravel()[0]:g})", "fix the values")
+    return weights
+
+
+def _censored_by_row(made: Modifiers, given: Mapping[str, Any], reader: _Reader, observed: NDArray[Any]) -> Modifiers:
+    status = _codes(given["status"], reader)
+    intervals = status == INTERVAL
+    if given.get("upper") is None:
+        if intervals.any():
+            raise fail(f"{reader.key}.censored.upper", "is required: some rows are censored in an interval", "name it")
+        return replace(made, status=status)
+    ends = reader.known("censored.upper", reader.value("censored.upper", given["upper"]))
+    wrong = intervals & ~(ends > observed)
+    if wrong.any():
+        got = f"from {observed[wrong].ravel()[0]:g} to {ends[wrong].ravel()[0]:g}"
+        raise fail(f"{reader.key}.censored.upper", f"must be above the observed value in an interval (got {got})")
+    return replace(made, status=status, end=constant(np.where(intervals, ends, observed + 1.0), reader.dims))
+
+
+def _codes(text: Any, reader: _Reader) -> NDArray[np.int64]:
+    """Return the status of each row, from words or numbers."""
+    key, cells = f"{reader.key}.censored.status", None
+    if isinstance(text, str) and text.isidentifier():
+        cells = reader.scope.cells(text)
+    if cells is not None and np.asarray(cells[0]).dtype.kind in "OUS":
+        return np.broadcast_to(_of_words(np.asarray(cells[0]), key), reader.shape)
+    codes = reader.known("censored.status", reader.value("censored.status", text))
+    wrong = codes[~np.isin(codes, list(_WORDS.values()))]
+    if wrong.size:
+        allowed = "0 (none), 1 (right), -1 (left) or 2 (interval)"
+        raise fail(key, f"must be {allowed} (got {wrong[0]:g})", "write such codes, or the words")
+    return codes.astype(np.int64)
+
+
+def _of_words(words: NDArray[Any], key: str) -> NDArray[np.int64]:
+    wrong = [word for word in words.ravel().tolist() if word not in _WORDS]
+    if wrong:
+        hint = did_you_mean(str(wrong[0]), _WORDS)
+        raise fail(key, f"must be none, left, right or interval (got {wrong[0]!r})", hint)
+    codes: NDArray[np.int64] = np.vectorize(_WORDS.get, otypes=[np.int64])(words)
+    return codes
+
+
+def _status_at_limits(limits: Mapping[Side, Value], observed: NDArray[Any], key: str) -> NDArray[np.int64]:
+    status = np.zeros(observed.shape, dtype=np.int64)
+    for side, value in limits.items():
+        if value.known is None:
+            raise fail(f"{key}.{side}", "must not depend on a random variable", "give numbers or data")
+        beyond = observed < value.known if side == "lower" else observed > value.known
+        if beyond.any():
+            word = "below" if side == "lower" else "above"
+            message = f"the observed value {observed[beyond].ravel()[0]:g} lies {word} the limit"
+            raise fail(f"{key}.{side}", message, "what is censored is set to the limit; use truncated or status")
+        status[np.broadcast_to(observed == value.known, status.shape)] = LEFT if side == "lower" else RIGHT
+    return status
+
+
+def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
+    """Find observed values beyond the limits of a truncation: such rows could not be there."""
+    problems = []
+    for side, value in (made.truncation or {}).items():
+        if value.known is None:
+            continue
+        beyond = observed < value.known if side == "lower" else observed > value.known
+        if beyond.any():
+            word = "below" if side == "lower" else "above"
+            message = f"the observed value {observed[beyond].ravel()[0]:g} lies {word} the limit"
+            hint = "remove such rows; where a value is cut to the limit use censored"
+            problems.append(Problem(f"{key}.truncated.{side}", message, hint))
+    return problems
+
+
+def _inside(made: Modifiers, family: Family, observed: NDArray[Any]) -> float:
+    """Return an observed value that is seen as it is, else any that the distribution allows."""
+    seen = observed if made.status is None else observed[made.status == NONE]
+    if seen.size:
+        return float(seen.ravel()[0])
+    return {"positive": 1.0, "unit": 0.5}.get(family.support, 1.0)
+
+
+def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: Modifiers) -> Value:
+    """Return each row's term of the log likelihood.
+
+    Parameters
+    ----------
+    family
+        The distribution.
+    logs
+        Its log density at the rows that are not censored; anything finite at others.
+    x
+        The observed values.
+    parameters
+        Of the distribution.
+    made
+        What modifies it; its values in the same form as `x` and the parameters, without names of axes.
+    """
+    low, high = _truncation(family, made)
+    known = tails(family)
+    if made.status is not None:
+        assert known is not None
+        of_status = {LEFT: (low, x), RIGHT: (_below_right(family, x, made), high), INTERVAL: (x, made.end)}
+        for code in np.unique(made.status[made.status != NONE]).tolist():
+            chosen = equals(constant(made.status), code)
+            logs = where(chosen, log_between(known, *of_status[code], parameters), logs)
+    if made.truncation is not None:
+        assert known is not None
+        logs = only_where(logs - log_between(known, low, high, parameters), *_inside_of(made.truncation, x))
+    return logs if made.weights is None else made.weights * logs
+
+
+def _truncation(family: Family, made: Modifiers) -> tuple[Value | None, Value | None]:
+    """Return the limits between which `F` is taken; whole numbers include the lower one."""
+    pair = made.truncation or {}
+    low = pair.get("lower")
+    return (low - 1.0 if low is not None and family.discrete else low), pair.get("upper")
+
+
+def _below_right(family: Family, x: Value, made: Modifiers) -> Value:
+    """Return what a value that is censored from the right is above; at the limit of an instrument it may be equal."""
+    return x - 1.0 if family.discrete and made.limits is not None else x
+
+
+def _inside_of(limits: Mapping[Side, Value], x: Value) -> list[Value]:
+    return [at_most(value, x) if side == "lower" else at_most(x, value) for side, value in limits.items()]
+
+
+def draw_modified(
+    family: Family,
+    made: Modifiers,
+    values: Mapping[str, NDArray[Any]],
+    draw: Callable[[], NDArray[Any]],
+    rng: np.random.Generator,
+) -> NDArray[Any]:
+    """Draw what a likelihood predicts: within the limits of its truncation, and set to those of its instrument.
+
+    Weights and the status of a row are properties of the rows that were observed; draws are of the distribution.
+
+    Parameters
+    ----------
+    family
+        The distribution.
+    made
+        What modifies it.
+    values
+        Its parameters and the values of the modifiers by name, (draw, ...).
+    draw
+        Draws (draw, *shape) of the distribution itself, other ones at each call.
+    rng
+        Source of randomness.
+    """
+    if made.truncation is None:
+        drawn = draw()
+    else:
+        own = {name: values[name] for name in values if name in family.parameters}
+        drawn = draw_within(family, own, {side: values[f"truncation_{side}"] for side in made.truncation}, draw, rng)
+    for side in made.limits or {}:
+        limit = spread(values[f"limits_{side}"], shape=drawn.shape[1:])[0]
+        drawn = np.maximum(drawn, limit) if side == "lower" else np.minimum(drawn, limit)
+    return drawn.astype(np.int64) if family.discrete else drawn
