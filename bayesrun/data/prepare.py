@@ -23,7 +23,7 @@ from bayesrun.data.arrays import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
 from bayesrun.data.columns import apply_types, choose, label, label_problems, note_odd_cells
 from bayesrun.data.dates import by_date, parse_dates
-from bayesrun.data.design import FittedDesign, learn
+from bayesrun.data.design import KEY, FittedDesign, learn
 from bayesrun.data.factors import apply_levels, unused_levels
 from bayesrun.data.files import Written
 from bayesrun.data.roles import drop_rows, settle
@@ -122,13 +122,10 @@ def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:
 
 def _may_be_thousands(written: Written) -> list[Problem]:
     """Find numbers of new rows that may have a decimal point or, as in the fit, one that groups thousands."""
-    hint = "set data.decimal='.' or data.thousands='.' for the new rows"
+    hint = f"set {KEY}.decimal='.' or {KEY}.thousands='.'"
+    why = "which may be a thousand times that: the fit has decimal=','"
     return [
-        Problem(
-            "data.decimal",
-            f"'{name}' holds {example}, which may be a thousand times that: the fit has decimal=','",
-            hint,
-        )
+        Problem(f"{KEY}.decimal", f"'{name}' holds {example}, {why}", hint)
         for name, example in written.doubtful.items()
     ]
 

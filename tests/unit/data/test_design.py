@@ -214,9 +214,7 @@ def test_a_point_in_new_rows_may_group_thousands_where_the_fit_has_decimal_comma
         new = parse_data({"name": "b", "source": "csv", "path": path, **keys}, tmp_path, [])
         return load_new(new, tmp_path, design, [])[0]["x"].values.tolist()
 
-    with pytest.raises(
-        UserError, match=r"'x' holds 5.000, which may be a thousand times that: the fit has decimal=','"
-    ):
+    with pytest.raises(UserError, match=r"'x' holds 5.000, which may be a thousand"):
         read("new.csv")
     assert read("new.csv", decimal=".") == [5.0]
     assert read("new.csv", thousands=".") == [5000.0]
