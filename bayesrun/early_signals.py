@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM before a run has anything to lose: one line, status 130 or 143, no traceback, nothing left behind.
+"""Ctrl-C, SIGTERM and SIGHUP before a run has anything to lose: one line, status 128 + number, nothing left behind.
 
 While Python imports, the process ends at once: an exception inside an import may come out as any other error. At other
 times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). From
-the moment when a run has a folder its own rules hold: `hand_over`.
+the moment when a run has a folder its own rules hold: `hand_over`; a sweep answers all as Ctrl-C: `interrupt_on_all`.
 
 Imports nothing but the standard library's smallest parts: it must be at work before anything else is imported.
 """
@@ -12,9 +12,10 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+from contextlib import suppress
 from types import FrameType
 
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminal closed"}
 _SECONDS_TO_TIDY_UP = 3
 
 
@@ -34,7 +35,7 @@ class _Early:
 
 
 def listen() -> None:
-    """Take over both signals; those that are ignored (a background job's Ctrl-C) stay ignored."""
+    """Take over the signals; those that are ignored (a background job's Ctrl-C) stay ignored."""
     _Early.pid = os.getpid()
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -45,8 +46,24 @@ def hand_over() -> None:
     """Give the signals back to Python: from here on the run decides what they mean."""
     if signal.getsignal(signal.SIGINT) is _hear:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if signal.getsignal(signal.SIGTERM) is _hear:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is _hear:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def interrupt_on_all() -> None:
+    """Let SIGTERM and SIGHUP be to this process what Ctrl-C is; those that are ignored stay ignored."""
+    hand_over()
+    own = os.getpid()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:  # a child that was forked
+            os._exit(128 + number)
+        signal.raise_signal(signal.SIGINT)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 def heard() -> Interrupted | None:
@@ -56,7 +73,7 @@ def heard() -> Interrupted | None:
 
 def _hear(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _Early.pid:  # a child that was forked meanwhile
-        if number == signal.SIGTERM:
+        if number != signal.SIGINT:
             os._exit(128 + number)
         raise KeyboardInterrupt
     before, _Early.heard = _Early.heard, Interrupted(number)
@@ -78,7 +95,8 @@ def end(interrupted: Interrupted) -> None:
     """Say so in one line, tidy up for some seconds at most, and end the process."""
     for number in _WORDS:
         signal.signal(number, signal.SIG_IGN)
-    os.write(2, f"{interrupted}\n".encode())
+    with suppress(OSError):  # the terminal was closed
+        os.write(2, f"{interrupted}\n".encode())
     signal.signal(signal.SIGALRM, lambda *_: os._exit(interrupted.exit_status))
     signal.alarm(_SECONDS_TO_TIDY_UP)
     atexit._run_exitfuncs()

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _MOST_SHOWN = 50
+_MOST_NAMES = 60
 _LONGEST_WORD = 300
 _LONGEST = 4000
 
@@ -121,6 +122,7 @@ def _cut_word(word: re.Match[str]) -> str:
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:
     """Say which names are allowed, the nearest one first: the hint for an unknown name."""
     names = sorted(allowed)
-    listed = f"allowed: {', '.join(names)}" if names else "none is allowed here"
+    more = f", ... ({len(names):,} in all)" if len(names) > _MOST_NAMES else ""
+    listed = f"allowed: {', '.join(names[:_MOST_NAMES])}{more}" if names else "none is allowed here"
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'? {listed}" if near else listed

@@ -11,12 +11,14 @@ A config that was written so runs again: credentials then come from the environm
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import netrc
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
@@ -32,6 +34,11 @@ _URL_IN_TEXT = re.compile(
 _LOGIN = re.compile(r"[^\s:/@={}\[\]]+:[^@\s{}\[\]]+@[\w.\-]+(?::\d+)?(?:/\S*)?$")  # a URL whose scheme was forgotten
 _PAGES = ("/experiments/", "/compare-runs")  # of MLflow's pages, which bayesrun names itself
 _WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
+_DATABASES = (
+    *("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "snowflake", "redshift", "mongodb"),
+    *("cockroachdb", "clickhouse", "duckdb", "db2", "trino", "hive", "redis"),
+    "x",  # stands for a scheme that was forgotten
+)
 
 _STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
 _STRONG_NAME = re.compile(_STRONG.replace(r"\bpwd\b", "pwd"), re.IGNORECASE)
@@ -134,8 +141,14 @@ class RedactedStream:
 
     def write(self, text: str) -> int:
         """Write a text without its secrets."""
-        self._stream.write(redact(text) if _known or "://" in text or "=" in text else text)
+        with _into_the_void():
+            self._stream.write(redact(text) if _known or "://" in text or "=" in text else text)
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with _into_the_void():
+            self._stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write lines without their secrets."""
@@ -144,6 +157,16 @@ class RedactedStream:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+@contextmanager
+def _into_the_void() -> Iterator[None]:
+    """Let a text go unseen whose terminal was closed: SIGHUP has told it, and what is kept matters more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
 
 
 # ---------------------------------------------------------------- remembering
@@ -158,6 +181,12 @@ def remember_overrides(overrides: Iterable[str]) -> None:
         for part in _choices(value):
             _remember(secrets_of(part.strip("'\"")))
         _remember(secrets_of(override))
+
+
+def remember_texts(texts: Iterable[str]) -> None:
+    """Remember the secrets of texts; one in which none is recognised is a secret as a whole."""
+    for text in texts:
+        _remember(secrets_of(text) or [text])
 
 
 def remember_config(value: Any, path: str = "") -> None:
@@ -175,7 +204,15 @@ def remember_config(value: Any, path: str = "") -> None:
 
 
 def remember_environment() -> None:
-    """Remember the secrets of the environment: a library's message may quote one."""
+    """Remember the secrets of the environment: a library's message may quote one.
+
+    Those of variables that are named so (`PGPASSWORD`), and those in URLs. A plain word is not remembered: it would be
+    left out wherever it is meant as a word.
+    """
+    values = os.environ.items()
+    named = [value for name, value in values if _ENVIRONMENT_NAME.search(name)]
+    in_urls = [secret for _, value in values if "://" in value for secret in secrets_of(value)]
+    _remember(secret for secret in (*named, *in_urls) if len(secret) >= 2 * _SHORTEST and not secret.isalpha())
 
 
 def secrets_of(text: str) -> list[str]:
@@ -272,9 +309,10 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
     if scheme is None:
         return []
     start = scheme.end()
-    is_web = scheme.group()[:-3].lower().partition("+")[0] in _WEB
+    name = scheme.group()[:-3].lower().partition("+")[0]
+    is_web = name in _WEB
     at = _end_of_user(url, start, is_web)
-    spans = [] if at is None else _user_spans(url, start, at, is_web)
+    spans = [] if at is None else _user_spans(url, start, at, name in _DATABASES)
     place = start if at is None else at + 1
     if not url.startswith("/", start):  # `sqlite:///a#b.db` is a path
         spans += _fragment_span(url, place, is_web)
@@ -305,10 +343,10 @@ def _segment(url: str, start: int, head: str) -> str:
     return re.split(r"[/?#]", url[start + len(head) + 1 :], maxsplit=1)[0][1:]
 
 
-def _user_spans(url: str, start: int, at: int, is_web: bool) -> list[tuple[int, int]]:
+def _user_spans(url: str, start: int, at: int, is_database: bool) -> list[tuple[int, int]]:
     """A server's user name may be a token, so both go; a database's user name stays."""
     user, colon, password = url[start:at].partition(":")
-    if is_web:
+    if not is_database:
         return [(start, at)] if url[start:at] not in ("", REDACTED) else []
     if colon:
         return [(start + len(user) + 1, at)] if password not in ("", REDACTED) else []

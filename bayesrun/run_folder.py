@@ -89,20 +89,21 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `name` as JSON, whole; numbers that are not finite become null."""
-        return self.write_text(name, json.dumps(_finite(content), indent=2, default=str) + "\n")
+        return self.write(name, lambda temporary: temporary.write_text(_json(content), encoding="utf-8"))
 
     def write_text(self, name: str, text: str) -> Path:
         """Write `name` as text, whole, without secrets."""
-        return self.write(name, lambda temporary: _write(temporary, redact_known(text)))
+        return self.write(name, lambda temporary: temporary.write_text(redact_known(text), encoding="utf-8"))
 
     def write(self, name: str, save: Callable[[Path], object]) -> Path:
-        """Write `name` whole: `save` fills a temporary file that then takes the name's place."""
+        """Write `name` whole: `save` fills a temporary file that takes the name's place once it is on the disk."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
         temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:12]}{final.suffix}")
         _create(temporary)
         try:
             save(temporary)
+            _sync(temporary)
             os.replace(temporary, final)
         finally:
             temporary.unlink(missing_ok=True)
@@ -115,7 +116,7 @@ class RunFolder:
             return self.write_json("status.json", content)
         except OSError:
             with (self.path / "status.json").open("r+", encoding="utf-8") as file:
-                file.write(redact_known(json.dumps({**content, "error": error and error[:1000]}, indent=2) + "\n"))
+                file.write(_json({**content, "error": error and error[:1000]}))
                 file.truncate()
             return self.path / "status.json"
 
@@ -135,8 +136,9 @@ def check_place(folder: Path, needed: int = 0) -> None:
     OutputError
         When they can't be.
     """
-    above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
+    above = folder
     try:
+        above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())
         with tempfile.TemporaryFile(dir=above) as probe:
             probe.write(b"x" * 4096)
             probe.flush()
@@ -179,6 +181,7 @@ def under_way(outputs: Path, folder: Path) -> Iterator[None]:
     with suppress(OSError):  # a disk that is full: the run goes on, and is not found if it dies
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
+        _sync(note)  # a power cut must not hide the run
     try:
         yield
     finally:
@@ -193,8 +196,10 @@ def forget(outputs: Path, folder: Path) -> None:
 
 def dead_runs(outputs: Path) -> list[Path]:
     """Return the folders of runs whose process has ended without an end of the run, oldest first."""
-    found = []
-    for note in sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name):
+    found, notes = list[Path](), list[Path]()
+    with suppress(OSError):  # an outputs folder that can't be is told when a run wants it
+        notes = sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name)
+    for note in notes:
         with suppress(OSError, ValueError, KeyError):
             content = json.loads(note.read_text())
             folder = Path(content["folder"])
@@ -219,18 +224,22 @@ def _create(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
-def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
+def _sync(path: Path) -> None:
+    """Wait until a file is on the disk: a power cut must not leave an empty one under its name."""
+    with path.open("rb") as file:
         os.fsync(file.fileno())
 
 
-def _finite(value: Any) -> Any:
+def _json(content: Any) -> str:
+    """Write as JSON; secrets are left out first, as a quoted one can't be told from the marks around it."""
+    return json.dumps(_plain(content), indent=2, default=str) + "\n"
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {redact_known(str(k)): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
+        return [_plain(v) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
-    return value
+    return redact_known(value) if isinstance(value, str) else value

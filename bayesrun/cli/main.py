@@ -23,7 +23,7 @@ from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.early_signals import end, hand_over, heard
+from bayesrun.early_signals import end, heard, interrupt_on_all
 from bayesrun.errors import BayesrunError, UserError, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
@@ -226,7 +226,7 @@ def _sweep(arguments: Namespace, composition: Composition) -> int:
 
     config, loader = composition.config, composition.loader
     check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
-    hand_over()
+    interrupt_on_all()
 
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides

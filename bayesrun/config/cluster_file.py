@@ -13,6 +13,7 @@ import os
 import re
 import shlex
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from pydantic import StringConstraints
 
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.redaction import is_secret_key, remember_texts, secrets_of
 from bayesrun.schema import Section, parse
 
 KEY = "cluster"
@@ -34,9 +36,15 @@ class ClusterFile(Section):
     environment: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_]\w*$")], str | int | float] = {}
 
     def lines(self) -> list[str]:
-        """Return the lines that a job's script begins with."""
-        exports = [f"export {name}={shlex.quote(str(value))}" for name, value in self.environment.items()]
+        """Return the lines that a job's script begins with; the script is a file that others may read."""
+        secret = self.secrets()
+        exports = [f"export {n}={shlex.quote(str(v))}" for n, v in self.environment.items() if n not in secret]
         return [*exports, *self.setup]
+
+    def secrets(self) -> dict[str, str]:
+        """Return the variables that hold secrets; a queue takes them from the environment of this process."""
+        variables = {name: str(value) for name, value in self.environment.items()}
+        return {n: v for n, v in variables.items() if is_secret_key(n) or secrets_of(v)}
 
 
 def set_up_cluster(config: DictConfig, named: str | None, launcher: str) -> list[Problem]:
@@ -66,9 +74,29 @@ def set_up_cluster(config: DictConfig, named: str | None, launcher: str) -> list
         content = _read(Path(named).expanduser())
     except UserError as error:
         return list(error.problems)
+    os.environ.update(content.secrets())
+    remember_texts(content.secrets().values())
     with open_dict(config.hydra):
         config.hydra.launcher.setup = [*(config.hydra.launcher.setup or []), *content.lines()]
     return []
+
+
+def secret_lines(lines: Sequence[str], key: str) -> list[Problem]:
+    """Refuse lines of the shell that hold a secret: they are written into the job's script.
+
+    Parameters
+    ----------
+    lines
+        The lines; a secret that the shell itself finds (`TOKEN=$(cat ~/.token)`) is allowed.
+    key
+        Config key of the list.
+    """
+    hint = "set the variable before the command, or below 'environment' of cluster=FILE: the job gets it from there"
+    return [
+        Problem(f"{key}[{index}]", "holds a secret, which the job's script would show to others", hint)
+        for index, line in enumerate(lines)
+        if any(not secret.startswith(("$", "`")) for secret in secrets_of(line))
+    ]
 
 
 def _read(path: Path) -> ClusterFile:
@@ -100,6 +128,7 @@ def _read(path: Path) -> ClusterFile:
         for index, line in enumerate(content.setup if content else [])
         if re.search(r"[\n\r]", line)
     ]
+    problems += secret_lines(content.setup if content else [], f"{KEY}.setup")
     check(problems)
     assert content is not None
     return content

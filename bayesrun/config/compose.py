@@ -31,6 +31,7 @@ from bayesrun.config.hydra_internals import (
     OverrideParseException,
     UnusedChoice,
     Written,
+    count_interpolations,
     parse_override,
     start_hydra,
 )
@@ -88,6 +89,7 @@ def compose(arguments: Namespace, conf: Path) -> Composition:
     UserError
         With every choice that is wrong, or where nothing can be composed.
     """
+    count_interpolations()
     check(_shadowed(arguments.config_dir, conf))
     loader = start_hydra(arguments.config_dir, conf, compose_job)
     problems: list[Problem] = []
@@ -105,6 +107,7 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
     UserError
         With all that is wrong.
     """
+    count_interpolations()
     problems: list[Problem] = []
     written = _read(overrides, 0, problems)
     config = _compose(loader, config_name or MAIN, written, multirun, problems, _bases)

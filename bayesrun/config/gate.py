@@ -20,6 +20,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from pydantic import AfterValidator, Field, StringConstraints
 
 from bayesrun.config.cluster_file import KEY as CLUSTER
+from bayesrun.config.cluster_file import secret_lines
 from bayesrun.config.hydra_internals import ConfigFile, Written
 from bayesrun.errors import Problem, did_you_mean
 from bayesrun.schema import Section, parse
@@ -245,7 +246,8 @@ class Gate:
         if offer.key in _ANYWHERE and (offer.value is None or isinstance(offer.value, str)):
             return self._set(offer)
         if offer.by_hand and _BY_HAND.fullmatch(offer.key):
-            return self._set(offer)
+            lines = offer.value if offer.key == "launcher.setup" and isinstance(offer.value, list) else []
+            return secret_lines([str(line) for line in lines], where) or self._set(offer)
         group, _, option = offer.key.partition(".")
         section = self._sections.get(group)
         if section is None or not _takes(section, option):

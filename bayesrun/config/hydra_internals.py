@@ -1,4 +1,4 @@
-"""All that reaches into Hydra's internals, in one place, and what for.
+"""All that reaches into the internals of Hydra and OmegaConf, in one place, and what for.
 
 Hydra's public door, `hydra.main`, composes, checks nothing of ours, and runs at once. bayesrun composes first, says all
 that is wrong, and runs then; so it needs the parts below. `INTERNALS` lists them, and a test holds the list against the
@@ -34,8 +34,8 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from hydra.plugins.config_source import ConfigSource
 from hydra.types import HydraContext, RunMode
 from hydra.version import setbase
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
 from bayesrun.config.yaml_limits import check_yaml
@@ -50,12 +50,13 @@ HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, O
 
 @dataclass(frozen=True)
 class Internal:
-    """One place where bayesrun depends on Hydra's internals: its name here, what it uses, why, and tested versions."""
+    """One place where bayesrun depends on internals: its name, what it uses, why, and tested versions of a package."""
 
     name: str
     uses: str
     why: str
     versions: str = ">=1.3.8,<1.4"
+    package: str = "hydra-core"
 
 
 INTERNALS = (
@@ -75,6 +76,13 @@ INTERNALS = (
         "start_hydra",
         "Hydra.create_main_hydra2 and create_config_search_path",
         "the search path of `hydra.main` and `--config-dir`, without running",
+    ),
+    Internal(
+        "count_interpolations",
+        "omegaconf.base.Container._resolve_node_interpolation",
+        "values that name each other twice make 2^40 of a file of 40 lines; OmegaConf has no bound",
+        versions=">=2.3,<2.4",
+        package="omegaconf",
     ),
     Internal(
         "HydraParts",
@@ -368,6 +376,39 @@ def start_hydra(config_dir: str | None, conf: Path, compose: Compose) -> Loader:
     return hydra.config_loader
 
 
+_MOST_INTERPOLATIONS, _MOST_INTERPOLATED = 5_000, 200_000
+_interpolations = _interpolated = 0
+_resolve_node_interpolation = Container._resolve_node_interpolation
+
+
+class TooManyInterpolations(InterpolationResolutionError):  # type: ignore[misc]  # untyped
+    """The values of a config name each other so often that resolving them would fill the memory."""
+
+
+def count_interpolations() -> None:
+    """Count from zero what is resolved: 5,000 interpolations, or 200,000 values that they bring in, are an error."""
+    global _interpolations, _interpolated
+    _interpolations = _interpolated = 0
+    Container._resolve_node_interpolation = _counted  # type: ignore[method-assign]
+
+
+def _counted(self: Container, inter_key: str, memo: set[int] | None) -> Node:
+    global _interpolations, _interpolated
+    found = _resolve_node_interpolation(self, inter_key=inter_key, memo=memo)
+    _interpolations += 1
+    _interpolated += _size(found)
+    if _interpolations > _MOST_INTERPOLATIONS or _interpolated > _MOST_INTERPOLATED:
+        most = f"{_MOST_INTERPOLATIONS:,} interpolations, or {_MOST_INTERPOLATED:,} values that they bring in"
+        raise TooManyInterpolations(f"the config has more than {most}")
+    return found
+
+
+def _size(node: Any) -> int:
+    content = node._content if isinstance(node, Container) else None
+    children = content.values() if isinstance(content, dict) else content if isinstance(content, list) else ()
+    return 1 + sum(map(_size, children))
+
+
 @dataclass(frozen=True)
 class HydraParts:
     """What makes Hydra's launchers and sweepers.
@@ -408,9 +449,11 @@ __all__ = [
     "Loader",
     "MissingConfigException",
     "OverrideParseException",
+    "TooManyInterpolations",
     "UnusedChoice",
     "Written",
     "command_line",
+    "count_interpolations",
     "parse_override",
     "start_hydra",
 ]

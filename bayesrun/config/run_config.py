@@ -6,6 +6,7 @@ heavy, so that a wrong key is told in a fraction of a second.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field
 
+from bayesrun.config.hydra_internals import TooManyInterpolations, count_interpolations
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
 from bayesrun.data.section import PredictSpec, parse_data, parse_rows
 from bayesrun.diagnostics.base import CHECKS, INTERVAL, DiagnosticsSpec
@@ -149,12 +151,14 @@ def parse_config(composed: DictConfig) -> RunConfig:
         With every problem found, each with its key.
     """
     problems: list[Problem] = []
+    count_interpolations()
     raw = _resolve(composed, problems)
     remember_config(raw)
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
         problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
     check(problems)
-    problems = _too_large(raw, "") + unknown_top_keys(raw) + _unknown_names(raw)
+    check(_too_large(raw, ""))  # what follows takes numbers and texts for what they are
+    problems = unknown_top_keys(raw) + _unknown_names(raw)
     parsed = _sections(raw, problems)
     check(problems)
     return RunConfig(**parsed, plain=_plain(parsed))
@@ -191,7 +195,8 @@ def _too_large(node: Any, key: str) -> list[Problem]:
     if isinstance(node, list):
         return [problem for index, value in enumerate(node) for problem in _too_large(value, join(key, [index]))]
     if isinstance(node, int) and abs(node) >= 2**63:
-        return [Problem(key, f"is a number of {len(str(abs(node)))} digits; whole numbers may have 18")]
+        digits = int(abs(node).bit_length() * math.log10(2)) + 1  # Python refuses to write out more than 4,300
+        return [Problem(key, f"is a number of {digits:,} digits; whole numbers may have 18")]
     most = _LONGEST_NAME if key in _NAMES else _LONGEST_TEXT
     if isinstance(node, str) and len(node) > most:
         return [Problem(key, _TOO_LONG.format(len(node), most))]
@@ -303,6 +308,7 @@ def _resolve_node(config: DictConfig, key: Any, problems: list[Problem]) -> Any:
         return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException as error:
         where = getattr(error, "full_key", None) or str(key)
-        hint = "an interpolation ${...} must name a key of the config"
+        too_many = isinstance(error, TooManyInterpolations)
+        hint = "write the values out" if too_many else "an interpolation ${...} must name a key of the config"
         problems.append(Problem(str(where), str(error.msg or error).splitlines()[0], hint))
         return None

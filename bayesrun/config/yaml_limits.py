@@ -17,7 +17,7 @@ from bayesrun.errors import fail
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
 MAX_VALUES = 50_000
-_LONG_NUMBER = re.compile(r"[-+]?[0-9_]{400,}")
+_LONG_NUMBER = re.compile(r"[-+]?(?=[0-9])[0-9a-fA-FxXo_:]{400,}")  # also of other bases, and `1:59:59`
 
 
 def check_yaml(path: Path) -> None:

@@ -15,6 +15,8 @@ from bayesrun.errors import check, fail
 if TYPE_CHECKING:
     import xarray as xr
 
+_MOST_DIGITS = 18  # of a whole number of 64 bits
+
 
 class InlineSpec(ArraySpec):
     """Keys of `source: inline`.
@@ -51,12 +53,20 @@ def load_json(spec: JsonSpec, directory: Path) -> xr.Dataset:
 def _read_json(path: Path) -> dict[str, Any]:
     hint = 'it must be one object of names and arrays: {"y": [28, 8], "stderr": [15, 10]}'
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text, object_pairs_hook=_without_repeats, parse_int=_number)
+    except RecursionError:
+        raise fail("data.path", f"'{path}' is nested too deeply", hint) from None
     except ValueError as error:
         raise fail("data.path", f"'{path}' can't be read as JSON: {error}", hint) from error
     if not isinstance(values, dict):
         raise fail("data.path", f"'{path}' holds a {type(values).__name__}, not an object", hint)
     return values
+
+
+def _number(digits: str) -> int | float:
+    """Return a whole number; one too large for 64 bits is a decimal, which is infinite from 309 digits on."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ log = logging.getLogger("bayesrun")
 Rule = MissingRule | Mapping[str, MissingRule] | None
 
 _MOST_LIMITS = 5
+_LONGEST_LABEL = 200
 _WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
 
 
@@ -79,7 +80,7 @@ def settle(
     if dropped and not left.sizes[dim] and drop_missing == "rows":
         raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
     left = _ordered(left, known)
-    check([*problems, *_value_problems(left, known, drop_missing)])
+    check([*problems, *_value_problems(left, known, drop_missing), *_long_labels(left, known, uses)])
     _warn_of_text(left, known)
     _warn_of_alike_labels(left, known)
     before = [str(data.attrs["dropped"])] if data.attrs.get("dropped") else []
@@ -136,6 +137,21 @@ def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list
         # a variable without any value has no values to judge
         all_missing = bool(wrong) and bool(data[role.variable].isnull().all())
         problems += wrong if all_missing else [*wrong, *domain_problems(data, role)]
+    return problems
+
+
+def _long_labels(data: xr.Dataset, roles: Sequence[Role], uses: Collection[str]) -> list[Problem]:
+    """Return the columns of text that are no labels: each label is a name in every table and figure."""
+    problems = []
+    for name in sorted({*(role.variable for role in roles), *uses} & set(data.variables)):
+        values = data[name].values
+        if values.dtype != object or not (labels := [v for v in values.ravel() if isinstance(v, str)]):
+            continue
+        longest = max(labels, key=len)
+        if len(longest) > _LONGEST_LABEL:
+            message = f"'{name}' holds a label of {len(longest):,} characters; it may have {_LONGEST_LABEL}"
+            hint = f"it begins with '{longest[:40]}'; fix the cell, or make labels of the column first"
+            problems.append(Problem("data", message, hint))
     return problems
 
 

@@ -55,7 +55,7 @@ class SamplerSpec(Section):
     draws: Count = 1000
     tune: Annotated[int, Field(ge=0, le=100_000_000)] = 0
     chains: Annotated[int, Field(ge=1, le=1000)] = 4
-    cores: Count | None = None
+    cores: Annotated[int, Field(ge=1, le=10_000)] | None = None
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     progress: Literal["auto"] | bool = "auto"
 
@@ -70,7 +70,7 @@ class NutsSpec(SamplerSpec):
     tune: Annotated[int, Field(ge=0, le=100_000_000)] = 1000
     init: Init = "auto"
     target_accept: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    max_treedepth: Count = 10
+    max_treedepth: Annotated[int, Field(ge=1, le=30)] = 10
     step: dict[str, Step] = Field(default={})
     engine: Literal["auto", "nutpie", "pymc3"] = "auto"
 

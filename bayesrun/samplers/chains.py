@@ -191,10 +191,10 @@ def _workers(chains: int, processes: int, run_chain: RunChain, shared: SharedDra
             receive, send = context.Pipe(duplex=False)
             mine = range(first, chains, processes)
             process = context.Process(target=_work, args=(mine, run_chain, shared, send, receive), daemon=True)
-            with uninterrupted():
+            with uninterrupted():  # a process that is not among the workers would not be ended
                 process.start()
+                workers.append(_Worker(process, receive, mine))
             send.close()
-            workers.append(_Worker(process, receive, mine))
         yield workers
     finally:
         for worker in workers:

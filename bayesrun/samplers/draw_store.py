@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bayesrun.errors import fail
+from bayesrun.errors import OutputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,7 +104,7 @@ class DrawStore:
 
         Raises
         ------
-        UserError
+        OutputError
             When the disk has too little space; nothing is left behind.
         """
         if self._folder is None:
@@ -118,8 +118,8 @@ class DrawStore:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             room = f"{_needed(layout)} are needed, {_free(self._folder)} free"
-            message = f"has no room for the draws: {error.strerror} ({room})"
-            raise fail("paths.outputs", message, "free some space, or draw less: sampler.draws") from None
+            message = f"there is no room for the draws: {error.strerror} ({room})"
+            raise OutputError(self._folder, f"{message}; free some space, or draw less: sampler.draws") from None
 
     @property
     def is_used(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -77,6 +77,13 @@ PATCHES = (
         ">=1.4,<2",
         "replaces the information watcher of all Slurm jobs by `slurm.QueueWatcher`, a subclass",
         "without accounts, submitit waits for ever for a job that was cancelled or lost its node",
+    ),
+    Patch(
+        "seal_submissions",
+        "submitit",
+        ">=1.4,<2",
+        "replaces `Executor.map_array` by one that seals what a job calls",
+        "submitit pickles the whole config into the sweep's folder, with the passwords in it",
     ),
 )
 """Every dependence on internals; `tests/unit/sweep/test_patches.py` checks the versions."""
@@ -163,3 +170,21 @@ def use_watcher(watcher: Any) -> None:
     from submitit.slurm.slurm import SlurmJob
 
     SlurmJob.watcher = watcher
+
+
+def seal_submissions() -> None:
+    """Keep secrets out of submitit's files (`sealing`)."""
+    from submitit.core.core import Executor
+
+    from bayesrun.sweep.sealing import SealedCall, seal
+
+    if getattr(Executor.map_array, "seals", False):
+        return
+    plain = Executor.map_array
+
+    def map_array(self: Executor, call: Callable[..., Any], *arguments: Iterable[Any]) -> Any:
+        sealed = [seal(call, each) for each in zip(*arguments, strict=True)]
+        return plain(self, SealedCall(), sealed)
+
+    map_array.seals = True  # type: ignore[attr-defined]
+    Executor.map_array = map_array

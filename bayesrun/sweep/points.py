@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
 from omegaconf import OmegaConf
@@ -81,7 +82,9 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
     problems: list[Problem] = []
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # `model=glob(*)` lists a group's files
+    for override in OverridesParser.create(loader).parse_overrides(list(overrides)):
         written = override.get_key_element()
         key = written.lstrip("+")
         if key.lstrip("~").split(".")[0] in KEYS:
@@ -94,6 +97,8 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             problems.append(Problem(key, message, "give fewer values: a larger step, or sweeper=optuna"))
         elif override.is_discrete_sweep():
             swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
+            if not swept[key]:
+                problems.append(Problem(key, f"'{override.input_line or written}' has no values", "give at least one"))
         else:
             message = f"'{(override.input_line or written).lstrip('+')}' has no list of values"
             problems.append(Problem(key, message, "write key=a,b,c, or choose sweeper=optuna for intervals"))
@@ -106,7 +111,8 @@ def _length(override: Override) -> int:
     value = override.value()
     if not isinstance(value, RangeSweep) or value.start is None or value.stop is None or not value.step:
         return 0
-    return max(0, math.ceil((value.stop - value.start) / value.step))
+    count = (value.stop - value.start) / value.step
+    return max(0, math.ceil(count)) if count < MOST_JOBS else int(min(count, 1e300))
 
 
 def _check_number(groups: Sequence[Sequence[str]], swept: Mapping[str, list[str]], spec: SweepSpec) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from bayesrun.sweep.patches import use_watcher
+from bayesrun.sweep.patches import seal_submissions, use_watcher
 from bayesrun.sweep.sweep_folder import read_record
 
 Submit = Callable[[int, Path], "str | None"]
@@ -92,6 +92,7 @@ def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -
     """
     watcher = QueueWatcher()
     use_watcher(watcher)
+    seal_submissions()
     pool = ThreadPoolExecutor(at_once)
     try:
         errors = list(pool.map(lambda number: _run(number, sweep, submit, watcher), numbers))

@@ -54,7 +54,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_record(sweep: Path, record: Record) -> None:
     """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
-    RunFolder(sweep / JOBS).write_text(f"{record.number}.json", json.dumps(asdict(record), indent=1))
+    RunFolder(sweep / JOBS).write_json(f"{record.number}.json", asdict(record))
 
 
 def read_record(sweep: Path, number: int) -> Record | None:
@@ -70,6 +70,8 @@ def set_aside(sweep: Path, number: int) -> None:
     if folder.exists():
         aside = sweep / ".unfinished"
         aside.mkdir(exist_ok=True)
+        if RunFolder(folder).status() == "running":
+            RunFolder(folder).write_status("failed", None, "killed; the job was run again")
         os.replace(folder, aside / f"{number}_{time.time_ns()}")
 
 
@@ -81,7 +83,7 @@ def write_state(sweep: Path, arguments: Namespace, records: Sequence[Record]) ->
         "arguments": {**resumable, "overrides": _lasting(arguments.overrides)},
         "jobs": [asdict(r) for r in records],
     }
-    RunFolder(sweep).write_text(_STATE, json.dumps(content, indent=1, default=str))
+    RunFolder(sweep).write_json(_STATE, content)
 
 
 def resumed(arguments: Namespace, sweep: Path) -> Namespace:
@@ -92,12 +94,16 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
     UserError
         When the folder holds no sweep.
     """
-    state = read_json(sweep / _STATE)
-    if not state:
-        raise fail("resume", f"'{sweep}' holds no sweep ({_STATE} is not there)", "give a folder below outputs/sweeps")
+    given = read_json(sweep / _STATE).get("arguments")
+    if not isinstance(given, dict) or not isinstance(given.get("overrides"), list):
+        raise fail(
+            "resume",
+            f"'{sweep}' holds no sweep ({_STATE} is not there, or broken)",
+            "give a folder below outputs/sweeps",
+        )
     # whoever can write to the folder has written this: it has no more to say than a config
-    earlier = [str(o) for o in state["arguments"]["overrides"] if o not in arguments.overrides]
-    known = {key: state["arguments"].get(key) for key in _PLACES}
+    earlier = [str(o) for o in given["overrides"] if o not in arguments.overrides]
+    known = {key: given.get(key) for key in _PLACES}
     overrides = [*earlier, *arguments.overrides]
     return Namespace(**{**vars(arguments), **known, "multirun": True, "overrides": overrides, "stored": len(earlier)})
 
@@ -122,7 +128,7 @@ def note_launcher(sweep: Path) -> None:
     """Note that this process launches the sweep's jobs from now on."""
     process = psutil.Process()
     note = {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
-    RunFolder(sweep).write_text(_LAUNCHER, json.dumps(note))
+    RunFolder(sweep).write_json(_LAUNCHER, note)
 
 
 def forget_launcher(sweep: Path) -> None:

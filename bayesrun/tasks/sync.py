@@ -1,7 +1,7 @@
 """`task=sync`: send to tracking what is missing there, once.
 
 python -m bayesrun task=sync                     every run that is missing, of this store or below the outputs folder
-python -m bayesrun task=sync run=FOLDER          one run
+python -m bayesrun task=sync run=FOLDER          one run, or a sweep with its jobs
 python -m bayesrun task=sync tracking.uri=URI    to another store than the one that each run was meant for
 """
 
@@ -41,10 +41,11 @@ def sync(request: TaskRequest) -> int:
 
 
 def _chosen(request: TaskRequest, given: TrackingSpec) -> list[Path]:
-    """Return the runs that were named; else those that are not whole, a sweep before its jobs."""
+    """Return the runs that were named, else those that are not whole; a sweep comes before its jobs."""
     named = [run.folder for run in (request.run, *request.runs) if run]
     if named:
-        return named
+        jobs = (path.parent for folder in named for path in sorted(folder.glob(f"[0-9]*/{RECORD}")))
+        return [*named, *filter(_has_ended_incomplete, jobs)]
     below = {path.parent for path in Path(str(request.config.paths.outputs)).glob(f"*/*/**/{RECORD}")}
     return sorted({*filter(_has_ended_incomplete, below), *unsent_runs(given.uri or "")})
 

@@ -42,7 +42,8 @@ from bayesrun.tracking.tracking_record import NOT_ANSWERED, TrackingRecord
 log = logging.getLogger("bayesrun.tracking")
 
 _KEPT_FOR_CLOSE = 0.4  # share of the patience that is not spent before sampling
-_LEAST_PATIENCE = 0.5  # seconds that later runs of a process wait for a store that did not answer before
+_PROMPT = 1.0  # seconds in which a store that is well answers
+_SILENT = ".tracking-silent"  # in a sweep's folder: its store does not answer, and none of its jobs waits again
 _PREPARE_SECONDS = 30.0
 _LOCAL_PAGES = "http://127.0.0.1:5000"  # where `mlflow ui` is
 _PAGE = "/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
@@ -75,17 +76,20 @@ class MlflowTracker:
     _ids: dict[str, str] = field(default_factory=dict)
     _draws: int = 0
     _patience: float = 0.0
+    _at_first: float = 0.0
     _why_lost: str = ""
 
     def start(self) -> None:
         """Ask for the run; the answer is fetched by `ready`."""
-        self._patience = max(_LEAST_PATIENCE, _patience.get(self._uri, self.spec.timeout))
+        self._at_first = self._patience = self._patience_left()
         self._connect(self.card)
 
     def ready(self) -> str | None:
         """Wait until the run is there with its params; return its id, or None when it can't be had in time."""
         if not self._ids:
             self._answer("open", kept=_KEPT_FOR_CLOSE * self.spec.timeout)
+            if not self._ids:
+                self._tell_sweep()
         return self._ids.get("run_id")
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
@@ -118,8 +122,10 @@ class MlflowTracker:
         if self.process is None:
             self._record(folder, status, self._why_lost)
         self.lost = [] if answer and "lost" not in answer else [self._why_lost or NOT_ANSWERED]
-        _patience[self._uri] = max(0.0, self._patience) if self.lost else self.spec.timeout
+        was_prompt = not self.lost and self._at_first - self._patience < _PROMPT
+        _patience[self._uri] = self.spec.timeout if was_prompt else max(0.0, self._patience)
         if self.lost:
+            self._tell_sweep()
             self._warn(folder)
 
     def compare_hint(self) -> str | None:
@@ -129,6 +135,26 @@ class MlflowTracker:
         if is_server(uri):
             return uri.rstrip("/") + page
         return f"mlflow ui --backend-store-uri {uri}" + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
+
+    def _patience_left(self) -> float:
+        """Return how long to wait in all: a sweep and its jobs wait for a store that does not answer once."""
+        sweep = self._sweep()
+        if sweep and self.card.folder == str(sweep):  # a new attempt
+            (sweep / _SILENT).unlink(missing_ok=True)
+        elif sweep and (sweep / _SILENT).exists():
+            return 0.0
+        return _patience.get(self._uri, self.spec.timeout)
+
+    def _tell_sweep(self) -> None:
+        """Let the other jobs of a sweep, in whichever process, know that the store does not answer."""
+        if sweep := self._sweep():
+            with contextlib.suppress(OSError):
+                (sweep / _SILENT).touch()
+
+    def _sweep(self) -> Path | None:
+        """Return the folder of the sweep that this run is, or is a job of."""
+        folder = Path(self.card.folder) if self.card.folder else None
+        return next((f for f in (folder, folder.parent) if (f / "sweep.json").is_file()), None) if folder else None
 
     @property
     def _uri(self) -> str:
@@ -159,11 +185,13 @@ class MlflowTracker:
         answer, begun = None, time.monotonic()
         is_local = not is_server(self._uri)
         try:
-            self.process.wait_until_prepared(_PREPARE_SECONDS)
+            if self._patience > 0:
+                self.process.wait_until_prepared(_PREPARE_SECONDS)
             begun = time.monotonic()
             answer = self.process.receive(self.number, op, max(0.0, self._patience - kept), beats_count=is_local)
         except TimeoutError:
-            self._why_lost = f"no answer within {self.spec.timeout:g} s"
+            within = f"within {self.spec.timeout:g} s" if self._at_first else "to an earlier job of the sweep"
+            self._why_lost = f"no answer {within}"
         except TrackerProcessLost as error:
             self._lose_process(str(error))
         if not (answer and is_local):
@@ -185,9 +213,11 @@ class MlflowTracker:
             log.debug("tracking.json is not written: %s", error)
 
     def _warn(self, folder: Path) -> None:
-        """Tell once what is not in MLflow, why, and how it gets there."""
+        """Tell once what is not in MLflow, why, and how it gets there; a sweep tells it of all its jobs."""
+        is_told = not self._at_first and self.card.folder != str(self._sweep())
         what = "the metrics and files of this run are" if self._ids.get("run_id") else "this run is"
-        log.warning(
+        log.log(
+            logging.DEBUG if is_told else logging.WARNING,
             "%s not in MLflow yet (%s: %s); its folder is complete. "
             "The next command with this store sends it, or now: python -m bayesrun task=sync run=%s",
             what,

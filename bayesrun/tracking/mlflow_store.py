@@ -87,6 +87,7 @@ class MlflowStore:
         """
         with _lock_of(self.uri):
             found = self.client.get_experiment_by_name(name)
+            self.beat()
             if found is None:
                 return self._create_experiment(name, compared)
             for tag, value in _missing_tags(found.tags, compared).items():
@@ -98,7 +99,9 @@ class MlflowStore:
     def _create_experiment(self, name: str, compared: Sequence[str]) -> str:
         tags = {**_EXPERIMENT_TAGS, _VIEW: _view(compared)}
         try:
-            return str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=tags))
+            made = str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=tags))
+            self.beat()
+            return made
         except Exception:  # another host may have been quicker: its experiment will do
             found = self.client.get_experiment_by_name(name)
             if found is None:
@@ -117,6 +120,7 @@ class MlflowStore:
             self._log_tags(earlier, tags)
             return earlier, experiment, False
         made = self.client.create_run(experiment, tags=tags, run_name=card["run_name"])
+        self.beat()
         return str(made.info.run_id), experiment, True
 
     def _found(self, experiment: str, tags: Mapping[str, str]) -> str | None:

@@ -147,6 +147,7 @@ class TrackerProcess:
             create_local_database(spec["uri"], spec["artifacts"])
             self._announce()
             self.stores[spec["uri"]] = MlflowStore.open(spec["uri"], spec["artifacts"], self._beat)
+            self._beat()
         return self.stores[spec["uri"]]
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:

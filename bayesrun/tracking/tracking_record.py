@@ -64,7 +64,10 @@ class TrackingRecord:
         content = {**asdict(self), "uri": redact(self.uri), "lost": list(self.lost)}
         temporary = folder / f".{RECORD}.{os.getpid()}"
         try:
-            temporary.write_text(json.dumps(content, indent=1))
+            with temporary.open("w") as file:
+                json.dump(content, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, folder / RECORD)
         finally:
             temporary.unlink(missing_ok=True)

@@ -28,6 +28,11 @@ FILES = {
         "5,000 characters",
     ),
     "a number": (f"{MODEL}priors: {{alpha: {{dist: Normal, mu: {DIGITS}, sigma: 1}}}}\n", "400 digits"),
+    "a number of base 16": (f"{MODEL}priors: {{alpha: {{dist: Normal, mu: 0x{'f' * 5000}, sigma: 1}}}}\n", "digits"),
+    "interpolations": (
+        MODEL + "priors:\n  t0: x\n" + "".join(f"  t{k + 1}: '${{.t{k}}}${{.t{k}}}'\n" for k in range(40)),
+        "5,000 interpolations",
+    ),
     "many values": (f"x: [{', '.join(['1'] * 200_000)}]\n", "values"),
 }
 
@@ -44,10 +49,14 @@ OVERRIDES = {
     "a key": ([f"model.{LONG}=1"], "5,006 characters"),
     "a choice": ([f"model={LONG}"], "chooses no file"),
     "nesting": ([f"tags={'{a: ' * 500}1{'}' * 500}"], "nested more than"),
+    "cores": (["sampler.cores=100000000"], "sampler.cores"),
+    "a tree": (["sampler.max_treedepth=1000000"], "sampler.max_treedepth"),
     "a formula": (["model=glm", f"model.formula='Y ~ {'(' * 400}x{')' * 400}'"], "model.formula"),
     "a long formula": (["model=glm", f"model.formula='Y ~ {TERMS}'"], "22,907 characters"),
     "a range": (["-m", "seed=range(0,100000000)"], "100,000,000 values"),
     "a range of decimals": (["-m", "model.priors.alpha.sigma=range(0.1,100000000,0.1)"], "values"),
+    "a range without end": (["-m", "model.priors.alpha.sigma=range(0,1e308,1e-300)"], "values"),
+    "an empty range": (["-m", "seed=range(0,10,-0.001)"], "has no values"),
     "a range that is shuffled": (["-m", "seed=shuffle(range(0,100000000))"], "100,000,000 values"),
     "a product": (["-m", *HUNDRED], "1,000,000 jobs"),
     "seeds": (["-m", "seed=1,2", "sweep.seeds=100000000"], "sweep.seeds"),
@@ -76,3 +85,27 @@ def test_a_file(bayesrun: Command, tmp_path: Path, text: str, said: str) -> None
 @pytest.mark.parametrize(("words", "said"), OVERRIDES.values(), ids=OVERRIDES)
 def test_an_override(bayesrun: Command, tmp_path: Path, words: list[str], said: str) -> None:
     _is_short(bayesrun, tmp_path / "out", words, said)
+
+
+DATA = {
+    "columns": (",".join(f"c{k}" for k in range(20_000)) + "\n" + ",".join(["1"] * 20_000) + "\n", "20,000 columns"),
+    "a field": (f"y,x\n1,a\n2,{'q' * 2_000_000}\n", "field larger than field limit"),
+    "a number": (f"y,x\n1,1\n2,{DIGITS}\n", "label of 400 characters"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), DATA.values(), ids=DATA)
+def test_a_table(bayesrun: Command, tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "table.csv").write_text(text)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text(f"name: mine\nsource: csv\npath: {tmp_path}/table.csv\n")
+    words = [f"--config-dir={tmp_path}", "model=glm", "model.formula='y ~ x'", "data=mine"]
+    _is_short(bayesrun, tmp_path / "out", words, said)
+
+
+def test_json(bayesrun: Command, tmp_path: Path) -> None:
+    (tmp_path / "deep.json").write_text('{"y": ' + "[" * 20_000 + "]" * 20_000 + "}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text(f"name: mine\nsource: json\npath: {tmp_path}/deep.json\n")
+    words = [f"--config-dir={tmp_path}", "model=glm", "model.formula='y ~ x'", "data=mine"]
+    _is_short(bayesrun, tmp_path / "out", words, "nested too deeply")

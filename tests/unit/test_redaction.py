@@ -16,6 +16,7 @@ from bayesrun.redaction import (
     redact_override,
     redact_tree,
     redact_url,
+    remember_environment,
     remember_overrides,
     secrets_of,
     without_redacted,
@@ -40,6 +41,8 @@ from bayesrun.redaction import (
         ("sqlite+pysqlcipher://:pw@/foo.db", "sqlite+pysqlcipher://:***@/foo.db"),
         ("mssql://?odbc_connect=UID%3Dme%3BPWD%3Dpw", "mssql://?odbc_connect=***"),
         ("mongodb://u:pw@h1:1,h2:2/db", "mongodb://u:***@h1:1,h2:2/db"),
+        ("databricks://dapi1234:x@h", "databricks://***@h"),
+        ("s3://KEY:pw@bucket/x", "s3://***@bucket/x"),
     ],
 )
 def test_secrets_of_a_url(url: str, safe: str) -> None:
@@ -149,3 +152,12 @@ def test_what_was_redacted_asks_for_its_credentials(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PGPASSWORD", "pw")
     assert missing_credentials("postgresql://me:***@h/db") == ""
     assert missing_credentials("http://***@h") == ""
+
+
+def test_secrets_of_the_environment_are_left_out_and_its_words_are_not(monkeypatch) -> None:
+    monkeypatch.setattr("bayesrun.redaction._known", set())
+    monkeypatch.setenv("PGPASSWORD", "Sesame-42")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:Sesame-43@h/d")
+    monkeypatch.setenv("MY_TOKEN", "switchpoint")
+    remember_environment()
+    assert redact("model switchpoint: Sesame-42 and Sesame-43") == "model switchpoint: *** and ***"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bayesrun.run_folder import RunFolder, remove_if_empty
+from bayesrun.errors import OutputError
+from bayesrun.run_folder import RunFolder, check_place, remove_if_empty
 
 
 def _claim(wanted: Path, barrier, found) -> None:  # type: ignore[no-untyped-def]
@@ -83,3 +84,8 @@ def test_an_unused_folder_goes_with_its_empty_parents_only(tmp_path: Path) -> No
     (used / "file").touch()
     remove_if_empty(used)
     assert used.is_dir()
+
+
+def test_a_place_whose_name_is_too_long_is_told(tmp_path):
+    with pytest.raises(OutputError, match="File name too long"):
+        check_place(tmp_path / ("n" * 5000) / "run")

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from bayesrun.engines.pymc3.compile_cache import flags_for_own_cache
 from bayesrun.engines.pymc3.patches.base import NAMES
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def _set_flags() -> None:
     given = os.environ.get("THEANO_FLAGS", "")
     wanted = {**_FLAGS, **({"cxx": ""} if not shutil.which("g++") and "cxx=" not in given else {})}
     added = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in given]
-    os.environ["THEANO_FLAGS"] = ",".join([*added, *([given] if given else [])])
+    moved = [f"{name}={value}" for name, value in flags_for_own_cache(given).items()]  # the last one of a name counts
+    os.environ["THEANO_FLAGS"] = ",".join([*added, *([given] if given else []), *moved])
 
 
 _set_flags()

@@ -11,8 +11,10 @@ import logging
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
+from bayesrun.engines.pymc3.compile_cache import guard_helpers, seal_helpers
 from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, is_chosen, switch
 
 log = logging.getLogger("bayesrun.theano")
@@ -33,12 +35,15 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
         Names of those that are used from here on; all others are taken back.
     """
     changed = choose(patches)
+    guard_helpers()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), applied("python_distutils", "matplotlib_docstrings"):
         warnings.simplefilter("ignore")
         import pymc3
+        import theano
         from theano.compile.mode import get_default_mode
+    seal_helpers(Path(theano.config.compiledir))
     switch()
     with compiling():
         get_default_mode()  # Theano makes it once, of the settings of the first call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,23 @@ from bayesrun.errors import fail
 from bayesrun.models.regression.design_matrix import response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting
+from bayesrun.models.regression.offset_term import OffsetTerm
+from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.response_terms import Response, names_of
 from bayesrun.models.regression.term_priors import numbers_of
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from bayesrun.language.learned import Learned
+
 LARGEST = 35
 """Linear predictor whose exponential is still a mean that an engine can draw counts of."""
+NEEDED_OF_NEW_ROWS = ("trials", "failures", "error", "at_least", "at_most")
+"""What stands beside the response and decides on how it is drawn."""
 _WORDS = {
     "positive": "above 0",
     "nonnegative": "0 or above",
@@ -112,11 +119,13 @@ def expand(data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan) -> Expa
     columns = explained.columns
     terms: dict[str, tuple[FittedTerm, ...]] = {}
     settings: dict[str, Setting] = {}
-    for name, predictor in this.predictors.items():
+    for name, predictor in predictors_of(this, explained.levels).items():
         settings[name] = _setting(this, predictor, spec, explained, data)
         fitted = []
         for term in predictor.terms:
             one, more = term.learn(rows, settings[name])
+            if isinstance(one, FittedPopulation):
+                settings[name] = _without_population(settings[name], more)
             fitted.append(one)
             columns = _merged(columns, more)
         terms[name] = tuple(fitted)
@@ -144,7 +153,7 @@ def expand_at(
     rows = Rows(data, dim, "predict.data", new_levels)
     explained = _explained(rows, this, tuple(state["levels"]), observed=False)
     columns, terms, settings = explained.columns, dict[str, tuple[FittedTerm, ...]](), dict[str, Setting]()
-    for name, predictor in this.predictors.items():
+    for name, predictor in predictors_of(this, explained.levels).items():
         spread, middle = state["scales"][name]
         settings[name] = Setting(predictor.prefix, spec.priors, spread, middle)
         pairs = zip(predictor.terms, state["terms"][name], strict=True)
@@ -189,9 +198,10 @@ def _declared(
     for part in every:
         priors.update(part.priors)
         deterministics.update(part.deterministics)
-    spread = np.asarray(settings[this.family.main].spread)
+    main = next(iter(settings.values()))
+    spread = np.asarray(main.spread)
     for name in this.numbers:
-        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", spread, settings[this.family.main].data)
+        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", spread, main.data)
     if this.family.categories == "thresholds":
         prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", spread, None)
         priors["cutpoints"] = {**prior, "dims": ["cutpoint"], "transform": "ordered"}
@@ -217,8 +227,13 @@ def _likelihood(
     """Write the distribution of the response with its parameters as expressions."""
     family = this.family
     meanings: dict[str, str] = {name: name for name in family.parameters}
-    for name, of in parts.items():
-        eta = " + ".join(part.expression for part in of if part.expression) or "0"
+    etas = {name: " + ".join(part.expression for part in of if part.expression) or "0" for name, of in parts.items()}
+    if family.categories == "reference":
+        main = [eta for name, eta in etas.items() if name not in this.predictors or name == family.main]
+        meanings[f"{family.main}.etas"] = f"stack({', '.join(main)})"
+    for name, eta in etas.items():
+        if name not in this.predictors:
+            continue
         meanings[f"{name}.eta"] = eta
         inverse = INVERSE_LINKS[this.predictors[name].link]
         count = name == family.main and family.values == "count" and this.predictors[name].link == "log"
@@ -238,16 +253,14 @@ def _likelihood(
 def _observation(this: RegressionPlan, explained: Explained) -> dict[str, Any]:
     """Write how the response was observed: weights, censoring, truncation."""
     found: dict[str, Any] = {}
-    if this.response.weights is not None:
+    if "weights" in explained.columns:
         found["weights"] = "weights"
-    if this.response.censored is not None:
+    if "censored" in explained.columns:
         found["censored"] = {"status": "censored"}
-        found["censored"] |= {"upper": "upper"} if this.response.upper is not None else {}
-    bounds = {"lower": this.response.at_least, "upper": this.response.at_most}
-    if any(bounds.values()):
-        names = {"lower": "at_least", "upper": "at_most"}
-        found["truncated"] = {side: names[side] for side, text in bounds.items() if text is not None}
-    return found
+        found["censored"] |= {"upper": "upper"} if "upper" in explained.columns else {}
+    bounds = {"lower": "at_least", "upper": "at_most"}
+    limits = {side: name for side, name in bounds.items() if name in explained.columns}
+    return found | ({"truncated": limits} if limits else {})
 
 
 def _filled(template: str, meanings: Mapping[str, str]) -> str:
@@ -270,10 +283,12 @@ def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observ
     columns = xr.Dataset(coords=labels, attrs=rows.data.attrs)
     learned = Learned(dim)
     found: dict[str, xr.DataArray] = {
-        part: response_values(rows.data, text, KEY, learned)
+        part: _beside(rows, part, text, learned)
         for part, text in response.others().items()
-        if observed or part in ("trials", "failures", "error")
+        if observed or part in NEEDED_OF_NEW_ROWS
     }
+    if response.counts:
+        return _counted(rows, response, columns, learned, observed)
     if observed:
         values = response_values(rows.data, response.text, KEY, learned)
         if family.categories:
@@ -291,6 +306,81 @@ def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observ
         between = [f"{a}|{b}" for a, b in pairwise(levels)]
         columns = columns.assign_coords(cutpoint=between)
     return Explained(name, columns, levels)
+
+
+def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
+    """Evaluate what stands beside the response: one number per row, which may be the same for all."""
+    import numpy as np
+
+    from bayesrun.data.arrays import shown_values
+    from bayesrun.language.expressions import evaluate
+
+    if part == "censored" and text.isidentifier() and rows.data[text].dtype.kind in "OUS":
+        return _status_of(rows.data[text])
+    if text.isidentifier() or names_of(text, KEY):
+        found = response_values(rows.data, text, KEY, learned)
+    else:
+        number = float(evaluate(text, rows.data, KEY).values)
+        found = rows.data[rows.dim].copy(data=np.full(rows.size, number))
+    if found.isnull().any():
+        raise fail(KEY, f"'{text}' is missing in {int(found.isnull().sum())} rows", "set data.drop_missing=rows")
+    if part == "censored" and not np.isin(found.values, (-1, 0, 1, 2)).all():
+        got = shown_values(found, found.copy(data=~np.isin(found.values, (-1, 0, 1, 2))))
+        raise fail(KEY, f"cens({text}) must be 0, -1, 1 or 2 (got {got})", "or none, left, right, interval")
+    low = {"weights": 0.0, "error": 0.0, "trials": 0.0}.get(part)
+    if low is not None and (found.values < low).any():
+        got = shown_values(found, found.copy(data=found.values < low))
+        raise fail(KEY, f"'{text}' must be {low:g} or above (got {got})", "correct the rows")
+    return found.astype(int) if part in ("trials", "censored") else found
+
+
+def _status_of(column: xr.DataArray) -> xr.DataArray:
+    """Write how rows are censored as numbers: none 0, left -1, right 1, interval 2."""
+    import numpy as np
+
+    from bayesrun.data.arrays import shown_values
+
+    codes = {"none": 0, "left": -1, "right": 1, "interval": 2}
+    texts = [str(value).strip().lower() for value in column.values]
+    strange = np.array([text not in codes for text in texts])
+    if strange.any():
+        got = shown_values(column, column.copy(data=strange))
+        raise fail(KEY, f"'{column.name}' must be none, left, right or interval (got {got})", "or 0, -1, 1, 2")
+    return column.copy(data=np.array([codes[text] for text in texts]))
+
+
+def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learned, observed: bool) -> Explained:
+    """Put the counts of all levels side by side."""
+    import numpy as np
+
+    from bayesrun.data.arrays import shown_values
+
+    levels = response.counts
+    columns = columns.assign_coords(level=list(levels))
+    counts = [response_values(rows.data, text, KEY, learned) for text in levels]
+    values = np.stack([count.values for count in counts], axis=1)
+    if np.isnan(values.astype(float)).any():
+        raise fail(KEY, "counts of levels are missing", "set data.drop_missing=rows")
+    for count in counts:
+        bad = (count.values < 0) | (count.values != np.round(count.values))
+        if bad.any():
+            raise fail(KEY, f"'{count.name}' must be counts (got {shown_values(count, count.copy(data=bad))})")
+    columns = columns.assign(trials=(rows.dim, values.sum(axis=1).astype(int)))
+    if observed:
+        columns = columns.assign(counts=((rows.dim, "level"), values.astype(int)))
+    return Explained("counts", columns, levels)
+
+
+def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, LinearPredictor]:
+    """Return the linear predictors by name: those of a level but the first have its name."""
+    if this.family.categories != "reference":
+        return dict(this.predictors)
+    found = {}
+    for level in levels[1:]:
+        word = re.sub(r"\W", "_", str(level))
+        name = word if word.isidentifier() else f"level_{word}"
+        found[name] = replace(this.main, prefix=f"{name}_")
+    return found | {name: one for name, one in this.predictors.items() if name != this.family.main}
 
 
 def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
@@ -352,25 +442,76 @@ def _setting(
             y = np.log(y)
     spread, middle = float(np.nanstd(y)) or 1.0, float(np.nanmean(y))
     own_units = link == "identity" and this.family.values in ("real", "positive", "nonnegative")
+    if this.family.categories:
+        return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
     if predictor.parameter != this.family.main:
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
-        return Setting(prefix, spec.priors, 1.0, middle, None, data)
+        return Setting(prefix, spec.priors, 1.0, middle, middle, data=data)
     if not own_units:
         middle, spread = 0.0, 1.0
-    return Setting(prefix, spec.priors, spread, middle, _row_information(this, explained, y, spread), data)
+    target = _target(explained, y, link) - _offset(predictor, Rows(data, _row_dim(data, this), KEY))
+    residual, information = _working_response(this, explained, y, link)
+    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data)
 
 
-def _row_information(this: RegressionPlan, explained: Explained, y: NDArray[Any], spread: float) -> NDArray[Any]:
-    """Return about how much each row tells of its linear predictor (inverse variance), at the mean of all."""
+def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
+    """Take out of the residual what a population part explains."""
+    import numpy as np
+
+    name = f"{setting.prefix}design"
+    if setting.residual is None or name not in columns:
+        return setting
+    matrix, known = columns[name].values, np.isfinite(setting.residual)
+    found = np.linalg.lstsq(matrix[known], setting.residual[known], rcond=None)[0]
+    return replace(setting, residual=setting.residual - matrix @ found)
+
+
+def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
+    """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
+    import numpy as np
+
+    if link in ("logit", "probit", "cloglog"):
+        trials = explained.columns["trials"].values if "trials" in explained.columns else 1.0
+        share = (y + 0.5) / (trials + 1.0)
+        return np.asarray(np.log(share / (1.0 - share)))
+    if link == "log":
+        mean = float(np.nanmean(y))
+        return np.asarray(np.log(np.maximum(y, 0.1 * mean)) if mean > 0 else np.zeros_like(y))
+    if link in ("identity", "softplus"):
+        return y
+    with np.errstate(all="ignore"):
+        middle = {"inverse": 1.0 / np.nanmean(y), "sqrt": np.sqrt(np.nanmean(y))}.get(link, 0.0)
+    return np.full_like(y, middle if np.isfinite(middle) else 0.0)
+
+
+def _offset(predictor: LinearPredictor, rows: Rows) -> NDArray[Any] | float:
+    """Return what is added to the linear predictor as it is."""
+    found: NDArray[Any] | float = 0.0
+    for term in predictor.terms:
+        if isinstance(term, OffsetTerm):
+            columns = term.learn(rows, Setting(predictor.prefix, {}, 1.0, 0.0))[1]
+            found = found + columns[f"{predictor.prefix}offset"].values
+    return found
+
+
+def _working_response(
+    this: RegressionPlan, explained: Explained, y: NDArray[Any], link: str
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return responses on the scale of the linear predictor, to first order at their mean, and their inverse variances.
+
+    It is the first step of iteratively reweighted least squares (McCullagh and Nelder 1989, section 2.5).
+    """
     import numpy as np
 
     size = len(y)
     if this.family.values in ("trials", "binary"):
         trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(size)
         share = float(np.clip(np.nansum(y) / max(1.0, float(np.sum(trials))), 0.02, 0.98))
-        return np.asarray(trials * share * (1 - share), dtype=float)
-    if this.family.values == "count":
-        mean = float(np.nanmean(y))
-        return np.full(size, mean / (1.0 + max(0.0, float(np.nanvar(y)) / max(mean, 1e-9) - 1.0)) if mean > 0 else 0.1)
-    return np.full(size, 1.0 / spread**2)
+        return (y / np.maximum(trials, 1) - share) / (share * (1 - share)), trials * share * (1 - share)
+    mean, variance = float(np.nanmean(y)), float(np.nanvar(y)) or 1.0
+    if link == "log" and mean > 0:
+        return (y - mean) / mean, np.full(size, mean**2 / max(variance, mean if this.family.values == "count" else 0.0))
+    if link == "identity" or this.family.likelihood == "LogNormal":
+        return y - mean, np.full(size, 1.0 / variance)
+    return np.zeros(size), np.full(size, 1.0)

@@ -1,8 +1,9 @@
 """Families of regressions: what their responses are, their parameters with links and default priors, their likelihood.
 
-A family is one declaration. Its likelihood is a distribution of the language, whose arguments are expressions in which
-`{mu}` stands for the parameter `mu` (its inverse link of the linear predictor), and `{mu.eta}` for the linear
-predictor itself. A plug-in adds a family by an entry point of the group `bayesrun.families`.
+A family is one declaration. Its likelihood is a distribution of the language, whose arguments are expressions. In them
+`{mu}` stands for the parameter `mu` (its inverse link of the linear predictor), `{mu.eta}` for the linear predictor
+itself, and `{mu.etas}` for those of all levels but the first. A plug-in adds a family by an entry point of the group
+`bayesrun.families`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from bayesrun.registry import TableRegistry
 
 Prior = Mapping[str, Any]
 Values = Literal[
-    "real", "positive", "nonnegative", "unit", "unit_closed", "binary", "count", "trials", "angle", "level"
+    "real", "positive", "nonnegative", "unit", "unit_closed", "binary", "count", "trials", "angle", "level", "counts"
 ]
-"""Which responses a family explains; `level` is an ordered or unordered category, `trials` counts successes."""
+"""Which responses a family explains: `trials` counts successes, `level` is a category, `counts` one count each."""
 
 INVERSE_LINKS: Mapping[str, str] = {
     "identity": "{eta}",
@@ -34,11 +35,11 @@ INVERSE_LINKS: Mapping[str, str] = {
 
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
 _DEGREES: Prior = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}
-# 1 / sqrt(alpha) ~ HalfNormal(5): the coefficient of variation beyond a Poisson's, see docs/models.md
-_OVERDISPERSION: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
-_SHAPE: Prior = {"dist": "Gamma", "alpha": 0.01, "beta": 0.01}
+# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which has no unit; see docs/models.md
+_SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 _SHARE: Prior = {"dist": "Beta", "alpha": 1.0, "beta": 1.0}
-_CUTPOINTS: Prior = {"dist": "StudentT", "nu": 3, "mu": 0, "sigma": 2.5}
+_SKEWNESS: Prior = {"dist": "Normal", "mu": 0.0, "sigma": 4.0}
+_CUTPOINTS: Prior = {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 2.5}
 
 
 @dataclass(frozen=True)
@@ -90,115 +91,159 @@ class Family:
         return next(iter(self.parameters))
 
 
-def _location(*links: str) -> Parameter:
-    return Parameter(links)
-
-
-_ANY = _location("identity", "log", "inverse")
-_ABOVE_0 = _location("log", "identity", "inverse", "softplus")
-_COUNTED = _location("log", "identity", "sqrt", "softplus")
-_CHANCE = _location("logit", "probit", "cloglog", "identity", "log")
-_SIGMA = Parameter(("log", "identity", "softplus"), _SCALE)
-_NU = Parameter(("log", "identity"), _DEGREES)
-_ALPHA = Parameter(("log", "identity", "softplus"), _OVERDISPERSION)
-_FORM = Parameter(("log", "identity", "softplus"), _SHAPE)
+_LINE = Parameter(("identity", "log", "inverse"))
+_MEAN = Parameter(("log", "identity", "inverse", "softplus"))
+_COUNT = Parameter(("log", "identity", "sqrt", "softplus"))
+_CHANCE = Parameter(("logit", "probit", "cloglog", "identity", "log"))
+_ABOVE_0 = ("log", "identity", "softplus")
+_SIGMA = Parameter(_ABOVE_0, _SCALE)
+_LOG_SIGMA = Parameter(_ABOVE_0, {"dist": "HalfNormal", "sigma": 5.0})
+_NU = Parameter(_ABOVE_0, _DEGREES)
+_FORM = Parameter(_ABOVE_0, _SHAPE)
 _ZERO = Parameter(("logit", "identity", "probit", "cloglog"), _SHARE)
+_STEPS = Parameter((), _CUTPOINTS)
+_SKEW = "({alpha}) / sqrt(1 + ({alpha}) ** 2)"
+_SKEW_SCALE = "({sigma}) / sqrt(1 - 0.6366197723675814 * (" + _SKEW + ") ** 2)"
+_BETA = {"alpha": "({mu}) * ({phi})", "beta": "(1 - ({mu})) * ({phi})"}
+
+
+def _ordinal(distribution: str) -> Family:
+    """Return a family of ordered levels whose distribution has a score and cutpoints."""
+    arguments = {"eta": "{mu.eta}", "cutpoints": "{cutpoints}"}
+    links = {"cumulative": ("logit", "probit", "cloglog")}.get(distribution, ("logit",))
+    by_link = {"probit": {"dist": "OrderedProbit", **arguments}, "cloglog": {"dist": "OrderedCloglog", **arguments}}
+    name = {"cumulative": "OrderedLogistic"}.get(distribution, distribution)
+    of = {link: by_link[link] for link in links if link in by_link}
+    return Family("level", {"mu": Parameter(links), "cutpoints": _STEPS}, name, arguments, of, "thresholds")
+
 
 FAMILY_TABLE: Mapping[str, Family] = {
-    "normal": Family("real", {"mu": _ANY, "sigma": _SIGMA}, "Normal", {"mu": "{mu}", "sigma": "{sigma}"}),
+    # on the whole line
+    "normal": Family("real", {"mu": _LINE, "sigma": _SIGMA}, "Normal", {"mu": "{mu}", "sigma": "{sigma}"}),
     "student": Family(
         "real",
-        {"mu": _ANY, "sigma": _SIGMA, "nu": _NU},
+        {"mu": _LINE, "sigma": _SIGMA, "nu": _NU},
         "StudentT",
         {"mu": "{mu}", "sigma": "{sigma}", "nu": "{nu}"},
     ),
+    # mu and sigma are mean and sd, as in brms
+    "skew_normal": Family(
+        "real",
+        {"mu": _LINE, "sigma": _SIGMA, "alpha": Parameter(("identity",), _SKEWNESS)},
+        "SkewNormal",
+        {
+            "mu": f"{{mu}} - 0.7978845608028654 * ({_SKEW_SCALE}) * ({_SKEW})",
+            "sigma": _SKEW_SCALE,
+            "alpha": "{alpha}",
+        },
+    ),
+    "von_mises": Family(
+        "angle",
+        {"mu": Parameter(("tan_half", "identity")), "kappa": _FORM},
+        "VonMises",
+        {"mu": "{mu}", "kappa": "{kappa}"},
+    ),
+    # above 0
     "lognormal": Family(
         "positive",
-        {"mu": _location("identity", "inverse"), "sigma": Parameter(_SIGMA.links, {"dist": "HalfNormal", "sigma": 5})},
+        {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA},
         "LogNormal",
         {"mu": "{mu}", "sigma": "{sigma}"},
     ),
-    "gamma": Family(
-        "positive",
-        {"mu": _ABOVE_0, "alpha": _FORM},
-        "Gamma",
-        {"alpha": "{alpha}", "beta": "({alpha}) / ({mu})"},
+    "gamma": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "GammaMean", {"mu": "{mu}", "alpha": "{alpha}"}),
+    "inverse_gaussian": Family(
+        "positive", {"mu": _MEAN, "lam": _FORM}, "InverseGaussian", {"mu": "{mu}", "lam": "{lam}"}
     ),
-    "inverse_gaussian": Family("positive", {"mu": _ABOVE_0, "lam": _FORM}, "Wald", {"mu": "{mu}", "lam": "{lam}"}),
-    "exponential": Family("nonnegative", {"mu": _ABOVE_0}, "Exponential", {"lam": "1 / ({mu})"}),
-    "weibull": Family(
-        "positive",
-        {"mu": _ABOVE_0, "alpha": _FORM},
-        "Weibull",
-        {"alpha": "{alpha}", "beta": "({mu}) / exp(gammaln(1 + 1 / ({alpha})))"},
+    "weibull": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "WeibullMean", {"mu": "{mu}", "alpha": "{alpha}"}),
+    "exponential": Family("nonnegative", {"mu": _MEAN}, "Exponential", {"lam": "1 / ({mu})"}),
+    "hurdle_gamma": Family(
+        "nonnegative",
+        {"mu": _MEAN, "alpha": _FORM, "hu": _ZERO},
+        "HurdleGamma",
+        {"mu": "{mu}", "alpha": "{alpha}", "zero": "{hu}"},
     ),
-    "beta": Family(
-        "unit",
-        {"mu": _CHANCE, "phi": _FORM},
-        "Beta",
-        {"alpha": "({mu}) * ({phi})", "beta": "(1 - ({mu})) * ({phi})"},
+    "hurdle_lognormal": Family(
+        "nonnegative",
+        {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA, "hu": _ZERO},
+        "HurdleLogNormal",
+        {"mu": "{mu}", "sigma": "{sigma}", "zero": "{hu}"},
     ),
+    # shares
+    "beta": Family("unit", {"mu": _CHANCE, "phi": _FORM}, "BetaProportion", {"mu": "{mu}", "phi": "{phi}"}),
+    "zero_inflated_beta": Family(
+        "unit_closed",
+        {"mu": _CHANCE, "phi": _FORM, "zi": _ZERO},
+        "ZeroInflatedBeta",
+        {"mu": "{mu}", "phi": "{phi}", "zero": "{zi}"},
+    ),
+    "zero_one_inflated_beta": Family(
+        "unit_closed",
+        {"mu": _CHANCE, "phi": _FORM, "zoi": _ZERO, "coi": _ZERO},
+        "ZeroOneInflatedBeta",
+        {"mu": "{mu}", "phi": "{phi}", "zero_one": "{zoi}", "one": "{coi}"},
+    ),
+    # successes
     "bernoulli": Family(
-        "binary",
-        {"mu": _CHANCE},
-        "Bernoulli",
-        {"p": "{mu}"},
-        by_link={"logit": {"logit_p": "{mu.eta}"}},
+        "binary", {"mu": _CHANCE}, "Bernoulli", {"p": "{mu}"}, by_link={"logit": {"logit_p": "{mu.eta}"}}
     ),
     "binomial": Family("trials", {"mu": _CHANCE}, "Binomial", {"n": "{trials}", "p": "{mu}"}),
-    "beta_binomial": Family(
-        "trials",
-        {"mu": _CHANCE, "phi": _FORM},
-        "BetaBinomial",
-        {"n": "{trials}", "alpha": "({mu}) * ({phi})", "beta": "(1 - ({mu})) * ({phi})"},
-    ),
-    "poisson": Family("count", {"mu": _COUNTED}, "Poisson", {"mu": "{mu}"}),
-    "negative_binomial": Family(
-        "count", {"mu": _COUNTED, "alpha": _ALPHA}, "NegativeBinomial", {"mu": "{mu}", "alpha": "{alpha}"}
-    ),
-    "geometric": Family("count", {"mu": _COUNTED}, "NegativeBinomial", {"mu": "{mu}", "alpha": "1"}),
-    "zero_inflated_poisson": Family(
-        "count", {"mu": _COUNTED, "zi": _ZERO}, "ZeroInflatedPoisson", {"psi": "1 - ({zi})", "theta": "{mu}"}
-    ),
-    "zero_inflated_negative_binomial": Family(
-        "count",
-        {"mu": _COUNTED, "alpha": _ALPHA, "zi": _ZERO},
-        "ZeroInflatedNegativeBinomial",
-        {"psi": "1 - ({zi})", "mu": "{mu}", "alpha": "{alpha}"},
-    ),
+    "beta_binomial": Family("trials", {"mu": _CHANCE, "phi": _FORM}, "BetaBinomial", {"n": "{trials}", **_BETA}),
     "zero_inflated_binomial": Family(
         "trials",
         {"mu": _CHANCE, "zi": _ZERO},
         "ZeroInflatedBinomial",
         {"psi": "1 - ({zi})", "n": "{trials}", "p": "{mu}"},
     ),
-    "cumulative": Family(
+    "zero_inflated_beta_binomial": Family(
+        "trials",
+        {"mu": _CHANCE, "phi": _FORM, "zi": _ZERO},
+        "ZeroInflatedBetaBinomial",
+        {"n": "{trials}", "mu": "{mu}", "phi": "{phi}", "zero": "{zi}"},
+    ),
+    # counts
+    "poisson": Family("count", {"mu": _COUNT}, "Poisson", {"mu": "{mu}"}),
+    "negative_binomial": Family(
+        "count", {"mu": _COUNT, "alpha": _FORM}, "NegativeBinomial", {"mu": "{mu}", "alpha": "{alpha}"}
+    ),
+    # from 0 on, with this mean
+    "geometric": Family("count", {"mu": _COUNT}, "NegativeBinomial", {"mu": "{mu}", "alpha": "1"}),
+    "zero_inflated_poisson": Family(
+        "count", {"mu": _COUNT, "zi": _ZERO}, "ZeroInflatedPoisson", {"psi": "1 - ({zi})", "theta": "{mu}"}
+    ),
+    "zero_inflated_negative_binomial": Family(
+        "count",
+        {"mu": _COUNT, "alpha": _FORM, "zi": _ZERO},
+        "ZeroInflatedNegativeBinomial",
+        {"psi": "1 - ({zi})", "mu": "{mu}", "alpha": "{alpha}"},
+    ),
+    "zero_inflated_geometric": Family(
+        "count", {"mu": _COUNT, "zi": _ZERO}, "ZeroInflatedGeometric", {"mu": "{mu}", "zero": "{zi}"}
+    ),
+    "hurdle_poisson": Family("count", {"mu": _COUNT, "hu": _ZERO}, "HurdlePoisson", {"mu": "{mu}", "zero": "{hu}"}),
+    "hurdle_negative_binomial": Family(
+        "count",
+        {"mu": _COUNT, "alpha": _FORM, "hu": _ZERO},
+        "HurdleNegativeBinomial",
+        {"mu": "{mu}", "alpha": "{alpha}", "zero": "{hu}"},
+    ),
+    # levels
+    "cumulative": _ordinal("cumulative"),
+    "sequential": _ordinal("SequentialLogistic"),
+    "adjacent": _ordinal("AdjacentLogistic"),
+    "categorical": Family(
         "level",
-        {"mu": _location("logit", "probit"), "cutpoints": Parameter((), _CUTPOINTS)},
-        "OrderedLogistic",
-        {"eta": "{mu.eta}", "cutpoints": "{cutpoints}"},
-        by_link={"probit": {"dist": "OrderedProbit", "eta": "{mu.eta}", "cutpoints": "{cutpoints}"}},
-        categories="thresholds",
+        {"mu": Parameter(("logit",))},
+        "CategoricalLogit",
+        {"eta": "{mu.etas}"},
+        categories="reference",
     ),
-    "von_mises": Family(
-        "angle",
-        {"mu": _location("tan_half", "identity"), "kappa": _FORM},
-        "VonMises",
-        {"mu": "{mu}", "kappa": "{kappa}"},
+    "multinomial": Family(
+        "counts",
+        {"mu": Parameter(("logit",))},
+        "MultinomialLogit",
+        {"n": "{trials}", "eta": "{mu.etas}"},
+        categories="reference",
     ),
 }
-
-ALIASES: Mapping[str, str] = {
-    "gaussian": "normal",
-    "t": "student",
-    "negbinomial": "negative_binomial",
-    "negativebinomial": "negative_binomial",
-    "Gamma": "gamma",
-    "inverse.gaussian": "inverse_gaussian",
-    "wald": "inverse_gaussian",
-    "vonmises": "von_mises",
-    "cratio": "",
-}
-"""Names of other packages, for the hint of an unknown family."""
 
 FAMILIES: TableRegistry[Family] = TableRegistry("family", "bayesrun.families", "FAMILY", Family, table=FAMILY_TABLE)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from bayesrun.language.declaration import Deterministic
     from bayesrun.language.values import Value
 
-RELIABLE = 0.9
-"""Share of a group's effect that its own rows tell, from which on its effects are sampled centred."""
+RELIABLE = 0.6
+"""Reliability of the median group's effects from which on they are sampled centred."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class GroupEffects:
         columns = {n: formula_column(rows.data, n, n in formula.categorical) for n in formula.variables}
         made = design(formula, columns or {rows.dim: rows.data[rows.dim].values})
         means, sds = moments(made.matrix)
-        told = _information(made.matrix, codes, len(labels), setting.information)
+        told = _reliability(made.matrix, codes, len(labels), setting)
         fitted = FittedGroups(
             self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), told, setting.prefix
         )
@@ -89,7 +89,8 @@ class GroupEffects:
         import numpy as np
 
         made = restored_design(content["design"], self.term.effects)
-        means, sds, told = (np.array(content[name]) for name in ("means", "sds", "information"))
+        means, sds = (np.array(content[name]) for name in ("means", "sds"))
+        told = float(content["reliability"])
         return FittedGroups(self, made, means, sds, tuple(content["labels"]), told, setting.prefix)
 
 
@@ -107,8 +108,9 @@ class FittedGroups:
         Of each of those columns over the fitted rows.
     labels
         The groups.
-    information
-        What the rows of the median group tell about each effect: a sum of inverse variances, over (effect).
+    reliability
+        Share of the variance of the median group's estimated effects that is between groups; of the least reliable
+        effect.
     prefix
         What the names of its variables begin with.
     """
@@ -118,7 +120,7 @@ class FittedGroups:
     means: NDArray[Any]
     sds: NDArray[Any]
     labels: tuple[Any, ...]
-    information: NDArray[Any]
+    reliability: float
     prefix: str
 
     @property
@@ -148,7 +150,7 @@ class FittedGroups:
             "labels": [label.item() if hasattr(label, "item") else label for label in self.labels],
             "means": self.means.tolist(),
             "sds": self.sds.tolist(),
-            "information": self.information.tolist(),
+            "reliability": self.reliability,
         }
 
     def known_groups(self) -> Mapping[str, int]:
@@ -207,7 +209,7 @@ class FittedGroups:
         """Declare sds, correlations and effects."""
         size, name = len(self.design.columns), self.name
         sd, key = self._sd_prior(setting)
-        form, note = self._parameterization(setting)
+        form, note = self._parameterization()
         effects = {"dims": [self.dim, self.effect_dim], "parameterization": form}
         expression = self._expression()
         if not self.correlated:
@@ -299,18 +301,13 @@ class FittedGroups:
             raise fail(key, "correlations have an LKJ prior", "write {dist: LKJ, eta: 2}")
         return float(eta)
 
-    def _parameterization(self, setting: Setting) -> tuple[str, str]:
-        """Choose centred or non-centred effects by what the rows of the median group tell."""
-        import numpy as np
-
-        # how much of an effect of the size that the data allow would be known from a group's own rows
-        spread = float(np.min(self.information * self._scales(setting) ** 2)) * 0.25
-        reliability = spread / (1.0 + spread)
-        form = "centered" if reliability >= RELIABLE else "noncentered"
+    def _parameterization(self) -> tuple[str, str]:
+        """Choose centred or non-centred effects by how well the rows of a group tell its effects."""
+        form = "centered" if self.reliability >= RELIABLE else "noncentered"
         grouping = ":".join(self.effects.term.columns)
         words = {"centered": "centred", "noncentered": "non-centred"}[form]
         note = f"effects of {len(self.labels)} groups of '{grouping}' are sampled {words}"
-        return form, f"{note}: rows of a group tell {100 * reliability:.0f} % of its effects"
+        return form, f"{note} (reliability {self.reliability:.2f})"
 
 
 def _of_grouping(section: Mapping[str, Any], fitted: FittedGroups, key: str) -> tuple[Mapping[str, Any], str]:
@@ -383,12 +380,37 @@ def _levels(rows: Rows, columns: Sequence[str], keys: NDArray[Any]) -> tuple[lis
     return [keys[first[code]] for code in range(len(combined))], inverse.astype(np.int64)
 
 
-def _information(
-    matrix: NDArray[Any], codes: NDArray[Any], groups: int, information: NDArray[Any] | None
-) -> NDArray[Any]:
-    """Return what the rows of the median group tell about each column: sums of `information * column^2`."""
+def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting: Setting) -> float:
+    """Return how reliably the rows of the median group tell its effects, of the least reliable effect.
+
+    With `v_j` the sampling variance of group j's least-squares estimate of an effect and `t` the variance between
+    groups (by moments), it is the median of `t / (t + v_j)`. Centred effects mix at a rate that grows with it,
+    non-centred ones at one that falls (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
+    """
     import numpy as np
 
-    weights = np.ones(len(matrix)) if information is None else information
-    sums = [np.bincount(codes, weights=weights * matrix[:, j] ** 2, minlength=groups) for j in range(matrix.shape[1])]
-    return np.array([float(np.median(of)) for of in sums])
+    if setting.residual is None or setting.information is None:
+        return 0.0
+    known = np.isfinite(setting.residual)
+    z, e, w, of = matrix[known], setting.residual[known], setting.information[known], codes[known]
+    size = z.shape[1]
+    cross = np.empty((groups, size, size))
+    sums = np.empty((groups, size))
+    for j in range(size):
+        sums[:, j] = np.bincount(of, w * z[:, j] * e, groups)
+        for k in range(j + 1):
+            cross[:, j, k] = cross[:, k, j] = np.bincount(of, w * z[:, j] * z[:, k], groups)
+    values = np.linalg.eigvalsh(cross)
+    whole = values[:, 0] > 1e-9 * np.maximum(values[:, -1], 1e-300)
+    if np.count_nonzero(whole) < max(2, groups // 2):
+        return 0.0
+    variances = np.linalg.inv(cross[whole])
+    estimates = np.einsum("jkl,jl->jk", variances, sums[whole])
+    everywhere = np.zeros((groups, size))
+    everywhere[whole] = estimates
+    rest = e - np.einsum("nk,nk->n", z, everywhere[of])
+    inside, freedom = whole[of], np.count_nonzero(whole[of]) - size * np.count_nonzero(whole)
+    noise = float(np.sum(w[inside] * rest[inside] ** 2) / freedom) if freedom > 0 else 1.0
+    sampling = noise * np.einsum("jkk->jk", variances)
+    between = np.maximum(0.0, np.mean(estimates**2, axis=0) - np.mean(sampling, axis=0))
+    return float(np.min(np.median(between / (between + sampling), axis=0)))

@@ -61,6 +61,11 @@ class Setting:
         Natural size of a change of the linear predictor, `s` in `term_scale`.
     middle
         Natural size of the linear predictor itself.
+    target
+        About where the linear predictor is, over (row), or one number for all; sampling starts there.
+    residual
+        What the population part leaves of the response, on the scale of the linear predictor, over (row); None where
+        nothing is known of it.
     information
         What each row tells about its linear predictor: the inverse variance, over (row).
     data
@@ -71,6 +76,8 @@ class Setting:
     priors: Mapping[str, Any]
     spread: float
     middle: float
+    target: NDArray[Any] | float = 0.0
+    residual: NDArray[Any] | None = None
     information: NDArray[Any] | None = None
     data: xr.Dataset | None = None
 

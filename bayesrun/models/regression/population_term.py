@@ -59,6 +59,7 @@ class PopulationTerm:
         made = design(self.formula, columns or {rows.dim: rows.data[rows.dim].values})
         means, sds = moments(made.matrix)
         fitted = FittedPopulation(self, replace(made, matrix=made.matrix[:0].copy()), means, sds, setting.prefix)
+        fitted = replace(fitted, centre=_least_squares(made.matrix[:, fitted.kept], setting.target))
         return fitted, fitted.as_columns(made.matrix, rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedPopulation:
@@ -83,6 +84,8 @@ class FittedPopulation:
         Of each column over the fitted rows.
     prefix
         What the names of its variables begin with.
+    centre
+        Coefficients where sampling starts; None for new rows.
     """
 
     term: PopulationTerm
@@ -90,6 +93,7 @@ class FittedPopulation:
     means: NDArray[Any]
     sds: NDArray[Any]
     prefix: str
+    centre: NDArray[Any] | None = None
 
     @property
     def dim(self) -> str:
@@ -144,7 +148,7 @@ class FittedPopulation:
         vector = as_vector(priors, sizes)
         deterministics: dict[str, Any] = {}
         if vector is not None:
-            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim]}}
+            declared: dict[str, Any] = {self.coefficients: {**vector, "dims": [self.dim], **self._start(vector)}}
         else:
             names = [f"{self.coefficients}_{number}" for number in range(len(terms))]
             declared = {
@@ -181,6 +185,13 @@ class FittedPopulation:
         ]
         return (Deterministic(self.coefficients, concatenate(*parts).named((self.dim,)), (self.dim,)),)
 
+    def _start(self, prior: Mapping[str, Any]) -> dict[str, Any]:
+        """Return where sampling starts; priors that are not on the whole line choose for themselves."""
+        whole = prior["dist"] in ("Normal", "StudentT", "Laplace", "Logistic", "Cauchy") and "lower" not in prior
+        if self.centre is None or not whole or "upper" in prior:
+            return {}
+        return {"initval": [float(f"{value:.4g}") for value in self.centre]}
+
     def _label_dims(self) -> dict[str, list[str]]:
         terms = [t for t in self.design.terms if t.labels is not None]
         return {f"{t.name}_level": list(t.labels or ()) for t in terms}
@@ -196,3 +207,11 @@ class FittedPopulation:
             if name == INTERCEPT:
                 scales[j] = np.sqrt(setting.middle**2 + setting.spread**2 * (1.0 + away))
         return np.asarray(scales)
+
+
+def _least_squares(matrix: NDArray[Any], target: NDArray[Any] | float) -> NDArray[Any]:
+    import numpy as np
+
+    wanted = np.broadcast_to(target, len(matrix))
+    known = np.isfinite(wanted)
+    return np.asarray(np.linalg.lstsq(matrix[known], wanted[known], rcond=None)[0])

@@ -18,7 +18,7 @@ from bayesrun.models.declarative import declarative_rows
 from bayesrun.models.regression import glm_model, glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear
 from bayesrun.models.regression.design_matrix import labels_in
-from bayesrun.models.regression.expansion import Expansion, expand, expand_at
+from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, expand, expand_at
 from bayesrun.models.regression.families import FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.group_effects import GroupEffects
@@ -49,6 +49,7 @@ _DOMAINS: Mapping[str, Domain] = {
     "trials": "count",
     "angle": "real",
     "level": "any",
+    "counts": "count",
 }
 
 
@@ -72,7 +73,8 @@ def roles(spec: RegressionSpec) -> tuple[Role, ...]:
     this = plan(spec)
     response = this.response
     observed = response.names(KEY)
-    domain = _DOMAINS[this.family.values] if observed == (response.text,) else "real"
+    plainly = observed in ((response.text,), response.counts)
+    domain = _DOMAINS[this.family.values] if plainly else "real"
     labels = labels_in(response.text, KEY)
     found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
     for part, text in response.others().items():
@@ -117,6 +119,10 @@ def _wrong_links(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem
 
 def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
     response, counted = this.response, this.family.values == "trials"
+    if (this.family.values == "counts") != bool(response.counts):
+        hint = "write cbind(a, b, c) ~ x with family: multinomial, cbind(successes, failures) with family: binomial"
+        yield Problem(KEY, f"family {spec.family} does not explain '{response.text}'", hint)
+        return
     if counted and not (response.trials or response.failures):
         hint = "write y | trials(n), or cbind(successes, failures); for a response of 0 and 1 family: bernoulli"
         yield Problem(KEY, f"family {spec.family} needs the number of trials", hint)
@@ -136,10 +142,11 @@ def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Proble
             of.extend(term.prior_names(predictor.prefix))
     names += ["cutpoints"] if this.family.categories == "thresholds" else []
     known = {plain(name) for name in names}
+    ends = tuple(f"_{name}" for name in names) if this.family.categories == "reference" else ()
     for name, prior in spec.priors.items():
         if name in ("sd", "cor"):
             yield from _wrong_group_priors(name, prior, groupings)
-        elif plain(name) not in known and name not in _PARAMETERS:
+        elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends or ("\n",)):
             yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
 
 
@@ -183,6 +190,17 @@ def _collinear(expansion: Expansion) -> Iterator[Problem]:
             yield Problem(KEY, message, hint)
 
 
+def expansion_of(data: xr.Dataset, spec: RegressionSpec) -> Expansion:
+    """Return the declarative model that a regression means, also where a quicker form of it is built.
+
+    Raises
+    ------
+    UserError
+        For what is wrong with it and its data.
+    """
+    return expand(data, spec, plan(spec))
+
+
 def _declarative(expansion: Expansion) -> declarative.DeclarativeSpec:
     return declarative.DeclarativeSpec.model_validate(dict(expansion.model))
 
@@ -210,9 +228,9 @@ def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
         return glm_rows.needs(rows, glm)
     this = plan(spec)
     response = this.response
-    counted = [text for text in (response.trials, response.error) if text is not None]
-    counted += [response.text, response.failures] if response.failures is not None else []
-    beside = tuple(Role(name, "predictor", "real", KEY) for text in counted for name in names_of(text, KEY))
+    texts = [text for part, text in response.others().items() if part in NEEDED_OF_NEW_ROWS]
+    texts += [response.text] if response.failures is not None else list(response.counts)
+    beside = tuple(Role(name, "predictor", "real", KEY) for text in texts for name in names_of(text, KEY))
     return (*beside, *_predictors(this))
 
 

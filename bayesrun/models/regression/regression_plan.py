@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
 from bayesrun.language.formulas import parse
-from bayesrun.models.regression.families import Family
+from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
@@ -17,6 +18,7 @@ from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, read_response
 
 KEY = "model.formula"
+_HAS_TRIALS = re.compile(r"\b(cbind|p|prop|proportion|trials)\s*\(")
 _HINT = "write y ~ x + (1 | g), or formulas by parameter: {mu: 'y ~ x', sigma: '~ x'}"
 
 
@@ -91,6 +93,9 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
         For everything in them that can't be read.
     """
     family, formulas = spec.known_family(), spec.formulas()
+    text = formulas.get(family.main, "")
+    if spec.family == "binomial" and not (spec.options.trials or _HAS_TRIALS.search(text.partition("~")[0])):
+        family = FAMILIES.load("bernoulli", "model.family")  # a response of 0 and 1
     if family.main not in formulas:
         raise fail(KEY, f"there is no formula for '{family.main}' (got {', '.join(formulas)})", _HINT)
     left, right = _sides(formulas[family.main], KEY if isinstance(spec.formula, str) else f"{KEY}.{family.main}")
@@ -125,7 +130,8 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
     if main and spec.options.offset:
-        offsets.append(OffsetTerm(spec.options.offset, "model.options.offset"))
+        key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
+        offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
     population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
     terms: list[Term] = []
     if population not in ("0", "- 1"):
@@ -147,4 +153,6 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
         else:
             kept.append((sign, part))
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    if len(offsets) > 1:
+        offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets

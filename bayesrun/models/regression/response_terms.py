@@ -19,6 +19,8 @@ _ADDITIONS: Mapping[str, tuple[str, ...]] = {
     "se": ("s", "sigma"),
     "mi": (),
 }
+_BRMS = {"y2": "upper", "censored": "status", "x": "s", "weights": "w", "trials": "n"}
+"""Names that brms has for arguments of additions."""
 _HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
 
 
@@ -32,6 +34,8 @@ class Response:
         The response.
     failures
         Of `cbind(successes, failures)`: the failures, which with the successes make the trials.
+    counts
+        Of `cbind(a, b, c)`: the counts of all levels.
     trials
         Number of trials of each row.
     weights
@@ -50,6 +54,7 @@ class Response:
 
     text: str
     failures: str | None = None
+    counts: tuple[str, ...] = ()
     trials: str | None = None
     weights: str | None = None
     censored: str | None = None
@@ -62,7 +67,8 @@ class Response:
 
     def names(self, key: str) -> tuple[str, ...]:
         """Return the data variables in the response itself."""
-        return names_of(self.text, key)
+        texts = self.counts or (self.text,)
+        return tuple(dict.fromkeys(name for text in texts for name in names_of(text, key)))
 
     def others(self) -> dict[str, str]:
         """Return the parts beside the response that are expressions over the rows, by what they are."""
@@ -99,10 +105,16 @@ def read_response(left: str, key: str) -> Response:
     found = Response(response)
     if counts and counts[1] in ("cbind", "p", "prop", "proportion"):
         parts = arguments(counts[2])
+        if counts[1] == "cbind" and len(parts) > 2:
+            return _with_additions(Response(parts[0], counts=tuple(parts)), additions, bar, key)
         if len(parts) != 2:
             raise fail(key, f"'{response}' takes two columns", "cbind(successes, failures), or p(successes, trials)")
         is_cbind = counts[1] == "cbind"
         found = Response(parts[0], failures=parts[1]) if is_cbind else Response(parts[0], trials=parts[1])
+    return _with_additions(found, additions, bar, key)
+
+
+def _with_additions(found: Response, additions: str, bar: str, key: str) -> Response:
     for sign, part in summands(additions) if bar else []:
         if sign == "-":
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
@@ -157,7 +169,7 @@ def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
     known, found = _ADDITIONS[name], dict[str, str]()
     for place, part in enumerate(arguments(text)):
         named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)
-        of = named[1] if named else known[place] if place < len(known) else ""
+        of = _BRMS.get(named[1], named[1]) if named else known[place] if place < len(known) else ""
         if of not in known:
             raise fail(key, f"'{name}({text})' has no argument '{of or part}'", f"write {name}({', '.join(known)})")
         found[of] = named[2] if named else part

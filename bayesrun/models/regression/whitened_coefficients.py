@@ -27,6 +27,8 @@ def whitened(direct: Declaration, expansion: Expansion) -> Declaration:
 
     Vectors whose prior is not a density on the whole line stay as they are.
     """
+    import numpy as np
+
     from bayesrun.language.declaration import Random
 
     designs = dict(expansion.whitened)
@@ -38,7 +40,8 @@ def whitened(direct: Declaration, expansion: Expansion) -> Declaration:
             continue
         matrix = expansion.columns[designs[item.name]].values
         settings = expansion.settings[next(n for n, s in expansion.settings.items() if _is_of(item.name, s.prefix))]
-        items += _whitened(item, _basis(matrix, settings.spread))
+        centre = np.zeros(matrix.shape[1]) if item.initial is None else np.asarray(item.initial.known)
+        items += _whitened(item, centre, _basis(matrix, settings.spread))
         helpers |= {item.name, f"{item.name}_whitened"}
         coords[f"{item.name}_whitened_dim_0"] = range(matrix.shape[1])
     if len(items) == len(direct.items):
@@ -62,7 +65,7 @@ def _basis(matrix: NDArray[Any], spread: float) -> NDArray[Any]:
     return np.asarray(spread * vectors.T / kept / lengths[:, None])
 
 
-def _whitened(item: Random, basis: NDArray[Any]) -> list[Item]:
+def _whitened(item: Random, centre: NDArray[Any], basis: NDArray[Any]) -> list[Item]:
     from bayesrun.language.declaration import Density, Deterministic, Potential, Random
     from bayesrun.language.functions import dot
     from bayesrun.language.plan import of_values
@@ -71,7 +74,7 @@ def _whitened(item: Random, basis: NDArray[Any]) -> list[Item]:
     name, size = f"{item.name}_whitened", len(basis)
     base = of_values(name, "Normal", {"mu": fixed(0.0), "sigma": fixed(_WIDE)}, (None,), (size,))
     coordinates = variable(name, (None,), (size,))
-    coefficients = dot(constant(basis), coordinates).named(item.plan.dims)
+    coefficients = (constant(centre) + dot(constant(basis), coordinates)).named(item.plan.dims)
     densities = (Density(base, coordinates, -1), Density(item.plan, variable(item.name, item.plan.dims, (size,))))
     return [
         Random(base, (f"{name}_dim_0",)),

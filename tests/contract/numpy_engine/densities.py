@@ -78,6 +78,8 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Logistic": lambda p, x: stats.logistic.logpdf(x, p.get("mu", 0.0), p.get("s", 1.0)),
     "Normal": _normal,
     "NormalMixture": _normal_mixture,
+    "SkewNormal": lambda p, x: stats.skewnorm.logpdf(x, p.get("alpha", 0.0), p.get("mu", 0.0), _sigma(p)),
+    "VonMises": lambda p, x: stats.vonmises.logpdf(x, p["kappa"], p.get("mu", 0.0)),
     "Pareto": lambda p, x: stats.pareto.logpdf(x, p["alpha"], scale=p["m"]),
     "StudentT": lambda p, x: stats.t.logpdf(x, p["nu"], p.get("mu", 0.0), _sigma(p, "lam")),
     "TruncatedNormal": _normal,

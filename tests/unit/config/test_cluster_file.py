@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -92,3 +93,20 @@ def test_a_sweep_keeps_no_lines_for_the_shell(home: Path) -> None:
     overrides = ["launcher=slurm", "hydra.launcher.setup=[a]", f"cluster={home}/mine.yaml", "hydra.launcher.mem_gb=3"]
     write_state(home, Namespace(overrides=overrides), [])
     assert json.loads((home / "sweep.json").read_text())["arguments"]["overrides"] == [overrides[0], overrides[3]]
+
+
+def test_a_secret_goes_by_the_environment_and_not_into_a_jobs_script(home: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
+    monkeypatch.setattr("bayesrun.redaction._known", set())
+    (home / "mine.yaml").write_text("environment: {MLFLOW_TRACKING_PASSWORD: Sesame-42, OMP_NUM_THREADS: 1}\n")
+    config = composed("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
+    assert plain(config, "hydra.launcher.setup") == ["export OMP_NUM_THREADS=1"]
+    assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "Sesame-42"
+
+
+def test_a_line_with_a_secret_is_refused(home: Path) -> None:
+    (home / "mine.yaml").write_text("setup: [export TOKEN=Sesame-42]\n")
+    assert "cluster.setup[0]: holds a secret" in refused("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
+    said = refused("-m", "launcher=slurm", "hydra.launcher.setup=['export TOKEN=Sesame-42']")
+    assert "hydra.launcher.setup[0]: holds a secret" in said
+    composed("-m", "launcher=slurm", "hydra.launcher.setup=['export TOKEN=$(cat ~/.token)']")

@@ -23,7 +23,7 @@ PLACED = ["hydra.sweep.dir='/tmp/sweep'", "hydra.sweep.subdir='3'"]
 @pytest.mark.parametrize("internal", INTERNALS, ids=lambda internal: internal.name)
 def test_each_internal_is_there_and_fits_the_installed_hydra(internal: Internal) -> None:
     assert hasattr(hydra_internals, internal.name)
-    assert SpecifierSet(internal.versions).contains(version("hydra-core"))
+    assert SpecifierSet(internal.versions).contains(version(internal.package))
 
 
 def _composition(*words: str) -> Composition:

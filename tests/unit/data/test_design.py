@@ -165,6 +165,26 @@ def test_dates_are_read_as_in_the_fit():
     assert str(new["day"].values[0])[:10] == "2024-11-02"
 
 
+@pytest.mark.parametrize(
+    ("fit", "new", "day"),
+    [
+        (["27/11/2024", "01/11/2024"], "2024-02-05", "2024-02-05"),
+        (["27/11/2024", "01/11/2024"], "02/13/2024", "no dates with the day first"),
+        (["11/27/2024", "11/01/2024"], "11/02/2024", "2024-11-02"),
+        (["11/27/2024", "11/01/2024"], "13/02/2024", "no dates with the month first"),
+        (["2024-11-27", "2024-11-01"], "13/02/2024", "2024-02-13"),
+        (["2024-11-27", "2024-11-01"], "20240213", "2024-02-13"),
+    ],
+)
+def test_the_order_of_day_and_month_is_never_that_of_another_form(fit, new, day):
+    _, design = fitted({"day": fit}, parse_dates=["day"])
+    if day.startswith("no"):
+        with pytest.raises(UserError, match=day):
+            seen(design, {"day": [new]})
+    else:
+        assert str(seen(design, {"day": [new]})["day"].values[0])[:10] == day
+
+
 def test_the_row_dim_and_the_renaming_are_the_fits():
     keys = {"dim": "t", "columns": {"t": "t", "a": "A"}, "derive": {"d": "a - mean(a)"}}
     _, design = fitted({"t": [1, 2], "A": [3.0, 4.0]}, **keys)

@@ -109,11 +109,16 @@ def test_correlated_effects_are_the_factor_times_standard_normal_numbers() -> No
     assert declared.coords["g_pair"] == ["Intercept, x"] or list(declared.coords["g_pair"]) == ["Intercept, x"]
 
 
-def test_the_centered_form_is_chosen_where_rows_tell_enough() -> None:
+def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups() -> None:
     few = expanded("y ~ x + (1 | g)")
     assert few.model["priors"]["r_g"]["parameterization"] == "noncentered" and "non-centred" in few.notes[0]
-    many = xr.concat([data()] * 10, "obs").assign_coords(obs=np.arange(10 * ROWS))
-    assert expanded("y ~ x + (1 | g)", many).model["priors"]["r_g"]["parameterization"] == "centered"
+    apart = expanded("y ~ x + (1 | g)", data(y=Y + 3.0 * CODE))
+    assert apart.model["priors"]["r_g"]["parameterization"] == "centered"
+    # one form for all effects: that of the least reliable
+    steep = data(y=Y + 3.0 * CODE + 4.0 * (CODE - 1.5) * X)
+    assert expanded("y ~ x + (x | g)", steep).model["priors"]["r_g"]["parameterization"] == "centered"
+    alike = expanded("y ~ z + (z | g)", data(y=Y + 3.0 * CODE))
+    assert alike.model["priors"]["r_g"]["parameterization"] == "noncentered"
 
 
 def test_successes_of_trials_and_offsets() -> None:
@@ -126,6 +131,25 @@ def test_successes_of_trials_and_offsets() -> None:
     for left in ("cbind(s, f)", "s | trials(n)", "p(s, n)", "cbind(s, n - s)"):
         got = density(f"{left} ~ x + (1 | g) + offset(log(z))", point, rows, family="binomial")
         assert got == pytest.approx(wanted, rel=1e-10)
+
+
+def test_weights_censoring_and_truncation_beside_the_response() -> None:
+    b, sd, u, sigma = np.array([0.4, -0.3]), np.array([0.8]), RNG.normal(size=(4, 1)), 0.6
+    point = {"coefficients": b, "sd_g": sd, "r_g_offset": u, "sigma": sigma}
+    at = st.norm(b[0] + b[1] * X + (sd * u)[CODE, 0], sigma)
+    status = np.array(["none", "left", "right", "interval"] * 10)
+    rows = data(c=status, w=Z, top=Y + 0.5, code=np.array([0, -1, 1, 2] * 10))
+
+    def likelihood(left: str) -> float:
+        declared = MODEL.build(rows, spec(f"{left} ~ x + (1 | g)"))
+        return log_densities(declared, point)["y_obs"]
+
+    terms = [at.logpdf(Y), at.logcdf(Y), at.logsf(Y), np.log(at.cdf(Y + 0.5) - at.cdf(Y))]
+    censored = np.choose([0, 1, 2, 3] * 10, terms)
+    assert likelihood("y | cens(c, top)") == pytest.approx(censored.sum(), rel=1e-8)
+    assert likelihood("y | cens(code, y2 = top) + weights(w)") == pytest.approx((Z * censored).sum(), rel=1e-8)
+    inside = at.logpdf(Y) - np.log(at.cdf(9.0) - at.cdf(-4.0))
+    assert likelihood("y | trunc(lb = -4, ub = 9)") == pytest.approx(inside.sum(), rel=1e-8)
 
 
 def test_a_formula_predicts_other_parameters_as_well() -> None:
@@ -187,7 +211,7 @@ FAULTS = [
     ("y ~ (1 | g) + (1 | g)", {}, "twice"),
     ("y ~ (__import__('os') | g)", {}, "can't be read"),
     ("y | weigths(w) ~ x", {}, "did you mean 'weights'"),
-    ("y ~ x + (1 | g)", {"family": "binomial"}, "needs the number of trials"),
+    ("y ~ x + (1 | g)", {"family": "beta_binomial"}, "needs the number of trials"),
     ("cbind(y, n) ~ x + (1 | g)", {"family": "poisson"}, "has no trials"),
     ("y ~ x + (1 | g)", {"family": "poison"}, "unknown family 'poison'"),
     ("y ~ x + (1 | g)", {"options": {"link": "probit"}}, "has no link 'probit'"),

@@ -4,7 +4,8 @@ Theano keeps a pickled key beside each compiled module and reads all of them whe
 a second for some 600 modules; it lists them again when the process ends. Its keys have faults of their own: that of
 `DimShuffle` is salted in each process, and an operation without parameters counts as one without a version, so that
 some modules are compiled again by every process and the cache grows without end. Here a module lies in a folder named
-by the digest of its source and of the compiler's settings, which is all that it depends on.
+by the digest of its source and of the compiler's settings, which is all that it depends on, and is loaded only if it is
+as it was compiled (`compile_cache`).
 
 Versions: Theano-PyMC 1.1.2.
 Buys: 2.1 s per command whose functions are compiled already; and the cache stops growing.
@@ -25,6 +26,7 @@ import theano
 from theano.compile.compilelock import lock_ctx
 from theano.link.c import cmodule
 
+from bayesrun.engines.pymc3.compile_cache import is_whole, seal
 from bayesrun.engines.pymc3.patches.base import Patch, Undo
 
 _UNUSED_SECONDS = 31 * 24 * 3600
@@ -68,9 +70,10 @@ def _apply() -> Undo:
 
 def _module(folder: Path, linker: Any) -> Any:
     """Load the module of a folder, compiled first if it is not there; other processes wait for that."""
-    if not folder.is_dir():
+    if not is_whole(folder):
         with lock_ctx():
-            if not folder.is_dir():
+            if not is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
                 return _compiled(folder, linker)
     with suppress(OSError):  # a cache that only its owner may write to
         os.utime(folder)  # in use: see `_tidy`
@@ -83,6 +86,7 @@ def _compiled(folder: Path, linker: Any) -> Any:
     place = tempfile.mkdtemp(prefix="tmp", dir=folder.parent)
     try:
         module = linker.compile_cmodule(place)
+        seal(Path(place))
         os.rename(place, folder)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)

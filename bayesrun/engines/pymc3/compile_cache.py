@@ -1,0 +1,136 @@
+"""Theano's compile cache: only the user's own is used, and a module is loaded only as it was compiled.
+
+A power cut or a full disk leaves modules that are half there, and loading one ends the process without a word. So the
+SHA-256 of each module lies beside it, and a module that does not fit is compiled again. Who can write to a cache
+decides what runs in all who use it: one that belongs to another user is not used.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import logging
+import os
+import shutil
+import stat
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from platformdirs import user_cache_path
+
+log = logging.getLogger("bayesrun.theano")
+
+_DIGEST = "sha256"
+_HELPERS = ("cutils_ext", "lazylinker_ext")
+_PLACES = ("base_compiledir", "compiledir")
+_ELF_HEADER = 64
+
+
+def flags_for_own_cache(flags: str) -> dict[str, str]:
+    """Return the Theano flags that move the cache to a folder of the user's own, where the configured one is not.
+
+    Parameters
+    ----------
+    flags
+        The environment's `THEANO_FLAGS`; its settings go before those of `~/.theanorc`.
+    """
+    settings = {**_settings_of_file(), **dict(part.split("=", 1) for part in flags.split(",") if "=" in part)}
+    configured = [Path(settings[name]).expanduser() for name in _PLACES if name in settings]
+    foreign = [place for place in configured or [Path("~/.theano").expanduser()] if not _is_own(place)]
+    if not foreign:
+        return {}
+    own = user_cache_path("bayesrun", appauthor=False) / "theano"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log.warning("Theano's compile cache %s can be written to by others: %s is used instead", foreign[0], own)
+    used = [name for name in _PLACES if name in settings] or ["base_compiledir"]
+    return {name: str(own) for name in used}
+
+
+def _settings_of_file() -> dict[str, str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, OSError):
+        parser.read(os.environ.get("THEANORC", str(Path("~/.theanorc").expanduser())).split(os.pathsep))
+    return dict(parser["global"]) if parser.has_section("global") else {}
+
+
+def _is_own(folder: Path) -> bool:
+    """Say whether nobody else can write to a folder, or to where it would be made."""
+    there = next((path for path in [folder, *folder.absolute().parents] if path.exists()), folder)
+    status = there.stat()
+    if there != folder:
+        return os.access(there, os.W_OK) and (status.st_uid == os.getuid() or bool(status.st_mode & stat.S_ISVTX))
+    return status.st_uid == os.getuid() and not status.st_mode & stat.S_IWOTH
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether the module in a folder is as it was compiled.
+
+    One of an earlier version has no digest: it is taken when its file is as long as its ELF header says.
+    """
+    try:
+        (library,) = folder.glob("*.so")
+        digest = folder / _DIGEST
+        if digest.is_file():
+            return digest.read_text() == _digest_of(library)
+        if not _has_full_length(library):
+            return False
+    except (OSError, ValueError):
+        return False
+    with suppress(OSError):  # a cache that only its owner may write to
+        seal(folder)
+    return True
+
+
+def seal(folder: Path) -> None:
+    """Write the digest of the module that was compiled into a folder."""
+    (library,) = folder.glob("*.so")
+    (folder / _DIGEST).write_text(_digest_of(library))
+
+
+def _digest_of(library: Path) -> str:
+    return hashlib.sha256(library.read_bytes()).hexdigest()
+
+
+def _has_full_length(library: Path) -> bool:
+    """Say whether a file ends where its table of sections does, which linkers write last."""
+    with library.open("rb") as file:
+        header = file.read(_ELF_HEADER)
+    if len(header) < _ELF_HEADER or header[:5] != b"\x7fELF\x02":
+        return False
+    (table,) = struct.unpack_from("<Q", header, 40)
+    size, count = struct.unpack_from("<HH", header, 58)
+    return 0 < table + size * count <= library.stat().st_size
+
+
+class _HelperGuard(MetaPathFinder):
+    """Removes a broken helper module when Theano is about to import it: Theano then compiles it again."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in _HELPERS and sys.path:
+            folder = Path(sys.path[0]) / fullname
+            if any(folder.glob("*.so")) and not is_whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+
+def guard_helpers() -> None:
+    """Look at the modules that Theano loads by itself, once it is imported."""
+    if not any(isinstance(finder, _HelperGuard) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _HelperGuard())
+
+
+def seal_helpers(compile_folder: Path, names: Iterable[str] = _HELPERS) -> None:
+    """Write the digests of the helper modules that were just compiled."""
+    for name in names:
+        folder = compile_folder / name
+        with suppress(OSError, ValueError):  # no compiler, or a cache that can't be written to
+            if not (folder / _DIGEST).exists():
+                seal(folder)
