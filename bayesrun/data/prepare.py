@@ -63,7 +63,7 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
     table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
     table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
     for note in unused_levels(table, spec.levels, spec.factors):
-        log.info(note)
+        log.warning(note)
     data, design = learn(table, spec, dates)
     return _whole(data, spec), design
 
