@@ -54,6 +54,10 @@ class Job:
         Run of the sweep that it is a job of.
     tags
         Further tags (of the sweep).
+    parent
+        The run that this one goes on from: its `folder` and `run_id`.
+    params
+        Parameters for tracking that the config does not say.
     """
 
     folder: Path
@@ -61,6 +65,8 @@ class Job:
     hydra: Mapping[str, Any] = field(default_factory=dict)
     parent_run_id: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    parent: Mapping[str, str | None] | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,9 @@ def open_run(
     compiler = ENGINES.load(config.engine.name, "engine.name").compiler()
     record = provenance(config.plain, data_digest, compiler)
     record["command_line"] = [redact_override(word) for word in record["command_line"]]
-    folder.write_text("config.yaml", _config_text(config, job))
+    if job.parent is not None:
+        record["parent"] = dict(job.parent)
+    write_config(config, job, folder)
     folder.write_json("provenance.json", record)
     folder.write_status("running")
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
@@ -196,9 +204,10 @@ def _tell(error: BaseException, opened: OpenRun) -> None:
     log.error("%s\nsee %s", text, opened.folder.log)
 
 
-def _config_text(config: RunConfig, job: Job) -> str:
+def write_config(config: RunConfig, job: Job, folder: RunFolder) -> None:
+    """Write `config.yaml`, from which the run can be run again."""
     content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    folder.write_text("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
 
 def _card(
@@ -217,7 +226,7 @@ def _card(
     return RunCard(
         experiment_name=config.top.experiment_name,
         run_name=job.name,
-        params=flatten(redact_tree(config.plain)),
+        params={**flatten(redact_tree(config.plain)), **job.params},
         tags={k: str(v) for k, v in tags.items() if v is not None},
         parent_run_id=job.parent_run_id,
         dataset=dataset,

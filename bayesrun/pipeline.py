@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
@@ -21,7 +21,7 @@ from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
 from bayesrun.logs import logging_to_memory, timed
-from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run
+from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run, write_config
 from bayesrun.run_folder import RunFolder, check_place
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.chains import parallel_chains
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from bayesrun.data.design import FittedDesign
+    from bayesrun.extension import Extension
     from bayesrun.language.declaration import Declaration
     from bayesrun.predict.fitted_model import FittedModel
     from bayesrun.predict.new_rows import PreparedRows
     from bayesrun.samplers.base import Sampled
+    from bayesrun.samplers.earlier import EarlierDraws
 
 log = logging.getLogger("bayesrun")
 
@@ -54,7 +56,7 @@ class Prepared:
     fitted: FittedModel | None = None
 
 
-def run(config: RunConfig, job: Job) -> RunResult:
+def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunResult:
     """Run one config from its data to its tracked posterior and verdict.
 
     Parameters
@@ -63,6 +65,8 @@ def run(config: RunConfig, job: Job) -> RunResult:
         The parsed config.
     job
         Where the run belongs.
+    extension
+        The run that it goes on from.
 
     Returns
     -------
@@ -78,12 +82,18 @@ def run(config: RunConfig, job: Job) -> RunResult:
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         prepared = prepare(config)
+        if extension is not None:
+            extension.check(config, prepared.model, prepared.data_digest)
         check_place(job.folder, least_bytes(config, prepared.model))
         hand_over()
         folder = RunFolder.claim(job.folder)
         with open_run(config, job, prepared.data, prepared.data_digest, folder, memory) as opened:
             with timed("sample"):
-                sampled = _sample(config, prepared.model, opened)
+                if extension is None:
+                    sampled = _sample(config, prepared.model, opened)
+                else:
+                    config, sampled = _extend(config, prepared, opened, extension)
+                    write_config(config, job, folder)
             conclude(config, prepared, sampled, opened, began)
     return opened.result(config)
 
@@ -193,7 +203,8 @@ def _log_model(model: CompiledModel) -> None:
 # ---------------------------------------------------------------- sample
 
 
-def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled:
+def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: EarlierDraws | None = None) -> Sampled:
+    """Sample the model; with `earlier` draws, whose chains it goes on with."""
     from bayesrun.report.progress import ProgressLine
     from bayesrun.samplers.base import Monitor
     from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
@@ -208,8 +219,12 @@ def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled
         try:
             sampler = SAMPLERS.load(spec.method, "sampler.method")
             told = Several(monitors, opened.tracker.ready)
-            store = (opened.store,) if sampler.keeps_draws else ()
-            sampled = sampler.sample(model, spec, config.top.seed, told, *store)
+            if earlier is None:
+                store = (opened.store,) if sampler.keeps_draws else ()
+                sampled = sampler.sample(model, spec, config.top.seed, told, *store)
+            else:
+                assert sampler.extend is not None
+                sampled = sampler.extend(model, spec, config.top.seed, told, opened.store, earlier)
         except BayesrunError:
             raise
         except Exception as error:
@@ -218,6 +233,39 @@ def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun) -> Sampled
     if sampled.interrupted:
         log.warning("sampling ended early (%s): the draws so far are kept", sampled.interrupted)
     return sampled
+
+
+def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: Extension) -> tuple[RunConfig, Sampled]:
+    """Add draws to those of an earlier run, in rounds where an effective sample size must be reached.
+
+    Returns
+    -------
+    config : RunConfig
+        With the draws that were made in all.
+    sampled : Sampled
+        All draws.
+    """
+    from bayesrun.diagnostics.summary import summarise
+    from bayesrun.extension import least_ess, next_draws, with_draws
+    from bayesrun.predict.predictive_groups import Wanted, collect
+    from bayesrun.samplers.earlier import EarlierDraws
+
+    earlier, wanted, most = extension.earlier, extension.until_ess, extension.max_draws
+    while True:
+        sampled = extension.total_seconds(_sample(config, prepared.model, opened, earlier))
+        if wanted is None or sampled.interrupted or sampled.died:
+            return config, sampled
+        idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
+        ess, draws = least_ess(summarise(idata, config.top.intervals)), config.sampler.draws
+        log.info("%s draws per chain: the smallest ESS is %s", f"{draws:,}", f"{ess:,.0f}")
+        if ess >= wanted or draws >= most:
+            if ess < wanted:
+                bound = f"{most:,} draws per chain (extend.max_draws)"
+                log.warning("until_ess=%d is not reached with %s: the smallest ESS is %.0f", wanted, bound, ess)
+            return config, sampled
+        config = with_draws(config, next_draws(draws, ess, wanted, most))
+        earlier = EarlierDraws.of_sampled(sampled, opened.store)
+        extension = replace(extension, seconds_sample=sampled.seconds_sample)
 
 
 # ---------------------------------------------------------------- what follows from the draws
@@ -251,6 +299,7 @@ def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Op
         summary, result = _diagnose(config, sampled, folder, idata, missing)
     with timed("store and draw"):
         _store_and_draw(config, folder, idata, summary, prepared)
+    _keep_state(config, prepared.model, sampled, opened)
     metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
     opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
     if not sampled.died:  # a chain that died has draws, later than those of the other chains, in the store alone
@@ -262,7 +311,7 @@ def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened:
     """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
     from bayesrun.predict.predictive_groups import Wanted, collect
     from bayesrun.samplers.draw_store import rows_of
-    from bayesrun.samplers.recovery import layout_of
+    from bayesrun.samplers.earlier import layout_of
 
     if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
         layout = layout_of(sampled)
@@ -272,6 +321,14 @@ def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened:
     idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
     _store(config, opened.folder, idata)
     opened.has_draws = True
+
+
+def _keep_state(config: RunConfig, model: CompiledModel, sampled: Sampled, opened: OpenRun) -> None:
+    """Keep what a longer run goes on from: states, and draws that `posterior.nc` leaves out for the reader's sake."""
+    if SAMPLERS.load(config.sampler.method, "sampler.method").extend is not None:
+        draws, most = sampled.draws, config.store.float32_above
+        helpers = {n: draws[n] for n in model.helpers if n in draws and draws[n].size <= most}
+        opened.store.keep_states(opened.folder.state, sampled, helpers)
 
 
 def _posterior(

@@ -75,6 +75,11 @@ class RunFolder:
         """The folder in which draws are kept while a run samples."""
         return self.path / "draws"
 
+    @property
+    def state(self) -> Path:
+        """The folder of what sampling can go on from."""
+        return self.path / "state"
+
     def status(self) -> str | None:
         """Return the status of `status.json`; None where it can't be read."""
         try:

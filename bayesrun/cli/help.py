@@ -22,6 +22,8 @@ bayesrun runs Bayesian models from YAML and judges their posteriors.
   python -m bayesrun --config-dir DIR model=mine                   your own YAML, DIR/model/mine.yaml
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
   python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
+  python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
+  python -m bayesrun task=recover run=FOLDER                       a run folder of the draws of a killed run
 """
 _TAIL = """\
 Exit status: 0 finished (also `partial` by max_seconds); 1 config or data at fault, or jobs of a sweep failed;

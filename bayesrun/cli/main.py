@@ -19,7 +19,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.cli.help import help_text, show_config
-from bayesrun.config.compose import Composition, compose
+from bayesrun.config.compose import Composition, compose, placing_keys
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
@@ -174,7 +174,7 @@ def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) ->
     from bayesrun.open_run import Job
 
     name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
-    return Job(folder, name, _placing_keys())
+    return Job(folder, name, placing_keys(conf()))
 
 
 def run_job(
@@ -212,13 +212,6 @@ def run_job(
             raise
         print(f"error: {error}", file=sys.stderr)
         return RunResult("failed", None, error.exit_status, None, error=str(error))
-
-
-def _placing_keys() -> dict[str, Any]:
-    """Hydra's keys that place a run, as the primary config has them: a run folder's `config.yaml` runs again."""
-    primary = OmegaConf.load(conf() / "main.yaml")
-    assert isinstance(primary, DictConfig)
-    return OmegaConf.to_container(primary.hydra, resolve=False)  # type: ignore[return-value]
 
 
 def _sweep(arguments: Namespace, composition: Composition) -> int:

@@ -378,3 +378,10 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
     names = sorted(name for name in shipped if (folder / name).exists())
     hint = "give the file another name: a shipped file is never replaced"
     return [Problem(f"--config-dir {config_dir}", f"'{name}' has the path of a shipped config", hint) for name in names]
+
+
+def placing_keys(conf: Path) -> dict[str, Any]:
+    """Return Hydra's keys that place a run, as the primary config has them: a run folder's `config.yaml` runs again."""
+    primary = OmegaConf.load(conf / f"{MAIN}.yaml")
+    assert isinstance(primary, DictConfig)
+    return OmegaConf.to_container(primary.hydra, resolve=False)  # type: ignore[return-value]

@@ -31,11 +31,11 @@ class DateFormat:
     format
         A format of `strptime`; None when pandas finds it.
     day_first
-        Whether `05/02/2008` is February 5th.
+        Whether `05/02/2008` is February 5th; None where dates are not written like this.
     """
 
     format: str | None = None
-    day_first: bool = False
+    day_first: bool | None = None
 
 
 def parse_dates(
@@ -127,7 +127,7 @@ def _format_of(
     written = given.get(name) if isinstance(given, Mapping) else given
     if written is not None:
         return DateFormat(written)
-    if fitted is not None:
+    if fitted is not None and fitted != DateFormat():
         return fitted
     found = [_DAY_AND_MONTH.match(v) for v in values[~pd.isna(values)].ravel() if isinstance(v, str)]
     pairs = [(int(m[1]), int(m[2])) for m in found if m]
@@ -140,17 +140,26 @@ def _format_of(
                 "dates of '%s' may be read month first or day first, such as '%s'; they are read month first. "
                 "If the day is first, set data.date_format, e.g. '%%d/%%m/%%Y'", name, example
             )  # fmt: skip
-        return DateFormat()
+        return DateFormat(day_first=False)
     return DateFormat(day_first=True)
 
 
 def _dates(values: Array, how: DateFormat) -> Array:
     flat = pd.Series(values.ravel(), dtype=object)
+    forms = [_DAY_AND_MONTH.match(cell) if isinstance(cell, str) else None for cell in flat]
+    # pandas would read 2008-05-02 as February 5th where the day is said to be first
+    day_first = bool(how.day_first) and any(forms)
     with warnings.catch_warnings():
         # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
         warnings.simplefilter("ignore", UserWarning)
-        dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=how.day_first)
-    return np.asarray(dates.dt.tz_localize(None), dtype="datetime64[ns]").reshape(values.shape)
+        dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=day_first)
+    found = np.array(dates.dt.tz_localize(None), dtype="datetime64[ns]")
+    if how.format is None and how.day_first is not None:
+        month = 2 if how.day_first else 1
+        # pandas would take 13/02 with the month first for February 13th
+        impossible = np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool)
+        found[impossible] = np.datetime64("NaT")
+    return found.reshape(values.shape)
 
 
 def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str) -> list[Problem]:
@@ -162,7 +171,8 @@ def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str)
     if any(year < 1678 or year > 2261 for year in years):
         message = f"'{name}' has dates outside of what can be held, 1678 to 2261: {shown}"
         return [Problem(key, message, "use the year as a number instead")]
-    form = f"in the format '{how.format}'" if how.format else "in the format of the first"
+    orders = {True: "with the day first", False: "with the month first", None: "in the format of the first"}
+    form = f"in the format '{how.format}'" if how.format else orders[how.day_first]
     message = f"{bad.size} of {values.size} values of '{name}' are no dates {form}: {shown}"
     return [
         Problem(key, message, "write all in one format, best as year-month-day: 2008-05-02; or set data.date_format")

@@ -8,7 +8,7 @@ C order, one after another as `blocks` says.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from bayesrun.errors import Problem, UserError, did_you_mean
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     Vector = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
-
-OnDraw = Callable[[int, int, bool, bool], None]
-"""`(chain, draws made, tuning, diverging)`, called after each draw; its `KeyboardInterrupt` ends sampling."""
 
 
 class EngineSpec(Section):
@@ -108,10 +105,8 @@ class StepSettings:
 
     Parameters
     ----------
-    draws, tune, chains
-        Kept draws, tuning draws, and chains.
-    processes
-        Chains that run at the same time.
+    tune, chains
+        Tuning draws per chain, and chains.
     assigned
         Step method by variable; the engine chooses the others.
     init
@@ -120,49 +115,26 @@ class StepSettings:
         Of NUTS.
     """
 
-    draws: int
     tune: int
     chains: int
-    processes: int
     assigned: Mapping[str, str]
     init: str
     target_accept: float
     max_treedepth: int
 
 
-@dataclass(frozen=True)
-class StepChain:
-    """Kept draws of one chain: name to array (draw, ...) on the variable's own scale, and statistics (draw)."""
-
-    draws: Arrays
-    stats: Arrays
-
-
-@dataclass(frozen=True)
-class StepDraws:
-    """What step methods made.
-
-    Parameters
-    ----------
-    chains
-        By number of the chain, those with at least one kept draw; of one length only if `stop` is None.
-    stop
-        The interrupt that ended sampling early; None when it ran to its end.
-    died
-        Chains whose process died, and how; the others went on.
-    """
-
-    chains: Mapping[int, StepChain]
-    stop: KeyboardInterrupt | None = None
-    died: Mapping[int, str] = field(default_factory=dict)
-
-
-KeepDraws = Callable[[int, StepChain], None]
-"""`(chain, its draws since the last call)`."""
-
-
 class MissingDraws(Exception):
     """A likelihood depends on a variable of which there are no draws."""
+
+
+class StepChain(Protocol):
+    """One chain of step methods."""
+
+    def advance(self) -> tuple[Arrays, Mapping[str, float]]:
+        """Make the next draw; return its variables on their own scale, and its statistics under ArviZ's names."""
+
+    def state(self) -> Arrays:
+        """Return what the chain goes on from: position, step size, mass matrix and random state. Tuning is over."""
 
 
 class StepSampler(Protocol):
@@ -172,17 +144,26 @@ class StepSampler(Protocol):
     def steps(self) -> Mapping[str, str]:
         """Name of the step method of each free variable, on the variable's own scale."""
 
-    def run(self, seeds: Sequence[int], on_draw: OnDraw, keep: KeepDraws) -> StepDraws:
-        """Sample one chain per seed; an interrupt keeps the draws so far, and a chain that dies its own.
+    @property
+    def types(self) -> Mapping[str, str]:
+        """Type of each variable's values, by NumPy's name."""
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the state of a chain can be stored: only that of NUTS which moves all variables."""
+
+    def chain(self, number: int, seed: int, state: Arrays | None = None) -> StepChain:
+        """Begin a chain, as if it were the first of this process.
 
         Parameters
         ----------
-        seeds
-            One per chain.
-        on_draw
-            Told of each draw.
-        keep
-            Given the kept draws of a chain as they come, about every second and at the end of sampling.
+        number
+            Of the chain.
+        seed
+            Decides every draw.
+        state
+            What `StepChain.state` returned: the chain goes on from there, tuned, and makes the very draws that the
+            other one would have made.
         """
 
 
@@ -471,16 +452,13 @@ __all__ = [
     "CompiledModel",
     "Engine",
     "EngineSpec",
-    "KeepDraws",
     "LogDensity",
     "MissingDraws",
     "ModelGraph",
     "Node",
     "NormalFit",
     "NormalSettings",
-    "OnDraw",
     "StepChain",
-    "StepDraws",
     "StepSampler",
     "StepSettings",
     "TemperedDensity",

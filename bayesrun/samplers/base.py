@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -22,7 +22,6 @@ Init = Literal[
     "auto",
     "adapt_diag",
     "jitter+adapt_diag",
-    "jitter+adapt_diag_grad",
     "advi",
     "advi+adapt_diag",
     "advi+adapt_diag_grad",
@@ -112,6 +111,10 @@ class Sampled:
         Chains whose process died, and how: their last draws may be missing, or they are.
     records
         Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
+    kept
+        Numbers of the chains that are kept; empty where all are.
+    attempt
+        Attempt of the `DrawStore` that holds these draws.
     """
 
     draws: Arrays
@@ -123,6 +126,14 @@ class Sampled:
     interrupted: Interruption | None = None
     died: Mapping[int, str] = field(default_factory=dict)
     records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
+    kept: Sequence[int] = ()
+    attempt: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of chains and of draws per chain."""
+        chains, draws = next(iter(self.draws.values())).shape[:2]
+        return chains, draws
 
 
 @dataclass(frozen=True)
@@ -139,6 +150,11 @@ class Sampler:
         `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
     keeps_draws
         Whether draws come one by one, and go to disk as they come: `sample` then takes a fifth argument, a `DrawStore`.
+    extend
+        `(model, spec, seed, monitor, store, earlier) -> Sampled`: makes the draws of one run of `spec.draws` per chain,
+        whose first ones are those of `earlier`, an `EarlierDraws`; null where that can't be.
+    not_extendable
+        `(model, spec) -> reason` why the draws of this model can't be added to; null where they can.
     judged_as
         Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
     """
@@ -148,6 +164,10 @@ class Sampler:
     check: Callable[[CompiledModel, Any], list[Problem]] = lambda model, spec: []
     judged_as: str | None = None
     keeps_draws: bool = False
+    extend: Callable[..., Sampled] | None = None
+    not_extendable: Callable[[CompiledModel, Any], str | None] = lambda model, spec: (
+        "its draws are made all at once, not one after another"
+    )
 
 
 SAMPLERS: Registry[Sampler] = Registry(
@@ -155,7 +175,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "draw_store", "initial_points", "monitors", "nutpie", "prior_draws", "recovery"),
+    others=("chains", "draw_store", "earlier", "initial_points", "monitors", "nutpie", "prior_draws", "step_methods"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

@@ -6,6 +6,7 @@ does not depend on how many run at the same time.
 
 from __future__ import annotations
 
+import logging
 import math
 import mmap
 import multiprocessing
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import SamplingError
 from bayesrun.processes import may_fork, processors, uninterrupted
-from bayesrun.samplers.base import SamplerSpec
+from bayesrun.samplers.base import Monitor, SamplerSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     Stats = Mapping[str, NDArray[Any]]
     GoOn = Callable[[], bool]
     RunChain = Callable[[int, GoOn], Stats]
+
+log = logging.getLogger("bayesrun.sampling")
 
 _POLL_SECONDS = 0.02
 _FAILED = -1
@@ -67,6 +70,38 @@ def most_draws(made: Mapping[int, int]) -> tuple[list[int], int]:
     return sorted(ranked[:count]), made[ranked[count - 1]]
 
 
+def kept_chains(made: Mapping[int, int], chains: int, outcome: Outcome) -> tuple[list[int], int]:
+    """Choose the chains, and the length to cut them to, that keep the most draws; say what is lost.
+
+    Parameters
+    ----------
+    made
+        Draws kept so far by chain.
+    chains
+        Number of chains of the run.
+    outcome
+        How they ended.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        When sampling was interrupted before any draw was kept.
+    SamplingError
+        When no chain made a draw.
+    """
+    if not any(count > 0 for count in made.values()):
+        if outcome.stop is not None:
+            raise outcome.stop
+        how = ", ".join(sorted(set(outcome.died.values())))
+        raise SamplingError(f"no chain made a draw: their processes {how}" if how else "no chain made a draw")
+    kept, length = most_draws(made)
+    if len(kept) < chains:
+        log.warning("chains kept: %d of %d; the others had too few draws", len(kept), chains)
+    for chain, how in outcome.died.items():
+        log.warning(DIED, chain, how)
+    return kept, length
+
+
 @dataclass(frozen=True)
 class SharedDraws:
     """Arrays in memory that forked processes share: what one writes, the others read, and nothing is copied.
@@ -99,6 +134,37 @@ def _shared(kind: str, *shape: int) -> NDArray[Any]:
     import numpy as np
 
     return np.frombuffer(mmap.mmap(-1, 8 * math.prod(shape)), dtype=kind).reshape(shape)
+
+
+class Progress:
+    """Tells a monitor of the draws that were made since it was last told.
+
+    Parameters
+    ----------
+    shared
+        What the chains have made.
+    tune
+        Tuning draws per chain.
+    monitor
+        Who is told.
+    done
+        Draws that each chain had made before, tuning included.
+    """
+
+    def __init__(self, shared: SharedDraws, tune: int, monitor: Monitor, done: Sequence[int] | None = None) -> None:
+        self._shared, self._tune, self._monitor = shared, tune, monitor
+        self._done = list(done or [0] * len(shared.done))
+        self._diverging = [0] * len(shared.done)
+
+    def tell(self) -> None:
+        """Tell of what is new."""
+        for chain, done in enumerate(map(int, self._shared.done)):
+            new = int(self._shared.diverging[chain]) - self._diverging[chain]
+            self._diverging[chain] += new
+            for number in range(self._done[chain] + 1, done + 1):
+                # which of the new draws diverged is not known yet: the last ones are named
+                self._done[chain] = number
+                self._monitor.draw(chain, number, number <= self._tune, done - number < new)
 
 
 @dataclass(frozen=True)

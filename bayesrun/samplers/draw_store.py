@@ -8,6 +8,10 @@ file is a sequence of segments, each appended whole and synced:
 A row is one kept draw: the columns of `layout.json` in their order, each flattened in C order. A file ends at the first
 segment whose header or checksum does not fit, which is what a kill or a power cut leaves. Space for all draws is
 reserved before the first one, so a disk that fills up later takes none.
+
+Beside them, where a sampler can go on from it, `states/CHAIN-DRAWS.npz` is the state of a chain after so many kept
+draws: some of the way, and one of the end. The layout and these states stay in the run folder's `state/`, for
+`task=extend`.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ import os
 import shutil
 import struct
 import time
+import zipfile
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +36,8 @@ from bayesrun.errors import OutputError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from bayesrun.samplers.base import Sampled
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -41,6 +48,10 @@ SECONDS = 1.0
 STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n_steps", "lp")
 """Statistics that are stored, under ArviZ's names."""
 MOST_RESERVED = 2_000_000_000
+STATES = "states"
+HELPERS = "helpers.npz"
+MOST_STATES = 12
+"""So many states of a chain are kept at most: one of the end of tuning, some of the way, the last."""
 _MAGIC = b"bayesrn1"
 _STAT_TYPES = {"diverging": "bool", "tree_depth": "int64", "n_steps": "int64"}
 _HEADER = struct.Struct("<8sqqQ")
@@ -63,6 +74,8 @@ class Layout:
         Of the run, as asked for.
     steps
         Step method of each free variable.
+    chosen
+        Settings that the sampler chose by itself.
     """
 
     kind: Kind
@@ -71,6 +84,7 @@ class Layout:
     chains: int
     draws: int
     steps: Mapping[str, str]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def width(self) -> int:
@@ -80,10 +94,11 @@ class Layout:
 
 @dataclass(frozen=True)
 class StoredDraws:
-    """What a store holds: its layout, and the columns and statistics (draw, ...) of each chain that has any."""
+    """What a store holds: layout, columns and statistics (draw, ...) of each chain that has any, and its attempt."""
 
     layout: Layout
     chains: Mapping[int, tuple[Arrays, Arrays]]
+    attempt: int = 1
 
 
 class DrawStore:
@@ -97,7 +112,7 @@ class DrawStore:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._attempts = 0
+        self.attempts = 0
 
     def begin(self, layout: Layout) -> Mapping[int, ChainFile]:
         """Begin an attempt at sampling: reserve the space, and return a file per chain.
@@ -108,13 +123,13 @@ class DrawStore:
             When the disk has too little space; nothing is left behind.
         """
         if self._folder is None:
-            return {chain: ChainFile(None) for chain in range(layout.chains)}
-        self._attempts += 1
-        folder = self._folder / str(self._attempts)
-        folder.mkdir(parents=True)
+            return {chain: ChainFile(None, chain) for chain in range(layout.chains)}
+        self.attempts += 1
+        folder = self._folder / str(self.attempts)
+        (folder / STATES).mkdir(parents=True)
         try:
-            _write_synced(folder / "layout.json", json.dumps({**vars(layout), "columns": dict(layout.columns)}))
-            return {chain: ChainFile(_reserved(folder, chain, layout)) for chain in range(layout.chains)}
+            _write_synced(folder / "layout.json", json.dumps(vars(layout)))
+            return {chain: ChainFile(_reserved(folder, chain, layout), chain) for chain in range(layout.chains)}
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             room = f"{_needed(layout)} are needed, {_free(self._folder)} free"
@@ -124,11 +139,43 @@ class DrawStore:
     @property
     def is_used(self) -> bool:
         """Whether a sampler keeps its draws here by itself."""
-        return self._attempts > 0
+        return self.attempts > 0
 
     def stored(self) -> StoredDraws | None:
         """Read what is stored by now; None where nothing is."""
         return None if self._folder is None else read_draws(self._folder)
+
+    def states(self, attempt: int) -> Path:
+        """Return the folder of the states of an attempt."""
+        assert self._folder is not None
+        return self._folder / str(attempt) / STATES
+
+    def keep_states(self, folder: Path, sampled: Sampled, helpers: Arrays) -> None:
+        """Move layout and states of the attempt whose draws are kept to where they stay.
+
+        Parameters
+        ----------
+        folder
+            Where they stay.
+        sampled
+            The kept draws.
+        helpers
+            Draws (chain, draw, ...) of variables that are kept nowhere else.
+        """
+        import numpy as np
+
+        own = self.states(sampled.attempt)
+        if not own.is_dir():  # they are there already: the run was killed in between
+            return
+        try:
+            if helpers and any(own.iterdir()):
+                np.savez(own / HELPERS, **helpers)
+            layout = json.loads((own.parent / "layout.json").read_text())
+            kept = [int(chain) for chain in sampled.kept] or list(range(sampled.size[0]))
+            _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept}))
+            os.replace(own, folder)
+        except OSError as error:
+            log.warning("the state of the chains can't be kept (%s): task=extend can't go on from it", error.strerror)
 
     def remove(self) -> None:
         """Remove the store, once the draws are kept elsewhere."""
@@ -143,10 +190,14 @@ class ChainFile:
     ----------
     path
         The file; None writes nothing.
+    chain
+        Number of the chain.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, chain: int) -> None:
         self._path = path
+        self._states = None if path is None else path.parent / STATES
+        self._chain, self._draws_of_states = chain, list[int]()
         self._offset = self.saved = 0
         self._due = time.monotonic() + SECONDS
 
@@ -180,6 +231,36 @@ class ChainFile:
         self._offset += len(segment)
         self.saved += len(rows)
 
+    def save_state(self, draws: int, state: Arrays) -> None:
+        """Keep the state of the chain after so many draws; of many states every second one is removed again."""
+        import numpy as np
+
+        if self._states is None:
+            return
+        final = self._state_path(self._states, draws)
+        temporary = final.with_suffix(".part")
+        try:
+            with temporary.open("wb") as file:
+                np.savez(file, **state)
+            os.replace(temporary, final)
+            self._draws_of_states.append(draws)
+            if len(self._draws_of_states) > MOST_STATES:
+                for old in self._draws_of_states[1:-1:2]:
+                    self._state_path(self._states, old).unlink(missing_ok=True)
+                del self._draws_of_states[1:-1:2]
+        except OSError:  # only the draws matter
+            self._states = None
+
+    def copy_states(self, folder: Path, draws: int) -> None:
+        """Take over the states of the same chain that an earlier run kept, up to the one after so many draws."""
+        for path in sorted(folder.glob(f"{self._chain}-*.npz"), key=_draws_of_state):
+            if self._states is not None and _draws_of_state(path) <= draws:
+                shutil.copy(path, self._states / path.name)
+                self._draws_of_states.append(_draws_of_state(path))
+
+    def _state_path(self, folder: Path, draws: int) -> Path:
+        return folder / f"{self._chain}-{draws}.npz"
+
     def finish(self) -> None:
         """Give back the space that was reserved and not needed."""
         if self._path is not None:
@@ -199,6 +280,42 @@ def rows_of(columns: Arrays, stats: Arrays, layout: Layout) -> NDArray[np.float6
     parts = [columns[name].reshape(count, -1) for name in layout.columns]
     numbers = [stats.get(name, np.full(count, np.nan)).reshape(count, 1) for name in layout.stats]
     return np.concatenate([*parts, *numbers], axis=1, dtype=float)
+
+
+def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
+    """Read a layout, and what else its file says.
+
+    Raises
+    ------
+    OSError, ValueError, TypeError, KeyError
+        When there is no whole layout.
+    """
+    content = json.loads(path.read_text())
+    own = {name: content.pop(name) for name in Layout.__dataclass_fields__ if name in content}
+    columns = {name: tuple(shape) for name, shape in own.pop("columns").items()}
+    return Layout(**{**own, "columns": columns, "stats": tuple(own["stats"])}), content
+
+
+def read_state(folder: Path, chain: int, before: int) -> tuple[int, Arrays] | None:
+    """Read the last whole state of a chain that has fewer kept draws than `before`, or the one at their beginning.
+
+    Returns
+    -------
+    tuple or None
+        Kept draws at the state, and the state; None where there is none.
+    """
+    import numpy as np
+
+    found = {_draws_of_state(path): path for path in folder.glob(f"{chain}-*.npz")}
+    for draws in sorted(found, reverse=True):
+        if draws < max(before, 1):
+            with suppress(OSError, ValueError, zipfile.BadZipFile), np.load(found[draws]) as stored:
+                return draws, dict(stored)
+    return None
+
+
+def _draws_of_state(path: Path) -> int:
+    return int(path.stem.partition("-")[2])
 
 
 def read_draws(folder: Path) -> StoredDraws | None:
@@ -225,17 +342,15 @@ def _count(stored: StoredDraws) -> int:
 
 def _read_attempt(folder: Path) -> StoredDraws | None:
     try:
-        content = json.loads((folder / "layout.json").read_text())
-        columns = {name: tuple(shape) for name, shape in content.pop("columns").items()}
-        layout = Layout(**{**content, "columns": columns, "stats": tuple(content["stats"])})
+        layout, _ = read_layout(folder / "layout.json")
     except (OSError, ValueError, TypeError, KeyError):  # a power cut before the first draw
         return None
     chains = {}
     for chain in range(layout.chains):
         rows = _read_rows(folder / f"chain-{chain}.draws", layout.width)
         if len(rows):
-            chains[chain] = _split(rows, layout)
-    return StoredDraws(layout, chains)
+            chains[chain] = split_rows(rows, layout)
+    return StoredDraws(layout, chains, int(folder.name))
 
 
 def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
@@ -255,7 +370,8 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
     return np.concatenate(segments)
 
 
-def _split(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
+def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
+    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN is no statistic."""
     import numpy as np
 
     columns, begin = {}, 0

@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.engines.base import CompiledModel
-from bayesrun.errors import SamplingError
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
-    DIED,
-    Outcome,
+    Progress,
     SharedDraws,
     chain_seeds,
-    most_draws,
+    kept_chains,
     parallel_chains,
     run_chains,
     share_draws,
@@ -129,7 +127,8 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
     first = mapped.nearer(first) if mapped else first
     shared = share_draws(spec.chains, spec.draws, density.size)
     steps = dict.fromkeys((block.name for block in density.blocks), "NUTS (nutpie)")
-    layout = Layout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps)
+    chosen = {"engine": "nutpie", "target_accept": spec.target_accept}
+    layout = Layout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps, chosen)
     files = store.begin(layout)
     monitor.begin()
     began_sampling = time.perf_counter()
@@ -138,15 +137,14 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
         saver = _Saver(files[chain], layout, shared.points[chain], spec.tune)
         return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, saver, go_on)
 
-    progress = _Progress(shared, spec.tune, monitor)
+    progress = Progress(shared, spec.tune, monitor)
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
     kept_stats: dict[int, Mapping[str, NDArray[Any]]] = {}
     for chain, stats in outcome.stats.items():
         kept_stats[chain] = {name: values[spec.tune :] for name, values in stats.items()}
     kept_stats.update(_stats_from(store, [n for n in range(spec.chains) if n not in kept_stats]))
-    kept, length = _kept(shared, spec.tune, kept_stats, outcome)
-    for chain, how in outcome.died.items():
-        log.warning(DIED, chain, how)
+    made = {n: min(int(shared.done[n]) - spec.tune, len(of["lp"])) for n, of in kept_stats.items()}
+    kept, length = kept_chains(made, spec.chains, outcome)
     kept_rows = {name: _rows(kept_stats, kept, name, slice(length)) for name in _STATS}
     whole = all(chain in outcome.stats for chain in kept)
     tuning = {name: _rows(outcome.stats, kept, name, slice(spec.tune)) for name in _STATS if whole}
@@ -154,47 +152,24 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
     points = (shared.points if len(kept) == len(shared.points) else shared.points[kept])[:, :length]
     seconds = time.perf_counter() - began_sampling
     reason = reason_of(outcome.stop)
-    return Sampled(constrain(points), kept_rows, steps, compiled - began, seconds, tuning, reason, outcome.died)
-
-
-class _Progress:
-    """Tells a monitor of the draws that were made since it was last told."""
-
-    def __init__(self, shared: SharedDraws, tune: int, monitor: Monitor) -> None:
-        self._shared, self._tune, self._monitor = shared, tune, monitor
-        self._done = [0] * len(shared.done)
-        self._diverging = [0] * len(shared.done)
-
-    def tell(self) -> None:
-        for chain, done in enumerate(map(int, self._shared.done)):
-            new = int(self._shared.diverging[chain]) - self._diverging[chain]
-            self._diverging[chain] += new
-            for number in range(self._done[chain] + 1, done + 1):
-                # which of the new draws diverged is not known yet: the last ones are named
-                self._done[chain] = number
-                self._monitor.draw(chain, number, number <= self._tune, done - number < new)
+    return Sampled(
+        draws=constrain(points),
+        stats=kept_rows,
+        steps=steps,
+        seconds_compile=compiled - began,
+        seconds_sample=seconds,
+        tuning_stats=tuning,
+        interrupted=reason,
+        died=outcome.died,
+        kept=kept,
+        attempt=store.attempts,
+    )
 
 
 def _stats_from(store: DrawStore, chains: Sequence[int]) -> Mapping[int, Mapping[str, NDArray[Any]]]:
     """Return the stored statistics of kept draws, of chains whose processes left none."""
     stored = store.stored() if chains else None
     return {} if stored is None else {n: stored.chains[n][1] for n in chains if n in stored.chains}
-
-
-def _kept(
-    shared: SharedDraws, tune: int, stats: Mapping[int, Mapping[str, NDArray[Any]]], outcome: Outcome
-) -> tuple[list[int], int]:
-    """Choose the chains, and the length to cut them to, that keep the most draws."""
-    made = {chain: min(int(shared.done[chain]) - tune, len(of["lp"])) for chain, of in stats.items()}
-    if not any(count > 0 for count in made.values()):
-        if outcome.stop is not None:
-            raise outcome.stop
-        how = ", ".join(sorted(set(outcome.died.values())))
-        raise SamplingError(f"no chain made a draw: their processes {how}" if how else "no chain made a draw")
-    kept, length = most_draws(made)
-    if len(kept) < len(shared.done):
-        log.warning("chains kept: %d of %d; the others had too few draws", len(kept), len(shared.done))
-    return kept, length
 
 
 def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name: str, draws: slice) -> NDArray[Any]:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from bayesrun.engines.base import CompiledModel, StepChain, StepDraws, StepSettings
-from bayesrun.errors import Problem
-from bayesrun.samplers import chains, nutpie
+from bayesrun.engines.base import CompiledModel
+from bayesrun.errors import Problem, SamplingError
+from bayesrun.samplers import nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
-from bayesrun.samplers.draw_store import NOWHERE, STATS, DrawStore, Layout, rows_of
-from bayesrun.samplers.initial_points import choose_init
-from bayesrun.samplers.monitors import reason_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray[Any]]
+from bayesrun.samplers.draw_store import NOWHERE, DrawStore
+from bayesrun.samplers.earlier import EarlierDraws
+from bayesrun.samplers.step_methods import compound, sample_with_steps
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -81,74 +73,34 @@ def _not_nutpie(model: CompiledModel, spec: NutsSpec) -> str | None:
     return "step methods are set in sampler.step" if spec.step else nutpie.unusable(model, spec)
 
 
-def sample_with_steps(
-    model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE
+def extend(
+    model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore, earlier: EarlierDraws
 ) -> Sampled:
-    """Sample with the engine's own step methods (see `Sampler.sample`)."""
-    seeds = chains.chain_seeds(seed, spec.chains)
-    began = time.perf_counter()
-    sampler = model.step_sampler(_settings(model, spec, seeds[0]), seeds[0])
-    _log_steps(sampler.steps)
-    layout = Layout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps)
-    files = store.begin(layout)
-    monitor.begin()
-    compiled = time.perf_counter()
-    made = sampler.run(seeds, monitor.draw, lambda n, new: files[n].append(rows_of(new.draws, new.stats, layout)))
-    seconds = time.perf_counter() - compiled
-    for file in files.values():
-        file.finish()
-    kept = _kept(made)
-    draws, stats = _stacked([chain.draws for chain in kept]), _stacked([chain.stats for chain in kept])
-    for chain, how in made.died.items():
-        log.warning(chains.DIED, chain, how)
-    reason = reason_of(made.stop)
-    return Sampled(draws, stats, sampler.steps, compiled - began, seconds, interrupted=reason, died=made.died)
+    """Make the draws of one long run whose first ones are those of an earlier run (see `Sampler.extend`).
+
+    The engine's NUTS goes on from the state that the earlier run stored. nutpie can't resume one: it makes the first
+    draws again, which the same seed makes the same. Either way those that are made again are compared.
+    """
+    chosen = earlier.layout.chosen
+    spec = spec.model_copy(update={"target_accept": chosen["target_accept"]})
+    if chosen["engine"] == "nutpie":
+        log.info("nutpie can't resume a chain: the first %d draws are made again, and compared", earlier.length)
+        sampled = nutpie.sample(model, spec, seed, monitor, store)
+    else:
+        sampled = sample_with_steps(model, spec, seed, monitor, store, earlier)
+    try:
+        earlier.compare(sampled)
+    except SamplingError:
+        store.remove()  # nothing must be recovered from two different chains
+        raise
+    return sampled
 
 
-def _settings(model: CompiledModel, spec: NutsSpec, seed: int) -> StepSettings:
-    init = spec.init
-    if not spec.step and not any(block.discrete for block in model.blocks) and model.missing_gradient() is None:
-        init = choose_init(model, seed) if spec.init == "auto" else spec.init
-        log.info("init: %s%s", init, " (chosen by init=auto)" if spec.init == "auto" else "")
-    return StepSettings(
-        draws=spec.draws,
-        tune=spec.tune,
-        chains=spec.chains,
-        processes=chains.parallel_chains(spec),
-        assigned=spec.step,
-        init=init,
-        target_accept=spec.target_accept,
-        max_treedepth=spec.max_treedepth,
-    )
-
-
-def _log_steps(steps: Mapping[str, str]) -> None:
-    """Say which variables each step method moves."""
-    by_method = defaultdict(list)
-    for variable, method in steps.items():
-        by_method[method].append(variable)
-    for method, variables in by_method.items():
-        log.info("step %s: %s", method, ", ".join(variables))
-
-
-def _kept(made: StepDraws) -> Sequence[StepChain]:
-    """Return the chains, cut to one length, that keep the most draws."""
-    lengths = {number: len(next(iter(chain.draws.values()))) for number, chain in made.chains.items()}
-    if not lengths:
-        raise made.stop or KeyboardInterrupt()
-    kept, length = chains.most_draws(lengths)
-    return [_cut(made.chains[number], length) for number in kept]
-
-
-def _cut(chain: StepChain, length: int) -> StepChain:
-    draws, stats = ({n: values[:length] for n, values in part.items()} for part in (chain.draws, chain.stats))
-    return StepChain(draws, stats)
-
-
-def _stacked(parts: Sequence[Arrays]) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
-    return {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+def not_extendable(model: CompiledModel, spec: NutsSpec) -> str | None:
+    """Say why the draws of this model can't be added to; None where they can."""
+    by_nutpie = spec.engine != "pymc3" and _not_nutpie(model, spec) is None
+    reason = None if by_nutpie else compound(model, spec)
+    return reason and f"the state of step methods other than NUTS can't be stored ({reason})"
 
 
 def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
@@ -161,4 +113,4 @@ def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
     return problems
 
 
-SAMPLER = Sampler(NutsSpec, sample, check, keeps_draws=True)
+SAMPLER = Sampler(NutsSpec, sample, check, keeps_draws=True, extend=extend, not_extendable=not_extendable)

@@ -87,12 +87,15 @@ class Task:
         Whether `run=...` is required.
     uses_config_of_run
         Whether `config` is that of the finished run, with the command's overrides, instead of the primary config.
+    rewrite
+        Writes overrides as the task's options, where users write them as keys of the run.
     """
 
     do: Callable[[TaskRequest], int]
     options: type[Section] | None = NoOptions
     needs_run: bool = False
     uses_config_of_run: bool = False
+    rewrite: Callable[[Sequence[str]], list[str]] = list
 
 
 TASKS: Registry[Task] = Registry("task", "bayesrun.tasks", "TASK", Task)
@@ -123,7 +126,8 @@ def do_task(name: str, arguments: Namespace) -> int:
         raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
     found = _find_runs([*given, *several], arguments)
     run = found[0] if given else None
-    rest = Namespace(**{**vars(arguments), "overrides": _own_overrides(name, task, arguments.overrides)})
+    overrides = task.rewrite(_own_overrides(name, task, arguments.overrides))
+    rest = Namespace(**{**vars(arguments), "overrides": overrides})
     if task.uses_config_of_run and run:
         rest = _on_config_of(run, rest)
     composition = compose(rest, conf())

@@ -77,7 +77,7 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     """
     from bayesrun.pipeline import conclude, prepare
     from bayesrun.samplers.draw_store import read_draws
-    from bayesrun.samplers.recovery import recovered
+    from bayesrun.samplers.earlier import recovered
 
     stored = read_draws(folder.draws)
     if stored is None:

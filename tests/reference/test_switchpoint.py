@@ -125,7 +125,7 @@ def test_predictions_have_the_likelihoods_moments(
 
 
 def test_the_steps_are_compound_and_cannot_be_forced(compound: Prepared) -> None:
-    settings = StepSettings(2, 2, 1, 1, {}, "auto", 0.8, 10)
+    settings = StepSettings(2, 1, {}, "auto", 0.8, 10)
     assert compound.model.step_sampler(settings, 1).steps == {
         "switchpoint": "Metropolis", "disasters_missing": "Metropolis", "early_rate": "NUTS", "late_rate": "NUTS",
     }  # fmt: skip

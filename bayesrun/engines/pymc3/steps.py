@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing.connection import wait
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc3 as pm
-from pymc3 import parallel_sampling
+import theano
 from pymc3.sampling import STEP_METHODS, instantiate_steppers
 from pymc3.step_methods.arraystep import Competence
+from pymc3.step_methods.compound import CompoundStep
+from pymc3.step_methods.hmc import quadpotential
+from pymc3.step_methods.step_sizes import DualAverageAdaptation
+from pymc3.theanof import set_tt_rng
 from theano import gradient
 from theano.tensor import discrete_dtypes
 
-from bayesrun.engines.base import KeepDraws, OnDraw, StepChain, StepDraws, StepSettings
+from bayesrun.engines.base import StepSettings
 from bayesrun.engines.pymc3.declared import name_of
-from bayesrun.engines.pymc3.evaluate import own_name, own_variables
+from bayesrun.engines.pymc3.evaluate import own_name
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check, did_you_mean, fail
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from bayesrun.engines.base import Arrays
+
 log = logging.getLogger("bayesrun.sampling")
 
-_KEEP_SECONDS = 1.0
-"""How often new draws are handed on while chains run."""
 _STATS = {
     "diverging": "diverging",
     "energy": "energy",
@@ -98,7 +100,7 @@ def make_steps(model: pm.Model, settings: StepSettings, seed: int) -> PyMC3Steps
     """
     with model, compiling():
         initial, methods = _make(model, settings, seed)
-    return PyMC3Steps(model, settings, initial, methods)
+        return PyMC3Steps(model, settings, initial, methods)
 
 
 def _make(model: pm.Model, settings: StepSettings, seed: int) -> tuple[Any, list[Any]]:
@@ -163,6 +165,11 @@ class PyMC3Steps:
     def __init__(self, model: pm.Model, settings: StepSettings, initial: Any, methods: list[Any]) -> None:
         self.methods = methods
         self._model, self._settings, self._initial = model, settings, initial
+        self._recorded = list(model.unobserved_RVs)
+        self._record = model.fastfn(self._recorded)
+        self._pristine = [_settings_of(method) for method in methods]
+        values = self._record(model.test_point)
+        self.types = {v.name: str(value.dtype) for v, value in zip(self._recorded, values, strict=True)}
 
     @property
     def steps(self) -> dict[str, str]:
@@ -170,132 +177,132 @@ class PyMC3Steps:
         names = {v: type(method).__name__ for method in self.methods for v in method.vars}
         return {own_name(v): names[v] for v in self._model.free_RVs}
 
-    def run(self, seeds: Sequence[int], on_draw: OnDraw, keep: KeepDraws) -> StepDraws:
-        """Sample one chain per seed; an interrupt keeps the draws so far, and a chain that dies its own."""
-        return _Run(self._model, self._settings, on_draw, keep).sample(self.methods, self._initial, seeds)
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the state of a chain can be stored: only that of NUTS which moves all variables."""
+        return len(self.methods) == 1 and isinstance(self.methods[0], pm.NUTS)
+
+    def chain(self, number: int, seed: int, state: Arrays | None = None) -> PyMC3Chain:
+        """Begin a chain, as if it were the first of this process."""
+        for method, pristine in zip(self.methods, self._pristine, strict=True):
+            _restore(method, pristine)
+        start = dict(self._model.test_point)
+        if self._initial is not None:
+            start.update(self._initial[number])
+        np.random.seed(seed)
+        set_tt_rng(seed + 1)
+        chain = PyMC3Chain(self.methods, start, self._settings.tune, self._draw_of)
+        if state is not None:
+            chain.go_on_from(state)
+        return chain
+
+    def _draw_of(self, point: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        return {v.name: value for v, value in zip(self._recorded, self._record(point), strict=True)}
 
 
-class _Run:
-    """One call of `pm.sample`, which ends early on a KeyboardInterrupt; remembers it, and keeps the draws."""
-
-    def __init__(self, model: pm.Model, settings: StepSettings, on_draw: OnDraw, keep: KeepDraws) -> None:
-        self._model, self._settings, self._on_draw, self._keep = model, settings, on_draw, keep
-        self._stop: KeyboardInterrupt | None = None
-        self._traces: dict[int, Any] = {}
-        self._made: dict[int, int] = {}
-        self._kept: dict[int, int] = {}
-        self._due = time.monotonic() + _KEEP_SECONDS
-
-    def sample(self, methods: list[Any], initial: Any, seeds: Sequence[int]) -> StepDraws:
-        died: dict[int, str] = {}
-        try:
-            with _without_dead_chains(died):
-                trace = self._call(self._model, methods, initial, seeds)
-        except Exception as error:
-            # PyMC3 looks for statistics of chain 0 after an interrupt, also where it has dropped that chain, and
-            # expects chains of one length
-            expected = isinstance(error, (KeyError, ValueError)) and not self._complete()
-            if not expected and not (died and self._after_tuning()):
-                raise
-            trace = None
-        self._keep_new()
-        if self._complete():
-            chains = {chain: _chain(self._model, trace._straces[chain]) for chain in trace.chains}
-            return StepDraws(chains, self._stop)
-        tune = self._settings.tune
-        chains = {n: _chain(self._model, self._traces[n][tune:count]) for n, count in self._after_tuning().items()}
-        return StepDraws(chains, self._stop if died else self._stop or KeyboardInterrupt(), died)
-
-    def _after_tuning(self) -> dict[int, int]:
-        """Return how many draws the chains have made that are past their tuning."""
-        return {chain: made for chain, made in sorted(self._made.items()) if made > self._settings.tune}
-
-    def _keep_new(self) -> None:
-        """Hand on the draws that have come since the last time."""
-        for chain, made in self._after_tuning().items():
-            first = self._kept.get(chain, self._settings.tune)
-            if made > first:
-                self._keep(chain, _chain(self._model, self._traces[chain][first:made]))
-                self._kept[chain] = made
-        self._due = time.monotonic() + _KEEP_SECONDS
-
-    def _call(self, model: pm.Model, methods: list[Any], initial: Any, seeds: Sequence[int]) -> Any:
-        settings = self._settings
-        with model, compiling():
-            return pm.sample(
-                draws=settings.draws,
-                tune=settings.tune,
-                chains=settings.chains,
-                cores=settings.processes,
-                step=methods if len(methods) > 1 else methods[0],
-                start=initial,
-                random_seed=list(seeds),
-                callback=self._tell,
-                mp_ctx="fork",
-                progressbar=False,
-                compute_convergence_checks=False,
-                return_inferencedata=False,
-            )
-
-    def _tell(self, trace: Any, draw: Any) -> None:
-        self._traces[draw.chain], self._made[draw.chain] = trace, draw.draw_idx + 1
-        try:
-            diverging = any(bool(s.get("diverging", False)) for s in draw.stats or [])
-            self._on_draw(draw.chain, draw.draw_idx + 1, draw.tuning, diverging)
-            if time.monotonic() >= self._due:
-                self._keep_new()
-        except KeyboardInterrupt as stop:
-            self._stop = stop
-            raise
-
-    def _complete(self) -> bool:
-        wanted = self._settings.draws + self._settings.tune
-        return len(self._made) == self._settings.chains and all(made == wanted for made in self._made.values())
-
-
-@contextmanager
-def _without_dead_chains(died: dict[int, str]) -> Iterator[None]:
-    """Let PyMC3 go on with the other chains when the process of one dies; it would end all of them.
+class PyMC3Chain:
+    """One chain (see `bayesrun.engines.base.StepChain`); the draws are those of `pm.sample`.
 
     Parameters
     ----------
-    died
-        Filled with the number of each chain that died, and how.
+    methods
+        Step methods, as they are at a chain's beginning.
+    start
+        The initial point, by name of variable.
+    tune
+        Tuning draws.
+    draw_of
+        Computes all variables at a point.
     """
 
-    class Adapter(parallel_sampling.ProcessAdapter):  # type: ignore[misc]  # PyMC3 has no type hints
-        def write_next(self) -> None:
-            with suppress(BrokenPipeError, ConnectionResetError):  # its end is seen when its draw is waited for
-                super().write_next()
+    def __init__(
+        self,
+        methods: Sequence[Any],
+        start: Mapping[str, Any],
+        tune: int,
+        draw_of: Callable[[Mapping[str, Any]], dict[str, NDArray[Any]]],
+    ) -> None:
+        self._step = methods[0] if len(methods) == 1 else CompoundStep(methods)
+        self._tune, self._draw_of, self._made = tune, draw_of, 0
+        self._point = {
+            name: np.array(start[name], dtype).reshape(shape)
+            for name, (shape, dtype) in self._step.vars_shape_dtype.items()
+        }
 
-        @staticmethod
-        def recv_draw(processes: list[Any], timeout: int = 3600) -> Any:
-            while True:
-                ready = wait([process._msg_pipe for process in processes])
-                one = [process for process in processes if process._msg_pipe is ready[0]]
-                try:
-                    return parallel.recv_draw(one, timeout)
-                except (EOFError, ConnectionResetError):
-                    one[0]._process.join()
-                    code = one[0]._process.exitcode
-                    died[one[0].chain] = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-                    processes.remove(one[0])
-                    if not processes:
-                        raise
+    def advance(self) -> tuple[dict[str, NDArray[Any]], dict[str, float]]:
+        """Make the next draw."""
+        if self._made == self._tune:
+            self._step.stop_tuning()
+        if self._step.generates_stats:
+            point, of_methods = self._step.step(self._point)
+        else:
+            point, of_methods = self._step.step(self._point), []
+        for name, value in point.items():
+            self._point[name][...] = value
+        self._made += 1
+        stats = {}
+        for name, theirs in _STATS.items():
+            if (values := next((of[theirs] for of in of_methods if theirs in of), None)) is not None:
+                stats[name] = float(values)
+        return self._draw_of(self._point), stats
 
-    parallel = parallel_sampling.ProcessAdapter
-    parallel_sampling.ProcessAdapter = Adapter
-    try:
-        yield
-    finally:
-        parallel_sampling.ProcessAdapter = parallel
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Return what NUTS goes on from."""
+        nuts, potential = self._step, self._step.potential
+        random: Any = np.random.get_state()
+        _, keys, *rest = random
+        return {
+            "position": np.array(nuts._logp_dlogp_func.dict_to_array(self._point)),
+            "log_step": np.array([nuts.step_adapt._log_step, nuts.step_adapt._log_bar]),
+            "mass_matrix": np.array(type(potential).__name__),
+            **{f"mass_matrix.{n}": v.copy() for n, v in vars(potential).items() if _is_numbers(v)},
+            "random": keys.copy(),
+            "random_rest": np.array(rest, float),
+        }
+
+    def go_on_from(self, state: Arrays) -> None:
+        """Take the place of a chain that was left in a state."""
+        nuts = self._step
+        function = nuts._logp_dlogp_func
+        self._made = self._tune
+        nuts.stop_tuning()
+        for name, value in function.array_to_full_dict(np.asarray(state["position"])).items():
+            self._point[name][...] = value
+        nuts.step_adapt._log_step, nuts.step_adapt._log_bar = state["log_step"]
+        potential = _potential(state, function.size)
+        nuts.potential = nuts.integrator._potential = potential
+        position, has_gauss, gauss = state["random_rest"]
+        np.random.set_state(("MT19937", state["random"], int(position), int(has_gauss), float(gauss)))
 
 
-def _chain(model: pm.Model, trace: Any) -> StepChain:
-    draws = {v.name: np.asarray(trace.get_values(v.name)) for v in own_variables(model)}
-    stats = {}
-    for name, theirs in _STATS.items():
-        if theirs in trace.stat_names:
-            values: NDArray[Any] = np.asarray(trace.get_sampler_stats(theirs))
-            stats[name] = values.reshape(len(values), -1)[..., 0]
-    return StepChain(draws, stats)
+def _potential(state: Arrays, size: int) -> Any:
+    """Make the mass matrix of a tuned chain, which changes no more."""
+    kinds = {kind.__name__: kind for kind in vars(quadpotential).values() if isinstance(kind, type)}
+    kind = kinds[str(state["mass_matrix"])]
+    assert issubclass(kind, quadpotential.QuadPotential)
+    potential: Any = object.__new__(kind)
+    prefix = "mass_matrix."
+    arrays = {name.removeprefix(prefix): values for name, values in state.items() if name.startswith(prefix)}
+    vars(potential).update(arrays, _n=size, dtype=theano.config.floatX)
+    return potential
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+_OF_METHOD = (bool, int, float, str, np.ndarray, np.generic, DualAverageAdaptation, quadpotential.QuadPotential)
+
+
+def _settings_of(method: Any) -> dict[str, Any]:
+    """Copy what a step method changes as it tunes and draws; its compiled functions are left out."""
+    own = vars(method).items()
+    kept = {n: v for n, v in own if v is None or isinstance(v, _OF_METHOD)}
+    lists = {n: v for n, v in own if n.startswith("_") and isinstance(v, list | dict)}
+    return deepcopy({**kept, **lists})
+
+
+def _restore(method: Any, settings: Mapping[str, Any]) -> None:
+    vars(method).update(deepcopy(dict(settings)))
+    if hasattr(method, "integrator"):
+        method.integrator._potential = method.potential

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.formulas import Design, Formula
+from bayesrun.language.formula_grammar import shown
+from bayesrun.language.formulas import Design, Formula, categorical_in
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,7 +48,10 @@ def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> 
     }
     if problems:
         raise UserError(problems)
-    matrix = _evaluated(formula, design, arrays or {dim: rows[dim].values})
+    arrays = arrays or {dim: rows[dim].values}
+    matrix, unseen = _evaluated(formula, design, arrays)
+    if unseen:
+        raise _unseen(formula, design, arrays, rows, dim)
     _check_finite(design, matrix, rows, dim)
     return matrix
 
@@ -56,9 +60,9 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
     """Return the levels of each variable that is a factor of the formula."""
     found: dict[str, list[Any]] = {}
     for expr, (kind, state) in design.spec.encoder_state.items():
-        match = re.match(r"(?:C\(\s*)?(\w+)\s*(?:[,)]|$)", expr)
-        if kind.value == "categorical" and match and match[1] in formula.variables:
-            found[match[1]] = list(state.get("categories", []))
+        name = categorical_in(expr)
+        if kind.value == "categorical" and name in formula.variables:
+            found[str(name)] = list(state.get("categories", []))
     return found
 
 
@@ -83,19 +87,37 @@ def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) 
     return found if isinstance(levels[0], str) else np.array(found.tolist())
 
 
-def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+def _unseen(
+    formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]], rows: xr.Dataset, dim: str
+) -> UserError:
+    """Make the error of a level that the fit has not seen of something computed, such as `C(month(day))`."""
+    first, stop = 0, rows.sizes[dim]
+    while stop - first > 1:  # the first row with one is in this range
+        middle = (first + stop) // 2
+        _, found = _evaluated(formula, design, {name: array[first:middle] for name, array in arrays.items()})
+        first, stop = (first, middle) if found else (middle, stop)
+    _, found = _evaluated(formula, design, {name: array[first:stop] for name, array in arrays.items()})
+    message = f"the model was not fitted to the level {found} in '{formula.text}' ({dim} {rows[dim].values[first]})"
+    return UserError([Problem(_KEY, message, "predict for levels that the fit has seen")])
+
+
+def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], str]:
+    """Return the columns, and the levels that the fit has not seen, in words; empty when there are none."""
     import warnings
 
     import numpy as np
+    from formulaic.errors import DataMismatchWarning
 
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            return design.at(arrays)
+        with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+            warnings.simplefilter("always")
+            matrix = design.at(arrays)
+        unseen = [str(one.message) for one in told if issubclass(one.category, DataMismatchWarning)]
+        return matrix, ", ".join(text.partition("{")[2].partition("}")[0] for text in unseen)
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
         said = str(error).strip().splitlines()
         text = re.sub(r"\x1b\[[0-9;]*m", "", said[0]) if said else type(error).__name__
-        message = f"'{formula.text}' can't be computed for the new rows: {text}"
+        message = f"'{formula.text}' can't be computed for the new rows: {shown(text)}"
         hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
         raise UserError([Problem(_KEY, message, hint)]) from error
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
+from bayesrun.language.formula_grammar import quoted, with_symbols
 from bayesrun.language.formulas import parse
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
@@ -119,12 +120,14 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
 
 
 def _sides(text: str, key: str) -> tuple[str, str]:
-    if text.count("~") != 1:
+    """Return both sides; names in back-ticks are symbols on the right."""
+    hidden = with_symbols(text)
+    if hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
-    left, right = (side.strip() for side in text.split("~"))
+    left, right = (side.strip() for side in hidden.split("~"))
     if not right:
         raise fail(key, f"the right side of '~' must be there (got {text!r})", _HINT)
-    return left, right
+    return quoted(left), right
 
 
 def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
@@ -134,7 +137,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
-    population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
+    population, groups = split(rest, key, quoted(f"{left} ~ {right}" if main else f"~ {right}"))
     terms: list[Term] = []
     if population not in ("0", "- 1"):
         intercept = not (main and family.categories == "thresholds")
@@ -151,7 +154,7 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
         if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
             if sign == "-":
                 raise fail(key, f"'- {part}' takes an offset out", "write offset(-x) for one that is subtracted")
-            offsets.append(OffsetTerm(part[part.index("(") + 1 : -1].strip(), key))
+            offsets.append(OffsetTerm(quoted(part[part.index("(") + 1 : -1].strip()), key))
         else:
             kept.append((sign, part))
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")

@@ -165,6 +165,26 @@ def test_dates_are_read_as_in_the_fit():
     assert str(new["day"].values[0])[:10] == "2024-11-02"
 
 
+@pytest.mark.parametrize(
+    ("fit", "new", "day"),
+    [
+        (["27/11/2024", "01/11/2024"], "2024-02-05", "2024-02-05"),
+        (["27/11/2024", "01/11/2024"], "02/13/2024", "no dates with the day first"),
+        (["11/27/2024", "11/01/2024"], "11/02/2024", "2024-11-02"),
+        (["11/27/2024", "11/01/2024"], "13/02/2024", "no dates with the month first"),
+        (["2024-11-27", "2024-11-01"], "13/02/2024", "2024-02-13"),
+        (["2024-11-27", "2024-11-01"], "20240213", "2024-02-13"),
+    ],
+)
+def test_the_order_of_day_and_month_is_never_that_of_another_form(fit, new, day):
+    _, design = fitted({"day": fit}, parse_dates=["day"])
+    if day.startswith("no"):
+        with pytest.raises(UserError, match=day):
+            seen(design, {"day": [new]})
+    else:
+        assert str(seen(design, {"day": [new]})["day"].values[0])[:10] == day
+
+
 def test_the_row_dim_and_the_renaming_are_the_fits():
     keys = {"dim": "t", "columns": {"t": "t", "a": "A"}, "derive": {"d": "a - mean(a)"}}
     _, design = fitted({"t": [1, 2], "A": [3.0, 4.0]}, **keys)
@@ -180,6 +200,25 @@ def test_a_column_stays_as_text_that_was_text_in_the_fit(tmp_path):
     _, design = load_fitted(read("a.csv"), tmp_path)
     new, _ = load_new(read("b.csv"), tmp_path, design, [])
     assert new["zip"].values.tolist() == ["01234"]
+
+
+def test_a_point_in_new_rows_may_group_thousands_where_the_fit_has_decimal_commas(tmp_path):
+    (tmp_path / "fit.csv").write_text("y;x\n1,5;1.234,5\n2,5;2.000,0\n")
+    (tmp_path / "new.csv").write_text("x\n5.000\n")
+    (tmp_path / "pandas.csv").write_text("x\n5.5\n4.125\n")
+    spec = parse_data({"name": "a", "source": "csv", "path": "fit.csv"}, tmp_path, [])
+    _, design = load_fitted(spec, tmp_path)
+    design = FittedDesign.from_plain(json.loads(json.dumps(design.plain())))
+
+    def read(path, **keys):
+        new = parse_data({"name": "b", "source": "csv", "path": path, **keys}, tmp_path, [])
+        return load_new(new, tmp_path, design, [])[0]["x"].values.tolist()
+
+    with pytest.raises(UserError, match=r"'x' holds 5.000, which may be a thousand"):
+        read("new.csv")
+    assert read("new.csv", decimal=".") == [5.0]
+    assert read("new.csv", thousands=".") == [5000.0]
+    assert read("pandas.csv") == [5.5, 4.125]
 
 
 def test_what_is_not_over_the_rows_comes_from_the_fit():

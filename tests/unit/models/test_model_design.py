@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.errors import UserError
 from bayesrun.language.declaration import Container, Declaration, Likelihood, Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
@@ -55,6 +56,20 @@ def test_columns_of_a_formula_are_computed_as_for_the_fitted_rows() -> None:
     together = columns_at(spec.parsed(), fitted.design.formula, xr.concat([FIT, ONE], "row"), "row")
     np.testing.assert_allclose(together[-1], one[0], rtol=1e-12)
     assert len(fitted.design.formula.matrix) == 0
+
+
+def test_a_level_of_something_computed_that_the_fit_has_not_seen_is_named() -> None:
+    days = np.datetime64("2024-01-20") + np.arange(30)  # January and February
+    spec = glm.GlmSpec(name="m", type="glm", formula="y ~ C(month(day)):x")
+    fitted = glm.MODEL.build(FIT.assign(day=("row", days.astype("datetime64[ns]"))), spec).design.formula
+    assert fitted is not None
+    dates = np.array(["2024-01-02", "2025-02-03", "2024-02-28", "2024-07-05", "2024-08-01"], dtype="datetime64[ns]")
+    rows = xr.Dataset({"x": ("row", np.ones(5)), "day": ("row", dates)}, {"row": np.arange(50, 55)})
+    np.testing.assert_array_equal(
+        columns_at(spec.parsed(), fitted, rows.isel(row=slice(3)), "row")[:, 1:], np.eye(2)[[0, 1, 1]]
+    )
+    with pytest.raises(UserError, match=r"not fitted to the level 7 in 'y ~ C\(month\(day\)\):x' \(row 53\)"):
+        columns_at(spec.parsed(), fitted, rows, "row")
 
 
 def test_reductions_in_an_offset_are_those_of_the_fit() -> None:

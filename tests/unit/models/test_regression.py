@@ -78,6 +78,16 @@ def test_a_group_intercept_has_the_density_that_is_written_by_hand() -> None:
     assert got == pytest.approx(wanted + st.norm.logpdf(Y, mu, sigma).sum(), rel=1e-10)
 
 
+def test_columns_of_any_name_stand_in_back_ticks() -> None:
+    b, u = np.array([0.4, -0.3]), RNG.normal(size=(4, 1))
+    point = {"coefficients": b, "sigma": 0.6}
+    wanted = density("y ~ x + offset(log(z)) + (1 | g)", {**point, "sd_g": np.array([0.8]), "r_g_offset": u})
+    odd = data().rename(y="y/kg", x="a~b | c", z="z z", g="the g")
+    text = "`y/kg` ~ `a~b | c` + offset(log(`z z`)) + (1 | `the g`)"
+    got = density(text, {**point, "sd_the_g": np.array([0.8]), "r_the_g_offset": u}, odd)
+    assert got == pytest.approx(wanted, rel=1e-12)
+
+
 def test_uncorrelated_slopes_nested_and_crossed_groups() -> None:
     b, sigma = np.array([0.4, -0.3]), 0.6
     sd_g, sd_gh = np.array([0.8, 0.3]), np.array([0.5])

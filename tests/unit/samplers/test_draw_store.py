@@ -8,7 +8,7 @@ import pytest
 
 from bayesrun.errors import OutputError
 from bayesrun.samplers.draw_store import DrawStore, Layout, read_draws, rows_of
-from bayesrun.samplers.recovery import recovered
+from bayesrun.samplers.earlier import recovered
 
 LAYOUT = Layout("variables", {"mu": (), "theta": (2, 3)}, ("diverging", "lp"), 2, 100, {"mu": "NUTS"})
 

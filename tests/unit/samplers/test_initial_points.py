@@ -15,7 +15,7 @@ from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
 from bayesrun.samplers.base import NutsSpec
 from bayesrun.samplers.initial_points import initial_points, strongest_correlation
-from bayesrun.samplers.nuts import sample_with_steps
+from bayesrun.samplers.step_methods import sample_with_steps
 from tests.unit.samplers.conftest import Listener
 
 
@@ -98,6 +98,6 @@ def test_a_gradient_that_is_not_finite_names_its_variable() -> None:
         pm.Normal("fine", 0.0, 1.0)
         x = pm.Normal("x", 1.0, 1.0, testval=0.0)
         pm.Potential("p", -tt.sqrt(tt.abs_(x)))
-    settings = StepSettings(1, 1, 1, 1, {}, "adapt_diag", 0.8, 10)
+    settings = StepSettings(1, 1, {}, "adapt_diag", 0.8, 10)
     with pytest.raises(UserError, match="gradient at the initial point is not finite in x"):
         PyMC3Model(model).step_sampler(settings, 1)

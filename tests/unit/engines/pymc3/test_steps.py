@@ -48,7 +48,7 @@ def rough() -> pm.Model:
 
 
 def make(model: pm.Model, **assigned: str) -> PyMC3Steps:
-    settings = StepSettings(2, 2, 1, 1, assigned, "adapt_diag", 0.93, 7)
+    settings = StepSettings(2, 1, assigned, "adapt_diag", 0.93, 7)
     return PyMC3Model(model).step_sampler(settings, 1)
 
 

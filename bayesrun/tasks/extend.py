@@ -1,0 +1,179 @@
+"""`task=extend`: go on sampling where a run ended, in a new run that has all draws.
+
+python -m bayesrun task=extend run=FOLDER sampler.draws=+2000     2,000 more draws per chain
+python -m bayesrun task=extend run=FOLDER sampler.draws=3000      3,000 draws per chain in all
+python -m bayesrun task=extend run=last until_ess=4000            as many as every quantity needs for an ESS of 4,000
+
+The draws are those of one long run, and are judged, drawn and tracked as those of any run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from bayesrun.config.compose import placing_keys
+from bayesrun.config.resolvers import conf, run_name
+from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.errors import Problem, check, fail
+from bayesrun.open_run import Job
+from bayesrun.run_folder import RunFolder
+from bayesrun.samplers.base import SAMPLERS, Count
+from bayesrun.schema import Section
+from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tracking.tracking_record import read_record
+
+_FREE = (
+    "tracking",
+    "paths",
+    "name",
+    "tags",
+    "experiment_name",
+    "intervals",
+    "diagnostics",
+    "store",
+    "predict",
+    "predictive",
+    "extend",
+    "hydra",
+)
+_FREE_BELOW = ("model.figures", "sampler.cores", "sampler.max_seconds", "sampler.progress")
+_DRAWS = re.compile(r"\+{0,2}sampler\.draws=(\+?)(\d{1,9})")
+_HOW_MUCH = "say how much: sampler.draws=+N adds N draws per chain, until_ess=N as many as that ESS needs"
+_MOST_TIMES = 20
+
+
+class ExtendSpec(Section):
+    """Options of `task=extend`.
+
+    Parameters
+    ----------
+    more_draws
+        Draws to add per chain; `sampler.draws=+N` says the same.
+    draws
+        Draws per chain in all; `sampler.draws=N` says the same.
+    until_ess
+        Add draws until the bulk and the tail ESS of every quantity are as large as this.
+    max_draws
+        Draws per chain in all, at most, with `until_ess`; null = 20 times those of the run.
+    """
+
+    more_draws: Count | None = None
+    draws: Count | None = None
+    until_ess: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    max_draws: Count | None = None
+
+
+def extend(request: TaskRequest) -> int:
+    """Extend a run, and return the exit status."""
+    from bayesrun.extension import Extension, least_ess, next_draws, with_draws
+    from bayesrun.pipeline import run
+    from bayesrun.samplers.earlier import read_earlier
+
+    assert request.run is not None
+    options: ExtendSpec = request.options
+    _check_request(request, options)
+    config = parse_config(request.config)
+    folder = RunFolder(request.run.folder.absolute())
+    _check_method(config, folder)
+    earlier = read_earlier(folder)
+    most = options.max_draws or _MOST_TIMES * earlier.length
+    if options.until_ess is None:
+        draws = options.draws or earlier.length + (options.more_draws or 0)
+    else:
+        ess = least_ess(_summary(folder))
+        if ess >= options.until_ess:
+            print(f"{folder.path}: nothing to do, the smallest ESS is {ess:,.0f}")
+            return 0
+        draws = next_draws(earlier.length, ess, options.until_ess, most)
+    if draws <= earlier.length:
+        key = "extend.max_draws" if options.until_ess else "sampler.draws"
+        raise fail(key, f"is {draws:,}, and the run has {earlier.length:,} draws per chain", "ask for more")
+    parent = {"folder": str(folder.path), "run_id": getattr(read_record(folder.path), "run_id", None)}
+    digest, seconds = _json(folder, "provenance.json").get("data_digest"), _json(folder, "metrics.json")
+    extension = Extension(parent, earlier, digest, float(seconds.get("seconds_sample") or 0.0), options.until_ess, most)
+    return run(with_draws(config, draws), _job(config, parent, options, draws), extension).exit_status
+
+
+def _check_request(request: TaskRequest, options: ExtendSpec) -> None:
+    """Refuse what would change the chains, and a request that does not say how far they should go."""
+    keys = [override.partition("=")[0].lstrip("+~") for override in request.arguments.overrides]
+    hint = f"allowed: {', '.join((*_FREE[:-2], *_FREE_BELOW, 'sampler.draws', 'until_ess', 'max_draws'))}"
+    problems = [
+        Problem(key, "belongs to the run that is extended", hint)
+        for key in keys
+        if key.partition(".")[0] not in _FREE and key not in _FREE_BELOW and key != "sampler.draws"
+    ]
+    if "sampler.draws" in keys:
+        problems.append(Problem("sampler.draws", "must be a number of draws", _HOW_MUCH))
+    said = [options.more_draws, options.draws, options.until_ess]
+    if not problems and sum(one is not None for one in said) != 1:
+        problems.append(Problem("extend", "needs sampler.draws or until_ess, and not both", _HOW_MUCH))
+    if options.max_draws is not None and options.until_ess is None:
+        problems.append(Problem("extend.max_draws", "bounds until_ess, which is not given", _HOW_MUCH))
+    check(problems)
+
+
+def _check_method(config: RunConfig, folder: RunFolder) -> None:
+    status = folder.status()
+    if status not in ("finished", "partial"):
+        raise fail("run", f"'{folder.path}' is {status}", "extend a run that is finished or partial")
+    method = config.sampler.method
+    if SAMPLERS.load(method, "sampler.method").extend is None:
+        message = f"'{folder.path}' can't be extended: the draws of {method} are made all at once"
+        raise fail("run", message, f"run it again with more draws: sampler={method} sampler.draws=N")
+
+
+def _summary(folder: RunFolder) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(folder.path / "summary.csv")
+    except OSError:
+        hint = f"make it first: python -m bayesrun task=recover run={folder.path}"
+        raise fail("run", f"'{folder.path}' has no summary.csv", hint) from None
+
+
+def _json(folder: RunFolder, name: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((folder.path / name).read_text(encoding="utf-8"))
+        return content
+    except (OSError, ValueError):
+        return {}
+
+
+def _job(config: RunConfig, parent: dict[str, Any], options: ExtendSpec, draws: int) -> Job:
+    """Return where the new run belongs; it names its parent."""
+    how_far = f"until_ess={options.until_ess}" if options.until_ess else f"draws={draws}"
+    name = run_name(config.top.name, f"{config.model.name}_extend", how_far)
+    began = datetime.now()
+    place = config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}"
+    return Job(
+        place.absolute(),
+        name,
+        placing_keys(conf()),
+        parent_run_id=parent["run_id"],
+        tags={"task": "extend", "parent_folder": parent["folder"]},
+        parent=parent,
+        params={"sampler.draws": how_far} if options.until_ess else {},
+    )
+
+
+def as_options(overrides: Sequence[str]) -> list[str]:
+    """Write `sampler.draws=+N` and `sampler.draws=N` as the task's own options."""
+    return [_as_option(override) for override in overrides]
+
+
+def _as_option(override: str) -> str:
+    found = _DRAWS.fullmatch(override.replace("'", "").replace(" ", ""))
+    if found is None:
+        return override
+    return f"extend.{'more_draws' if found[1] else 'draws'}={int(found[2])}"
+
+
+TASK = Task(do=extend, options=ExtendSpec, needs_run=True, uses_config_of_run=True, rewrite=as_options)
