@@ -13,7 +13,7 @@ import xarray as xr
 import yaml
 
 from tests.conftest import Command
-from tests.faults.running import status
+from tests.faults.judging import status_of
 
 MODEL = ("model=eight_schools", "sampler.target_accept=0.9")
 QUIET = ("model.figures=[]", "predictive.prior=0", "sampler.tune=100", "sampler.chains=2", "sampler.progress=false")
@@ -65,7 +65,7 @@ def test_pymc3_goes_on_as_one_long_run(bayesrun: Command, pymc3: tuple[Path, Pat
     assert same(twice, parent, 60)
     assert yaml.safe_load((twice / "config.yaml").read_text())["sampler"]["draws"] == 180
     assert json.loads((twice / "provenance.json").read_text())["parent"]["folder"] == str(once)
-    assert status(twice)["status"] == "finished"
+    assert status_of(twice) == "finished"
     assert not (twice / "draws").exists()
     seconds = [json.loads((folder / "metrics.json").read_text())["seconds_sample"] for folder in (parent, once, twice)]
     assert seconds == sorted(seconds)  # of all draws, not of the new ones
@@ -77,7 +77,7 @@ def test_a_run_that_was_stopped_goes_on(bayesrun: Command, pymc3: tuple[Path, Pa
     _, outputs = pymc3
     own = ("sampler.engine=pymc3", "sampler.draws=100000", "sampler.max_seconds=1.5", "sampler.cores=2")
     stopped = run(bayesrun, outputs, *MODEL, *QUIET, *UNTRACKED, *own, "name=stopped")
-    assert status(stopped)["status"] == "partial"
+    assert status_of(stopped) == "partial"
     made = read(stopped)["mu"].shape[1]
     whole = run(bayesrun, outputs, "task=extend", f"run={stopped}", "sampler.draws=+50", "sampler.max_seconds=null")
     assert read(whole)["mu"].shape == (2, made + 50)
