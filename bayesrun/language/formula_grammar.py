@@ -2,6 +2,9 @@
 
 Operators of a formula (`+ - * : / ** %in%`) only combine factors. A factor is a name or a piece of Python syntax such
 as `log(x)`; its syntax tree may hold names, numbers, arithmetic, comparisons and calls of the functions below.
+
+A column whose name is no plain name is written in back-ticks. Inside, such a name is an identifier that spells it
+(`symbol`), and becomes the name again in whatever leaves this folder (`shown`).
 """
 
 from __future__ import annotations
@@ -60,6 +63,49 @@ _OPERATORS = (
 _PLAIN = (*_OPERATORS, ast.Expression, ast.BinOp, ast.UnaryOp, ast.Load)
 _TEXT = re.compile(r"[^'\"\\`{}\n]*")
 _COMBINE = re.compile(r"[-+*/:^]+|in")
+_QUOTED = re.compile(r"`([^`]*)`")
+# a letter that no one writes: an identifier may hold it, and it is not changed by normalization
+_MARK = "\ua78c"
+_SYMBOL = re.compile(f"{_MARK}([0-9a-f]+){_MARK}")
+REMEDIES = {
+    "groups": "a group term is a summand of its own: y ~ x + (1 | g); or write a declarative model (docs/language.md)",
+    "counts": "successes and trials stand on the left, y | trials(n) ~ x, or in model.options.trials",
+}
+"""What to do about parts of R's formulas that these do not have."""
+
+
+def with_symbols(text: str) -> str:
+    """Write symbols for the names in back-ticks; plain names lose their back-ticks."""
+    return _QUOTED.sub(lambda found: symbol(found[1]) if found[1] else found[0], text)
+
+
+def symbol(name: str) -> str:
+    """Return how a column's name is written inside: as it is if it is plain, else as an identifier that spells it."""
+    return name if name_fault(name) is None else _MARK + name.encode(errors="surrogatepass").hex() + _MARK
+
+
+def column_named(symbol: str) -> str:
+    """Return the column that a name inside means."""
+    return _SYMBOL.sub(lambda found: _spelled(found[1]), symbol)
+
+
+def shown(text: str) -> str:
+    """Return a text with the names of columns in the place of symbols, in back-ticks unless they are all of it."""
+    if _SYMBOL.fullmatch(text):
+        return column_named(text)
+    return quoted(text)
+
+
+def quoted(text: str) -> str:
+    """Return a text with the names of columns in back-ticks in the place of symbols."""
+    return _SYMBOL.sub(lambda found: f"`{_spelled(found[1])}`", text)
+
+
+def _spelled(digits: str) -> str:
+    try:
+        return bytes.fromhex(digits).decode(errors="surrogatepass")
+    except ValueError:  # written by hand
+        return digits
 
 
 def operator_fault(operator: str) -> str | None:
@@ -72,12 +118,13 @@ def operator_fault(operator: str) -> str | None:
 def name_fault(name: str) -> str | None:
     """Say what is wrong with the name of a variable; None when it is allowed."""
     if name in FUNCTIONS and name not in (*DATE_PARTS, "trend"):  # `year` is a good name for a column
-        return f"'{name}' is a function, not a variable"
-    if name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__"):
+        return f"'{name}' is a function, not a variable; write a column of this name in back-ticks: `{name}`"
+    plain = name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
+    if plain and name != "Intercept":  # formulaic's name for the constant
         return None
     if "." in name:
-        return f"'{name}' holds a dot; functions are called by their bare names, columns renamed with data.columns"
-    return f"'{name}' can't be a variable in a formula; rename the column with data.columns"
+        return f"'{name}' holds a dot; functions are called by their bare names, such columns in back-ticks: `{name}`"
+    return f"'{name}' can't be a variable in a formula; write a column of this name in back-ticks: `{name}`"
 
 
 def factor_faults(code: str) -> Iterator[str]:
@@ -95,7 +142,7 @@ def names_in(code: str) -> tuple[str, ...]:
     tree = ast.parse(code, mode="eval")
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
-    return tuple(dict.fromkeys(n.id for n in names if name_fault(n.id) is None))
+    return tuple(dict.fromkeys(column_named(n.id) for n in names if name_fault(n.id) is None))
 
 
 def texts_in(code: str) -> dict[str, list[str]]:
@@ -105,7 +152,7 @@ def texts_in(code: str) -> dict[str, list[str]]:
         if isinstance(node, ast.Compare) and _texts_of(node):
             names = [side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name)]
             for name in names:
-                found.setdefault(name, []).extend(_texts_of(node))
+                found.setdefault(column_named(name), []).extend(_texts_of(node))
     return found
 
 
@@ -125,7 +172,7 @@ def dates_in(code: str) -> tuple[str, ...]:
     """Return the variables of a checked factor that a function of dates is given."""
     calls = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.Call)]
     of_dates = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in DATE_PARTS]
-    return tuple(a.id for call in of_dates for a in call.args if isinstance(a, ast.Name))
+    return tuple(column_named(a.id) for call in of_dates for a in call.args if isinstance(a, ast.Name))
 
 
 def _faults(node: ast.AST) -> Iterator[str]:
@@ -179,6 +226,10 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
     name, function = node.func.id, FUNCTIONS.get(node.func.id)
     if name == "offset":
         yield "offset(...) is no term; put its expression into model.options.offset"
+    elif name == "Q" and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
+        yield f"'{ast.unparse(node)}' is not needed; write the column in back-ticks: `{node.args[0].value}`"
+    elif name == "cbind":
+        yield f"'{ast.unparse(node)}' is not allowed; {REMEDIES['counts']}"
     elif function is None:
         yield f"unknown function '{name}' ({did_you_mean(name, FUNCTIONS)})"
     else:

@@ -2,8 +2,9 @@
 
 The left side is an expression (`bayesrun.language.expressions`); this module reads the right side. Its text is checked
 against a whitelist (`formula_grammar`) before `formulaic` may parse and evaluate it, so a formula can't run code.
-A term bears its text as name (`Intercept`, `height`, `C(sex)`, `height:C(sex)`); a term of several columns, such as a
-categorical one, has labels for them. `/` is written `÷` in names, because NetCDF reads a slash as a path.
+A term bears its text as name (`Intercept`, `height`, `C(sex)`, `height:C(sex)`), a column in back-ticks alone without
+them; a term of several columns, such as a categorical one, has labels for them. `/` is written `÷` in names, because
+NetCDF reads a slash as a path.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INTERCEPT = "Intercept"
-_HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2)"
+_AXES_OF_DRAWS = ("chain", "draw")
+_HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2), y ~ `a name with blanks`"
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,10 @@ class Formula:
         Data variables that the right side uses.
     categorical
         Those of them that need not be numbers: bare, or within `C(...)`.
+    used
+        Term to the variables that it names.
     parsed
-        The terms as `formulaic` holds them.
+        The terms as `formulaic` holds them; their texts have symbols for names in back-ticks.
     """
 
     text: str
@@ -54,11 +58,12 @@ class Formula:
     terms: tuple[str, ...]
     variables: tuple[str, ...]
     categorical: frozenset[str]
+    used: Mapping[str, tuple[str, ...]]
     parsed: Any
 
-    def variables_of(self, term: str) -> list[str]:
+    def variables_of(self, term: str) -> tuple[str, ...]:
         """Return the variables that a term names."""
-        return [name for name in self.variables if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", term)]
+        return self.used.get(term, ())
 
 
 @dataclass(frozen=True)
@@ -108,16 +113,21 @@ def parse(text: str, key: str) -> Formula:
     UserError
         With everything in it that is not allowed.
     """
-    if len(text) > grammar.MAX_LENGTH or text.count("~") != 1:
+    hidden = grammar.with_symbols(text)
+    if len(text) > grammar.MAX_LENGTH or hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' and at most {grammar.MAX_LENGTH} characters (got {text!r})", _HINT)
-    response, right = (side.strip() for side in text.split("~"))
+    response, right = (side.strip() for side in hidden.split("~"))
     if not response or not right:
         raise fail(key, f"both sides of '~' must be there (got {text!r})", _HINT)
-    tokens = _tokens(right, key, text)
-    faults = list(dict.fromkeys(_token_faults(tokens)))
-    if faults:
-        raise UserError([Problem(key, f"{fault}, in '{text}'", _HINT) for fault in faults])
-    return _named(text, key, response, tokens, _terms(right, key, text))
+    try:
+        tokens = _tokens(right, key, text)
+        faults = list(dict.fromkeys(_token_faults(tokens)))
+        if faults:
+            raise UserError([Problem(key, f"{fault}, in '{text}'", _HINT) for fault in faults])
+        return _named(grammar.quoted(text), key, grammar.quoted(response), tokens, _terms(right, key, text))
+    except UserError as error:
+        shown = grammar.shown
+        raise UserError([replace(p, message=shown(p.message), hint=shown(p.hint)) for p in error.problems]) from None
 
 
 def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
@@ -148,7 +158,8 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
                 materializer=register_materializer(),
             )
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit data
-        raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {_first_line(error)}") from error
+        reason = grammar.shown(_first_line(error))
+        raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {reason}") from error
     terms = tuple(_columns_of(made.model_spec, spelled))
     columns = tuple(n for t in terms for n in ([t.name] if t.labels is None else [f"{t.name}[{x}]" for x in t.labels]))
     return _checked(formula, Design(_matrix(made), columns, terms, made.model_spec))
@@ -162,8 +173,12 @@ def plain(name: str) -> frozenset[str]:
 def _tokens(right: str, key: str, text: str) -> list[Any]:
     from formulaic.parser import DefaultFormulaParser
 
+    groups = re.search(r"(?<!\w)\([^()|]*\|[^()]*\)", right)
+    if groups:
+        raise fail(key, f"'{groups[0]}' can't stand there, in '{text}'", grammar.REMEDIES["groups"])
     if re.search(r"[\\`\[\]|]", re.sub(r"\([^()]*\)", "", right)):
-        raise fail(key, f"'{text}' holds a character that is not allowed in a formula (` \\ [ ] |)", _HINT)
+        message = f"'{text}' holds a character that is not allowed in a formula (\\ [ ] | or a single back-tick)"
+        raise fail(key, message, _HINT)
     try:
         return list(DefaultFormulaParser(include_intercept=False).get_tokens(right))
     except Exception as error:
@@ -210,15 +225,20 @@ def _terms(right: str, key: str, text: str) -> list[Any]:
 
 def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[Any]) -> Formula:
     spelled = _spellings(terms)
-    used = {factor.expr for term in terms for factor in term.factors}
+    factors = {factor.expr for term in terms for factor in term.factors}
     names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
-    variables = dict.fromkeys(n for expr, found in names.items() if expr in used for n in found)
+    used = {expr: found for expr, found in names.items() if expr in factors}
+    variables = dict.fromkeys(n for found in used.values() for n in found)
     numeric = {
         n
-        for expr, found in names.items()
-        if expr in used and not _may_be_categorical(expr)
+        for expr, found in used.items()
+        if not _may_be_categorical(expr)
         for n in found
         if n not in grammar.texts_in(expr)
+    }
+    of_terms = {
+        spelled[_identity(term)]: tuple(dict.fromkeys(n for f in term.factors for n in used.get(f.expr, ())))
+        for term in terms
     }
     return Formula(
         text,
@@ -227,12 +247,20 @@ def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[An
         tuple(spelled[_identity(term)] for term in terms),
         tuple(variables),
         frozenset(variables) - numeric,
+        of_terms,
         terms,
     )
 
 
 def _may_be_categorical(expr: str) -> bool:
-    return expr.isidentifier() or re.match(r"C\(\s*\w+\s*[,)]", expr) is not None
+    return categorical_in(expr) is not None
+
+
+def categorical_in(expr: str) -> str | None:
+    """Return the variable that a factor takes as it is, bare or within `C(...)`; None where it computes with it."""
+    found = re.match(r"C\(\s*(\w+)\s*[,)]", expr)
+    name = expr if expr.isidentifier() else found[1] if found else None
+    return None if name is None else grammar.column_named(name)
 
 
 def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[Term]:
@@ -259,7 +287,8 @@ def _frame(variables: Mapping[str, Any]) -> Any:
     ordered = {name: pd.Series(values) for name, values in variables.items() if isinstance(values, pd.Categorical)}
     arrays = {name: np.asarray(values) for name, values in variables.items() if name not in ordered}
     ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
-    return pd.DataFrame({**ready, **ordered}, copy=False)
+    columns = {grammar.symbol(name): column for name, column in {**ready, **ordered}.items()}
+    return pd.DataFrame(columns, copy=False)
 
 
 def _environment() -> dict[str, Any]:
@@ -320,20 +349,33 @@ def _identity(term: Any) -> tuple[str, ...]:
 
 
 def _spellings(terms: list[Any]) -> dict[tuple[str, ...], str]:
-    """Name each term as the user spelled it, not as the parser prints it."""
-    return {_identity(t): INTERCEPT if t == "1" else ":".join(map(_spelled, t.factors)) for t in terms}
+    """Name each term as the user spelled it, not as the parser prints it.
+
+    A column keeps its back-ticks, or gets them, where its name is that of another term (`a:b`, `Intercept`), or of the
+    axes of draws.
+    """
+    parts = {_identity(t): [INTERCEPT] if t == "1" else list(map(_spelled, t.factors)) for t in terms}
+    names = {identity: ":".join(map(grammar.shown, of)) for identity, of in parts.items()}
+    for identity, name in list(names.items()):
+        if name in _AXES_OF_DRAWS or (list(names.values()).count(name) > 1 and identity != ("1",)):
+            names[identity] = ":".join(map(_in_back_ticks, parts[identity]))
+    return {identity: name.replace("/", "÷") for identity, name in names.items()}
+
+
+def _in_back_ticks(part: str) -> str:
+    return f"`{grammar.column_named(part)}`" if part.isidentifier() else grammar.shown(part)
 
 
 def _spelled(factor: Any) -> str:
     """Return a factor as the user wrote it; slashes as `÷`, which NetCDF takes in names."""
     token = factor.token
     text: str = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
-    return (text if _bare(text) == _bare(factor.expr) else str(factor.expr)).replace("/", "÷")
+    return text if _bare(text) == _bare(factor.expr) else str(factor.expr)
 
 
 def _bare(name: str) -> str:
-    """Return a name without what may differ between spellings: spaces, and the kind of quotes."""
-    return re.sub(r"\s+", "", name).replace('"', "'").replace("/", "÷")
+    """Return a name without what may differ between spellings: spaces, back-ticks, and the kind of quotes."""
+    return re.sub(r"[\s`]+", "", name).replace('"', "'").replace("/", "÷")
 
 
 def _split(name: str) -> list[str]:

@@ -7,6 +7,8 @@ NumPy, so a config is checked without it.
 from __future__ import annotations
 
 import ast
+import copy
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -50,6 +52,8 @@ _WORDS = {
     ast.NamedExpr: "':='",
 }
 _FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, slices and function calls are allowed"
+_NAMES = "a name that is no plain name, such as one with blanks, is written in back-ticks: `body mass`"
+_QUOTED = re.compile(r"(`[^`\n]*`)")
 _SHOWN_WIDTH = 90
 # `?` marks an argument that may be left out, `...` any number of further ones. An argument called `dim` is the name of
 # a dim (or a number, counted from 0), not a value.
@@ -167,34 +171,91 @@ def parse(text: str, key: str) -> Expression:
     UserError
         With every part that is not allowed, each pointed at.
     """
-    line = " ".join(text.split())
-    tree = _tree(line, key)
+    line = "".join(part if part[:1] == "`" else re.sub(r"\s+", " ", part) for part in _QUOTED.split(text)).strip()
+    hidden, quoted = _hidden(line, key)
+    tree = _tree(line, hidden, key)
     problems = list(_faults(line, key, tree))
     if problems:
         raise UserError(problems)
+    _put_back(tree, quoted, line, key)
     return Expression(line, key, tree, frozenset(_names(tree)))
 
 
-def _tree(line: str, key: str) -> ast.expr:
+def _hidden(line: str, key: str) -> tuple[str, dict[int, str]]:
+    """Put a plain name of the same length in bytes in the place of each name in back-ticks.
+
+    Returns
+    -------
+    tuple
+        The text, and by place (in bytes) the names that stood there.
+    """
+    parts = _QUOTED.split(line)
+    if "`" in "".join(parts[::2]) or "``" in parts:
+        raise UserError([Problem(key, f"has a back-tick that quotes nothing: {line[:60]!r}", "write `name`")])
+    found, place = {}, 0
+    for number, part in enumerate(parts):
+        if number % 2:
+            found[place] = part[1:-1]
+            parts[number] = "q" * _bytes(part)
+        place += _bytes(part)
+    return "".join(parts), found
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode(errors="surrogatepass"))
+
+
+def _put_back(tree: ast.expr, quoted: Mapping[int, str], line: str, key: str) -> None:
+    """Give the nodes of names in back-ticks these names."""
+    left = dict(quoted)
+    for node in ast.walk(tree):
+        name = left.get(node.col_offset) if isinstance(node, ast.Name) else None
+        if isinstance(node, ast.Name) and name is not None and _bytes(name) + 2 == len(node.id):
+            node.id = left.pop(node.col_offset)
+    if left:
+        raise UserError([Problem(key, f"has a back-tick within a name: {line[:60]!r}", "quote the whole name: `name`")])
+
+
+def text_of(node: ast.AST) -> str:
+    """Return the text of a part of an expression; names that are no plain names are in back-ticks."""
+    odd = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not n.id.isidentifier()]
+    if not odd:
+        return ast.unparse(node)
+    made = copy.deepcopy(node)
+    for part in ast.walk(made):
+        if isinstance(part, ast.Name) and not part.id.isidentifier():
+            part.id = f"`{part.id}`"
+    return ast.unparse(made)
+
+
+def single_name(text: str, key: str) -> str | None:
+    """Return the name that an expression is, if it is nothing else."""
+    if text.isidentifier():
+        return text
+    tree = parse(text, key).tree
+    return tree.id if isinstance(tree, ast.Name) else None
+
+
+def _tree(line: str, hidden: str, key: str) -> ast.expr:
     if not line:
         raise UserError([Problem(key, "is empty, an expression is needed", "write a number or a formula")])
     if len(line) > MAX_LENGTH:
         message = f"has {len(line)} characters, an expression may have {MAX_LENGTH}"
         raise UserError([Problem(key, message, "split it into several deterministics")])
-    if _deepest(line) > MAX_DEPTH:
+    if _deepest(hidden) > MAX_DEPTH:
         raise UserError([_too_deep(key)])
-    return _parsed(line, key)
+    return _parsed(line, hidden, key)
 
 
-def _parsed(line: str, key: str) -> ast.expr:
+def _parsed(line: str, hidden: str, key: str) -> ast.expr:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(line, mode="eval").body
+            tree = ast.parse(hidden, mode="eval").body
     except SyntaxError as error:
         start = max(0, (error.offset or 1) - 1)
         # inside {...} YAML ends a text at a comma
-        hint = "quote an expression that holds a comma" if "never closed" in error.msg else ""
+        hint = "quote an expression that holds a comma" if "never closed" in error.msg else _NAMES
         message = f"is not a valid expression ({error.msg})"
         problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from bayesrun.language.grammar import text_of
 from bayesrun.language.values import Dims, Fault, Value, constant
 
 MAX_LEARNED = 10_000
@@ -82,7 +83,7 @@ class Learned:
         """
         if not self.of_new_rows or isinstance(node, ast.Constant):
             return None
-        found = self.constants.get(ast.unparse(node))
+        found = self.constants.get(text_of(node))
         if found is not None:
             return found.value()
         if _called(node) == "arange" and self._counts_rows(node):
@@ -100,7 +101,7 @@ class Learned:
             When a part of the node is over new rows, and the node itself is not.
         """
         if self.of_new_rows and self.rows not in value.dims and any(self.rows in part.dims for part in parts):
-            message = f"'{ast.unparse(node)}' combines values of all rows of the fit, which new rows do not have"
+            message = f"'{text_of(node)}' combines values of all rows of the fit, which new rows do not have"
             raise Fault(message, "use quantities that are not over the rows")
 
     def refuse_negative(self, picks: Iterable[Value]) -> None:
@@ -117,7 +118,7 @@ class Learned:
 
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression that are not within a learned part of it."""
-        if self.of_new_rows and ast.unparse(tree) in self.constants:
+        if self.of_new_rows and text_of(tree) in self.constants:
             return set()
         inner = [child for child in ast.iter_child_nodes(tree) if isinstance(child, ast.expr | ast.keyword | ast.Slice)]
         names = {tree.id} if isinstance(tree, ast.Name) else set()
@@ -157,7 +158,7 @@ class Learned:
             return
         for node in self._largest(tree, values, over_rows, size):
             value = values[node]
-            self.constants[ast.unparse(node)] = Constant(value.dims, np.asarray(value.known), value.date)
+            self.constants[text_of(node)] = Constant(value.dims, np.asarray(value.known), value.date)
 
     def _largest(
         self, node: ast.AST, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int

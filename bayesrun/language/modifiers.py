@@ -18,12 +18,12 @@ from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.densities.algebra import at_most, equals, only_where, where
 from bayesrun.language.densities.base import Values
 from bayesrun.language.densities.draws import spread
-from bayesrun.language.densities.tails import log_between, tails, with_tails
+from bayesrun.language.densities.tails import log_between, tails
 from bayesrun.language.densities.truncation import draw_within
-from bayesrun.language.distributions import Family
+from bayesrun.language.distributions import Family, distributions, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.scope import Scope
-from bayesrun.language.values import Dims, Fault, Value, conform, constant
+from bayesrun.language.values import Dims, Fault, Value, apply, conform, constant
 
 NONE, LEFT, RIGHT, INTERVAL = 0, -1, 1, 2
 _WORDS = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
@@ -137,7 +137,8 @@ def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]
     if not names or tails(family) is not None:
         return []
     message = f"{family.name} can't be {' or '.join(names)}: its distribution function is not known exactly"
-    return [Problem(f"{key}.{names[0]}", message, f"possible for {', '.join(with_tails())}")]
+    able = [name for name in distributions() if tails(known_family(name)) is not None]
+    return [Problem(f"{key}.{names[0]}", message, f"possible for {', '.join(able)}")]
 
 
 class _Reader:
@@ -270,7 +271,8 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
     known = tails(family)
     if made.status is not None:
         assert known is not None
-        of_status = {LEFT: (low, x), RIGHT: (_below_right(family, x, made), high), INTERVAL: (x, made.end)}
+        end = _floor(made.end) if family.discrete and made.end is not None else made.end
+        of_status = {LEFT: (low, x), RIGHT: (_below_right(family, x, made), high), INTERVAL: (x, end)}
         for code in np.unique(made.status[made.status != NONE]).tolist():
             chosen = equals(constant(made.status), code)
             logs = where(chosen, log_between(known, *of_status[code], parameters), logs)
@@ -282,9 +284,15 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
 
 def _truncation(family: Family, made: Modifiers) -> tuple[Value | None, Value | None]:
     """Return the limits between which `F` is taken; whole numbers include the lower one."""
-    pair = made.truncation or {}
-    low = pair.get("lower")
-    return (low - 1.0 if low is not None and family.discrete else low), pair.get("upper")
+    low, high = (made.truncation or {}).get("lower"), (made.truncation or {}).get("upper")
+    if not family.discrete:
+        return low, high
+    # the last whole number below the lower limit, and the last one that is not above the upper
+    return None if low is None else -_floor(-low) - 1.0, None if high is None else _floor(high)
+
+
+def _floor(x: Value) -> Value:
+    return apply("floor_divide", [x, 1.0])
 
 
 def _below_right(family: Family, x: Value, made: Modifiers) -> Value:

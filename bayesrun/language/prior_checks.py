@@ -23,6 +23,7 @@ _NONCENTERED = ("GaussianRandomWalk", "MvNormal")
 """Families beside those of location and scale that can be made of a standard one."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
+_INVERSES = {"logit": "sigmoid", "log": "exp"}
 _Test = Callable[[float], bool]
 _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
     {
@@ -91,9 +92,17 @@ def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator
     allowed = _allowed(known)
     for name in given:
         if name not in allowed:
-            instead = _OLD_NAMES.get(name)
-            hint = f"use '{instead}'" if instead in allowed else did_you_mean(name, allowed)
-            yield Problem(f"{key}.{name}", f"{known.name} has no parameter '{name}'", hint)
+            yield Problem(f"{key}.{name}", f"{known.name} has no parameter '{name}'", _instead_of(name, allowed))
+
+
+def _instead_of(name: str, allowed: Sequence[str]) -> str:
+    """Return what to write for a parameter that a distribution does not have."""
+    if _OLD_NAMES.get(name) in allowed:
+        return f"use '{_OLD_NAMES[name]}'"
+    link, _, parameter = name.partition("_")
+    if link in _INVERSES and parameter in allowed:
+        return f"use '{parameter}': {_INVERSES[link]}(...)"
+    return did_you_mean(name, allowed)
 
 
 def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -10,6 +10,8 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.language.densities.tails import tails
+from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.grammar import signatures
 from bayesrun.language.prior_checks import OPTIONS, PARAMETERIZATIONS, TRANSFORMS, check_prior
 from bayesrun.models.declarative import DeclarativeSpec, check, static_check
@@ -28,6 +30,9 @@ def data() -> xr.Dataset:
             **{name: ("obs", rng.normal(size=24)) for name in ("y", "log_radon", "floor")},
             "x": ("obs", x),
             "county": ("obs", np.arange(24) % 12),
+            "level": ("obs", np.arange(24) % 3),
+            "time": ("obs", rng.exponential(size=24)),
+            "dropped_out": ("obs", np.arange(24) % 2),
             "X": (("obs", "feature"), rng.normal(size=(24, 3))),
         },
         coords={"county_name": [f"c{i}" for i in range(12)]},
@@ -56,6 +61,18 @@ def test_an_example_is_a_good_model(raw: dict[str, Any]) -> None:
 
 def test_every_function_is_in_the_docs_with_its_signature() -> None:
     assert not [f for f in signatures() if f"`{f}`" not in TEXT]
+
+
+def test_every_declared_distribution_is_in_the_docs_with_its_parameters() -> None:
+    declared = [known for known in FAMILIES.values() if known.declared]
+    assert declared
+    assert not [f.name for f in declared if f"`{f.name}({', '.join(f.parameters)})`" not in TEXT]
+
+
+def test_what_can_be_censored_is_in_the_docs() -> None:
+    listed = TEXT.split("need a distribution function: ")[1].split(". Others")[0]
+    able = {name for name, known in FAMILIES.items() if tails(known) is not None and name != "Lognormal"}
+    assert set(re.findall(r"`(\w+)`", listed)) == able
 
 
 def test_every_option_is_in_the_docs() -> None:

@@ -108,7 +108,25 @@ from bayesrun.models.functions.base import Function
 
 FUNCTION = Function(lambda value: 2 * value, takes="integer", gives="integer")
 '''
+DISTRIBUTION = '''
+"""Log-logistic survival times."""
+from bayesrun.language.densities.algebra import log, log_sigmoid
+from bayesrun.language.densities.base import Declared
+from bayesrun.language.densities.draws import elementwise
+
+def z(x, p):
+    return p["beta"] * (log(x) - log(p["alpha"]))
+
+DISTRIBUTION = Declared(
+    lambda x, p: log(p["beta"]) - log(x) + log_sigmoid(z(x, p)) + log_sigmoid(-z(x, p)),
+    elementwise(lambda rng, a, b: a * (1 / rng.random(a.shape) - 1) ** (-1 / b), "alpha", "beta"),
+    log_cdf=lambda x, p: log_sigmoid(z(x, p)),
+    log_survival=lambda x, p: log_sigmoid(-z(x, p)),
+    line="ThrowawayLogLogistic | positive | 0 | alpha:positive beta:positive",
+)
+'''
 MODULES = {
+    "bayesrun.distributions": ("ThrowawayLogLogistic", DISTRIBUTION),
     "bayesrun.models": ("throwaway_rate", MODEL),
     "bayesrun.data": ("throwaway_stairs", SOURCE),
     "bayesrun.diagnostics": ("throwaway_high", CHECK),
@@ -182,6 +200,34 @@ def test_a_function_of_a_plug_in_runs(command, tmp_path: Path) -> None:  # type:
     assert done.returncode == 0, done.stderr
     posterior = az.from_netcdf(only_run(tmp_path) / "posterior.nc").posterior
     np.testing.assert_array_equal(posterior["b"], 2 * posterior["a"])
+
+
+def test_a_distribution_of_a_plug_in_is_sampled_censored_and_predicted(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    times = [0.4, 0.7, 0.9, 1.1, 1.4, 1.6, 2.0, 2.2, 3.1, 4.0] * 8
+    likelihood = {"dist": "ThrowawayLogLogistic", "alpha": "a", "beta": 3, "observed": "time"}
+    model = {
+        "name": "survival",
+        "type": "declarative",
+        "priors": {"a": {"dist": "HalfNormal", "sigma": 5}},
+        "likelihood": {"y": {**likelihood, "censored": {"upper": 4}}},
+    }
+    for folder, content in (("model", model), ("data", {"name": "t", "source": "inline", "values": {"time": times}})):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own.yaml").write_text(yaml.safe_dump(content))
+    few = ["sampler.draws=200", "sampler.tune=200", "sampler.chains=2", "model.figures=[]"]
+    own = [f"hydra.searchpath=[file://{tmp_path}]", "model=own", "data=own"]
+    done = command(*own, *few, f"paths.outputs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    found = az.from_netcdf(only_run(tmp_path) / "posterior.nc")
+    a = np.linspace(0.5, 4, 2000)
+    z = 3 * (np.log(np.array(times)) - np.log(a[:, None]))
+    seen = -np.logaddexp(0, z) - np.where(np.array(times) < 4, np.logaddexp(0, -z), 0)
+    weights = np.exp(seen.sum(axis=1) - seen.sum(axis=1).max() - a**2 / 50)
+    mean = (weights * a).sum() / weights.sum()
+    sd = np.sqrt((weights * (a - mean) ** 2).sum() / weights.sum())
+    assert abs(found.posterior["a"].values.mean() - mean) < 0.5 * sd
+    assert found.posterior_predictive["y"].values.max() == 4
+    assert np.isfinite(found.log_likelihood["y"].values).all()
 
 
 def test_faults_in_a_plug_ins_keys_are_told_as_bayesruns_own(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

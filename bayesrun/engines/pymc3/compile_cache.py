@@ -105,7 +105,7 @@ def _has_full_length(library: Path) -> bool:
         return False
     (table,) = struct.unpack_from("<Q", header, 40)
     size, count = struct.unpack_from("<HH", header, 58)
-    return 0 < table + size * count <= library.stat().st_size
+    return bool(0 < table + size * count <= library.stat().st_size)
 
 
 class _HelperGuard(MetaPathFinder):

@@ -14,6 +14,7 @@ from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.black_box import BlackBox
 from bayesrun.engines.pymc3.cosine_transform import Cosine
+from bayesrun.engines.pymc3.incomplete_functions import log_beta_i, log_beta_rest, log_gamma_p, log_gamma_q
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
 from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
@@ -171,11 +172,14 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "normal_cdf": lambda x: 0.5 * tt.erfc(-x / 2**0.5),
         "erf": tt.erf,
         "gammaln": tt.gammaln,
-        "arctan": tt.arctan,
         "softplus": tt.nnet.softplus,
         "log1mexp": log1mexp,
         "log_normal_cdf": log_normal_cdf,
         "logaddexp": logaddexp,
+        "log_gamma_p": log_gamma_p,
+        "log_gamma_q": log_gamma_q,
+        "log_beta_i": log_beta_i,
+        "log_beta_rest": log_beta_rest,
         "where": lambda condition, a, b: tt.switch(tt.neq(condition, 0), a, b),
         "clip": tt.clip,
         "minimum": tt.minimum,

@@ -9,7 +9,7 @@ import numpy as np
 from bayesrun.language.functions import exp, log, square, where
 from bayesrun.language.values import Operand, Value, apply, compute, constant
 
-_SMALLEST = float(np.finfo(float).tiny)
+SMALLEST = float(np.finfo(float).tiny)
 LOG_SQRT_2PI = float(0.5 * np.log(2.0 * np.pi))
 
 
@@ -29,8 +29,7 @@ sigmoid = _of_one("sigmoid", "Return the logistic function.")
 log1mexp = _of_one("log1mexp", "Return `log(1 - exp(x))` for `x <= 0`.")
 log_normal_cdf = _of_one("log_normal_cdf", "Return the logarithm of the standard normal distribution function.")
 absolute = _of_one("abs", "Return the absolute value.")
-cosine_of = _of_one("cos", "Return the cosine.")
-arctangent = _of_one("arctan", "Return the inverse tangent.")
+arctangent = _of_one("atan", "Return the inverse tangent.")
 
 
 def log_sigmoid(x: Value) -> Value:
@@ -48,9 +47,35 @@ def logaddexp(a: Value, b: Value) -> Value:
     return apply("logaddexp", [a, b])
 
 
+def log_odds(x: Value) -> Value:
+    """Return `log(x / (1 - x))` of a proportion, finite at its ends."""
+    inside = apply("clip", [x, SMALLEST, 1.0 - 1e-16])
+    return log(inside) - log1m(inside)
+
+
 def log_complement(x: Value) -> Value:
     """Return `log(1 - exp(x))` of a log probability; finite, and without slope, where that is 1."""
-    return log1mexp(apply("minimum", [x, -_SMALLEST]))
+    return log1mexp(apply("minimum", [x, -SMALLEST]))
+
+
+def log_gamma_p(a: Value, x: Value) -> Value:
+    """Return the logarithm of the regularized lower incomplete gamma function."""
+    return apply("log_gamma_p", [a, x])
+
+
+def log_gamma_q(a: Value, x: Value) -> Value:
+    """Return the logarithm of the regularized upper incomplete gamma function."""
+    return apply("log_gamma_q", [a, x])
+
+
+def log_beta_i(a: Value, b: Value, log_odds: Value) -> Value:
+    """Return the logarithm of the regularized incomplete beta function at a point of these log odds."""
+    return apply("log_beta_i", [a, b, log_odds])
+
+
+def log_beta_rest(a: Value, b: Value, log_odds: Value) -> Value:
+    """Return the logarithm of what is missing to 1 of the regularized incomplete beta function."""
+    return apply("log_beta_rest", [a, b, log_odds])
 
 
 def log_difference(a: Value, b: Value) -> Value:

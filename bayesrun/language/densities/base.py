@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.registry import Registry
+from bayesrun.registry import TableRegistry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,22 +61,5 @@ class Declared:
     line: str = ""
 
 
-DENSITIES: Registry[Declared] = Registry(
-    "distribution",
-    "bayesrun.language.densities",
-    "DISTRIBUTION",
-    Declared,
-    others=(
-        "algebra",
-        "categories",
-        "continuous",
-        "draws",
-        "elementary",
-        "inflated",
-        "lookup",
-        "ordinal",
-        "tails",
-        "truncation",
-    ),
-)
-"""Distributions of plug-ins, under the name by which YAML calls them."""
+DENSITIES: TableRegistry[Declared] = TableRegistry("distribution", "bayesrun.distributions", "DISTRIBUTION", Declared)
+"""Distributions of plug-ins, under the names by which YAML calls them; bayesrun's own are text (`distributions`)."""

@@ -10,13 +10,19 @@ from scipy import special
 
 from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
+    SMALLEST,
     at_least,
     exp,
     gammaln,
     log,
+    log_beta_i,
+    log_beta_rest,
     log_complement,
     log_difference,
+    log_gamma_p,
+    log_gamma_q,
     log_normal_cdf,
+    log_odds,
     logaddexp,
     square,
 )
@@ -24,8 +30,6 @@ from bayesrun.language.densities.base import Declared, Values
 from bayesrun.language.densities.draws import Array, elementwise
 from bayesrun.language.densities.elementary import beta_proportion_density, gamma_density
 from bayesrun.language.values import Value
-
-_SMALLEST = float(np.finfo(float).tiny)
 
 
 def _inverse_gaussian(x: Value, p: Values) -> Value:
@@ -46,19 +50,27 @@ def inverse_gaussian_log_survival(x: Value, p: Values) -> Value:
 
 
 def _standardized(x: Value, p: Values) -> tuple[Value, Value]:
-    positive = at_least(x, _SMALLEST)
+    positive = at_least(x, SMALLEST)
     root = (p["lam"] / positive) ** 0.5
     return root * (positive / p["mu"] - 1.0), -root * (positive / p["mu"] + 1.0)
 
 
 def _log_hazard_of_mean(x: Value, p: Values) -> Value:
     """Return the logarithm of the cumulative hazard `(x / scale)^alpha`, with `scale = mu / Gamma(1 + 1 / alpha)`."""
-    return p["alpha"] * (log(at_least(x, _SMALLEST)) - log(p["mu"]) + gammaln(1.0 + 1.0 / p["alpha"]))
+    return p["alpha"] * (log(at_least(x, SMALLEST)) - log(p["mu"]) + gammaln(1.0 + 1.0 / p["alpha"]))
 
 
 def _weibull_mean(x: Value, p: Values) -> Value:
     hazard = _log_hazard_of_mean(x, p)
     return log(p["alpha"]) - log(x) + hazard - exp(hazard)
+
+
+def _shapes(p: Values) -> tuple[Value, Value]:
+    return p["mu"] * p["phi"], (1.0 - p["mu"]) * p["phi"]
+
+
+def _scaled(x: Value, p: Values) -> Value:
+    return at_least(x, SMALLEST) * p["alpha"] / p["mu"]
 
 
 def _draw_weibull_mean(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
@@ -75,11 +87,15 @@ DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
             lambda x, p: beta_proportion_density(x, p["mu"], p["phi"]),
             elementwise(_draw_beta_proportion, "mu", "phi"),
             mean=lambda p: p["mu"],
+            log_cdf=lambda x, p: log_beta_i(*_shapes(p), log_odds(x)),
+            log_survival=lambda x, p: log_beta_rest(*_shapes(p), log_odds(x)),
         ),
         "GammaMean": Declared(
             lambda x, p: gamma_density(x, p["alpha"], p["alpha"] / p["mu"]),
             elementwise(lambda rng, mu, alpha: rng.standard_gamma(alpha) * mu / alpha, "mu", "alpha"),
             mean=lambda p: p["mu"],
+            log_cdf=lambda x, p: log_gamma_p(p["alpha"], _scaled(x, p)),
+            log_survival=lambda x, p: log_gamma_q(p["alpha"], _scaled(x, p)),
         ),
         "InverseGaussian": Declared(
             _inverse_gaussian,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bayesrun.language.densities.algebra import (
+    SMALLEST,
     absolute,
     arctangent,
     at_least,
@@ -21,10 +22,16 @@ from bayesrun.language.densities.algebra import (
     less,
     log,
     log1m,
+    log_beta_i,
+    log_beta_rest,
     log_complement,
     log_difference,
+    log_gamma_p,
+    log_gamma_q,
     log_normal_cdf,
+    log_odds,
     log_sigmoid,
+    square,
     where,
 )
 from bayesrun.language.densities.base import Density, Values
@@ -33,7 +40,7 @@ from bayesrun.language.distributions import Family
 from bayesrun.language.values import Value, constant
 
 Scaled = Callable[[Value, Values], Value]
-_SMALLEST = float(np.finfo(float).tiny)
+_LOG_2 = float(np.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,6 @@ def tails(family: Family) -> Tails | None:
     if this.log_cdf is None or this.log_survival is None:
         return None
     return Tails(this.log_cdf, this.log_survival)
-
-
-def with_tails() -> list[str]:
-    """Return the names of the distributions of an engine whose distribution function is known."""
-    return sorted(_OF_ENGINES)
 
 
 def log_between(known: Tails, low: Value | None, high: Value | None, parameters: Values) -> Value:
@@ -115,12 +117,12 @@ def _of_hazard(hazard: Scaled) -> Tails:
 
 def _positive(x: Value) -> Value:
     """Return a value, or the smallest number above 0 where it is not positive."""
-    return at_least(x, _SMALLEST)
+    return at_least(x, SMALLEST)
 
 
 def _laplace(z: Value) -> Value:
     low = at_most(z, 0.0)
-    return where(low, z - float(np.log(2.0)), log1m(0.5 * exp(-absolute(z))))
+    return where(low, z - _LOG_2, log1m(0.5 * exp(-absolute(z))))
 
 
 def _cauchy(z: Value) -> Value:
@@ -131,7 +133,7 @@ def _cauchy(z: Value) -> Value:
 
 
 def _half_normal(x: Value, p: Values) -> Value:
-    return log_normal_cdf(-_positive(x) / _sigma(p)) + float(np.log(2.0))
+    return log_normal_cdf(-_positive(x) / _sigma(p)) + _LOG_2
 
 
 def _gumbel(x: Value, p: Values) -> Value:
@@ -143,12 +145,84 @@ def _trials(x: Value, p: Values) -> Value:
     return -at_least(x, 0.0) * log1m(p["p"])
 
 
+def _gamma(of: Callable[[Values], tuple[Value, Value]]) -> Tails:
+    """Return the tails of a gamma distribution of this shape and rate."""
+    return Tails(
+        lambda x, p: log_gamma_p(of(p)[0], of(p)[1] * _positive(x)),
+        lambda x, p: log_gamma_q(of(p)[0], of(p)[1] * _positive(x)),
+    )
+
+
+def _shape_and_rate(p: Values) -> tuple[Value, Value]:
+    if "alpha" in p:
+        return p["alpha"], p["beta"]
+    return square(p["mu"] / p["sigma"]), p["mu"] / square(p["sigma"])
+
+
+def _beta(of: Callable[[Values], tuple[Value, Value]]) -> Tails:
+    """Return the tails of a beta distribution of these shapes."""
+    return Tails(lambda x, p: log_beta_i(*of(p), log_odds(x)), lambda x, p: log_beta_rest(*of(p), log_odds(x)))
+
+
+def _shapes(p: Values) -> tuple[Value, Value]:
+    if "alpha" in p:
+        return p["alpha"], p["beta"]
+    total = p["mu"] * (1.0 - p["mu"]) / square(p["sigma"]) - 1.0
+    return p["mu"] * total, (1.0 - p["mu"]) * total
+
+
+def _student(z: Value, nu: Value) -> Value:
+    """Return `log P(T <= z)`; beyond `|z|` is half of an incomplete beta function at `nu / (nu + z^2)`."""
+    odds = log(nu) - 2.0 * log(_positive(absolute(z)))
+    beyond = log_beta_i(0.5 * nu, constant(0.5), odds) - _LOG_2
+    return where(less(z, 0.0), beyond, log_complement(beyond))
+
+
+def _standard_student(x: Value, p: Values) -> Value:
+    scale = p["sigma"] if "sigma" in p else p["lam"] ** -0.5
+    return (x - _parameter(p, "mu", 0.0)) / scale
+
+
+def _counts(at_most_: Density, more: Density) -> Tails:
+    """Return the tails of counts from 0 up, of these forms at a count; below 0 there is nothing."""
+    return Tails(
+        lambda x, p: where(less(x, 0.0), -np.inf, at_most_(at_least(x, 0.0), p)),
+        lambda x, p: where(less(x, 0.0), 0.0, more(at_least(x, 0.0), p)),
+    )
+
+
+def _negative_binomial(of: Callable[[Value, Value, Value], Value]) -> Density:
+    """Return a tail of the counts, of shape and log odds `log(alpha / mu)` of a success."""
+
+    def logs(x: Value, p: Values) -> Value:
+        shape = p["alpha"] if "alpha" in p else p["n"]
+        odds = log(shape) - log(p["mu"]) if "mu" in p else log_odds(p["p"])
+        return of(shape, x + 1.0, odds)
+
+    return logs
+
+
+def _binomial(of: Callable[[Value, Value, Value], Value], at_the_end: float) -> Density:
+    """Return a tail of the number of successes; from the number of trials on it is known."""
+
+    def logs(x: Value, p: Values) -> Value:
+        all_ = at_most(p["n"], x)
+        left = where(all_, 1.0, p["n"] - x)
+        return where(all_, at_the_end, of(left, where(all_, 0.0, x) + 1.0, -log_odds(p["p"])))
+
+    return logs
+
+
 _GUMBEL = Tails(_gumbel, lambda x, p: log_complement(_gumbel(x, p)))
 _LOG_NORMAL = _symmetric(log_normal_cdf, lambda x, p: _standard(log(_positive(x)), p))
 _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
     {
+        "Beta": _beta(_shapes),
+        "Binomial": _counts(_binomial(log_beta_i, 0.0), _binomial(log_beta_rest, -np.inf)),
         "Cauchy": _symmetric(_cauchy, lambda x, p: (x - p["alpha"]) / p["beta"]),
+        "ChiSquared": _gamma(lambda p: (0.5 * p["nu"], constant(0.5))),
         "Exponential": _of_hazard(lambda x, p: _positive(x) * p["lam"]),
+        "Gamma": _gamma(_shape_and_rate),
         "Geometric": _of_hazard(_trials),
         "Gumbel": _GUMBEL,
         "HalfNormal": Tails(lambda x, p: log_complement(_half_normal(x, p)), _half_normal),
@@ -157,8 +231,14 @@ _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
         "LogNormal": _LOG_NORMAL,
         "Lognormal": _LOG_NORMAL,
         "LogitNormal": _symmetric(log_normal_cdf, lambda x, p: _standard(log(x) - log1m(x), p)),
+        "NegativeBinomial": _counts(_negative_binomial(log_beta_i), _negative_binomial(log_beta_rest)),
         "Normal": _symmetric(log_normal_cdf, _standard),
         "Pareto": _of_hazard(lambda x, p: p["alpha"] * at_least(log(_positive(x)) - log(p["m"]), 0.0)),
+        "Poisson": _counts(lambda x, p: log_gamma_q(x + 1.0, p["mu"]), lambda x, p: log_gamma_p(x + 1.0, p["mu"])),
+        "StudentT": Tails(
+            lambda x, p: _student(_standard_student(x, p), p["nu"]),
+            lambda x, p: _student(-_standard_student(x, p), p["nu"]),
+        ),
         "Weibull": _of_hazard(lambda x, p: exp(p["alpha"] * (log(_positive(x)) - log(p["beta"])))),
     }
 )

@@ -71,7 +71,8 @@ def _inverted(
 ) -> Array:
     """Draw where the share of the probability between the limits is uniform, by bisection."""
     values = unnamed(parameters)
-    start = low - 1.0 if family.discrete else low
+    start = np.ceil(low) - 1.0 if family.discrete else low
+    high = np.floor(high) if family.discrete else high
     lower = constant(start) if np.isfinite(start).all() else None
 
     def log_share(x: Array) -> Array:

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any]
 
+_HELD = 1e-8
+"""Singular values below this share of the largest are those of collinear columns."""
 BLOCK = 16_384
 """Rows that are worked on at a time, so that what is between two steps stays in the processor's cache."""
 
@@ -40,3 +42,46 @@ def triangular(matrix: Array, lengths: Array) -> Array:
     for rows in blocks(len(matrix)):
         factor = np.asarray(np.linalg.qr(np.vstack([factor, matrix[rows] / lengths]), mode="r"))
     return factor
+
+
+def reach(matrix: Array) -> tuple[Array, Array]:
+    """Return how far each coefficient of a linear predictor can go, per sd and per mean of what it has to explain.
+
+    Parameters
+    ----------
+    matrix
+        The design: (row, column).
+
+    Returns
+    -------
+    by_spread : ndarray
+        `sqrt(n (X'X)^-1_jj)`: `1 / sd(column)` beside an intercept, more where other columns nearly do the same.
+        Directions that the rows do not hold do not count; never less than `1 / sd(column)`.
+    by_level : ndarray
+        Coefficients that give 1 in every row: 1 for an intercept, and for each level where there is none.
+    """
+    import numpy as np
+
+    means, sds = moments(matrix)
+    lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    _, values, vectors = np.linalg.svd(triangular(matrix, lengths), full_matrices=False)
+    held = values > _HELD * values[0]
+    inverse = vectors[held].T / values[held] / lengths[:, None]
+    by_spread = np.sqrt(len(matrix) * np.sum(inverse**2, axis=1))
+    flat = sds <= 1e-12 * np.abs(means)
+    least = np.where(flat, 1.0, 1.0 / np.where(flat, 1.0, sds))
+    return np.maximum(by_spread, least), inverse @ (inverse.T @ (len(matrix) * means))
+
+
+def level_on_link(mean: float, link: str, least: float) -> float:
+    """Return the mean of a response on the scale of the linear predictor, at least `least` away from its bounds."""
+    import numpy as np
+    from scipy.special import logit, ndtri
+
+    if link == "log":
+        return float(np.log(max(mean, least)))
+    if link in ("logit", "probit", "cloglog"):
+        share = min(max(mean, least), 1.0 - least)
+        return float({"logit": logit, "probit": ndtri, "cloglog": lambda p: np.log(-np.log1p(-p))}[link](share))
+    return mean if link == "identity" else 0.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.formula_grammar import dates_in, texts_in
-from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
-from bayesrun.models.regression.blocked_algebra import moments
+from bayesrun.language.formulas import Design, Formula, design
+from bayesrun.language.grammar import parse, single_name
+from bayesrun.models.regression.blocked_algebra import level_on_link, reach
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -45,16 +47,18 @@ class Prepared:
 
 def response_variables(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables in the left side of a formula."""
-    from bayesrun.language.grammar import parse
+    single = single_name(text, key)
+    return (single,) if single is not None else tuple(sorted(parse(text, key).names))
 
-    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+
+def likelihood_of(response: str) -> str:
+    """Return the name of a response's likelihood; NetCDF reads a slash as a path."""
+    return f"{response.replace('/', '÷')}_obs"
 
 
 def labels_in(text: str, key: str) -> frozenset[str]:
     """Return the data variables that the left side of a formula only compares with texts."""
-    from bayesrun.language.grammar import parse
-
-    return frozenset() if text.isidentifier() else parse(text, key).labels
+    return frozenset() if single_name(text, key) is not None else parse(text, key).labels
 
 
 def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str | None) -> Prepared:
@@ -105,34 +109,50 @@ def learned_from(prepared: Prepared) -> ModelDesign:
     return ModelDesign(dict(prepared.learned.constants), without_rows, str(prepared.response.dims[0]))
 
 
-def scales(prepared: Prepared, link: str) -> dict[str, NDArray[Any]]:
-    """Return the natural scale of each term's coefficients, `term_scale` in priors.
+@dataclass(frozen=True)
+class Scales:
+    """Natural scales of a GLM, `term_scale` in priors.
 
-    With `s` the sd of the response (1 where a link other than the identity takes units away), a column's scale is
-    `s / sd(column)`: the slope of a predictor that explains everything. The intercept's is the response's size
-    where all predictors are 0: `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`, `m` the response's mean.
+    Parameters
+    ----------
+    spread
+        Sd of what the linear predictor explains: of the response, or 1 where the link takes its units away.
+    response
+        Sd of the response in its own units: that of a family's further parameters.
+    terms
+        Term to the scale of its coefficients: a scalar, or an array over its columns.
+    """
 
-    Returns
-    -------
-    dict
-        Name of each term to a scalar, or to an array over its columns; "" to `s` itself.
+    spread: float
+    response: float
+    terms: Mapping[str, NDArray[Any]]
+
+
+def scales(prepared: Prepared, link: str) -> Scales:
+    """Return the natural scale of each term's coefficients.
+
+    With `s` the sd of the response (1 where a link other than the identity takes units away) and `m` its mean on the
+    scale of the link, it is `sqrt((s by_spread)^2 + (m by_level)^2)` (`blocked_algebra.reach`). Beside an intercept and
+    uncorrelated columns that is `s / sd(column)`, the slope of a predictor that explains everything; for the intercept
+    it is the response's size where all predictors are 0, `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`.
+
     """
     import numpy as np
 
     values = prepared.response.values.astype(float)
-    own_units = link == "identity"
-    spread = float(np.nanstd(values)) or 1.0 if own_units else 1.0
-    middle = float(np.nanmean(values)) if own_units else 0.0
-    means, sds = moments(prepared.design.matrix)
-    flat = sds <= 1e-12 * np.abs(means)
-    away = np.sum((means[~flat] / sds[~flat]) ** 2)
-    columns = np.where(flat, spread, spread / np.where(flat, 1.0, sds))
-    found: dict[str, NDArray[Any]] = {"": np.asarray(spread)}
-    for term in prepared.design.terms:
-        found[term.name] = columns[term.start] if term.labels is None else columns[term.start : term.stop]
-    if INTERCEPT in found:
-        found[INTERCEPT] = np.sqrt(middle**2 + spread**2 * (1.0 + away))
-    return found
+    in_units = float(np.nanstd(values)) or 1.0
+    spread = in_units if link == "identity" else 1.0
+    trials = np.ones_like(values) if prepared.trials is None else prepared.trials
+    mean = float(np.nansum(values) / np.sum(trials[~np.isnan(values)]))
+    middle = level_on_link(mean, link, 0.5 / float(np.sum(trials)))
+    middle -= 0.0 if prepared.offset is None else float(np.mean(prepared.offset))
+    by_spread, by_level = reach(prepared.design.matrix)
+    columns = np.sqrt((spread * by_spread) ** 2 + (middle * by_level) ** 2)
+    terms = {
+        term.name: columns[term.start] if term.labels is None else columns[term.start : term.stop]
+        for term in prepared.design.terms
+    }
+    return Scales(spread, in_units, terms)
 
 
 def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> xr.DataArray:
@@ -158,8 +178,9 @@ def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> 
 
     dim, names = learned.rows, response_variables(text, key)
     check(_misshapen(data, names, dim, key))
-    if text.isidentifier():
-        found = data[text]
+    single = single_name(text, key)
+    if single is not None:
+        found = data[single]
         return found.astype(int) if found.dtype.kind == "b" else found
     from bayesrun.language.expressions import evaluate
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import fail
-from bayesrun.models.regression.design_matrix import response_values
+from bayesrun.models.regression.blocked_algebra import level_on_link
+from bayesrun.models.regression.design_matrix import likelihood_of, response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting
 from bayesrun.models.regression.offset_term import OffsetTerm
@@ -74,14 +75,9 @@ class Expansion:
     whitened: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def likelihood(self) -> str:
-        """Name of the likelihood."""
-        return str(next(iter(self.model["likelihood"])))
-
     def state(self) -> dict[str, Any]:
         """Return what was learned from the rows, as plain values that JSON can hold."""
-        scales = {name: [s.spread, s.middle] for name, s in self.settings.items()}
+        scales = {name: [s.spread, s.middle, s.response] for name, s in self.settings.items()}
         terms = {name: [dict(term.plain()) for term in terms] for name, terms in self.terms.items()}
         levels = [level.item() if hasattr(level, "item") else level for level in self.levels]
         return {"terms": terms, "scales": scales, "levels": levels}
@@ -154,8 +150,8 @@ def expand_at(
     explained = _explained(rows, this, tuple(state["levels"]), observed=False)
     columns, terms, settings = explained.columns, dict[str, tuple[FittedTerm, ...]](), dict[str, Setting]()
     for name, predictor in predictors_of(this, explained.levels).items():
-        spread, middle = state["scales"][name]
-        settings[name] = Setting(predictor.prefix, spec.priors, spread, middle)
+        spread, middle, in_units = state["scales"][name]
+        settings[name] = Setting(predictor.prefix, spec.priors, spread, middle, response=in_units)
         pairs = zip(predictor.terms, state["terms"][name], strict=True)
         terms[name] = tuple(term.restored(content, settings[name]) for term, content in pairs)
         for term in terms[name]:
@@ -199,16 +195,16 @@ def _declared(
         priors.update(part.priors)
         deterministics.update(part.deterministics)
     main = next(iter(settings.values()))
-    spread = np.asarray(main.spread)
     for name in this.numbers:
-        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", spread, main.data)
+        priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
-        prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", spread, None)
+        prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", np.asarray(main.spread), None)
         priors["cutpoints"] = {**prior, "dims": ["cutpoint"], "transform": "ordered"}
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}
     model |= {"deterministics": deterministics} if deterministics else {}
-    model["likelihood"] = {f"{explained.name}_obs": likelihood}
+    predictors = {name: body for part in every for name, body in part.likelihood.items()}
+    model["likelihood"] = {likelihood_of(explained.name): likelihood, **predictors}
     return Expansion(
         model,
         columns,
@@ -448,11 +444,17 @@ def _setting(
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
         return Setting(prefix, spec.priors, 1.0, middle, middle, data=data)
+    in_units = spread
+    offset = _offset(predictor, Rows(data, _row_dim(data, this), KEY))
     if not own_units:
-        middle, spread = 0.0, 1.0
-    target = _target(explained, y, link) - _offset(predictor, Rows(data, _row_dim(data, this), KEY))
+        trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(len(y))
+        total = float(np.sum(trials))
+        middle = 0.0 if this.family.categories else level_on_link(float(np.nansum(y) / total), link, 0.5 / total)
+        spread = 1.0
+    middle -= float(np.mean(offset))
+    target = _target(explained, y, link) - offset
     residual, information = _working_response(this, explained, y, link)
-    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data)
+    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data, in_units)
 
 
 def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:

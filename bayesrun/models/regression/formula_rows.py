@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.formulas import Design, Formula
+from bayesrun.language.formula_grammar import shown
+from bayesrun.language.formulas import Design, Formula, categorical_in
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,9 +60,9 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
     """Return the levels of each variable that is a factor of the formula."""
     found: dict[str, list[Any]] = {}
     for expr, (kind, state) in design.spec.encoder_state.items():
-        match = re.match(r"(?:C\(\s*)?(\w+)\s*(?:[,)]|$)", expr)
-        if kind.value == "categorical" and match and match[1] in formula.variables:
-            found[match[1]] = list(state.get("categories", []))
+        name = categorical_in(expr)
+        if kind.value == "categorical" and name in formula.variables:
+            found[str(name)] = list(state.get("categories", []))
     return found
 
 
@@ -116,7 +117,7 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
         said = str(error).strip().splitlines()
         text = re.sub(r"\x1b\[[0-9;]*m", "", said[0]) if said else type(error).__name__
-        message = f"'{formula.text}' can't be computed for the new rows: {text}"
+        message = f"'{formula.text}' can't be computed for the new rows: {shown(text)}"
         hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
         raise UserError([Problem(_KEY, message, hint)]) from error
 

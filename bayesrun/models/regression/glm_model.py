@@ -7,7 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.formulas import Term, plain
-from bayesrun.models.regression.design_matrix import Prepared, learned_from, prepare, response_variables, scales
+from bayesrun.models.regression.design_matrix import (
+    Prepared,
+    Scales,
+    learned_from,
+    likelihood_of,
+    prepare,
+    response_variables,
+    scales,
+)
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.likelihood_sums import State, summed
 from bayesrun.models.regression.response_families import likelihood
@@ -38,14 +46,14 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
     return replace(declared, design=learned_from(prepared))
 
 
-def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Mapping[str, Any]) -> Declaration:
+def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales) -> Declaration:
     """Declare the model as it is written; where another form is sampled, with means that counts can be drawn of."""
     from bayesrun.language.functions import concatenate
     from bayesrun.language.values import apply
 
     draft = _draft(data, prepared)
     matrix = draft.container("design", prepared.design.matrix, (_rows(prepared), "column"))
-    terms = [_declare_term(draft, data, spec, term, natural[term.name]) for term in prepared.design.terms]
+    terms = [_declare_term(draft, data, spec, term, natural.terms[term.name]) for term in prepared.design.terms]
     auxiliaries = _auxiliaries(draft, data, spec, natural)
     predictor = _predictor(matrix, prepared, concatenate(*[term.named((None,) * term.ndim) for term in terms]))
     # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
@@ -64,15 +72,13 @@ def _can_be_whitened(direct: Declaration, spec: GlmSpec, prepared: Prepared) -> 
     return spec.options.form == "whitened" and all(n in plans and plans[n].unconstrained for n in names)
 
 
-def _whitened(
-    direct: Declaration, data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Mapping[str, Any]
-) -> Declaration:
+def _whitened(direct: Declaration, data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales) -> Declaration:
     from bayesrun.language.declaration import Density
     from bayesrun.language.functions import dot, index
     from bayesrun.language.plan import of_values
     from bayesrun.language.values import Value, constant, fixed
 
-    made = whitening(prepared, spec.link(), float(natural[""]))
+    made = whitening(prepared, spec.link(), natural.spread)
     draft = _draft(data, prepared)
     draft.add_coords(direct.coords)
     plan = of_values(HELPER, "Normal", {"mu": fixed(0.0), "sigma": fixed(_WIDE)}, (None,), (len(made.centre),))
@@ -116,8 +122,8 @@ def _predictor(matrix: Value, prepared: Prepared, coefficients: Value) -> Value:
     return predictor if prepared.offset is None else predictor + constant(prepared.offset, predictor.dims)
 
 
-def _auxiliaries(draft: Draft, data: xr.Dataset, spec: GlmSpec, natural: Mapping[str, Any]) -> dict[str, Value]:
-    return {n: _declare(draft, n, n, data, spec, natural[""]) for n in spec.known_family().auxiliaries}
+def _auxiliaries(draft: Draft, data: xr.Dataset, spec: GlmSpec, natural: Scales) -> dict[str, Value]:
+    return {n: _declare(draft, n, n, data, spec, natural.response) for n in spec.known_family().auxiliaries}
 
 
 def _observe(
@@ -131,7 +137,7 @@ def _observe(
     from bayesrun.language.declaration import observed_values
 
     family, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, prepared.trials)
-    name = f"{response_variables(spec.parsed().response, KEY)[0]}_obs"
+    name = likelihood_of(response_variables(spec.parsed().response, KEY)[0])
     draft.observe(name, family, parameters, observed_values(prepared.response), rows_alike=True)
 
 

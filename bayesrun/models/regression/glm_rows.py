@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
 from bayesrun.models.base import NewRows
-from bayesrun.models.regression.design_matrix import offset_values, response_variables
+from bayesrun.models.regression.design_matrix import likelihood_of, offset_values, response_variables
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.glm_model import LARGEST
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
@@ -57,7 +57,7 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
     trials = None if spec.options.trials is None else rows.data[spec.options.trials].values.astype(int)
     auxiliaries = {name: variable(name, (), ()) for name in spec.known_family().auxiliaries}
     family, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, trials)
-    name = f"{response_variables(formula.response, KEY)[0]}_obs"
+    name = likelihood_of(response_variables(formula.response, KEY)[0])
     draft.observe(name, family, parameters, Observed(np.zeros(len(matrix)), (dim,), labels))
     return draft.declaration()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formulas import INTERCEPT, Formula, plain
+from bayesrun.language.grammar import single_name
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
 from bayesrun.models.regression.design_matrix import labels_in, prepare, response_variables
@@ -35,7 +36,7 @@ def roles(spec: GlmSpec) -> tuple[Role, ...]:
     """Variables of the left side are observed, those of the right side, trials and offset are predictors."""
     formula, options = spec.parsed(), spec.options
     observed = response_variables(formula.response, KEY)
-    domain = spec.known_family().domain if observed == (formula.response,) else "real"
+    domain = spec.known_family().domain if single_name(formula.response, KEY) else "real"
     domain = "count" if options.trials and domain == "binary" else domain
     labels = labels_in(formula.response, KEY)
     found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bayesrun.errors import UserError, fail
+from bayesrun.language.formula_grammar import column_named
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 
 _HINT = "write (1 | g), (x | g), (x || g), (1 | a/b) or (1 | a:b)"
-_COLUMN = re.compile(r"[A-Za-z]\w*")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class GroupTerm:
     @property
     def name(self) -> str:
         """Name of the grouping in variables of the model: `g`, `a_b`."""
-        return "_".join(self.columns)
+        return re.sub(r"\W", "_", "_".join(self.columns))
 
 
 def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
@@ -148,10 +148,10 @@ def _groupings(right: str, key: str, text: str) -> Iterator[tuple[str, ...]]:
         for level in nested:
             names = tuple(name.strip() for name in level.split(":"))
             for name in names:
-                if not _COLUMN.fullmatch(name):
+                if not name.isidentifier():
                     hint = f"a grouping names columns; {_HINT}"
                     raise fail(key, f"'{name or right}' can't be a grouping, in '{text}'", hint)
-            columns = (*columns, *names)
+            columns = (*columns, *map(column_named, names))
             yield columns
 
 

@@ -70,6 +70,8 @@ class Setting:
         What each row tells about its linear predictor: the inverse variance, over (row).
     data
         The rows of the fit, whose variables the expressions of priors may name.
+    response
+        Sd of the response in its own units.
     """
 
     prefix: str
@@ -80,6 +82,7 @@ class Setting:
     residual: NDArray[Any] | None = None
     information: NDArray[Any] | None = None
     data: xr.Dataset | None = None
+    response: float = 1.0
 
 
 @dataclass(frozen=True)

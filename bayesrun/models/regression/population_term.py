@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.data.base import Role
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
-from bayesrun.models.regression.blocked_algebra import moments
+from bayesrun.models.regression.blocked_algebra import reach
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import as_vector, numbers_of, prior_of
@@ -57,8 +57,9 @@ class PopulationTerm:
         check(column_problems(rows.data, self.formula, rows.dim))
         columns = {n: formula_column(rows.data, n, n in self.formula.categorical) for n in self.formula.variables}
         made = design(self.formula, columns or {rows.dim: rows.data[rows.dim].values})
-        means, sds = moments(made.matrix)
-        fitted = FittedPopulation(self, replace(made, matrix=made.matrix[:0].copy()), means, sds, setting.prefix)
+        by_spread, by_level = reach(made.matrix)
+        without_rows = replace(made, matrix=made.matrix[:0].copy())
+        fitted = FittedPopulation(self, without_rows, by_spread, by_level, setting.prefix)
         fitted = replace(fitted, centre=_least_squares(made.matrix[:, fitted.kept], setting.target))
         return fitted, fitted.as_columns(made.matrix, rows)
 
@@ -67,7 +68,9 @@ class PopulationTerm:
         import numpy as np
 
         made = restored_design(content["design"], self.formula)
-        return FittedPopulation(self, made, np.array(content["means"]), np.array(content["sds"]), setting.prefix)
+        return FittedPopulation(
+            self, made, np.array(content["by_spread"]), np.array(content["by_level"]), setting.prefix
+        )
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ class FittedPopulation:
         What was written.
     design
         Its columns, and what its transforms remember.
-    means, sds
-        Of each column over the fitted rows.
+    by_spread, by_level
+        How far each coefficient can go (`blocked_algebra.reach`).
     prefix
         What the names of its variables begin with.
     centre
@@ -90,8 +93,8 @@ class FittedPopulation:
 
     term: PopulationTerm
     design: Design
-    means: NDArray[Any]
-    sds: NDArray[Any]
+    by_spread: NDArray[Any]
+    by_level: NDArray[Any]
     prefix: str
     centre: NDArray[Any] | None = None
 
@@ -111,8 +114,9 @@ class FittedPopulation:
         return [j for j, name in enumerate(self.design.columns) if self.term.intercept or name != INTERCEPT]
 
     def plain(self) -> Mapping[str, Any]:
-        """Return the state of the transforms, and the moments that scale the priors."""
-        return {"design": plain_design(self.design), "means": self.means.tolist(), "sds": self.sds.tolist()}
+        """Return the state of the transforms, and what scales the priors."""
+        scales = {"by_spread": self.by_spread.tolist(), "by_level": self.by_level.tolist()}
+        return {"design": plain_design(self.design), **scales}
 
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the design matrix of other rows."""
@@ -200,13 +204,7 @@ class FittedPopulation:
         """Return `term_scale` of each column, as `design_matrix.scales` has it."""
         import numpy as np
 
-        flat = self.sds <= 1e-12 * np.abs(self.means)
-        scales = np.where(flat, setting.spread, setting.spread / np.where(flat, 1.0, self.sds))
-        away = np.sum((self.means[~flat] / self.sds[~flat]) ** 2)
-        for j, name in enumerate(self.design.columns):
-            if name == INTERCEPT:
-                scales[j] = np.sqrt(setting.middle**2 + setting.spread**2 * (1.0 + away))
-        return np.asarray(scales)
+        return np.sqrt((setting.spread * self.by_spread) ** 2 + (setting.middle * self.by_level) ** 2)
 
 
 def _least_squares(matrix: NDArray[Any], target: NDArray[Any] | float) -> NDArray[Any]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import plain
+from bayesrun.language.grammar import single_name
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
@@ -59,7 +61,7 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     link = spec.options.link
     if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
         return None
-    if _NEW.search(spec.formula) or (link is not None and link not in GLM_FAMILIES[family].links):
+    if _NEW.search(with_symbols(spec.formula)) or (link is not None and link not in GLM_FAMILIES[family].links):
         return None
     content = spec.model_dump()
     return GlmSpec.model_validate({**content, "family": family})
@@ -73,7 +75,7 @@ def roles(spec: RegressionSpec) -> tuple[Role, ...]:
     this = plan(spec)
     response = this.response
     observed = response.names(KEY)
-    plainly = observed in ((response.text,), response.counts)
+    plainly = single_name(response.text, KEY) is not None or observed == response.counts
     domain = _DOMAINS[this.family.values] if plainly else "real"
     labels = labels_in(response.text, KEY)
     found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
@@ -254,7 +256,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
         for item in term.recalled(expansion.settings[name])
     ]
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
-    likelihoods = {expansion.likelihood: (rows.dim,)}
+    likelihoods = dict.fromkeys(expansion.model["likelihood"], (rows.dim,))
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
     declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
     return replace(declared, items=(*recalled, *declared.items))

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
+from bayesrun.language.formula_grammar import quoted, with_symbols
 from bayesrun.language.formulas import parse
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
+from bayesrun.models.regression.missing_predictor import MissingPredictor
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_spec import RegressionSpec
@@ -118,28 +120,31 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
 
 
 def _sides(text: str, key: str) -> tuple[str, str]:
-    if text.count("~") != 1:
+    """Return both sides; names in back-ticks are symbols on the right."""
+    hidden = with_symbols(text)
+    if hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
-    left, right = (side.strip() for side in text.split("~"))
+    left, right = (side.strip() for side in hidden.split("~"))
     if not right:
         raise fail(key, f"the right side of '~' must be there (got {text!r})", _HINT)
-    return left, right
+    return quoted(left), right
 
 
 def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
+    rest, missing = _without_missing(rest, key)
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
-    population, groups = split(rest, key, f"{left} ~ {right}" if main else f"~ {right}")
+    population, groups = split(rest, key, quoted(f"{left} ~ {right}" if main else f"~ {right}"))
     terms: list[Term] = []
     if population not in ("0", "- 1"):
         intercept = not (main and family.categories == "thresholds")
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
-    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *offsets))
+    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 
 def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
@@ -149,10 +154,25 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
         if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
             if sign == "-":
                 raise fail(key, f"'- {part}' takes an offset out", "write offset(-x) for one that is subtracted")
-            offsets.append(OffsetTerm(part[part.index("(") + 1 : -1].strip(), key))
+            offsets.append(OffsetTerm(quoted(part[part.index("(") + 1 : -1].strip()), key))
         else:
             kept.append((sign, part))
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
     if len(offsets) > 1:
         offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets
+
+
+def _without_missing(right: str, key: str) -> tuple[str, list[MissingPredictor]]:
+    """Take predictors with missing values, `mi(x)`, out of the right side of a formula."""
+    kept, found = [], list[MissingPredictor]()
+    for sign, part in summands(right):
+        call = re.fullmatch(r"mi\s*\(\s*(\w+)\s*\)", part)
+        if call and sign == "+":
+            found.append(MissingPredictor(call[1], key))
+            continue
+        if re.search(r"\bmi\s*\(", part):
+            raise fail(key, f"'{part}' can't be read", "mi(x) is a term of its own, and x one column of numbers")
+        kept.append((sign, part))
+    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    return text or "1", found

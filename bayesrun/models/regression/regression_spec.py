@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import INTERCEPT
 from bayesrun.models.base import ModelSpec
 from bayesrun.models.regression.families import FAMILIES, Family
@@ -104,7 +105,7 @@ def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
         elif parameter.prior is not None:
             own[name] = dict(parameter.prior)
     texts = list(formula.values()) if isinstance(formula, Mapping) else [str(formula)]
-    if any("|" in text.partition("~")[2] for text in map(str, texts)):
+    if any("|" in with_symbols(text).partition("~")[2] for text in map(str, texts)):
         own |= {"sd": {DEFAULT: dict(_SD_DEFAULT)}, "cor": {DEFAULT: dict(_COR_DEFAULT)}}
     for section in ("sd", "cor"):
         mine = given.get(section)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bayesrun.errors import did_you_mean, fail
-from bayesrun.language.grammar import parse
+from bayesrun.language.formula_grammar import quoted, with_symbols
+from bayesrun.language.grammar import parse, single_name
 from bayesrun.models.regression.group_terms import summands
 
 _CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)
@@ -87,7 +88,8 @@ class Response:
 
 def names_of(text: str, key: str) -> tuple[str, ...]:
     """Return the data variables that an expression names."""
-    return (text,) if text.isidentifier() else tuple(sorted(parse(text, key).names))
+    single = single_name(text, key)
+    return (single,) if single is not None else tuple(sorted(parse(text, key).names))
 
 
 def read_response(left: str, key: str) -> Response:
@@ -98,7 +100,7 @@ def read_response(left: str, key: str) -> Response:
     UserError
         For what can't be read, with the place and what may be written.
     """
-    response, bar, additions = _at_bar(left)
+    response, bar, additions = _at_bar(with_symbols(left))
     if not response:
         raise fail(key, f"'{left}' has no response before the bar", _HINT)
     counts = _CALL.fullmatch(response)
@@ -119,7 +121,9 @@ def _with_additions(found: Response, additions: str, bar: str, key: str) -> Resp
         if sign == "-":
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
         found = _with_addition(found, part, key)
-    return found
+    # names in back-ticks were symbols so far
+    texts = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
+    return replace(found, **texts, counts=tuple(map(quoted, found.counts)))
 
 
 def arguments(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from bayesrun.errors import UserError
 from bayesrun.language import operations
 from bayesrun.language.expressions import evaluate, value_of
 from bayesrun.language.grammar import parse
+from bayesrun.language.learned import Learned
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, variable
 
@@ -244,3 +245,53 @@ def test_shapes_found_without_numbers_are_those_with_them(text: str) -> None:
     except UserError:
         return
     assert (found.dims, found.shape) == (expected.dims, expected.shape)
+
+
+ODD = xr.Dataset(
+    {
+        "body mass": ("obs", [1.0, 2.0, 3.0]),
+        "größe x": ("obs", [2.0, 2.0, 4.0]),
+        "a + b": ("obs", [9.0, 9.0, 1.0]),
+        **{name: ("obs", [1.0, 2.0, 3.0]) for name in ("a", "b", "c__d", "class")},
+        "s t": ("obs", np.array(["u", "v", "u"], dtype=object)),
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`body mass` + 1", [2, 3, 4]),
+        ("`größe x` * a / mean(`body mass`)", [1, 2, 6]),
+        ("`a + b` + a + b", [11, 13, 7]),
+        ("`s t` == 'u'", [1, 0, 1]),
+        ("`class` + `c__d` + `a`", [3, 6, 9]),
+        ("a  +\n  b", [2, 4, 6]),
+    ],
+)
+def test_names_of_any_kind_are_written_in_back_ticks(text, expected):
+    np.testing.assert_allclose(evaluate(text, ODD, "data.derive.z").values, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("`body mas` * 2", "did you mean 'body mass'"),
+        ("body mass", "in back-ticks: `body mass`"),
+        ("a`b`", "quote the whole name"),
+        ("`a``b`", "quote the whole name"),
+        ("``", "quotes nothing"),
+        ("a + `b", "quotes nothing"),
+    ],
+)
+def test_back_ticks_that_quote_no_name_are_refused(text, part):
+    with pytest.raises(UserError, match=part):
+        evaluate(text, ODD, "data.derive.z")
+
+
+def test_a_learned_mean_of_a_quoted_name_is_not_that_of_an_expression_that_reads_the_same():
+    learned = Learned("obs")
+    evaluate("mean(`a + b`) - mean(a + b) + a", ODD, "data.derive.z", learned=learned)
+    again = Learned("obs", learned.constants)
+    made = evaluate("mean(`a + b`) - mean(a + b) + a", ODD.isel(obs=[0]), "data.derive.z", learned=again)
+    np.testing.assert_allclose(made.values, [19 / 3 - 4 + 1])

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
 from bayesrun.language import formula_grammar as grammar
+from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import design, parse, plain
 from bayesrun.language.formulas import formula_functions as functions
 
@@ -104,10 +105,18 @@ REFUSED = [
     ("y ~ I(x**9**9)", "exponent"),
     ("y ~ I(2**3)", "write the number"),
     ("y ~ poly(x, 10000)", "plain number"),
-    ("y ~ Q('x')", "unknown function 'Q'"),
+    ("y ~ Q('body mass')", "in back-ticks: `body mass`"),
     ("y ~ x + logg(z)", "did you mean 'log'"),
     ("y ~ x[0]", "character"),
-    ("y ~ `x`", "character"),
+    ("y ~ `x", "a single back-tick"),
+    ("y ~ ``", "a single back-tick"),
+    ("y ~ class", "in back-ticks: `class`"),
+    ("y ~ Sepal.Length", "in back-ticks: `Sepal.Length`"),
+    ("y ~ x + (1|g)", r"'\(1\|g\)' can't stand there"),
+    ("y ~ cbind(a, b)", "model.options.trials"),
+    ("y ~ foo(`a b`)", "unknown function 'foo'"),
+    ("y ~ log(`a b`, `c d`)", "log takes one variable"),
+    ("y ~ `a b`.strip()", "can't be called|can't be read"),
     ("y ~ .", "operator"),
     ("y ~ 2 * x", "2 can't be a term"),
     ("y ~ (x + z)**9", "power of a sum"),
@@ -125,6 +134,39 @@ REFUSED = [
     ("y ~ lambda", "can't be a variable"),
     ("y ~ x" + " + x" * 1000, "at most"),
 ]
+
+
+QUOTED = [
+    ("y ~ `body mass` + x", ["body mass", "x"]),
+    ("y ~ log(`body mass`) + C(`Sample Site`)", ["log(`body mass`)", "C(`Sample Site`)"]),
+    ("`km/h` ~ `a~b` + `a+b` + `it's`", ["a~b", "a+b", "it's"]),
+    ("y ~ `km/h` * `x[1]`", ["km÷h", "x[1]", "km÷h:x[1]"]),
+    ("y ~ `a:b` + a:b", ["`a:b`", "a:b"]),
+    ("y ~ `Intercept` + `class`", ["`Intercept`", "class"]),
+    ("y ~ chain + draw", ["`chain`", "`draw`"]),
+    ("y ~ `x`", ["x"]),
+]
+
+
+@pytest.mark.parametrize(("text", "terms"), QUOTED)
+def test_columns_of_any_name_are_written_in_back_ticks(text: str, terms: list[str]) -> None:
+    formula = parse(text, "model.formula")
+    assert [t for t in formula.terms if t != "Intercept"] == terms
+    data = {name: RNG.normal(size=ROWS) for name in formula.variables} | {"Sample Site": DATA["g"]}
+    data = {name: np.abs(values) if "log" in text and name == "body mass" else values for name, values in data.items()}
+    made = design(formula, {name: data[name] for name in formula.variables})
+    restored = restored_design(plain_design(made), formula)
+    for name in formula.variables:
+        column = next((c for c in (f"`{name}`", name) if c in made.columns), None)
+        if column:
+            np.testing.assert_array_equal(made.matrix[:, made.columns.index(column)], data[name])
+    some = {name: data[name][3:5] for name in formula.variables}
+    np.testing.assert_allclose(restored.at(some), made.matrix[3:5])
+
+
+def test_a_prior_names_a_quoted_term_with_or_without_back_ticks() -> None:
+    assert plain("`body mass`") == plain("body mass")
+    assert plain("log(`body mass`):x") == plain("x:log(body mass)")
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED)

@@ -27,16 +27,21 @@ from tests.contract.numpy_engine.engine import log_densities
 ROWS = 12
 # parameters of each distribution of an engine whose distribution function is known, and SciPy's form of it
 OF_SCIPY: Mapping[str, tuple[dict[str, float], Any]] = {
+    "Beta": ({"alpha": 1.7, "beta": 2.4}, stats.beta(1.7, 2.4)),
     "Cauchy": ({"alpha": 0.3, "beta": 1.4}, stats.cauchy(0.3, 1.4)),
     "Exponential": ({"lam": 0.6}, stats.expon(scale=1 / 0.6)),
+    "Gamma": ({"alpha": 1.7, "beta": 0.8}, stats.gamma(1.7, scale=1 / 0.8)),
     "Geometric": ({"p": 0.35}, stats.geom(0.35)),
     "Gumbel": ({"mu": 0.3, "beta": 1.4}, stats.gumbel_r(0.3, 1.4)),
     "HalfNormal": ({"sigma": 1.3}, stats.halfnorm(scale=1.3)),
     "Laplace": ({"mu": 0.3, "b": 1.4}, stats.laplace(0.3, 1.4)),
     "LogNormal": ({"mu": 0.3, "sigma": 0.7}, stats.lognorm(0.7, scale=np.exp(0.3))),
     "Logistic": ({"mu": 0.3, "s": 1.4}, stats.logistic(0.3, 1.4)),
+    "NegativeBinomial": ({"mu": 3.2, "alpha": 1.4}, stats.nbinom(1.4, 1.4 / 4.6)),
     "Normal": ({"mu": 0.3, "sigma": 1.4}, stats.norm(0.3, 1.4)),
     "Pareto": ({"alpha": 1.5, "m": 0.2}, stats.pareto(1.5, scale=0.2)),
+    "Poisson": ({"mu": 3.2}, stats.poisson(3.2)),
+    "StudentT": ({"nu": 3.5, "mu": 0.3, "sigma": 1.4}, stats.t(3.5, 0.3, 1.4)),
     "Weibull": ({"alpha": 1.6, "beta": 2.2}, stats.weibull_min(1.6, scale=2.2)),
 }
 STATUS = np.array([0, 1, -1, 2] * 3)
@@ -57,7 +62,7 @@ def data(name: str) -> xr.Dataset:
             "end": ("obs", ends),
             "w": ("obs", rng.uniform(0.5, 2.0, ROWS)),
             "low": ("obs", y - rng.integers(0, 2, ROWS)),
-            "high": ("obs", y + rng.integers(0, 2, ROWS) + (0 if form.dist.name == "geom" else 0.1)),
+            "high": ("obs", y + rng.integers(0, 2, ROWS) + 0.1),
         }
     )
 
@@ -125,7 +130,7 @@ def test_terms_are_scipys_in_both_engines(name: str, kind: str) -> None:
         np.testing.assert_allclose(slope, (near[1] - near[0]) / 2e-6, rtol=2e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["Normal", "Cauchy", "Logistic", "Weibull", "LogNormal"])
+@pytest.mark.parametrize("name", ["Normal", "Cauchy", "Gamma", "Logistic", "Weibull", "LogNormal", "StudentT"])
 def test_tails_keep_their_digits(name: str) -> None:
     parameters, form = OF_SCIPY[name]
     known, lowest = tails(known_family(name)), 1e-4 if known_family(name).support == "positive" else -40.0

@@ -42,6 +42,8 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"dist": "Normal", "mu": 0}, "", "needs sigma or tau"),
     ({"dist": "Normal", "mu": 0, "sigma": 1, "tau": 1}, "", "takes sigma or tau, not"),
     ({"dist": "Normal", "mu": 0, "sd": 1}, ".sd", "use 'sigma'"),
+    ({"dist": "Binomial", "n": 3, "logit_p": "a"}, ".logit_p", "use 'p': sigmoid(...)"),
+    ({"dist": "Poisson", "log_mu": "a"}, ".log_mu", "use 'mu': exp(...)"),
     ({"dist": "Normal", "mu": 0, "sigma": 1, "sigmaa": 1}, ".sigmaa", "did you mean 'sigma'?"),
     ({"dist": "Gamma", "alpha": 2}, "", "needs alpha and beta or mu and sigma (got alpha only)"),
     ({"dist": "Gamma", "alpha": 2, "sigma": 1}, "", "not alpha with sigma"),

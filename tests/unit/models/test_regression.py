@@ -78,6 +78,16 @@ def test_a_group_intercept_has_the_density_that_is_written_by_hand() -> None:
     assert got == pytest.approx(wanted + st.norm.logpdf(Y, mu, sigma).sum(), rel=1e-10)
 
 
+def test_columns_of_any_name_stand_in_back_ticks() -> None:
+    b, u = np.array([0.4, -0.3]), RNG.normal(size=(4, 1))
+    point = {"coefficients": b, "sigma": 0.6}
+    wanted = density("y ~ x + offset(log(z)) + (1 | g)", {**point, "sd_g": np.array([0.8]), "r_g_offset": u})
+    odd = data().rename(y="y/kg", x="a~b | c", z="z z", g="the g")
+    text = "`y/kg` ~ `a~b | c` + offset(log(`z z`)) + (1 | `the g`)"
+    got = density(text, {**point, "sd_the_g": np.array([0.8]), "r_the_g_offset": u}, odd)
+    assert got == pytest.approx(wanted, rel=1e-12)
+
+
 def test_uncorrelated_slopes_nested_and_crossed_groups() -> None:
     b, sigma = np.array([0.4, -0.3]), 0.6
     sd_g, sd_gh = np.array([0.8, 0.3]), np.array([0.5])
@@ -150,6 +160,21 @@ def test_weights_censoring_and_truncation_beside_the_response() -> None:
     assert likelihood("y | cens(code, y2 = top) + weights(w)") == pytest.approx((Z * censored).sum(), rel=1e-8)
     inside = at.logpdf(Y) - np.log(at.cdf(9.0) - at.cdf(-4.0))
     assert likelihood("y | trunc(lb = -4, ub = 9)") == pytest.approx(inside.sum(), rel=1e-8)
+
+
+def test_missing_predictors_and_responses_are_imputed() -> None:
+    x, y = X.copy(), Y.copy()
+    x[[3, 7]], y[5] = np.nan, np.nan
+    b, slope, sd, u, sigma = np.array([0.4, 0.2]), -0.3, np.array([0.8]), RNG.normal(size=(4, 1)), 0.6
+    point = {"coefficients": b, "slope_of_x": slope, "x_mean": 0.1, "x_sd": 1.2, "sd_g": sd, "r_g_offset": u}
+    point |= {"sigma": sigma, "x_missing": np.array([0.5, -1.0]), "y_obs_missing": np.array([2.0])}
+    declared = MODEL.build(data(x=x, y=y), spec("y | mi() ~ mi(x) + z + (1 | g)"))
+    found = log_densities(declared, point)
+    x[[3, 7]], y[5] = [0.5, -1.0], 2.0
+    mu = b[0] + b[1] * Z - 0.3 * x + (sd * u)[CODE, 0]
+    assert found["y_obs"] == pytest.approx(st.norm.logpdf(y, mu, sigma).sum(), rel=1e-10)
+    assert found["x"] == pytest.approx(st.norm.logpdf(x, 0.1, 1.2).sum(), rel=1e-10)
+    assert "mi(x)" in {item.name for item in declared.items} and "slope_of_x" in declared.helpers
 
 
 def test_a_formula_predicts_other_parameters_as_well() -> None:

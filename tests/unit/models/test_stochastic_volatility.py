@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pymc3 as pm
 import pytest
+import scipy.stats as st
 import theano
 import xarray as xr
 
@@ -16,6 +17,7 @@ from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.language.random_walks import fast_length
 from bayesrun.models import stochastic_volatility as model_type
+from tests.contract.numpy_engine.engine import log_densities
 
 DAYS = 12  # a length of which the walk is not continued
 RETURNS = np.random.default_rng(4).standard_t(5, size=DAYS) * 0.02
@@ -40,9 +42,9 @@ def _data(returns: Any = RETURNS) -> xr.Dataset:
     return xr.Dataset({"returns": ("date", returns)}, coords={"date": dates})
 
 
-def _spec(form: str) -> model_type.StochasticVolatilitySpec:
+def _spec(form: str, steps: str = "rows") -> model_type.StochasticVolatilitySpec:
     return model_type.StochasticVolatilitySpec(
-        name="mine", type="stochastic_volatility", priors=PRIORS, options={"form": form}
+        name="mine", type="stochastic_volatility", priors=PRIORS, options={"form": form, "steps": steps}
     )
 
 
@@ -123,3 +125,40 @@ def test_gaps_are_imputed_by_date() -> None:
 )
 def test_faults_of_the_data_are_named(data: xr.Dataset, message: str) -> None:
     assert message in "\n".join(map(str, model_type.check(data, _spec("whitened"))))
+
+
+def test_steps_by_dates_have_variances_in_proportion_to_the_days_between() -> None:
+    """Over weekends three days pass; both forms have the density of such a walk."""
+    centered = log_densities(
+        model_type.build(_data(), _spec("centered", "dates")), {"nu": 5.0, "sigma": 0.3, "s": RETURNS * 50}
+    )
+    days = np.diff(pd.date_range("2008-05-02", periods=DAYS, freq="B")).astype("timedelta64[D]").astype(float)
+    assert set(days) == {1.0, 3.0}
+    expected = st.norm.logpdf(np.diff(RETURNS * 50), 0, 0.3 * np.sqrt(days)).sum()
+    assert centered["s"] == pytest.approx(expected, rel=1e-10)
+    model = built(_data(), _spec("whitened", "dates"))
+    walk, rng = model.fastfn(model["s"]), np.random.default_rng(2)
+    whitened, plain = model.fastfn(model.logpt), metadata(model).reported
+    assert plain is not None
+    density, differences = plain.fastfn(plain.logpt), list[float]()
+    differences_of = np.diff(np.eye(DAYS), axis=0)
+    eigenvalues = np.linalg.eigvalsh(differences_of.T @ np.diag(1 / days) @ differences_of)
+    for _ in range(4):
+        point = {v.name: rng.normal(size=v.tag.test_value.shape) for v in model.free_RVs}
+        there = {"nu_log__": point["nu_log__"], "sigma_log__": point["sigma_log__"], "s": walk(point)}
+        jacobian = -0.5 * np.log(eigenvalues / np.exp(2 * point["sigma_log__"]) + model_type.INFORMATION).sum()
+        differences.append(float(whitened(point)) - float(density(there)) - jacobian)
+    np.testing.assert_allclose(differences, differences[0], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("order", "steps", "part"),
+    [
+        ([2, 0, 1, *range(3, DAYS)], "rows", "must be in the order of time, but 'day' is not"),
+        ([0, 0, *range(1, DAYS - 1)], "dates", "do not have one date each"),
+    ],
+)
+def test_dates_that_do_not_label_the_rows_count_as_well(order: list[int], steps: str, part: str) -> None:
+    days = pd.date_range("2008-05-02", periods=DAYS)[order]
+    data = xr.Dataset({"returns": ("obs", RETURNS), "day": ("obs", days)}, coords={"obs": range(DAYS)})
+    assert part in " ".join(problem.message for problem in model_type.check(data, _spec("whitened", steps)))

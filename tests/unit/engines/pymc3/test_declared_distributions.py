@@ -9,8 +9,10 @@ import pymc3 as pm  # noqa: F401  # Theano can only be imported after it
 import pytest
 import theano
 import theano.tensor as tt
+from scipy import special
 
 from bayesrun.engines.pymc3.distributions import make_distribution
+from bayesrun.engines.pymc3.incomplete_functions import log_beta_i, log_beta_rest, log_gamma_p, log_gamma_q
 from bayesrun.engines.pymc3.operations import Lowering
 from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
 from bayesrun.language import special_functions
@@ -74,3 +76,36 @@ def test_special_functions_keep_their_digits_in_the_tails(linker: str) -> None:
     ]
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("linker", ["py", "c"])
+def test_tails_of_gamma_and_beta_and_all_their_slopes(linker: str) -> None:
+    rng = np.random.default_rng(2)
+    a, b = np.exp(rng.uniform(-4, 6, size=(2, 40)))
+    x = np.append(a[:-1] * np.exp(rng.normal(size=39)), 900.0)
+    z = np.append(np.log(a[:-1] / b[:-1]) + rng.normal(size=39), 30.0)
+    inputs = [tt.dvector() for _ in range(4)]
+    results = [log_gamma_p(inputs[0], inputs[2]), log_gamma_q(inputs[0], inputs[2])]
+    results += [log_beta_i(inputs[0], inputs[1], inputs[3]), log_beta_rest(inputs[0], inputs[1], inputs[3])]
+    parts = [[0, 2], [0, 2], [0, 1, 3], [0, 1, 3]]
+    slopes = [s for r, p in zip(results, parts, strict=True) for s in tt.grad(r.sum(), [inputs[i] for i in p])]
+    with theano.config.change_flags(cxx="g++" if linker == "c" else ""):
+        function = theano.function(inputs, results + slopes, mode=theano.compile.mode.Mode(linker, "fast_run"))
+        found = function(a, b, x, z)
+    at, beyond = special.expit(z), special.expit(-z)
+    forms = [special.gammainc(a, x), special.gammaincc(a, x), special.betainc(a, b, at), special.betainc(b, a, beyond)]
+    for ours, form in zip(found, forms, strict=False):
+        inside = form > 1e-250
+        np.testing.assert_allclose(ours[inside], np.log(form[inside]), rtol=1e-9, atol=1e-13)
+        assert np.all(np.isfinite(ours[form < 1]))
+    functions = [special_functions.log_gamma_tails, special_functions.log_beta_tails]
+    given = [a, b, x, z]
+    expected = []
+    for number, part in enumerate(parts):
+        for moved in part:
+            step = 1e-5 * np.maximum(np.abs(given[moved]), 1e-2)
+            moves = [[given[i] + sign * step * (i == moved) for i in part] for sign in (-1, 1)]
+            low, high = (functions[number // 2](*move)[number % 2] for move in moves)
+            expected.append((high - low) / (2 * step))
+    for ours, slope in zip(found[4:], expected, strict=True):
+        np.testing.assert_allclose(ours, slope, rtol=1e-5, atol=1e-7)
