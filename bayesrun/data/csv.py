@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.files import asked_for, file_source, text_columns
+from bayesrun.data.files import Written, asked_for, file_source, text_columns
 from bayesrun.errors import Problem, UserError, check, fail
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
 def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
     if how.sep == spec.decimal:
         raise fail("data.sep", f"'{how.sep}' can't be both the separator and the decimal sign", "set data.sep")
-    frame = _table(spec, path, how, "." if spec.decimal == "auto" else spec.decimal, spec.thousands)
+    decimal = "." if spec.decimal == "auto" else spec.decimal
+    frame = _table(spec, path, how, decimal, spec.thousands)
     if spec.decimal == "auto" and how.sep != ",":
         cells = [(name, [c.strip() for c in texts]) for name, texts in _texts(frame)]
         comma, grouped = decimal_comma(cells) if spec.thousands != "," else (False, False)
@@ -137,13 +138,18 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
             thousands = spec.thousands or ("." if grouped else None)
             frame = _table(spec, path, how, ",", thousands)
             log.info("'%s' is read with sep=%r decimal=','%s", path.name, how.sep, " thousands='.'" if grouped else "")
-            return frame
-    _note_doubtful_numbers(spec, path, how, frame)
+            decimal = ","
+    if decimal == ",":
+        frame.attrs["written"] = Written(",")
+        return frame
+    doubtful = _note_doubtful_numbers(spec, path, how, frame)
+    frame.attrs["written"] = Written(".", doubtful)
     return frame
 
 
-def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> None:
-    """Say which numbers may mean something else: codes such as 007, and 1.234 where commas may be decimal signs."""
+def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> dict[str, str]:
+    """Say which numbers may mean something else: codes such as 007, and 1.234; return the latter by column."""
+    doubtful = {}
     rows = list(islice(records(path, how), 1, _READ_AGAIN))
     for place, name in enumerate(map(str, frame.columns)):
         kind = frame.iloc[:, place].dtype.kind if len(frame.columns) <= _MOST_NOTED else "O"
@@ -155,12 +161,16 @@ def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.Da
                 name, codes[0], int(codes[0]), name,
             )  # fmt: skip
         fractions = [cell for cell in cells if "." in cell]
-        is_unclear = spec.decimal == "auto" and spec.thousands is None and how.sep == ";" and len(fractions) > 1
-        if is_unclear and all(map(_POINT_OR_THOUSAND.fullmatch, fractions)):
+        is_open = bool(fractions) and spec.decimal == "auto" and spec.thousands is None
+        if not is_open or not all(map(_POINT_OR_THOUSAND.fullmatch, fractions)):
+            continue
+        doubtful[name] = fractions[0]
+        if how.sep == ";" and len(fractions) > 1:
             log.warning(
                 "'%s' holds %s, which is read with a decimal point. If it is a thousand times that, set "
                 "data.thousands='.'", name, fractions[0],
             )  # fmt: skip
+    return doubtful
 
 
 def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str | None) -> pd.DataFrame:

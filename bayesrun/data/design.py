@@ -53,6 +53,8 @@ class FittedDesign:
         Reductions over the rows inside `derive`, by the text of the subexpression.
     fixed
         Variables that are not over the rows; new rows share them.
+    decimal
+        The decimal sign of a text table; None for other sources.
     """
 
     dim: str
@@ -64,6 +66,7 @@ class FittedDesign:
     derive: Mapping[str, str]
     constants: Mapping[str, Constant]
     fixed: xr.Dataset = field(repr=False)
+    decimal: str | None = None
 
     def completed(self, spec: DataSpec) -> DataSpec:
         """Complete the section of new rows: the row dimension and the columns of text are the fit's."""
@@ -185,6 +188,7 @@ class FittedDesign:
         """Return the design as plain values (numbers, text, lists, mappings) that JSON can hold."""
         return {
             "dim": self.dim,
+            "decimal": self.decimal,
             "columns": dict(self.columns),
             "kinds": dict(self.kinds),
             "dates": {name: {"format": how.format, "day_first": how.day_first} for name, how in self.dates.items()},
@@ -209,6 +213,7 @@ class FittedDesign:
             derive=content["derive"],
             constants={text: Constant.from_plain(of) for text, of in content["constants"].items()},
             fixed=xr.Dataset(fixed),
+            decimal=content.get("decimal"),
         )
 
     def _typed(self, column: xr.DataArray, problems: list[Problem]) -> xr.DataArray:

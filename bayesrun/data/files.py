@@ -11,7 +11,8 @@ import importlib.util
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,22 @@ _LISTED = 10
 MOST_COLUMNS = 5_000
 # the names that pandas gives to columns without one
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
+
+
+@dataclass(frozen=True)
+class Written:
+    """How the numbers of a text table are written.
+
+    Parameters
+    ----------
+    decimal
+        The decimal sign.
+    doubtful
+        Columns whose numbers were read with a decimal point and may have one that groups thousands, with an example.
+    """
+
+    decimal: str
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
 
 def resolve(path: str, directory: Path) -> Path:
@@ -108,8 +125,9 @@ def file_source(
 
     def load(section: FileSpec, directory: Path) -> xr.Dataset:
         path = resolve(section.path, directory)
-        dataset = from_frame(read(section, path), section, "data.path")
-        return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
+        frame = read(section, path)
+        dataset = from_frame(frame, section, "data.path")
+        return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path), written=frame.attrs.get("written"))
 
     def check(section: FileSpec, directory: Path) -> list[Problem]:
         problems = check_file(section, directory)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,11 @@ from bayesrun.data.arrays import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
 from bayesrun.data.columns import apply_types, choose, label, label_problems, note_odd_cells
 from bayesrun.data.dates import by_date, parse_dates
-from bayesrun.data.design import FittedDesign, learn
+from bayesrun.data.design import KEY, FittedDesign, learn
 from bayesrun.data.factors import apply_levels, unused_levels
+from bayesrun.data.files import Written
 from bayesrun.data.roles import drop_rows, settle
-from bayesrun.errors import check, fail
+from bayesrun.errors import Problem, check, fail
 
 log = logging.getLogger("bayesrun")
 
@@ -58,14 +60,14 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
     UserError
         When the data can't be had as the config describes them.
     """
-    raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
+    raw, written = _read(spec, directory)
     table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
     table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
     table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
     for note in unused_levels(table, spec.levels, spec.factors):
         log.warning(note)
     data, design = learn(table, spec, dates)
-    return _whole(data, spec), design
+    return _whole(data, spec), replace(design, decimal=None if written is None else written.decimal)
 
 
 def load_new(
@@ -99,7 +101,9 @@ def load_new(
         For labels that the fit has not seen, missing predictors, and whatever else is wrong, by row.
     """
     spec = design.completed(spec)
-    raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
+    raw, written = _read(spec, directory)
+    if written is not None and design.decimal == ",":
+        check(_may_be_thousands(written))
     chosen = choose(raw, design.columns_in(raw, spec))
     table = note_odd_cells(apply_types(chosen, design.types_in(chosen, spec)), spec.dtypes)
     table, _ = parse_dates(table, design.dates_in(table, spec), spec.date_format, design.dates)
@@ -107,6 +111,23 @@ def load_new(
     data = _whole(design.apply(table, new_levels), spec)
     needed = [role for role in roles if role.kind == "predictor"]
     return settle(data, needed, spec.drop_missing)
+
+
+def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:
+    """Read the raw variables, and return how the numbers of a text table are written."""
+    raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
+    written = raw.attrs.pop("written", None)
+    return raw, written
+
+
+def _may_be_thousands(written: Written) -> list[Problem]:
+    """Find numbers of new rows that may have a decimal point or, as in the fit, one that groups thousands."""
+    hint = f"set {KEY}.decimal='.' or {KEY}.thousands='.'"
+    why = "which may be a thousand times that: the fit has decimal=','"
+    return [
+        Problem(f"{KEY}.decimal", f"'{name}' holds {example}, {why}", hint)
+        for name, example in written.doubtful.items()
+    ]
 
 
 def digest(dataset: xr.Dataset) -> str:

@@ -24,14 +24,15 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import listed, shorten
-from bayesrun.diagnostics.numerics.densities import hdi
+from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import codes_of
+from bayesrun.figures.observations import codes_of, regression_of
 from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
+from bayesrun.models.regression.regression_model import as_glm
 from bayesrun.models.regression.response_families import FAMILIES, mean
 
 Array = NDArray[Any]
@@ -147,8 +148,11 @@ def _title(subject: Subject, fitted: Fitted, predictors: int) -> str:
 
 def _fitted(subject: Subject) -> Fitted:
     model = subject.model
-    if model.get("type") != "glm" or "constant_data" not in subject.idata.groups():
-        raise NotDrawable("effects need a model of type glm, and its data (store.groups: constant_data)")
+    regression = regression_of(model)
+    if regression is None or "constant_data" not in subject.idata.groups():
+        raise NotDrawable("effects need a regression, and its data (store.groups: constant_data)")
+    if as_glm(regression) is None:
+        raise NotDrawable("effects are drawn of generalised linear models alone, without group effects or modifiers")
     options = model.get("options") or {}
     data = subject.idata.constant_data
     formula = parse(str(model["formula"]), "model.formula")
@@ -197,7 +201,7 @@ def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
         _draw_curve(ax, at, (low, curves[-1], high), colour, label, joined=levels is None)
     _draw_points(ax, name, fitted, grid, np.stack(curves), _nearest(other, others, fitted))
     if other is not None:
-        ax.legend(fontsize=7, handlelength=1.2, loc="best")
+        ax.legend(fontsize=7, handlelength=1.2, loc="best", title=_chosen(other, fitted), title_fontsize=7)
 
 
 def _partner(name: str, formula: Formula) -> str | None:
@@ -216,6 +220,13 @@ def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
         return list(np.unique(np.quantile(fitted.variables[name], [0.1, 0.5, 0.9])))
     frequent = pd.Series(fitted.variables[name]).value_counts().index[:CURVES]
     return [level for level in levels if level in frequent]
+
+
+def _chosen(other: str, fitted: Fitted) -> str | None:
+    """Say which values of the other predictor have a curve, where it has more."""
+    if fitted.levels(other) is None:
+        return f"{shorten(other, 14)} at its 10, 50, 90 % quantiles" if len(_values_of(other, fitted)) == 3 else None
+    return f"the {CURVES} most frequent levels" if len(np.unique(fitted.variables[other])) > CURVES else None
 
 
 def _nearest(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
@@ -257,7 +268,7 @@ def _draw_points(ax: Axes, name: str, fitted: Fitted, grid: Array, curves: Array
         else:
             look.draw_levels(ax, levels, codes[mine], y[mine], colour)
     if codes is None:
-        look.few_ticks(ax)
+        look.few_ticks(ax, whole_x=is_discrete(fitted.variables[name]))
 
 
 def _curve_at(x: Array, own: Array, grid: Array, curves: Array, numeric: bool) -> Array:

@@ -14,20 +14,24 @@ import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 
 from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.observations import regression_of
 from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of
 from bayesrun.language.distributions import family
-from bayesrun.language.formulas import INTERCEPT, parse
+from bayesrun.language.formulas import INTERCEPT
+from bayesrun.models.regression.regression_plan import plan
 
 VARIABLES = 12
 ELEMENTS = 25
 NARROWEST = 0.02  # of a shared axis; a narrower interval could not be read, and its variable gets an axis of its own
 NEAR_ZERO = 0.12  # share of an axis with zero on it that the intervals must fill
 INNER = 0.5
+CHAIN_MEAN: dict[str, Any] = {"marker": "|", "color": look.ORANGE, "markersize": 6, "markeredgewidth": 1.2}
 
 
 def draw(subject: Subject) -> Canvas:
@@ -37,10 +41,12 @@ def draw(subject: Subject) -> Canvas:
     more = f" (the first {len(variables)} of {total} variables)" if total > len(variables) else ""
     rows = [0.45 + 0.24 * sum(len(picked.shown) for picked in panel) for panel in panels]
     title = title_of(subject, f"forest: mean, {100 * INNER:g} % and {subject.hdi_name}{more}")
-    figure = look.canvas(title, 0.7 + 1.25 * sum(rows))
+    figure = look.canvas(title, 0.95 + 1.25 * sum(rows))
     grid = figure.add_gridspec(len(panels), 1, height_ratios=rows)
     for index, panel in enumerate(panels):
         _draw_panel(figure.add_subplot(grid[index]), panel, subject.interval)
+    chains = Line2D([], [], linestyle="", label="mean of each chain", **CHAIN_MEAN)
+    figure.legend(handles=[chains], loc="outside lower left")
     return figure
 
 
@@ -71,21 +77,24 @@ def _same_unit(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield str(body[parameter]), name
     for name, body in priors.items():
         same = seen.setdefault(repr({k: v for k, v in sorted(body.items()) if k not in ("dims", "shape")}), name)
-        if same != name and model.get("type") != "glm":  # coefficients share a prior, but each has its predictor's unit
+        # coefficients of a regression share a prior, but each has its predictor's unit
+        if same != name and regression_of(model) is None:
             yield same, name
 
 
 def _unit_of_response(subject: Subject) -> Iterator[tuple[str, str]]:
     """Yield pairs of a GLM's intercept and what is in its unit: differences between levels, and `sigma`."""
-    if subject.model.get("type") != "glm":
+    regression = regression_of(subject.model)
+    population = None if regression is None else plan(regression).main.population
+    if regression is None or population is None:
         return
-    formula = parse(str(subject.model["formula"]), "model.formula")
+    formula = population.formula
     data = subject.idata.get("constant_data", {})
     numeric = [name for name in formula.variables if name not in data or data[name].dtype.kind in "iuf"]
     for term in formula.terms:
         if not any(name in formula.variables_of(term) for name in numeric if f"C({name}" not in term):
             yield INTERCEPT, term
-    if (subject.model.get("options") or {}).get("link") in (None, "identity"):
+    if plan(regression).main.link == "identity":
         yield INTERCEPT, "sigma"
 
 
@@ -108,6 +117,7 @@ def _draw_panel(ax: Axes, panel: Sequence[Picked], prob: float) -> None:
         ax.axvline(0, color=look.GREY, linewidth=0.9, zorder=0)
     ax.set_yticks(range(len(scalars)), [shorten(s.name, 30) for s in scalars])
     ax.set_ylim(len(scalars) - 0.4, -0.6)
+    ax.margins(x=0.05)
     look.few_ticks_x(ax)
     notes = [f"{picked.shown[0].variable}{picked.note}" for picked in panel if picked.note]
     if notes:
@@ -122,7 +132,7 @@ def _draw_scalar(ax: Axes, row: int, scalar: Scalar, prob: float) -> None:
     ax.plot(hdi(draws, INNER), [row, row], color=look.BLUE, linewidth=4.5, solid_capstyle="butt")
     ax.plot(draws.mean(), row, "o", color="white", markeredgecolor=look.INK, markersize=5)
     means = scalar.values.mean(axis=1)
-    ax.plot(means, [row - 0.25] * len(means), "|", color=look.ORANGE, markersize=6, markeredgewidth=1.2)
+    ax.plot(means, [row - 0.25] * len(means), linestyle="", **CHAIN_MEAN)
 
 
 FIGURE = Figure(draw=draw)

@@ -15,6 +15,7 @@ from bayesrun.figures.marginals import draw_marginal, frame, interval, number, w
 from bayesrun.figures.selection import Array, Scalar, draws_of, group_of, pick, title_of
 
 POSTERIORS = 18
+HEADROOM = 1.3  # for mean and interval as text above the distribution
 
 
 def draw_posterior(subject: Subject) -> Canvas:
@@ -43,6 +44,7 @@ def _mark_interval(ax: Axes, scalar: Scalar, prob: float) -> None:
     mean, (low, high) = float(draws.mean()), hdi(draws, prob)
     ax.plot([low, high], [0, 0], color=look.INK, linewidth=4, solid_capstyle="butt", clip_on=False, zorder=3)
     ax.plot(mean, 0, "o", color="white", markeredgecolor=look.INK, markersize=6, clip_on=False, zorder=4)
+    ax.set_ylim(top=HEADROOM * ax.get_ylim()[1])
     write_beside(ax, draws, f"{number(mean, high - low)}\n{interval(low, high, scalar.discrete)}")
 
 

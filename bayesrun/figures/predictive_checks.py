@@ -71,8 +71,8 @@ def _draw_densities(ax: Axes, one: Observed) -> None:
     grid = np.linspace(*one.ends, GRID)
     curves = np.stack([smooth(data, grid) for data in one.draws])
     label = f"predicted, {len(curves)} draws"
-    ax.plot(grid, curves.T, color=look.BLUE, alpha=0.25, linewidth=0.6)
-    ax.plot([], [], color=look.BLUE, linewidth=1.5, label=label)  # a faint line can hardly be seen in a legend
+    drawn = ax.plot(grid, curves.T, color=look.BLUE, alpha=0.25, linewidth=0.6)
+    drawn[0].set_label(label)
     ax.plot(grid, curves.mean(axis=0), color=look.ORANGE, linestyle="--", linewidth=2, label="mean of predicted")
     ax.plot(grid, smooth(one.values, grid), color=look.INK, linewidth=2, label="observed")
     ax.set_xlim(*one.ends)

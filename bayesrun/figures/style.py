@@ -25,7 +25,8 @@ from bayesrun.diagnostics.base import shorten
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), without its yellow, which is too pale on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
 VERMILLION, SKY, INK, GREY = "#D55E00", "#56B4E9", "#222222", "#8A8A8A"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, INK)
+WINE = "#882255"  # of Tol's palette
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY, INK, WINE)
 
 WIDTH = 8.0  # inches
 DPI = 150  # a width of 1200 px; at 800 px the text of 10 points is 14 px high
@@ -73,7 +74,7 @@ def style() -> Iterator[None]:
 
 
 def colour(index: int) -> str:
-    """Return the colour of the `index`-th chain or element; they repeat after seven."""
+    """Return the colour of the `index`-th chain or element; they repeat after eight."""
     return COLOURS[index % len(COLOURS)]
 
 
@@ -127,10 +128,13 @@ def no_scale(ax: Axes) -> None:
 
 
 def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
-    """Put the legend of `ax` below all axes, so that it covers no data."""
+    """Put the legend of `ax` below all axes, so that it covers no data; thin and faint lines are legible in it."""
     handles, labels = ax.get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+        legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+        for line in legend.get_lines():
+            line.set_alpha(1)
+            line.set_linewidth(max(1.5, line.get_linewidth()))
 
 
 def few_ticks_x(ax: Axes, x: int = 6) -> None:
@@ -143,9 +147,13 @@ def whole_ticks(ax: Axes, x: int = 10) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(x, integer=True))
 
 
+FEW = 50  # observations
+
+
 def draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any], colour: str = GREY) -> None:
-    """Draw observations as faint points."""
-    ax.plot(x, y, "o", color=colour, alpha=0.45, markersize=3.5, markeredgewidth=0)
+    """Draw observations as faint points; few of them larger and darker."""
+    alpha, size = (0.8, 5.0) if y.size <= FEW else (0.45, 3.5)
+    ax.plot(x, y, "o", color=colour, alpha=alpha, markersize=size, markeredgewidth=0)
 
 
 LEVELS = 30  # levels of a factor that have room beside each other

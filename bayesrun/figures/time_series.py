@@ -86,8 +86,9 @@ def draw_returns(subject: Subject) -> Canvas:
     series = series_of(subject)
     label = axis_label(subject, str(series.name))
     figure, ax = look.panel(title_of(subject, f"observed {label} over {series.dims[0]}"), 3.4)
-    ax.axhline(0, color=look.GREY, linewidth=0.8)
     ax.plot(times(series), series.values, color=look.BLUE, linewidth=0.6)
+    if np.nanmin(series.values) < 0 < np.nanmax(series.values):
+        ax.axhline(0, color=look.GREY, linewidth=0.8, zorder=0)
     ax.set(xlabel=str(series.dims[0]), ylabel=label)
     ax.margins(x=0.01)
     return figure

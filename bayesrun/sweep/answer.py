@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from bayesrun.run_folder import RunFolder
-from bayesrun.sweep.base import Record
+from bayesrun.sweep.base import Goal, Record
 from bayesrun.sweep.elpd import compare
 from bayesrun.sweep.local_workers import beside
 from bayesrun.sweep.overlays import draw_overlays
@@ -48,7 +48,9 @@ class Answer:
     text: str
 
 
-def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: float | None = None) -> Answer:
+def answer(
+    folder: Path, records: Sequence[Record], baseline: int, seconds: float | None = None, goal: Goal | None = None
+) -> Answer:
     """Write a sweep's answer into its folder.
 
     Parameters
@@ -61,13 +63,15 @@ def answer(folder: Path, records: Sequence[Record], baseline: int, seconds: floa
         Number of the job that shifts are measured from.
     seconds
         Wall time of the sweep.
+    goal
+        What a search makes best; None for a sweep whose points were listed.
     """
     with beside(_compare, records) as compared:
         settings = gather(records)
         base = _baseline(settings, baseline)
         table = tabulate(settings, base)
         RunFolder(folder).write_text("sweep.csv", table.to_csv(index=False))
-        found = Findings(folder.name, settings, table, base.name if base else "")
+        found = Findings(folder.name, settings, table, base.name if base else "", goal=goal)
         figures = draw_overlays(settings, table, found.parameters, folder / "figures")
         elpd, why_not = compared()
     if elpd is not None:

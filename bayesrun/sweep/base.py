@@ -56,6 +56,14 @@ class Steering(Section):
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What a search (`sweeper=optuna`) makes best: a metric, as high or as low as possible."""
+
+    metric: str
+    maximize: bool = True
+
+
+@dataclass(frozen=True)
 class Point:
     """One job of a sweep, as it was asked for.
 

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
+from bayesrun.sweep.base import Goal
 from bayesrun.sweep.table import Setting, small_variables_first
 
 _LARGE = 1.0
@@ -123,6 +124,18 @@ def sentences(
         What moved; whether the conclusion holds; what to keep in mind.
     """
     return [*_what_moved(settings, found, baseline), *_conclusion(found, baseline, interval), *_caveats(settings)]
+
+
+def best_setting(settings: Sequence[Setting], goal: Goal) -> str:
+    """Say which setting of a search has the best metric, and by how much."""
+    records = [record for setting in settings for record in setting.records]
+    ranked = sorted((r for r in records if goal.metric in r.metrics), key=lambda r: r.metrics[goal.metric])
+    ranked = ranked[::-1] if goal.maximize else ranked
+    if not ranked:
+        return f"There is no best setting: no job has the metric {goal.metric}."
+    (first, *others), kind = ranked, "highest" if goal.maximize else "lowest"
+    said = f"The {kind} {goal.metric} of {len(records)} jobs is {first.metrics[goal.metric]:.4g}, at '{first.setting}'"
+    return f"{said}; next is {others[0].metrics[goal.metric]:.4g}, at '{others[0].setting}'." if others else f"{said}."
 
 
 def _what_moved(settings: Sequence[Setting], found: Sequence[Move], baseline: str) -> list[str]:

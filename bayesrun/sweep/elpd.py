@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ Floats = NDArray[np.float64]
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-10
+_LEAST_WEIGHT = 1e-9
 _REPLICATES = (20, 200)
 _MOST_TERMS = 2_000_000
 
@@ -163,14 +165,16 @@ def _best_mixture(densities: Floats, shares: Floats) -> Floats:
         mixture = weights @ densities
         return -float(shares @ np.log(mixture)), -(densities @ (shares / mixture))
 
-    found = minimize(
-        loss,
-        np.full(count, 1.0 / count),
-        jac=True,
-        method="SLSQP",
-        bounds=[(0.0, 1.0)] * count,
-        constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
-        options={"ftol": _TOLERANCE, "maxiter": _ITERATIONS},
-    )
-    weights = np.clip(found.x, 0.0, 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # SciPy steps out of the bounds, and back
+        found = minimize(
+            loss,
+            np.full(count, 1.0 / count),
+            jac=True,
+            method="SLSQP",
+            bounds=[(_LEAST_WEIGHT, 1.0)] * count,  # at 0, a point that one setting alone explains has no density
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
+            options={"ftol": _TOLERANCE, "maxiter": _ITERATIONS},
+        )
+    weights = np.where(found.x <= 2 * _LEAST_WEIGHT, 0.0, np.clip(found.x, 0.0, 1.0))
     return np.asarray(weights / weights.sum())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -20,10 +21,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from bayesrun.config.resolvers import task_overrides
+from bayesrun.errors import did_you_mean, fail
 from bayesrun.open_run import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.redaction import redact_override
-from bayesrun.sweep.base import INTERRUPTED, Record, one_line, setting_of
+from bayesrun.sweep.base import INTERRUPTED, KEYS, Record, one_line, setting_of
 from bayesrun.sweep.patches import explain_time_limit
 from bayesrun.sweep.sweep_folder import STOP, read_json, write_record
 
@@ -32,6 +34,10 @@ RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunRe
 log = logging.getLogger("bayesrun.sweep")
 
 _STOPPED = "it was interrupted; the draws so far are kept"
+
+
+class NoSuchMetricError(BaseException):
+    """A search can't go on: its runs have no such metric. Passes Hydra's launchers, as an interrupt does."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class JobTask:
     fail_fast
         Whether a failed job keeps the ones after it from starting.
     metric
-        Metric to return, for sweepers that search.
+        Metric to return, for sweepers that search; a job without it returns None.
+    total
+        Number of jobs.
     fixed
         Overrides that all jobs share, where a sweeper chooses the points one by one.
     launcher
@@ -66,6 +74,7 @@ class JobTask:
     parent_run_id: str | None
     fail_fast: bool
     metric: str | None = None
+    total: int = 0
     fixed: tuple[str, ...] = ()
     launcher: int = field(default_factory=os.getpid)
     interruptible: bool = field(default_factory=lambda: signal.getsignal(signal.SIGINT) is not signal.SIG_IGN)
@@ -82,7 +91,7 @@ class JobTask:
         result = self._quietly(config, record)
         done = finished(record, result, time.perf_counter() - began)
         write_record(self.sweep, done)
-        print(line(done, max(len(self.records), record.number + 1)), flush=True)
+        print(line(done, max(self.total, len(self.records), record.number + 1)), flush=True)
         return self._after(result)
 
     def _waiting(self, number: int, node: Any) -> Record:
@@ -90,7 +99,8 @@ class JobTask:
         if known is not None:
             return known
         # a sweeper that searches chooses its points one by one
-        chosen = [str(o).lstrip("+") for o in task_overrides(node) if str(o) not in self.fixed]
+        given = [str(o).lstrip("+") for o in task_overrides(node) if str(o) not in self.fixed]
+        chosen = [o for o in given if o.partition("=")[0].split(".")[0] not in KEYS]
         swept = dict(redact_override(o).split("=", 1) for o in chosen)
         return Record(number, setting_of(swept), swept)
 
@@ -111,7 +121,13 @@ class JobTask:
             raise KeyboardInterrupt
         if result.status == "failed" and self.fail_fast:
             (self.sweep / STOP).touch()
-        return None if self.metric is None else result.metrics.get(self.metric, float("nan"))
+        if self.metric is None:
+            return None
+        if result.status == "finished" and self.metric not in result.metrics:
+            hint = did_you_mean(self.metric, [name for name in result.metrics if "/" not in name])
+            raise NoSuchMetricError(str(fail("sweep.metric", f"a run has no metric '{self.metric}'", hint)))
+        value = result.metrics.get(self.metric)
+        return value if value is None or math.isfinite(value) else None
 
 
 @contextmanager

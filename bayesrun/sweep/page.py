@@ -14,8 +14,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
-from bayesrun.sweep.base import one_line
-from bayesrun.sweep.conclusion import Move, interval_name, moves, sentences
+from bayesrun.sweep.base import Goal, one_line
+from bayesrun.sweep.conclusion import Move, best_setting, interval_name, moves, sentences
 from bayesrun.sweep.table import Setting, small_variables_first
 
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
@@ -41,6 +41,8 @@ class Findings:
         Name of the setting that shifts are measured from; empty if it has no posterior.
     elpd
         The comparison of settings (`compare`), or None with `why_no_elpd`.
+    goal
+        What a search makes best; None for a sweep whose points were listed.
     """
 
     title: str
@@ -49,6 +51,7 @@ class Findings:
     baseline: str
     elpd: pd.DataFrame | None = None
     why_no_elpd: str = ""
+    goal: Goal | None = None
 
     @cached_property
     def moves(self) -> list[Move]:
@@ -57,8 +60,9 @@ class Findings:
 
     @cached_property
     def answer(self) -> list[str]:
-        """What moved, and whether the conclusion holds."""
-        return sentences(self.settings, self.moves, self.baseline, interval_name(self.table))
+        """What a search found; what moved, and whether the conclusion holds."""
+        searched = [] if self.goal is None else [best_setting(self.settings, self.goal)]
+        return searched + sentences(self.settings, self.moves, self.baseline, interval_name(self.table))
 
     @cached_property
     def parameters(self) -> list[str]:

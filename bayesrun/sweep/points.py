@@ -176,7 +176,9 @@ class Checked:
     data_digest: str | None
 
 
-def preflight(points: Sequence[Point], compose: Compose, known: Sequence[Problem] = ()) -> list[Checked]:
+def preflight(
+    points: Sequence[Point], compose: Compose, known: Sequence[Problem] = (), numbered: bool = True
+) -> list[Checked]:
     """Check all points of a sweep: keys, names, dims and domains, each against the data of its point.
 
     Parameters
@@ -187,6 +189,8 @@ def preflight(points: Sequence[Point], compose: Compose, known: Sequence[Problem
         Makes the parsed config of a point.
     known
         Problems that were found already; they are raised with the others.
+    numbered
+        Whether the points are the jobs of the sweep, so that problems name their numbers.
 
     Returns
     -------
@@ -201,19 +205,19 @@ def preflight(points: Sequence[Point], compose: Compose, known: Sequence[Problem
     faults: dict[Problem, list[Point]] = {problem: list(points) for problem in known}
     data = _DataSets()
     checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
-    _raise_all(faults, len(points))  # what fails cheaply fails first
+    _raise_all(faults, len(points), numbered)  # what fails cheaply fails first
     kinds = _kinds_of_models(checked)
     built = [[c.config.plain for c in kind] for kind in kinds]
     found = in_worker(build_problems, built) if built else []
     for one, problems in zip(itertools.chain(*kinds), itertools.chain(*found), strict=True):
         for problem in problems:
             faults.setdefault(problem, []).append(one.point)
-    _raise_all(faults, len(points))
+    _raise_all(faults, len(points), numbered)
     return checked
 
 
-def _raise_all(faults: Mapping[Problem, Sequence[Point]], total: int) -> None:
-    check([_with_settings(problem, at, total) for problem, at in faults.items()])
+def _raise_all(faults: Mapping[Problem, Sequence[Point]], total: int, numbered: bool) -> None:
+    check([_with_settings(problem, at, total, numbered) for problem, at in faults.items()])
 
 
 class _DataSets:
@@ -303,11 +307,13 @@ def _build_problems(plain: Mapping[str, Any]) -> list[Problem]:
         return list(error.problems)
 
 
-def _with_settings(problem: Problem, at: Sequence[Point], total: int) -> Problem:
+def _with_settings(problem: Problem, at: Sequence[Point], total: int, numbered: bool) -> Problem:
     """Say which settings have a problem, unless all have it."""
     if len(at) == total:
         return problem
     shown = "; ".join(dict.fromkeys(point.setting for point in at[:3])) + ("; ..." if len(at) > 3 else "")
+    if not numbered:
+        return Problem(problem.key, problem.message, "\n    ".join(filter(None, [problem.hint, f"at {shown}"])))
     jobs = ", ".join(str(point.number + 1) for point in at[:3]) + (", ..." if len(at) > 3 else "")
     where = f"job {jobs} of {total}" if len(at) == 1 else f"jobs {jobs} of {total}"
     return Problem(problem.key, problem.message, "\n    ".join(filter(None, [problem.hint, f"in {where}: {shown}"])))

@@ -24,13 +24,14 @@ from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.provenance import config_digest
 from bayesrun.schema import parse
-from bayesrun.sweep.base import INTERRUPTED, KEYS, Point, Record, Steering
+from bayesrun.sweep.base import INTERRUPTED, KEYS, Goal, Point, Record, Steering
 from bayesrun.sweep.job import JobTask, RunJob, line
 from bayesrun.sweep.launch import launch, traits_of
 from bayesrun.sweep.local_workers import end_workers, in_worker, prepare_workers
 from bayesrun.sweep.parent import Parent, warm_tracking
-from bayesrun.sweep.points import Checked, Compose, expand, has_several_values, preflight
+from bayesrun.sweep.points import Checked, Compose, expand, preflight
 from bayesrun.sweep.reuse import Plan, make_plan
+from bayesrun.sweep.search import goal_of, search, search_space
 from bayesrun.sweep.sweep_folder import (
     JOBS,
     STOP,
@@ -89,7 +90,6 @@ def run_sweep(request: Request) -> int:
     remove_leftovers(Path(str(config.paths.outputs)))
     _prepare(config)
     if not _lists_its_points(config):
-        check(request.problems)
         return _search(request, steering, began)
     points = _points(config, steering)
     checked = [_with_figures(job, steering) for job in preflight(points, request.compose, request.problems)]
@@ -228,7 +228,12 @@ def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) 
 
 
 def _finish(
-    attempt: _Attempt, records: Sequence[Record], baseline: int, parent: Parent | None, interrupted: bool
+    attempt: _Attempt,
+    records: Sequence[Record],
+    baseline: int,
+    parent: Parent | None,
+    interrupted: bool,
+    goal: Goal | None = None,
 ) -> int:
     """Write the answer, close the sweep's run, and return the exit status."""
     folder = attempt.folder
@@ -236,7 +241,7 @@ def _finish(
         if record.note.startswith("reused"):
             print(line(record, len(records)))
     write_state(folder, attempt.request.arguments, records)
-    failed, text = in_worker(_answer, folder, records, baseline, attempt.seconds)
+    failed, text = in_worker(_answer, folder, records, baseline, attempt.seconds, goal)
     if parent:
         parent.close(records, interrupted)
     print(text, flush=True)
@@ -249,27 +254,37 @@ def _finish(
         return INTERRUPTED
     # a single job that was interrupted (cancelled on the cluster) is no end of the sweep
     cut_short = any(r.interrupted for r in records)
-    return 1 if failed or cut_short else max((r.exit_status for r in records), default=0)
+    aimless = goal is not None and not any(goal.metric in r.metrics for r in records)
+    return 1 if failed or cut_short or aimless else max((r.exit_status for r in records), default=0)
 
 
-def _answer(folder: Path, records: Sequence[Record], baseline: int, seconds: float) -> tuple[int, str]:
+def _answer(
+    folder: Path, records: Sequence[Record], baseline: int, seconds: float, goal: Goal | None
+) -> tuple[int, str]:
     """Write the answer; return how many jobs have no posterior, and what the console says."""
     from bayesrun.sweep.answer import answer  # pandas and Matplotlib, which a worker has imported
 
-    found = answer(folder, records, baseline, seconds)
+    found = answer(folder, records, baseline, seconds, goal)
     return found.failed, found.text
 
 
 def _search(request: Request, steering: Steering, began: float) -> int:
-    """Let a sweeper that chooses its points one by one (optuna) run them."""
-    overrides = task_overrides(request.config.hydra)
-    fixed = [o for o in overrides if not has_several_values(o)]
-    base, _ = request.compose(fixed)
+    """Let a sweeper that chooses its points one by one (optuna) run them, once the ends of its space are checked."""
+    if steering.resume:
+        hint = "run the search again: with the same seed it tries the same points"
+        raise fail("resume", "a search (sweeper=optuna) can't be resumed", hint)
+    sweeper, overrides = request.config.hydra.sweeper, task_overrides(request.config.hydra)
+    space = search_space(overrides, {str(k): str(v) for k, v in (sweeper.params or {}).items()})
+    first = preflight(space.corners(), request.compose, request.problems, numbered=False)[0]
+    goal = goal_of(steering.sweep, sweeper)
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(folder, request.arguments, [])
-    parent = Parent.open(request.config, base, folder, 0, [])
-    task = JobTask(request.run, folder, {}, parent.run_id, steering.fail_fast, steering.sweep.metric, tuple(fixed))
-    interrupted = _interrupted(folder, lambda: _hydra(request, folder).sweeper(task).sweep(arguments=overrides))
+    print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)
+    parent = Parent.open(request.config, first.config, folder, int(sweeper.n_trials), [])
+    task = JobTask(
+        request.run, folder, {}, parent.run_id, steering.fail_fast, goal.metric, int(sweeper.n_trials), space.fixed
+    )
+    interrupted = _interrupted(folder, lambda: search(_hydra(request, folder), task, overrides))
     numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
     records = [r for r in (read_record(folder, n) for n in numbers) if r]
-    return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted)
+    return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)

@@ -1,6 +1,7 @@
 """Every experiment that is shipped runs, briefly; and a search by Optuna."""
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -39,10 +40,37 @@ def test_an_experiment_runs(bayesrun, tmp_path, name):
 
 @pytest.mark.slow
 def test_optuna_searches(bayesrun, tmp_path):
-    search = ["model.priors.early_rate.lam=interval(0.1,4)", "hydra.sweeper.n_trials=3"]
+    search = ["model.priors.early_rate.lam=interval(0.1,4)", "hydra.sweeper.n_trials=3", "sweep.metric=ess_bulk_min"]
     done = bayesrun("-m", "sweeper=optuna", "model=switchpoint", *search, *BRIEF, f"paths.outputs={tmp_path}")
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = tmp_path.glob("sweeps/*/*")
     values = pd.read_csv(folder / "sweep.csv")["model.priors.early_rate.lam"].unique()
     assert len(values) == 3
     assert all(0.1 <= v <= 4 for v in values)
+    jobs = json.loads((folder / "sweep.json").read_text())["jobs"]
+    best = max(jobs, key=lambda job: job["metrics"]["ess_bulk_min"])
+    first = re.search(r"<p[^>]*>(.*?)</p>", (folder / "sweep.html").read_text())
+    assert first.group(1).startswith("The highest ess_bulk_min of 3 jobs is ")
+    assert f"at &#39;{best['setting']}&#39;; next is" in first.group(1)
+    assert "A new study" not in done.stdout + done.stderr
+
+
+def test_the_ends_of_a_search_are_checked_before_its_first_job(bayesrun, tmp_path):
+    search = ["model.priors.early_rate.lam=interval(-1,4)", "model.priors.late_rate.lamm=range(1,9)"]
+    done = bayesrun("-m", "sweeper=optuna", "model=switchpoint", *search, f"paths.outputs={tmp_path}")
+    assert done.returncode == 1
+    assert "model.priors.early_rate.lam: must be above 0 (got -1)" in done.stderr
+    assert "model.priors.late_rate.lamm: Exponential has no parameter 'lamm'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("sweeps/*"))
+
+
+@pytest.mark.slow
+def test_a_search_for_a_metric_that_no_run_has_ends_after_one_job(bayesrun, tmp_path):
+    search = ["model.priors.tau.beta=interval(1,9)", "sampler=prior", "hydra.sweeper.n_trials=4"]
+    search.append("sweep.metric=n_drwas")
+    done = bayesrun("-m", "sweeper=optuna", "model=eight_schools", *search, *BRIEF, f"paths.outputs={tmp_path}")
+    assert done.returncode == 1
+    assert "sweep.metric: a run has no metric 'n_drwas'\n    did you mean 'n_draws'?" in done.stderr
+    assert "There is no best setting" in done.stdout
+    assert done.stdout.count("finished, verdict") == 1

@@ -256,7 +256,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
         for item in term.recalled(expansion.settings[name])
     ]
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
-    likelihoods = {expansion.likelihood: (rows.dim,)}
+    likelihoods = dict.fromkeys(expansion.model["likelihood"], (rows.dim,))
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
     declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
     return replace(declared, items=(*recalled, *declared.items))

@@ -202,6 +202,25 @@ def test_a_column_stays_as_text_that_was_text_in_the_fit(tmp_path):
     assert new["zip"].values.tolist() == ["01234"]
 
 
+def test_a_point_in_new_rows_may_group_thousands_where_the_fit_has_decimal_commas(tmp_path):
+    (tmp_path / "fit.csv").write_text("y;x\n1,5;1.234,5\n2,5;2.000,0\n")
+    (tmp_path / "new.csv").write_text("x\n5.000\n")
+    (tmp_path / "pandas.csv").write_text("x\n5.5\n4.125\n")
+    spec = parse_data({"name": "a", "source": "csv", "path": "fit.csv"}, tmp_path, [])
+    _, design = load_fitted(spec, tmp_path)
+    design = FittedDesign.from_plain(json.loads(json.dumps(design.plain())))
+
+    def read(path, **keys):
+        new = parse_data({"name": "b", "source": "csv", "path": path, **keys}, tmp_path, [])
+        return load_new(new, tmp_path, design, [])[0]["x"].values.tolist()
+
+    with pytest.raises(UserError, match=r"'x' holds 5.000, which may be a thousand"):
+        read("new.csv")
+    assert read("new.csv", decimal=".") == [5.0]
+    assert read("new.csv", thousands=".") == [5000.0]
+    assert read("pandas.csv") == [5.5, 4.125]
+
+
 def test_what_is_not_over_the_rows_comes_from_the_fit():
     values = {"x": [1.0, 2.0], "site": ["p", "q", "r"], "height": [7, 8, 9]}
     _, design = fitted(values, dims={"height": ["site"]})

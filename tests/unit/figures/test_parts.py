@@ -130,7 +130,7 @@ def test_the_legend_of_predictions_can_be_seen() -> None:
     )
     figure = draw_ppc(Subject(idata, pd.DataFrame(), {"name": "m"}))
     handle = next(h for h in figure.legends[0].legend_handles if str(h.get_label()).startswith("predicted"))
-    assert handle.get_alpha() is None
+    assert handle.get_alpha() == 1
     assert handle.get_linewidth() >= 1.5
 
 
