@@ -226,6 +226,13 @@ def test_a_prior_of_another_family_is_the_terms_own() -> None:
     )
 
 
+def test_the_defaults_of_group_effects_stay_without_effect_where_there_are_none() -> None:
+    priors = {"sd": {"default": HALF}, "cor": {"default": {"dist": "LKJ", "eta": 2}}}
+    for formula in ("y ~ x", "y ~ x + offset(z)"):
+        this = spec(formula, priors=priors)
+        assert not MODEL.static_check(this) and not MODEL.check(data(), this)
+
+
 FAULTS = [
     ("y ~ x + 1 | g", {}, "needs parentheses"),
     ("y ~ (x | id | g)", {}, "has 2 bars"),
