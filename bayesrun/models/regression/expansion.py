@@ -199,7 +199,8 @@ def _declared(
         priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
         prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", np.asarray(main.spread), None)
-        priors["cutpoints"] = {**prior, "dims": ["cutpoint"], "transform": "ordered"}
+        transform = {"transform": "ordered"} if this.family.ordered else {}
+        priors["cutpoints"] = {**prior, "dims": ["cutpoint"], **transform}
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}
     model |= {"deterministics": deterministics} if deterministics else {}

@@ -76,6 +76,8 @@ class Family:
         Other distributions or arguments for a link of the first parameter: `{"dist": NAME, ARGUMENT: expression}`.
     categories
         For responses with levels: `thresholds` between them, or a linear predictor for each but the `reference`.
+    ordered
+        Whether thresholds increase; those of sequential and adjacent levels need not.
     """
 
     values: Values
@@ -84,6 +86,7 @@ class Family:
     arguments: Mapping[str, str]
     by_link: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     categories: Literal["thresholds", "reference"] | None = None
+    ordered: bool = True
 
     @property
     def main(self) -> str:
@@ -114,7 +117,8 @@ def _ordinal(distribution: str) -> Family:
     by_link = {"probit": {"dist": "OrderedProbit", **arguments}, "cloglog": {"dist": "OrderedCloglog", **arguments}}
     name = {"cumulative": "OrderedLogistic"}.get(distribution, distribution)
     of = {link: by_link[link] for link in links if link in by_link}
-    return Family("level", {"mu": Parameter(links), "cutpoints": _STEPS}, name, arguments, of, "thresholds")
+    ordered = distribution == "cumulative"
+    return Family("level", {"mu": Parameter(links), "cutpoints": _STEPS}, name, arguments, of, "thresholds", ordered)
 
 
 FAMILY_TABLE: Mapping[str, Family] = {
