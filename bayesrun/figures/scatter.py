@@ -98,8 +98,8 @@ def _used(model: Any, data: xr.Dataset) -> list[str]:
     kind = model.get("type")
     regression = regression_of(model)
     if regression is not None:
-        used = [role.variable for role in REGRESSION.roles(regression) if role.kind == "predictor"]
-        return list(dict.fromkeys(used))
+        roles = REGRESSION.roles(regression)
+        return list(dict.fromkeys(role.variable for role in roles if role.kind == "predictor"))
     if kind == "linear_regression":
         return list((model.get("options") or {}).get("predictors") or data.data_vars)
     if kind == "declarative":
