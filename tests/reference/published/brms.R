@@ -40,7 +40,6 @@ d <- table_of("inhaler")
 fit("inhaler_cumulative", ordered(rating) ~ treat + period + carry + (1 | subject), data = d,
     family = cumulative(), prior = c(ordinal, of_groups))
 fit("inhaler_sratio", ordered(rating) ~ treat + period + carry, data = d, family = sratio(), prior = ordinal)
-fit("inhaler_acat", ordered(rating) ~ treat + period + carry, data = d, family = acat(), prior = ordinal)
 
 d <- transform(table_of("veteran"), cens = 1 - status, celltype = factor(celltype))
 fit("veteran", time | cens(cens) ~ 0 + Intercept + celltype + karno, data = d, family = weibull(),
@@ -58,19 +57,10 @@ d <- transform(table_of("roaches"), roach100 = roach1 / 100)
 fit("roaches", y ~ 0 + Intercept + roach100 + treatment + senior + offset(log(exposure2)), data = d,
     family = zero_inflated_negbinomial(),
     prior = c(prior(normal(0, 5), class = b), prior(gamma(2, 2), class = shape), prior(beta(1, 1), class = zi)))
-fit("roaches_hurdle", bf(y ~ 0 + Intercept + roach100 + treatment + senior + offset(log(exposure2)),
-                         hu ~ 0 + Intercept + roach100), data = d, family = hurdle_negbinomial(),
-    prior = c(prior(normal(0, 5), class = b), prior(gamma(2, 2), class = shape),
-              prior(normal(0, 5), class = b, dpar = hu)))
 
 d <- table_of("radon")
 fit("radon", log_radon ~ 0 + Intercept + floor + log_uranium + (floor | county), data = d,
     prior = c(prior(normal(0, 5), class = b), prior(normal(0, 2), class = sd), prior(normal(0, 2), class = sigma),
               prior(lkj(2), class = cor)))
-
-d <- table_of("kidiq")
-fit("kidiq_student", kid_score ~ 0 + Intercept + mom_hs + mom_iq, data = d, family = student(),
-    prior = c(prior(normal(0, 100), class = b), prior(normal(0, 50), class = sigma),
-              prior(gamma(2, 0.1), class = nu)))
 
 write.csv(do.call(rbind, rows), "brms.csv", row.names = FALSE)
