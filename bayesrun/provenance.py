@@ -79,7 +79,7 @@ def provenance(plain: Mapping[str, Any], data_digest: str | None, compiler: str)
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Return the SHA-256 of bayesrun's own source: what was changed by hand counts, committed or not."""
+    """Return the SHA-256 of bayesrun's own source, including uncommitted changes."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -93,7 +93,7 @@ def now() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the installed version of each package that can change the numbers; null where it is not there."""
+    """Return the installed version of each package that can change the numbers; null where it is not installed."""
     return {name: _version(name) for name in PACKAGES}
 
 
