@@ -15,7 +15,11 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
-_WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "terminal closed"}
+_WORDS = {
+    signal.SIGINT: "interrupted",
+    signal.SIGTERM: "terminated",
+    signal.SIGHUP: "interrupted: the terminal was closed",
+}
 _SECONDS_TO_TIDY_UP = 3
 
 

@@ -94,6 +94,7 @@ _FIRST = {
     "declarative": ("scatter", "imputed"),
     "glm": ("effects", "scatter"),
     "linear_regression": ("scatter",),
+    "regression": ("effects", "scatter"),
     "stochastic_volatility": ("volatility", "returns"),
     "switchpoint": ("accident_rate", "switchpoint", "imputed"),
 }

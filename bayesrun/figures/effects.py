@@ -28,10 +28,11 @@ from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import codes_of
+from bayesrun.figures.observations import codes_of, regression_of
 from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
+from bayesrun.models.regression.regression_model import as_glm
 from bayesrun.models.regression.response_families import FAMILIES, mean
 
 Array = NDArray[Any]
@@ -147,8 +148,11 @@ def _title(subject: Subject, fitted: Fitted, predictors: int) -> str:
 
 def _fitted(subject: Subject) -> Fitted:
     model = subject.model
-    if model.get("type") != "glm" or "constant_data" not in subject.idata.groups():
-        raise NotDrawable("effects need a model of type glm, and its data (store.groups: constant_data)")
+    regression = regression_of(model)
+    if regression is None or "constant_data" not in subject.idata.groups():
+        raise NotDrawable("effects need a regression, and its data (store.groups: constant_data)")
+    if as_glm(regression) is None:
+        raise NotDrawable("effects are drawn of generalised linear models alone, without group effects or modifiers")
     options = model.get("options") or {}
     data = subject.idata.constant_data
     formula = parse(str(model["formula"]), "model.formula")

@@ -20,9 +20,11 @@ from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
+from bayesrun.figures.observations import regression_of
 from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of
 from bayesrun.language.distributions import family
-from bayesrun.language.formulas import INTERCEPT, parse
+from bayesrun.language.formulas import INTERCEPT
+from bayesrun.models.regression.regression_plan import plan
 
 VARIABLES = 12
 ELEMENTS = 25
@@ -75,21 +77,24 @@ def _same_unit(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield str(body[parameter]), name
     for name, body in priors.items():
         same = seen.setdefault(repr({k: v for k, v in sorted(body.items()) if k not in ("dims", "shape")}), name)
-        if same != name and model.get("type") != "glm":  # coefficients share a prior, but each has its predictor's unit
+        # coefficients of a regression share a prior, but each has its predictor's unit
+        if same != name and regression_of(model) is None:
             yield same, name
 
 
 def _unit_of_response(subject: Subject) -> Iterator[tuple[str, str]]:
     """Yield pairs of a GLM's intercept and what is in its unit: differences between levels, and `sigma`."""
-    if subject.model.get("type") != "glm":
+    regression = regression_of(subject.model)
+    population = None if regression is None else plan(regression).main.population
+    if regression is None or population is None:
         return
-    formula = parse(str(subject.model["formula"]), "model.formula")
+    formula = population.formula
     data = subject.idata.get("constant_data", {})
     numeric = [name for name in formula.variables if name not in data or data[name].dtype.kind in "iuf"]
     for term in formula.terms:
         if not any(name in formula.variables_of(term) for name in numeric if f"C({name}" not in term):
             yield INTERCEPT, term
-    if (subject.model.get("options") or {}).get("link") in (None, "identity"):
+    if plan(regression).main.link == "identity":
         yield INTERCEPT, "sigma"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
@@ -16,6 +16,7 @@ from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from bayesrun.figures.base import NotDrawable, Subject
 from bayesrun.figures.selection import Array, group_of
+from bayesrun.models.regression.regression_spec import RegressionSpec
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,13 @@ def _some(data: xr.DataArray, count: int) -> Array:
     return np.asarray(values.reshape(len(chosen), -1))
 
 
+def regression_of(model: Mapping[str, Any]) -> RegressionSpec | None:
+    """Return the config of a regression (`type: glm` is another name of it); None for other types of model."""
+    if model.get("type") not in ("glm", "regression"):
+        return None
+    return RegressionSpec.model_validate({"name": "model", **model})
+
+
 def axis_label(subject: Subject, likelihood: str) -> str:
     """Return the name of a likelihood's values in the data, with the unit in brackets if there is one."""
     shown = _data_name(subject, likelihood)
@@ -101,8 +109,9 @@ def axis_label(subject: Subject, likelihood: str) -> str:
 def _data_name(subject: Subject, likelihood: str) -> str:
     """Find the name in the model's config: readers know the data, not the name of the likelihood."""
     model, options = subject.model, subject.model.get("options") or {}
-    if model.get("type") == "glm":
-        return str(model["formula"]).partition("~")[0].strip()
+    regression = regression_of(model)
+    if regression is not None:
+        return next(iter(regression.formulas().values())).partition("~")[0].strip()
     written = (model.get("likelihood") or {}).get(likelihood) or {}
     return str(written.get("observed") or options.get("response") or options.get("observed") or likelihood)
 

@@ -18,11 +18,11 @@ from bayesrun.data.factors import LABELS
 from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import axis_label, codes_of, series_of
+from bayesrun.figures.observations import axis_label, codes_of, regression_of, series_of
 from bayesrun.figures.selection import Array, group_of, title_of
-from bayesrun.language.formulas import parse
 from bayesrun.models.declarative import DeclarativeSpec
 from bayesrun.models.declarative.definitions import definitions
+from bayesrun.models.regression import MODEL as REGRESSION
 
 LIMIT = 9
 POINTS = 5000
@@ -96,8 +96,10 @@ def predictors_of(subject: Subject, response: xr.DataArray) -> list[Predictor]:
 def _used(model: Any, data: xr.Dataset) -> list[str]:
     """Return the names of the columns that the model uses; of a type that can't tell, all."""
     kind = model.get("type")
-    if kind == "glm":
-        return list(parse(str(model["formula"]), "model.formula").variables)
+    regression = regression_of(model)
+    if regression is not None:
+        roles = REGRESSION.roles(regression)
+        return list(dict.fromkeys(role.variable for role in roles if role.kind == "predictor"))
     if kind == "linear_regression":
         return list((model.get("options") or {}).get("predictors") or data.data_vars)
     if kind == "declarative":

@@ -227,7 +227,7 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
     if name == "offset":
         yield "offset(...) is no term; put its expression into model.options.offset"
     elif name == "Q" and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
-        yield f"'{ast.unparse(node)}' is not needed; write the column in back-ticks: `{node.args[0].value}`"
+        yield f"'{ast.unparse(node)}' is not needed; write the column in back-ticks: `{node.args[0].value!s}`"
     elif name == "cbind":
         yield f"'{ast.unparse(node)}' is not allowed; {REMEDIES['counts']}"
     elif function is None:

@@ -130,7 +130,7 @@ def plan_modifiers(
 
 
 def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]:
-    if family.event or family.support in ("any", "matrix"):
+    if family.event or family.support == "matrix":
         hint = "only the rows of a distribution of single numbers have terms of their own"
         return [Problem(f"{key}.{name}", f"{family.name} takes no {name}", hint) for name in given]
     names = [name for name in ("censored", "truncated") if given.get(name)]

@@ -167,7 +167,7 @@ def whitened_walk(
     else:
         walk = level / np.sqrt(size) + dot(constant(vectors), scaled)
     walk = walk.named(dims or (None,))
-    walk = walk if drift is None else walk + drift * np.concatenate([[0.0], np.cumsum(lengths)])
+    walk = walk if drift is None else walk + drift * np.append(0.0, np.cumsum(lengths))
     walk = walk if offset is None else walk + offset
     return draft.deterministic(name, walk, dims)
 
@@ -189,7 +189,7 @@ def _of_each_step(value: Value, dims: tuple[str, ...]) -> Value:
 def _eigenbasis(lengths: Array) -> tuple[Array, Array]:
     """Return eigenvalues and eigenvectors (in columns) of `D'WD` without those of the level, which are known."""
     weights = 1.0 / lengths
-    diagonal = np.concatenate([weights, [0.0]]) + np.concatenate([[0.0], weights])
+    diagonal = np.append(weights, 0.0) + np.append(0.0, weights)
     _, vectors = scipy.linalg.eigh_tridiagonal(diagonal, -weights)
     waves = vectors[:, 1:] - vectors[:, 1:].mean(axis=0)
     # by Rayleigh's quotient, which keeps the digits of the small ones

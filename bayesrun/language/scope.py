@@ -114,7 +114,11 @@ class Scope:
 
     def dates_along(self, dim: str | None) -> Times | None:
         """Return the dates of the rows along a dim of the data; None where it has none."""
-        times = times_along(self._data, dim) if self._data is not None and dim in self._data.sizes else None
+        times = (
+            times_along(self._data, dim)
+            if self._data is not None and dim is not None and dim in self._data.sizes
+            else None
+        )
         return times if times is not None and times.dates else None
 
     def is_over_rows(self, name: str) -> bool:

@@ -43,7 +43,7 @@ def inverse_mills_ratio(x: Any) -> Array:
     return np.where(x < 0.0, tail, np.exp(-0.5 * above**2) / np.sqrt(2.0 * np.pi) / special.ndtr(above))
 
 
-def log_gamma_tails(a: Any, x: Any) -> tuple[Array, Array, Array, Array]:
+def log_gamma_tails(a: Any, x: Any) -> tuple[Array, ...]:
     """Return the logarithms of the regularized incomplete gamma functions, and their slopes in the shape.
 
     Parameters
@@ -156,10 +156,10 @@ def log_beta_tails(a: Any, b: Any, z: Any) -> tuple[Array, ...]:
 
 def _beta_fraction(a: Array, b: Array, x: Array) -> tuple[Array, Array, Array]:
     """Return the continued fraction of the incomplete beta function by Lentz's method, and its derivatives."""
-    c, c_slopes = np.ones(np.shape(x)), [0.0, 0.0]
+    c, c_slopes = np.ones(np.shape(x)), [np.zeros(np.shape(x))] * 2
     below = 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / below
-    d_slopes = [-(-x * (1.0 - b) / (a + 1.0) ** 2) / below**2, x / (a + 1.0) / below**2]
+    d_slopes = [x * (1.0 - b) / (a + 1.0) ** 2 / below**2, x / (a + 1.0) / below**2]
     value, slopes = d, d_slopes
     for m in range(1, _LONGEST):
         at, odd = a + 2.0 * m, a + m

@@ -210,9 +210,7 @@ class _Progress:
 def _kept(outcome: Outcome, chains: int) -> list[int]:
     kept = sorted(chain for chain, stats in outcome.stats.items() if stats)
     if not kept and outcome.died:
-        raise SamplingError(
-            f"no chain finished: their processes {', '.join(sorted(set(outcome.died.values())))}"
-        )
+        raise SamplingError(f"no chain finished: their processes {', '.join(sorted(set(outcome.died.values())))}")
     if not kept:
         raise outcome.stop or KeyboardInterrupt()
     if len(kept) < chains:

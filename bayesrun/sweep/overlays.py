@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bayesrun.diagnostics.base import find_interval_columns
+from bayesrun.diagnostics.base import find_interval_columns, interval_probability, shorten
+from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures.drawing import save
 from bayesrun.sweep.local_workers import beside
 from bayesrun.sweep.table import Setting, density_at, is_counted
@@ -21,6 +22,8 @@ MOST_PARAMETERS = 4
 MOST_SETTINGS = 20
 _WIDTH = 9.0
 _DPI = 130
+_INNER = 0.5  # probability of the thick interval
+_LABEL = 44  # characters of a setting beside the intervals
 
 
 def draw_overlays(
@@ -73,23 +76,27 @@ def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[
     rows, columns = _grid(len(parameters))
     figure, axes = _new(rows, columns, rows * (0.9 + 0.26 * len(shown)))
     colours = _colours(len(shown))
-    for axis, parameter in zip(axes.flat, parameters, strict=False):
+    for place, (axis, parameter) in enumerate(zip(axes.flat, parameters, strict=False)):
         own = table[table["parameter"] == parameter].set_index("setting")
         for height, (setting, colour) in enumerate(zip(shown, colours, strict=True)):
             if setting.name in own.index:
-                _interval(axis, own.loc[setting.name], height, colour)
-        axis.set_yticks(range(len(shown)), [s.name for s in shown], fontsize=8)
+                _interval(axis, own.loc[setting.name], setting.draws.get(parameter), height, colour)
+        names = [shorten(s.name, _LABEL) if place % columns == 0 else "" for s in shown]  # the rows are those beside
+        axis.set_yticks(range(len(shown)), names, fontsize=8)
         axis.set_ylim(len(shown) - 0.5, -0.5)
         axis.set_title(parameter, fontsize=10)
         axis.grid(axis="x", alpha=0.3)
     _hide_unused(axes, len(parameters))
-    figure.suptitle("Posterior mean, ± 1 sd (thick) and HDI (thin) by setting", fontsize=11)
+    prob = interval_probability(table.columns)
+    interval = "HDI" if prob is None else f"{100 * prob:g} % HDI"
+    figure.suptitle(f"Posterior mean, {100 * _INNER:g} % HDI (thick) and {interval} (thin) by setting", fontsize=11)
     return figure
 
 
-def _interval(axis: Any, row: Any, height: int, colour: Any) -> None:
+def _interval(axis: Any, row: Any, draws: Any, height: int, colour: Any) -> None:
     axis.plot(row[list(find_interval_columns(row.index))].astype(float), [height, height], color=colour, lw=1.2)
-    axis.plot([row["mean"] - row["sd"], row["mean"] + row["sd"]], [height, height], color=colour, lw=3.5)
+    if draws is not None:
+        axis.plot(hdi(draws, _INNER), [height, height], color=colour, lw=3.5, solid_capstyle="butt")
     axis.plot(row["mean"], height, "o", color="white", mec=colour, mew=1.6, ms=6)
 
 

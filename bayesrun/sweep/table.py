@@ -130,11 +130,12 @@ def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     names: set[str] = set(wanted)
     found: dict[str, Floats] = {}
     with xr.open_dataset(path / "posterior.nc", group="posterior") as posterior:
-        for variable in posterior.data_vars:
+        for stored, values in posterior.data_vars.items():
+            variable = str(values.attrs.get("name", stored))
             if any(w == variable or w.startswith(f"{variable}[") for w in names):
-                array = posterior[variable].transpose(*SAMPLE, ...)
+                array = values.transpose(*SAMPLE, ...)
                 flat = array.values.reshape(array.sizes["chain"] * array.sizes["draw"], -1).astype(float)
-                found |= {n: flat[:, k] for k, n in enumerate(names_of(array, str(variable))) if n in names}
+                found |= {n: flat[:, k] for k, n in enumerate(names_of(array, variable)) if n in names}
     return found
 
 

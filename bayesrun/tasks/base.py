@@ -174,8 +174,15 @@ def _on_config_of(run: FinishedRun, arguments: Namespace) -> Namespace:
     if not (run.folder / "config.yaml").is_file():
         raise fail("run", f"'{run.folder}' has no config.yaml", "give the folder of a run")
     user = [f"hydra.searchpath=[file://{Path(arguments.config_dir).absolute()}]"] if arguments.config_dir else []
-    changed = {"config_dir": str(run.folder), "config_name": "config", "overrides": [*user, *arguments.overrides]}
+    chosen = [_added_choice(override) for override in arguments.overrides]
+    changed = {"config_dir": str(run.folder), "config_name": "config", "overrides": [*user, *chosen]}
     return Namespace(**{**vars(arguments), **changed})
+
+
+def _added_choice(override: str) -> str:
+    """Choose a file of a group anew: `config.yaml` holds what was chosen for the run, and names no groups."""
+    group, _, name = override.partition("=")
+    return f"+{override}" if re.fullmatch(r"[\w./-]+", name) and (conf() / group).is_dir() else override
 
 
 def _find_runs(texts: Sequence[str], arguments: Namespace) -> list[FinishedRun]:

@@ -144,7 +144,9 @@ def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise fail("run", f"'{folder}' has no posterior.nc", "predict from a run that finished")
     with xr.open_dataset(path, group="posterior", engine="netcdf4", decode_times=False) as stored:
-        found = {name: stored[name].values for name in names if name in stored.data_vars}
+        # NetCDF can't hold every name: the attribute has the one that the model knows
+        own = {str(array.attrs.get("name", name)): array for name, array in stored.data_vars.items()}
+        found = {name: own[name].values for name in names if name in own}
     if not found:
         raise fail("run", f"'{path}' has no draws that predictions need", "keep them: store.variables, store.exclude")
     return found

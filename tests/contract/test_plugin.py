@@ -125,6 +125,18 @@ DISTRIBUTION = Declared(
     line="ThrowawayLogLogistic | positive | 0 | alpha:positive beta:positive",
 )
 '''
+FAMILY = '''
+"""Responses around the line with heavy tails on both sides."""
+from bayesrun.models.regression.families import Family, Parameter
+
+SCALE = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
+FAMILY = Family(
+    "real",
+    {"mu": Parameter(("identity",)), "width": Parameter(("log",), SCALE)},
+    "Laplace",
+    {"mu": "{mu}", "b": "{width}"},
+)
+'''
 MODULES = {
     "bayesrun.distributions": ("ThrowawayLogLogistic", DISTRIBUTION),
     "bayesrun.models": ("throwaway_rate", MODEL),
@@ -133,6 +145,7 @@ MODULES = {
     "bayesrun.figures": ("throwaway_line", FIGURE),
     "bayesrun.samplers": ("throwaway_grid", SAMPLER),
     "bayesrun.models.functions": ("throwaway_twice", FUNCTION),
+    "bayesrun.families": ("throwaway_laplace", FAMILY),
 }
 CONF = {
     "model/throwaway.yaml": {
@@ -228,6 +241,15 @@ def test_a_distribution_of_a_plug_in_is_sampled_censored_and_predicted(command, 
     assert abs(found.posterior["a"].values.mean() - mean) < 0.5 * sd
     assert found.posterior_predictive["y"].values.max() == 4
     assert np.isfinite(found.log_likelihood["y"].values).all()
+
+
+def test_a_family_of_a_plug_in_explains_responses(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    given = ["model=regression", "model.family=throwaway_laplace", "model.formula='log_radon ~ floor'"]
+    done = command(*given, "task=expand", f"paths.outputs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    printed = yaml.safe_load(done.stdout)
+    assert printed["likelihood"]["log_radon_obs"]["dist"] == "Laplace"
+    assert printed["priors"]["width"]["dist"] == "HalfNormal"
 
 
 def test_faults_in_a_plug_ins_keys_are_told_as_bayesruns_own(command, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

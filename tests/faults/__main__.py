@@ -25,7 +25,8 @@ def run_case(bench: Bench, case: Case) -> Outcome:
     try:
         outcome = other_faults.FAULTS.get(case.fault, run_faults.strike)(place)
     except Exception:  # the harness's own fault is shown, and the other cases go on
-        outcome = Outcome(case, [f"the harness failed: {traceback.format_exc()}"])
+        outcome = place.outcome
+        outcome.wrong.append(f"the harness failed: {traceback.format_exc()}")
     finally:
         place.clean_up()
     outcome.seconds = time.monotonic() - began

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
@@ -30,6 +31,7 @@ WHOLE = (
 SECONDS_BEHIND, DRAWS_BEHIND = 5.0, 1000
 """What may be missing on disk after a kill: the smaller of the two, as documented."""
 Draws = Mapping[str, np.ndarray[Any, Any]]
+_READING = threading.Lock()  # HDF5 is not made for threads
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Outcome:
 
 def posterior(folder: Path) -> Draws:
     """Read the draws (chain, draw, ...) of each variable of `posterior.nc`."""
-    with xr.open_dataset(folder / "posterior.nc", group="posterior") as dataset:
+    with _READING, xr.open_dataset(folder / "posterior.nc", group="posterior") as dataset:
         return {str(name): array.values for name, array in dataset.data_vars.items()}
 
 

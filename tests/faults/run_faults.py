@@ -171,6 +171,7 @@ def _do(place: Place, run: StartedRun) -> tuple[int, ...]:
         run.kill_all()
         return (-signal.SIGKILL,)
     if fault == "kill -9 of a chain":
+        wait_until(lambda: len(run.chains()) == CHAINS, run, 3.0)
         return _kill(place, chance.choice(run.chains() or [None]))
     if fault == "kill -9 of the tracker":
         return _kill(place, run.tracker())

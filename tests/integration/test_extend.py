@@ -56,7 +56,9 @@ def pymc3(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 def test_pymc3_goes_on_as_one_long_run(bayesrun: Command, pymc3: tuple[Path, Path]) -> None:
     parent, outputs = pymc3
     long = run(bayesrun, outputs, *MODEL, *QUIET, *UNTRACKED, "sampler.engine=pymc3", "sampler.draws=180", "name=long")
-    once = run(bayesrun, outputs, "task=extend", f"run={parent}", "sampler.draws=+70", "sampler.cores=1")
+    once = run(
+        bayesrun, outputs, "task=extend", f"run={parent}", "sampler.draws=+70", "sampler.cores=1", "tracking=none"
+    )
     assert read(once)["mu"].shape == (2, 130)
     twice = run(bayesrun, outputs, "task=extend", f"run={once}", "sampler.draws=180", "name=twice")
     assert same(twice, long)

@@ -15,7 +15,7 @@ from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.operations import Lowering
 from bayesrun.engines.pymc3.patches.base import applied
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.errors import BayesrunError, Problem, UserError, fail
+from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.language.declaration import (
     Container,
     Declaration,
@@ -55,6 +55,7 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     """
     if isinstance(declared, pm.Model):
         return declared
+    _check_dims(declared)
     with building(), pm.Model(coords=dict(declared.coords)) as model:
         try:
             _add_items(model, declared)
@@ -65,6 +66,18 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     note.recover = declared.recover
     note.reported = None if declared.reported is None else build(declared.reported)
     return model
+
+
+def _check_dims(declared: Declaration) -> None:
+    """Refuse dims that are called as the axes of draws."""
+    hint = "rename the column that labels it: data.columns: {{{0}_label: {0}, ...}}; of an array its dim: data.dims"
+    check(
+        [
+            Problem("data.dims", f"a dim can't be called '{dim}', as the axes of draws are", hint.format(dim))
+            for dim in ("chain", "draw")
+            if dim in declared.coords
+        ]
+    )
 
 
 def _add_items(model: pm.Model, declared: Declaration) -> None:

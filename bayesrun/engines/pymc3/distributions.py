@@ -16,6 +16,7 @@ from bayesrun.engines.pymc3.garch import GARCH11
 from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
 from bayesrun.engines.pymc3.modified import ModifiedContinuous, ModifiedDiscrete
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
+from bayesrun.engines.pymc3.small_factors import MvNormal, covariance_factor
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node
@@ -26,7 +27,7 @@ Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _LONGEST_CONSTANT = 256
-_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk}
+_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk, "MvNormal": MvNormal}
 
 
 def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:
@@ -185,14 +186,7 @@ def _to_real_line(this: Plan, lower: Lower) -> Any:
 def _cholesky(this: Plan, lower: Lower) -> Any:
     """Make the Cholesky factor of a covariance; correlations and scales are deterministics of their own."""
     arguments = parameters_of(this, lower)
-    factor, _, _ = pm.LKJCholeskyCov(
-        this.name,
-        eta=arguments["eta"],
-        n=int(this.values["n"].known),
-        sd_dist=arguments["sd_dist"],
-        compute_corr=True,
-    )
-    return factor
+    return covariance_factor(this.name, arguments["eta"], int(this.values["n"].known), arguments["sd_dist"])
 
 
 def _bartlett(this: Plan, lower: Lower) -> Any:

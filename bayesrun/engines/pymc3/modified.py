@@ -35,7 +35,7 @@ class Modified:
     def _set(self, base: Any, this: Plan, parameters: Mapping[str, Any], others: Mapping[str, Any]) -> None:
         assert this.modifiers is not None
         self.base, self.family, self._modifiers = base, this.family, this.modifiers
-        self._variables = {name: tt.as_tensor_variable(given) for name, given in (parameters | others).items()}
+        self._variables = {name: tt.as_tensor_variable(given) for name, given in {**parameters, **others}.items()}
         self._values = {name: _unnamed(name, value) for name, value in this.values.items()}
         self._others = {name: _unnamed(name, value) for name, value in this.modifiers.values().items()}
 

@@ -74,7 +74,7 @@ def _scaled(x: Value, p: Values) -> Value:
 
 
 def _draw_weibull_mean(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
-    return mu / special.gamma(1.0 + 1.0 / alpha) * rng.weibull(alpha)
+    return np.asarray(mu / special.gamma(1.0 + 1.0 / alpha) * rng.weibull(alpha))
 
 
 def _draw_beta_proportion(rng: np.random.Generator, mu: Array, phi: Array) -> Array:

@@ -99,13 +99,13 @@ def _or_zero(draw: Callable[..., Array], *names: str) -> Draw:
 
 def _first_event(rng: np.random.Generator, rate: Array, length: Array) -> Array:
     """Draw when the first event of a Poisson process happens, if one does within the length."""
-    return -np.log1p(rng.random(np.shape(rate)) * np.expm1(-rate * length)) / rate
+    return np.asarray(-np.log1p(rng.random(np.shape(rate)) * np.expm1(-rate * length)) / rate)
 
 
 def _positive_poisson(rng: np.random.Generator, mu: Array) -> Array:
     """Draw positive counts: the first event, and those in the time that is left."""
     mu = np.maximum(mu, np.finfo(float).tiny)
-    return 1 + rng.poisson(np.maximum(mu - _first_event(rng, np.ones_like(mu), mu), 0.0))
+    return np.asarray(1 + rng.poisson(np.maximum(mu - _first_event(rng, np.ones_like(mu), mu), 0.0)))
 
 
 def _positive_negative_binomial(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
@@ -116,7 +116,7 @@ def _positive_negative_binomial(rng: np.random.Generator, mu: Array, alpha: Arra
     """
     mu = np.maximum(mu, np.finfo(float).tiny)
     left = np.maximum(alpha - _first_event(rng, np.log1p(mu / alpha), alpha), 0.0)
-    return rng.logseries(mu / (mu + alpha)) + rng.poisson(rng.standard_gamma(left) * mu / alpha)
+    return np.asarray(rng.logseries(mu / (mu + alpha)) + rng.poisson(rng.standard_gamma(left) * mu / alpha))
 
 
 def _zero_one_inflated_beta(x: Value, p: Values) -> Value:

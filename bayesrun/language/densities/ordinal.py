@@ -76,7 +76,8 @@ def _adjacent(x: Value, p: Values) -> Value:
 def _distances(p: Parameters) -> Array:
     """Return `c - eta` over (draw, ..., cutpoint)."""
     eta, cutpoints = p["eta"][..., None], p["cutpoints"]
-    return cutpoints.reshape(cutpoints.shape[0], *(1,) * (eta.ndim - cutpoints.ndim), *cutpoints.shape[1:]) - eta
+    wide = cutpoints.reshape(cutpoints.shape[0], *(1,) * (eta.ndim - cutpoints.ndim), *cutpoints.shape[1:])
+    return np.asarray(wide - eta)
 
 
 def _with_ends(first: float, middle: Array, last: float) -> Array:

@@ -87,7 +87,7 @@ def _inverted(
             middle = left + 0.5 * (right - left)
             short = log_share(middle) < wanted
             left, right = np.where(short, middle, left), np.where(short, right, middle)
-    return np.clip(np.ceil(right - 1e-9) if family.discrete else right, low, high)
+    return np.asarray(np.clip(np.ceil(right - 1e-9) if family.discrete else right, low, high))
 
 
 def _log_all(known: Tails, lower: Value | None, upper: Value | None, values: Any, shape: tuple[int, ...]) -> Array:

@@ -180,8 +180,16 @@ def _own_problems(part: Definition) -> Iterator[Problem]:
         yield Problem(part.key, f"'{part.name}' can't be a name", "letters, digits and single _, not a digit first")
     if part.kind == "likelihood":
         yield from _likelihood_problems(part)
+    elif part.kind == "prior" and _is_mixed(part):
+        message = f"{part.body['dist']} is for observed values: no sampler moves between its ends and what is between"
+        yield Problem(f"{part.key}.dist", message, "choose a continuous prior")
     elif part.kind != "prior":
         yield from _expression_problems(part)
+
+
+def _is_mixed(part: Definition) -> bool:
+    known = family(str(part.body.get("dist"))) if isinstance(part.body, Mapping) else None
+    return known is not None and known.mixed
 
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:

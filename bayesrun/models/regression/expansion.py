@@ -75,11 +75,6 @@ class Expansion:
     whitened: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
-    def likelihood(self) -> str:
-        """Name of the likelihood."""
-        return str(next(iter(self.model["likelihood"])))
-
     def state(self) -> dict[str, Any]:
         """Return what was learned from the rows, as plain values that JSON can hold."""
         scales = {name: [s.spread, s.middle, s.response] for name, s in self.settings.items()}
@@ -208,7 +203,8 @@ def _declared(
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}
     model |= {"deterministics": deterministics} if deterministics else {}
-    model["likelihood"] = {likelihood_of(explained.name): likelihood}
+    predictors = {name: body for part in every for name, body in part.likelihood.items()}
+    model["likelihood"] = {likelihood_of(explained.name): likelihood, **predictors}
     return Expansion(
         model,
         columns,

@@ -28,6 +28,7 @@ from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_families import FAMILIES as GLM_FAMILIES
 from bayesrun.models.regression.response_terms import names_of
+from bayesrun.models.regression.term_priors import DEFAULT
 from bayesrun.models.regression.whitened_coefficients import whitened
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     if _NEW.search(with_symbols(spec.formula)) or (link is not None and link not in GLM_FAMILIES[family].links):
         return None
     content = spec.model_dump()
+    # priors of all group effects, of which there are none
+    content["priors"] = {n: p for n, p in content["priors"].items() if n not in ("sd", "cor") or set(p) - {DEFAULT}}
     return GlmSpec.model_validate({**content, "family": family})
 
 
@@ -155,7 +158,7 @@ def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Proble
 def _wrong_group_priors(section: str, priors: Mapping[str, Any], groupings: Sequence[str]) -> Iterator[Problem]:
     for name, prior in priors.items():
         key = f"model.priors.{section}.{name}"
-        if name not in groupings:
+        if name not in (*groupings, DEFAULT):
             yield Problem(key, f"no effects vary with '{name}'", did_you_mean(name, groupings))
         elif section == "cor":
             if not isinstance(prior, Mapping) or set(prior) - {"dist", "eta"} or prior.get("dist") != "LKJ":
@@ -256,7 +259,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
         for item in term.recalled(expansion.settings[name])
     ]
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
-    likelihoods = {expansion.likelihood: (rows.dim,)}
+    likelihoods = dict.fromkeys(expansion.model["likelihood"], (rows.dim,))
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
     declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
     return replace(declared, items=(*recalled, *declared.items))

@@ -13,6 +13,7 @@ from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
+from bayesrun.models.regression.missing_predictor import MissingPredictor
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_spec import RegressionSpec
@@ -132,6 +133,7 @@ def _sides(text: str, key: str) -> tuple[str, str]:
 def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
+    rest, missing = _without_missing(rest, key)
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
@@ -142,7 +144,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
-    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *offsets))
+    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 
 def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
@@ -159,3 +161,18 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
     if len(offsets) > 1:
         offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets
+
+
+def _without_missing(right: str, key: str) -> tuple[str, list[MissingPredictor]]:
+    """Take predictors with missing values, `mi(x)`, out of the right side of a formula."""
+    kept, found = [], list[MissingPredictor]()
+    for sign, part in summands(right):
+        call = re.fullmatch(r"mi\s*\(\s*(\w+)\s*\)", part)
+        if call and sign == "+":
+            found.append(MissingPredictor(call[1], key))
+            continue
+        if re.search(r"\bmi\s*\(", part):
+            raise fail(key, f"'{part}' can't be read", "mi(x) is a term of its own, and x one column of numbers")
+        kept.append((sign, part))
+    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    return text or "1", found

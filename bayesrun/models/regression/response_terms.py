@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
@@ -122,7 +123,7 @@ def _with_additions(found: Response, additions: str, bar: str, key: str) -> Resp
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
         found = _with_addition(found, part, key)
     # names in back-ticks were symbols so far
-    texts = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
+    texts: dict[str, Any] = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
     return replace(found, **texts, counts=tuple(map(quoted, found.counts)))
 
 

@@ -130,7 +130,8 @@ def test_axes_are_labelled_with_what_they_show() -> None:
 @pytest.mark.parametrize(
     ("subject", "reason"),
     [
-        (_subject({**MODEL, "type": "switchpoint"}), "a model of type glm"),
+        (_subject({**MODEL, "type": "switchpoint"}), "effects need a regression"),
+        (_subject({**MODEL, "type": "regression", "formula": "y ~ x + (1 | kind)"}), "without group effects"),
         (_subject({**MODEL, "formula": "y ~ 1"}), "no predictor"),
         (_subject({**MODEL, "formula": "y ~ x + z"}), "can't be computed"),
         (_subject(g=None), "does not hold g"),

@@ -52,3 +52,10 @@ def test_an_interval_that_could_not_be_read_gets_its_own_axis() -> None:
 def test_zero_is_marked_unless_it_is_far_away(centre: float, expected: bool) -> None:
     (ax,) = _axes({}, a=centre)
     assert any(np.all(np.asarray(line.get_xdata()) == 0) for line in ax.lines) == expected
+
+
+def test_a_regression_with_group_effects_has_axes_by_unit() -> None:
+    """The intercept and differences of levels are in the unit of the response; a slope and group effects are not."""
+    model = {"type": "regression", "family": "normal", "formula": "y ~ x + (1 | town)"}
+    axes = _axes(model, Intercept=3.0, x=0.0, r_town=[1.0, 2.0], sigma=1.0)
+    assert _names(axes) == [["Intercept", "sigma"], ["x"], ["r_town[0]", "r_town[1]"]]

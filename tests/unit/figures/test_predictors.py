@@ -53,6 +53,8 @@ def _subject(model: dict[str, Any]) -> Subject:
     [
         (DECLARATIVE, ["x", "town"]),
         (GLM, ["x", "kind"]),
+        ({**GLM, "formula": "y ~ x + (1 | kind)"}, ["x", "kind"]),
+        ({**GLM, "type": "regression", "formula": {"mu": "y ~ kind", "sigma": "~ x"}}, ["kind", "x"]),
         ({"type": "linear_regression", "options": {"predictors": ["unused"]}}, ["unused"]),
         ({"type": "of_a_plugin"}, ["x", "unused", "kind", "town"]),
     ],

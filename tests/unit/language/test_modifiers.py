@@ -246,6 +246,18 @@ def test_what_has_no_exact_distribution_function_is_refused() -> None:
     assert "VonMises can't be truncated" in problem.message
 
 
+def test_what_has_ends_of_its_own_is_no_prior() -> None:
+    raw = yaml.safe_load("""
+        name: m
+        type: declarative
+        priors: {k: {dist: HurdleGamma, mu: 1, alpha: 2, zero: 0.5}}
+        likelihood: {y_obs: {dist: Normal, mu: k, sigma: 1, observed: y}}
+        """)
+    (problem,) = static_check(DeclarativeSpec.model_validate(raw))
+    assert problem.key == "model.priors.k.dist"
+    assert "is for observed values" in problem.message
+
+
 def test_missing_values_are_not_imputed_in_a_modified_likelihood() -> None:
     frame = data("Normal")
     frame["y"][2] = np.nan

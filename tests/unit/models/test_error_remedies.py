@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.engines.pymc3.build import build
 from bayesrun.errors import UserError
 from bayesrun.models import declarative, regression
 from bayesrun.models.regression.regression_spec import RegressionSpec
@@ -116,3 +117,17 @@ def test_what_an_error_tells_to_write_is_right(read: Callable[[str], str], wrong
     told = read(wrong)
     assert remedy in told, told
     assert remedy not in read(right) and read(right) == ""
+
+
+def test_a_dim_that_is_called_as_the_axes_of_draws_is_refused_and_the_remedy_works() -> None:
+    text = PLAIN.replace("sigma: 1}}", "sigma: 1, dims: [DIM]}}") % "dist: Normal, mu: 'a[i]', sigma: 1, observed: y"
+    for dim, right in (("draw", False), ("draw_label", True)):
+        body = yaml.safe_load(text.replace("DIM", dim))
+        spec = declarative.DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **body})
+        rows = DATA[["y"]].assign(i=("day", np.arange(ROWS) % 2)).assign_coords({dim: ["a", "b"]})
+        declared = declarative.build(rows.assign_attrs(dim="day"), spec)
+        if right:
+            assert build(declared)
+            continue
+        with pytest.raises(UserError, match=r"a dim can't be called 'draw'.*\n.*draw_label: draw"):
+            build(declared)

@@ -162,6 +162,21 @@ def test_weights_censoring_and_truncation_beside_the_response() -> None:
     assert likelihood("y | trunc(lb = -4, ub = 9)") == pytest.approx(inside.sum(), rel=1e-8)
 
 
+def test_missing_predictors_and_responses_are_imputed() -> None:
+    x, y = X.copy(), Y.copy()
+    x[[3, 7]], y[5] = np.nan, np.nan
+    b, slope, sd, u, sigma = np.array([0.4, 0.2]), -0.3, np.array([0.8]), RNG.normal(size=(4, 1)), 0.6
+    point = {"coefficients": b, "slope_of_x": slope, "x_mean": 0.1, "x_sd": 1.2, "sd_g": sd, "r_g_offset": u}
+    point |= {"sigma": sigma, "x_missing": np.array([0.5, -1.0]), "y_obs_missing": np.array([2.0])}
+    declared = MODEL.build(data(x=x, y=y), spec("y | mi() ~ mi(x) + z + (1 | g)"))
+    found = log_densities(declared, point)
+    x[[3, 7]], y[5] = [0.5, -1.0], 2.0
+    mu = b[0] + b[1] * Z - 0.3 * x + (sd * u)[CODE, 0]
+    assert found["y_obs"] == pytest.approx(st.norm.logpdf(y, mu, sigma).sum(), rel=1e-10)
+    assert found["x"] == pytest.approx(st.norm.logpdf(x, 0.1, 1.2).sum(), rel=1e-10)
+    assert "mi(x)" in {item.name for item in declared.items} and "slope_of_x" in declared.helpers
+
+
 def test_a_formula_predicts_other_parameters_as_well() -> None:
     b, c, sd, u = np.array([0.4, -0.3]), np.array([-0.2, 0.1]), np.array([0.8]), RNG.normal(size=(4, 1))
     point = {"coefficients": b, "sigma_coefficients": c, "sd_sigma_g": sd, "r_sigma_g_offset": u}
@@ -209,6 +224,13 @@ def test_a_prior_of_another_family_is_the_terms_own() -> None:
     assert (
         made["deterministics"]["coefficients"]["expr"] == "concatenate(coefficients_0, coefficients_1, coefficients_2)"
     )
+
+
+def test_the_defaults_of_group_effects_stay_without_effect_where_there_are_none() -> None:
+    priors = {"sd": {"default": HALF}, "cor": {"default": {"dist": "LKJ", "eta": 2}}}
+    for formula in ("y ~ x", "y ~ x + offset(z)"):
+        this = spec(formula, priors=priors)
+        assert not MODEL.static_check(this) and not MODEL.check(data(), this)
 
 
 FAULTS = [

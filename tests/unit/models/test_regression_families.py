@@ -13,6 +13,7 @@ import xarray as xr
 import yaml
 from scipy.special import expit, log_softmax, ndtr
 
+from bayesrun.language.declaration import Random
 from bayesrun.models import declarative, regression
 from bayesrun.models.regression.families import FAMILY_TABLE
 from bayesrun.models.regression.regression_model import expansion_of
@@ -280,3 +281,20 @@ def test_a_known_standard_error_takes_the_place_of_sigma_or_joins_it() -> None:
         spec = RegressionSpec(name="m", type="regression", formula=f"{left} ~ x + (1 | g)")
         found = log_densities(read_back(rows, spec), {"coefficients": B, "sd_g": SD, "r_g_offset": OFFSETS, **own})
         assert found["y_obs"] == pytest.approx(st.norm.logpdf(REAL, ETA, sigma).sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["normal", "student", "poisson", "negative_binomial", "bernoulli"])
+@pytest.mark.parametrize("right", ["x", "x + C(g)", "poly(x, 2) + x:n + offset(log(n))"])
+def test_a_generalised_linear_model_expands_into_the_density_that_it_is_built_with(name: str, right: str) -> None:
+    """What is built from a design matrix alone takes another way, and comes to the same."""
+    case, plain_right = CASES[name], right.partition(" + offset")[0]
+    options = {"form": "direct", "offset": "log(n)" if plain_right != right else None}
+    common = {"name": "m", "type": "regression", "family": name}
+    built = MODEL.build(data(case.y), RegressionSpec(formula=f"y ~ {plain_right}", options=options, **common))
+    expanded = read_back(data(case.y), RegressionSpec(formula=f"y ~ {right}", **common))
+    terms = [item for item in built.items if isinstance(item, Random) and item.name not in case.others]
+    point = {item.name: 0.1 * RNG.normal(size=item.plan.shape) for item in terms}
+    coefficients = np.concatenate([np.atleast_1d(values) for values in point.values()])
+    ours = sum(log_densities(built, {**point, **case.others}).values())
+    theirs = sum(log_densities(expanded, {"coefficients": coefficients, **case.others}).values())
+    assert ours == pytest.approx(theirs, rel=1e-9)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +313,38 @@ def test_correlated_effects_of_new_groups_have_their_covariance(prior: str) -> N
     assert np.all(np.abs(new.mean(axis=0) - (1.0 + 2.0 * at[:3])) < 4.5 * np.sqrt(np.diag(covariance) / DRAWS))
     error = np.sqrt((np.outer(np.diag(covariance), np.diag(covariance)) + covariance**2) / DRAWS)
     assert np.all(np.abs(np.cov(new.T) - covariance) < 4.5 * error)
+
+
+COVARIATE = """
+type: declarative
+name: counties
+priors:
+  g: {dist: Normal, mu: 0, sigma: 5, shape: 2}
+  tau: {dist: HalfNormal, sigma: 5}
+  a: {dist: Normal, mu: "g[0] + g[1] * u", sigma: tau, dims: [label]}
+likelihood:
+  out: {dist: Normal, mu: "a[gi]", sigma: 0.5, observed: y}
+"""
+
+
+def test_a_covariate_of_the_groups_is_asked_for_and_used_for_new_ones() -> None:
+    section = SOURCES.load("inline", "data.source").spec.model_validate(
+        {"name": "fit", "source": "inline", "factors": {"gi": "label"}, "values": {"y": [0]}}
+    )
+    raw = xr.Dataset({"y": ("obs", X), "label": ("obs", GROUP)}, {"obs": np.arange(30)})
+    data, design = learn(raw, section, {})
+    u = xr.DataArray([0.1, 0.2, 0.3], dims=["label"])
+    data, design = data.assign(u=u), replace(design, fixed=design.fixed.assign(u=u))
+    spec = _declarative(COVARIATE)
+    fitted = fitted_model(declarative.MODEL.build(data, spec), design, "0", None)
+    with pytest.raises(UserError, match="'u' has one value per 'label', and none for what is new: new"):
+        _rows(declarative.MODEL, spec, fitted, "population", label=["new", "b"])
+    rows = _rows(declarative.MODEL, spec, fitted, "population", label=["new", "b", "new"], u=[2.0, 0.2, 2.0])
+    draws = {
+        "g": np.tile([1.0, 3.0], (DRAWS, 1)),
+        "tau": np.full(DRAWS, 0.7),
+        "a": np.tile([1.0, 5.0, 2.0], (DRAWS, 1)),
+    }
+    mean = _table(rows, fitted, **draws).query("kind == 'mu'")
+    _agrees(mean.iloc[[0, 2]], 1.0 + 3.0 * 2.0, 0.7)
+    assert mean["mean"].iloc[1] == 5.0
