@@ -38,6 +38,7 @@ from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
+from bayesrun import __version__
 from bayesrun.config.yaml_limits import check_yaml
 
 VERSION_BASE = "1.3"
@@ -167,7 +168,7 @@ def command_line() -> ArgumentParser:
     parser = get_args_parser()
     for action in parser._actions:
         if action.dest == "version":
-            action.version = f"bayesrun {version('bayesrun')}"  # type: ignore[attr-defined]
+            action.version = f"bayesrun {__version__}"  # type: ignore[attr-defined]
             action.help = "Show the version and exit"
     return parser
 
