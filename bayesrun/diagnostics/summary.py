@@ -26,8 +26,18 @@ _NUMBERS = 2**16
 
 
 def in_order(posterior: xr.Dataset) -> list[str]:
-    """Return the names of the posterior's variables, imputed values (`NAME_missing`) last."""
-    return sorted(map(str, posterior.data_vars), key=lambda name: _is_imputed(posterior[name], name))
+    """Return the names of the posterior's variables: effects of groups after all others, imputed values last."""
+
+    def place(name: str) -> tuple[bool, bool]:
+        return _is_imputed(posterior[name], name), _is_of_groups(posterior, name)
+
+    return sorted(map(str, posterior.data_vars), key=place)
+
+
+def _is_of_groups(posterior: xr.Dataset, name: str) -> bool:
+    """Whether a variable holds the effects `r_GROUPING` of a regression, over groups and effects."""
+    effects = f"{name.removeprefix('r_')}_effect"
+    return name.startswith("r_") and len(posterior[name].dims) == 4 and posterior[name].dims[-1] == effects
 
 
 def _is_imputed(array: xr.DataArray, name: str) -> bool:

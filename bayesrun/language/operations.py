@@ -228,6 +228,21 @@ def _exponential_sum(coefficients: Any, matrix: Any, offset: Any, weights: Any) 
     return np.sum(terms if weights is None else weights * terms)
 
 
+def _sum_of_groups(function: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return the sum over the rows of a function of a linear predictor with effects of groups."""
+
+    def call(coefficients: Any, *rest: Any) -> Any:
+        *effects, matrix, offset, weights, groups = rest
+        predictor = _linear(coefficients, matrix, offset)
+        for effect, (codes, columns) in zip(effects, groups, strict=True):
+            picked = effect[codes]
+            predictor = predictor + (picked[:, 0] if columns is None else (picked * columns).sum(axis=1))
+        terms = function(predictor)
+        return np.sum(terms if weights is None else weights * terms)
+
+    return call
+
+
 def _linear(coefficients: Any, matrix: Any, offset: Any) -> Any:
     predictor = matrix @ coefficients
     return predictor if offset is None else predictor + offset
@@ -322,5 +337,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "black_box": _black_box,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,
+        "softplus_sum_of_groups": _sum_of_groups(lambda eta: np.logaddexp(0.0, eta)),
+        "exponential_sum_of_groups": _sum_of_groups(np.exp),
+        "square_sum_of_groups": _sum_of_groups(np.square),
     }
 )

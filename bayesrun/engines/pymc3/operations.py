@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +17,7 @@ from bayesrun.engines.pymc3.black_box import BlackBox
 from bayesrun.engines.pymc3.cosine_transform import Cosine
 from bayesrun.engines.pymc3.incomplete_functions import log_beta_i, log_beta_rest, log_gamma_p, log_gamma_q
 from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
-from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
 from bayesrun.language.operations import Call, Constant, Node, in_order, place_picks
 
@@ -234,6 +235,9 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
+        "softplus_sum_of_groups": partial(row_sum_of_groups, softplus),
+        "exponential_sum_of_groups": partial(row_sum_of_groups, exponential),
+        "square_sum_of_groups": partial(row_sum_of_groups, squares),
         "exponential_sum": lambda x, matrix, offset, weights: row_sum(exponential, matrix, x, offset, weights),
     }
 )

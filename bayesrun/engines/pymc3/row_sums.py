@@ -55,6 +55,12 @@ def exponential(predictor: Array, weights: Array | None) -> tuple[float, Array]:
     return float(value.sum()), value
 
 
+def squares(predictor: Array, weights: Array | None) -> tuple[float, Array]:
+    """Return the sum of `w x^2` and its derivatives."""
+    weighted = predictor if weights is None else weights * predictor
+    return float(weighted @ predictor), 2.0 * weighted
+
+
 class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
     """`sum_i w_i f(x_i' beta + o_i)` of a vector `beta`, and its gradient.
 
@@ -110,6 +116,99 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
         """Declare that only the sum has a gradient of its own."""
         return [[True, False]]
+
+
+class GroupedRowSum(Op):  # type: ignore[misc]
+    """`sum_i w_i f(x_i' beta + sum_g z_gi' r_g[c_gi] + o_i)` of `beta` and matrices `r_g`, and its gradients.
+
+    Parameters
+    ----------
+    function, matrix, offset, weights
+        As of `RowSum`.
+    groups
+        Of each grouping: codes of the groups over the rows, and `z` over (row, effect); None for an intercept alone.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        matrix: Array,
+        offset: Array | None,
+        weights: Array | None,
+        groups: tuple[tuple[Array, Array | None], ...],
+    ) -> None:
+        self.function, self.matrix, self.offset, self.weights, self.groups = function, matrix, offset, weights, groups
+
+    def __eq__(self, other: object) -> bool:
+        """Say whether it is the same sum, whichever object holds the data."""
+        if not isinstance(other, GroupedRowSum) or len(self.groups) != len(other.groups):
+            return False
+        return all(map(_same, self._held(), other._held()))
+
+    def __hash__(self) -> int:
+        """Agree with equality."""
+        return hash((type(self), self.function, self.matrix.shape, len(self.groups)))
+
+    def _held(self) -> tuple[Any, ...]:
+        groups = [part for group in self.groups for part in group]
+        return (self.function, self.matrix, self.offset, self.weights, *groups)
+
+    def make_node(self, *given: Any) -> Apply:
+        """Make the node: the sum, and its gradient by each input."""
+        inputs = [tt.as_tensor_variable(one) for one in given]
+        return Apply(self, inputs, [tt.dscalar(), tt.dvector(), *(tt.dmatrix() for _ in self.groups)])
+
+    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
+        """Compute all, block by block."""
+        coefficients, *effects = inputs
+        total, gradient = 0.0, np.zeros(self.matrix.shape[1])
+        slopes = np.empty(len(self.matrix))
+        by_effect = [np.ascontiguousarray(effect.T) for effect in effects]
+        for rows in blocks(len(self.matrix)):
+            predictor = self.matrix[rows] @ coefficients
+            if self.offset is not None:
+                predictor += self.offset[rows]
+            for effect, (codes, columns) in zip(by_effect, self.groups, strict=True):
+                for k, numbers in enumerate(effect):
+                    picked = numbers[codes[rows]]
+                    predictor += picked if columns is None else picked * columns[rows, k]
+            value, slope = self.function(predictor, None if self.weights is None else self.weights[rows])
+            total += value
+            gradient += self.matrix[rows].T @ slope
+            slopes[rows] = slope
+        outputs[0][0], outputs[1][0] = np.asarray(total), gradient
+        for place, (effect, (codes, columns)) in enumerate(zip(effects, self.groups, strict=True), start=2):
+            count = len(effect)
+            parts = [slopes] if columns is None else [slopes * column for column in columns.T]
+            outputs[place][0] = np.stack([np.bincount(codes, part, count) for part in parts], axis=1)
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """Return the shapes of the sum and of its gradients."""
+        return [(), *shapes]
+
+    def L_op(self, inputs: list[Any], outputs: list[Any], output_gradients: list[Any]) -> list[Any]:
+        """Return the gradients, which are the further outputs."""
+        return [output_gradients[0] * gradient for gradient in outputs[1:]]
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        """Say that only the sum has gradients of its own."""
+        return [[True, *([False] * len(node.inputs))] for _ in node.inputs]
+
+
+def row_sum_of_groups(function: Function, coefficients: Any, *rest: Any) -> Any:
+    """Return a sum over the rows of a linear predictor with effects of groups, as a tensor that has a gradient.
+
+    Parameters
+    ----------
+    function
+        `softplus`, `exponential` or `squares`.
+    coefficients
+        A tensor over (column).
+    rest
+        A tensor (group, effect) per grouping; then matrix, offset, weights and groups of `GroupedRowSum`.
+    """
+    *effects, matrix, offset, weights, groups = rest
+    return GroupedRowSum(function, matrix, offset, weights, groups)(coefficients, *effects)[0]
 
 
 def _same(ours: Any, theirs: Any) -> bool:

@@ -194,7 +194,11 @@ class FittedPopulation:
         whole = prior["dist"] in ("Normal", "StudentT", "Laplace", "Logistic", "Cauchy") and "lower" not in prior
         if self.centre is None or not whole or "upper" in prior:
             return {}
-        return {"initval": [float(f"{value:.4g}") for value in self.centre]}
+        return {"initval": self.start()}
+
+    def start(self) -> list[float]:
+        """Return where sampling starts, in as many digits as a reader needs."""
+        return [float(f"{value:.4g}") for value in (() if self.centre is None else self.centre)]
 
     def _label_dims(self) -> dict[str, list[str]]:
         terms = [t for t in self.design.terms if t.labels is not None]

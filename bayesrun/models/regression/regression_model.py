@@ -24,6 +24,8 @@ from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, 
 from bayesrun.models.regression.families import FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.group_effects import GroupEffects
+from bayesrun.models.regression.grouped_sums import summed
+from bayesrun.models.regression.hierarchical_centring import around_population
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_families import FAMILIES as GLM_FAMILIES
@@ -211,19 +213,26 @@ def _declarative(expansion: Expansion) -> declarative.DeclarativeSpec:
 
 
 def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
-    """Build the declarative model that the regression means; its coefficients are sampled whitened."""
+    """Build the declarative model that the regression means.
+
+    With `options.form: whitened` it is sampled in another form: whitened coefficients, centred effects around them, and
+    one number as the likelihood of many rows. It reports as the model that is written.
+    """
     from bayesrun.language.declaration import ModelDesign
 
     glm = as_glm(spec)
     if glm is not None:
         return glm_model.build(data, glm)
-    expansion = expand(data, spec, plan(spec))
+    this = plan(spec)
+    expansion = expand(data, spec, this)
     for note in expansion.notes:
         log.info(note)
     declared = declarative.build(expansion.columns, _declarative(expansion))
     design = ModelDesign(rows=declared.design.rows, terms=expansion.state())
     direct = replace(declared, helpers=declared.helpers | expansion.helpers, design=design)
-    return whitened(direct, expansion) if spec.options.form == "whitened" else direct
+    if spec.options.form == "direct":
+        return direct
+    return summed(around_population(whitened(direct, expansion), expansion), expansion, this, spec.family)
 
 
 def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:

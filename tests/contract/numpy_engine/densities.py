@@ -128,10 +128,16 @@ def _cholesky(plan: Plan, p: Parameters, x: Array) -> Array:
     return norm + correlations + jacobian + log_density(inner, scales).sum()
 
 
+def _vectors(plan: Plan, p: Parameters, x: Array) -> Array:
+    covariance = p["chol"] @ p["chol"].T if "chol" in p else p["cov"] if "cov" in p else np.linalg.inv(p["tau"])
+    return stats.multivariate_normal(np.zeros(len(covariance)), covariance).logpdf(x - p["mu"])
+
+
 _OF_SERIES: Mapping[str, Callable[[Plan, Parameters, Array], Array]] = {
     "AR": _autoregression,
     "Dirichlet": _dirichlet,
     "GARCH11": _garch,
     "GaussianRandomWalk": _random_walk,
     "LKJCholeskyCov": _cholesky,
+    "MvNormal": _vectors,
 }

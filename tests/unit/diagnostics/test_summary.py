@@ -52,3 +52,12 @@ def test_imputed_values_come_last() -> None:
         dims={"y_missing": ["obs_missing"]},
     )
     assert list(summarise(idata).index) == ["beta", "share_missing", "y_missing[3]", "y_missing[7]"]
+
+
+def test_effects_of_groups_come_after_what_they_vary_around() -> None:
+    draws = np.random.default_rng(1).normal(size=(2, 50, 3, 1))
+    posterior = {"r_g": draws, "sd_g": np.abs(draws[:, :, 0]), "Intercept": draws[:, :, 0, 0], "r_squared": draws}
+    coords = {"g": ["a", "b", "c"], "g_effect": ["Intercept"]}
+    dims = {"r_g": ["g", "g_effect"], "sd_g": ["g_effect"], "r_squared": ["g", "other"]}
+    table = summarise(az.from_dict(posterior=posterior, coords={**coords, "other": [0]}, dims=dims))
+    assert list(table.index)[-3:] == [f"r_g[{label}, Intercept]" for label in "abc"]

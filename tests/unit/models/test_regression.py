@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.special import expit
 
 from bayesrun.errors import UserError
-from bayesrun.language.declaration import Declaration, Deterministic, Likelihood
+from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import regression
@@ -200,6 +200,30 @@ def test_whitened_coefficients_have_the_same_density_up_to_a_constant() -> None:
         there = evaluate(node_of(basis), {"coefficients_whitened": z}.__getitem__)
         whole = sum(log_densities(declared, {"coefficients_whitened": z, **rest}).values())
         differences.append(whole - sum(log_densities(direct, {"coefficients": there, **rest}).values()))
+    np.testing.assert_allclose(differences, differences[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("right", ["x + (x | g)", "x + (x || g) + (1 | h)", "z + (x | g)"])
+def test_centered_effects_are_sampled_around_the_population_with_the_same_density(right: str) -> None:
+    rows = data(y=Y + 9.0 * CODE + 5.0 * (CODE - 1.5) * X + 9.0 * OTHER_CODE)
+    declared = MODEL.build(rows, spec(f"y ~ {right}", options={"form": "whitened"}))
+    direct = declared.reported
+    assert direct is not None and "r_g_shifted" in declared.helpers
+    values = {item.name: item.value for item in declared.items if isinstance(item, Deterministic)}
+    plans = {item.name: item.plan for item in declared.items if isinstance(item, Random)}
+    differences = []
+    for _ in range(4):
+        point = {
+            name: 0.3 * RNG.normal(size=of.shape) for name, of in plans.items() if of.family.name != "LKJCholeskyCov"
+        }
+        point |= {name: np.exp(point[name]) for name in point if name == "sigma" or name.startswith("sd_")}
+        point |= {"chol_g": np.array([[0.8, 0], [0.2, 0.5]])} if "chol_g" in plans else {}
+        whole = sum(log_densities(declared, point).values())
+        there = dict(point)
+        for name in ("coefficients", "r_g", "r_h"):
+            if name in values:
+                there[name] = evaluate(node_of(values[name]), there.__getitem__)
+        differences.append(whole - sum(log_densities(direct, there).values()))
     np.testing.assert_allclose(differences, differences[0], atol=1e-6)
 
 

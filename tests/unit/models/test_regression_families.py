@@ -14,6 +14,8 @@ import yaml
 from scipy.special import expit, log_softmax, ndtr
 
 from bayesrun.language.declaration import Random
+from bayesrun.language.operations import evaluate
+from bayesrun.language.values import node_of
 from bayesrun.models import declarative, regression
 from bayesrun.models.regression.families import FAMILY_TABLE
 from bayesrun.models.regression.regression_model import expansion_of
@@ -211,6 +213,40 @@ def read_back(rows: xr.Dataset, spec: RegressionSpec) -> Any:
     again = declarative.DeclarativeSpec.model_validate(yaml.safe_load(text))
     assert not declarative.static_check(again) and not declarative.check(expansion.columns, again)
     return declarative.build(expansion.columns, again)
+
+
+def _many(name: str, size: int = 1_100) -> xr.Dataset:
+    rng = np.random.default_rng(3)
+    x, n = rng.normal(size=size), rng.integers(4, 9, size=size)
+    y = {"normal": rng.normal(size=size), "poisson": rng.poisson(2, size), "bernoulli": rng.integers(0, 2, size)}
+    columns = {"x": x, "n": n, "g": rng.integers(0, 7, size), "h": rng.integers(0, 5, size)}
+    columns["y"] = y.get(name, rng.binomial(n, 0.3))
+    made = xr.Dataset({k: ("obs", v) for k, v in columns.items()}, coords={"obs": np.arange(size)})
+    return made.assign_attrs(dim="obs")
+
+
+@pytest.mark.parametrize("name", ["normal", "poisson", "bernoulli", "binomial"])
+def test_many_rows_are_summed_to_the_same_log_likelihood(name: str) -> None:
+    left = "y | trials(n)" if name == "binomial" else "y"
+    formula = f"{left} ~ x + (x | g) + (1 | h) + offset(log(n) / 10)"
+    spec = RegressionSpec(name="m", type="regression", formula=formula, family=name)
+    declared = MODEL.build(_many(name), spec)
+    direct = declared.reported
+    assert direct is not None and any(item.name == "likelihood" for item in declared.items)
+    rng = np.random.default_rng(4)
+    (coefficients,) = [item.value for item in declared.items if item.name == "coefficients"]
+    forms = {item.name: item.plan for item in direct.items if isinstance(item, Random)}
+    differences = []
+    for _ in range(3):
+        z = 0.1 * rng.normal(size=2)
+        rest = {item: 0.1 * rng.normal(size=of.shape) for item, of in forms.items() if item.startswith("r_")}
+        rest |= {"chol_g": np.array([[0.5, 0], [0.1, 0.4]]), "sd_h": np.array([0.6]), "sigma": 0.9}
+        there = evaluate(node_of(coefficients), {"coefficients_whitened": z}.__getitem__)
+        ours = log_densities(declared, {"coefficients_whitened": z, **rest})
+        theirs = log_densities(direct, {"coefficients": there, **rest})
+        assert ours["likelihood"] == pytest.approx(theirs["y_obs"], rel=1e-10)
+        differences.append(sum(ours.values()) - sum(theirs.values()))
+    np.testing.assert_allclose(differences, differences[0], atol=1e-6)
 
 
 def test_every_family_has_a_case() -> None:

@@ -10,7 +10,7 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.models.regression.blocked_algebra import BLOCK
 
 RNG = np.random.default_rng(7)
@@ -55,3 +55,32 @@ def test_many_rows_are_summed_by_blocks() -> None:
     got = compute(at)
     assert got[0] == pytest.approx(float(np.logaddexp(0, matrix @ at).sum()), rel=1e-12)
     np.testing.assert_allclose(got[1], matrix.T @ (1 / (1 + np.exp(-matrix @ at))), rtol=1e-10)
+
+
+@pytest.mark.parametrize("function", [softplus, exponential, squares])
+@pytest.mark.parametrize(("offset", "weights"), [(None, None), (OFFSET, WEIGHTS)])
+def test_effects_of_groups_are_gathered_and_their_gradients_collected(function: Any, offset: Any, weights: Any) -> None:
+    rows = len(MATRIX)
+    codes = [RNG.integers(0, size, rows) for size in (6, 3)]
+    groups = ((codes[0], MATRIX[:, :2]), (codes[1], None))
+    at = [RNG.normal(size=4), RNG.normal(size=(6, 2)), RNG.normal(size=(3, 1))]
+    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+        inputs = [tt.dvector(), tt.dmatrix(), tt.dmatrix()]
+        total = row_sum_of_groups(function, *inputs, MATRIX, offset, weights, groups)
+        compute = theano.function(inputs, [total, *(2.0 * g for g in theano.grad(total, inputs))])
+    got = compute(*at)
+    eta = MATRIX @ at[0] + (at[1][codes[0]] * MATRIX[:, :2]).sum(axis=1) + at[2][codes[1], 0]
+    eta = eta + (0 if offset is None else offset)
+    w = np.ones(rows) if weights is None else weights
+    by_function = {
+        softplus: (np.logaddexp(0, eta), 1 / (1 + np.exp(-eta))),
+        exponential: (np.exp(eta),) * 2,
+        squares: (eta**2, 2 * eta),
+    }
+    value, slope = by_function[function]
+    slope = 2.0 * w * slope
+    assert got[0] == pytest.approx(float(w @ value), rel=1e-12)
+    np.testing.assert_allclose(got[1], MATRIX.T @ slope, rtol=1e-10)
+    wanted = [np.bincount(codes[0], slope * MATRIX[:, k], 6) for k in range(2)]
+    np.testing.assert_allclose(got[2], np.stack(wanted, axis=1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(got[3][:, 0], np.bincount(codes[1], slope, 3), rtol=1e-10)
