@@ -1,4 +1,4 @@
-"""One job of a sweep, in whichever process: the run, and a record of it that outlives the process."""
+"""One job of a sweep, in any process: the run, and a record of it that outlives the process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class NoSuchMetricError(BaseException):
 
 @dataclass(frozen=True)
 class JobTask:
-    """The function that Hydra's launchers call for each job, in whichever process; it is pickled.
+    """The function that Hydra's launchers call for each job, in any process; it is pickled.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class JobTask:
     parent_run_id
         The sweep's run in tracking.
     fail_fast
-        Whether a failed job keeps the ones after it from starting.
+        Whether no further jobs start after a failed one.
     metric
         Metric to return, for sweepers that search; a job without it returns None.
     total
@@ -144,7 +144,7 @@ def _taking_interrupts(wanted: bool) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def begin_worker(launcher: int) -> None:
-    """Prepare a process for jobs, once; a worker of joblib's ends with the process that started it."""
+    """Prepare a process for jobs, once; a joblib worker ends with the process that started it."""
     collect_rarely()
     starter = multiprocessing.parent_process()
     if starter is not None and starter.pid == launcher:

@@ -64,7 +64,7 @@ def in_worker(call: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
-    """Call a function in a forked process while the block goes on; what is yielded waits for its result."""
+    """Call a function in a forked process while the block goes on; the yielded function waits for its result."""
     if not may_fork():
         yield lambda: call(*arguments)
         return
