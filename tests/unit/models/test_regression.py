@@ -270,6 +270,7 @@ FAULTS = [
     ("y ~ x + (1 | g)", {"family": "beta_binomial"}, "needs the number of trials"),
     ("cbind(y, n) ~ x + (1 | g)", {"family": "poisson"}, "has no trials"),
     ("y ~ x + (1 | g)", {"family": "poison"}, "unknown family 'poison'"),
+    ("y ~ x + (1 | g)", {"family": "gaussian"}, "here it is 'normal'"),
     ("y ~ x + (1 | g)", {"options": {"link": "probit"}}, "has no link 'probit'"),
     ("y ~ x + (1 | g)", {"priors": {"sd": {"k": HALF}}}, "no effects vary with 'k'"),
     ("y ~ x + (1 | g)", {"priors": {"sd": {"g": {"dist": "HalfNorml"}}}}, "unknown distribution 'HalfNorml'"),
