@@ -28,7 +28,7 @@ class Problem:
     Parameters
     ----------
     key
-        Config key at fault, dotted (`model.priors.early_rate.lam`).
+        Config key of the problem, dotted (`model.priors.early_rate.lam`).
     message
         What was got and what is allowed.
     hint

@@ -1,4 +1,4 @@
-"""How a run goes on from an earlier one: how many draws it makes, and what can't be extended."""
+"""How a run extends an earlier one: how many draws it makes, and what can't be extended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_GROWTH = 4
 
 @dataclass(frozen=True)
 class Extension:
-    """What a run goes on from, and how far.
+    """The run that is extended, and how far.
 
     Parameters
     ----------

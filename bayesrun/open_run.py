@@ -40,7 +40,7 @@ _SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 @dataclass(frozen=True)
 class Job:
-    """Where a run belongs, beside its config.
+    """Where a run belongs, besides its config.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Job:
     tags
         Further tags (of the sweep).
     parent
-        The run that this one goes on from: its `folder` and `run_id`.
+        The run that this one extends: its `folder` and `run_id`.
     params
         Parameters for tracking that are not in the config.
     """

@@ -66,7 +66,7 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
     job
         Where the run belongs.
     extension
-        The run that it goes on from.
+        The run that it extends.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def _log_model(model: CompiledModel) -> None:
 
 
 def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: EarlierDraws | None = None) -> Sampled:
-    """Sample the model; with `earlier` draws, whose chains it goes on with."""
+    """Sample the model; with `earlier` draws, continue their chains."""
     from bayesrun.report.progress import ProgressLine
     from bayesrun.samplers.base import Monitor
     from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
@@ -420,7 +420,7 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
 def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
-    """Write what is left; figures take longest, and are drawn beside the rest."""
+    """Write what is left; figures take longest, and are drawn in parallel to the rest."""
     from bayesrun.figures.base import Subject
     from bayesrun.figures.drawing import draw_all
     from bayesrun.report.model_graph import write_graph

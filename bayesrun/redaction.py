@@ -37,7 +37,7 @@ _WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
 _DATABASES = (
     *("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "snowflake", "redshift", "mongodb"),
     *("cockroachdb", "clickhouse", "duckdb", "db2", "trino", "hive", "redis"),
-    "x",  # stands for a scheme that was forgotten
+    "x",  # replaces a scheme that was forgotten
 )
 
 _STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
@@ -81,7 +81,7 @@ def redact(text: str, about: str = "") -> str:
 def redact_known(text: str, about: str = "") -> str:
     """Return a text without secrets that are known, and without those in its URLs.
 
-    For files that are mostly not bayesrun's own words, such as a page with scripts: `token = x` is no secret there.
+    For files that are mostly not bayesrun's own words, such as a page with scripts: `token = x` is not a secret there.
     """
     extra = [form for secret in secrets_of(about) for form in _forms(secret, parts=True)] if about else []
     for secret in sorted({*_known, *extra}, key=len, reverse=True):
@@ -230,7 +230,7 @@ def _url_secrets(url: str) -> Iterator[str]:
         secret = url[start:end]
         yield secret
         user, colon, password = secret.partition(":")
-        if colon and url[end : end + 1] == "@":  # a user name alone is no secret, unless it looks like a token
+        if colon and url[end : end + 1] == "@":  # a user name alone is not a secret, unless it looks like a token
             yield password
             yield user if len(user) >= _TOKEN_LENGTH else ""
 
@@ -304,7 +304,7 @@ def _choices(value: str) -> list[str]:
 
 
 def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Return where the secrets of a URL stand, in order, without overlaps."""
+    """Return the positions of secrets in a URL, in order, without overlaps."""
     scheme = _SCHEME.match(url)
     if scheme is None:
         return []
@@ -322,7 +322,7 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
 
 
 def _end_of_user(url: str, start: int, is_web: bool) -> int | None:
-    """Return where the '@' after user name and password stands; both may hold any character, escaped or not."""
+    """Return the position of the '@' after user name and password; both may hold any character, escaped or not."""
     head = re.match(r"[^/?#]*", url[start:]).group()  # type: ignore[union-attr]
     last = url.rfind("@", start)
     if last < 0 or (not head and url.startswith("/", start)):

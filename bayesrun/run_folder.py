@@ -183,7 +183,7 @@ def remove_if_empty(path: Path) -> None:
 def under_way(outputs: Path, folder: Path) -> Iterator[None]:
     """Record that this process runs `folder` while the block runs."""
     note = _note(outputs, folder)
-    with suppress(OSError):  # a disk that is full: the run goes on, and is not found if it dies
+    with suppress(OSError):  # a full disk: the run continues, and is not found if it is killed
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
         _sync(note)  # a power cut must not hide the run
@@ -236,7 +236,7 @@ def _sync(path: Path) -> None:
 
 
 def _json(content: Any) -> str:
-    """Write as JSON; secrets are left out first, as a quoted one can't be told from the marks around it."""
+    """Write as JSON; secrets are left out first, a quoted one can't be separated from the marks around it."""
     return json.dumps(_plain(content), indent=2, default=str) + "\n"
 
 

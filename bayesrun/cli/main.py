@@ -123,7 +123,7 @@ def _task(arguments: Namespace) -> str:
 
 
 def _resumed(arguments: Namespace) -> Namespace:
-    """With `resume=FOLDER`, go on with the command line of the sweep in that folder."""
+    """With `resume=FOLDER`, continue with the command line of the sweep in that folder."""
     folder = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("resume=")), "null")
     if folder == "null":
         return arguments

@@ -86,7 +86,7 @@ class TemperedDensity:
         `(points) -> (log prior, log likelihood)`, both (particle,), of points (particle, parameter); what is not a
         number is -inf. Imputed values belong to the prior, potentials to the likelihood.
     discrete
-        Which parameters are whole numbers (parameter): the cell [k, k + 1) stands for k.
+        Which parameters are whole numbers (parameter): the cell [k, k + 1) represents k.
     """
 
     evaluate: Callable[[Vector], tuple[Vector, Vector]]

@@ -216,7 +216,7 @@ def run_chains(
     -------
     Outcome
         Statistics of the chains that began. A process that is killed costs the statistics of its chains alone: the
-        others go on. A second interrupt waits no longer for chains that have not ended after the first.
+        others continue. A second interrupt waits no longer for chains that have not ended after the first.
 
     Raises
     ------

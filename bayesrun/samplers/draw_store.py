@@ -209,7 +209,7 @@ class ChainFile:
     def append(self, rows: NDArray[np.float64]) -> None:
         """Append the draws (draw, column) that come after the saved ones, and sync them.
 
-        A disk that fails takes the rest of the chain's draws out of the store; sampling goes on in memory.
+        A disk that fails takes the rest of the chain's draws out of the store; sampling continues in memory.
         """
         import numpy as np
 
@@ -232,7 +232,7 @@ class ChainFile:
         self.saved += len(rows)
 
     def save_state(self, draws: int, state: Arrays) -> None:
-        """Keep the state of the chain after so many draws; of many states every second one is removed again."""
+        """Keep the state of the chain after so many draws; when there are too many, every second one is removed."""
         import numpy as np
 
         if self._states is None:
@@ -288,7 +288,7 @@ def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
     Raises
     ------
     OSError, ValueError, TypeError, KeyError
-        When there is no whole layout.
+        When there is no complete layout.
     """
     content = json.loads(path.read_text())
     own = {name: content.pop(name) for name in Layout.__dataclass_fields__ if name in content}
@@ -371,7 +371,7 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
 
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
-    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN is no statistic."""
+    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN means none."""
     import numpy as np
 
     columns, begin = {}, 0

@@ -1,4 +1,4 @@
-"""Draws that were made before: those that a dead run had stored, and those that a run goes on from."""
+"""Draws that were made before: those that a killed run had stored, and those of a run that is extended."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class TimeLimit:
 
 
 class Tracked:
-    """Reports progress to a tracker, at most every so many seconds.
+    """Reports progress to a tracker, at most once per `every` seconds.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """NUTS by nutpie over the engine's compiled log density: the quick engine of `sampler.method: nuts`.
 
 nutpie's tree is compiled, PyMC3's is Python and costs more than the gradient of most models. Chains run in processes
-that fork after compiling; each has a seed of its own, so the draws do not depend on how many run at a time.
+that fork after compiling; each has its own seed, so the draws do not depend on how many run at a time.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ PyMC3's kernel takes the mean of the proposals, not of the proposal distribution
 noise of the size of the Monte Carlo error to each step. Here both moves have the same distribution, as the method
 requires.
 
-Each chain is a population of its own of `draws` particles, so R-hat compares populations. The log evidence (log
+Each chain is a separate population of `draws` particles, so R-hat compares populations. The log evidence (log
 marginal likelihood) comes with it, as `sample_stats.log_marginal_likelihood` of each chain.
 """
 

@@ -54,7 +54,7 @@ def sample_with_steps(
     model, spec, seed, monitor, store
         As for every sampler.
     earlier
-        Draws of the same chains that are not made again: each chain goes on from its last stored state.
+        Draws of the same chains that are not made again: each chain continues from its last stored state.
     """
     import numpy as np
 

@@ -37,7 +37,7 @@ _STOPPED = "it was interrupted; the draws so far are kept"
 
 
 class NoSuchMetricError(BaseException):
-    """A search can't go on: its runs have no such metric. Passes Hydra's launchers, as an interrupt does."""
+    """A search can't continue: its runs have no such metric. Passes Hydra's launchers, as an interrupt does."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class JobTask:
             try:
                 with explain_time_limit(), _taking_interrupts(self.interruptible):
                     return self.run(config, self.parent_run_id, tags, name)
-            except Exception as error:  # this job fails, the others go on
+            except Exception as error:  # this job fails, the others continue
                 log.debug("job %d failed", record.number, exc_info=True)
                 return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
 

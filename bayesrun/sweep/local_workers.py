@@ -53,7 +53,7 @@ def end_workers() -> None:
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a process that has imported what it needs: a worker, or this one if there is none."""
-    # the fork server dies of a Ctrl-C that comes while it is asked for a process
+    # a Ctrl-C during a request for a process kills the fork server
     with suppress(BrokenProcessPool, OSError, EOFError):
         if _prepared:
             context = multiprocessing.get_context("forkserver")

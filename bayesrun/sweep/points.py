@@ -267,7 +267,7 @@ def _kinds_of_models(checked: Sequence[Checked]) -> list[list[Checked]]:
 
 
 def _without_numbers(prior: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out parameters that are numbers, unless an initial value must lie in the support that they make."""
+    """Leave out parameters that are numbers, unless an initial value must be in the support that they define."""
     if prior.get("initval") is not None:
         return prior
     return {k: v for k, v in prior.items() if v is not None and (k == "shape" or not isinstance(v, int | float))}

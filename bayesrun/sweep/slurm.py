@@ -1,4 +1,4 @@
-"""Jobs handed to a queue (submitit, Slurm) one by one, so that one that dies hides no other.
+"""Jobs handed to a queue (submitit, Slurm) one by one, so that the failure of one hides no other.
 
 Submitit asks Slurm's accounting how a job ended, and waits forever where Slurm has none. `QueueWatcher` asks the queue
 itself: a job that is no longer in it has ended, and `scontrol` remembers how for some minutes.
@@ -31,7 +31,7 @@ _WORDS = {
     "TIMEOUT": "it reached its time limit on the cluster (hydra.launcher.timeout_min)",
     "NODE_FAIL": "its node failed",
     "CANCELLED": "it was cancelled",
-    "OUT_OF_MEMORY": "it took more memory than it had asked for (hydra.launcher.mem_gb)",
+    "OUT_OF_MEMORY": "it took more memory than it had requested (hydra.launcher.mem_gb)",
     "PREEMPTED": "another job took its place",
 }
 

@@ -1,4 +1,4 @@
-"""`task=extend`: go on sampling where a run ended, in a new run that has all draws.
+"""`task=extend`: continue sampling where a run ended, in a new run that has all draws.
 
 python -m bayesrun task=extend run=FOLDER sampler.draws=+2000     2,000 more draws per chain
 python -m bayesrun task=extend run=FOLDER sampler.draws=3000      3,000 draws per chain in all

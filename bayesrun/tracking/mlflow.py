@@ -1,6 +1,6 @@
 """`tracking=mlflow` and `tracking=server`: runs in MLflow (design part 8).
 
-The work is done in a process of its own (`tracker_process`): a run never waits for MLflow's imports, and its tracking
+The work is done in a separate process (`tracker_process`): a run never waits for MLflow's imports, and its tracking
 server may die at any moment. A run waits `tracking.timeout` seconds in all. What is not in MLflow by then is reported
 once, at the end; the tracker process continues with it, `tracking.json` in the run folder lists what is missing, and
 the next command with the same store, or `task=sync`, sends it.
@@ -47,7 +47,7 @@ _SILENT = ".tracking-silent"  # in a sweep's folder: its store does not answer, 
 _PREPARE_SECONDS = 30.0
 _LOCAL_PAGES = "http://127.0.0.1:5000"  # where `mlflow ui` is
 _PAGE = "/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
-_TASK_SECONDS = 600.0  # the user asked for it, and waits
+_TASK_SECONDS = 600.0  # the user requested it, and waits
 
 
 @dataclass

@@ -127,7 +127,7 @@ class MlflowStore:
         """Return the latest run of an experiment that has some tags."""
         if not tags:
             return None
-        # a value with a quote can't stand in a filter: it is compared here
+        # a filter can't hold a value with a quote: it is compared here
         tests = {name: "LIKE '%'" if "'" in value else f"= '{value}'" for name, value in tags.items()}
         filters = " and ".join(f"tags.`{name}` {test}" for name, test in tests.items())
         found = self.client.search_runs([experiment], filters, max_results=1000)

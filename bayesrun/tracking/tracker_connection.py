@@ -27,7 +27,7 @@ SERVER = "BAYESRUN_TRACKING_SERVER"
 
 PREPARED = (0, "prepared")
 BEAT = (0, "beat")
-"""Replies that no request asked for: MLflow is imported and a local database made; the store has answered a call."""
+"""Replies without a request: MLflow is imported and a local database made; the store has answered a call."""
 
 _MODULE = "bayesrun.tracking.tracker_process"
 _QUIET = {
@@ -220,7 +220,7 @@ def tracker_connection() -> TrackerConnection:
 
 
 def start_tracker(*arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
-    """Start a process that talks to MLflow, in a session of its own.
+    """Start a process that talks to MLflow, in its own session.
 
     A signal to the run's process group must not end the process that marks the run as killed.
     """

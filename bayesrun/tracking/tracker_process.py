@@ -284,7 +284,7 @@ class TrackerProcess:
         return {"folder": str(self._store(request["spec"]).folder(request["run_id"], Path(request["into"])))}
 
     def tidy(self, number: int) -> None:
-        """End the runs of this host whose process is gone, once per experiment; it is no loss if that fails."""
+        """End the runs of this host whose process is gone, once per experiment; a failure does no harm."""
         run = self.runs.get(number)
         if run and run.store and run.experiment_id and (run.store.uri, run.experiment_id) not in self.tidied:
             self.tidied.add((run.store.uri, run.experiment_id))

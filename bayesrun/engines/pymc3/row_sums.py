@@ -191,7 +191,7 @@ class GroupedRowSum(Op):  # type: ignore[misc]
         return [output_gradients[0] * gradient for gradient in outputs[1:]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Say that only the sum has gradients of its own."""
+        """Declare that only the sum has gradients of its own."""
         return [[True, *([False] * len(node.inputs))] for _ in node.inputs]
 
 

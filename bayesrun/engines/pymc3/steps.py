@@ -247,7 +247,7 @@ class PyMC3Chain:
         return self._draw_of(self._point), stats
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what NUTS goes on from."""
+        """Return what NUTS continues from."""
         nuts, potential = self._step, self._step.potential
         random: Any = np.random.get_state()
         _, keys, *rest = random
