@@ -2,9 +2,9 @@
 
 While Python imports, the process ends at once: an exception inside an import may come out as any other error. At other
 times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). From
-the moment when a run has a folder its own rules hold: `hand_over`; a sweep answers all as Ctrl-C: `interrupt_on_all`.
+the moment when a run has a folder, its own rules apply: `hand_over`; a sweep treats all as Ctrl-C: `interrupt_on_all`.
 
-Imports nothing but the standard library's smallest parts: it must be at work before anything else is imported.
+Imports nothing but the standard library's smallest parts: it must be active before anything else is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SECONDS_TO_TIDY_UP = 3
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the process to end; holds the exit status that says which."""
+    """A signal asks the process to end; holds the exit status of that signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(_WORDS[signal.Signals(number)])
@@ -56,7 +56,7 @@ def hand_over() -> None:
 
 
 def interrupt_on_all() -> None:
-    """Let SIGTERM and SIGHUP be to this process what Ctrl-C is; those that are ignored stay ignored."""
+    """Treat SIGTERM and SIGHUP like Ctrl-C; signals that are ignored stay ignored."""
     hand_over()
     own = os.getpid()
 
@@ -71,7 +71,7 @@ def interrupt_on_all() -> None:
 
 
 def heard() -> Interrupted | None:
-    """Return the signal that came, whatever error became of it."""
+    """Return the signal that arrived, whatever error it surfaced as."""
     return _Early.heard
 
 
@@ -87,7 +87,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
 
 
 def _imports(frame: FrameType | None) -> bool:
-    """Say whether Python is importing something."""
+    """Return whether Python is importing something."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -96,7 +96,7 @@ def _imports(frame: FrameType | None) -> bool:
 
 
 def end(interrupted: Interrupted) -> None:
-    """Say so in one line, tidy up for some seconds at most, and end the process."""
+    """Print one line, clean up for a few seconds at most, and end the process."""
     for number in _WORDS:
         signal.signal(number, signal.SIG_IGN)
     with suppress(OSError):  # the terminal was closed

@@ -1,10 +1,10 @@
-"""What can go wrong, and the exit status that says so.
+"""What can go wrong, and the exit status of each.
 
 BayesrunError                 any failure that bayesrun reports without a traceback
-├── UserError          (1)    the config or the data is at fault: one or more problems, each with its key
-├── OutputError        (1)    the results can't be written: a full disk, a folder that is read-only or a file
+├── UserError          (1)    the config or the data is wrong: one or more problems, each with its key
+├── OutputError        (1)    the results can't be written: a full disk, a read-only folder, a file in its place
 ├── SamplingError      (4)    the sampler failed
-│   └── TimeLimitReached      the cluster gave the job no more time
+│   └── TimeLimitReached      the job reached its time limit on the cluster
 └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
 """
 
@@ -28,7 +28,7 @@ class Problem:
     Parameters
     ----------
     key
-        Config key at fault, dotted (`model.priors.early_rate.lam`).
+        Config key of the problem, dotted (`model.priors.early_rate.lam`).
     message
         What was got and what is allowed.
     hint
@@ -51,7 +51,7 @@ class BayesrunError(Exception):
 
 
 class UserError(BayesrunError):
-    """The config or the data is at fault; holds every problem found, not the first."""
+    """The config or the data is wrong; holds every problem found, not only the first."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems: tuple[Problem, ...] = tuple(dict.fromkeys(problems))
@@ -73,7 +73,7 @@ class OutputError(BayesrunError):
 
 
 class SamplingError(BayesrunError):
-    """The sampler failed although config and data were in order."""
+    """The sampler failed although config and data were valid."""
 
     exit_status = 4
 
@@ -86,7 +86,7 @@ class TimeLimitReached(SamplingError):
 
 
 class VerdictError(BayesrunError):
-    """The posterior was judged `fail`, and the config asks that this be the exit status."""
+    """The verdict is `fail`, and the config asks for this exit status."""
 
     exit_status = 3
 
@@ -109,7 +109,7 @@ def check(problems: Sequence[Problem]) -> None:
 
 
 def shorten(text: str) -> str:
-    """Cut what is too long to be read: words of more than 300 characters, and texts of more than 4,000."""
+    """Shorten what is too long to read: words of more than 300 characters, and texts of more than 4,000."""
     text = re.sub(rf"\S{{{_LONGEST_WORD},}}", _cut_word, text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
 
@@ -120,7 +120,7 @@ def _cut_word(word: re.Match[str]) -> str:
 
 
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:
-    """Say which names are allowed, the nearest one first: the hint for an unknown name."""
+    """Return the hint for an unknown name: which names are allowed, the nearest one first."""
     names = sorted(allowed)
     more = f", ... ({len(names):,} in all)" if len(names) > _MOST_NAMES else ""
     listed = f"allowed: {', '.join(names[:_MOST_NAMES])}{more}" if names else "none is allowed here"

@@ -1,4 +1,4 @@
-"""How a run goes on from an earlier one: how many draws it makes, and what can't be extended."""
+"""How a run extends an earlier one: how many draws it makes, and what can't be extended."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from bayesrun.samplers.earlier import EarlierDraws
 
 _SURPLUS = 1.1
-"""So many times the draws that the effective sample size seems to need: it is an estimate."""
+"""Safety factor on the draws that the effective sample size seems to need, which is an estimate."""
 _MOST_GROWTH = 4
-"""At most so many times as many draws per round: an early estimate may be far off."""
+"""Largest growth of the draws in one round: an early estimate may be far off."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What a run goes on from, and how far.
+    """The run that is extended, and how far.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Extension:
     max_draws: int
 
     def check(self, config: RunConfig, model: CompiledModel, data_digest: str | None) -> None:
-        """Refuse what can't be extended, before anything is written.
+        """Refuse a run that can't be extended, before anything is written.
 
         Raises
         ------
@@ -64,11 +64,11 @@ class Extension:
             hint = f"run it again: sampler.draws={config.sampler.draws}"
             raise fail("run", f"'{self.parent['folder']}' can't be extended: {reason}", hint)
         if data_digest != self.data_digest:
-            message = f"the data are not those of '{self.parent['folder']}' any more"
+            message = f"the data are no longer those of '{self.parent['folder']}'"
             raise fail("data", message, "run the model again on the new data")
 
     def total_seconds(self, sampled: Sampled) -> Sampled:
-        """Return what was sampled with the time that all its draws took; nutpie has made all of them anew."""
+        """Return what was sampled with the time that all its draws took; nutpie has made all of them again."""
         again = self.earlier.layout.chosen.get("engine") == "nutpie"
         seconds = sampled.seconds_sample + (0.0 if again else self.seconds_sample)
         return replace(sampled, seconds_sample=seconds)

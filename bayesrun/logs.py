@@ -15,7 +15,7 @@ from bayesrun.redaction import redact
 
 _FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _ABOUT_OTHERS_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
-"""Warnings that libraries give each other's authors; a user can do nothing about them."""
+"""Warnings meant for authors of libraries; a user can do nothing about them."""
 
 
 class _Console(logging.Handler):
@@ -35,7 +35,7 @@ class _Redacted(logging.Formatter):
 
 
 class _RunLog(logging.FileHandler):
-    """Writes `run.log`. What a full disk does not take is lost: the console has said it."""
+    """Writes `run.log`. Lines that a full disk does not take are lost; the console has shown them."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         if not isinstance(sys.exc_info()[1], OSError):

@@ -40,7 +40,7 @@ _SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 @dataclass(frozen=True)
 class Job:
-    """Where a run belongs, beside its config.
+    """Where a run belongs, besides its config.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class Job:
     tags
         Further tags (of the sweep).
     parent
-        The run that this one goes on from: its `folder` and `run_id`.
+        The run that this one extends: its `folder` and `run_id`.
     params
-        Parameters for tracking that the config does not say.
+        Parameters for tracking that are not in the config.
     """
 
     folder: Path
@@ -110,7 +110,7 @@ def open_run(
     config, job
         What is run, and where it belongs.
     data, data_digest
-        The settled data and their digest; None for a model without data.
+        The prepared data and their digest; None for a model without data.
     folder
         The claimed run folder.
     memory
@@ -138,7 +138,7 @@ def open_run(
     except (Exception, KeyboardInterrupt) as error:
         signals.ignore()
         told = as_output_error(error, folder.path)
-        with suppress(OSError):  # it may be the disk that is full
+        with suppress(OSError):  # the disk may be full
             opened.fail(told)
             log.debug("the run failed", exc_info=True)
         _tell(told, opened)
@@ -175,14 +175,14 @@ class OpenRun:
         self.folder.write_status(self.status, self.verdict)
 
     def fail(self, error: BaseException) -> None:
-        """Write what went wrong."""
+        """Write the error to `status.json`."""
         self.has_draws = self.has_draws or self.store.stored() is not None
         self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
         self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
         self.folder.write_status(self.status, None, self.error)
 
     def close(self) -> None:
-        """Hand the folder to the tracker; a run that failed is failed there, though its draws are kept."""
+        """Hand the folder to the tracker; a failed run is marked as failed there, even where draws were kept."""
         status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
         self.tracker.close(self.folder.path, status)
 
@@ -200,7 +200,7 @@ def _tell(error: BaseException, opened: OpenRun) -> None:
         text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
     if opened.has_draws:
         remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
-        text += f"\nthe draws are kept; this makes everything else of them: {remedy}"
+        text += f"\nthe draws are kept; this makes everything else from them: {remedy}"
     log.error("%s\nsee %s", text, opened.folder.log)
 
 

@@ -3,7 +3,7 @@
     data -> model -> preflight -> sample -> predict -> diagnose -> figures -> report -> track
 
 `run` is that line, and the functions below it are its steps in the same order. A failure before sampling leaves nothing
-behind. A later failure leaves a folder whose `status.json` tells of it (`open_run`).
+behind. A later failure leaves a folder whose `status.json` describes it (`open_run`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
     job
         Where the run belongs.
     extension
-        The run that it goes on from.
+        The run that it extends.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
     Raises
     ------
     UserError
-        When config or data are at fault; nothing is left behind.
+        When the config or the data are wrong; nothing is left behind.
     """
     began = time.perf_counter()
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
@@ -117,14 +117,14 @@ def prepare(config: RunConfig) -> Prepared:
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
-    """Load and settle the data, checked against what the model needs; returns what `read_data` does."""
+    """Load and prepare the data, checked against what the model needs; returns what `read_data` does."""
     data, data_digest, imputation, design = read_data(config)
     check(model_problems(config, data))
     return data, data_digest, imputation, design
 
 
 def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
-    """Load the data and settle missing values by role; returns also their digest, what is imputed, what was learned."""
+    """Load the data and handle missing values by role; also returns their digest, what is imputed, what was learned."""
     from bayesrun.data.prepare import digest, load_fitted
     from bayesrun.data.roles import settle
 
@@ -141,12 +141,12 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
 
 
 def model_problems(config: RunConfig, data: xr.Dataset | None) -> list[Problem]:
-    """Find what is wrong with the model and can be told from its data alone, before the engine is imported."""
+    """Find the problems of the model that its data alone show, before the engine is imported."""
     return [] if data is None else config.model_type.check(data, config.model)
 
 
 def compiled(config: RunConfig, declared: Declaration) -> CompiledModel:
-    """Compile the model; what is wrong with its priors' expressions and shapes is told here at the latest."""
+    """Compile the model; problems with its priors' expressions and shapes are reported here at the latest."""
     engine = engine_of(config)
     engine.set_up(config.engine.patches)
     engine.begin_run()
@@ -161,7 +161,7 @@ def engine_of(config: RunConfig) -> Engine:
 def fitted_model_of(
     config: RunConfig, declared: Declaration, design: FittedDesign | None, digest: str | None
 ) -> FittedModel | None:
-    """Return what the fit teaches about new rows; None for a model without data, or one that a plug-in has built."""
+    """Return what predictions need from the fit; None without data, or for a model that a plug-in has built."""
     from bayesrun.language.declaration import Declaration
     from bayesrun.predict.fitted_model import fitted_model
 
@@ -171,7 +171,7 @@ def fitted_model_of(
 
 
 def rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRows | None:
-    """Load the rows of `predict.data` before anything is sampled, so that what is wrong with them is told first."""
+    """Load the rows of `predict.data` before anything is sampled, so that problems with them are reported first."""
     if config.predict.data is None:
         return None
     from bayesrun.predict import new_rows
@@ -204,7 +204,7 @@ def _log_model(model: CompiledModel) -> None:
 
 
 def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: EarlierDraws | None = None) -> Sampled:
-    """Sample the model; with `earlier` draws, whose chains it goes on with."""
+    """Sample the model; with `earlier` draws, continue their chains."""
     from bayesrun.report.progress import ProgressLine
     from bayesrun.samplers.base import Monitor
     from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
@@ -272,7 +272,7 @@ def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: E
 
 
 def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
-    """Make everything that follows from the draws. The draws are stored first: from here on nothing can lose them.
+    """Make everything that follows from the draws. The draws are stored first, so that nothing can lose them.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened:
 
 
 def _keep_state(config: RunConfig, model: CompiledModel, sampled: Sampled, opened: OpenRun) -> None:
-    """Keep what a longer run goes on from: states, and draws that `posterior.nc` leaves out for the reader's sake."""
+    """Keep what a longer run continues from: states, and draws that `posterior.nc` leaves out to stay small."""
     if SAMPLERS.load(config.sampler.method, "sampler.method").extend is not None:
         draws, most = sampled.draws, config.store.float32_above
         helpers = {n: draws[n] for n in model.helpers if n in draws and draws[n].size <= most}
@@ -420,7 +420,7 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
 def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
-    """Write what is left; figures take longest, and are drawn beside the rest."""
+    """Write what is left; figures take longest, and are drawn in parallel to the rest."""
     from bayesrun.figures.base import Subject
     from bayesrun.figures.drawing import draw_all
     from bayesrun.report.model_graph import write_graph

@@ -1,4 +1,4 @@
-"""How processes of bayesrun begin and are forked, and names for them.
+"""How processes of bayesrun start and fork, and names for them.
 
 A process's name stays right after it has ended and its number was given to another process.
 """
@@ -25,10 +25,10 @@ _SAME_START_SECONDS = 30.0  # the start time moves with the system's clock; no n
 
 
 def collect_rarely() -> None:
-    """Look for garbage less often.
+    """Run the garbage collector less often.
 
-    Imports and graphs make millions of objects that stay: Python's own thresholds cost a run 0.6 s of searching them.
-    To be called by each process that begins, before it imports.
+    Imports and graphs make millions of objects that stay: with Python's own thresholds, collecting costs a run 0.6 s.
+    Called by each new process, before it imports anything.
     """
     gc.set_threshold(*_THRESHOLDS)
 
@@ -40,7 +40,7 @@ def processors() -> int:
 
 
 def end_with_parent() -> None:
-    """End this process when the one that started it is gone: it would wait for work for ever, or go on."""
+    """End this process when the one that started it is gone; otherwise it would wait for work forever, or go on."""
     starter = multiprocessing.parent_process()
     if starter is not None:
         threading.Thread(target=_watch, args=[starter], daemon=True).start()
@@ -75,7 +75,7 @@ def uninterrupted() -> Iterator[None]:
 
 
 def may_fork() -> bool:
-    """Say whether this process may have children, and the system forks them."""
+    """Return whether this process may fork children on this system."""
     return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
 
 
@@ -129,7 +129,7 @@ def process_label(pid: int) -> str:
 
 
 def process_has_ended(label: str) -> bool:
-    """Say whether a named process has ended; of another host's processes nothing is known, so they have not."""
+    """Return whether a named process has ended; False for processes of other hosts, of which nothing is known."""
     host, pid, started = _parts(label)
     if host != socket.gethostname() or not pid.isdigit():
         return False

@@ -16,8 +16,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bayesrun import __version__
+
 PACKAGES = (
-    "bayesrun",
     "pymc3",
     "theano-pymc",
     "arviz",
@@ -79,7 +80,7 @@ def provenance(plain: Mapping[str, Any], data_digest: str | None, compiler: str)
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Return the SHA-256 of bayesrun's own source: what was changed by hand counts, committed or not."""
+    """Return the SHA-256 of bayesrun's own source, including uncommitted changes."""
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -93,8 +94,8 @@ def now() -> str:
 
 
 def versions() -> dict[str, str | None]:
-    """Return the installed version of each package that can change the numbers; null where it is not there."""
-    return {name: _version(name) for name in PACKAGES}
+    """Return the versions of bayesrun and of packages that can change the numbers; null where one is not installed."""
+    return {"bayesrun": __version__} | {name: _version(name) for name in PACKAGES}
 
 
 def _version(name: str) -> str | None:

@@ -1,12 +1,12 @@
-"""Secrets are left out of all that leaves the process: files, console, log, errors, provenance, tracking.
+"""Secrets are removed from everything that leaves the process: files, console, log, errors, provenance, tracking.
 
 Two ways work together. A secret is recognised by where it stands: in a URL (user information, a query's parameter, a
 fragment), after `password=` and the like, or below a key of the config with such a name. And a secret that was found
-in the command line or in the config is remembered, and left out wherever it turns up later, in whatever form it is
-quoted there. `***` stands in its place.
+in the command line or in the config is remembered, and removed wherever it turns up later, in whatever form it is
+quoted there. `***` takes its place.
 
 A config that was written so runs again: credentials then come from the environment, `~/.netrc` (servers) or
-`~/.pgpass` (PostgreSQL); what can't come from there is asked for (`missing_credentials`).
+`~/.pgpass` (PostgreSQL); the user is asked for what can't come from there (`missing_credentials`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
 _DATABASES = (
     *("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "snowflake", "redshift", "mongodb"),
     *("cockroachdb", "clickhouse", "duckdb", "db2", "trino", "hive", "redis"),
-    "x",  # stands for a scheme that was forgotten
+    "x",  # replaces a scheme that was forgotten
 )
 
 _STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
@@ -48,7 +48,7 @@ _ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ASSIGNMENT = re.compile(
-    # begins where a word begins: tried at each of its letters, a long word would take for ever
+    # begins where a word begins: tried at each of its letters, a long word would take forever
     r"(?<![\w.@/\-])"
     rf"(?P<name>[\w.@/\-]+)(?P<between>[\"']?\s*(?:=|(?<=[\"'])\s*:)\s*)(?P<value>{_QUOTED}|\{{[^{{}}]*\}}|[^\s,;&)\]}}\"']+)"
 )
@@ -58,7 +58,7 @@ _OPEN_SECTIONS = re.compile(r"^(?:model(?!\.options(?:\.|$))|sampler|diagnostics
 _OPEN_DATA = re.compile(r"^(?:data|predict)\.(?:\w+\.)*(?:derive|rename|dtypes|levels|columns|factors|values)(?:\.|$)")
 
 _TOKEN_LENGTH = 16
-_SHORTEST = 4  # shorter ones are left out where they stand only: they would be found inside of words
+_SHORTEST = 4  # shorter ones are removed only where they are recognised: they would be found inside words
 _known: set[str] = set()
 
 
@@ -81,7 +81,7 @@ def redact(text: str, about: str = "") -> str:
 def redact_known(text: str, about: str = "") -> str:
     """Return a text without secrets that are known, and without those in its URLs.
 
-    For files that are mostly not bayesrun's own words, such as a page with scripts: `token = x` is no secret there.
+    For files that are mostly not bayesrun's own words, such as a page with scripts: `token = x` is not a secret there.
     """
     extra = [form for secret in secrets_of(about) for form in _forms(secret, parts=True)] if about else []
     for secret in sorted({*_known, *extra}, key=len, reverse=True):
@@ -161,7 +161,7 @@ class RedactedStream:
 
 @contextmanager
 def _into_the_void() -> Iterator[None]:
-    """Let a text go unseen whose terminal was closed: SIGHUP has told it, and what is kept matters more."""
+    """Ignore output to a terminal that was closed: SIGHUP has reported it, and keeping the draws matters more."""
     try:
         yield
     except OSError as error:
@@ -173,7 +173,7 @@ def _into_the_void() -> Iterator[None]:
 
 
 def remember_overrides(overrides: Iterable[str]) -> None:
-    """Remember the secrets of a command line: what is said of it later may quote them."""
+    """Remember the secrets of a command line: later messages may quote them."""
     for override in overrides:
         name, _, value = override.partition("=")
         if is_secret_key(name.lstrip("+~")):
@@ -230,7 +230,7 @@ def _url_secrets(url: str) -> Iterator[str]:
         secret = url[start:end]
         yield secret
         user, colon, password = secret.partition(":")
-        if colon and url[end : end + 1] == "@":  # a user name alone is no secret, unless it looks like a token
+        if colon and url[end : end + 1] == "@":  # a user name alone is not a secret, unless it looks like a token
             yield password
             yield user if len(user) >= _TOKEN_LENGTH else ""
 
@@ -252,7 +252,7 @@ def _forms(secret: str, parts: bool = False) -> set[str]:
 
 
 def _is_common(word: str) -> bool:
-    """Say whether a word is a number, or one that stands everywhere: leaving it out would destroy what is written."""
+    """Return whether a word is a number or a common one: removing it everywhere would make texts unreadable."""
     try:
         float(word)
         return len(word) < 2 * _SHORTEST
@@ -270,7 +270,7 @@ def _bounded(secret: str) -> str:
 
 
 def is_secret_key(path: str) -> bool:
-    """Say whether a dotted key of a config names a secret: `tags.api_token` does, a prior called `key` does not."""
+    """Return whether a dotted key of a config names a secret: `tags.api_token` does, a prior called `key` does not."""
     path = re.sub(r"\[\d+\]", "", path)
     if _OPEN_SECTIONS.match(path) or _OPEN_DATA.match(path):
         return False
@@ -304,7 +304,7 @@ def _choices(value: str) -> list[str]:
 
 
 def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Return where the secrets of a URL stand, in order, without overlaps."""
+    """Return the positions of secrets in a URL, in order, without overlaps."""
     scheme = _SCHEME.match(url)
     if scheme is None:
         return []
@@ -322,7 +322,7 @@ def _secret_spans(url: str) -> list[tuple[int, int]]:
 
 
 def _end_of_user(url: str, start: int, is_web: bool) -> int | None:
-    """Return where the '@' after user name and password stands; both may hold any character, escaped or not."""
+    """Return the position of the '@' after user name and password; both may hold any character, escaped or not."""
     head = re.match(r"[^/?#]*", url[start:]).group()  # type: ignore[union-attr]
     last = url.rfind("@", start)
     if last < 0 or (not head and url.startswith("/", start)):
@@ -397,7 +397,7 @@ _DATABASE_CREDENTIALS = "set PGPASSWORD, or write a line for the host into ~/.pg
 
 
 def without_redacted(url: str) -> str:
-    """Return a URL without what was redacted in it, so that it is good with credentials from elsewhere."""
+    """Return a URL without its redacted parts, so that it works with credentials from elsewhere."""
     url = re.sub(rf"://{re.escape(REDACTED)}@", "://", url)
     url = re.sub(rf":{re.escape(REDACTED)}@", "@", url)
     base, _, query = url.partition("?")
@@ -411,7 +411,7 @@ def without_credentials(url: str) -> str:
 
 
 def missing_credentials(url: str) -> str:
-    """Say where the credentials that were left out of a URL should come from; empty where none are missing."""
+    """Return where the credentials that were left out of a URL can come from; empty where none are missing."""
     if REDACTED not in url:
         return ""
     scheme = url.partition(":")[0].lower().partition("+")[0]

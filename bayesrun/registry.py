@@ -1,9 +1,9 @@
-"""Names to things: the modules of a folder register what they hold, and plug-in packages add theirs.
+"""Registries: the modules of a folder register what they hold by name, and plug-in packages add theirs.
 
-A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one thing under the
-module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small things
-of one subject may share a module: the registry lists their names, and the module holds them by name (`MODELS`).
-Names are listed without importing the modules; a module is imported when its thing is asked for.
+A folder such as `bayesrun/models` is a registry. Each of its modules but `base` registers one entry under the
+module's own name, held in an attribute that the folder chooses (`MODEL` in `bayesrun.models.switchpoint`). Small
+entries of one subject may share a module: the registry lists their names, and the module holds them by name (`MODELS`).
+Names are listed without importing the modules; a module is imported when what it registers is needed.
 
 A plug-in package adds names through entry points of the group that has the folder's name:
 
@@ -13,7 +13,7 @@ A plug-in package adds names through entry points of the group that has the fold
     too_high = "my_package.my_checks"            # a module with CHECKS = {"too_high": ..., "too_low": ...}
     too_low = "my_package.my_checks"
 
-They count only for packages that the config lists under `plugins`, and are imported only when asked for.
+Only packages that the config lists under `plugins` are used, and they are imported only when needed.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _GROUPS = "bayesrun."
 
 @dataclass
 class Registry(Generic[T]):
-    """The things of one folder by name.
+    """What one folder registers, by name.
 
     Parameters
     ----------
     kind
-        What a thing is called in messages ("model type").
+        What an entry is called in messages ("model type").
     folder
-        Package whose modules are the registered things (`bayesrun.models`); also the entry-point group.
+        Package whose modules are registered (`bayesrun.models`); also the entry-point group.
     attribute
-        Name of the module attribute that holds the thing (`MODEL`).
+        Name of the module attribute that holds the entry (`MODEL`).
     thing
         Class that the attribute must be an instance of.
     others
         Modules of the folder that register nothing (so do `base` and those that begin with an underscore).
     shared
-        Modules that hold several things, with their names. Their attribute ends in an S and is a mapping of names to
-        things.
+        Modules that hold several entries, with their names. Their attribute ends in an S and is a mapping of names to
+        entries.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Registry(Generic[T]):
         return sorted([*own, *(name for names in self.shared.values() for name in names), *self._added])
 
     def load(self, name: str, key: str) -> T:
-        """Import and return the thing called `name`; `key` is where the config asks for it.
+        """Import and return the entry called `name`; `key` is where the config names it.
 
         Raises
         ------
@@ -105,12 +105,12 @@ class Registry(Generic[T]):
 
 @dataclass
 class TableRegistry(Registry[T]):
-    """Small things that stand in one table instead of a module each; plug-ins add more of them.
+    """Small entries in one table instead of a module each; plug-ins add more of them.
 
     Parameters
     ----------
     table
-        Name to thing.
+        Name to entry.
     """
 
     table: Mapping[str, T] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class TableRegistry(Registry[T]):
         return sorted([*self.table, *self._added])
 
     def load(self, name: str, key: str) -> T:
-        """Return the thing called `name`; `key` is where the config asks for it.
+        """Return the entry called `name`; `key` is where the config names it.
 
         Raises
         ------
@@ -159,7 +159,7 @@ def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -
         found = _entry_points(package)
         if not found:
             hint = "install it; it must declare entry points in a group such as 'bayesrun.models'"
-            problems.append(Problem(f"plugins[{index}]", f"'{package}' is no installed bayesrun plug-in", hint))
+            problems.append(Problem(f"plugins[{index}]", f"'{package}' is not an installed bayesrun plug-in", hint))
         for entry in found:
             if entry.group in by_group:
                 by_group[entry.group].add(entry)

@@ -39,12 +39,12 @@ class RunFolder:
 
     @classmethod
     def claim(cls, wanted: Path, marker: str = "run.log") -> RunFolder:
-        """Take a folder for one run alone; `_2`, `_3`, ... is added when another run has it.
+        """Claim a folder for one run; `_2`, `_3`, ... is added when another run has it.
 
         Parameters
         ----------
         wanted
-            Where the run should be. May exist, but is taken only if no run has claimed it.
+            Where the run should be. May exist, but is used only if no run has claimed it.
         marker
             The file that is made to claim it.
         """
@@ -77,7 +77,7 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
-        """The folder of what sampling can go on from."""
+        """The folder of the states from which sampling can continue."""
         return self.path / "state"
 
     def status(self) -> str | None:
@@ -127,7 +127,7 @@ class RunFolder:
 
 
 def check_place(folder: Path, needed: int = 0) -> None:
-    """Find out whether files can be written below a folder that may not be there yet; nothing is left behind.
+    """Check that files can be written below a folder that may not exist yet; nothing is left behind.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def check_place(folder: Path, needed: int = 0) -> None:
 
 
 def as_output_error(error: BaseException, folder: Path) -> BaseException:
-    """Return an `OutputError` for an error that says, in whatever words, that a folder can't be written to.
+    """Return an `OutputError` for an error whose message means, in whatever words, that a folder can't be written to.
 
     NetCDF's library says "HDF error" when the disk is full.
     """
@@ -176,14 +176,14 @@ def remove_if_empty(path: Path) -> None:
             return
 
 
-# ---------------------------------------------------------------- runs that are under way
+# ---------------------------------------------------------------- running runs
 
 
 @contextmanager
 def under_way(outputs: Path, folder: Path) -> Iterator[None]:
-    """Note that this process runs `folder`, for as long as the block runs."""
+    """Record that this process runs `folder` while the block runs."""
     note = _note(outputs, folder)
-    with suppress(OSError):  # a disk that is full: the run goes on, and is not found if it dies
+    with suppress(OSError):  # a full disk: the run continues, and is not found if it is killed
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
         _sync(note)  # a power cut must not hide the run
@@ -194,7 +194,7 @@ def under_way(outputs: Path, folder: Path) -> Iterator[None]:
 
 
 def forget(outputs: Path, folder: Path) -> None:
-    """Remove the note of a run."""
+    """Remove the record of a running run."""
     with suppress(OSError):
         _note(outputs, folder).unlink(missing_ok=True)
 
@@ -202,7 +202,7 @@ def forget(outputs: Path, folder: Path) -> None:
 def dead_runs(outputs: Path) -> list[Path]:
     """Return the folders of runs whose process has ended without an end of the run, oldest first."""
     found, notes = list[Path](), list[Path]()
-    with suppress(OSError):  # an outputs folder that can't be is told when a run wants it
+    with suppress(OSError):  # an impossible outputs folder is reported when a run needs it
         notes = sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name)
     for note in notes:
         with suppress(OSError, ValueError, KeyError):
@@ -225,7 +225,7 @@ def _note(outputs: Path, folder: Path) -> Path:
 
 
 def _create(path: Path) -> None:
-    """Make an empty file that was not there, readable for whom the umask says."""
+    """Create a new, empty file with the permissions of the umask."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
@@ -236,7 +236,7 @@ def _sync(path: Path) -> None:
 
 
 def _json(content: Any) -> str:
-    """Write as JSON; secrets are left out first, as a quoted one can't be told from the marks around it."""
+    """Write as JSON; secrets are left out first, a quoted one can't be separated from the marks around it."""
     return json.dumps(_plain(content), indent=2, default=str) + "\n"
 
 

@@ -28,12 +28,12 @@ class Section(BaseModel):
 
 
 def parse(section: type[S], raw: Any, key: str, problems: list[Problem]) -> S | None:
-    """Parse one mapping of the config; what is wrong goes into `problems`, each with its full key.
+    """Parse one mapping of the config; its problems go into `problems`, each with its full key.
 
     Parameters
     ----------
     section
-        The class that says what is allowed.
+        The class whose fields are allowed.
     raw
         What the user wrote, resolved to plain Python values.
     key

@@ -6,7 +6,7 @@ from bayesrun.early_signals import listen
 
 
 def main() -> None:
-    """Run bayesrun as a command; never returns. Nothing large is imported before signals are heeded."""
+    """Run bayesrun as a command; never returns. Signal handlers are set before anything large is imported."""
     listen()
     from bayesrun.cli.main import main as run
 

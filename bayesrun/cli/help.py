@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.errors import did_you_mean, fail
 
 _HEAD = """\
-bayesrun runs Bayesian models from YAML and judges their posteriors.
+bayesrun runs Bayesian models from YAML files and checks their posteriors.
 
   python -m bayesrun model=switchpoint                             one run
   python -m bayesrun -m model=switchpoint model.priors.early_rate.lam=0.5,1,2,4
@@ -23,10 +23,10 @@ bayesrun runs Bayesian models from YAML and judges their posteriors.
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
   python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
   python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
-  python -m bayesrun task=recover run=FOLDER                       a run folder of the draws of a killed run
+  python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
 """
 _TAIL = """\
-Exit status: 0 finished (also `partial` by max_seconds); 1 config or data at fault, or jobs of a sweep failed;
+Exit status: 0 finished (also `partial` by max_seconds); 1 config or data wrong, or jobs of a sweep failed;
 2 unknown flag; 3 verdict `fail` with diagnostics.fail_run=true; 4 sampling failed; 130 interrupted (Ctrl-C);
 143 terminated before the first draw (SIGTERM). HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help shows Hydra's flags.
 """

@@ -1,4 +1,4 @@
-"""The entry point: the command line, with every fault of the config told before anything is started."""
+"""The entry point: the command line; every problem with the config is reported before anything is started."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def main() -> None:
 
 
 def _leave(status: int) -> None:
-    """End the process once all that asked for it is tidied up; Python would free every object first, for 0.5 s."""
+    """End the process after the registered clean-up; Python would first free every object, which takes 0.5 s."""
     logging.shutdown()
     atexit._run_exitfuncs()
-    with suppress(OSError):  # who read the output has gone
+    with suppress(OSError):  # the reader of the output has gone
         sys.stdout.flush()
         sys.stderr.flush()
     os._exit(status)
@@ -74,14 +74,14 @@ def _run(arguments: Namespace) -> int:
 
 
 def _tell(error: BaseException) -> int:
-    """Say what ended the command, in one message, and return the exit status."""
-    interrupted = heard()  # it may have come out as another error
+    """Print what ended the command, in one message, and return the exit status."""
+    interrupted = heard()  # it may have surfaced as another error
     if interrupted is not None:
         end(interrupted)
     if isinstance(error, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return 130
-    if isinstance(error, BrokenPipeError):  # `| head`: who read the output has gone
+    if isinstance(error, BrokenPipeError):  # `| head`: the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if not isinstance(error, BayesrunError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
@@ -95,8 +95,8 @@ def _only_shows(arguments: Namespace) -> bool:
 
 
 def _show(arguments: Namespace) -> int:
-    """Answer a flag that only asks; nothing is run."""
-    if arguments.hydra_help or arguments.shell_completion:  # Hydra answers by itself, and sees no file of a user's
+    """Answer a flag that only shows something; nothing is run."""
+    if arguments.hydra_help or arguments.shell_completion:  # Hydra answers these itself, without the user's files
         sys.argv[1:] = [word for word in sys.argv[1:] if word.startswith(("--hydra-help", "--shell", "-sc", "query="))]
         return _ask_hydra()
     composition = compose(arguments, conf())
@@ -123,7 +123,7 @@ def _task(arguments: Namespace) -> str:
 
 
 def _resumed(arguments: Namespace) -> Namespace:
-    """With `resume=FOLDER`, go on with the command line of the sweep in that folder."""
+    """With `resume=FOLDER`, continue with the command line of the sweep in that folder."""
     folder = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("resume=")), "null")
     if folder == "null":
         return arguments
@@ -133,7 +133,7 @@ def _resumed(arguments: Namespace) -> Namespace:
 
 
 def _warm_default_tracker(arguments: Namespace) -> None:
-    """Begin to load what takes longest of all, on another core, unless the command line may ask for another tracker."""
+    """Start loading the tracker, the slowest import, on another core, unless the command line may choose another."""
     elsewhere = arguments.multirun or arguments.config_dir or arguments.config_name
     if not elsewhere and not any(map(_MAY_TRACK_ELSEWHERE.match, arguments.overrides)):
         default = TrackingSpec()
@@ -141,12 +141,12 @@ def _warm_default_tracker(arguments: Namespace) -> None:
 
 
 def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
-    mode = config.hydra.mode  # an experiment's; the flag wins
+    mode = config.hydra.mode  # set by an experiment; the flag wins
     return bool(arguments.multirun or (mode is not None and mode.name == "MULTIRUN" and not arguments.run))
 
 
 def _single(composition: Composition) -> int:
-    """Run one config; what is wrong with overrides and with the config is told together."""
+    """Run one config; problems with overrides and with the config are reported together."""
     from bayesrun.pipeline import run
 
     problems, config = list(composition.problems), composition.config
@@ -163,7 +163,7 @@ def _single(composition: Composition) -> int:
 
 
 def _recover_dead_runs(outputs: Path) -> None:
-    """Make the run folders of runs that were killed; a look at one folder where there are none."""
+    """Complete the run folders of runs that were killed; where there are none this only lists one folder."""
     if dead_runs(outputs):
         from bayesrun.tasks.recover import recover_dead_runs
 
@@ -195,7 +195,7 @@ def run_job(
     Returns
     -------
     RunResult
-        How it ended; faults of config or data are told and are a result, too.
+        How it ended. Errors in the config or the data are printed, and are a result, too.
     """
     from bayesrun.open_run import RunResult
     from bayesrun.pipeline import run

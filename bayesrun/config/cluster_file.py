@@ -1,10 +1,10 @@
-"""`cluster=FILE`: what the user's own cluster needs before a job starts, from a file of the user's own.
+"""`cluster=FILE`: what the cluster needs before a job starts, read from the user's own file.
 
     setup: [module load gcc]            # lines of the shell, before each job
     environment: {OMP_NUM_THREADS: 1}   # variables of each job
 
-These lines are run. So the file is named on the command line of this process, lies below the user's home, and can be
-changed by nobody else; a config that others share has no such key.
+These lines are executed. The file must therefore be named on the command line of this process, be below the user's
+home, and be writable by nobody else; a config that others share has no such key.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def set_up_cluster(config: DictConfig, named: str | None, launcher: str) -> list
     Returns
     -------
     list of Problem
-        What is wrong with the file, or with where it is named.
+        Problems with the file, or with the place where it is named.
     """
     if named is None:
         written = OmegaConf.select(config, KEY, throw_on_missing=False)
@@ -100,12 +100,12 @@ def secret_lines(lines: Sequence[str], key: str) -> list[Problem]:
 
 
 def _read(path: Path) -> ClusterFile:
-    """Read the file, if it is the user's own.
+    """Read the file, provided that only the user can write to it.
 
     Raises
     ------
     UserError
-        When it is not, or says something else than what is allowed.
+        When others can write to it, or it has keys that are not allowed.
     """
     try:
         real = path.resolve(strict=True)
@@ -121,7 +121,7 @@ def _read(path: Path) -> ClusterFile:
         check_yaml(real)
         raw = yaml.safe_load(real.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise fail(KEY, f"'{path}' is no YAML file: {' '.join(str(error).split())}") from error
+        raise fail(KEY, f"'{path}' is not a YAML file: {' '.join(str(error).split())}") from error
     content = parse(ClusterFile, raw or {}, KEY, problems)
     problems += [
         Problem(f"{KEY}.setup[{index}]", "must be one line")

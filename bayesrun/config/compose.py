@@ -1,9 +1,9 @@
-"""From files and overrides to one config, composed once; all that is wrong with either is said at once.
+"""From files and overrides to one config, composed once; all problems with either are reported together.
 
     choices -> files -> values -> defaults -> gate
 
 Files are merged in Hydra's order, then values are set, then documented defaults are filled in below what was written.
-Keys need no plus: what a key may be is known when the config is parsed, and told there. Hydra's own keys pass the gate.
+Keys need no plus: unknown keys are found when the config is parsed. Hydra's own keys go through the gate.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _DEEPEST = 60
 
 @dataclass(frozen=True)
 class Composition:
-    """A composed config, Hydra's node included, and what is wrong with how it was asked for.
+    """A composed config, Hydra's node included, and the problems with its overrides and choices.
 
     Parameters
     ----------
     config
-        All files and values, defaults filled in. Values that are wrong are left out, so that the rest can be checked.
+        All files and values, defaults filled in. Wrong values are left out, so that the rest can be checked.
     problems
-        What is wrong with overrides and choices.
+        Problems with overrides and choices.
     loader
         Hydra's config loader, for launchers.
     """
@@ -87,7 +87,7 @@ def compose(arguments: Namespace, conf: Path) -> Composition:
     Raises
     ------
     UserError
-        With every choice that is wrong, or where nothing can be composed.
+        With every wrong choice, or when nothing can be composed.
     """
     count_interpolations()
     check(_shadowed(arguments.config_dir, conf))
@@ -105,7 +105,7 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
     Raises
     ------
     UserError
-        With all that is wrong.
+        With all problems.
     """
     count_interpolations()
     problems: list[Problem] = []
@@ -116,11 +116,11 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
 
 
 _bases: dict[tuple[str, ...], _Base] = {}
-"""Merged files in this process, by all that they depend on: a worker gets a new loader with each job."""
+"""Merged files of this process, keyed by everything they depend on: a worker gets a new loader with each job."""
 
 
 def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
-    """Parse overrides; those that can't be read are told and left out."""
+    """Parse overrides; those that can't be read are reported and left out."""
     read = []
     for index, text in enumerate(overrides):
         try:
@@ -134,7 +134,7 @@ def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> lis
 
 
 def _too_large(text: str) -> Problem | None:
-    """Refuse what no config needs, before Hydra's parser takes minutes for it."""
+    """Refuse overrides of a size that no config needs; Hydra's parser would take minutes for them."""
     key = text.partition("=")[0]
     if len(text) > _LONGEST:
         return Problem(key, f"has {len(text):,} characters; an override may have {_LONGEST:,}", "put it into a file")
@@ -202,7 +202,7 @@ def _is_first(written: Written) -> bool:
 
 
 def _asks_for_sweep(config: DictConfig, offered: Sequence[Offer]) -> bool:
-    """Say whether a file (an experiment) asks for a sweep by itself."""
+    """Return whether a file (an experiment) itself asks for a sweep."""
     said = [str(offer.value) for offer in offered if offer.key == "mode"]
     mode = config.hydra.mode
     return said[-1] == "MULTIRUN" if said else mode is not None and mode.name == "MULTIRUN"
@@ -252,7 +252,7 @@ def _files(
     multirun: bool,
     problems: list[Problem],
 ) -> _Base:
-    """Find and merge the files; with a wrong choice there is nothing to go on with."""
+    """Find and merge the files; raises on a wrong choice, because nothing can be composed then."""
     try:
         repository = _repository(loader, name, values)
         found = _find(loader, repository, name, choices, multirun, problems)
@@ -311,7 +311,7 @@ def _is_name(written: Written) -> bool:
 
 
 def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple[list[Written], Problem]:
-    """Say which choice names a file that is not there."""
+    """Return the problem of a choice that names a missing file."""
     group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").strip("/").rpartition("/")
     at = [w for w in choices if w.override.key_or_group == group and w.override.value() == choice][:1]
     nested = [w for w in choices if str(error.missing_cfg_file) == f"{w.override.key_or_group}/{w.override.value()}"][
@@ -366,7 +366,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
-    """A user's file with the path of a shipped one would be passed over in silence by Hydra."""
+    """Refuse a user's file with the path of a shipped one, which Hydra would silently ignore."""
     if not config_dir:
         return []
     folder = Path(config_dir)

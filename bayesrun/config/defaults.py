@@ -82,7 +82,7 @@ def _chosen(config: DictConfig) -> dict[str, type[Section]]:
 
 
 def _plugins(config: DictConfig) -> list[str]:
-    """Return the names of plug-in packages; what is no list of names is told with the other faults."""
+    """Return the names of plug-in packages; a value that is not a list of names is reported with the other problems."""
     named = _select(config, "plugins", None)
     return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
@@ -91,7 +91,7 @@ def _select(config: DictConfig, key: str, default: Any) -> Any:
     try:
         found = OmegaConf.select(config, key, default=default)
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-    except OmegaConfBaseException:  # an interpolation that names nothing is told when the config is parsed
+    except OmegaConfBaseException:  # an interpolation that names nothing is reported when the config is parsed
         return None
 
 

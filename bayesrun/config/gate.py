@@ -2,7 +2,7 @@
 
 Hydra's node can call any Python class (`callbacks`), set environment variables, write log files anywhere and import
 packages. So nothing that a user's file says of `hydra` is merged. Its keys are offered to this gate one by one, and
-what is not listed here is refused, whatever file it came from. The rest of the node is Hydra's and bayesrun's own.
+what is not listed here is refused, whichever file it came from. The rest of the node is Hydra's and bayesrun's own.
 
 Options of launchers and sweepers are checked again when all is resolved: an interpolation may bring anything.
 """
@@ -32,7 +32,7 @@ _Scalar = str | int | float | bool | None
 
 def _key_of_the_config(key: str) -> str:
     if not re.fullmatch(r"[+~]*[^\W_][\w./@-]*", key) or re.match(r"[+~]*hydra\b", key):
-        raise ValueError("must be a key of the config, and none of Hydra's own")
+        raise ValueError("must be a key of the config, and not one of Hydra's own")
     return key
 
 
@@ -153,7 +153,7 @@ class Offer:
 
 
 def may_merge(file: ConfigFile) -> bool:
-    """Say whether all that a file says of Hydra may be merged: it is Hydra's or ours, and where it belongs."""
+    """Return whether all that a file sets below `hydra` may be merged: it is Hydra's or ours, and in its place."""
     if file.name in FILES:
         return file.ours and file.package == FILES[file.name]
     return file.ours and not file.name.startswith("hydra/") and file.package.partition(".")[0] != "hydra"
@@ -180,7 +180,7 @@ def searchpath_problems(folders: Any) -> list[Problem]:
 
 
 def offers(file: ConfigFile) -> list[Offer]:
-    """List what a file says of Hydra, key by key."""
+    """List what a file sets below `hydra`, key by key."""
     if "hydra" not in file.config:
         return []
     node = OmegaConf.to_container(file.config, resolve=False)["hydra"]  # type: ignore[index,call-overload]
@@ -188,7 +188,7 @@ def offers(file: ConfigFile) -> list[Offer]:
 
 
 def offers_of(written: Written) -> list[Offer]:
-    """List what an override says of Hydra, key by key."""
+    """List what an override sets below `hydra`, key by key."""
     key = written.key.removeprefix("hydra.") if written.key != "hydra" else ""
     return [Offer(k, value, written.text, written.by_hand) for k, value in _leaves(written.override.value(), key)]
 
@@ -202,13 +202,13 @@ def _leaves(node: Any, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def is_by_hand(override: str) -> bool:
-    """Say whether an override may come from the command line alone: what it says is run."""
+    """Return whether an override is allowed on the command line only, because its value is executed."""
     key = override.lstrip("+~").partition("=")[0]
     return key == CLUSTER or (key.startswith("hydra.") and bool(_BY_HAND.fullmatch(key.removeprefix("hydra."))))
 
 
 class Gate:
-    """Takes what is offered into a composed config, or says why not.
+    """Merges offered keys into a composed config, or records why they are refused.
 
     Parameters
     ----------
@@ -223,14 +223,14 @@ class Gate:
         self._sections = {group: OPTIONS.get(f"hydra/{group}/{choices.get(f'hydra/{group}')}") for group in _GROUPS}
 
     def admit(self, offered: Sequence[Offer]) -> list[Problem]:
-        """Set what may be set; the rest is refused."""
+        """Set the keys that are allowed, and refuse the others."""
         problems: list[Problem] = []
         for offer in offered:
             problems += self._admit(offer)
         return problems or [p for offer in offered if offer.key in ("run.dir", "sweep.dir") for p in self._place(offer)]
 
     def _place(self, offer: Offer) -> list[Problem]:
-        """Refuse a folder whose interpolations bring something else than text."""
+        """Refuse a folder whose interpolations resolve to something other than text."""
         try:
             OmegaConf.select(self._config.hydra, offer.key)
         except InterpolationToMissingValueError:  # Hydra fills in `hydra.job` and `hydra.runtime` later
@@ -241,7 +241,7 @@ class Gate:
 
     def _admit(self, offer: Offer) -> list[Problem]:
         where = f"hydra.{offer.key}" if offer.key else "hydra"
-        if offer.key == "searchpath" or self._is_said(offer):  # the search path is judged before files are looked for
+        if offer.key == "searchpath" or self._is_said(offer):  # the search path is checked before files are looked for
             return []
         if offer.key in _ANYWHERE and (offer.value is None or isinstance(offer.value, str)):
             return self._set(offer)
@@ -258,7 +258,7 @@ class Gate:
         return self._set(offer)
 
     def _is_said(self, offer: Offer) -> bool:
-        """Say whether Hydra's node says the same already (a run folder's `config.yaml` has bayesrun's own keys)."""
+        """Return whether Hydra's node has this value already (a run folder's `config.yaml` has bayesrun's own keys)."""
         if not _exists(self._config.hydra, offer.key):
             return False
         found = _node(self._config.hydra, offer.key)

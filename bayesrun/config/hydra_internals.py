@@ -1,8 +1,8 @@
-"""All that reaches into the internals of Hydra and OmegaConf, in one place, and what for.
+"""Every use of the internals of Hydra and OmegaConf, in one place, with its reason.
 
-Hydra's public door, `hydra.main`, composes, checks nothing of ours, and runs at once. bayesrun composes first, says all
-that is wrong, and runs then; so it needs the parts below. `INTERNALS` lists them, and a test holds the list against the
-installed version.
+Hydra's public entry point, `hydra.main`, composes, checks nothing of ours, and runs at once. bayesrun composes first,
+reports all problems, and runs then; so it needs the parts below. `INTERNALS` lists them, and a test compares the list
+with the installed version.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
+from bayesrun import __version__
 from bayesrun.config.yaml_limits import check_yaml
 
 VERSION_BASE = "1.3"
 """Version of Hydra whose defaults hold."""
 
 HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
-"""What reading and merging configs may raise: Hydra's and OmegaConf's own errors; PyYAML's for a file that is no YAML;
-`ValueError` for a defaults list that is none, or a file that is no text; `OSError` for a file that is no mapping."""
+"""What reading and merging configs may raise: Hydra's and OmegaConf's own errors; PyYAML's for a file that is not YAML;
+`ValueError` for a broken defaults list or a file that is not text; `OSError` for a file that is not a mapping."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ def command_line() -> ArgumentParser:
     parser = get_args_parser()
     for action in parser._actions:
         if action.dest == "version":
-            action.version = f"bayesrun {version('bayesrun')}"  # type: ignore[attr-defined]
+            action.version = f"bayesrun {__version__}"  # type: ignore[attr-defined]
             action.help = "Show the version and exit"
     return parser
 
@@ -216,7 +217,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         return self.compose(self, config_name, overrides, run_mode == RunMode.MULTIRUN)
 
     def is_choice(self, written: Written) -> bool:
-        """Say whether an override chooses a file of a group; the others set values."""
+        """Return whether an override chooses a file of a group; the others set values."""
         override = written.override
         return bool(self.repository.group_exists(override.key_or_group)) and not isinstance(override.value(), dict)
 
@@ -263,7 +264,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         Raises
         ------
         UnusedChoice
-            When there is nothing that a choice could replace.
+            When a choice has nothing to replace.
         HydraException
             When a file is not there (`MissingConfigException`), or a defaults list is wrong.
         """
@@ -298,7 +299,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         return from_store or (loaded.path == f"file://{self.conf}")
 
     def record(self, config: DictConfig, name: str, written: Sequence[Written], found: Defaults, repo: Any) -> None:
-        """Fill in what Hydra's node says of the composition itself, as Hydra does."""
+        """Fill in what Hydra's node records about the composition itself, as Hydra does."""
         own = [w for w in written if not w.override.is_hydra_override()]
         with open_dict(config.hydra):
             config.hydra.runtime.choices.update(found.choices)
@@ -328,7 +329,7 @@ class Defaults:
 
 
 class UnusedChoice(Exception):
-    """No defaults list has the group that an override chooses from; holds its key."""
+    """An override chooses from a group that no defaults list has; holds the group's key."""
 
     def __init__(self, key: str) -> None:
         super().__init__(key)
@@ -382,11 +383,11 @@ _resolve_node_interpolation = Container._resolve_node_interpolation
 
 
 class TooManyInterpolations(InterpolationResolutionError):  # type: ignore[misc]  # untyped
-    """The values of a config name each other so often that resolving them would fill the memory."""
+    """The values of a config reference each other so often that resolving them would fill the memory."""
 
 
 def count_interpolations() -> None:
-    """Count from zero what is resolved: 5,000 interpolations, or 200,000 values that they bring in, are an error."""
+    """Count resolved values from zero: more than 5,000 interpolations, or 200,000 values through them, are an error."""
     global _interpolations, _interpolated
     _interpolations = _interpolated = 0
     Container._resolve_node_interpolation = _counted  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into `{dist: Exponential, lam: 1}` and keeps `lam`. Here a prior's new
 `dist` drops the parameters of the distribution that it replaces, and the sampler's new `method` drops the keys that
-came with the old one, at the moment of merging: what comes later is kept, and judged.
+came with the old one, at the moment of merging: what comes later is kept, and checked.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Merged:
 
 
 def sets_first(key: str, value: Any) -> bool:
-    """Say whether an override must come before others: it drops what the same command line may give anew.
+    """Return whether an override must come before others: it drops keys that the same command line may set again.
 
     `alpha=2 dist=Gamma` means the same as `dist=Gamma alpha=2`.
     """

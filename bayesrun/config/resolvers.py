@@ -1,4 +1,4 @@
-"""Where bayesrun's own files lie: in a checkout, or inside an installed package. And the resolvers that say so."""
+"""Where bayesrun's own files are, in a checkout or an installed package, and the resolvers that return the paths."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The parsed config: everything that a run is told, checked once and frozen.
+"""The parsed config: all settings of a run, checked once and frozen.
 
 `parse_config` takes what was composed, resolves interpolations and reports every problem at once. It imports nothing
-heavy, so that a wrong key is told in a fraction of a second.
+heavy, so that a wrong key is reported within a fraction of a second.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 
 
 class PredictiveSpec(Section):
-    """`prior`: prior predictive draws (0 = none); `posterior`: draw each likelihood once a posterior draw."""
+    """`prior`: prior predictive draws (0 = none); `posterior`: draw each likelihood once per posterior draw."""
 
     prior: Annotated[int, Field(ge=0, le=10_000_000)] = 500
     posterior: bool = True
@@ -155,7 +155,7 @@ def parse_config(composed: DictConfig) -> RunConfig:
     raw = _resolve(composed, problems)
     remember_config(raw)
     if not isinstance(raw.get("model"), Mapping) or "name" not in raw["model"]:
-        problems = [p for p in problems if p.key != "experiment_name"]  # it is only the model that is at fault
+        problems = [p for p in problems if p.key != "experiment_name"]  # only the model is wrong
     check(problems)
     check(_too_large(raw, ""))  # what follows takes numbers and texts for what they are
     problems = unknown_top_keys(raw) + _unknown_names(raw)
@@ -188,7 +188,7 @@ def _tracking_problems(spec: TrackingSpec | None) -> list[Problem]:
 
 
 def _too_large(node: Any, key: str) -> list[Problem]:
-    """Refuse numbers and texts that no model needs: they would fail much later, or fill the memory."""
+    """Refuse numbers and texts of a size that no model needs: they would fail much later, or fill the memory."""
     if isinstance(node, Mapping):
         long = [Problem(join(key, [str(k)]), _TOO_LONG.format(len(str(k)), _LONGEST_NAME)) for k in node if _is_long(k)]
         return long + [p for k, v in node.items() for p in _too_large(v, join(key, [str(k)])) if not _is_long(k)]
@@ -224,7 +224,7 @@ def _plain(parsed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unknown_names(raw: Mapping[str, Any]) -> list[Problem]:
-    """Look up names in registries whatever else is wrong with their section; what is no list is told by the section."""
+    """Look up names in registries, whatever else is wrong; the section reports a value that is not a list."""
     problems = []
     for group, key, registry in (("model", "figures", FIGURES), ("diagnostics", "checks", CHECKS)):
         section = raw.get(group)
@@ -258,14 +258,14 @@ def _parse_model(raw: Any, problems: list[Problem]) -> tuple[ModelType | None, M
     spec = parse(kind.spec, raw, "model", problems)
     problems += _prior_problems(raw.get("priors") or {}, kind)
     known = {key: value for key, value in raw.items() if key in kind.spec.model_fields}
-    checked = spec or parse(kind.spec, known, "model", [])  # a mistyped key hides no other fault
+    checked = spec or parse(kind.spec, known, "model", [])  # a mistyped key must not hide other problems
     problems += kind.static_check(checked) if checked else []
     return kind, spec
 
 
 def _prior_problems(priors: Any, kind: ModelType) -> list[Problem]:
     if not isinstance(priors, Mapping):
-        return []  # the spec says so already
+        return []  # the spec reports it already
     names, problems = kind.priors, []
     for name in names.required:
         if name not in priors:

@@ -41,7 +41,7 @@ def check_yaml(path: Path) -> None:
 
 
 def _problem(text: TextIO) -> str:
-    """Say which bound a text passes; empty when none."""
+    """Return which bound a text exceeds; empty when none."""
     anchors: dict[str, int] = {}
     open_: list[tuple[str | None, int]] = []  # anchor and count of values before, of each open mapping or list
     values = 0

@@ -39,7 +39,7 @@ def check_tree_depth(judged: Judged) -> CheckResult:
     if "tree_depth" not in stats:
         return CheckResult(metrics=metrics)
     share = float((stats["tree_depth"] >= judged.max_treedepth).mean())
-    message = f"{100 * share:.1f} % of the draws reached the tree depth limit of {judged.max_treedepth}."
+    message = f"{100 * share:.1f}% of the draws reached the tree depth limit of {judged.max_treedepth}."
     grade = grade_above(share, judged.settings.thresholds.tree_depth)
     finding = graded("tree_depth", grade, share, message, [*advice.other_forms(judged), *advice.deeper_trees(judged)])
     return CheckResult((finding,), {**metrics, "tree_depth_saturated": share})
@@ -127,7 +127,7 @@ def check_particles(judged: Judged) -> CheckResult:
     if "moved" not in stats:
         return CheckResult()
     least = float(stats["moved"].min())
-    message = f"At least {100 * least:.0f} % of each chain's particles moved in the last stage."
+    message = f"At least {100 * least:.0f}% of each chain's particles moved in the last stage."
     grade = grade_below(least, judged.settings.thresholds.particles)
     remedy = [*advice.more_particle_steps(judged), *advice.more_draws(judged, 2.0), "Or use `sampler=nuts`."]
     evidence = np.asarray(stats["log_marginal_likelihood"], float)

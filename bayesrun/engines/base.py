@@ -42,7 +42,7 @@ class EngineSpec(Section):
 
 @dataclass(frozen=True)
 class Block:
-    """Where one free variable lies in the vector: elements `begin` to `end`, in C order, of `shape`."""
+    """Position of one free variable in the vector: elements `begin` to `end`, in C order, of `shape`."""
 
     name: str
     begin: int
@@ -78,7 +78,7 @@ class LogDensity:
 
 @dataclass(frozen=True)
 class TemperedDensity:
-    """Prior and likelihood apart, for samplers that move from one to the other.
+    """Prior and likelihood separately, for samplers that move from one to the other.
 
     Parameters
     ----------
@@ -86,14 +86,14 @@ class TemperedDensity:
         `(points) -> (log prior, log likelihood)`, both (particle,), of points (particle, parameter); what is not a
         number is -inf. Imputed values belong to the prior, potentials to the likelihood.
     discrete
-        Which parameters are whole numbers (parameter): the cell [k, k + 1) stands for k.
+        Which parameters are whole numbers (parameter): the cell [k, k + 1) represents k.
     """
 
     evaluate: Callable[[Vector], tuple[Vector, Vector]]
     discrete: NDArray[np.bool_]
 
     def whole(self, points: Vector) -> Vector:
-        """Return points (..., parameter) with the numbers that their cells stand for."""
+        """Return points (..., parameter) with the whole numbers that their cells represent."""
         import numpy as np
 
         return np.where(self.discrete, np.floor(points), points)
@@ -124,7 +124,7 @@ class StepSettings:
 
 
 class MissingDraws(Exception):
-    """A likelihood depends on a variable of which there are no draws."""
+    """A likelihood depends on a variable without draws."""
 
 
 class StepChain(Protocol):
@@ -134,7 +134,7 @@ class StepChain(Protocol):
         """Make the next draw; return its variables on their own scale, and its statistics under ArviZ's names."""
 
     def state(self) -> Arrays:
-        """Return what the chain goes on from: position, step size, mass matrix and random state. Tuning is over."""
+        """Return what the chain continues from: position, step size, mass matrix and random state. Tuning is over."""
 
 
 class StepSampler(Protocol):
@@ -162,7 +162,7 @@ class StepSampler(Protocol):
         seed
             Decides every draw.
         state
-            What `StepChain.state` returned: the chain goes on from there, tuned, and makes the very draws that the
+            What `StepChain.state` returned: the chain continues from there, tuned, and makes the same draws that the
             other one would have made.
         """
 
@@ -229,7 +229,7 @@ class ModelGraph:
 
 
 class CompiledModel(Protocol):
-    """A model as an engine holds it. What takes long to compile is compiled when it is first asked for."""
+    """A model as an engine holds it. What takes long to compile is compiled on first use."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -249,7 +249,7 @@ class CompiledModel(Protocol):
 
     @property
     def helpers(self) -> frozenset[str]:
-        """Variables that exist for the sampler's sake: kept out of summaries and files."""
+        """Helper variables of the sampler: kept out of summaries and files."""
 
     @property
     def reported(self) -> CompiledModel:
@@ -274,7 +274,7 @@ class CompiledModel(Protocol):
         """
 
     def missing_gradient(self) -> str | None:
-        """Say why the log density has no gradient; None where it has one."""
+        """Return why the log density has no gradient; None where it has one."""
 
     def log_density(self) -> LogDensity:
         """Compile the log density and its gradient; all free variables are continuous."""
@@ -302,7 +302,7 @@ class CompiledModel(Protocol):
         """Name the variables whose prior is flat, from which nothing can be drawn."""
 
     def draw_prior(self, draws: int, seed: int) -> Arrays:
-        """Draw every variable and likelihood, ahead of the data.
+        """Draw every variable and likelihood from the prior.
 
         Parameters
         ----------
@@ -374,7 +374,7 @@ class CompiledModel(Protocol):
         seed
             Decides the fit.
         on_step
-            Told of the number of each step of the optimizer; its `KeyboardInterrupt` ends the fit.
+            Called with the number of each step of the optimizer; its `KeyboardInterrupt` ends the fit.
 
         Returns
         -------
@@ -384,7 +384,7 @@ class CompiledModel(Protocol):
         Raises
         ------
         SamplingError
-            When the fit becomes not a number.
+            When the fit becomes NaN.
         """
 
 
@@ -397,7 +397,7 @@ class Engine(Protocol):
         """Names of the changes to its libraries that can be switched."""
 
     def set_up(self, patches: Literal["all", "none"] | Sequence[str] = "all") -> None:
-        """Import the engine's libraries and switch patches; to be called before anything else, per run."""
+        """Import the engine's libraries and switch patches; called before anything else, once per run."""
 
     def compile(self, declared: Declaration) -> CompiledModel:
         """Build the model of a declaration."""
@@ -433,7 +433,7 @@ ENGINES: Registry[Engine] = Registry("engine", "bayesrun.engines", "ENGINE", Eng
 
 
 def check_engine(spec: EngineSpec) -> list[Problem]:
-    """Name an engine that is not registered, and patches that it does not have."""
+    """Return the problems of an engine that is not registered, and of patches that it does not have."""
     try:
         engine = ENGINES.load(spec.name, "engine.name")
     except UserError as error:

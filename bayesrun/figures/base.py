@@ -45,8 +45,8 @@ class Subject:
 
     @property
     def hdi_name(self) -> str:
-        """Name of the interval in titles and legends: `94 % HDI`."""
-        return f"{100 * self.interval:g} % HDI"
+        """Name of the interval in titles and legends: `94% HDI`."""
+        return f"{100 * self.interval:g}% HDI"
 
     @cached_property
     def r_hat(self) -> dict[str, float]:

@@ -214,7 +214,7 @@ def _partner(name: str, formula: Formula) -> str | None:
 
 
 def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
-    """Choose values of a predictor: its most frequent levels, or its 10 %, 50 % and 90 % quantiles."""
+    """Choose values of a predictor: its most frequent levels, or its 10%, 50% and 90% quantiles."""
     levels = fitted.levels(name)
     if levels is None:
         return list(np.unique(np.quantile(fitted.variables[name], [0.1, 0.5, 0.9])))
@@ -225,7 +225,7 @@ def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
 def _chosen(other: str, fitted: Fitted) -> str | None:
     """Say which values of the other predictor have a curve, where it has more."""
     if fitted.levels(other) is None:
-        return f"{shorten(other, 14)} at its 10, 50, 90 % quantiles" if len(_values_of(other, fitted)) == 3 else None
+        return f"{shorten(other, 14)} at its 10, 50, 90% quantiles" if len(_values_of(other, fitted)) == 3 else None
     return f"the {CURVES} most frequent levels" if len(np.unique(fitted.variables[other])) > CURVES else None
 
 

@@ -1,4 +1,4 @@
-"""Forest: each scalar's mean with its 50 % and its wide highest-density interval, and the means of its chains.
+"""Forest: each scalar's mean with its 50% and its wide highest-density interval, and the means of its chains.
 
 Variables in the same unit share an axis, so that they can be compared. Two variables are in the same unit if one is
 the location or the scale of the other's distribution, or if they have the same prior; in a GLM, the intercept, the
@@ -40,7 +40,7 @@ def draw(subject: Subject) -> Canvas:
     panels = list(_panels(variables, subject))
     more = f" (the first {len(variables)} of {total} variables)" if total > len(variables) else ""
     rows = [0.45 + 0.24 * sum(len(picked.shown) for picked in panel) for panel in panels]
-    title = title_of(subject, f"forest: mean, {100 * INNER:g} % and {subject.hdi_name}{more}")
+    title = title_of(subject, f"forest: mean, {100 * INNER:g}% and {subject.hdi_name}{more}")
     figure = look.canvas(title, 0.95 + 1.25 * sum(rows))
     grid = figure.add_gridspec(len(panels), 1, height_ratios=rows)
     for index, panel in enumerate(panels):

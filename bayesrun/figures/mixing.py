@@ -44,7 +44,7 @@ def _draw_ranks(ax: Axes, scalar: Scalar, prob: float) -> None:
     draws = scalar.values.shape[1]
     edges = np.linspace(0, scalar.values.size, BINS + 1)
     low, high = binom.interval(prob, draws, 1 / BINS)
-    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label=f"{100 * prob:g} % of bars, if all draws were independent")
+    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label=f"{100 * prob:g}% of bars, if all draws were independent")
     for chain, own in enumerate(ranks(scalar.values)):
         ax.stairs(
             np.histogram(own, edges)[0],

@@ -110,7 +110,7 @@ def draw_loo_pit(subject: Subject) -> Canvas:
         color=look.GREY,
         alpha=0.25,
         linewidth=0,
-        label=f"{100 * subject.interval:g} % of bars, if calibrated",
+        label=f"{100 * subject.interval:g}% of bars, if calibrated",
     )
     ax.hist(values, bins=np.linspace(0, 1, bins + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
     ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))

@@ -82,7 +82,7 @@ class ProgressLine:
         left = (self.total - self.done) / max(1e-9, speed)
         share = 100 * self.done / self.total
         return (
-            f"{self.done:,} of {self.total:,} draws ({share:.0f} %), {self.divergences} divergences, "
+            f"{self.done:,} of {self.total:,} draws ({share:.0f}%), {self.divergences} divergences, "
             f"{speed:,.0f} draws/s, {left:,.0f} s left"
         )
 

@@ -5,7 +5,7 @@ JMLR 18(14)). The optimizer's last steps jitter around the optimum; their mean o
 (Dhaka et al. 2020, arXiv:2009.00666), and is what is drawn from.
 
 It is quick and often too narrow: the checks `elbo` (has it converged?) and `approximation` (how far is `q` from the
-posterior?) judge it, and the draws carry `lp` and `log_q` for that.
+posterior?) assess it, and the draws carry `lp` and `log_q` for that.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class AdviSpec(SamplerSpec):
 
 
 def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor) -> Sampled:
-    """Fit the approximation, then draw from it; an interrupt ends the fit and draws from what it has come to.
+    """Fit the approximation, then draw from it; an interrupt ends the fit, and its last approximation is used.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor) ->
     seed
         Decides the fit and every draw.
     monitor
-        Told of each step of the optimizer, as a draw of chain 0.
+        Notified of each step of the optimizer, as a draw of chain 0.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def sample(model: CompiledModel, spec: AdviSpec, seed: int, monitor: Monitor) ->
 
 
 class _Fit:
-    """Listens to one fit: when its first step was made, how many were, and what ended it early."""
+    """Observes one fit: when its first step was made, how many steps there were, and what ended it early."""
 
     def __init__(self, monitor: Monitor) -> None:
         self.first = 0.0
@@ -114,7 +114,7 @@ class _Fit:
 
     def interrupted(self, iterations: int) -> Literal["interrupt", "max_seconds"] | None:
         if self._stop is None and self._done < iterations:
-            return "interrupt"  # an engine may keep a Ctrl-C to itself
+            return "interrupt"  # an engine may swallow a Ctrl-C
         return reason_of(self._stop)
 
 

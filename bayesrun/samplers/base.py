@@ -59,7 +59,7 @@ class SamplerSpec(Section):
     progress: Literal["auto"] | bool = "auto"
 
     def steps(self) -> int:
-        """Count the steps that the monitor will be told of, over all chains."""
+        """Count the steps that the monitor will be notified of, over all chains."""
         return self.chains * self.draws
 
 
@@ -79,7 +79,7 @@ class NutsSpec(SamplerSpec):
 
 
 class Monitor(Protocol):
-    """Who is told of each draw. It may raise `KeyboardInterrupt` (max_seconds): the draws so far are kept."""
+    """Notified of each draw. It may raise `KeyboardInterrupt` (max_seconds): the draws so far are kept."""
 
     def begin(self) -> None:
         """All is compiled, and the first draw is next."""
@@ -108,7 +108,7 @@ class Sampled:
     interrupted
         Why it stopped early (`interrupt`, `max_seconds`, `killed`); null when it ran to its end.
     died
-        Chains whose process died, and how: their last draws may be missing, or they are.
+        Chains whose process died, and how: their last draws, or the whole chain, may be missing.
     records
         Further statistics with dims of their own, `{name: (dims, values)}`: the ELBO over `iteration`.
     kept
@@ -147,16 +147,16 @@ class Sampler:
     sample
         `(model, spec, seed, monitor) -> Sampled`. Raises `SamplingError`.
     check
-        `(model, spec) -> problems`: why this method can't sample this model, told before a run leaves anything behind.
+        `(model, spec) -> problems`: why this method can't sample this model, before a run leaves anything behind.
     keeps_draws
         Whether draws come one by one, and go to disk as they come: `sample` then takes a fifth argument, a `DrawStore`.
     extend
         `(model, spec, seed, monitor, store, earlier) -> Sampled`: makes the draws of one run of `spec.draws` per chain,
         whose first ones are those of `earlier`, an `EarlierDraws`; null where that can't be.
     not_extendable
-        `(model, spec) -> reason` why the draws of this model can't be added to; null where they can.
+        `(model, spec) -> reason` why no draws can be added to those of this model; null where they can.
     judged_as
-        Method whose checks judge the draws, such as `nuts` for Markov chains; null = the sampler's own name.
+        Method whose checks apply to the draws, such as `nuts` for Markov chains; null = the sampler's own name.
     """
 
     spec: type[SamplerSpec]

@@ -34,7 +34,7 @@ log = logging.getLogger("bayesrun.sampling")
 
 _POLL_SECONDS = 0.02
 _FAILED = -1
-DIED = "the process of chain %d %s: the others went on, and its draws up to then stay in the run's folder draws/"
+DIED = "the process of chain %d %s: the others continued, and its draws up to then stay in the run's folder draws/"
 """Message of a chain that died: its number, and how."""
 
 
@@ -71,7 +71,7 @@ def most_draws(made: Mapping[int, int]) -> tuple[list[int], int]:
 
 
 def kept_chains(made: Mapping[int, int], chains: int, outcome: Outcome) -> tuple[list[int], int]:
-    """Choose the chains, and the length to cut them to, that keep the most draws; say what is lost.
+    """Choose the chains, and the length to cut them to, that keep the most draws; log what is lost.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _shared(kind: str, *shape: int) -> NDArray[Any]:
 
 
 class Progress:
-    """Tells a monitor of the draws that were made since it was last told.
+    """Notifies a monitor of the draws that were made since the last call.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ class Progress:
     tune
         Tuning draws per chain.
     monitor
-        Who is told.
+        Who is notified.
     done
         Draws that each chain had made before, tuning included.
     """
@@ -157,12 +157,12 @@ class Progress:
         self._diverging = [0] * len(shared.done)
 
     def tell(self) -> None:
-        """Tell of what is new."""
+        """Notify the monitor of new draws."""
         for chain, done in enumerate(map(int, self._shared.done)):
             new = int(self._shared.diverging[chain]) - self._diverging[chain]
             self._diverging[chain] += new
             for number in range(self._done[chain] + 1, done + 1):
-                # which of the new draws diverged is not known yet: the last ones are named
+                # which of the new draws diverged is not known yet: the last ones are reported
                 self._done[chain] = number
                 self._monitor.draw(chain, number, number <= self._tune, done - number < new)
 
@@ -174,7 +174,7 @@ class Outcome:
     Parameters
     ----------
     stats
-        Statistics by chain, of the chains that came to their end or were ended early.
+        Statistics by chain, of the chains that finished or were ended early.
     stop
         The interrupt that ended them early, if one did.
     died
@@ -216,7 +216,7 @@ def run_chains(
     -------
     Outcome
         Statistics of the chains that began. A process that is killed costs the statistics of its chains alone: the
-        others go on. A second interrupt waits no longer for chains that have not ended after the first.
+        others continue. A second interrupt waits no longer for chains that have not ended after the first.
 
     Raises
     ------
@@ -272,7 +272,7 @@ def _workers(chains: int, processes: int, run_chain: RunChain, shared: SharedDra
 def _work(
     chains: Sequence[int], run_chain: RunChain, shared: SharedDraws, results: Connection, others_end: Connection
 ) -> None:
-    others_end.close()  # or sending to a parent that was killed would wait for ever, for this process to read
+    others_end.close()  # or sending to a killed parent would wait forever for this process to read
     # Ctrl-C, SIGTERM and SIGHUP go to the whole group: only the parent answers them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -282,7 +282,7 @@ def _work(
     def go_on() -> bool:
         return not shared.stop[0] and os.getppid() == parent
 
-    with suppress(BrokenPipeError):  # there is no parent any more
+    with suppress(BrokenPipeError):  # the parent is gone
         try:
             for chain in chains:
                 if go_on():
@@ -321,7 +321,7 @@ def _receive(connection: Connection, waiting: list[Connection], stats: dict[int,
 
 
 def _deaths(workers: Sequence[_Worker], outcome: Outcome) -> dict[int, str]:
-    """Say how each chain's process ended that should have left statistics and did not."""
+    """Describe how the process of each chain ended that should have left statistics and did not."""
     died = {}
     for worker in workers:
         if outcome.stop is None:

@@ -9,8 +9,8 @@ A row is one kept draw: the columns of `layout.json` in their order, each flatte
 segment whose header or checksum does not fit, which is what a kill or a power cut leaves. Space for all draws is
 reserved before the first one, so a disk that fills up later takes none.
 
-Beside them, where a sampler can go on from it, `states/CHAIN-DRAWS.npz` is the state of a chain after so many kept
-draws: some of the way, and one of the end. The layout and these states stay in the run folder's `state/`, for
+Beside them, where a sampler can continue from it, `states/CHAIN-DRAWS.npz` is the state of a chain after so many kept
+draws: some in between, and the last one. The layout and these states stay in the run folder's `state/`, for
 `task=extend`.
 """
 
@@ -44,14 +44,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 SECONDS = 1.0
-"""At most so many seconds of draws are not on disk yet."""
+"""Seconds of draws that are not on disk yet, at most."""
 STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n_steps", "lp")
 """Statistics that are stored, under ArviZ's names."""
 MOST_RESERVED = 2_000_000_000
 STATES = "states"
 HELPERS = "helpers.npz"
 MOST_STATES = 12
-"""So many states of a chain are kept at most: one of the end of tuning, some of the way, the last."""
+"""Largest number of states kept of a chain: that of the end of tuning, some in between, the last."""
 _MAGIC = b"bayesrn1"
 _STAT_TYPES = {"diverging": "bool", "tree_depth": "int64", "n_steps": "int64"}
 _HEADER = struct.Struct("<8sqqQ")
@@ -71,7 +71,7 @@ class Layout:
     stats
         Names of the sampler statistics, which come after the columns, one number each; NaN where a method has none.
     chains, draws
-        Of the run, as asked for.
+        Of the run, as configured.
     steps
         Step method of each free variable.
     chosen
@@ -133,16 +133,16 @@ class DrawStore:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             room = f"{_needed(layout)} are needed, {_free(self._folder)} free"
-            message = f"there is no room for the draws: {error.strerror} ({room})"
-            raise OutputError(self._folder, f"{message}; free some space, or draw less: sampler.draws") from None
+            message = f"there is not enough space for the draws: {error.strerror} ({room})"
+            raise OutputError(self._folder, f"{message}; free some space, or decrease sampler.draws") from None
 
     @property
     def is_used(self) -> bool:
-        """Whether a sampler keeps its draws here by itself."""
+        """Whether a sampler keeps its draws here itself."""
         return self.attempts > 0
 
     def stored(self) -> StoredDraws | None:
-        """Read what is stored by now; None where nothing is."""
+        """Read what is stored so far; None where nothing is."""
         return None if self._folder is None else read_draws(self._folder)
 
     def states(self, attempt: int) -> Path:
@@ -175,7 +175,7 @@ class DrawStore:
             _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept}))
             os.replace(own, folder)
         except OSError as error:
-            log.warning("the state of the chains can't be kept (%s): task=extend can't go on from it", error.strerror)
+            log.warning("the state of the chains can't be kept (%s): task=extend can't continue it", error.strerror)
 
     def remove(self) -> None:
         """Remove the store, once the draws are kept elsewhere."""
@@ -209,7 +209,7 @@ class ChainFile:
     def append(self, rows: NDArray[np.float64]) -> None:
         """Append the draws (draw, column) that come after the saved ones, and sync them.
 
-        A disk that fails takes the rest of the chain's draws out of the store; sampling goes on in memory.
+        A disk that fails takes the rest of the chain's draws out of the store; sampling continues in memory.
         """
         import numpy as np
 
@@ -225,14 +225,14 @@ class ChainFile:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            log.warning("draws can't be written to disk any more (%s): they are kept in memory", error.strerror)
+            log.warning("draws can no longer be written to disk (%s): they are kept in memory", error.strerror)
             self._path = None
             return
         self._offset += len(segment)
         self.saved += len(rows)
 
     def save_state(self, draws: int, state: Arrays) -> None:
-        """Keep the state of the chain after so many draws; of many states every second one is removed again."""
+        """Keep the state of the chain after so many draws; when there are too many, every second one is removed."""
         import numpy as np
 
         if self._states is None:
@@ -288,7 +288,7 @@ def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
     Raises
     ------
     OSError, ValueError, TypeError, KeyError
-        When there is no whole layout.
+        When there is no complete layout.
     """
     content = json.loads(path.read_text())
     own = {name: content.pop(name) for name in Layout.__dataclass_fields__ if name in content}
@@ -371,7 +371,7 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
 
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
-    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN is no statistic."""
+    """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN means none."""
     import numpy as np
 
     columns, begin = {}, 0

@@ -1,4 +1,4 @@
-"""Draws that were made before: those that a dead run had stored, and those that a run goes on from."""
+"""Draws that were made before: those that a killed run had stored, and those of a run that is extended."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class EarlierDraws:
         return next(iter(self.draws.values())).shape[1]
 
     def origin(self, chain: int) -> tuple[int, Arrays | None]:
-        """Return from where a chain goes on: its kept draws there, and the state; (0, None) where it starts anew.
+        """Return where a chain continues: its kept draws and the state; (0, None) to start from the beginning.
 
-        At least one of the kept draws is made again, which shows whether the chain is the same. All are where they were
-        not kept whole.
+        At least one of the kept draws is made again, which shows whether the chain is the same. If the draws were not
+        kept completely, all are made again.
         """
         before = self.length if chain in self.kept and self._is_whole else 0
         return read_state(self.states, chain, before) or (0, None)
@@ -79,7 +79,7 @@ class EarlierDraws:
         Raises
         ------
         SamplingError
-            When it does not: it would be no longer run, but another one.
+            When it does not: the result would not be a longer run, but a different one.
         """
         numbers = list(sampled.kept) or list(range(self.layout.chains))
         length = min(self.length, sampled.size[1])
@@ -107,7 +107,7 @@ def _check_same(name: str, chain: int, old: NDArray[Any], new: NDArray[Any]) -> 
     if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
         differ = (old != new).reshape(len(old), -1).any(1)
         message = f"draw {int(differ.argmax())} of '{name}' in chain {chain} is not the one of the earlier run"
-        why = "another version of a library, another processor or changed files make other draws"
+        why = "another version of a library, another processor or changed files produce different draws"
         raise SamplingError(f"{message}: {why}; run the model again with as many draws as you need")
 
 
@@ -122,12 +122,12 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
     import xarray as xr
 
     if not folder.posterior.is_file():
-        hint = f"make it first: python -m bayesrun task=recover run={folder.path}"
+        hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
         raise fail("run", f"'{folder.path}' has no posterior.nc", hint)
     try:
         layout, more = read_layout(folder.state / "layout.json")
     except (OSError, ValueError, TypeError, KeyError):
-        message = f"'{folder.path}' has no state that sampling can go on from (state/layout.json)"
+        message = f"'{folder.path}' has no state that sampling can continue from (state/layout.json)"
         raise fail("run", message, "run the model again with more draws: sampler.draws=N") from None
     groups = {}
     for group in ("posterior", "sample_stats"):

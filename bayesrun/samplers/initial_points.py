@@ -1,6 +1,6 @@
 """Where chains start, and in which coordinates they move: what `sampler.init` decides, seen from the log density.
 
-Jitter helps chains to disagree when they should, but only where the jittered points are usable. A posterior that is
+Jitter helps chains to disagree when they should, but only if the jittered points are usable. A posterior that is
 strongly correlated needs a dense mass matrix, or coordinates in which it is nearly spherical; that is seen from the
 curvature at its mode (Laplace's approximation).
 """
@@ -28,7 +28,7 @@ log = logging.getLogger("bayesrun.sampling")
 CORRELATED_UP_TO = 200
 """Parameters up to which `init: auto` looks at correlations; beyond, estimating them costs more than it saves."""
 _STRONG = 0.9
-"""Correlation at the mode from which on it is acted upon."""
+"""Correlation at the mode from which on coordinates are changed."""
 _LEAST_EIGENVALUE = 1e-12
 """Least eigenvalue, relative to the diagonal, of a curvature that has an inverse."""
 _FURTHEST = 20.0
@@ -43,7 +43,7 @@ _NEWTON_GAIN = 1e-3
 
 
 def correlated(spec: NutsSpec, size: int) -> bool:
-    """Say whether nutpie's mass matrix has correlations: a diagonal one and the strongest directions besides."""
+    """Return whether nutpie's mass matrix has correlations: a diagonal one plus the strongest directions."""
     if spec.init == "auto":
         log.info("mass matrix: %s", "diagonal + strongest correlations" if size <= CORRELATED_UP_TO else "diagonal")
         return size <= CORRELATED_UP_TO
@@ -111,7 +111,7 @@ def _centres(model: CompiledModel, density: LogDensity, spec: NutsSpec, seeds: S
 
 
 def _downhill(density: LogDensity) -> Vector:
-    """Leave a point that is finite and too steep to learn scales at, such as a scale of 1 for incomes of thousands."""
+    """Move a point that is finite but too steep to learn scales at, such as a scale of 1 for incomes of thousands."""
     import numpy as np
 
     initial = density.initial_point
@@ -146,7 +146,7 @@ def _nudged(density: Density, centre: Vector, direction: Vector) -> Vector:
 
 
 def _usable(density: Density, point: Vector, flat: bool = False) -> bool:
-    """Say whether the density is finite and not too steep; where it is `flat` in a direction, only if that may be."""
+    """Return whether the density is finite and not too steep; a gradient of 0 needs `flat`."""
     import numpy as np
 
     value, slope = density(point)
@@ -159,9 +159,9 @@ def _usable(density: Density, point: Vector, flat: bool = False) -> bool:
 class Coordinates:
     """Coordinates `z` in which a strongly correlated posterior is nearly spherical: `x = shift + A z`.
 
-    nutpie learns a diagonal mass matrix and the strongest directions besides, which is too little for a regression on
+    nutpie learns a diagonal mass matrix plus the strongest directions, which is too little for a regression on
     raw columns, whose coefficients are correlated by 0.99 and more. The map is linear: the posterior is the same
-    whatever `A` is, a poor one costs speed only.
+    whatever `A` is, and a poor one only costs speed.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ class Coordinates:
     factor: Vector
 
     def nearer(self, points: Vector) -> Vector:
-        """Move points that are hopelessly far from the mode to where the sampler can still learn scales from.
+        """Move points that are too far from the mode to where the sampler can learn scales.
 
         Parameters
         ----------
@@ -272,7 +272,7 @@ class Mode:
 def curvature_at_mode(density: Density, initial: Vector) -> Mode:
     """Look for the mode, and return the curvature of the negative log density there.
 
-    A search along gradients is finished by a few of Newton's steps: with correlations near 1 it would not arrive.
+    A search along gradients is finished by a few Newton steps: with correlations near 1 it would not converge.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def curvature_at_mode(density: Density, initial: Vector) -> Mode:
 
 
 def towards_mode(density: Density, initial: Vector, steps: int = 100) -> Vector:
-    """Search along gradients for the mode, and return the point (parameter) that at most so many steps come to.
+    """Search along gradients for the mode, and return the point (parameter) after at most `steps` steps.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ def _negative(density: Density) -> Density:
 
 
 def _newton(negative: Density, mode: Vector, curvature: Vector) -> Vector | None:
-    """Take one of Newton's steps; None where it does not lead further down."""
+    """Take one Newton step; None where it does not lead further down."""
     import numpy as np
 
     value, gradient = negative(mode)

@@ -1,4 +1,4 @@
-"""Monitors that are told of each draw, and how a time limit or a signal ends sampling."""
+"""Monitors that are notified of each draw, and how a time limit or a signal ends sampling."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class TimeIsUp(KeyboardInterrupt):
 
 
 def reason_of(stop: KeyboardInterrupt | None) -> Literal["interrupt", "max_seconds"] | None:
-    """Say what ended sampling early; None where nothing did."""
+    """Return what ended sampling early; None where nothing did."""
     if stop is None:
         return None
     return "max_seconds" if isinstance(stop, TimeIsUp) else "interrupt"
 
 
 class Several:
-    """Tells several monitors of each draw.
+    """Notifies several monitors of each draw.
 
     Parameters
     ----------
     monitors
-        Those to tell.
+        Those to notify.
     ready
-        Called when all is compiled, before the first draw. It waits for what was begun before and goes on meanwhile.
+        Called when all is compiled, before the first draw. It waits for work that was begun before.
     """
 
     def __init__(self, monitors: Sequence[Monitor], ready: Callable[[], object] = lambda: None) -> None:
@@ -52,7 +52,7 @@ class Several:
             monitor.begin()
 
     def draw(self, chain: int, done: int, tuning: bool, diverging: bool) -> None:
-        """Tell all of them; the log says when the first draw came."""
+        """Notify all of them; the log has the time of the first draw."""
         if not self._begun:
             self._begun = True
             log.debug("first draw")
@@ -77,7 +77,7 @@ class TimeLimit:
 
 
 class Tracked:
-    """Reports progress to a tracker, at most every so many seconds.
+    """Reports progress to a tracker, at most once per `every` seconds.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Tracked:
 class Signals:
     """Treats SIGTERM and SIGHUP (the terminal closed) like Ctrl-C while a run is open, so that draws are kept.
 
-    Several signals within a second count as one: who presses Ctrl-C twice wants the run to end, not to lose it. While
+    Several signals within a second count as one: pressing Ctrl-C twice means to end the run, not to lose it. While
     the run writes its last files they are ignored. Outside the main thread nothing is changed.
     """
 
@@ -131,7 +131,7 @@ class Signals:
         self._ignored = True
 
     def restore(self) -> None:
-        """Let signals mean what they meant before."""
+        """Restore the signal handlers of before."""
         for number, handler in self._before.items():
             signal(number, handler)
 

@@ -1,7 +1,7 @@
 """NUTS by nutpie over the engine's compiled log density: the quick engine of `sampler.method: nuts`.
 
 nutpie's tree is compiled, PyMC3's is Python and costs more than the gradient of most models. Chains run in processes
-that fork after compiling; each has a seed of its own, so the draws do not depend on how many run at a time.
+that fork after compiling; each has its own seed, so the draws do not depend on how many run at a time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 _LEAST_TUNE = 10
-"""Fewer tuning draws than this and nutpie's windows of adaptation can't be laid out."""
+"""Fewest tuning draws for which nutpie can lay out its windows of adaptation."""
 _STATS = {
     "diverging": "diverging",
     "energy": "energy",
@@ -57,14 +57,14 @@ _POLLS_PER_COUNT = 10
 
 
 def unusable(model: CompiledModel, spec: NutsSpec | None = None) -> str | None:
-    """Say why nutpie can't sample a model.
+    """Return why nutpie can't sample a model.
 
     Parameters
     ----------
     model
         The model.
     spec
-        Settings that it should be sampled with, if they are known.
+        Settings to sample it with, if they are known.
 
     Returns
     -------
@@ -90,11 +90,11 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
     model
         The model.
     spec
-        `draws`, `tune`, `chains`, `cores`, `init`, `target_accept` and `max_treedepth` are honoured.
+        `draws`, `tune`, `chains`, `cores`, `init`, `target_accept` and `max_treedepth` are used.
     seed
         Decides every draw, bit for bit.
     monitor
-        Told of each draw; its `KeyboardInterrupt` ends sampling and keeps the draws so far.
+        Notified of each draw; its `KeyboardInterrupt` ends sampling and keeps the draws so far.
     store
         Where draws are kept while sampling.
 
@@ -222,7 +222,7 @@ def run_chain(
     saver
         Takes the draws to disk now and then.
     go_on
-        Asked now and then in this thread; False ends the chain and keeps its draws.
+        Called now and then in this thread; False ends the chain and keeps its draws.
 
     Returns
     -------
@@ -267,7 +267,7 @@ def _watch(
     saver: _Saver,
     go_on: Callable[[], bool],
 ) -> bool:
-    """Wait for the end of the chain; return whether it came to it."""
+    """Wait for the end of the chain; return whether it finished."""
     polls = 0
     try:
         while not finished.wait(_POLL_SECONDS) and not sampler.is_finished:

@@ -59,7 +59,7 @@ def _once(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, sto
 
 def _choose_nutpie(model: CompiledModel, spec: NutsSpec) -> bool:
     if spec.engine == "pymc3":
-        log.info("engine: pymc3 (asked for)")
+        log.info("engine: pymc3 (as configured)")
         return False
     reason = _not_nutpie(model, spec)
     if reason:
@@ -78,8 +78,8 @@ def extend(
 ) -> Sampled:
     """Make the draws of one long run whose first ones are those of an earlier run (see `Sampler.extend`).
 
-    The engine's NUTS goes on from the state that the earlier run stored. nutpie can't resume one: it makes the first
-    draws again, which the same seed makes the same. Either way those that are made again are compared.
+    The engine's NUTS continues from the state that the earlier run stored. nutpie can't resume one: it makes the first
+    draws again, and the same seed makes the same draws. Either way, draws that are made again are compared.
     """
     chosen = earlier.layout.chosen
     spec = spec.model_copy(update={"target_accept": chosen["target_accept"]})
@@ -91,20 +91,20 @@ def extend(
     try:
         earlier.compare(sampled)
     except SamplingError:
-        store.remove()  # nothing must be recovered from two different chains
+        store.remove()  # a recovery must not mix two different chains
         raise
     return sampled
 
 
 def not_extendable(model: CompiledModel, spec: NutsSpec) -> str | None:
-    """Say why the draws of this model can't be added to; None where they can."""
+    """Return why no draws can be added to those of this model; None where they can."""
     by_nutpie = spec.engine != "pymc3" and _not_nutpie(model, spec) is None
     reason = None if by_nutpie else compound(model, spec)
     return reason and f"the state of step methods other than NUTS can't be stored ({reason})"
 
 
 def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
-    """Say which steps can't move their variables, and why the engine that is asked for can't sample the model."""
+    """Return the problems of steps that can't move their variables, and of an engine that can't sample the model."""
     reason = _not_nutpie(model, spec) if spec.engine == "nutpie" else None
     problems = model.check_steps(spec.step) if spec.step else []
     if reason:

@@ -1,6 +1,6 @@
-"""Draws from the prior in the posterior's place: what the model believes before it sees the data.
+"""Draws from the prior in place of the posterior: what the model implies before it sees the data.
 
-Every file and figure of a run comes out as for a posterior, so that both can be laid side by side.
+Every file and figure of a run is made as for a posterior, so that both can be compared.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def sample(model: CompiledModel, spec: PriorSpec, seed: int, monitor: Monitor) -
     Parameters
     ----------
     model
-        The model; of one that is sampled in another form, the form that is reported.
+        The model; if it is sampled in another form, the form that is reported.
     spec
         The config section.
     seed
         Decides every draw.
     monitor
-        Told once per chain, when all draws are made.
+        Notified once per chain, when all draws are made.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def sample(model: CompiledModel, spec: PriorSpec, seed: int, monitor: Monitor) -
     Raises
     ------
     UserError
-        When the prior can't be drawn from, as a flat one.
+        When the prior can't be drawn from, because it is flat for instance.
     """
     monitor.begin()
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Draws from the prior for samplers that can't do without, and why there are none."""
+"""Draws from the prior for samplers that need them, and why there are none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def prior_draws(model: CompiledModel, draws: int, seed: int) -> Mapping[str, NDArray[Any]]:
-    """Draw from the prior (see `CompiledModel.draw_prior`), for a sampler that can't do without.
+    """Draw from the prior (see `CompiledModel.draw_prior`), for a sampler that needs them.
 
     Raises
     ------
@@ -23,12 +23,12 @@ def prior_draws(model: CompiledModel, draws: int, seed: int) -> Mapping[str, NDA
     try:
         return model.draw_prior(draws, seed)
     except Exception as error:  # an engine raises whatever a distribution's generator raises
-        message = f"this method draws from the prior, and that can't be drawn from: {why_no_draws(model, error)}"
+        message = f"this method needs draws from the prior, and they failed: {why_no_draws(model, error)}"
         raise fail("sampler.method", message, "give it a proper prior, or use sampler=nuts") from error
 
 
 def why_no_draws(model: CompiledModel, error: Exception) -> str:
-    """Say why a prior could not be drawn from."""
+    """Return why a prior could not be drawn from."""
     flat = model.flat_priors()
     return f"'{flat[0]}' has a flat prior" if flat else f"{type(error).__name__}: {error}"
 

@@ -5,10 +5,11 @@ Stage by stage a population targets `prior * likelihood^beta`, with `beta` from 
 independent Metropolis-Hastings with a normal proposal fitted to the population (Del Moral et al. 2006,
 doi:10.1111/j.1467-9868.2006.00553.x; Minson et al. 2013, doi:10.1093/gji/ggt180).
 
-PyMC3's kernel takes the mean of the proposals, not of the proposal distribution, for the way back: that adds noise of
-the size of the Monte Carlo error to each step. Here both ways have the same distribution, as the method asks.
+PyMC3's kernel takes the mean of the proposals, not of the proposal distribution, for the reverse move: that adds
+noise of the size of the Monte Carlo error to each step. Here both moves have the same distribution, as the method
+requires.
 
-Each chain is a population of its own of `draws` particles, so R-hat compares populations. The log evidence (log
+Each chain is a separate population of `draws` particles, so R-hat compares populations. The log evidence (log
 marginal likelihood) comes with it, as `sample_stats.log_marginal_likelihood` of each chain.
 """
 
@@ -39,15 +40,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.sampling")
 
 _RIDGE = 1e-9
-"""Added to the population's covariance, relative to its diagonal, so that it has an inverse."""
+"""Added to the population's covariance, relative to its diagonal, so that it can be inverted."""
 _TRIES = 20
-"""Batches of prior draws that are made, at the most, to get enough inside the density's support."""
+"""Batches of prior draws, at most, to get enough inside the density's support."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SmcSpec(SamplerSpec):
-    """Config of `method: smc`; the method's own keys bear PyMC3's names.
+    """Config of `method: smc`; the method's own keys have PyMC3's names.
 
     Parameters
     ----------
@@ -80,7 +81,7 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> 
     seed
         Decides every draw, however many chains run at a time.
     monitor
-        Told of progress: a chain at temperature `beta` counts as `beta * draws` draws.
+        Notified of progress: a chain at temperature `beta` counts as `beta * draws` draws.
 
     Returns
     -------
@@ -149,7 +150,7 @@ def prior_points(model: CompiledModel, tempered: TemperedDensity, count: int, se
     Raises
     ------
     UserError
-        When the prior can't be drawn from, or lies outside of its own density's support.
+        When the prior can't be drawn from, or its draws are outside the support of its own density.
     """
     import numpy as np
 
@@ -194,7 +195,7 @@ def _run_chain(
 
 
 class _Progress:
-    """Tells a monitor how far each chain is; time counts as tuning until the first chain is done."""
+    """Notifies a monitor how far each chain is; time counts as tuning until the first chain is done."""
 
     def __init__(self, shared: SharedDraws, draws: int, monitor: Monitor) -> None:
         self._shared, self._draws, self._monitor = shared, draws, monitor
@@ -209,9 +210,7 @@ class _Progress:
 def _kept(outcome: Outcome, chains: int) -> list[int]:
     kept = sorted(chain for chain, stats in outcome.stats.items() if stats)
     if not kept and outcome.died:
-        raise SamplingError(
-            f"no chain came to its end: their processes {', '.join(sorted(set(outcome.died.values())))}"
-        )
+        raise SamplingError(f"no chain finished: their processes {', '.join(sorted(set(outcome.died.values())))}")
     if not kept:
         raise outcome.stop or KeyboardInterrupt()
     if len(kept) < chains:
@@ -291,7 +290,7 @@ def temper(
     rng
         Source of randomness.
     go_on
-        Told `beta` after each move of the population; False ends the run.
+        Called with `beta` after each move of the population; False ends the run.
 
     Raises
     ------
@@ -380,7 +379,7 @@ def fit(points: Vector, weights: Vector) -> Proposal:
 
 
 def _resampled(population: Population, weights: Vector, rng: np.random.Generator) -> Population:
-    """Resample systematically (doi:10.1198/016214504000001385), then shuffle: neighbours are not twins."""
+    """Resample systematically (doi:10.1198/016214504000001385), then shuffle, so that neighbours are not copies."""
     import numpy as np
 
     count = len(weights)

@@ -54,7 +54,7 @@ def sample_with_steps(
     model, spec, seed, monitor, store
         As for every sampler.
     earlier
-        Draws of the same chains that are not made again: each chain goes on from its last stored state.
+        Draws of the same chains that are not made again: each chain continues from its last stored state.
     """
     import numpy as np
 
@@ -100,7 +100,7 @@ def sample_with_steps(
 
 
 def compound(model: CompiledModel, spec: NutsSpec) -> str | None:
-    """Say why the step methods are more than NUTS for all variables; None where they are not."""
+    """Return why the step methods are more than NUTS for all variables; None where they are not."""
     if spec.step:
         return f"step methods are set in sampler.step ({', '.join(spec.step)})"
     if discrete := [block.name for block in model.blocks if block.discrete]:
@@ -132,7 +132,7 @@ class _Chain:
             due = made > tune and file.is_due
             if due:
                 file.append(rows[file.saved : made - tune])
-            if keeps_state and (made == tune or due or made == end - 1):  # a run that goes on makes the last draw again
+            if keeps_state and (made == tune or due or made == end - 1):  # a continued run makes the last draw again
                 file.save_state(made - tune, self.chain.state())
         if made > tune:
             file.append(rows[file.saved : made - tune])
@@ -151,7 +151,7 @@ _BEGINNING: tuple[int, Arrays | None] = (0, None)
 
 
 def _settings(model: CompiledModel, spec: NutsSpec, seed: int, goes_on: bool) -> StepSettings:
-    """Choose initial points and mass matrix of NUTS; chains that go on have theirs."""
+    """Choose initial points and mass matrix of NUTS; continued chains have theirs."""
     init = "adapt_diag" if goes_on else spec.init
     if not goes_on and compound(model, spec) is None:
         init = choose_init(model, seed) if spec.init == "auto" else spec.init
@@ -160,7 +160,7 @@ def _settings(model: CompiledModel, spec: NutsSpec, seed: int, goes_on: bool) ->
 
 
 def _log_steps(steps: Mapping[str, str]) -> None:
-    """Say which variables each step method moves."""
+    """Log which variables each step method moves."""
     by_method = defaultdict(list)
     for variable, method in steps.items():
         by_method[method].append(variable)

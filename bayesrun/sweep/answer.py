@@ -1,6 +1,6 @@
 """What a sweep found: `sweep.csv`, `elpd.csv`, `sweep.html`, figures, and what its tracked run reads.
 
-Works on run folders alone: `resume=FOLDER` asks it again of any finished sweep.
+Works on run folders alone: `resume=FOLDER` makes it again for any finished sweep.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Answer:
     failed
         How many jobs have no posterior.
     text
-        What the console says.
+        What the console shows.
     """
 
     table: pd.DataFrame
@@ -64,7 +64,7 @@ def answer(
     seconds
         Wall time of the sweep.
     goal
-        What a search makes best; None for a sweep whose points were listed.
+        What a search optimizes; None for a sweep whose points were listed.
     """
     with beside(_compare, records) as compared:
         settings = gather(records)
@@ -92,7 +92,7 @@ def _baseline(settings: Sequence[Setting], number: int) -> Setting | None:
 def _compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
     try:
         return compare(records)
-    except Exception as error:  # one broken posterior must not cost the table
+    except Exception as error:  # one broken posterior must not prevent the table
         log.debug("no comparison", exc_info=True)
         return None, f"{type(error).__name__}: {error}"
 

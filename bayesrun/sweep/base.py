@@ -29,13 +29,13 @@ class SweepSpec(Section):
     zip
         Groups of swept keys that move together instead of crossing: `[[model.priors.a.lam, model.priors.b.lam]]`.
     seeds
-        How often each setting is run, each time with another seed; reported as one setting with its spread.
+        Number of runs of each setting, each with another seed; reported as one setting with its spread.
     baseline
         Number of the job that shifts are measured from; null = the setting that changes nothing, else the first.
     figures
         Which of the model's figures each job draws (half of a short job's time goes into them); null draws all.
     metric
-        Metric that `sweeper=optuna` makes best.
+        Metric that `sweeper=optuna` optimizes.
     """
 
     zip: list[list[str]] = []
@@ -57,7 +57,7 @@ class Steering(Section):
 
 @dataclass(frozen=True)
 class Goal:
-    """What a search (`sweeper=optuna`) makes best: a metric, as high or as low as possible."""
+    """What a search (`sweeper=optuna`) optimizes: a metric, as high or as low as possible."""
 
     metric: str
     maximize: bool = True
@@ -65,7 +65,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Point:
-    """One job of a sweep, as it was asked for.
+    """One job of a sweep, as configured.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Record:
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was ended from outside: by Ctrl-C, or by the cluster that it ran on."""
+        """Whether it was ended from outside: by Ctrl-C, or by its cluster."""
         return self.exit_status == INTERRUPTED
 
     @property
@@ -143,7 +143,7 @@ def setting_of(swept: Mapping[str, str]) -> str:
 
 
 def _short(value: str) -> str:
-    """Shorten the long numbers that a search makes."""
+    """Shorten the long numbers that a search produces."""
     return f"{float(value):.4g}" if len(value) > 8 and re.fullmatch(r"-?\d+\.\d+", value) else value
 
 

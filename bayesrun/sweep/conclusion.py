@@ -1,6 +1,6 @@
 """The answer of a sweep in sentences: what moved, by how much, and whether the conclusion holds.
 
-A parameter's conclusion is the side of zero on which its interval (`intervals`) lies: above, below, or neither. It
+A parameter's conclusion is the side of zero on which its interval (`intervals`) is: above, below, or neither. It
 holds if every setting gives the same. A shift counts only beyond its Monte Carlo error: thousands of scalars are
 compared, and the largest of them moves by chance alone.
 """
@@ -20,7 +20,7 @@ from bayesrun.sweep.table import Setting, small_variables_first
 
 _LARGE = 1.0
 _MOST_NAMED = 3
-_SIDES = {1: "lies above 0", -1: "lies below 0", 0: "includes 0"}
+_SIDES = {1: "is above 0", -1: "is below 0", 0: "includes 0"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Move:
     before, after
         The rows of `sweep.csv` of the baseline and of that setting.
     beyond_error
-        Whether the shift can be told from Monte Carlo error.
+        Whether the shift is larger than Monte Carlo error explains.
     changed
-        The settings in which its interval lies on another side of zero than in the baseline.
+        The settings in which its interval is on another side of zero than in the baseline.
     """
 
     parameter: str
@@ -73,7 +73,7 @@ def moves(table: pd.DataFrame, baseline: str) -> list[Move]:
     for row in others:
         by_parameter.setdefault(row["parameter"], []).append(row)
     found = [_move(before[name], own, threshold) for name, own in by_parameter.items()]
-    # of what can't be told from Monte Carlo error, the few parameters come before the many latent values
+    # within Monte Carlo error, the few parameters come before the many latent values
     place = {name: i for i, name in enumerate(small_variables_first(by_parameter))}
     return sorted(found, key=lambda m: (0, -abs(m.shift)) if m.beyond_error else (1, place[m.parameter]))
 
@@ -91,19 +91,19 @@ def _move(before: dict[str, Any], rows: Sequence[dict[str, Any]], threshold: flo
 
 
 def side(row: dict[str, Any]) -> int:
-    """Return the side of zero on which an interval lies: 1 above, -1 below, 0 if it includes zero."""
+    """Return the side of zero on which an interval is: 1 above, -1 below, 0 if it includes zero."""
     lower, upper = find_interval_columns(row)
     return 1 if row[lower] > 0 else -1 if row[upper] < 0 else 0
 
 
 def interval_name(table: pd.DataFrame) -> str:
-    """Name the table's interval: `94 % interval`, of the columns `hdi_3%` and `hdi_97%`."""
+    """Name the table's interval: `94% interval`, of the columns `hdi_3%` and `hdi_97%`."""
     prob = interval_probability(table.columns)
-    return "interval" if prob is None else f"{100 * prob:g} % interval"  # none: settings with different `intervals`
+    return "interval" if prob is None else f"{100 * prob:g}% interval"  # none: settings with different `intervals`
 
 
 def sentences(
-    settings: Sequence[Setting], found: Sequence[Move], baseline: str, interval: str = "94 % interval"
+    settings: Sequence[Setting], found: Sequence[Move], baseline: str, interval: str = "94% interval"
 ) -> list[str]:
     """Answer the sweep's question.
 
@@ -127,7 +127,7 @@ def sentences(
 
 
 def best_setting(settings: Sequence[Setting], goal: Goal) -> str:
-    """Say which setting of a search has the best metric, and by how much."""
+    """Write which setting of a search has the best metric, and by how much."""
     records = [record for setting in settings for record in setting.records]
     ranked = sorted((r for r in records if goal.metric in r.metrics), key=lambda r: r.metrics[goal.metric])
     ranked = ranked[::-1] if goal.maximize else ranked
@@ -202,9 +202,9 @@ def _caveats(settings: Sequence[Setting]) -> list[str]:
     missing = [s.name for s in settings if not s.summaries]
     said = []
     if failed and len(failed) == len(settings):
-        said.append("Do not rely on it yet: every setting has the verdict fail.")
+        said.append("Do not rely on this yet: every setting has the verdict fail.")
     elif failed:
-        said.append(f"Do not rely on it yet: the verdict is fail for {_named(failed)}.")
+        said.append(f"Do not rely on this yet: the verdict is fail for {_named(failed)}.")
     if missing:
         said.append(f"No posterior: {_named(missing)}.")
     return said

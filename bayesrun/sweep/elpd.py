@@ -1,4 +1,4 @@
-"""Which setting predicts best, by PSIS-LOO on observed points, or why they can't be compared (`elpd.csv`)."""
+"""Which setting predicts best, by PSIS-LOO on observed points, or why settings can't be compared (`elpd.csv`)."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def _other_data(firsts: dict[str, Record]) -> str:
     other = next((n for n in names if digests[n] != digests[names[0]]), None)
     if other is None:
         return ""
-    return f"the data of '{other}' are not those of '{names[0]}': densities of different data can't be compared"
+    return f"'{other}' and '{names[0]}' have different data: their densities can't be compared"
 
 
 def _terms(record: Record) -> Any:
     assert record.path
-    try:  # of the file's many groups, this one
+    try:  # only this one of the file's many groups
         group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
     except OSError:
         return None
@@ -89,7 +89,7 @@ def _other_points(terms: dict[str, Any]) -> str:
 
 
 def _table(terms: dict[str, Any]) -> pd.DataFrame:
-    """What `az.compare` gives (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
+    """What `az.compare` returns (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
     loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)
     points = np.stack([loos[name].elpd_i for name in names])

@@ -1,4 +1,4 @@
-"""One job of a sweep, in whichever process: the run, and a record of it that outlives the process."""
+"""One job of a sweep, in any process: the run, and a record of it that outlives the process."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _STOPPED = "it was interrupted; the draws so far are kept"
 
 
 class NoSuchMetricError(BaseException):
-    """A search can't go on: its runs have no such metric. Passes Hydra's launchers, as an interrupt does."""
+    """A search can't continue: its runs have no such metric. Passes Hydra's launchers, as an interrupt does."""
 
 
 @dataclass(frozen=True)
 class JobTask:
-    """The function that Hydra's launchers call for each job, in whichever process; it is pickled.
+    """The function that Hydra's launchers call for each job, in any process; it is pickled.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class JobTask:
     parent_run_id
         The sweep's run in tracking.
     fail_fast
-        Whether a failed job keeps the ones after it from starting.
+        Whether no further jobs start after a failed one.
     metric
         Metric to return, for sweepers that search; a job without it returns None.
     total
@@ -112,7 +112,7 @@ class JobTask:
             try:
                 with explain_time_limit(), _taking_interrupts(self.interruptible):
                     return self.run(config, self.parent_run_id, tags, name)
-            except Exception as error:  # this job fails, the others go on
+            except Exception as error:  # this job fails, the others continue
                 log.debug("job %d failed", record.number, exc_info=True)
                 return RunResult("failed", None, 4, None, error=f"{type(error).__name__}: {error}")
 
@@ -144,7 +144,7 @@ def _taking_interrupts(wanted: bool) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def begin_worker(launcher: int) -> None:
-    """Prepare a process for jobs, once; a worker of joblib's ends with the process that started it."""
+    """Prepare a process for jobs, once; a joblib worker ends with the process that started it."""
     collect_rarely()
     starter = multiprocessing.parent_process()
     if starter is not None and starter.pid == launcher:

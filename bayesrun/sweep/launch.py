@@ -1,4 +1,4 @@
-"""Hand jobs to Hydra's launchers, whatever becomes of the jobs' processes.
+"""Hand jobs to Hydra's launchers, whatever happens to the jobs' processes.
 
 Hydra's launchers return nothing when one job's process is gone: joblib drops all results, submitit raises at the
 first. So each job leaves its record in the sweep's folder (`job`), and the jobs that left none are run again or
@@ -38,7 +38,7 @@ class LauncherTraits:
         Whether jobs run side by side in worker processes on this machine: they fork from one process that has imported
         what they need, and share a compile cache.
     queue
-        Whether each job is submitted to a queue of its own accord, which says how it ended.
+        Whether each job is submitted separately to a queue, which reports how it ended.
     """
 
     workers: bool = False
@@ -124,7 +124,7 @@ def _launch_batch(hydra: HydraParts, batch: Sequence[Point], task: JobTask) -> s
     try:
         with keep_interrupts():
             returned = hydra.launcher(task).launch([job_overrides(p, task.sweep) for p in batch], batch[0].number)
-    except Exception as error:  # joblib: a worker was killed; the records say whose
+    except Exception as error:  # joblib: a worker was killed; the records show whose
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         log.warning("the launcher failed: %s", reason)
         log.debug("the launcher failed", exc_info=True)
@@ -157,7 +157,7 @@ def _submit_each(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> s
         record = read_record(task.sweep, number)
         if record is None:
             write_record(task.sweep, _failed(task, number, error))
-        elif record.interrupted:  # the job knows of a signal only, the queue knows why
+        elif record.interrupted:  # the job only knows of a signal, the queue knows why
             write_record(task.sweep, replace(record, error=error))
     return ""
 

@@ -53,7 +53,7 @@ def end_workers() -> None:
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a process that has imported what it needs: a worker, or this one if there is none."""
-    # the fork server dies of a Ctrl-C that comes while it is asked for a process
+    # a Ctrl-C during a request for a process kills the fork server
     with suppress(BrokenProcessPool, OSError, EOFError):
         if _prepared:
             context = multiprocessing.get_context("forkserver")
@@ -64,7 +64,7 @@ def in_worker(call: Callable[..., T], *arguments: Any) -> T:
 
 @contextmanager
 def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
-    """Call a function in a forked process while the block goes on; what is yielded waits for its result."""
+    """Call a function in a forked process while the block goes on; the yielded function waits for its result."""
     if not may_fork():
         yield lambda: call(*arguments)
         return

@@ -88,8 +88,8 @@ def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[
         axis.grid(axis="x", alpha=0.3)
     _hide_unused(axes, len(parameters))
     prob = interval_probability(table.columns)
-    interval = "HDI" if prob is None else f"{100 * prob:g} % HDI"
-    figure.suptitle(f"Posterior mean, {100 * _INNER:g} % HDI (thick) and {interval} (thin) by setting", fontsize=11)
+    interval = "HDI" if prob is None else f"{100 * prob:g}% HDI"
+    figure.suptitle(f"Posterior mean, {100 * _INNER:g}% HDI (thick) and {interval} (thin) by setting", fontsize=11)
     return figure
 
 

@@ -42,7 +42,7 @@ class Findings:
     elpd
         The comparison of settings (`compare`), or None with `why_no_elpd`.
     goal
-        What a search makes best; None for a sweep whose points were listed.
+        What a search optimizes; None for a sweep whose points were listed.
     """
 
     title: str
@@ -175,7 +175,7 @@ def _with_sd(mean: float, sd: float) -> str:
 
 def _elpd_heads(elpd: pd.DataFrame) -> list[str]:
     prob = interval_probability(elpd.columns, "weight")
-    return [head.format("interval" if prob is None else f"{100 * prob:g}\N{NO-BREAK SPACE}%") for head in _ELPD]
+    return [head.format("interval" if prob is None else f"{100 * prob:g}%") for head in _ELPD]
 
 
 def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
@@ -192,12 +192,12 @@ def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
 
 
 def best(elpd: pd.DataFrame) -> str:
-    """Say which setting predicts best, and whether it can be told from the next one."""
+    """Write which setting predicts best, and whether the difference from the next one is clear."""
     first, second = elpd.index[0], elpd.iloc[1]
     ahead = f"{second['elpd_diff']:.1f} ± {second['dse']:.1f}"
-    # below 4 the normal approximation of a difference's error is not to be relied on (doi:10.1007/s11222-016-9696-4)
+    # below 4 the normal approximation of a difference's error is unreliable (doi:10.1007/s11222-016-9696-4)
     if second["elpd_diff"] < max(4.0, 2 * second["dse"]):
-        return f"The best two can't be told apart: '{first}' is ahead of '{elpd.index[1]}' by {ahead} only."
+        return f"The best two can't be distinguished: '{first}' is ahead of '{elpd.index[1]}' by {ahead} only."
     return f"'{first}' predicts best, ahead of '{elpd.index[1]}' by {ahead}."
 
 

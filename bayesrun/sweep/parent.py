@@ -45,7 +45,7 @@ class Parent:
         jobs
             Number of its jobs.
         again
-            Jobs that will run: what earlier attempts at them left in tracking is dropped.
+            Jobs that will run: what earlier attempts at them left in tracking is deleted.
         """
         known = read_json(folder / _RECORD).get("run_id")
         card = replace(_card(config, first, folder, jobs), run_id=known)
@@ -92,7 +92,7 @@ def _swept_params(config: DictConfig) -> list[str]:
 
 
 def warm_tracking(config: DictConfig, shared: bool) -> None:
-    """Let tracking import what it needs; whatever is wrong with it is told when the points are looked at.
+    """Let tracking import what it needs; problems with it are reported when the points are checked.
 
     Parameters
     ----------

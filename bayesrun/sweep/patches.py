@@ -1,6 +1,6 @@
-"""All that reaches into joblib and submitit: what each patch does, why, and for which versions.
+"""Every use of internals of joblib and submitit: what each patch does, why, and for which versions.
 
-`PATCHES` lists them, and a test holds the list against the versions that are installed. What reaches into Hydra is
+`PATCHES` lists them, and a test compares the list with the installed versions. Uses of Hydra's internals are
 listed in `config/hydra_internals.py`.
 """
 
@@ -32,7 +32,7 @@ class Patch:
     what
         What it uses or changes.
     why
-        What it is good for.
+        What it is for.
     """
 
     name: str
@@ -48,7 +48,7 @@ PATCHES = (
         "joblib",
         ">=1.3,<2",
         "sets loky's own start method to forkserver",
-        "workers share the imports of one process (4 s a worker)",
+        "workers share the imports of one process (4 s per worker)",
     ),
     Patch(
         "stop_workers",
@@ -76,7 +76,7 @@ PATCHES = (
         "submitit",
         ">=1.4,<2",
         "replaces the information watcher of all Slurm jobs by `slurm.QueueWatcher`, a subclass",
-        "without accounts, submitit waits for ever for a job that was cancelled or lost its node",
+        "without accounts, submitit waits forever for a job that was cancelled or lost its node",
     ),
     Patch(
         "seal_submissions",

@@ -1,4 +1,4 @@
-"""The points of a sweep: from overrides with several values to jobs that are known to be in order.
+"""The points of a sweep: from overrides with several values to jobs that are known to be valid.
 
 `expand` lists them (product, `sweep.zip`, `sweep.seeds`); `preflight` checks them all before the first draw.
 """
@@ -27,7 +27,7 @@ from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweep.local_workers import in_worker
 
 MOST_JOBS = 10_000
-"""Jobs that one sweep may have."""
+"""Largest number of jobs of a sweep."""
 
 _Choice = tuple[str, ...]
 
@@ -78,7 +78,7 @@ def has_several_values(override: str) -> bool:
 
 
 def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Part the overrides into those with one value and those with several; a later one replaces an earlier."""
+    """Split the overrides into those with one value and those with several; a later one replaces an earlier."""
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -156,7 +156,7 @@ def _repeats(spec: SweepSpec, seed: int, swept: Mapping[str, list[str]]) -> list
     if spec.seeds == 1:
         return [None]
     if "seed" in swept:
-        raise fail("sweep.seeds", "seed is swept already", "leave out one of both")
+        raise fail("sweep.seeds", "seed is swept already", "leave out one of the two")
     return [seed + i for i in range(spec.seeds)]
 
 
@@ -205,7 +205,7 @@ def preflight(
     faults: dict[Problem, list[Point]] = {problem: list(points) for problem in known}
     data = _DataSets()
     checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
-    _raise_all(faults, len(points), numbered)  # what fails cheaply fails first
+    _raise_all(faults, len(points), numbered)  # cheap checks come first
     kinds = _kinds_of_models(checked)
     built = [[c.config.plain for c in kind] for kind in kinds]
     found = in_worker(build_problems, built) if built else []
@@ -221,13 +221,13 @@ def _raise_all(faults: Mapping[Problem, Sequence[Point]], total: int, numbered: 
 
 
 class _DataSets:
-    """Data as runs will load them: once for all points that want the same of the same data."""
+    """Data as runs will load them: once for all points that use the same data in the same way."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Any, str | None]] = {}
 
     def get(self, config: RunConfig) -> tuple[Any, str | None]:
-        # what becomes of missing values depends on what the model uses
+        # how missing values are handled depends on what the model uses
         used = [repr(config.model_type.roles(config.model)), sorted(config.model_type.uses(config.model))]
         key = json.dumps([config.plain.get("data"), used], sort_keys=True, default=str)
         if key not in self._known:
@@ -267,14 +267,14 @@ def _kinds_of_models(checked: Sequence[Checked]) -> list[list[Checked]]:
 
 
 def _without_numbers(prior: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out parameters that are numbers, unless an initial value must lie in the support that they make."""
+    """Leave out parameters that are numbers, unless an initial value must be in the support that they define."""
     if prior.get("initval") is not None:
         return prior
     return {k: v for k, v in prior.items() if v is not None and (k == "shape" or not isinstance(v, int | float))}
 
 
 def build_problems(kinds: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[list[Problem]]]:
-    """Find what only building a model shows: of the first of each kind, and of the others if that one is at fault.
+    """Find what only building a model shows: for the first of each kind, and for the others if that one has problems.
 
     Parameters
     ----------

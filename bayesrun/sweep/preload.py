@@ -30,7 +30,7 @@ def _import_below(path: list[str], prefix: str) -> None:
     for found in pkgutil.iter_modules(path, prefix):
         if found.name.split(".")[1] in _NOT_FOR_JOBS or found.name.endswith("__main__"):
             continue
-        with suppress(ImportError):  # of an optional library: the job that needs it says so
+        with suppress(ImportError):  # of an optional library: the job that needs it reports it
             module = importlib.import_module(found.name)
             if found.ispkg:
                 _import_below(list(module.__path__), f"{found.name}.")

@@ -1,6 +1,6 @@
 """Which jobs of a sweep must run, and which are done already: resume and reuse.
 
-A finished run stands for a job when config, data, code and package versions are equal.
+A finished run replaces a job when config, data, code and package versions are equal.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def read_finished(outputs: Path, also: Iterable[Path] = ()) -> list[Finished]:
     outputs
         `paths.outputs`.
     also
-        Further run folders (of a sweep that lies elsewhere).
+        Further run folders (of a sweep that is elsewhere).
     """
     folders = {p.absolute() for pattern in _PLACES for p in outputs.glob(pattern)} | {p.absolute() for p in also}
     found = [run for run in map(_read, sorted(folders)) if run is not None]
@@ -109,7 +109,7 @@ class Plan:
 
 
 def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: bool) -> Plan:
-    """Decide for each job whether a finished run can stand for it.
+    """Decide for each job whether a finished run can replace it.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: boo
 
 
 def _reused(job: Checked, found: Finished, sweep: Path) -> Record:
-    """Make the record of a job that a finished run stands for; one of this sweep keeps its time and note."""
+    """Make the record of a job that a finished run replaces; one of this sweep keeps its time and note."""
     point, verdict = job.point, read_json(found.folder / "status.json").get("verdict")
     metrics = read_json(found.folder / "metrics.json")
     run_id = read_json(found.folder / "tracking.json").get("run_id")

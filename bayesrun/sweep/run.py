@@ -66,7 +66,7 @@ class Request:
     run
         Runs one composed config.
     problems
-        What is wrong with the overrides; raised with what is wrong with the points.
+        Problems with the overrides; raised together with those of the points.
     """
 
     arguments: Namespace
@@ -160,7 +160,7 @@ class _Attempt:
 
 
 def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: Plan) -> int:
-    """Run what is not done yet, and answer."""
+    """Run what is not done yet, and write the answer."""
     request, folder = attempt.request, attempt.folder
     nothing_new = not plan.to_run and is_answered(folder, request.arguments)
     waiting = [_waiting(job.point, plan) for job in checked]
@@ -196,7 +196,7 @@ def _waiting(point: Point, plan: Plan) -> Record:
 
 
 def _records(folder: Path, waiting: Sequence[Record]) -> list[Record]:
-    """Read every job's record; those that never began (an interrupt) wait still."""
+    """Read every job's record; those that never began (an interrupt) are still waiting."""
     found = [read_record(folder, r.number) or r for r in waiting]
     return [replace(f, note=f.note or r.note) for f, r in zip(found, waiting, strict=True)]
 
@@ -215,7 +215,7 @@ def _headline(plan: Plan, total: int, folder: Path) -> str:
 
 
 def _baseline(steering: Steering, checked: Sequence[Checked], request: Request) -> int:
-    """Return the job that shifts are measured from: the one asked for, else the one that is the config as shipped."""
+    """Return the job that shifts are measured from: the configured one, else the one that is the config as shipped."""
     if steering.sweep.baseline is not None:
         return steering.sweep.baseline
     swept = set(checked[0].point.swept)
@@ -252,7 +252,7 @@ def _finish(
     if interrupted:
         print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
         return INTERRUPTED
-    # a single job that was interrupted (cancelled on the cluster) is no end of the sweep
+    # a single interrupted job (cancelled on the cluster) does not end the sweep
     cut_short = any(r.interrupted for r in records)
     aimless = goal is not None and not any(goal.metric in r.metrics for r in records)
     return 1 if failed or cut_short or aimless else max((r.exit_status for r in records), default=0)
@@ -261,7 +261,7 @@ def _finish(
 def _answer(
     folder: Path, records: Sequence[Record], baseline: int, seconds: float, goal: Goal | None
 ) -> tuple[int, str]:
-    """Write the answer; return how many jobs have no posterior, and what the console says."""
+    """Write the answer; return how many jobs have no posterior, and what the console shows."""
     from bayesrun.sweep.answer import answer  # pandas and Matplotlib, which a worker has imported
 
     found = answer(folder, records, baseline, seconds, goal)

@@ -1,4 +1,4 @@
-"""A search for the setting that makes a metric best (`sweeper=optuna`): the sweeper chooses the points one by one.
+"""A search for the setting that optimizes a metric (`sweeper=optuna`): the sweeper chooses the points one by one.
 
 Its points are not known beforehand, but the ends of intervals and ranges and the values of choices are. These are
 checked before the first job, as the points of any sweep are.
@@ -105,19 +105,19 @@ def _bounds(override: Override, problems: list[Problem]) -> tuple[str, ...]:
 
 
 def goal_of(spec: SweepSpec, sweeper: Any) -> Goal:
-    """Return what a search makes best."""
+    """Return what a search optimizes."""
     return Goal(spec.metric, str(sweeper.direction) != "minimize")
 
 
 def search(hydra: HydraParts, task: JobTask, overrides: Sequence[str]) -> None:
-    """Let the sweeper run its jobs; one that fails is a failed trial, and the search goes on."""
+    """Let the sweeper run its jobs; one that fails is a failed trial, and the search continues."""
     import optuna  # an extra
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    logging.getLogger(_SWEEPER_LOG).setLevel(logging.CRITICAL)  # each job's own line says what became of it
+    logging.getLogger(_SWEEPER_LOG).setLevel(logging.CRITICAL)  # each job's own line reports how it ended
     try:
         hydra.sweeper(task).sweep(arguments=list(overrides))
-    except NoSuchMetricError as error:  # the answer says what the jobs found all the same
+    except NoSuchMetricError as error:  # the answer still reports what the jobs found
         print(f"error: {error}", file=sys.stderr)
-    except ValueError:  # no trial has a value, so none is best: the answer says so
+    except ValueError:  # no trial has a value, so none is best: the answer reports it
         log.debug("the search has no best trial", exc_info=True)

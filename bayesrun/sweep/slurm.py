@@ -1,6 +1,6 @@
-"""Jobs handed to a queue (submitit, Slurm) one by one, so that one that dies hides no other.
+"""Jobs handed to a queue (submitit, Slurm) one by one, so that the failure of one hides no other.
 
-Submitit asks Slurm's accounts how a job ended, and waits for ever where Slurm keeps none. `QueueWatcher` asks the queue
+Submitit asks Slurm's accounting how a job ended, and waits forever where Slurm has none. `QueueWatcher` asks the queue
 itself: a job that is no longer in it has ended, and `scontrol` remembers how for some minutes.
 """
 
@@ -31,13 +31,13 @@ _WORDS = {
     "TIMEOUT": "it reached its time limit on the cluster (hydra.launcher.timeout_min)",
     "NODE_FAIL": "its node failed",
     "CANCELLED": "it was cancelled",
-    "OUT_OF_MEMORY": "it took more memory than it had asked for (hydra.launcher.mem_gb)",
+    "OUT_OF_MEMORY": "it took more memory than it had requested (hydra.launcher.mem_gb)",
     "PREEMPTED": "another job took its place",
 }
 
 
 class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
-    """Knows of jobs what Slurm's queue says, with or without accounts; shared by all jobs, and by their threads."""
+    """Reads the state of jobs from Slurm's queue, with or without accounting; shared by all jobs and threads."""
 
     def __init__(self) -> None:
         super().__init__(delay_s=_MOST_SECONDS)
@@ -45,7 +45,7 @@ class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
         self._polls_gone: Counter[str] = Counter()
 
     def update(self) -> None:
-        """Ask the queue, unless it was asked just now."""
+        """Poll the queue, unless it was polled just now."""
         with self._asking:
             if time.time() - self._last_status_check >= _POLL_SECONDS:
                 super().update()
@@ -67,7 +67,7 @@ class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
 
 
 def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -> dict[int, str]:
-    """Submit jobs, at the most some at a time, and return when all have ended.
+    """Submit jobs, at most `at_once` at a time, and return when all have ended.
 
     Parameters
     ----------

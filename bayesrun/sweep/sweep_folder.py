@@ -1,4 +1,4 @@
-"""A sweep's folder: how the sweep was asked for, its jobs' records, and what a killed launcher left behind.
+"""A sweep's folder: how the sweep was requested, its jobs' records, and what a killed launcher left behind.
 
 sweep.json         the command line and the jobs; what `resume=FOLDER` needs
 .jobs/N.json       how job N ended, written by the process that ran it
@@ -53,7 +53,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_record(sweep: Path, record: Record) -> None:
-    """Write a job's record where the launching process finds it, whatever becomes of the job's process."""
+    """Write a job's record where the launching process finds it, whatever happens to the job's process."""
     RunFolder(sweep / JOBS).write_json(f"{record.number}.json", asdict(record))
 
 
@@ -76,7 +76,7 @@ def set_aside(sweep: Path, number: int) -> None:
 
 
 def write_state(sweep: Path, arguments: Namespace, records: Sequence[Record]) -> None:
-    """Write `sweep.json`: how the sweep was asked for, and its jobs."""
+    """Write `sweep.json`: how the sweep was requested, and its jobs."""
     resumable = {k: getattr(arguments, k, None) for k in _PLACES}
     resumable["config_dir"] = resumable["config_dir"] and str(Path(resumable["config_dir"]).absolute())
     content = {
@@ -101,7 +101,7 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
             f"'{sweep}' holds no sweep ({_STATE} is not there, or broken)",
             "give a folder below outputs/sweeps",
         )
-    # whoever can write to the folder has written this: it has no more to say than a config
+    # anybody who can write to the folder may have written this: it is trusted no more than a config
     earlier = [str(o) for o in given["overrides"] if o not in arguments.overrides]
     known = {key: given.get(key) for key in _PLACES}
     overrides = [*earlier, *arguments.overrides]
@@ -109,7 +109,7 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
 
 
 def is_answered(sweep: Path, arguments: Namespace) -> bool:
-    """Return whether the sweep has ended, and been tracked, with the overrides that it is asked for again."""
+    """Return whether the sweep has ended, and been tracked, with the overrides that are requested again."""
     if not (sweep / "status.json").is_file():
         return False
     stored = read_json(sweep / _STATE).get("arguments", {})
@@ -139,7 +139,7 @@ def forget_launcher(sweep: Path) -> None:
 def remove_leftovers(outputs: Path) -> list[Path]:
     """Remove what killed launchers of sweeps left in this machine's shared memory.
 
-    Their names bear the process's id, which says nothing where another container shares the memory. So only launchers
+    Their names hold the process's id, which is not unique where another container shares the memory. So only launchers
     that a sweep's folder names are looked for.
 
     Parameters

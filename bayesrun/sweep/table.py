@@ -104,7 +104,7 @@ def _setting(name: str, records: tuple[Record, ...]) -> Setting:
 
 
 def small_variables_first(names: Iterable[str]) -> list[str]:
-    """Order scalars by the size of their variable: what a model is about has few values, what it tracks has many."""
+    """Order scalars by the size of their variable: parameters of interest have few values, latent states many."""
     listed = list(map(str, names))
     sizes = Counter(variable_of(name) for name in listed)
     return sorted(listed, key=lambda name: sizes[variable_of(name)])

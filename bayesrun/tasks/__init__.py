@@ -1,1 +1,1 @@
-"""What a command can do beside running a model: one file per task; `base` says what a task is."""
+"""What a command can do besides running a model: one file per task; `base` defines a task."""

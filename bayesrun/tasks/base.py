@@ -186,7 +186,7 @@ def _added_choice(override: str) -> str:
 
 
 def _find_runs(texts: Sequence[str], arguments: Namespace) -> list[FinishedRun]:
-    """Find every run, or tell all that can't be found."""
+    """Find every run; raise with all that can't be found."""
     if not texts:
         return []
     found, problems = [], list[Problem]()
@@ -206,7 +206,7 @@ def _find_run(text: str, arguments: Namespace) -> FinishedRun:
         return _last_run(_places(arguments)[0])
     folder = Path(text)
     if not (folder / "status.json").is_file():
-        raise fail("run", f"'{text}' is no run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")
+        raise fail("run", f"'{text}' is not a run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")
     return FinishedRun(folder)
 
 
@@ -225,7 +225,7 @@ def _is_of_task(status: Path) -> bool:
 def _tracked_run(run_id: str, arguments: Namespace) -> FinishedRun:
     """Return the folder of a tracked run: where it was made, or else downloaded below the outputs folder."""
     if not re.fullmatch(r"\w+", run_id):
-        raise fail("run", f"'{run_id}' is no run id", "copy it from MLflow: run=mlflow:RUN_ID")
+        raise fail("run", f"'{run_id}' is not a run id", "copy it from MLflow: run=mlflow:RUN_ID")
     outputs, spec = _places(arguments)
     backend = TRACKERS.load(spec.backend, "tracking.backend")
     return FinishedRun(backend.fetch(spec, run_id, outputs / "fetched" / run_id))

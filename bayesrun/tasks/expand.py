@@ -1,4 +1,4 @@
-"""`task=expand`: print the declarative model that a regression means.
+"""`task=expand`: print the declarative model that is equivalent to a regression.
 
 python -m bayesrun task=expand model=NAME                      the YAML, on the standard output
 python -m bayesrun task=expand model=NAME expand.folder=DIR    where model, data and columns are written
@@ -46,7 +46,7 @@ def expand(request: TaskRequest) -> int:
     config = parse_config(request.config)
     if not isinstance(config.model, RegressionSpec):
         hint = "a declarative model is one already; other types are written in Python"
-        raise fail("model.type", f"'{config.model.type}' is no regression, which alone can be expanded", hint)
+        raise fail("model.type", f"'{config.model.type}' is not a regression; only regressions can be expanded", hint)
     data = load_data(config)[0]
     check(config.model_type.check(data, config.model))
     expansion = expansion_of(data, config.model)
@@ -54,7 +54,7 @@ def expand(request: TaskRequest) -> int:
     folder = Path(given) if given else config.paths.outputs / "expanded" / config.model.name
     name = _write(expansion, folder.absolute())
     print(_text(dict(expansion.model)), end="")
-    print(f"it runs by: python -m bayesrun --config-dir {folder} model={name}", file=sys.stderr)
+    print(f"run it with: python -m bayesrun --config-dir {folder} model={name}", file=sys.stderr)
     return 0
 
 

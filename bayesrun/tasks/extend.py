@@ -1,10 +1,10 @@
-"""`task=extend`: go on sampling where a run ended, in a new run that has all draws.
+"""`task=extend`: continue sampling where a run ended, in a new run that has all draws.
 
 python -m bayesrun task=extend run=FOLDER sampler.draws=+2000     2,000 more draws per chain
 python -m bayesrun task=extend run=FOLDER sampler.draws=3000      3,000 draws per chain in all
 python -m bayesrun task=extend run=last until_ess=4000            as many as every quantity needs for an ESS of 4,000
 
-The draws are those of one long run, and are judged, drawn and tracked as those of any run.
+The draws are those of one long run, with the same checks, figures and tracking as any run.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _FREE = (
 )
 _FREE_BELOW = ("model.figures", "sampler.cores", "sampler.max_seconds", "sampler.progress")
 _DRAWS = re.compile(r"\+{0,2}sampler\.draws=(\+?)(\d{1,9})")
-_HOW_MUCH = "say how much: sampler.draws=+N adds N draws per chain, until_ess=N as many as that ESS needs"
+_HOW_MUCH = "sampler.draws=+N adds N draws per chain; until_ess=N adds as many as that ESS needs"
 _MOST_TIMES = 20
 
 
@@ -54,9 +54,9 @@ class ExtendSpec(Section):
     Parameters
     ----------
     more_draws
-        Draws to add per chain; `sampler.draws=+N` says the same.
+        Draws to add per chain; `sampler.draws=+N` is the same.
     draws
-        Draws per chain in all; `sampler.draws=N` says the same.
+        Draws per chain in all; `sampler.draws=N` is the same.
     until_ess
         Add draws until the bulk and the tail ESS of every quantity are as large as this.
     max_draws
@@ -101,7 +101,7 @@ def extend(request: TaskRequest) -> int:
 
 
 def _check_request(request: TaskRequest, options: ExtendSpec) -> None:
-    """Refuse what would change the chains, and a request that does not say how far they should go."""
+    """Refuse keys that would change the chains, and a request without a number of draws or an ESS."""
     keys = [override.partition("=")[0].lstrip("+~") for override in request.arguments.overrides]
     hint = f"allowed: {', '.join((*_FREE[:-2], *_FREE_BELOW, 'sampler.draws', 'until_ess', 'max_draws'))}"
     problems = [
@@ -113,9 +113,9 @@ def _check_request(request: TaskRequest, options: ExtendSpec) -> None:
         problems.append(Problem("sampler.draws", "must be a number of draws", _HOW_MUCH))
     said = [options.more_draws, options.draws, options.until_ess]
     if not problems and sum(one is not None for one in said) != 1:
-        problems.append(Problem("extend", "needs sampler.draws or until_ess, and not both", _HOW_MUCH))
+        problems.append(Problem("extend", "needs either sampler.draws or until_ess, not both", _HOW_MUCH))
     if options.max_draws is not None and options.until_ess is None:
-        problems.append(Problem("extend.max_draws", "bounds until_ess, which is not given", _HOW_MUCH))
+        problems.append(Problem("extend.max_draws", "bounds until_ess, which is not set", _HOW_MUCH))
     check(problems)
 
 
@@ -135,7 +135,7 @@ def _summary(folder: RunFolder) -> Any:
     try:
         return pd.read_csv(folder.path / "summary.csv")
     except OSError:
-        hint = f"make it first: python -m bayesrun task=recover run={folder.path}"
+        hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
         raise fail("run", f"'{folder.path}' has no summary.csv", hint) from None
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun")
 
 _OF_RUN = ("seed", "intervals", "name", "experiment_name", "tags", "engine")
-"""Keys that are the run's where the command says nothing else."""
+"""Keys that keep the run's values unless the command sets them."""
 _OF_COMMAND = ("predict", "tracking", "paths")
 
 
@@ -92,7 +92,7 @@ class _Engine:
 
 
 def _check_overrides(overrides: Sequence[str]) -> None:
-    """Refuse what would change the fit; what only says how it was made or judged has no effect."""
+    """Refuse keys that would change the fit; keys of sampling and checks have no effect."""
     keys = [_key(override) for override in overrides]
     of_fit = [key for key in keys if key.partition(".")[0] in ("model", "data") and key != "model.figures"]
     hint = f"allowed: {', '.join((*_OF_COMMAND, *_OF_RUN))}"
@@ -107,7 +107,7 @@ def _key(override: str) -> str:
 
 
 def _config(request: TaskRequest, folder: Path) -> RunConfig:
-    """Parse the run's config with what the command changes, without its data, which need not be there any more."""
+    """Parse the run's config with what the command changes, without its data, which may no longer exist."""
     stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     given: Any = OmegaConf.to_container(OmegaConf.masked_copy(request.config, [*_OF_COMMAND, *_OF_RUN]), resolve=False)
     written = [_key(override) for override in request.arguments.overrides]

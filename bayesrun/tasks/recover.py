@@ -1,9 +1,9 @@
-"""`task=recover run=FOLDER`: make the whole run folder of a run that was killed, from the draws that it had stored.
+"""`task=recover run=FOLDER`: complete the run folder of a killed run, from the draws that it had stored.
 
 python -m bayesrun task=recover run=FOLDER       one run
-python -m bayesrun task=recover                  every run below the outputs folder that died
+python -m bayesrun task=recover                  every killed run below the outputs folder
 
-Each command does so by itself for the runs that died below its outputs folder.
+Each command does this by itself for the killed runs below its outputs folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger("bayesrun")
 
 
 def recover(request: TaskRequest) -> int:
-    """Recover the runs that are named, else all that died; return 1 if one can't be recovered."""
+    """Recover the given runs, else all killed runs; return 1 if one can't be recovered."""
     outputs = Path(str(request.config.paths.outputs))
     named = [run.folder for run in (request.run, *request.runs) if run]
     folders = named or dead_runs(outputs)
@@ -37,7 +37,7 @@ def recover(request: TaskRequest) -> int:
 
 
 def recover_dead_runs(outputs: Path) -> None:
-    """Recover the runs below an outputs folder that died; what can't be is said, and nothing is raised."""
+    """Recover the killed runs below an outputs folder; failures are logged, and nothing is raised."""
     for folder in dead_runs(outputs):
         if "sweeps" not in folder.relative_to(outputs.absolute()).parts[:1]:  # `resume=` runs a sweep's jobs again
             _recover(folder, outputs)
@@ -56,7 +56,7 @@ def _recover(folder: Path, outputs: Path) -> int:
 
 
 def recover_run(config: RunConfig, folder: RunFolder) -> str:
-    """Make the whole run folder of a run that died, from the draws that it had stored.
+    """Complete the run folder of a killed run, from the draws that it had stored.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     Raises
     ------
     UserError
-        When the data or the config are no longer what they were.
+        When the data or the config have changed since.
     """
     from bayesrun.pipeline import conclude, prepare
     from bayesrun.samplers.draw_store import read_draws
@@ -93,7 +93,7 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
 
 
 def _nothing_stored(folder: RunFolder) -> str:
-    """Say of a run without draws that it failed, unless it ended well before it died."""
+    """Mark a run without draws as failed, unless it had ended before the process was killed."""
     if folder.status() in (None, "running"):
         folder.write_status("failed", None, "killed before the first draw was kept")
         return "was killed before the first draw was kept; run it again"
@@ -110,7 +110,7 @@ def _send(config: RunConfig, folder: RunFolder) -> None:
 
 def _config_of(folder: Path) -> RunConfig:
     if not (folder / "config.yaml").is_file():
-        raise fail("run", f"'{folder}' has no config.yaml", "it died before it had begun: run it again")
+        raise fail("run", f"'{folder}' has no config.yaml", "it was killed before it began: run it again")
     arguments = Namespace(
         config_dir=str(folder), config_name="config", config_path=None, overrides=[], multirun=False, run=False
     )

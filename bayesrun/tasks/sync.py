@@ -1,4 +1,4 @@
-"""`task=sync`: send to tracking what is missing there, once.
+"""`task=sync`: send to tracking what is missing there, and try once.
 
 python -m bayesrun task=sync                     every run that is missing, of this store or below the outputs folder
 python -m bayesrun task=sync run=FOLDER          one run, or a sweep with its jobs
@@ -19,7 +19,7 @@ from bayesrun.tracking.tracking_record import RECORD, RUNNING, read_record, unse
 
 
 def sync(request: TaskRequest) -> int:
-    """Send what is missing, say what was done with each run, and return 1 if something is still missing."""
+    """Send what is missing, print what was done for each run, and return 1 if something is still missing."""
     given = _given(request.config)
     folders = _chosen(request, given)
     backend = TRACKERS.load(given.backend, "tracking.backend")
@@ -41,7 +41,7 @@ def sync(request: TaskRequest) -> int:
 
 
 def _chosen(request: TaskRequest, given: TrackingSpec) -> list[Path]:
-    """Return the runs that were named, else those that are not whole; a sweep comes before its jobs."""
+    """Return the given runs, else those with something missing; a sweep comes before its jobs."""
     named = [run.folder for run in (request.run, *request.runs) if run]
     if named:
         jobs = (path.parent for folder in named for path in sorted(folder.glob(f"[0-9]*/{RECORD}")))

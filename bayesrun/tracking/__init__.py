@@ -1,1 +1,1 @@
-"""Where runs are tracked: one file a tracker; `base` says what a tracker is."""
+"""Where runs are tracked: one file per tracker; `base` defines a tracker."""

@@ -1,7 +1,7 @@
-"""What a tracker is, what it is told, and the config section `tracking` (design part 8).
+"""What a tracker is, what it receives, and the config section `tracking` (design part 8).
 
 A tracker gets values, never the config: a `RunCard` when a run opens, numbers while it samples, and at the end the
-run folder, from which it reads the rest. No call to a tracker raises because the tracking server is at fault: what is
+run folder, from which it reads the rest. No call to a tracker raises because the tracking server fails: what is
 lost is logged once and noted in the folder's `tracking.json`; `task=sync run=FOLDER` uploads it later.
 """
 
@@ -21,7 +21,7 @@ from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 RUN_KEY = "bayesrun.uuid"
-"""Tag with a random name of a run, by which it is found when its id was never told."""
+"""Tag with a random name of a run, by which it is found when its id was never received."""
 
 VIEW_KEY = "bayesrun"
 """Name of the view of an experiment in MLflow's pages: its columns."""
@@ -77,9 +77,9 @@ class RunCard:
     dataset
         Null for a model without data.
     run_id
-        An earlier run to go on with (a sweep's parent that is resumed); null makes a new one.
+        An earlier run to continue (the parent of a resumed sweep); null makes a new one.
     find
-        Tags of an earlier run to go on with, should there be one, whose id was never told.
+        Tags of an earlier run to continue, should there be one, whose id was never received.
     folder
         The run folder; null where the run has none.
     compared
@@ -99,16 +99,16 @@ class RunCard:
 
 
 class Tracker(Protocol):
-    """An open run. No method raises for the tracking server's sake, and only `ready` and `close` may wait."""
+    """An open run. No method raises when the tracking server fails, and only `ready` and `close` may wait."""
 
     def ready(self) -> str | None:
-        """Wait until the run is there with its params; return its id, or None when it can't be had."""
+        """Wait until the run is there with its params; return its id, or None when there is none."""
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
         """Log that `step` draws are made, a share `progress` of all; the caller limits the rate."""
 
     def end_jobs(self) -> None:
-        """End the children of this run that are still marked as running: their sweep is over."""
+        """End the children of this run that are still marked as running: their sweep has ended."""
 
     def drop_jobs(self, jobs: Sequence[str], keep: Collection[str] = ()) -> None:
         """Drop what other attempts left of this run's jobs, by their tag `job`, but for the runs `keep`."""
@@ -117,7 +117,7 @@ class Tracker(Protocol):
         """Log what the run folder holds, upload it, and end the run."""
 
     def compare_hint(self) -> str | None:
-        """Return what the user opens, or the command to run, to compare this run with others; None if nothing is."""
+        """Return the page to open, or the command to run, to compare this run with others; None if there is none."""
 
 
 def _fetch_nothing(spec: TrackingSpec, run_id: str, into: Path) -> Path:
@@ -139,13 +139,13 @@ class Backend:
     check
         `(spec) -> problems` of the section, as `(key below tracking, message, hint)`.
     warm
-        `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
+    `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
     share
         `(spec)`: let this process and those that it will start load it once, while this process lives.
     fetch
         `(spec, run id, into) -> run folder` of a tracked run, downloaded into a folder unless it is on this host.
     upload
-        `(spec, folder) -> what was done`: send what is missing of a run folder, once; raises `BayesrunError`.
+        `(spec, folder) -> what was done`: send what is missing of a run folder, and try once; raises `BayesrunError`.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
@@ -166,7 +166,7 @@ TRACKERS: Registry[Backend] = Registry(
 
 
 def without_secrets(card: RunCard) -> RunCard:
-    """Return a card without the secrets in what it says of a run."""
+    """Return a card without secrets in its texts."""
     tags = redact_tree(dict(card.tags), "tags")
     params = {key: str(redact_tree(value, key)) for key, value in card.params.items()}
     dataset = card.dataset and replace(card.dataset, origin=redact(card.dataset.origin))
@@ -174,7 +174,7 @@ def without_secrets(card: RunCard) -> RunCard:
 
 
 def is_server(uri: str) -> bool:
-    """Say whether a tracking URI is that of a server, not of a database."""
+    """Return whether a tracking URI is that of a server, not of a database."""
     return uri.startswith(("http:", "https:"))
 
 

@@ -37,7 +37,7 @@ class Entries:
 
 
 def read_entries(folder: Path) -> Entries:
-    """Read the entries of a run folder; files that a failed run did not write are passed over."""
+    """Read the entries of a run folder; files that a failed run did not write are skipped."""
     status, provenance = (
         read_json(folder / "status.json"),
         read_json(folder / "provenance.json"),

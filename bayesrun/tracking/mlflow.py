@@ -1,9 +1,9 @@
 """`tracking=mlflow` and `tracking=server`: runs in MLflow (design part 8).
 
-The work is done in a process of its own (`tracker_process`): a run never waits for MLflow's imports, and its tracking
-server may die at any moment. A run waits `tracking.timeout` seconds in all. What is not in MLflow by then is told once,
-at the end; the tracker process goes on with it, `tracking.json` in the run folder says what is missing, and the next
-command with the same store, or `task=sync`, sends it.
+The work is done in a separate process (`tracker_process`): a run never waits for MLflow's imports, and its tracking
+server may die at any moment. A run waits `tracking.timeout` seconds in all. What is not in MLflow by then is reported
+once, at the end; the tracker process continues with it, `tracking.json` in the run folder lists what is missing, and
+the next command with the same store, or `task=sync`, sends it.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from bayesrun.tracking.tracking_record import NOT_ANSWERED, TrackingRecord
 
 log = logging.getLogger("bayesrun.tracking")
 
-_KEPT_FOR_CLOSE = 0.4  # share of the patience that is not spent before sampling
-_PROMPT = 1.0  # seconds in which a store that is well answers
+_KEPT_FOR_CLOSE = 0.4  # share of the timeout that is not spent before sampling
+_PROMPT = 1.0  # seconds in which a healthy store answers
 _SILENT = ".tracking-silent"  # in a sweep's folder: its store does not answer, and none of its jobs waits again
 _PREPARE_SECONDS = 30.0
 _LOCAL_PAGES = "http://127.0.0.1:5000"  # where `mlflow ui` is
 _PAGE = "/#/experiments/{experiment}/runs?workflowType=machine_learning&viewStateShareKey={view}"
-_TASK_SECONDS = 600.0  # the user asked for it, and waits
+_TASK_SECONDS = 600.0  # the user requested it, and waits
 
 
 @dataclass
@@ -85,7 +85,7 @@ class MlflowTracker:
         self._connect(self.card)
 
     def ready(self) -> str | None:
-        """Wait until the run is there with its params; return its id, or None when it can't be had in time."""
+        """Wait until the run is there with its params; return its id, or None when there is none in time."""
         if not self._ids:
             self._answer("open", kept=_KEPT_FOR_CLOSE * self.spec.timeout)
             if not self._ids:
@@ -99,7 +99,7 @@ class MlflowTracker:
         self._send({"op": "progress", "step": step, "metrics": metrics})
 
     def end_jobs(self) -> None:
-        """End the children of this run that are still marked as running: their sweep is over."""
+        """End the children of this run that are still marked as running: their sweep has ended."""
         self._send({"op": "end_jobs"})
         self._answer("end_jobs")
 
@@ -115,7 +115,7 @@ class MlflowTracker:
         request = {"op": "close", "folder": str(folder.absolute()), "status": status, "draws": draws}
         self._send(request)
         answer = self._answer("close")
-        if self.process is None:  # it was killed: another one goes on where it was
+        if self.process is None:  # it was killed: another one continues in its place
             self._connect(replace(self.card, run_id=self._ids.get("run_id") or self.card.run_id, find=self._find()))
             self._send(request)
             answer = self._answer("close")
@@ -137,7 +137,7 @@ class MlflowTracker:
         return f"mlflow ui --backend-store-uri {uri}" + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
 
     def _patience_left(self) -> float:
-        """Return how long to wait in all: a sweep and its jobs wait for a store that does not answer once."""
+        """Return how long to wait in all; for a store that does not answer, a sweep and its jobs wait only once."""
         sweep = self._sweep()
         if sweep and self.card.folder == str(sweep):  # a new attempt
             (sweep / _SILENT).unlink(missing_ok=True)
@@ -146,7 +146,7 @@ class MlflowTracker:
         return _patience.get(self._uri, self.spec.timeout)
 
     def _tell_sweep(self) -> None:
-        """Let the other jobs of a sweep, in whichever process, know that the store does not answer."""
+        """Let the other jobs of a sweep, in any process, know that the store does not answer."""
         if sweep := self._sweep():
             with contextlib.suppress(OSError):
                 (sweep / _SILENT).touch()
@@ -213,13 +213,13 @@ class MlflowTracker:
             log.debug("tracking.json is not written: %s", error)
 
     def _warn(self, folder: Path) -> None:
-        """Tell once what is not in MLflow, why, and how it gets there; a sweep tells it of all its jobs."""
+        """Log once what is not in MLflow, why, and how it gets there; a sweep logs it for all its jobs."""
         is_told = not self._at_first and self.card.folder != str(self._sweep())
         what = "the metrics and files of this run are" if self._ids.get("run_id") else "this run is"
         log.log(
             logging.DEBUG if is_told else logging.WARNING,
             "%s not in MLflow yet (%s: %s); its folder is complete. "
-            "The next command with this store sends it, or now: python -m bayesrun task=sync run=%s",
+            "The next command with this store sends it; to send it now: python -m bayesrun task=sync run=%s",
             what,
             redact(self._uri),
             redact(self.lost[0]),
@@ -234,7 +234,7 @@ _patience: dict[str, float] = {}
 def open_run(spec: TrackingSpec, card: RunCard) -> MlflowTracker:
     """Open a run in MLflow; returns at once."""
     card = without_secrets(card)
-    tags = {RUN_KEY: uuid.uuid4().hex, **card.tags}  # a run whose id was never told is found by it
+    tags = {RUN_KEY: uuid.uuid4().hex, **card.tags}  # a run whose id was never received is found by it
     tracker = MlflowTracker(absolute(spec), replace(card, tags=tags))
     tracker.start()
     return tracker
@@ -292,7 +292,7 @@ def upload(spec: TrackingSpec, folder: Path) -> str:
 def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
     answer = _ask(spec, "fetch", run_id=run_id, into=str(into.absolute()))
     if "lost" in answer:
-        raise fail("run", f"run {run_id} can't be had from {redact(spec.uri or '')}: {answer['lost']}")
+        raise fail("run", f"run {run_id} can't be fetched from {redact(spec.uri or '')}: {answer['lost']}")
     return Path(answer["folder"])
 
 

@@ -1,11 +1,11 @@
-"""What bayesrun changes in MLflow (tried with 3.17.2).
+"""What bayesrun changes in MLflow (tested with 3.17.2).
 
 `import_mlflow`
     What: MLflow is imported without pandas. Why: a fifth less to import.
     Test: `tests/unit/tracking/test_mlflow_patches.py`.
 `create_database`
     What: a new SQLite database gets its name when it is whole, and is written to disk once. Why: eight processes that
-    create it at once, or a kill half-way, leave it broken for good; on a busy disk a hundred migrations take seconds.
+    create it at once, or a kill half-way, leave it broken for good. On a busy disk a hundred migrations take seconds.
     Test: `tests/integration/test_mlflow.py`.
 `_CONNECT_TRIES`
     What: a database is tried 4 times, not 10. Why: MLflow would try for 100 s what does not answer, and keep the
@@ -81,7 +81,7 @@ def create_database(path: Path, artifacts: str | None) -> None:
 
 @contextmanager
 def _without_syncing() -> Iterator[None]:
-    """Let SQLite not wait for the disk after each of a hundred migrations: a database without a name may be lost."""
+    """Keep SQLite from waiting for the disk after each migration: losing an unnamed database does no harm."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 

@@ -35,7 +35,7 @@ _DIGEST_LENGTH = 36
 _DRAWS = "draws"  # the folder of `samplers.draw_store`
 _TRIES = 4
 _SQLITE = b"SQLite format 3\0"
-# what another writer of the same moment causes: it holds the database, or made the same row (a data set's) first
+# errors caused by a concurrent writer: it holds the database, or made the same row (a data set's) first
 _PASSING = ("database is locked", "UNIQUE constraint failed", "violates unique constraint")
 
 
@@ -76,7 +76,7 @@ class MlflowStore:
         return cls(MlflowClient(uri), artifacts, uri, beat)
 
     def experiment(self, name: str, compared: Sequence[str] = ()) -> str:
-        """Return the id of an experiment, made if it is not there, taken out of the bin if it was deleted.
+        """Return the id of an experiment, which is created if it does not exist, and restored if it was deleted.
 
         Parameters
         ----------
@@ -102,14 +102,14 @@ class MlflowStore:
             made = str(self.client.create_experiment(name, artifact_location=self.artifacts, tags=tags))
             self.beat()
             return made
-        except Exception:  # another host may have been quicker: its experiment will do
+        except Exception:  # another host may have been quicker: its experiment is used
             found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise
             return str(found.experiment_id)
 
     def start(self, card: Mapping[str, Any], own_tags: Mapping[str, str]) -> tuple[str, str, bool]:
-        """Make the run of a card, or go on with an earlier one; return its id, experiment, and whether it is new."""
+        """Make the run of a card, or continue an earlier one; return its id, experiment, and whether it is new."""
         experiment = self.experiment(card["experiment_name"], card["compared"])
         tags = {k: v[:_TAG_LENGTH] for k, v in {**card["tags"], **own_tags}.items()}
         if card["parent_run_id"]:
@@ -127,7 +127,7 @@ class MlflowStore:
         """Return the latest run of an experiment that has some tags."""
         if not tags:
             return None
-        # a value with a quote can't stand in a filter: it is compared here
+        # a filter can't hold a value with a quote: it is compared here
         tests = {name: "LIKE '%'" if "'" in value else f"= '{value}'" for name, value in tags.items()}
         filters = " and ".join(f"tags.`{name}` {test}" for name, test in tests.items())
         found = self.client.search_runs([experiment], filters, max_results=1000)
@@ -225,7 +225,7 @@ class MlflowStore:
                 self._patiently(partial(self.client.delete_run, run.info.run_id))
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Try again what failed through other writers."""
+        """Try again what failed because of other writers."""
         for attempt in range(_TRIES):
             try:
                 answer = call()
@@ -275,7 +275,7 @@ def _check_database(path: Path) -> None:
     elif path.stat().st_size:
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) != _SQLITE:
-                raise OSError(f"'{path}' is no SQLite database")
+                raise OSError(f"'{path}' is not an SQLite database")
 
 
 def _lock_of(uri: str) -> BaseFileLock:

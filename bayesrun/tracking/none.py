@@ -16,7 +16,7 @@ class NoTracker:
         return None
 
     def progress(self, step: int, progress: float, divergences_so_far: int) -> None:
-        """Nothing is told of progress."""
+        """Progress is not reported."""
 
     def end_jobs(self) -> None:
         """There are no jobs."""

@@ -1,4 +1,4 @@
-"""The run's end of the tracker process: requests go out, replies come in, and nothing waits for ever.
+"""The run's end of the tracker process: requests go out, replies come in, and every wait is bounded.
 
 The tracker process belongs to this process alone, or was forked for it from a server that the workers of a sweep
 share: importing MLflow takes two seconds of processor time, once instead of once per worker.
@@ -27,7 +27,7 @@ SERVER = "BAYESRUN_TRACKING_SERVER"
 
 PREPARED = (0, "prepared")
 BEAT = (0, "beat")
-"""Replies that no request asked for: MLflow is imported and a local database made; the store has answered a call."""
+"""Replies without a request: MLflow is imported and a local database made; the store has answered a call."""
 
 _MODULE = "bayesrun.tracking.tracker_process"
 _QUIET = {
@@ -46,7 +46,7 @@ _SEND_SECONDS = 2
 
 
 class TrackerProcessLost(Exception):
-    """The tracker process can't be talked to; the message says why."""
+    """The tracker process can't be reached; the message is the reason."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class TrackerConnection:
         return cls(own, process, errors)
 
     def is_alive(self) -> bool:
-        """Say whether the tracker process has not hung up."""
+        """Return whether the tracker process is still connected."""
         if self.connection.closed:
             return False
         with socket.socket(fileno=os.dup(self.connection.fileno())) as peer:
@@ -107,9 +107,9 @@ class TrackerConnection:
                 return False
 
     def close(self) -> None:
-        """Hang up: the process finishes what it was told, but nobody waits for it.
+        """Disconnect: the process finishes its requests, but nobody waits for it.
 
-        Where it was never told of a run it ends at once.
+        If it never had a run, it ends at once.
         """
         if self.process and self.runs == 0:
             self.process.kill()
@@ -142,7 +142,7 @@ class TrackerConnection:
             raise self._lost("it has ended") from None
 
     def wait_until_prepared(self, seconds: float) -> None:
-        """Wait until the process has imported MLflow and a local database is there; no server has a part in that.
+        """Wait until the process has imported MLflow and a local database exists; this involves no server.
 
         Raises
         ------
@@ -213,16 +213,16 @@ _connections: dict[int, TrackerConnection] = {}
 
 def tracker_connection() -> TrackerConnection:
     """Return this process's tracker process, started if there is none; the jobs of one worker share it."""
-    found = _connections.get(os.getpid())  # a forked child must not talk through its parent's
+    found = _connections.get(os.getpid())  # a forked child must not use its parent's
     if found is None or not found.is_alive():
         found = _connections[os.getpid()] = TrackerConnection.open()
     return found
 
 
 def start_tracker(*arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
-    """Start a process that talks to MLflow, in a session of its own.
+    """Start a process that talks to MLflow, in its own session.
 
-    A signal to the run's process group must not end who marks the run as killed.
+    A signal to the run's process group must not end the process that marks the run as killed.
     """
     package_root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
@@ -242,7 +242,7 @@ def share_tracker_server() -> None:
     address = f"{folder}/tracking"
     with socket.socket(socket.AF_UNIX) as listener, suppress(OSError):  # a path too long for a socket: none is shared
         listener.bind(address)
-        listener.listen(128)  # who connects before the server has imported waits in here
+        listener.listen(128)  # processes that connect before the server has imported wait in here
         number = listener.fileno()
         server = start_tracker("fork", str(number), pass_fds=[number], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
         os.environ[SERVER] = address
@@ -250,7 +250,7 @@ def share_tracker_server() -> None:
 
 
 def _end_server(server: subprocess.Popen[bytes]) -> None:
-    """Let the server see that nobody needs it; the processes that it forked go on until they are done."""
+    """Tell the server that it is no longer needed; the processes that it forked continue until they are done."""
     os.environ.pop(SERVER, None)
     assert server.stdin
     server.stdin.close()

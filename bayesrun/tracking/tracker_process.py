@@ -2,7 +2,7 @@
 
 Importing MLflow takes more than a second and the first call another; a tracking server may hang. All that happens
 here, on another core, while the run goes on. Requests and replies are JSON (`tracker_connection` is the other end).
-When the connection ends, or the process that asks is gone, without a run having been closed, that run was killed, and
+When the connection ends, or the requesting process is gone, before a run was closed, that run was killed, and
 is marked so.
 
     serve PID FD    serve the process PID over the connection FD
@@ -106,7 +106,7 @@ class TrackerProcess:
     _is_waited_for: bool = False
 
     def handle(self, request: dict[str, Any]) -> None:
-        """Do one request and reply; whatever fails is a reply too."""
+        """Do one request and reply; a failure is a reply, too."""
         remember_config(request.get("spec"), "tracking")
         op, run = request["op"], request["run"]
         answer, self._is_waited_for = {"run": run, "op": op}, op not in ("progress", "warm")
@@ -123,7 +123,7 @@ class TrackerProcess:
             self.tidy(run)
 
     def _announce(self) -> None:
-        """Tell once that what takes its time on this host is done."""
+        """Report once that the slow part on this host is done."""
         if not self._is_prepared:
             self._is_prepared = True
             self.reply(dict(zip(("run", "op"), PREPARED, strict=True)))
@@ -162,7 +162,7 @@ class TrackerProcess:
         return run.ids()
 
     def _start(self, run: _Run) -> None:
-        """Do what is still to do: a server that went away half-way must not leave two runs of one card."""
+        """Finish the open steps: a server that failed half-way must not leave two runs of one card."""
         card = run.request["card"]
         run.store = self._store(run.request["spec"])
         if not run.run_id:
@@ -219,7 +219,7 @@ class TrackerProcess:
 
     @staticmethod
     def _confirm(run: _Run, folder: Path) -> None:
-        """All of a run is in its store: its record there is the last that is missing."""
+        """Upload the record, the last missing file, when all of a run is in its store."""
         remove_note(run.uri, folder)
         if run.store and run.run_id:
             with contextlib.suppress(Exception):
@@ -254,18 +254,18 @@ class TrackerProcess:
         return {"run_id": run.run_id, "sent": True}
 
     def catch_up(self) -> None:
-        """Send what earlier runs of this user could not, now that nobody waits and the store answers."""
+        """Send what earlier runs of this user could not send, now that nobody waits and the store answers."""
         for uri, spec in self.specs.items():
             for folder in unsent_runs(uri):
                 try:
                     self._upload({"spec": spec, "folder": str(folder)})
-                except Timeout:  # another process is at it
+                except Timeout:  # another process is sending it
                     continue
                 except Exception:
                     break
 
     def _end_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
-        """End the jobs of a sweep that is over: none of them still runs, on whichever host it was."""
+        """End the jobs of a finished sweep: none of them still runs, on any host."""
         run = self.runs[request["run"]]
         if run.store and run.run_id and run.experiment_id:
             parent = run.run_id
@@ -273,7 +273,7 @@ class TrackerProcess:
         return {}
 
     def _drop_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Delete the runs of other attempts at jobs; MLflow keeps them in its bin."""
+        """Delete the runs of other attempts at jobs; MLflow can restore them."""
         run = self.runs[request["run"]]
         if run.store and run.run_id and run.experiment_id:
             run.store.drop_children(run.experiment_id, run.run_id, request["jobs"], request["keep"])
@@ -284,7 +284,7 @@ class TrackerProcess:
         return {"folder": str(self._store(request["spec"]).folder(request["run_id"], Path(request["into"])))}
 
     def tidy(self, number: int) -> None:
-        """End the runs of this host whose process is gone, once per experiment; it is no loss if that fails."""
+        """End the runs of this host whose process is gone, once per experiment; a failure does no harm."""
         run = self.runs.get(number)
         if run and run.store and run.experiment_id and (run.store.uri, run.experiment_id) not in self.tidied:
             self.tidied.add((run.store.uri, run.experiment_id))
@@ -302,7 +302,7 @@ class TrackerProcess:
 
 
 def _reason(error: Exception) -> str:
-    """Say why a call failed, in one line: of requests' errors within errors only the innermost tells something."""
+    """Return why a call failed, in one line: of nested errors of requests only the innermost is informative."""
     text = str(error).strip()
     innermost = re.search(r"\(Caused by .*?: ([^:]*?)[\"')]+$", text, re.DOTALL)
     lines = (innermost.group(1) if innermost else text).splitlines() or [""]
@@ -310,7 +310,7 @@ def _reason(error: Exception) -> str:
 
 
 def _status_of(folder: Path) -> str:
-    """Return how a run ended whose tracking never heard of it; one that is still marked as running was killed."""
+    """Return how a run ended when tracking has not recorded it; one that is still marked as running was killed."""
     status = read_json(folder / "status.json").get("status")
     return status if status in _STATES else "interrupted"
 
@@ -328,9 +328,9 @@ def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, st
 
 
 class Requests:
-    """Requests as they come, taken off the connection at once: who asks never waits for MLflow to be ready for them.
+    """Requests as they arrive, read from the connection at once: the run never waits until MLflow is ready for them.
 
-    Iteration ends when the connection ends, or when the process that asks is gone (a forked child of it may keep the
+    Iteration ends when the connection ends, or when the requesting process is gone (a forked child of it may keep the
     connection open).
     """
 
@@ -346,7 +346,7 @@ class Requests:
         except (EOFError, OSError):
             self._waiting.put(None)
             time.sleep(_LINGER_SECONDS)
-            os._exit(1)  # a server hangs, and nobody waits any more
+            os._exit(1)  # a server hangs, and nobody waits any longer
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while True:
@@ -362,7 +362,7 @@ class Requests:
                 yield request
 
     def _has_newer_progress(self) -> bool:
-        """Say whether a later report waits already: of a slow store only the latest is worth a call."""
+        """Return whether a later report is waiting: for a slow store, only the latest is worth a call."""
         return any(request and request["op"] == "progress" for request in tuple(self._waiting.queue))
 
 
@@ -381,7 +381,7 @@ def serve(connection: Connection, owner: int) -> None:
     connection
         Where requests come in and replies go out.
     owner
-        The process that asks.
+        The process that sends requests.
     """
 
     def reply(answer: dict[str, Any]) -> None:
@@ -394,7 +394,7 @@ def serve(connection: Connection, owner: int) -> None:
     with contextlib.suppress(Exception):
         tracker.abandon()
     tracker.catch_up()
-    os._exit(0)  # tearing MLflow down takes longer than all it has to do
+    os._exit(0)  # shutting MLflow down takes longer than all of its work
 
 
 def fork(listener: socket.socket) -> None:
@@ -403,7 +403,7 @@ def fork(listener: socket.socket) -> None:
     Each has the imports and nothing else: connections to databases must not be carried into another process.
     """
     import_mlflow(database=True)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody needs their exit status
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         peer, _ = listener.accept()
         if os.fork() == 0:

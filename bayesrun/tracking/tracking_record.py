@@ -1,4 +1,4 @@
-"""What is known of a run's tracking: the record in its folder, and the notes of runs that are not yet in their store.
+"""What is known about a run's tracking: the record in its folder, and notes of runs that are not yet in their store.
 
 The record (`tracking.json`) says where a run is tracked and holds what is needed to send it later. A note in the user's
 own state folder, one file per run, is written when a run opens and removed when all of it is in its store, so that the
@@ -54,7 +54,7 @@ class TrackingRecord:
 
     @property
     def is_complete(self) -> bool:
-        """Say whether nothing is missing in the store."""
+        """Return whether nothing is missing in the store."""
         return self.run_id is not None and self.status != RUNNING and not self.lost
 
     def write(self, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bayesrun import __version__
 from tests.conftest import ROOT
 
 
@@ -22,6 +23,11 @@ def test_ci_runs_every_command_of_make_ci() -> None:
 
 def test_the_package_is_marked_as_typed() -> None:
     assert (ROOT / "bayesrun" / "py.typed").exists()
+
+
+def test_citation_and_changelog_have_the_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_what_contributing_and_readme_name_is_there() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from bayesrun import __version__
 from tests.conftest import Command
 
 SHORT = ("sampler.draws=20", "sampler.tune=20", "sampler.chains=1", "tracking=none", "model.figures=[]")
@@ -28,7 +28,7 @@ def test_an_unknown_flag_is_two(bayesrun: Command) -> None:
 
 
 def test_the_version_is_bayesruns(bayesrun: Command) -> None:
-    assert bayesrun("--version").stdout == f"bayesrun {version('bayesrun')}\n"
+    assert bayesrun("--version").stdout == f"bayesrun {__version__}\n"
 
 
 @pytest.mark.parametrize(

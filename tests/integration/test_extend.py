@@ -120,8 +120,8 @@ def test_what_is_wrong_with_an_extension_is_told_and_nothing_is_written(
         (["seed=1", "model.priors.mu.sd=3", "sampler.draws=+9"], ["seed: belongs", "model.priors.mu.sd: belongs"]),
         (["sampler.tune=5", "sampler.draws=+9"], ["sampler.tune: belongs to the run that is extended"]),
         (["sampler.draws=-3"], ["sampler.draws: must be a number of draws"]),
-        ([], ["extend: needs sampler.draws or until_ess"]),
-        (["sampler.draws=+9", "until_ess=9"], ["and not both"]),
+        ([], ["extend: needs either sampler.draws or until_ess"]),
+        (["sampler.draws=+9", "until_ess=9"], ["not both"]),
         (["sampler.draws=60"], ["sampler.draws: is 60, and the run has 60 draws per chain"]),
         (["until_es=9"], ["unknown key 'until_es'"]),
     ]  # fmt: skip

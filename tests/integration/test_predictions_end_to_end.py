@@ -108,7 +108,7 @@ def test_rows_of_a_formula_agree_with_least_squares(regression: tuple[Project, P
     wanted = [_least_squares(100, "mid", "c"), _least_squares(110, "mid", "c"), _least_squares(120, "mid", "a")]
     for kind in ("observation", "mu"):
         part = table[table["kind"] == kind]
-        # 300 effective draws at least, and priors that are weak: 5 % of an sd
+        # 300 effective draws at least, and priors that are weak: 5% of an sd
         assert np.all(np.abs(part["mean"] - wanted) < part["sd"] * (4.5 / np.sqrt(300) + 0.05))
     groups = pd.read_csv(regression[1] / "predictions_by_group.csv").query("kind == 'mu'")
     assert groups["g"].tolist() == ["a", "c"] and groups["rows"].tolist() == [1, 2]

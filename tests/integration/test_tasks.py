@@ -11,8 +11,8 @@ from tests.conftest import Command
     ("arguments", "said"),
     [
         (["task=nope"], "task: unknown task 'nope'"),
-        (["task=sync", "run=/nowhere"], "run: '/nowhere' is no run folder"),
-        (["task=sync", "runs=[/a,/b]"], "run: '/b' is no run folder"),
+        (["task=sync", "run=/nowhere"], "run: '/nowhere' is not a run folder"),
+        (["task=sync", "runs=[/a,/b]"], "run: '/b' is not a run folder"),
         (["task=sync", "sync.x=1"], "sync.x: unknown key 'x'"),
         (["task=sync", "trackin.x=1"], "trackin: unknown key 'trackin'"),
         (["-m", "task=sync"], "task: 'sync' can't be swept"),

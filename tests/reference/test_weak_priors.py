@@ -1,7 +1,7 @@
 """The default priors of a GLM are weak: mode and curvature of the posterior are those of the likelihood.
 
-In units of the standard errors of maximum likelihood, estimates move by less than 5 % and intervals change by less than
-5 %, whatever the units of response and predictors, with correlated columns, and without an intercept.
+In units of the standard errors of maximum likelihood, estimates move by less than 5% and intervals change by less than
+5%, whatever the units of response and predictors, with correlated columns, and without an intercept.
 """
 
 from __future__ import annotations

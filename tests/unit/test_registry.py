@@ -114,4 +114,4 @@ def test_packages_that_add_nothing_are_problems(checks: Registry[Check], package
         declare(package, entries)
     problems = load_plugins(["throw-away", "no-such-package", ""], [checks])
     assert [p.key for p in problems] == ["plugins[0]", "plugins[1]", "plugins[2]"]
-    assert all("is no installed bayesrun plug-in" in p.message and p.hint for p in problems)
+    assert all("is not an installed bayesrun plug-in" in p.message and p.hint for p in problems)

@@ -1,6 +1,6 @@
 """PyMC3 on Theano. Nothing outside this folder imports either; they are imported when a run first needs them.
 
-This file is the door: it imports neither. The other modules import both at their top, which is safe once this
+This file is the entry point: it imports neither. The other modules import both at their top, which is safe once this
 package is imported, because it sets the flags that Theano reads once, on import.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FLAGS = {
     "blas__ldflags": "",  # Theano asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless this is set
-    "traceback__limit": "0",  # the stack at which each variable was made, for Theano's errors, is 4 % of a command
+    "traceback__limit": "0",  # the stack at which each variable was made, for Theano's errors, is 4% of a command
 }
 
 

@@ -31,7 +31,7 @@ from bayesrun.language.plan import Plan
 from bayesrun.language.values import node_of
 
 _LARGE = 10_000
-"""Numbers from which on data are put into a container without PyMC3's copies."""
+"""Number of elements from which on data are put into a container without PyMC3's copies."""
 
 
 def build(declared: Declaration | pm.Model) -> pm.Model:
@@ -148,7 +148,7 @@ def _now(variable: Any) -> Any:
 
 
 def _check_initial_value(variable: Any, plan: Plan) -> None:
-    """Refuse an initial value outside of a transformed variable's range: what is built upon it would be NaN, too."""
+    """Refuse an initial value outside of a transformed variable's range: what is built on it would be NaN, too."""
     transformed = getattr(variable, "transformed", None)
     if transformed is not None and not np.isfinite(transformed.tag.test_value).all():
         start = np.asarray(variable.tag.test_value)
@@ -178,7 +178,7 @@ def _values(observed: Observed, variables: dict[str, Any]) -> Any:
 
 @contextmanager
 def _made_by_pymc3(plan: Plan) -> Iterator[None]:
-    """Say which prior PyMC3 complains about."""
+    """Return the prior that PyMC3 complains about as a problem."""
     try:
         yield
     except BayesrunError:
@@ -189,7 +189,7 @@ def _made_by_pymc3(plan: Plan) -> Iterator[None]:
 
 
 def _too_large(declared: Declaration, error: OverflowError) -> UserError:
-    """Say what it means when counts can't follow from where the parameters start."""
+    """Explain the error when counts can't follow from the initial values of the parameters."""
     plans = [item.plan for item in declared.items if isinstance(item, Random)]
     given = [f"{plan.name} starts at {plan.prior['initval']}" for plan in plans if "initval" in plan.prior]
     message = f"the initial values are too large for the whole numbers that depend on them ({error})"

@@ -1,8 +1,8 @@
 """Theano's compile cache: only the user's own is used, and a module is loaded only as it was compiled.
 
-A power cut or a full disk leaves modules that are half there, and loading one ends the process without a word. So the
-SHA-256 of each module lies beside it, and a module that does not fit is compiled again. Who can write to a cache
-decides what runs in all who use it: one that belongs to another user is not used.
+A power cut or a full disk leaves incomplete modules, and loading one ends the process without a message. So the
+SHA-256 of each module is stored beside it, and a module that does not match is compiled again. Who can write to a cache
+decides what all of its users run: a cache that belongs to another user is not used.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ELF_HEADER = 64
 
 
 def flags_for_own_cache(flags: str) -> dict[str, str]:
-    """Return the Theano flags that move the cache to a folder of the user's own, where the configured one is not.
+    """Return the Theano flags that move the cache to a folder of the user's own if the configured one is not.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def _settings_of_file() -> dict[str, str]:
 
 
 def _is_own(folder: Path) -> bool:
-    """Say whether nobody else can write to a folder, or to where it would be made."""
+    """Return whether nobody else can write to a folder, or to where it would be made."""
     there = next((path for path in [folder, *folder.absolute().parents] if path.exists()), folder)
     status = there.stat()
     if there != folder:
@@ -69,7 +69,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def is_whole(folder: Path) -> bool:
-    """Say whether the module in a folder is as it was compiled.
+    """Return whether the module in a folder is as it was compiled.
 
     One of an earlier version has no digest: it is taken when its file is as long as its ELF header says.
     """
@@ -98,7 +98,7 @@ def _digest_of(library: Path) -> str:
 
 
 def _has_full_length(library: Path) -> bool:
-    """Say whether a file ends where its table of sections does, which linkers write last."""
+    """Return whether a file ends where its table of sections does, which linkers write last."""
     with library.open("rb") as file:
         header = file.read(_ELF_HEADER)
     if len(header) < _ELF_HEADER or header[:5] != b"\x7fELF\x02":
@@ -122,7 +122,7 @@ class _HelperGuard(MetaPathFinder):
 
 
 def guard_helpers() -> None:
-    """Look at the modules that Theano loads by itself, once it is imported."""
+    """Check the modules that Theano loads by itself, after it is imported."""
     if not any(isinstance(finder, _HelperGuard) for finder in sys.meta_path):
         sys.meta_path.insert(0, _HelperGuard())
 

@@ -51,7 +51,7 @@ class Declared:
         return Lowering({**self.parameters, _VALUE: value})(node_of(log_density(self.family, x, self._values)))
 
     def default(self) -> Any:
-        """Return the initial value: what was given, else the mean, else a point inside of the support."""
+        """Return the initial value: what was given, else the mean, else a point inside the support."""
         shape = tuple(np.atleast_1d(self.shape))  # type: ignore[attr-defined]
         given = self.testval  # type: ignore[attr-defined]
         start = np.broadcast_to(self._inside() if given is None else given, shape)

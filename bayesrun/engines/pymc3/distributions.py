@@ -1,4 +1,4 @@
-"""From a planned distribution to PyMC3's: its parameters, bounds, transform, and the ones that are made in parts."""
+"""From a planned distribution to PyMC3's: parameters, bounds, transforms, and distributions that are made in parts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _modified(this: Plan, lower: Lower, parameters: dict[str, Any]) -> Any:
     assert this.modifiers is not None
     base = make_distribution(replace(this, modifiers=None), lower)
     others = {name: lower(node_of(value)) for name, value in this.modifiers.values().items()}
-    # parameters that are distributions are the base's alone
+    # only the base has parameters that are distributions
     own = {name: parameters[name] for name in this.values}
     made = ModifiedDiscrete if this.discrete else ModifiedContinuous
     return partial(made, base=base, this=this, parameters=own, others=others)
@@ -119,7 +119,7 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
 
 
 def _class_of(family: Family) -> Any:
-    """Return the class of a distribution: PyMC3's, our own where that is faster or right, or that of all declared."""
+    """Return the class of a distribution: PyMC3's, our own where PyMC3's is slow or wrong, or that of declared ones."""
     if family.declared:
         return DeclaredDiscrete if family.discrete else DeclaredContinuous
     return _OUR_OWN.get(family.name) or getattr(pm, family.name)
@@ -134,7 +134,7 @@ def _given(this: Plan, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(this: Plan, lower: Lower, initial: Any, observed: Any) -> dict[str, Any]:
-    """Return what PyMC3 wants beside the parameters: initial value, transform, observed values, shape of components."""
+    """Return what PyMC3 needs besides the parameters: initial value, transform, observed values, shape."""
     options: dict[str, Any] = {}
     if observed is not None:
         options["observed"] = observed
@@ -154,7 +154,7 @@ def _axes(this: Plan, dims: tuple[str, ...]) -> dict[str, Any]:
         return {"shape": this.values["V"].shape}
     if dims and this.family.support != "matrix":
         return {"dims": dims}
-    # MixtureSameFamily insists on being told
+    # MixtureSameFamily requires it
     return {"shape": this.shape} if this.shape or this.family.name == "MixtureSameFamily" else {}
 
 
@@ -197,7 +197,7 @@ def _bart(this: Plan, lower: Lower) -> Any:
     arguments: dict[str, Any] = {**this.flags}
     for name, value in this.values.items():
         if value.known is None:
-            raise fail(f"{this.key}.{name}", "BART takes data here, nothing random")
+            raise fail(f"{this.key}.{name}", "BART takes data here, not random variables")
         arguments[name] = value.known if name != "m" else int(value.known)
     return pm.BART(this.name, **arguments)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def own_name(variable: Any) -> str:
-    """Return the name that a variable bears on its own scale."""
+    """Return the name of a variable on its own scale."""
     name: str = variable.name
     return get_untransformed_name(name) if is_transformed_name(name) else name
 
@@ -35,7 +35,7 @@ def own_variables(model: pm.Model) -> list[Any]:
 def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDArray[Any]]:
     """Evaluate expressions at every draw.
 
-    Graphs are cut at the nearest variables whose draws are at hand, so no deterministic is computed again.
+    Graphs are cut at the nearest variables that have draws, so no deterministic is computed again.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDAr
 
 
 def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:
-    """Return the variables nearest above the outputs whose draws are at hand."""
+    """Return the variables nearest above the outputs that have draws."""
     known = {model[name]: name for name in draws if name in model.named_vars}
     found: dict[Any, None] = {}
     seen, queue = set(), list(outputs)

@@ -1,4 +1,4 @@
-"""Compiled functions of this process, found again for graphs that differ in numbers only.
+"""Compiled functions of this process, reused for graphs that differ in numbers only.
 
 The jobs of a sweep mostly differ in the numbers of a prior or in the data: their graphs are optimized and compiled
 once per process. For that, numbers are taken out of a graph before it is compiled, and become shared variables: the
@@ -50,7 +50,7 @@ class _Kept:
         return False
 
     def is_free(self, numbers: Sequence[Any], run: int) -> bool:
-        """Say whether its numbers may be changed: not while the run that it was handed to may still call it."""
+        """Return whether its numbers may be changed: not while the run that uses it may still call it."""
         return self.run != run or all(
             np.array_equal(_value(a), _value(b)) for a, b in zip(numbers, self.numbers, strict=True)
         )
@@ -67,7 +67,7 @@ def begin_run() -> None:
 
 
 def forget() -> None:
-    """Drop all functions: those compiled from here on are others."""
+    """Drop all functions: from here on new ones are compiled."""
     _kept.clear()
 
 

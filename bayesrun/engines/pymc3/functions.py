@@ -1,4 +1,4 @@
-"""Theano functions, compiled as one C module where that can be and is right.
+"""Theano functions, compiled as one C module where that is possible and correct.
 
 One module (`patches.one_module`) is quicker to compile and to call than one for each operation. An operation without
 C code can't be part of it: then Theano's usual linker is taken. A function that was made as one module is compared
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.theano")
 
 _LARGE = 100_000
-"""Elements of a constant from which on temporaries should be freed once they are used, as the usual linker does."""
+"""Elements of a constant from which on temporaries are freed after use, as the usual linker does."""
 _TOLERANCE = 1e-8
 
 
@@ -65,14 +65,14 @@ def _make(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]
 
 
 def _one_module(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]) -> Any:
-    """Return the function as one module, or None when that can't be or does not agree with Python."""
+    """Return the function as one module, or None when that is impossible or does not agree with Python."""
     try:
         with applied("one_module"):
             function = _compile(inputs, outputs, one_module_mode())
             expected = _compile(inputs, outputs, Mode(linker="py", optimizer=None))
             if all(_agree(function(*point), expected(*point)) for point in points):
                 return function
-        log.warning("one C module for the whole graph gives other results than Python: compiled by operation")
+        log.warning("one C module for the whole graph gives different results from Python: compiled by operation")
     except NotImplementedError as reason:
         log.debug("compiled by operation: %s", reason)
     except Exception as reason:  # Theano's linker may fail in many ways, and there is another
@@ -93,7 +93,7 @@ def _agree(ours: Sequence[Any], expected: Sequence[Any]) -> bool:
 
 
 def _all_in_c(outputs: Sequence[Any]) -> bool:
-    """Say whether every operation may have C code, before a graph is optimized that turns out to be for nothing."""
+    """Return whether every operation may have C code, so that no graph is optimized in vain."""
     nodes = [v.owner for v in ancestors(outputs) if v.owner is not None]
     return all(isinstance(node.op, COp) or is_product(node) for node in nodes)
 

@@ -1,4 +1,4 @@
-"""A GARCH(1, 1) whose variance is filtered in one go: `theano.scan`, as PyMC3 has it, is a hundred times slower.
+"""A GARCH(1, 1) whose variance is filtered in one pass: `theano.scan`, as PyMC3 has it, is a hundred times slower.
 
     v_0 given,    v_t = u_t + b v_{t-1}
 

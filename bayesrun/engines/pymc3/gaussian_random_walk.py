@@ -37,7 +37,7 @@ class GaussianRandomWalk(pm.GaussianRandomWalk):  # type: ignore[misc]
         return tt.sum(self.init.logp(x[..., 0])) + tt.sum(density)
 
     def random(self, point: Any = None, size: Any = None) -> Any:
-        """Draw walks, as PyMC3 calls it; a walk with a flat start begins at 0."""
+        """Draw walks, as PyMC3 calls it; a walk with a flat distribution of its first value begins at 0."""
         parameters = [tt.as_tensor_variable(p) for p in (self.mu, self.sigma)]
         values = draw_values(parameters, point=point, size=size)
         draws = 1 if size is None else int(np.prod(size))
@@ -50,12 +50,12 @@ class GaussianRandomWalk(pm.GaussianRandomWalk):  # type: ignore[misc]
 
 
 def _of_steps(parameter: Any) -> Any:
-    """Leave out what a parameter along the walk says of the first point, which no step leads to."""
+    """Leave out a parameter's element for the first point, which no step leads to."""
     along = parameter.ndim > 0 and not parameter.broadcastable[-1]
     return parameter[..., 1:] if along else parameter
 
 
 def _per_draw(values: Any, ndim: int, draws: int) -> Array:
-    """Give a parameter that is the same at every draw its axis of draws."""
+    """Add the axis of draws to a parameter that is the same at every draw."""
     array = np.asarray(values, dtype=float)
     return np.broadcast_to(array, (draws, *array.shape)) if array.ndim == ndim else array

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def blocks_of(model: pm.Model) -> tuple[Block, ...]:
-    """Lay the free variables of a model out in one vector."""
+    """Lay out the free variables of a model in one vector."""
     blocks, begin = [], 0
     for variable in model.free_RVs:
         shape = tuple(variable.tag.test_value.shape)
@@ -67,7 +67,7 @@ def gradient_graph(model: pm.Model) -> tuple[Any, Any, Any]:
     """
     with building(), theano.config.change_flags(compute_test_value="off"):
         variables, vector = model.free_RVs, tt.dvector("point")
-        # one gradient per variable, joined: the gradient of a slice would be a vector of zeros for each of them
+        # one gradient per variable, joined: the gradient of each slice would be a whole vector, mostly of zeros
         parts = tt.grad(model.logpt, variables, disconnected_inputs="ignore")
         gradient = tt.join(0, *[g.flatten() if g.ndim else tt.shape_padleft(g) for g in parts])
         return vector, *of_vector(model, [model.logpt, gradient], vector)

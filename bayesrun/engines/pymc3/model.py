@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class PyMC3Model:
-    """What samplers and later steps ask of a model.
+    """What samplers and later steps need from a model.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class PyMC3Model:
 
     @property
     def helpers(self) -> frozenset[str]:
-        """Variables that exist for the sampler's sake."""
+        """Helper variables of the sampler."""
         return frozenset(self._metadata.helpers)
 
     @cached_property
@@ -116,7 +116,7 @@ class PyMC3Model:
         what = "not a number" if value != value else "zero"
         if name in self.likelihoods:
             message = f"the likelihood of '{name}' is {what} at the initial point"
-            hint = "the data lie outside what the model allows there: check their range, or set `initval` of the priors"
+            hint = "the data are outside what the model allows there: check their range, or set `initval` of the priors"
             return Problem(f"model ({name})", message, hint)
         message = f"the prior density is {what} at the initial value"
         hint = "set an `initval` inside the support, or check the parameters"
@@ -127,10 +127,10 @@ class PyMC3Model:
         return log_density.gradient_graph(self.model)
 
     def missing_gradient(self) -> str | None:
-        """Say why the log density has no gradient; None where it has one."""
+        """Return why the log density has no gradient; None where it has one."""
         try:
             _ = self._gradient
-        except Exception as error:  # operations say in many ways that they have no gradient
+        except Exception as error:  # operations report a missing gradient in many ways
             return f"the log density has no gradient ({type(error).__name__})"
         return None
 
@@ -162,7 +162,7 @@ class PyMC3Model:
         return predictive.flat_priors(self.model)
 
     def draw_prior(self, draws: int, seed: int) -> dict[str, Array]:
-        """Draw every variable and likelihood, ahead of the data."""
+        """Draw every variable and likelihood from the prior."""
         return predictive.draw_prior(self.model, draws, seed, self._missing)
 
     def predict(self, names: Sequence[str], draws: Arrays, seed: int) -> tuple[Arrays, Mapping[str, Exception]]:
@@ -182,7 +182,7 @@ class PyMC3Model:
         return predictive.log_prior(self.model, draws, self._missing)
 
     def check_steps(self, assigned: Mapping[str, str]) -> list[Problem]:
-        """Say which step methods can't be assigned as asked."""
+        """Return the problems of step methods that can't be assigned as configured."""
         return steps.check_steps(self.model, assigned)
 
     def step_sampler(self, settings: StepSettings, seed: int) -> steps.PyMC3Steps:

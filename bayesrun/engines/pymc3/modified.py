@@ -60,7 +60,7 @@ class Modified:
 
     @property
     def cut(self) -> dict[str, Any]:
-        """Theano variables by which draws are cut off, or cut to a limit; empty where they are the distribution's."""
+        """Theano variables of the limits that truncate or censor draws; empty where there are none."""
         names = [name for name in self._others if name.startswith(("limits", "truncation"))]
         return {name: self._variables[name] for name in [*self._values, *names]} if names else {}
 
@@ -72,7 +72,7 @@ class Modified:
         values
             What `cut` is at every draw, (draw, ...).
         draw
-            Draws (draw, *shape) of the distribution without limits, other ones at each call.
+            Draws (draw, *shape) of the distribution without limits, new ones at each call.
         rng
             Source of randomness.
         """

@@ -69,7 +69,7 @@ def _constant(node: Constant) -> Any:
 
 
 def shared(numbers: Any) -> Any:
-    """Put an array into a shared variable without a copy; one that lies in memory by columns stays so."""
+    """Put an array into a shared variable without a copy; its memory layout (rows or columns) stays."""
     contiguous = numbers.flags.c_contiguous or numbers.flags.f_contiguous
     return theano.shared(numbers if contiguous else np.ascontiguousarray(numbers), borrow=True)
 

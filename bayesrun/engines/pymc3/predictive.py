@@ -44,8 +44,8 @@ _AT_ONCE = 4_000_000
 def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
     """Let PyMC3's distributions draw from a generator.
 
-    They know NumPy's global generator only: it takes this one's place for the time of the block, and is itself again
-    afterwards. Nothing else in bayesrun draws from it or seeds it.
+    They use NumPy's global generator only: inside the block it has the state of the given one, and afterwards its own
+    again. Nothing else in bayesrun draws from it or seeds it.
     """
     before = np.random.get_state()
     np.random.set_state(rng.get_state())
@@ -59,8 +59,8 @@ def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
 def draw_prior(model: pm.Model, draws: int, seed: int, missing: Missing) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
-    Variables are drawn in the model's order: `pm.sample_prior_predictive` takes that of a set of their names, which
-    is another in each process.
+    Variables are drawn in the model's order: `pm.sample_prior_predictive` uses that of a set of their names, which
+    differs between processes.
     """
     rng, imputed = np.random.RandomState(seed), {v.name for v in model.missing_values}
     variables = [v for v in own_variables(model) if v.name not in imputed]
@@ -146,7 +146,7 @@ def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int
 
 
 def _parameters(distribution: Any) -> dict[str, Any] | None:
-    """Return what the distribution can be made of again; None where its draws are not made element by element."""
+    """Return what the distribution can be rebuilt from; None where its draws are not made element by element."""
     known = family(name_of(distribution))
     if known is None or known.event or any(p.axes for p in known.parameters.values()):
         return None
@@ -176,7 +176,7 @@ def _all_at_once(
     for begin in range(0, chains * length, step):
         part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
         size = (len(next(iter(part.values()))), *shape)
-        # test values of all draws, which nothing asks for, would take longer than drawing
+        # test values of all draws, which nothing needs, would take longer than drawing
         with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
             every = type(distribution).dist(**part, shape=size)
             parts.append(np.asarray(every.random()).reshape(size))

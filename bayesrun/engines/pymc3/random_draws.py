@@ -37,7 +37,7 @@ class Recipe:
 
 
 def recipe(distribution: Any, observed: Any = None) -> Recipe | None:
-    """Return how to draw from a distribution of PyMC3's; None where PyMC3's own draws will do.
+    """Return how to draw from a distribution of PyMC3's; None where PyMC3's own draws are right.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def _multinomial(values: Sequence[Array], shape: tuple[int, ...], rng: np.random
 
 
 def _squeezed(values: Array, axes: int) -> Array:
-    """Take off axes of size 1 that PyMC3 put behind a count."""
+    """Remove axes of size 1 that PyMC3 put behind a count."""
     while values.ndim - 1 > axes and values.shape[-1] == 1:
         values = values[..., 0]
     return values
@@ -195,7 +195,7 @@ def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Gener
 
 
 def _walk(distribution: Any, observed: Any) -> Recipe:
-    """A walk whose first value is taken as it was observed, or 0."""
+    """A walk whose first value is the observed one, or 0."""
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         import numpy as np

@@ -1,4 +1,4 @@
-"""Numbers of priors and data in Theano's graphs, told apart from the constants of formulas."""
+"""Numbers of priors and data in Theano's graphs, distinguished from the constants of formulas."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import theano.tensor as tt
 
 
 def replaceable_number(value: Any) -> Any:
-    """Return a number as a Theano constant that is marked: what is compiled must hold for other values, too."""
+    """Return a number as a marked Theano constant: what is compiled must hold for other values, too."""
     constant = tt.TensorConstant(tt.TensorType("float64", ()), np.asarray(value, float))
     constant.tag.replaceable = True
     return constant
 
 
 def is_replaceable(variable: Any) -> bool:
-    """Say whether a Theano variable was made by `replaceable_number`."""
+    """Return whether a Theano variable was made by `replaceable_number`."""
     return bool(getattr(variable.tag, "replaceable", False))

@@ -1,7 +1,7 @@
 """Sums over all rows of a function of a linear predictor, with their gradient, in one pass.
 
 Theano would go over the rows once for the sum and once for its gradient, in products that are several times slower
-than NumPy's for a tall matrix. Of a few rows it makes C code without a call of Python, which is several times quicker.
+than NumPy's for a tall matrix. For a few rows it makes C code without a call of Python, which is several times faster.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
         self.function, self.matrix, self.offset, self.weights = function, matrix, offset, weights
 
     def __eq__(self, other: object) -> bool:
-        """Say whether it is the same sum, whichever object holds the data."""
+        """Return whether it is the same sum, whichever object holds the data."""
         return isinstance(other, RowSum) and all(map(_same, self._held(), other._held()))
 
     def __hash__(self) -> int:
@@ -114,7 +114,7 @@ class RowSum(Op):  # type: ignore[misc]  # Theano has no type hints
         return [output_gradients[0] * outputs[1]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Say that only the sum has a gradient of its own."""
+        """Declare that only the sum has a gradient of its own."""
         return [[True, False]]
 
 
@@ -191,7 +191,7 @@ class GroupedRowSum(Op):  # type: ignore[misc]
         return [output_gradients[0] * gradient for gradient in outputs[1:]]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        """Say that only the sum has gradients of its own."""
+        """Declare that only the sum has gradients of its own."""
         return [[True, *([False] * len(node.inputs))] for _ in node.inputs]
 
 

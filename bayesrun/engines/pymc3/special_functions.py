@@ -109,7 +109,7 @@ class LogAddExp(BinaryScalarOp):  # type: ignore[misc]
         return [gradients[0] * scalar_sigmoid(a - b), gradients[0] * scalar_sigmoid(b - a)]
 
     def c_code(self, node: Any, name: str, inputs: Any, outputs: Any, sub: Any) -> str:
-        """Write it in C; two equal infinities are what they are."""
+        """Write it in C; the case of two equal infinities is handled."""
         (a, b), (z,) = inputs, outputs
         larger = f"({a} > {b} ? {a} : {b})"
         return f"{z} = {a} == {b} ? {a} + 0.6931471805599453 : {larger} + log1p(exp(-fabs({a} - {b})));"

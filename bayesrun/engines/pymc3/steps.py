@@ -46,7 +46,7 @@ _STATS = {
 
 
 def has_gradient(model: pm.Model, variable: Any) -> bool:
-    """Say whether the log density has a gradient in a free variable."""
+    """Return whether the log density has a gradient in a free variable."""
     if variable.dtype in discrete_dtypes:
         return False
     try:
@@ -78,7 +78,7 @@ def _assigned(model: pm.Model, assigned: Mapping[str, str]) -> tuple[dict[Any, A
 
 
 def _unfit(method: str, name: str, variable: Any, differentiable: bool) -> str | None:
-    """Say why a step method can't move a variable; None where it can."""
+    """Return why a step method can't move a variable; None where it can."""
     if getattr(pm, method)._competence(variable, differentiable)[0] != Competence.INCOMPATIBLE:
         return None
     if method in ("NUTS", "HamiltonianMC"):
@@ -155,7 +155,7 @@ def _instantiate(model: pm.Model, chosen: Mapping[Any, Any], settings: StepSetti
 
 
 def _flat(methods: Sequence[Any]) -> list[Any]:
-    """PyMC3 wraps several Metropolis steps into a compound step, and cannot take that back inside a list."""
+    """PyMC3 wraps several Metropolis steps into a compound step, and can't take a compound step inside a list."""
     return [leaf for method in methods for leaf in (_flat(method.methods) if hasattr(method, "methods") else [method])]
 
 
@@ -247,7 +247,7 @@ class PyMC3Chain:
         return self._draw_of(self._point), stats
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what NUTS goes on from."""
+        """Return what NUTS continues from."""
         nuts, potential = self._step, self._step.potential
         random: Any = np.random.get_state()
         _, keys, *rest = random
@@ -261,7 +261,7 @@ class PyMC3Chain:
         }
 
     def go_on_from(self, state: Arrays) -> None:
-        """Take the place of a chain that was left in a state."""
+        """Continue from the state of another chain."""
         nuts = self._step
         function = nuts._logp_dlogp_func
         self._made = self._tune
@@ -276,7 +276,7 @@ class PyMC3Chain:
 
 
 def _potential(state: Arrays, size: int) -> Any:
-    """Make the mass matrix of a tuned chain, which changes no more."""
+    """Make the mass matrix of a tuned chain, which no longer changes."""
     kinds = {kind.__name__: kind for kind in vars(quadpotential).values() if isinstance(kind, type)}
     kind = kinds[str(state["mass_matrix"])]
     assert issubclass(kind, quadpotential.QuadPotential)

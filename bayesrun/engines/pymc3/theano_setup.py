@@ -2,7 +2,7 @@
 
 Theano compiles C for every operation that it evaluates, also for test values and for folding constants, and that is
 most of the time before the first draw. Neither needs C: models are built with the compiler off (`building`), and
-constants are folded by NumPy. Functions that sample are compiled as ever; their C is the same, and so are the draws.
+constants are folded by NumPy. Functions that sample are compiled as usual; their C is the same, and so are the draws.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     Parameters
     ----------
     patches
-        Names of those that are used from here on; all others are taken back.
+        Names of those that are used from here on; all others are undone.
     """
     changed = choose(patches)
     guard_helpers()
@@ -46,7 +46,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     seal_helpers(Path(theano.config.compiledir))
     switch()
     with compiling():
-        get_default_mode()  # Theano makes it once, of the settings of the first call
+        get_default_mode()  # Theano makes it once, from the settings of the first call
     if changed:
         from bayesrun.engines.pymc3.function_cache import forget
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def fit_normal(model: pm.Model, settings: NormalSettings, seed: int, on_step: Callable[[int], None]) -> NormalFit:
     """Fit a normal approximation (see `CompiledModel.fit_normal`).
 
-    The optimizer is `pm.adam`: PyMC3's default, `adagrad_window`, makes every standard deviation some 8 % too large.
-    The variables are laid out in the model's order: `pm.ADVI` takes that of a set, which is another in each process.
+    The optimizer is `pm.adam`: PyMC3's default, `adagrad_window`, makes every standard deviation about 8% too large.
+    The variables are laid out in the model's order: `pm.ADVI` uses that of a set, which differs between processes.
     """
     average = _Average(settings.iterations)
     try:
@@ -36,7 +36,7 @@ def fit_normal(model: pm.Model, settings: NormalSettings, seed: int, on_step: Ca
             )
     except FloatingPointError as error:
         remedy = "decrease sampler.learning_rate, or give the priors an `initval` where the density is not steep"
-        raise SamplingError(f"advi: the approximation is not a number any more; {remedy}") from error
+        raise SamplingError(f"advi: the approximation became NaN; {remedy}") from error
     average.put(approximation)
     mean, factor = _mean_and_factor(group, model)
     return NormalFit(mean, factor, -approximation.hist)

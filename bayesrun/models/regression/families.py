@@ -250,4 +250,23 @@ FAMILY_TABLE: Mapping[str, Family] = {
     ),
 }
 
+ELSEWHERE: Mapping[str, str] = {
+    "gaussian": "normal",
+    "t": "student",
+    "Gamma": "gamma",
+    "Beta": "beta",
+    "negbinomial": "negative_binomial",
+    "negativebinomial": "negative_binomial",
+    "inverse.gaussian": "inverse_gaussian",
+    "wald": "inverse_gaussian",
+    "vonmises": "von_mises",
+    "beta_binomial2": "beta_binomial",
+    "betabinomial": "beta_binomial",
+    "hurdle_negbinomial": "hurdle_negative_binomial",
+    "zero_inflated_negbinomial": "zero_inflated_negative_binomial",
+    "sratio": "sequential",
+    "cratio": "sequential",
+    "acat": "adjacent",
+}
+"""Names that R, brms and Bambi have for families, and what is closest to them here."""
 FAMILIES: TableRegistry[Family] = TableRegistry("family", "bayesrun.families", "FAMILY", Family, table=FAMILY_TABLE)

@@ -21,7 +21,7 @@ from bayesrun.models.regression import glm_model, glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear
 from bayesrun.models.regression.design_matrix import labels_in
 from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, expand, expand_at
-from bayesrun.models.regression.families import FAMILIES, FAMILY_TABLE
+from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.grouped_sums import summed
@@ -97,7 +97,8 @@ def _predictors(this: RegressionPlan) -> tuple[Role, ...]:
 def static_check(spec: RegressionSpec) -> list[Problem]:
     """Find what is wrong with formulas, family, links and priors; needs no data."""
     if spec.family not in FAMILIES.names():
-        hint = did_you_mean(spec.family, FAMILIES.names())
+        here = ELSEWHERE.get(spec.family)
+        hint = f"here it is '{here}'" if here else did_you_mean(spec.family, FAMILIES.names())
         return [Problem("model.family", f"unknown family '{spec.family}'", f"{hint}; see docs/regression.md")]
     glm = as_glm(spec)
     if glm is not None:

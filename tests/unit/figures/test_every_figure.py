@@ -71,7 +71,7 @@ def test_figures_of_a_switchpoint_and_of_a_volatility(
 def test_pit_of_a_calibrated_model_is_uniform() -> None:
     values = np.sort(pit(_normal(200)))
     distance = np.max(np.abs(values - (np.arange(200) + 0.5) / 200))
-    assert distance < 1.63 / np.sqrt(200)  # Kolmogorov-Smirnov at 1 %
+    assert distance < 1.63 / np.sqrt(200)  # Kolmogorov-Smirnov at 1%
 
 
 def test_pareto_k_is_that_of_arviz() -> None:

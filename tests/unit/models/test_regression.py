@@ -270,6 +270,7 @@ FAULTS = [
     ("y ~ x + (1 | g)", {"family": "beta_binomial"}, "needs the number of trials"),
     ("cbind(y, n) ~ x + (1 | g)", {"family": "poisson"}, "has no trials"),
     ("y ~ x + (1 | g)", {"family": "poison"}, "unknown family 'poison'"),
+    ("y ~ x + (1 | g)", {"family": "gaussian"}, "here it is 'normal'"),
     ("y ~ x + (1 | g)", {"options": {"link": "probit"}}, "has no link 'probit'"),
     ("y ~ x + (1 | g)", {"priors": {"sd": {"k": HALF}}}, "no effects vary with 'k'"),
     ("y ~ x + (1 | g)", {"priors": {"sd": {"g": {"dist": "HalfNorml"}}}}, "unknown distribution 'HalfNorml'"),
@@ -346,3 +347,45 @@ def _numbers(declared: Declaration) -> dict[str, Any]:
     from bayesrun.language.declaration import Container
 
     return {item.name: item.numbers for item in declared.items if isinstance(item, Container)}
+
+
+PIECES = (
+    *("y", "x", "z", "g", "h", "1", "0", "2", "~", "~", "+", "-", "*", ":", "/", "|", "|", "||", "(", ")", "(", ")"),
+    *("(1 | g)", "(x | g)", "(0 + x || g/h)", "offset(", "log(", "cbind(", "trials(n)", "weights(w)", "cens(x)", ","),
+    *(
+        "mi(",
+        "mi(x)",
+        "C(g)",
+        "poly(x, 2)",
+        "'",
+        '"',
+        "`",
+        "[",
+        "]",
+        "{",
+        "}",
+        "$",
+        "\\",
+        "**",
+        "=",
+        "==",
+        ".",
+        "I(x**2)",
+    ),
+    *("__import__('os').system('true')", "lambda: 0", "x.__class__", "\n", "\x00", "é", "%in%", "s(x)", "gr(g, by=h)"),
+)
+
+
+def test_whatever_is_written_is_read_or_refused_with_words() -> None:
+    """Formulas of random pieces: no formula raises anything, and what passes can be expanded or is refused."""
+    rng = np.random.default_rng(6)
+    rows, passed = data(w=Z), 0
+    for _ in range(4_000):
+        text = " ".join(rng.choice(PIECES, size=rng.integers(1, 9)))
+        made = spec(f"y ~ {text}" if rng.random() < 0.6 else text, family=str(rng.choice(["normal", "binomial"])))
+        if MODEL.static_check(made):
+            continue
+        assert all(role.key.startswith("model.") for role in MODEL.roles(made))
+        if all(role.variable in rows for role in MODEL.roles(made)):
+            passed += not MODEL.check(rows, made)
+    assert passed > 20

@@ -17,7 +17,7 @@ from bayesrun.language.declaration import Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import declarative, regression
-from bayesrun.models.regression.families import FAMILY_TABLE
+from bayesrun.models.regression.families import ELSEWHERE, FAMILY_TABLE
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from tests.contract.numpy_engine.engine import log_densities
@@ -251,6 +251,10 @@ def test_many_rows_are_summed_to_the_same_log_likelihood(name: str) -> None:
 
 def test_every_family_has_a_case() -> None:
     assert {*CASES, "categorical", "multinomial"} == set(FAMILY_TABLE)
+
+
+def test_names_of_families_elsewhere_lead_to_one_that_is_here() -> None:
+    assert set(ELSEWHERE.values()) <= set(FAMILY_TABLE) and not set(ELSEWHERE) & set(FAMILY_TABLE)
 
 
 @pytest.mark.parametrize("name", CASES)

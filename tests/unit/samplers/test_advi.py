@@ -25,7 +25,7 @@ def fitted(line: pm.Model) -> Sampled:
 def test_the_mean_field_is_the_one_of_a_normal_posterior(
     fitted: Sampled, exact_line: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """KL(q, N(m, C)) is least at mean m and variances 1 / (C^-1)_ii. The fit itself is noisy: 5 % of an sd."""
+    """KL(q, N(m, C)) is least at mean m and variances 1 / (C^-1)_ii. The fit itself is noisy: 5% of an sd."""
     mean, covariance = exact_line
     sd = 1 / np.sqrt(np.diag(np.linalg.inv(covariance)))
     for i, name in enumerate("ab"):

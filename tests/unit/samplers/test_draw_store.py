@@ -80,7 +80,7 @@ def test_too_little_space_is_told_before_the_first_draw(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(OutputError, match=r"(?s)no room for the draws.*sampler\.draws"):
+    with pytest.raises(OutputError, match=r"(?s)not enough space for the draws.*sampler\.draws"):
         DrawStore(tmp_path / "draws").begin(LAYOUT)
     assert not list((tmp_path / "draws").glob("*"))
 

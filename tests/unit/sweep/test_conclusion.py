@@ -12,7 +12,7 @@ ERROR = 0.02
 
 
 def setting(name, verdict="ok", **means):
-    """A setting whose posteriors have sd 1, and 94 % intervals of the mean ± 2."""
+    """A setting whose posteriors have sd 1, and 94% intervals of the mean ± 2."""
     index = pd.Index(means, name="name")
     at = np.array(list(means.values()))
     summary = pd.DataFrame(
@@ -34,7 +34,7 @@ def test_what_moved_most_is_named_with_its_error():
         "x moved most: down by 0.5 ± 0.03 posterior sd from the baseline 'a' (mean 3) at 'b' (mean 2.5); "
         "next is y (0.2 ± 0.03 posterior sd)."
     )
-    assert second.startswith("The conclusion holds: every 94 % interval stays on its side of zero")
+    assert second.startswith("The conclusion holds: every 94% interval stays on its side of zero")
     assert rest == []
 
 
@@ -47,9 +47,9 @@ def test_a_large_shift_that_keeps_its_side_is_told():
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
-        (2.5, 1.5, "the 94 % interval of x lies above 0 in the baseline and includes 0 at 'b'"),
-        (1.9, 2.1, "includes 0 in the baseline and lies above 0"),
-        (-3.0, 3.0, "lies below 0 in the baseline and lies above 0"),
+        (2.5, 1.5, "the 94% interval of x is above 0 in the baseline and includes 0 at 'b'"),
+        (1.9, 2.1, "includes 0 in the baseline and is above 0"),
+        (-3.0, 3.0, "is below 0 in the baseline and is above 0"),
     ],
 )
 def test_an_interval_that_changes_its_side_of_zero_changes_the_conclusion(before, after, words):
@@ -76,7 +76,7 @@ def test_the_largest_of_many_errors_is_no_shift():
 
 def test_verdicts_and_settings_without_a_posterior_are_told():
     said = answered(setting("a", x=1.0), setting("b", verdict="fail", x=1.0), setting("c"))
-    assert said[-2:] == ["Do not rely on it yet: the verdict is fail for 'b'.", "No posterior: 'c'."]
+    assert said[-2:] == ["Do not rely on this yet: the verdict is fail for 'b'.", "No posterior: 'c'."]
     assert answered(setting("a"), setting("b", x=1.0))[0] == "Nothing can be compared: the baseline has no posterior."
     assert answered(setting("a"), setting("b"))[0] == "No setting has a posterior."
 

@@ -35,7 +35,7 @@ class Patch:
     Parameters
     ----------
     apply
-        Makes the change; returns what takes it back.
+        Makes the change; returns a function that undoes it.
     scope
         `import`: only while PyMC3 is imported; `process`: from then on; `compile`: only while models are built or
         functions compiled.
@@ -50,19 +50,19 @@ _applied: dict[str, Undo] = {}
 
 
 def choose(names: Collection[str]) -> bool:
-    """Choose the patches that are used from here on; return whether others were used before."""
+    """Choose the patches that are used from here on; return whether the choice has changed."""
     global _chosen
     before, _chosen = _chosen, frozenset(names)
     return before != _chosen
 
 
 def is_chosen(name: str) -> bool:
-    """Say whether a patch is used."""
+    """Return whether a patch is used."""
     return name in _chosen
 
 
 def switch() -> None:
-    """Apply the chosen patches of the process, and take back those that are not chosen any more."""
+    """Apply the chosen patches of the process, and undo those that are no longer chosen."""
     for name in [name for name in reversed(_applied) if name not in _chosen]:
         _applied.pop(name)()
     for name in NAMES:

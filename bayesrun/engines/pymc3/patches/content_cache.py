@@ -1,7 +1,7 @@
 """Find modules of Theano's compile cache by the content of their code.
 
 Theano keeps a pickled key beside each compiled module and reads all of them when a process first compiles something,
-a second for some 600 modules; it lists them again when the process ends. Its keys have faults of their own: that of
+a second for some 600 modules; it lists them again when the process ends. Its keys have defects of their own: that of
 `DimShuffle` is salted in each process, and an operation without parameters counts as one without a version, so that
 some modules are compiled again by every process and the cache grows without end. Here a module lies in a folder named
 by the digest of its source and of the compiler's settings, which is all that it depends on, and is loaded only if it is
@@ -40,10 +40,10 @@ def module_folder() -> Path:
 
 
 class _Modules(cmodule.ModuleCache):  # type: ignore[misc]  # untyped
-    """Theano's cache, as its compiler asks for modules."""
+    """Theano's cache, with the interface that its compiler uses."""
 
     def refresh(self, *_: Any, **__: Any) -> list[str]:
-        return []  # nothing is listed: a module is looked up when it is asked for
+        return []  # nothing is listed: a module is looked up when it is needed
 
     def module_from_key(self, key: Any, lnk: Any) -> Any:
         digest = cmodule.get_module_hash(lnk.get_src_code(), ((), key[1]))

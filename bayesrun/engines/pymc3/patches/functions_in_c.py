@@ -1,7 +1,7 @@
 """Compile functions in C also while graphs are made without it (`graphs_in_python`).
 
-PyMC3 makes graphs and functions in one go, in `pm.sample` for one: `theano.function` switches the compiler back on for
-itself, and test values off.
+PyMC3 makes graphs and functions together, for example in `pm.sample`: `theano.function` switches the compiler back on
+for itself, and test values off.
 
 Versions: Theano-PyMC 1.1.2, PyMC3 3.11.6.
 Buys: see `graphs_in_python`, which builds models only where this one is off.

@@ -65,7 +65,7 @@ def _directly(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_product(node: Any) -> bool:
-    """Say whether a node is a product that has C code once the graph is optimized; two matrices' has not.
+    """Return whether a node is a product that has C code once the graph is optimized; two matrices' has not.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Keep test values of long vectors without their memory: one number in the place of each, with the shape of all.
+"""Keep test values of long vectors without their memory: one number with the shape of the whole vector.
 
 PyMC3 computes a test value of every step of a likelihood, of which only shapes and types are used, and keeps them as
 long as the model: for a million rows almost twice the data. Only applied to steps that go element by element: those of
