@@ -330,8 +330,8 @@ def compared(case: Case, posterior: xr.Dataset, reference: pd.DataFrame) -> Iter
     """Yield how far mean and sd of each quantity are from the reference, in Monte Carlo errors of their difference.
 
     The Monte Carlo variance of an sd is (m4 - m2^2) / (4 m2 ess), with m2 and m4 the central moments and the ess of the
-    squares. The
-    reference's is known for the values alone; where they are antithetic that of the squares is taken as half the draws.
+    squares. The reference's is known for the values alone; they may be antithetic, their squares not: it is taken as
+    half of the draws at most.
     """
     shift = sum(factor * draws_of(posterior, name) for name, factor in case.shift.items())
     for theirs, ours in case.names.items():
