@@ -25,13 +25,14 @@ from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.run_folder import RunFolder, as_output_error, under_way
 from bayesrun.samplers.draw_store import DrawStore
+from bayesrun.samplers.monitors import Signals
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
 from bayesrun.tracking.entries import clean_metrics
 
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
 
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun")
 
@@ -116,8 +117,6 @@ def open_run(
     memory
         The log so far, which goes into the folder.
     """
-    from bayesrun.samplers.monitors import Signals
-
     flush_to(memory, folder.log)
     compiler = ENGINES.load(config.engine.name, "engine.name").compiler()
     record = provenance(config.plain, data_digest, compiler)

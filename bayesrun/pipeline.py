@@ -16,26 +16,35 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.diagnostics.base import CheckResult, verdict
+from bayesrun.data.prepare import digest, load_fitted
+from bayesrun.data.roles import settle
+from bayesrun.diagnostics.base import CheckResult, Judged, judge, verdict
 from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
+from bayesrun.extension import least_ess, next_draws, with_draws
+from bayesrun.figures.base import Subject
+from bayesrun.language.declaration import Declaration
 from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run, write_config
+from bayesrun.predict import new_rows
+from bayesrun.predict.fitted_model import fitted_model, write_design
+from bayesrun.predict.predictive_groups import Wanted, collect
+from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
-from bayesrun.samplers.base import SAMPLERS
+from bayesrun.samplers.base import SAMPLERS, Monitor
 from bayesrun.samplers.chains import parallel_chains
+from bayesrun.samplers.draw_store import rows_of
+from bayesrun.samplers.earlier import EarlierDraws, layout_of
+from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import MAX_SCALARS
 
 if TYPE_CHECKING:
-    import arviz as az
-    import pandas as pd
-    import xarray as xr
-
     from bayesrun.data.design import FittedDesign
     from bayesrun.extension import Extension
     from bayesrun.language.declaration import Declaration
+    from bayesrun.lazy import az, pd, xr
     from bayesrun.predict.fitted_model import FittedModel
     from bayesrun.predict.new_rows import PreparedRows
     from bayesrun.samplers.base import Sampled
@@ -125,9 +134,6 @@ def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
 
 def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
     """Load the data and handle missing values by role; also returns their digest, what is imputed, what was learned."""
-    from bayesrun.data.prepare import digest, load_fitted
-    from bayesrun.data.roles import settle
-
     roles = config.model_type.roles(config.model)
     if config.data is None:
         if roles:
@@ -162,9 +168,6 @@ def fitted_model_of(
     config: RunConfig, declared: Declaration, design: FittedDesign | None, digest: str | None
 ) -> FittedModel | None:
     """Return what predictions need from the fit; None without data, or for a model that a plug-in has built."""
-    from bayesrun.language.declaration import Declaration
-    from bayesrun.predict.fitted_model import fitted_model
-
     if design is None or not isinstance(declared, Declaration):
         return None
     return fitted_model(declared, design, digest, getattr(config.model, "formula", None))
@@ -174,8 +177,6 @@ def rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRo
     """Load the rows of `predict.data` before anything is sampled, so that problems with them are reported first."""
     if config.predict.data is None:
         return None
-    from bayesrun.predict import new_rows
-    from bayesrun.predict.tables import check_groups
 
     if fitted is None:
         message = "the model explains no data, so there is nothing to predict"
@@ -206,8 +207,6 @@ def _log_model(model: CompiledModel) -> None:
 def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: EarlierDraws | None = None) -> Sampled:
     """Sample the model; with `earlier` draws, continue their chains."""
     from bayesrun.report.progress import ProgressLine
-    from bayesrun.samplers.base import Monitor
-    from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
 
     spec = config.sampler
     with ProgressLine(spec.steps(), spec.progress) as line:
@@ -246,9 +245,6 @@ def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: E
         All draws.
     """
     from bayesrun.diagnostics.summary import summarise
-    from bayesrun.extension import least_ess, next_draws, with_draws
-    from bayesrun.predict.predictive_groups import Wanted, collect
-    from bayesrun.samplers.earlier import EarlierDraws
 
     earlier, wanted, most = extension.earlier, extension.until_ess, extension.max_draws
     while True:
@@ -309,10 +305,6 @@ def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Op
 
 def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
     """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
-    from bayesrun.predict.predictive_groups import Wanted, collect
-    from bayesrun.samplers.draw_store import rows_of
-    from bayesrun.samplers.earlier import layout_of
-
     if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
         layout = layout_of(sampled)
         for chain, file in opened.store.begin(layout).items():
@@ -335,8 +327,6 @@ def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
-    from bayesrun.predict.predictive_groups import Wanted, collect
-
     wanted = Wanted(
         prior=config.predictive.prior,
         posterior=config.predictive.posterior,
@@ -358,8 +348,6 @@ def _largest(config: RunConfig) -> int:
 
 def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idata: az.InferenceData) -> None:
     """Write what later predictions need, and the tables of the rows of `predict.data`."""
-    from bayesrun.predict.fitted_model import write_design
-    from bayesrun.predict.tables import write_predictions
     from bayesrun.report.store import as_stored
 
     if prepared.fitted is None:
@@ -380,7 +368,6 @@ def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idat
 def _diagnose(
     config: RunConfig, sampled: Sampled, folder: RunFolder, idata: az.InferenceData, missing: Mapping[str, str]
 ) -> tuple[pd.DataFrame, CheckResult]:
-    from bayesrun.diagnostics.base import Judged, judge
     from bayesrun.diagnostics.summary import summarise
 
     summary = summarise(idata, config.top.intervals)
@@ -421,7 +408,6 @@ def _store_and_draw(
     config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
 ) -> None:
     """Write what is left; figures take longest, and are drawn in parallel to the rest."""
-    from bayesrun.figures.base import Subject
     from bayesrun.figures.drawing import draw_all
     from bayesrun.report.model_graph import write_graph
 

@@ -25,9 +25,15 @@ from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_o
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.early_signals import end, heard, interrupt_on_all
 from bayesrun.errors import BayesrunError, UserError, check
+from bayesrun.open_run import Job, RunResult
+from bayesrun.pipeline import run
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.run_folder import check_place, dead_runs, remove_if_empty
+from bayesrun.sweep.run import Request, run_sweep
+from bayesrun.sweep.sweep_folder import resumed
+from bayesrun.tasks.base import do_task
+from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 if TYPE_CHECKING:
@@ -62,8 +68,6 @@ def _run(arguments: Namespace) -> int:
             return _show(arguments)
         task = _task(arguments)
         if task != "run":
-            from bayesrun.tasks.base import do_task
-
             return do_task(task, arguments)
         arguments = _resumed(arguments)
         _warm_default_tracker(arguments)
@@ -127,7 +131,6 @@ def _resumed(arguments: Namespace) -> Namespace:
     folder = next((o.partition("=")[2] for o in arguments.overrides if o.startswith("resume=")), "null")
     if folder == "null":
         return arguments
-    from bayesrun.sweep.sweep_folder import resumed
 
     return resumed(arguments, Path(folder.strip("'\"")))
 
@@ -147,8 +150,6 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
 
 def _single(composition: Composition) -> int:
     """Run one config; problems with overrides and with the config are reported together."""
-    from bayesrun.pipeline import run
-
     problems, config = list(composition.problems), composition.config
     try:
         parsed = parse_config(config)
@@ -165,14 +166,10 @@ def _single(composition: Composition) -> int:
 def _recover_dead_runs(outputs: Path) -> None:
     """Complete the run folders of runs that were killed; where there are none this only lists one folder."""
     if dead_runs(outputs):
-        from bayesrun.tasks.recover import recover_dead_runs
-
         recover_dead_runs(outputs)
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
-    from bayesrun.open_run import Job
-
     name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
     return Job(folder, name, placing_keys(conf()))
 
@@ -197,9 +194,6 @@ def run_job(
     RunResult
         How it ended. Errors in the config or the data are printed, and are a result, too.
     """
-    from bayesrun.open_run import RunResult
-    from bayesrun.pipeline import run
-
     node = HydraConfig.get()
     wanted = Path(node.runtime.output_dir)
     try:
@@ -215,8 +209,6 @@ def run_job(
 
 
 def _sweep(arguments: Namespace, composition: Composition) -> int:
-    from bayesrun.sweep.run import Request, run_sweep
-
     config, loader = composition.config, composition.loader
     check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
     interrupt_on_all()

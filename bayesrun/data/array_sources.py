@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.data.arrays import assemble, from_values, unknown_dims
 from bayesrun.data.base import ArraySpec, FileSpec, Source
 from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import check, fail
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 _MOST_DIGITS = 18  # of a whole number of 64 bits
 
@@ -32,8 +34,6 @@ class InlineSpec(ArraySpec):
 
 def load_inline(spec: InlineSpec, directory: Path) -> xr.Dataset:
     """Make a Dataset of the values; no file is read."""
-    from bayesrun.data.arrays import from_values
-
     return from_values(spec.values, spec, "data.values").assign_attrs(origin="inline")
 
 
@@ -43,8 +43,6 @@ class JsonSpec(FileSpec, ArraySpec):
 
 def load_json(spec: JsonSpec, directory: Path) -> xr.Dataset:
     """Read the file; null and NaN are missing values."""
-    from bayesrun.data.arrays import from_values
-
     path = resolve(spec.path, directory)
     values = _read_json(path)
     return from_values(values, spec, "data.path").assign_attrs(origin=str(path), sha256=sha256_of(path))
@@ -89,8 +87,6 @@ def load_netcdf(spec: NetcdfSpec, directory: Path) -> xr.Dataset:
 
 
 def _read_netcdf(path: Path) -> xr.Dataset:
-    import xarray as xr
-
     try:
         # durations stay numbers in the file's unit
         return xr.load_dataset(path, engine="netcdf4", decode_timedelta=False)
@@ -99,8 +95,6 @@ def _read_netcdf(path: Path) -> xr.Dataset:
 
 
 def _renamed(read: xr.Dataset, spec: NetcdfSpec) -> xr.Dataset:
-    from bayesrun.data.arrays import assemble, unknown_dims
-
     names = {str(name): read[name] for name in read.variables}
     check(unknown_dims(spec, names))
     new_name = _new_dim_names(names, spec)

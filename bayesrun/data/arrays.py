@@ -11,11 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.base import ArraySpec
 from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.lazy import pd, xr
 
 Array = np.ndarray[Any, Any]
 _PLACES = 10

@@ -19,7 +19,7 @@ from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 MissingRule = Literal["rows", "error", "impute"]
 ColumnKind = Literal["text", "number"]

@@ -10,9 +10,10 @@ from zipfile import BadZipFile
 from bayesrun.data.base import FileSpec, TextTableSpec
 from bayesrun.data.files import file_source
 from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.lazy import pd
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bayesrun.lazy import pd
 
 
 class ExcelSpec(TextTableSpec):
@@ -23,8 +24,6 @@ class ExcelSpec(TextTableSpec):
 
 def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
     """Read the sheet; empty cells, errors such as `#N/A` and the words of `spec.missing` are missing values."""
-    import pandas as pd
-
     try:
         with pd.ExcelFile(path, engine="openpyxl") as book:
             sheet = _sheet(spec, [str(name) for name in book.sheet_names])
@@ -102,8 +101,6 @@ def _sheet(spec: ExcelSpec, names: list[str]) -> str:
 
 def read_parquet(spec: FileSpec, path: Path) -> pd.DataFrame:
     """Read the file; nulls are missing values, named levels of a pandas index are columns."""
-    import pandas as pd
-
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except (ValueError, OSError, NotImplementedError) as error:

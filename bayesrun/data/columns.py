@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array, assemble, plain, shown_values, text_of
 from bayesrun.data.base import ColumnKind
 from bayesrun.data.factors import value_key
 from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.lazy import pd, xr
 
 _SHOWN = 5
 _ODD_CELLS = 3

@@ -18,9 +18,10 @@ from pydantic import field_validator
 from bayesrun.data.base import TextTableSpec
 from bayesrun.data.files import Written, asked_for, file_source, text_columns
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.lazy import pd
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bayesrun.lazy import pd
 
 log = logging.getLogger("bayesrun")
 
@@ -174,8 +175,6 @@ def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.Da
 
 
 def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str | None) -> pd.DataFrame:
-    import pandas as pd
-
     names = [name.strip() for name in next(records(path, how), [])]
     if not names:
         raise fail("data.path", f"'{path}' is empty", "it must be a table of text with column names in the first line")

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array, with_none
 from bayesrun.errors import Problem, check, did_you_mean
+from bayesrun.lazy import pd, xr
 
 log = logging.getLogger("bayesrun")
 

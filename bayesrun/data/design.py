@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array, places, shown_values
 from bayesrun.data.base import ColumnKind, DataSpec
@@ -23,6 +21,7 @@ from bayesrun.data.factors import add_factors, apply_levels, as_levels, by_colum
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Constant, Learned
+from bayesrun.lazy import pd, xr
 
 Kind = Literal["text", "number", "date", "truth"]
 

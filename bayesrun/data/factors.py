@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array, plain, shown_values
 from bayesrun.errors import Problem, check, did_you_mean
 from bayesrun.language.calendar_dates import to_days
+from bayesrun.lazy import pd, xr
 
 LABELS = "labels"
 """Attribute of a factor's codes: the dim that holds their labels."""

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import DataSpec, FileSpec, Source
+from bayesrun.data.factors import one_type
 from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
+    from bayesrun.lazy import pd, xr
 
 log = logging.getLogger("bayesrun")
 
@@ -186,10 +187,6 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
     UserError
         When two columns have the same name, or there is none.
     """
-    import xarray as xr
-
-    from bayesrun.data.factors import one_type
-
     frame = frame.iloc[:, asked_for([str(c) for c in frame.columns], spec)]
     frame = _named(frame, spec)
     names = [str(c) for c in frame.columns]

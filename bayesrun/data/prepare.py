@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
@@ -28,6 +26,7 @@ from bayesrun.data.factors import apply_levels, unused_levels
 from bayesrun.data.files import Written
 from bayesrun.data.roles import drop_rows, settle
 from bayesrun.errors import Problem, check, fail
+from bayesrun.lazy import pd, xr
 
 log = logging.getLogger("bayesrun")
 

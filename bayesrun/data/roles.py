@@ -6,14 +6,13 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
-import xarray as xr
 
 from bayesrun.data.arrays import Array, places, shown_values, where_missing
 from bayesrun.data.base import Domain, MissingRule, Role
 from bayesrun.data.columns import advice
 from bayesrun.data.factors import LABELS, alike_labels, ordered_codes, row_column
 from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.lazy import pd, xr
 
 log = logging.getLogger("bayesrun")
 

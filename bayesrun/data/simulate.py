@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
+from bayesrun.data.arrays import assemble, plain
 from bayesrun.data.base import GENERATORS, DataSpec, Source
 from bayesrun.errors import Problem, UserError
 from bayesrun.schema import Section, parse
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 
 class SimulateSpec(DataSpec):
@@ -47,8 +48,6 @@ def check(spec: SimulateSpec, directory: Path) -> list[Problem]:
 
 def load(spec: SimulateSpec, directory: Path) -> xr.Dataset:
     """Draw the data, every array over `spec.dim`; no file is read."""
-    from bayesrun.data.arrays import assemble, plain
-
     problems: list[Problem] = []
     parameters = _parameters(spec, problems)
     if parameters is None:

@@ -17,12 +17,13 @@ from pydantic import Field, PlainSerializer
 from bayesrun.data.base import DataSpec, Source
 from bayesrun.data.files import from_frame, missing_file, resolve
 from bayesrun.errors import Problem, UserError, fail
+from bayesrun.lazy import pd
 from bayesrun.redaction import missing_credentials, redact, without_credentials, without_redacted
 
 if TYPE_CHECKING:
-    import pandas as pd
     import sqlalchemy as sa
-    import xarray as xr
+
+    from bayesrun.lazy import pd, xr
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _SELECTS = ("select", "with", "values", "table")
@@ -120,8 +121,6 @@ def _reading_only(connection: sa.Connection) -> sa.Connection:
 
 
 def _rows(connection: sa.Connection, query: str) -> pd.DataFrame:
-    import pandas as pd
-
     # as the database's own text: ':' and '%' in a query are no placeholders
     result = connection.execution_options(no_parameters=True).exec_driver_sql(query)
     return pd.DataFrame(result.fetchall(), columns=list(result.keys()), dtype=object)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
+
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
@@ -94,8 +96,6 @@ class TemperedDensity:
 
     def whole(self, points: Vector) -> Vector:
         """Return points (..., parameter) with the whole numbers that their cells represent."""
-        import numpy as np
-
         return np.where(self.discrete, np.floor(points), points)
 
 

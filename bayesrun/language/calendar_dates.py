@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayesrun.language.values import Dims, Fault, Value, constant
+from bayesrun.lazy import pd
 
 Array = NDArray[Any]
 

@@ -24,9 +24,8 @@ from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, variable
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.formulas import Design
+    from bayesrun.lazy import xr
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]

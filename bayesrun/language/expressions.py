@@ -29,9 +29,10 @@ from bayesrun.language.learned import Learned
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import check_row_before
 from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, constant
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 
 def evaluate(
@@ -66,8 +67,6 @@ def evaluate(
     UserError
         When the text is no expression, names what is not there, or its dims clash; it points at the place.
     """
-    import xarray as xr
-
     value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
     numbers = to_dates(value.known) if value.date else value.known

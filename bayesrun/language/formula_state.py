@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from bayesrun.language.formulas import Design, Formula, Term, register_materializer
 
 
@@ -39,7 +41,6 @@ def plain_design(design: Design) -> dict[str, Any]:
 
 def restored_design(content: Mapping[str, Any], formula: Formula) -> Design:
     """Make a design again of what `plain_design` returned; its matrix is empty, `at` gives the rows of others."""
-    import numpy as np
     from formulaic import ModelSpec, SimpleFormula
     from formulaic.parser.types import Factor
 
@@ -83,8 +84,6 @@ def _structure(formula: Formula, content: Mapping[str, Any]) -> Any:
 
 def _plain(state: Any) -> Any:
     """Return a state as plain values; mappings keep the type of their keys, arrays stay arrays."""
-    import numpy as np
-
     if isinstance(state, np.generic):
         state = state.item()
     if isinstance(state, float) and not np.isfinite(state):
@@ -102,8 +101,6 @@ def _plain(state: Any) -> Any:
 
 
 def _restored(content: Any) -> Any:
-    import numpy as np
-
     if not isinstance(content, Mapping):
         return content
     if "number" in content:

@@ -11,14 +11,19 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language import formula_grammar as grammar
+from bayesrun.language.calendar_dates import part_of_days
+from bayesrun.lazy import pd
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,8 +104,6 @@ class Design:
 
     def at(self, variables: Mapping[str, Any]) -> NDArray[Any]:
         """Evaluate the same columns for new rows: name to array (row) in, (row, column) out."""
-        import numpy as np
-
         frame = _frame(variables)
         return np.asarray(self.spec.get_model_matrix(frame, context=_environment(), drop_rows=set()), dtype=float)
 
@@ -281,9 +284,6 @@ def _label(column: str, term: Any) -> str:
 
 
 def _frame(variables: Mapping[str, Any]) -> Any:
-    import numpy as np
-    import pandas as pd
-
     ordered = {name: pd.Series(values) for name, values in variables.items() if isinstance(values, pd.Categorical)}
     arrays = {name: np.asarray(values) for name, values in variables.items() if name not in ordered}
     ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
@@ -297,8 +297,6 @@ def _environment() -> dict[str, Any]:
 
 def _matrix(made: Any) -> NDArray[Any]:
     """Move a frame's columns into one matrix; each is freed as it goes, so that the design is never in memory twice."""
-    import numpy as np
-
     frame = made.__wrapped__
     frame.columns = range(frame.shape[1])
     # by columns: products with a tall matrix are then two to three times as quick
@@ -309,8 +307,6 @@ def _matrix(made: Any) -> NDArray[Any]:
 
 
 def _checked(formula: Formula, made: Design) -> Design:
-    import numpy as np
-
     problems = [
         Problem(formula.key, f"term '{t.name}' has no column: its factor has a single level", "leave it out")
         for t in made.terms
@@ -329,10 +325,6 @@ def _checked(formula: Formula, made: Design) -> Design:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """What is not finite is reported by column; NumPy's own warnings say less."""
-    import warnings
-
-    import numpy as np
-
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -431,7 +423,6 @@ def formula_functions() -> dict[str, Any]:
     Those that look at a whole column remember what they saw: a remembered mean, knot or level is what makes a formula
     give the same columns for new rows as for the fitted ones.
     """
-    import numpy as np
     from formulaic.transforms import TRANSFORMS
 
     pointwise = ("log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
@@ -452,8 +443,6 @@ def formula_functions() -> dict[str, Any]:
 
 
 def _std(values: Any) -> Any:
-    import numpy as np
-
     return np.std(values, ddof=1)
 
 
@@ -473,9 +462,6 @@ def _of_days(name: str) -> Callable[[Any], Any]:
     """Make a part of dates, which come as days since 1970-01-01."""
 
     def call(days: Any) -> Any:
-        import numpy as np
-
-        from bayesrun.language.calendar_dates import part_of_days
 
         return part_of_days(name, np.asarray(days, dtype=float))
 

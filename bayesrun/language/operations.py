@@ -13,11 +13,10 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
-from scipy import special
 
 from bayesrun.language import special_functions
+from bayesrun.lazy import fft, special
 
 Array = NDArray[Any]
 
@@ -264,12 +263,12 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "tan": np.tan,
         "atan": np.arctan,
         "tanh": np.tanh,
-        "sigmoid": special.expit,
-        "logit": special.logit,
-        "probit": special.ndtri,
-        "normal_cdf": special.ndtr,
-        "erf": special.erf,
-        "gammaln": special.gammaln,
+        "sigmoid": lambda x: special.expit(x),
+        "logit": lambda x: special.logit(x),
+        "probit": lambda x: special.ndtri(x),
+        "normal_cdf": lambda x: special.ndtr(x),
+        "erf": lambda x: special.erf(x),
+        "gammaln": lambda x: special.gammaln(x),
         "softplus": special_functions.softplus,
         "log1mexp": special_functions.log1mexp,
         "log_normal_cdf": special_functions.log_normal_cdf,
@@ -328,8 +327,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "index": _index,
         "as_integer": lambda x: np.asarray(x).astype(np.int64),
         # of models
-        "cosine": lambda x: scipy.fft.dct(x, type=2, norm="ortho"),
-        "inverse_cosine": lambda x: scipy.fft.idct(x, type=2, norm="ortho"),
+        "cosine": lambda x: fft.dct(x, type=2, norm="ortho"),
+        "inverse_cosine": lambda x: fft.idct(x, type=2, norm="ortho"),
         "bounded": _bounded,
         "increasing": _increasing,
         "correlations": _correlations,

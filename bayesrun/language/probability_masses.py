@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, expit, gammaln, logsumexp, ndtr, xlog1py, xlogy
 
 from bayesrun.language.densities.lookup import known_log_density
 from bayesrun.language.plan import Plan
+from bayesrun.lazy import special
 
 Array = NDArray[Any]
 Parameters = Mapping[str, Array]
@@ -62,7 +62,7 @@ def _mixture(this: Plan, values: Array) -> Array:
         terms = log_probability(components, np.asarray(values)[..., None])
     else:
         terms = np.stack([log_probability(one, values) for one in components], axis=-1)
-    return np.asarray(logsumexp(weights + terms, axis=-1))
+    return np.asarray(special.logsumexp(weights + terms, axis=-1))
 
 
 def _inside(logs: Array, *conditions: Any) -> Array:
@@ -71,7 +71,7 @@ def _inside(logs: Array, *conditions: Any) -> Array:
 
 def _ways(n: Array, x: Array) -> Array:
     """Return the logarithm of the binomial coefficient."""
-    return np.asarray(gammaln(n + 1) - gammaln(x + 1) - gammaln(n - x + 1))
+    return np.asarray(special.gammaln(n + 1) - special.gammaln(x + 1) - special.gammaln(n - x + 1))
 
 
 def _bernoulli(p: Parameters, x: Array) -> Array:
@@ -82,12 +82,12 @@ def _bernoulli(p: Parameters, x: Array) -> Array:
 
 def _binomial(p: Parameters, x: Array) -> Array:
     n, share = p["n"], p["p"]
-    return _inside(_ways(n, x) + xlogy(x, share) + xlog1py(n - x, -share), x >= 0, x <= n)
+    return _inside(_ways(n, x) + special.xlogy(x, share) + special.xlog1py(n - x, -share), x >= 0, x <= n)
 
 
 def _beta_binomial(p: Parameters, x: Array) -> Array:
     alpha, beta, n = p["alpha"], p["beta"], p["n"]
-    return _inside(_ways(n, x) + betaln(x + alpha, n - x + beta) - betaln(alpha, beta), x >= 0, x <= n)
+    return _inside(_ways(n, x) + special.betaln(x + alpha, n - x + beta) - special.betaln(alpha, beta), x >= 0, x <= n)
 
 
 def _categorical(p: Parameters, x: Array) -> Array:
@@ -126,7 +126,7 @@ def _discrete_weibull(p: Parameters, x: Array) -> Array:
 
 
 def _geometric(p: Parameters, x: Array) -> Array:
-    return _inside(np.log(p["p"]) + xlog1py(x - 1, -p["p"]), x >= 1)
+    return _inside(np.log(p["p"]) + special.xlog1py(x - 1, -p["p"]), x >= 1)
 
 
 def _hypergeometric(p: Parameters, x: Array) -> Array:
@@ -140,7 +140,7 @@ def _poisson(p: Parameters, x: Array) -> Array:
 
 
 def _poisson_of(mu: Array, x: Array) -> Array:
-    return _inside(xlogy(x, mu) - gammaln(x + 1) - mu, x >= 0)
+    return _inside(special.xlogy(x, mu) - special.gammaln(x + 1) - mu, x >= 0)
 
 
 def _negative_binomial(p: Parameters, x: Array) -> Array:
@@ -149,8 +149,8 @@ def _negative_binomial(p: Parameters, x: Array) -> Array:
 
 
 def _negative_binomial_of(mu: Array, alpha: Array, x: Array) -> Array:
-    ways = gammaln(x + alpha) - gammaln(x + 1) - gammaln(alpha)
-    return _inside(ways + xlogy(x, mu / (mu + alpha)) + alpha * np.log(alpha / (mu + alpha)), x >= 0)
+    ways = special.gammaln(x + alpha) - special.gammaln(x + 1) - special.gammaln(alpha)
+    return _inside(ways + special.xlogy(x, mu / (mu + alpha)) + alpha * np.log(alpha / (mu + alpha)), x >= 0)
 
 
 def _zero_inflated(psi: Array, logs: Array, at_zero: Array, x: Array) -> Array:
@@ -184,8 +184,8 @@ _MASSES: Mapping[str, Callable[[Parameters, Array], Array]] = MappingProxyType(
         "Geometric": _geometric,
         "HyperGeometric": _hypergeometric,
         "NegativeBinomial": _negative_binomial,
-        "OrderedLogistic": _ordered(expit),
-        "OrderedProbit": _ordered(ndtr),
+        "OrderedLogistic": _ordered(lambda x: special.expit(x)),
+        "OrderedProbit": _ordered(lambda x: special.ndtr(x)),
         "Poisson": _poisson,
         "ZeroInflatedBinomial": _zero_inflated_binomial,
         "ZeroInflatedNegativeBinomial": _zero_inflated_negative_binomial,

@@ -25,7 +25,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from bayesrun.language.declaration import Draft
@@ -33,6 +32,7 @@ from bayesrun.language.functions import along, concatenate, dot, index, square
 from bayesrun.language.plan import Plan, of_values
 from bayesrun.language.time_steps import all_equal
 from bayesrun.language.values import Value, apply, compute, conform, constant, fixed
+from bayesrun.lazy import linalg
 
 Array = NDArray[Any]
 
@@ -190,7 +190,7 @@ def _eigenbasis(lengths: Array) -> tuple[Array, Array]:
     """Return eigenvalues and eigenvectors (in columns) of `D'WD` without those of the level, which are known."""
     weights = 1.0 / lengths
     diagonal = np.append(weights, 0.0) + np.append(0.0, weights)
-    _, vectors = scipy.linalg.eigh_tridiagonal(diagonal, -weights)
+    _, vectors = linalg.eigh_tridiagonal(diagonal, -weights)
     waves = vectors[:, 1:] - vectors[:, 1:].mean(axis=0)
     # by Rayleigh's quotient, which keeps the digits of the small ones
     return np.sum(weights[:, None] * np.diff(waves, axis=0) ** 2, axis=0) / np.sum(waves**2, axis=0), waves

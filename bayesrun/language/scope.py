@@ -13,9 +13,8 @@ from bayesrun.language.time_steps import Times, times_along
 from bayesrun.language.values import Fault, Value, constant
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.learned import Learned
+    from bayesrun.lazy import xr
 
 _SIZE = "n_"
 

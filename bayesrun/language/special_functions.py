@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+
+from bayesrun.lazy import special
 
 Array = NDArray[Any]
 

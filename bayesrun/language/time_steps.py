@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayesrun.language.calendar_dates import to_days
 from bayesrun.language.values import Fault, Value
+from bayesrun.lazy import pd
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 Array = NDArray[Any]
 

@@ -14,21 +14,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, fail
+from bayesrun.language.declaration import Draft, observed_values
 from bayesrun.language.distributions import family
+from bayesrun.language.functions import index
+from bayesrun.language.plan import of_values
 from bayesrun.language.prior_checks import check_prior
+from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.language.probability_masses import log_probability
+from bayesrun.language.values import compute, constant
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Declaration, Draft
     from bayesrun.language.plan import Plan
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
 
 FURTHEST = 100_000
 """Largest absolute value of `a` that is looked at."""
@@ -120,8 +128,6 @@ def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Declarat
 
     A whole-numbered `a` whose `b` is observed exactly is sampled as a choice among the values that give it.
     """
-    from bayesrun.language.priors import declare
-
     draft = _draft(data, spec)
     a = declare(draft, "a", spec.priors["a"], "model.priors.a")
     dims = draft.name_axes("a", a.dims, a.shape, draft.scope)
@@ -146,8 +152,6 @@ def _conditioned(data: xr.Dataset, spec: ArbitraryDeterministicSpec, prior: Plan
 
 def _draft(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Draft:
     """Begin a model; `b` is a name of the model's in priors, not of the data's."""
-    from bayesrun.language.declaration import Draft
-
     return Draft(None if data is None else data.drop_vars([spec.options.observed]))
 
 
@@ -162,16 +166,11 @@ def _is_exact(spec: ArbitraryDeterministicSpec) -> bool:
 
 def _transform(draft: Draft, a: Value, dims: tuple[str, ...], spec: ArbitraryDeterministicSpec) -> Value:
     """Add the deterministic `b`, with the dims of `a`."""
-    from bayesrun.language.values import compute
-
     return draft.deterministic("b", compute("black_box", [a], None, _function(spec), spec.options.function), dims)
 
 
 def _observe(draft: Draft, b: Value, data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> None:
     """Add the likelihood of the observed values, if there are any."""
-    from bayesrun.language.declaration import observed_values
-    from bayesrun.language.priors import declare_likelihood
-
     if data is None:
         return
     draft.scope.add("b", b)
@@ -207,8 +206,6 @@ def preimage(prior: Plan, function: Function, observed: NDArray[Any], key: str) 
     UserError
         When no value that the prior allows gives what was observed.
     """
-    import numpy as np
-
     values, logs = _support(prior)
     given = np.array([function.call(int(value)) for value in values])
     wanted = observed if prior.shape else observed[:1]
@@ -225,12 +222,6 @@ def preimage(prior: Plan, function: Function, observed: NDArray[Any], key: str) 
 
 def _chosen(draft: Draft, possible: Preimage) -> Value:
     """Add the choice among possible values, a helper, and return the chosen ones."""
-    import numpy as np
-
-    from bayesrun.language.functions import index
-    from bayesrun.language.plan import of_values
-    from bayesrun.language.values import constant
-
     rows = possible.values.shape[:-1]
     plan = of_values("a_place", "Categorical", {"p": constant(possible.probabilities)}, (None,) * len(rows), rows)
     place = draft.random(plan, helper=True)["a_place"]
@@ -240,10 +231,6 @@ def _chosen(draft: Draft, possible: Preimage) -> Value:
 
 def _support(prior: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the values that the prior allows, and their log probabilities over (value, row)."""
-    import numpy as np
-
-    from bayesrun.language.probability_masses import log_probability
-
     values = np.arange(-FURTHEST, FURTHEST + 1)
     logs = log_probability(prior, values[:, None])
     logs = np.broadcast_to(logs, (len(values), int(np.prod(prior.shape))))
@@ -252,8 +239,6 @@ def _support(prior: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _possible(values: NDArray[Any], logs: NDArray[Any], fits: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    import numpy as np
-
     fits = fits & (logs > logs.max() + np.log(_NEGLIGIBLE))
     shares = np.exp(logs[fits] - logs.max())
     return values[fits], shares / shares.sum() if shares.size else shares

@@ -17,9 +17,8 @@ from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration, ModelDesign
+    from bayesrun.lazy import xr
 
 
 class ModelSpec(Section):

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from bayesrun.data.base import Role
+from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.functions import index
+from bayesrun.language.priors import declare
+from bayesrun.language.values import constant
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration
+    from bayesrun.lazy import xr
 
 
 class Options(Section):
@@ -42,11 +45,6 @@ def roles(spec: LinearRegressionSpec) -> tuple[Role, ...]:
 
 def build(data: xr.Dataset, spec: LinearRegressionSpec) -> Declaration:
     """Declare the model; `beta` is over dim `predictor`, labelled by the predictors' names."""
-    from bayesrun.language.declaration import Draft, observed_values
-    from bayesrun.language.functions import index
-    from bayesrun.language.priors import declare
-    from bayesrun.language.values import constant
-
     options = spec.options
     draft = Draft(data, {"predictor": list(options.predictors)})
     variables = draft.data_variables(options.predictors)

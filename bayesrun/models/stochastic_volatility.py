@@ -13,16 +13,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, fail
+from bayesrun.language.declaration import Draft, coords_of, observed_values
+from bayesrun.language.functions import exp, log
+from bayesrun.language.plan import of_values
+from bayesrun.language.priors import declare
+from bayesrun.language.random_walks import whitened_walk, with_steps
+from bayesrun.language.time_steps import times_along
 from bayesrun.models.base import ModelSpec, ModelType, NewRows, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration, Draft
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
 
 INFORMATION = 1.5
 """Fisher information of one return about the log of its scale, 2 nu / (nu + 3), at nu = 9."""
@@ -71,8 +78,6 @@ def check(data: xr.Dataset, spec: StochasticVolatilitySpec) -> list[Problem]:
 
 def _untimely(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Iterator[Problem]:
     """Find rows that are not in the order of time, and steps that can't be had from dates."""
-    from bayesrun.language.time_steps import times_along
-
     dim, key = str(returns.dims[0]), "model.options.response"
     times = times_along(data, dim)
     ordered = returns.indexes[dim].is_monotonic_increasing if times is None else times.in_order
@@ -95,12 +100,6 @@ def build(data: xr.Dataset, spec: StochasticVolatilitySpec) -> Declaration:
 
 
 def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) -> Declaration:
-    from bayesrun.language.declaration import Draft, observed_values
-    from bayesrun.language.functions import exp
-    from bayesrun.language.plan import of_values
-    from bayesrun.language.priors import declare
-    from bayesrun.language.random_walks import with_steps
-
     draft, returns = Draft(data), data[spec.options.response]
     observed = observed_values(returns)
     if observed.missing is None:
@@ -123,18 +122,11 @@ def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) 
 
 def _days_between(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Any:
     """Return the days between the rows; None where each row is one step."""
-    from bayesrun.language.time_steps import times_along
-
     times = times_along(data, str(returns.dims[0])) if spec.options.steps == "dates" else None
     return None if times is None else times.steps
 
 
 def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value, steps: Any) -> Value:
-    import numpy as np
-
-    from bayesrun.language.declaration import coords_of
-    from bayesrun.language.functions import log
-    from bayesrun.language.random_walks import whitened_walk
 
     dims = tuple(map(str, returns.dims))
     draft.add_coords(coords_of(returns))

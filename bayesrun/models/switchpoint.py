@@ -23,17 +23,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from bayesrun.data.base import Role
+from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.functions import where
+from bayesrun.language.priors import declare
+from bayesrun.language.probability_masses import log_probability
+from bayesrun.language.values import apply, constant, replaceable
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
     import numpy as np
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Declaration, Recover
     from bayesrun.language.plan import Plan
+    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun.models")
 
@@ -71,11 +78,6 @@ def build(data: xr.Dataset, spec: SwitchpointSpec) -> Declaration:
 
 def _compound(data: xr.Dataset, spec: SwitchpointSpec) -> Declaration:
     """Declare the model over the dim of the counts; `disasters_missing` is labelled by year."""
-    from bayesrun.language.declaration import Draft, observed_values
-    from bayesrun.language.functions import where
-    from bayesrun.language.priors import declare
-    from bayesrun.language.values import constant
-
     response, draft = data[spec.options.response], Draft(data)
     switchpoint = declare(draft, "switchpoint", spec.priors["switchpoint"], "model.priors.switchpoint")
     early = declare(draft, "early_rate", spec.priors["early_rate"], "model.priors.early_rate")
@@ -143,10 +145,7 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
     Unsuitable
         When the switchpoint's prior is not 0 outside the years, or depends on other variables.
     """
-    from bayesrun.language.declaration import Draft
     from bayesrun.language.functions import log, reduce_axis
-    from bayesrun.language.priors import declare
-    from bayesrun.language.values import apply, replaceable
 
     evidence = _evidence(
         data[spec.options.response], data[spec.options.time].values, compound.random("switchpoint").plan
@@ -163,8 +162,6 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
 
 def _recovery(evidence: Evidence, response: str) -> Recover:
     def recover(draws: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        import numpy as np
-
         early, late = draws["early_rate"], draws["late_rate"]
         switchpoint = draw_switchpoints(evidence, early, late, rng)
         drawn: dict[str, NDArray[Any]] = {"switchpoint": switchpoint}
@@ -195,8 +192,6 @@ def draw_switchpoints(
     ndarray
         Switchpoints (chain, draw).
     """
-    import numpy as np
-
     chosen = np.empty(early.shape, dtype=int)
     for chain in range(early.shape[0]):  # one chain at a time: (draw, candidate) is in memory, not (chain, ...)
         terms = evidence.log_terms(early[chain, :, None], late[chain, :, None], np.log)
@@ -207,7 +202,6 @@ def draw_switchpoints(
 
 
 def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Plan) -> Evidence:
-    import numpy as np
     from scipy.special import gammaln
 
     seen, counts = ~response.isnull().values, response.fillna(0).values.astype(float)
@@ -227,10 +221,6 @@ def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Plan) ->
 
 def _prior(switchpoint: Plan, years: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the switchpoint's possible values and their log probabilities."""
-    import numpy as np
-
-    from bayesrun.language.probability_masses import log_probability
-
     if not switchpoint.discrete:
         raise Unsuitable("the switchpoint's prior is continuous")
     if any(value.known is None for value in switchpoint.values.values()):

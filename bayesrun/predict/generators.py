@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from scipy import special
 
 from bayesrun.language.densities.base import Mean as DeclaredMean
 from bayesrun.language.densities.draws import Array, Draw, Parameters, choose, meeting, negative_binomial, spread, wide
 from bayesrun.language.densities.lookup import declared, unnamed
 from bayesrun.language.distributions import family
+from bayesrun.lazy import special
 
 Mean = Callable[[Parameters], Array]
 

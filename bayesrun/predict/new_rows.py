@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import xarray as xr
 
 from bayesrun.data.arrays import places
 from bayesrun.data.prepare import load_new
@@ -25,6 +24,7 @@ from bayesrun.errors import Problem, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
 from bayesrun.language.operations import Constant, in_order, names_in
 from bayesrun.language.values import Value, node_of
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, NewRows
 from bayesrun.predict.fitted_model import FittedModel
 from bayesrun.predict.forward import DrawByEngine, Forecast, Forward

@@ -8,14 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.engines.base import CompiledModel
+from bayesrun.lazy import az, xr
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.prior_draws import why_no_draws
 
 if TYPE_CHECKING:
-    import arviz as az
-    import xarray as xr
     from numpy.typing import NDArray
+
+    from bayesrun.lazy import az, xr
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -92,8 +95,6 @@ def collect(
     missing : dict
         Groups that could not, with the reason.
     """
-    import numpy as np
-
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = model.recover(sampled.draws, seeds[0])
     shown, helpers = model.reported, model.helpers
@@ -230,8 +231,6 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
     InferenceData
         `observed_data` holds each likelihood's data under the likelihood's name; missing values are NaN.
     """
-    import arviz as az
-
     coords, dims = model.labels()
     if data is not None:
         coords = {**coords, **{str(d): data[d].values for d in data.dims if d in data.coords}}
@@ -245,8 +244,6 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
 
 def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> None:
     """Add a sampler's records, `{name: (dims, values)}`, to `sample_stats`."""
-    import xarray as xr
-
     if not records:
         return
     if "sample_stats" in idata.groups():

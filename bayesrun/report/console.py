@@ -15,7 +15,7 @@ from rich.table import Table
 from bayesrun.diagnostics.base import Finding, shorten
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bayesrun.lazy import pd
 
 _ROWS = 20
 _STYLE = {"ok": "bold green", "warn": "bold yellow", "fail": "bold red"}

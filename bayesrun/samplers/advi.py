@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from bayesrun.engines.base import CompiledModel, NormalFit, NormalSettings
@@ -139,8 +140,6 @@ def draw_normal(model: CompiledModel, normal: NormalFit, size: tuple[int, int], 
     stats : dict
         `lp`, the model's log density, and `log_q`, the approximation's (chain, draw), both unconstrained.
     """
-    import numpy as np
-
     z = np.random.default_rng(seed).standard_normal((*size, normal.mean.size))
     points = normal.mean + z @ normal.factor.T
     log_q = -0.5 * (z**2).sum(-1) - np.log(np.diag(normal.factor)).sum() - 0.5 * normal.mean.size * np.log(2 * np.pi)

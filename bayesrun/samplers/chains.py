@@ -19,6 +19,8 @@ from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.errors import SamplingError
 from bayesrun.processes import may_fork, processors, uninterrupted
 from bayesrun.samplers.base import Monitor, SamplerSpec
@@ -40,8 +42,6 @@ DIED = "the process of chain %d %s: the others continued, and its draws up to th
 
 def chain_seeds(seed: int, chains: int) -> list[int]:
     """Return one independent seed per chain, the same for the same `seed`."""
-    import numpy as np
-
     return [int(s) for s in np.random.SeedSequence(seed).generate_state(chains) >> 2]
 
 
@@ -131,8 +131,6 @@ def share_draws(chains: int, draws: int, parameters: int) -> SharedDraws:
 
 
 def _shared(kind: str, *shape: int) -> NDArray[Any]:
-    import numpy as np
-
     return np.frombuffer(mmap.mmap(-1, 8 * math.prod(shape)), dtype=kind).reshape(shape)
 
 

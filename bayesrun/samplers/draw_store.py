@@ -31,6 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from bayesrun.errors import OutputError
 
 if TYPE_CHECKING:
@@ -162,8 +164,6 @@ class DrawStore:
         helpers
             Draws (chain, draw, ...) of variables that are kept nowhere else.
         """
-        import numpy as np
-
         own = self.states(sampled.attempt)
         if not own.is_dir():  # they are there already: the run was killed in between
             return
@@ -211,8 +211,6 @@ class ChainFile:
 
         A disk that fails takes the rest of the chain's draws out of the store; sampling continues in memory.
         """
-        import numpy as np
-
         self._due = time.monotonic() + SECONDS
         if self._path is None or not len(rows):
             return
@@ -233,8 +231,6 @@ class ChainFile:
 
     def save_state(self, draws: int, state: Arrays) -> None:
         """Keep the state of the chain after so many draws; when there are too many, every second one is removed."""
-        import numpy as np
-
         if self._states is None:
             return
         final = self._state_path(self._states, draws)
@@ -274,8 +270,6 @@ NOWHERE = DrawStore(None)
 
 def rows_of(columns: Arrays, stats: Arrays, layout: Layout) -> NDArray[np.float64]:
     """Put columns and statistics (draw, ...) side by side, as a layout's rows have them."""
-    import numpy as np
-
     count = len(next(iter(columns.values())))
     parts = [columns[name].reshape(count, -1) for name in layout.columns]
     numbers = [stats.get(name, np.full(count, np.nan)).reshape(count, 1) for name in layout.stats]
@@ -304,8 +298,6 @@ def read_state(folder: Path, chain: int, before: int) -> tuple[int, Arrays] | No
     tuple or None
         Kept draws at the state, and the state; None where there is none.
     """
-    import numpy as np
-
     found = {_draws_of_state(path): path for path in folder.glob(f"{chain}-*.npz")}
     for draws in sorted(found, reverse=True):
         if draws < max(before, 1):
@@ -354,8 +346,6 @@ def _read_attempt(folder: Path) -> StoredDraws | None:
 
 
 def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
-    import numpy as np
-
     content = path.read_bytes() if path.exists() else b""
     segments, offset, count = [np.empty((0, width))], 0, 0
     while offset + _HEADER.size <= len(content):
@@ -372,8 +362,6 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
     """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN means none."""
-    import numpy as np
-
     columns, begin = {}, 0
     for name, shape in layout.columns.items():
         end = begin + math.prod(shape)

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.errors import SamplingError, fail
+from bayesrun.lazy import xr
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.chains import most_draws
@@ -66,8 +69,6 @@ class EarlierDraws:
     def rows(self, chain: int, draws: int, layout: Layout) -> NDArray[np.float64]:
         """Return the first draws of a chain as rows of a store; none where they are not kept."""
         if draws == 0:
-            import numpy as np
-
             return np.empty((0, layout.width))
         place = list(self.kept).index(chain)
         columns, stats = ({n: v[place, :draws] for n, v in of.items()} for of in (self.draws, self.stats))
@@ -102,8 +103,6 @@ class EarlierDraws:
 
 
 def _check_same(name: str, chain: int, old: NDArray[Any], new: NDArray[Any]) -> None:
-    import numpy as np
-
     if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
         differ = (old != new).reshape(len(old), -1).any(1)
         message = f"draw {int(differ.argmax())} of '{name}' in chain {chain} is not the one of the earlier run"
@@ -119,8 +118,6 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
     UserError
         When the run has no draws, or kept no state.
     """
-    import xarray as xr
-
     if not folder.posterior.is_file():
         hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
         raise fail("run", f"'{folder.path}' has no posterior.nc", hint)
@@ -146,8 +143,6 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
 
 
 def _helpers(folder: RunFolder) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
     try:
         with np.load(folder.state / HELPERS) as stored:
             return dict(stored)
@@ -170,8 +165,6 @@ def recovered(stored: StoredDraws, constrain: Callable[[], Callable[[Vector], Ar
     Sampled
         Draws of the chains that have any, all cut to the one length that keeps the most, `interrupted` by `killed`.
     """
-    import numpy as np
-
     layout = stored.layout
     kept, length = most_draws({chain: _length(columns) for chain, (columns, _) in stored.chains.items()})
     columns = {name: np.stack([stored.chains[n][0][name][:length] for n in kept]) for name in layout.columns}

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bayesrun.engines.base import CompiledModel, LogDensity
 from bayesrun.errors import SamplingError
 from bayesrun.samplers.base import Init, NutsSpec
@@ -60,8 +62,6 @@ def choose_init(model: CompiledModel, seed: int) -> Init:
     seed
         Decides the jitter that is tried.
     """
-    import numpy as np
-
     density = model.log_density()
     initial, evaluate = density.initial_point, density.evaluate
     jitter = np.random.default_rng(seed).uniform(-1, 1, size=(4, initial.size))
@@ -96,8 +96,6 @@ def initial_points(model: CompiledModel, density: LogDensity, spec: NutsSpec, se
     SamplingError
         When the density or the gradient is not finite at the model's own initial values.
     """
-    import numpy as np
-
     jitter = 1.0 if spec.init == "auto" or "jitter" in spec.init else 0.0
     centres = _centres(model, density, spec, seeds)
     generators = [np.random.default_rng(s) for s in seeds]
@@ -112,8 +110,6 @@ def _centres(model: CompiledModel, density: LogDensity, spec: NutsSpec, seeds: S
 
 def _downhill(density: LogDensity) -> Vector:
     """Move a point that is finite but too steep to learn scales at, such as a scale of 1 for incomes of thousands."""
-    import numpy as np
-
     initial = density.initial_point
     value, slope = density.evaluate(initial)
     if not np.isfinite(value) or not np.all(np.isfinite(slope)) or np.all(np.abs(slope) < _STEEP):
@@ -136,8 +132,6 @@ def _near(density: Density, centre: Vector, jitter: float, rng: np.random.Genera
 
 def _nudged(density: Density, centre: Vector, direction: Vector) -> Vector:
     """Step off a point where some gradients are 0: nutpie learns first scales from the gradient."""
-    import numpy as np
-
     value, slope = density(centre)
     point: Vector = centre + np.where(slope == 0.0, _NUDGE * direction, 0.0)
     if not (np.isfinite(value) and _usable(density, point, flat=True)):
@@ -147,8 +141,6 @@ def _nudged(density: Density, centre: Vector, direction: Vector) -> Vector:
 
 def _usable(density: Density, point: Vector, flat: bool = False) -> bool:
     """Return whether the density is finite and not too steep; a gradient of 0 needs `flat`."""
-    import numpy as np
-
     value, slope = density(point)
     steepness = np.abs(slope)
     fine = np.isfinite(value) and bool(np.all(steepness < _STEEP))
@@ -182,7 +174,6 @@ class Coordinates:
         points
             First points of the chains (chain, parameter).
         """
-        import numpy as np
         from scipy.linalg import solve_triangular
 
         away = solve_triangular(self.factor, (points - self.mode).T, lower=True)
@@ -205,8 +196,6 @@ def find_coordinates(density: LogDensity, spec: NutsSpec) -> Coordinates | None:
     Coordinates or None
         None where correlations are weak or the curvature is not that of a covariance.
     """
-    import numpy as np
-
     if spec.init != "auto" or not 2 <= density.size <= CORRELATED_UP_TO:
         return None
     found = curvature_at_mode(density.evaluate, density.initial_point)
@@ -242,16 +231,12 @@ def strongest_correlation(density: Density, initial: Vector) -> float:
 
 
 def _strongest(covariance: Vector) -> float:
-    import numpy as np
-
     sd = np.sqrt(np.diag(covariance))
     return float(np.max(np.abs(covariance / np.outer(sd, sd) - np.eye(sd.size))))
 
 
 def _covariance(curvature: Vector) -> Vector | None:
     """Invert a curvature, scaled so that parameters of very different size do no harm."""
-    import numpy as np
-
     scale = np.sqrt(np.abs(np.diag(curvature)))
     if not np.all(np.isfinite(curvature)) or np.any(scale == 0):
         return None
@@ -312,7 +297,6 @@ def towards_mode(density: Density, initial: Vector, steps: int = 100) -> Vector:
 
 def _negative(density: Density) -> Density:
     """Return what is minimized: `(point) -> (negative log density, its gradient)`, finite everywhere."""
-    import numpy as np
 
     def negative(point: Vector) -> tuple[float, Vector]:
         value, gradient = density(point)
@@ -325,8 +309,6 @@ def _negative(density: Density) -> Density:
 
 def _newton(negative: Density, mode: Vector, curvature: Vector) -> Vector | None:
     """Take one Newton step; None where it does not lead further down."""
-    import numpy as np
-
     value, gradient = negative(mode)
     try:
         point: Vector = mode - np.linalg.solve(curvature, gradient)
@@ -336,8 +318,6 @@ def _newton(negative: Density, mode: Vector, curvature: Vector) -> Vector | None
 
 
 def _curvature(negative: Density, mode: Vector) -> Vector:
-    import numpy as np
-
     steps = 1e-4 * np.maximum(1.0, np.abs(mode)) * np.eye(mode.size)
     rows = [(negative(mode + h)[1] - negative(mode - h)[1]) / (2 * h.sum()) for h in steps]
     return np.asarray(rows + np.transpose(rows)) / 2

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.engines.base import CompiledModel
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
@@ -173,8 +175,6 @@ def _stats_from(store: DrawStore, chains: Sequence[int]) -> Mapping[int, Mapping
 
 
 def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name: str, draws: slice) -> NDArray[Any]:
-    import numpy as np
-
     return np.stack([stats[chain][name][draws] for chain in kept])
 
 
@@ -320,8 +320,6 @@ class _Recorder:
         self._shift = shift
 
     def __call__(self, point: Vector) -> dict[str, NDArray[Any]]:
-        import numpy as np
-
         shared, row = self._shared, int(self._shared.done[self._chain]) - self._tune
         if row >= 0:
             moved = point if self._map is None else self._map @ point
@@ -386,8 +384,6 @@ def _model(density: Density, initial: Vector, mapped: Vector | None, recorder: _
 
 
 def _stats(trace: Any) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
     if not trace:  # ended before it had begun
         return {name: np.empty(0) for name in _STATS}
     _, stats = trace[0]

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from bayesrun.engines.base import CompiledModel, TemperedDensity
@@ -152,8 +153,6 @@ def prior_points(model: CompiledModel, tempered: TemperedDensity, count: int, se
     UserError
         When the prior can't be drawn from, or its draws are outside the support of its own density.
     """
-    import numpy as np
-
     kept: list[Vector] = []
     for attempt in np.random.SeedSequence(seed).generate_state(_TRIES):
         points = model.unconstrain(prior_draws(model, count, int(attempt)))
@@ -174,8 +173,6 @@ def _run_chain(
     chain: int,
     go_on: Callable[[], bool],
 ) -> Mapping[str, Any]:
-    import numpy as np
-
     def on_move(beta: float) -> bool:
         shared.done[chain] = min(int(beta * spec.draws), spec.draws - 1)
         return go_on()
@@ -219,8 +216,6 @@ def _kept(outcome: Outcome, chains: int) -> list[int]:
 
 
 def _stats(outcome: Outcome, kept: list[int], names: tuple[str, ...]) -> dict[str, Vector]:
-    import numpy as np
-
     return {name: np.stack([outcome.stats[chain][name] for chain in kept]) for name in names}
 
 
@@ -342,7 +337,6 @@ def _effective_share(likelihood: Vector, step: float) -> float:
 
 def _weights(likelihood: Vector, step: float) -> tuple[Vector, float]:
     """Return normalized weights `likelihood^step` and the log of their mean."""
-    import numpy as np
     from scipy.special import logsumexp
 
     logs = step * likelihood
@@ -371,8 +365,6 @@ class Proposal:
 
 def fit(points: Vector, weights: Vector) -> Proposal:
     """Fit a normal distribution to weighted points (particle, parameter)."""
-    import numpy as np
-
     covariance = np.atleast_2d(np.cov(points, rowvar=False, aweights=weights, ddof=0))
     scale = np.where(np.diag(covariance) > 0, np.diag(covariance), 1e-12)
     return Proposal(weights @ points, np.linalg.cholesky(covariance + _RIDGE * np.diag(scale)))
@@ -380,8 +372,6 @@ def fit(points: Vector, weights: Vector) -> Proposal:
 
 def _resampled(population: Population, weights: Vector, rng: np.random.Generator) -> Population:
     """Resample systematically (doi:10.1198/016214504000001385), then shuffle, so that neighbours are not copies."""
-    import numpy as np
-
     count = len(weights)
     places = (np.arange(count) + rng.uniform()) / count
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), places), count - 1)
@@ -399,8 +389,6 @@ def _move(
     go_on: Callable[[float], bool],
 ) -> tuple[float, float]:
     """Move all particles `steps` times; return the share that moved at all, and the mean acceptance."""
-    import numpy as np
-
     ever, rate = np.zeros(len(population.prior), bool), 0.0
     for _ in range(steps):
         accepted = _metropolis(tempered, population, proposal, beta, rng)
@@ -414,8 +402,6 @@ def _move(
 def _metropolis(
     tempered: TemperedDensity, population: Population, proposal: Proposal, beta: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    import numpy as np
-
     count = len(population.prior)
     points = proposal.draw(count, rng)
     new = Population(points, *tempered.evaluate(points))

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.engines.base import CompiledModel, StepChain, StepSettings
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
@@ -56,8 +58,6 @@ def sample_with_steps(
     earlier
         Draws of the same chains that are not made again: each chain continues from its last stored state.
     """
-    import numpy as np
-
     seeds = chain_seeds(seed, spec.chains)
     began = time.perf_counter()
     origins = [earlier.origin(chain) if earlier else _BEGINNING for chain in range(spec.chains)]

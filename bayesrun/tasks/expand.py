@@ -20,6 +20,7 @@ from bayesrun.config.run_config import parse_config
 from bayesrun.errors import check, fail
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.pipeline import load_data
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
 
@@ -41,8 +42,6 @@ class ExpandOptions(Section):
 
 def expand(request: TaskRequest) -> int:
     """Print the model, write it with its data, and return the exit status."""
-    from bayesrun.pipeline import load_data
-
     config = parse_config(request.config)
     if not isinstance(config.model, RegressionSpec):
         hint = "a declarative model is one already; other types are written in Python"

@@ -21,9 +21,13 @@ from bayesrun.config.compose import placing_keys
 from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
+from bayesrun.extension import Extension, least_ess, next_draws, with_draws
+from bayesrun.lazy import pd
 from bayesrun.open_run import Job
+from bayesrun.pipeline import run
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS, Count
+from bayesrun.samplers.earlier import read_earlier
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tracking.tracking_record import read_record
@@ -71,10 +75,6 @@ class ExtendSpec(Section):
 
 def extend(request: TaskRequest) -> int:
     """Extend a run, and return the exit status."""
-    from bayesrun.extension import Extension, least_ess, next_draws, with_draws
-    from bayesrun.pipeline import run
-    from bayesrun.samplers.earlier import read_earlier
-
     assert request.run is not None
     options: ExtendSpec = request.options
     _check_request(request, options)
@@ -130,8 +130,6 @@ def _check_method(config: RunConfig, folder: RunFolder) -> None:
 
 
 def _summary(folder: RunFolder) -> Any:
-    import pandas as pd
-
     try:
         return pd.read_csv(folder.path / "summary.csv")
     except OSError:

@@ -23,9 +23,14 @@ from omegaconf import OmegaConf
 
 from bayesrun.config.resolvers import run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
+from bayesrun.data.prepare import digest
 from bayesrun.engines.base import ENGINES
 from bayesrun.errors import Problem, check, fail
+from bayesrun.lazy import xr
 from bayesrun.logs import flush_to, logging_to_memory
+from bayesrun.predict.fitted_model import read_design
+from bayesrun.predict.new_rows import prepare_rows
+from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.registry import load_plugins
@@ -56,10 +61,6 @@ def predict(request: TaskRequest) -> int:
         raise fail("predict.data", "is required but missing", "choose the new rows: predict.data=NAME")
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
-        from bayesrun.predict.fitted_model import read_design
-        from bayesrun.predict.new_rows import prepare_rows
-        from bayesrun.predict.tables import check_groups, write_predictions
-
         fitted = read_design(folder, getattr(config.model, "formula", None))
         rows = prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
         check_groups(rows, config.predict.group_by)
@@ -138,8 +139,6 @@ def _place(config: RunConfig) -> Path:
 
 def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Read posterior draws (chain, draw, ...) of variables; those that were not stored are left out."""
-    import xarray as xr
-
     path = folder / "posterior.nc"
     if not path.is_file():
         raise fail("run", f"'{folder}' has no posterior.nc", "predict from a run that finished")
@@ -155,8 +154,6 @@ def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
 @contextmanager
 def _open(config: RunConfig, parent: Path, rows: PreparedRows, own: RunFolder) -> Iterator[None]:
     """Open the task's run folder and its tracked run; however the block ends, both are closed."""
-    from bayesrun.data.prepare import digest
-
     record = read_record(parent)
     parent_id = record.run_id if record is not None else None
     names = {"folder": str(parent.absolute()), "run_id": parent_id}
@@ -186,8 +183,6 @@ def _write_status(own: RunFolder, status: str, parent: Mapping[str, Any], error:
 
 
 def _card(config: RunConfig, rows: PreparedRows, own: RunFolder, parent: Mapping[str, Any]) -> RunCard:
-    from bayesrun.data.prepare import digest
-
     name = str(rows.data.attrs.get("name", ""))
     given = {k: str(v) for k, v in config.top.tags.items() if v is not None}
     tags = {"task": "predict", "model": config.model.name, "data": name, "parent_folder": parent["folder"], **given}

@@ -18,7 +18,10 @@ from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, check, fail
 from bayesrun.open_run import OpenRun
+from bayesrun.pipeline import conclude, prepare
 from bayesrun.run_folder import RunFolder, dead_runs, forget
+from bayesrun.samplers.draw_store import read_draws
+from bayesrun.samplers.earlier import recovered
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.none import NoTracker
@@ -75,10 +78,6 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     UserError
         When the data or the config have changed since.
     """
-    from bayesrun.pipeline import conclude, prepare
-    from bayesrun.samplers.draw_store import read_draws
-    from bayesrun.samplers.earlier import recovered
-
     stored = read_draws(folder.draws)
     if stored is None:
         return _nothing_stored(folder)

@@ -20,7 +20,7 @@ from bayesrun.schema import Section
 
 EVERY = [(registry, name) for registry in REGISTRIES for name in registry.names()]
 MODULES = [(registry, name) for registry, name in EVERY if not isinstance(registry, TableRegistry)]
-HEAVY = ("numpy", "pandas", "xarray", "theano", "pymc3", "arviz", "matplotlib", "mlflow", "scipy", "nutpie", "netCDF4")
+HEAVY = ("pandas", "xarray", "theano", "pymc3", "arviz", "matplotlib", "mlflow", "scipy", "nutpie", "netCDF4")
 
 
 def _ids(value: Any) -> str:

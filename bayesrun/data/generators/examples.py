@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from bayesrun.data.base import Generator, NonNegative, Positive, Share, Size
@@ -39,8 +40,6 @@ def linear_regression(parameters: LinearRegression, seed: int) -> Mapping[str, A
 
     Returns `X1`, `X2`, `Y`, each of length `size`.
     """
-    import numpy as np
-
     random = np.random.RandomState(seed)
     x1 = random.randn(parameters.size)
     x2 = random.randn(parameters.size) * 0.2
@@ -78,8 +77,6 @@ def robust_regression(parameters: RobustRegression, seed: int) -> Mapping[str, A
 
     Returns `x`, `y`, each of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     x = rng.normal(size=parameters.size)
     y = parameters.alpha + parameters.beta * x + parameters.sigma * rng.standard_t(parameters.nu, parameters.size)
@@ -118,8 +115,6 @@ def varying_intercepts(parameters: VaryingIntercepts, seed: int) -> Mapping[str,
 
     Returns `county_name` (labels `c01`, ...), `floor` (0 or 1), `log_radon`, each of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     levels = rng.normal(parameters.level, parameters.spread, parameters.counties)
     shares = rng.dirichlet(np.full(parameters.counties, 3.0))
@@ -155,8 +150,6 @@ def zero_inflated_counts(parameters: ZeroInflatedCounts, seed: int) -> Mapping[s
 
     Returns `x`, `y`, each of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     x = rng.normal(size=parameters.size)
     counts = rng.poisson(np.exp(parameters.alpha + parameters.beta * x))
@@ -190,8 +183,6 @@ def gaussian_mixture(parameters: GaussianMixture, seed: int) -> Mapping[str, Any
 
     Returns `y` of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     component = rng.choice(len(parameters.weights), parameters.size, p=parameters.weights)
     y = rng.normal(np.asarray(parameters.means)[component], np.asarray(parameters.scales)[component])
@@ -224,8 +215,6 @@ def ar(parameters: AR, seed: int) -> Mapping[str, Any]:
 
     Returns `y` of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     lags, burn_in = len(parameters.rho), 100
     y = np.zeros(lags + burn_in + parameters.size)
@@ -264,8 +253,6 @@ def garch(parameters: GARCH, seed: int) -> Mapping[str, Any]:
 
     Returns `y` of length `size`.
     """
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     y = np.empty(parameters.size)
     variance = parameters.initial_vol**2

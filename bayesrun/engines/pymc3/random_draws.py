@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -69,8 +71,6 @@ def _fixed(*names: str) -> Callable[[Draw], Callable[[Any, Any], Recipe]]:
 
 def _wide(values: Array, shape: tuple[int, ...], own: int) -> Array:
     """Repeat a parameter (draw, ..., own axes) over the axes of a draw, in front of its own axes."""
-    import numpy as np
-
     tail = values.shape[values.ndim - own :]
     middle = values.shape[1 : values.ndim - own]
     padded = values.reshape(values.shape[0], *(1,) * (len(shape) - len(middle)), *middle, *tail)
@@ -80,8 +80,6 @@ def _wide(values: Array, shape: tuple[int, ...], own: int) -> Array:
 
 def _choose(weights: Array, rng: np.random.Generator) -> Array:
     """Draw the number of a category; weights are over the last axis."""
-    import numpy as np
-
     steps = np.cumsum(weights, axis=-1)
     at = rng.random(weights.shape[:-1]) * steps[..., -1]
     chosen: Array = np.minimum((at[..., None] >= steps).sum(axis=-1), weights.shape[-1] - 1)
@@ -93,8 +91,6 @@ def _categorical(values: Sequence[Array], shape: tuple[int, ...], rng: np.random
 
 
 def _normal_mixture(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    import numpy as np
-
     size = max(v.shape[-1] if v.ndim > 1 else 1 for v in values)
     weights, mu, sigma = (_wide(_component_axis(v, size), shape, 1) for v in values)
     chosen = _choose(weights, rng)[..., None]
@@ -104,8 +100,6 @@ def _normal_mixture(values: Sequence[Array], shape: tuple[int, ...], rng: np.ran
 
 
 def _component_axis(values: Array, size: int) -> Array:
-    import numpy as np
-
     if values.ndim > 1 and values.shape[-1] == size:
         return values
     last = values if values.ndim > 1 else values[..., None]
@@ -113,8 +107,6 @@ def _component_axis(values: Array, size: int) -> Array:
 
 
 def _multinomial(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    import numpy as np
-
     weights = np.array(_wide(values[1], shape[:-1], 1), dtype=float)
     count = values[0].reshape(values[0].shape[0], -1) if values[0].ndim > 1 and values[0].shape[-1] == 1 else values[0]
     number = np.rint(_wide(_squeezed(count, len(shape) - 1), shape[:-1], 0)).astype(np.int64)
@@ -149,8 +141,6 @@ def _multivariate(distribution: Any, observed: Any) -> Recipe | None:
     nu = (tt.as_tensor_variable(distribution.nu),) if hasattr(distribution, "nu") else ()
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        import numpy as np
-
         mu, factor = values[0], values[1]
         noise = rng.normal(size=(mu.shape[0], *shape))
         moved = np.einsum("nij,n...j->n...i", factor, noise)
@@ -167,8 +157,6 @@ def _autoregression(distribution: Any, observed: Any) -> Recipe:
     lags, constant = int(distribution.p), bool(distribution.constant)
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        import numpy as np
-
         rho = values[0].reshape(values[0].shape[0], -1)
         level, rho = (rho[:, 0], rho[:, 1:]) if constant else (0.0, rho)
         sigma = np.broadcast_to(values[1].reshape(values[1].shape[0], -1)[:, 0], rho.shape[:1])
@@ -183,8 +171,6 @@ def _autoregression(distribution: Any, observed: Any) -> Recipe:
 
 
 def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    import numpy as np
-
     omega, alpha, beta, start = (v.reshape(v.shape[0], -1)[:, 0] for v in values)
     series = rng.normal(size=(omega.shape[0], *shape))
     variance = start**2
@@ -198,8 +184,6 @@ def _walk(distribution: Any, observed: Any) -> Recipe:
     """A walk whose first value is the observed one, or 0."""
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        import numpy as np
-
         start = 0.0 if observed is None else np.asarray(observed)[..., 0]
         first = np.broadcast_to(start, (len(values[0]), *shape[:-1]))
         return walks(values[0], values[1], first, shape, rng.normal)
@@ -221,8 +205,6 @@ def walks(mu: Array, sigma: Array, first: Array, shape: Sequence[int], normal: C
     normal
         Draws normal numbers of these means and standard deviations.
     """
-    import numpy as np
-
     middle, scale = (v.reshape(len(v), *(1,) * (len(shape) - v.ndim + 1), *v.shape[1:]) for v in (mu, sigma))
     whole = (len(mu), *shape)
     steps = np.array(normal(np.broadcast_to(middle, whole), np.broadcast_to(scale, whole)))

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy import special
 
 from bayesrun.language.densities.algebra import (
     at_most,
@@ -20,6 +19,7 @@ from bayesrun.language.densities.algebra import (
 from bayesrun.language.densities.base import Declared, Values
 from bayesrun.language.densities.draws import Array, Parameters, choose, wide
 from bayesrun.language.values import Value, compute
+from bayesrun.lazy import special
 
 
 def _categorical(x: Value, p: Values) -> Value:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
-from scipy import special
 
 from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
@@ -30,6 +29,7 @@ from bayesrun.language.densities.base import Declared, Values
 from bayesrun.language.densities.draws import Array, elementwise
 from bayesrun.language.densities.elementary import beta_proportion_density, gamma_density
 from bayesrun.language.values import Value
+from bayesrun.lazy import special
 
 
 def _inverse_gaussian(x: Value, p: Values) -> Value:

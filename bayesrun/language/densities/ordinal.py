@@ -10,7 +10,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
-from scipy import special
 
 from bayesrun.language.densities.algebra import (
     at_most,
@@ -31,6 +30,7 @@ from bayesrun.language.densities.algebra import (
 from bayesrun.language.densities.base import Declared, Density, Values
 from bayesrun.language.densities.draws import Array, Parameters, choose, wide
 from bayesrun.language.values import Value, apply, compute
+from bayesrun.lazy import special
 
 Shares = Callable[[Array], Array]
 

@@ -21,7 +21,10 @@ from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
+from bayesrun.language.declaration import Draft, ModelDesign, observed_values
 from bayesrun.language.distributions import family
+from bayesrun.language.learned import Learned
+from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
@@ -33,9 +36,8 @@ from bayesrun.models.declarative.dimension_checks import (
 )
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration, Draft
+    from bayesrun.lazy import xr
 
 _DOMAINS: Mapping[str, Domain] = MappingProxyType(
     {
@@ -100,9 +102,6 @@ def _is_whitened(part: Definition) -> bool:
 
 
 def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
-    from bayesrun.language.declaration import Draft, ModelDesign
-    from bayesrun.language.learned import Learned
-
     rows = _rows(data, parts)
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
@@ -142,8 +141,6 @@ def _used(data: xr.Dataset, parts: Iterable[Definition]) -> list[str]:
 
 def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
     """Add one definition to the model."""
-    from bayesrun.language.priors import declare
-
     if part.kind == "prior":
         declare(draft, part.name, part.body, part.key)
     elif part.kind == "likelihood":
@@ -153,9 +150,6 @@ def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
 
 
 def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
-    from bayesrun.language.declaration import observed_values
-    from bayesrun.language.priors import declare_likelihood
-
     assert data is not None and part.observed is not None
     value = declare_likelihood(draft, part.name, part.body, part.key, observed_values(data[part.observed]))
     if has_missing(data, part.observed) and part.observed == part.name:

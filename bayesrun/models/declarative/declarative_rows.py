@@ -11,18 +11,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
+from bayesrun.language.grammar import parse
+from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.language.values import variable
 from bayesrun.models.base import NewRows
 from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
 from bayesrun.models.declarative.dimension_checks import completed, expression_value, has_missing
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Draft
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
     from bayesrun.models.declarative import DeclarativeSpec
 
 _KEY = "predict.data"
@@ -61,8 +66,6 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     UserError
         When the likelihoods depend on variables over the rows, or on groups, of which new ones can't be drawn.
     """
-    from bayesrun.language.declaration import Draft
-
     parts = plain_parts(spec)
     if not rows.likelihoods:
         raise fail(_KEY, "the model has no likelihood: its data enter by potentials alone", "write model.likelihood")
@@ -115,8 +118,6 @@ def _is_new(rows: NewRows, part: Definition) -> bool:
 
 def _data_names(rows: NewRows, part: Definition) -> list[str]:
     """Return the data variables over the rows that a definition names outside of what was learned."""
-    from bayesrun.language.grammar import parse
-
     if part.kind != "likelihood" and not _is_made_again(rows, part):
         return []
     learned, quantities, likelihoods = rows.design.recalled(), rows.quantities, rows.likelihoods
@@ -134,8 +135,6 @@ def _data_names(rows: NewRows, part: Definition) -> list[str]:
 
 def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Definition]) -> xr.Dataset:
     """Let predictors that have a likelihood of their own, and are not there, be missing in every row."""
-    import numpy as np
-
     needed = {name for part in used for name in part.names}
     for part in used:
         if part.kind == "likelihood" and part.name in needed and part.observed == part.name:
@@ -169,14 +168,10 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
 
 
 def _of_draws(rows: NewRows, name: str) -> Value:
-    from bayesrun.language.values import variable
-
     return variable(name, rows.quantities[name].dims, rows.quantities[name].shape)
 
 
 def _declare(draft: Draft, part: Definition) -> None:
-    from bayesrun.language.priors import declare
-
     body = {k: v for k, v in part.body.items() if k != "initval"}
     declare(draft, part.name, body, part.key)
 
@@ -218,10 +213,6 @@ def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> N
 
 
 def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewRows) -> None:
-    import numpy as np
-
-    from bayesrun.language.declaration import Observed, observed_values
-    from bayesrun.language.priors import declare_likelihood
 
     dims = tuple(rows.likelihoods[part.name])
     known = family(str(part.body["dist"]))

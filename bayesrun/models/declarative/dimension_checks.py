@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
+from bayesrun.language.expressions import read
 from bayesrun.language.modifier_checks import split
+from bayesrun.language.plan import axes_of, plan, variables_of
+from bayesrun.language.priors import with_modifiers
+from bayesrun.language.scope import Scope
+from bayesrun.language.time_steps import SERIES, times_along
+from bayesrun.language.values import Fault, Value, compute, conform, constant, variable
 from bayesrun.models.declarative.definitions import Definition, in_order
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.plan import Plan
     from bayesrun.language.scope import Scope
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
 
 _SCORED = {
     "AdjacentLogistic": "cutpoints",
@@ -92,15 +100,11 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
 
 def _has_series(parts: Sequence[Definition]) -> bool:
     """Whether a model goes from row to row, so that rows can't be left out."""
-    from bayesrun.language.time_steps import SERIES
-
     return any(part.body.get("dist") in SERIES for part in parts)
 
 
 def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
     """Find series whose steps from row to row are not steps in time: out of order, or of unequal lengths."""
-    from bayesrun.language.time_steps import SERIES, times_along
-
     for part in parts:
         name = str(part.body.get("dist"))
         if data is None or name not in SERIES:
@@ -124,8 +128,6 @@ def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> It
 
 
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
-    from bayesrun.language.scope import Scope
-
     scope = Scope(data)
     problems: list[Problem] = []
     broken: set[str] = set()
@@ -143,9 +145,6 @@ def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> l
 
 def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
     """Find the shape of one definition, and make its name known with it."""
-    from bayesrun.language.plan import plan, variables_of
-    from bayesrun.language.values import Value, variable
-
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
     elif part.kind == "prior":
@@ -158,10 +157,6 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
 
 
 def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
-    from bayesrun.language.plan import plan
-    from bayesrun.language.priors import with_modifiers
-    from bayesrun.language.values import variable
-
     if data is None or part.observed not in data:
         names = [] if data is None else sorted(map(str, data.data_vars))
         message = f"the data have no variable '{part.observed}'"
@@ -189,8 +184,6 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
 
 def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
     """Find codes beyond the last category, and counts above the number of trials."""
-    from bayesrun.data.roles import outside
-
     values, name = this.values, this.family.name
     if array.dtype.kind not in "biuf":
         return []
@@ -217,10 +210,6 @@ def expression_value(part: Definition, scope: Scope) -> Value:
     UserError
         When its dims are unknown, or do not fit.
     """
-    from bayesrun.language.expressions import read
-    from bayesrun.language.plan import axes_of
-    from bayesrun.language.values import Fault, conform
-
     wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
     value = read(part.body["expr"], scope, part.key, wanted[0] if wanted else ())
     if wanted is None:
@@ -233,9 +222,5 @@ def expression_value(part: Definition, scope: Scope) -> Value:
 
 def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Value:
     """Repeat a value along the axes that it lacks."""
-    import numpy as np
-
-    from bayesrun.language.values import compute, conform, constant
-
     fitted = conform(value, tuple(dims), shape)
     return compute("multiply", [fitted, constant(np.ones(tuple(shape)))], tuple(dims))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -23,8 +25,6 @@ def blocks(rows: int) -> Iterator[slice]:
 
 def moments(matrix: Array) -> tuple[Array, Array]:
     """Return means and sds of the columns, in two passes over the rows (row, column)."""
-    import numpy as np
-
     means = matrix.mean(axis=0)
     squares = sum((((matrix[rows] - means) ** 2).sum(axis=0) for rows in blocks(len(matrix))), np.zeros_like(means))
     return means, np.sqrt(squares / len(matrix))
@@ -36,8 +36,6 @@ def triangular(matrix: Array, lengths: Array) -> Array:
     Each block's rows are reduced together with the factor of those before (sequential TSQR, Demmel et al. 2012,
     doi:10.1137/080731992): as accurate as one decomposition, with memory for one block.
     """
-    import numpy as np
-
     factor: Array = np.empty((0, matrix.shape[1]))
     for rows in blocks(len(matrix)):
         factor = np.asarray(np.linalg.qr(np.vstack([factor, matrix[rows] / lengths]), mode="r"))
@@ -60,8 +58,6 @@ def reach(matrix: Array) -> tuple[Array, Array]:
     by_level : ndarray
         Coefficients that give 1 in every row: 1 for an intercept, and for each level where there is none.
     """
-    import numpy as np
-
     means, sds = moments(matrix)
     lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     lengths = np.where(lengths > 0, lengths, 1.0)
@@ -76,7 +72,6 @@ def reach(matrix: Array) -> tuple[Array, Array]:
 
 def level_on_link(mean: float, link: str, least: float) -> float:
     """Return the mean of a response on the scale of the linear predictor, at least `least` away from its bounds."""
-    import numpy as np
     from scipy.special import logit, ndtri
 
     if link == "log":

@@ -13,6 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.data.arrays import shown_values
 from bayesrun.errors import Problem
 from bayesrun.models.regression.design_matrix import Prepared
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
@@ -29,8 +32,6 @@ _ZERO = 1e-9
 
 def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     """Find responses that the family can't have."""
-    import numpy as np
-
     if spec.known_family().domain == "real":
         return
     values = prepared.response.values.astype(float)
@@ -42,8 +43,6 @@ def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     values = values[known]
     bad[known] = (values < 0) | (values != np.round(values)) | (values > top)
     if bad.any():
-        from bayesrun.data.arrays import shown_values
-
         got = shown_values(prepared.response, prepared.response.copy(data=bad))
         hint = "give the left side a condition (Y > median(Y)), model.options.trials, or another family"
         yield Problem(KEY, f"the response of family {spec.family} must be {words} (got {got})", hint)
@@ -62,8 +61,6 @@ def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
 
 
 def _separation(prepared: Prepared, known: NDArray[Any]) -> Iterator[Problem]:
-    import numpy as np
-
     successes = prepared.response.values[known].astype(float)
     trials = np.ones(successes.size) if prepared.trials is None else prepared.trials[known]
     if np.any((successes > 0) & (successes < trials)):
@@ -136,7 +133,6 @@ def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple
 
 def _separates(signed: Matrix) -> bool:
     """Say whether some coefficients b, |b_j| <= 1, make `signed @ b >= t > 0` in every row."""
-    import numpy as np
     from scipy.optimize import linprog
 
     if signed.shape[1] == 0:
@@ -149,35 +145,25 @@ def _separates(signed: Matrix) -> bool:
 
 
 def _rows_of_both(scaled: Matrix, success: Matrix) -> Matrix:
-    import numpy as np
-
     picked = [np.flatnonzero(success == side)[_some(int(np.sum(success == side)))] for side in (True, False)]
     rows = np.concatenate(picked)
     return np.asarray(scaled[rows] * _signs(success[rows]))
 
 
 def _signs(success: Matrix) -> Matrix:
-    import numpy as np
-
     return np.asarray(np.where(success, 1.0, -1.0)[:, None])
 
 
 def _some(size: int) -> Matrix:
-    import numpy as np
-
     return np.arange(size) if size <= _SOME else np.random.default_rng(0).choice(size, _SOME, replace=False)
 
 
 def _norms(matrix: Matrix) -> Matrix:
-    import numpy as np
-
     norms = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     return np.asarray(np.where(norms > 0, norms, 1.0) / np.sqrt(max(1, len(matrix))))
 
 
 def _null_space(matrix: Matrix) -> Matrix:
-    import numpy as np
-
     triangle = np.linalg.qr(matrix / _norms(matrix), mode="r")
     _, values, vectors = np.linalg.svd(triangle, full_matrices=True)
     values = np.r_[values, np.zeros(vectors.shape[0] - values.size)]
@@ -186,8 +172,6 @@ def _null_space(matrix: Matrix) -> Matrix:
 
 def _reduced(rows: Matrix) -> Matrix:
     """Bring the null space into reduced row echelon form, so that each row names few columns."""
-    import numpy as np
-
     rows, done = rows.copy(), 0
     for column in range(rows.shape[1]):
         if done == len(rows):
@@ -204,6 +188,4 @@ def _reduced(rows: Matrix) -> Matrix:
 
 
 def _members(row: Matrix) -> list[int]:
-    import numpy as np
-
     return [int(j) for j in np.flatnonzero(np.abs(row) > 1e-6 * np.max(np.abs(row)))]

@@ -6,18 +6,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.data.factors import formula_column, row_column
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.language.declaration import ModelDesign
+from bayesrun.language.expressions import evaluate
 from bayesrun.language.formula_grammar import dates_in, texts_in
 from bayesrun.language.formulas import Design, Formula, design
 from bayesrun.language.grammar import parse, single_name
+from bayesrun.language.learned import Learned
 from bayesrun.models.regression.blocked_algebra import level_on_link, reach
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import ModelDesign
     from bayesrun.language.learned import Learned
+    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)
@@ -80,9 +86,6 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
     UserError
         When they can't be had from these data.
     """
-    from bayesrun.data.factors import formula_column
-    from bayesrun.language.learned import Learned
-
     names = response_variables(formula.response, formula.key)
     if not names:
         raise fail(formula.key, f"the left side of '{formula.text}' names no variable", "name the response")
@@ -103,8 +106,6 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
 
 def learned_from(prepared: Prepared) -> ModelDesign:
     """Return what new rows are seen through: all but the rows themselves."""
-    from bayesrun.language.declaration import ModelDesign
-
     without_rows = replace(prepared.design, matrix=prepared.design.matrix[:0].copy())
     return ModelDesign(dict(prepared.learned.constants), without_rows, str(prepared.response.dims[0]))
 
@@ -137,8 +138,6 @@ def scales(prepared: Prepared, link: str) -> Scales:
     it is the response's size where all predictors are 0, `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`.
 
     """
-    import numpy as np
-
     values = prepared.response.values.astype(float)
     in_units = float(np.nanstd(values)) or 1.0
     spread = in_units if link == "identity" else 1.0
@@ -174,15 +173,12 @@ def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> 
     UserError
         When it does not give one value per row.
     """
-    import numpy as np
-
     dim, names = learned.rows, response_variables(text, key)
     check(_misshapen(data, names, dim, key))
     single = single_name(text, key)
     if single is not None:
         found = data[single]
         return found.astype(int) if found.dtype.kind == "b" else found
-    from bayesrun.language.expressions import evaluate
 
     known = np.all([~data[name].isnull().values for name in names], axis=0)
     made = evaluate(text, data.isel({dim: known}), key, learned=learned)
@@ -196,8 +192,6 @@ def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> 
 
 def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Problem]:
     """Find variables of the right side that are not over the rows, and dates where there can be none."""
-    from bayesrun.data.factors import row_column
-
     columns = {name: row_column(data, name) for name in formula.variables}
     compared = [pair for term in formula.parsed for factor in term.factors for pair in texts_in(factor.expr).items()]
     of_dates = {name for term in formula.parsed for factor in term.factors for name in dates_in(factor.expr)}
@@ -249,10 +243,6 @@ def offset_values(
     UserError
         When it is not one finite number per row.
     """
-    import numpy as np
-
-    from bayesrun.language.expressions import evaluate
-
     made = evaluate(text, data, key, learned=learned)
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
         raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])

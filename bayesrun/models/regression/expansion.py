@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.data.arrays import shown_values
+from bayesrun.data.factors import as_levels, codes_of, levels_of
 from bayesrun.errors import fail
+from bayesrun.language.expressions import evaluate
+from bayesrun.language.learned import Learned
+from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of, response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
@@ -21,10 +28,10 @@ from bayesrun.models.regression.response_terms import Response, names_of
 from bayesrun.models.regression.term_priors import numbers_of
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.learned import Learned
+    from bayesrun.lazy import xr
 
 LARGEST = 35
 """Linear predictor whose exponential is still a mean that an engine can draw counts of."""
@@ -185,8 +192,6 @@ def _declared(
     settings: Mapping[str, Setting],
 ) -> Expansion:
     """Write the declarative model."""
-    import numpy as np
-
     parts = {name: [term.declare(settings[name]) for term in of] for name, of in terms.items()}
     every = [part for of in parts.values() for part in of]
     priors: dict[str, Any] = {}
@@ -270,10 +275,6 @@ def _filled(template: str, meanings: Mapping[str, str]) -> str:
 
 def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observed: bool = True) -> Explained:
     """Evaluate the response and what stands beside it."""
-    import xarray as xr
-
-    from bayesrun.language.learned import Learned
-
     response, family = this.response, this.family
     name, dim = response.names(KEY)[0], rows.dim
     labels = {dim: rows.data[dim].values} if dim in rows.data.coords else {}
@@ -307,11 +308,6 @@ def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observ
 
 def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
     """Evaluate what stands beside the response: one number per row, which may be the same for all."""
-    import numpy as np
-
-    from bayesrun.data.arrays import shown_values
-    from bayesrun.language.expressions import evaluate
-
     if part == "censored" and text.isidentifier() and rows.data[text].dtype.kind in "OUS":
         return _status_of(rows.data[text])
     if text.isidentifier() or names_of(text, KEY):
@@ -333,10 +329,6 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
 
 def _status_of(column: xr.DataArray) -> xr.DataArray:
     """Write how rows are censored as numbers: none 0, left -1, right 1, interval 2."""
-    import numpy as np
-
-    from bayesrun.data.arrays import shown_values
-
     codes = {"none": 0, "left": -1, "right": 1, "interval": 2}
     texts = [str(value).strip().lower() for value in column.values]
     strange = np.array([text not in codes for text in texts])
@@ -348,10 +340,6 @@ def _status_of(column: xr.DataArray) -> xr.DataArray:
 
 def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learned, observed: bool) -> Explained:
     """Put the counts of all levels side by side."""
-    import numpy as np
-
-    from bayesrun.data.arrays import shown_values
-
     levels = response.counts
     columns = columns.assign_coords(level=list(levels))
     counts = [response_values(rows.data, text, KEY, learned) for text in levels]
@@ -382,10 +370,6 @@ def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, Line
 
 def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
     """Write the categories of a response as codes from 0."""
-    import numpy as np
-
-    from bayesrun.data.factors import as_levels, codes_of, levels_of
-
     given = values.attrs.get("levels")
     levels = as_levels(np.atleast_1d(given).tolist()) if given is not None else levels_of(values.values)[0]
     codes = codes_of(values.values, levels)[0]
@@ -398,10 +382,6 @@ def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
 
 def _check_values(values: xr.DataArray, this: RegressionPlan, beside: Mapping[str, xr.DataArray]) -> None:
     """Refuse responses that the family can't have."""
-    import numpy as np
-
-    from bayesrun.data.arrays import shown_values
-
     kind = this.family.values
     if kind in ("real", "level"):
         return
@@ -430,8 +410,6 @@ def _setting(
     this: RegressionPlan, predictor: LinearPredictor, spec: RegressionSpec, explained: Explained, data: xr.Dataset
 ) -> Setting:
     """Return the natural scale of a linear predictor, and what each row tells about it."""
-    import numpy as np
-
     prefix, link = predictor.prefix, predictor.link
     y = explained.columns[explained.name].values.astype(float) if explained.name in explained.columns else np.zeros(1)
     if this.family.likelihood == "LogNormal":
@@ -460,8 +438,6 @@ def _setting(
 
 def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
     """Take out of the residual what a population part explains."""
-    import numpy as np
-
     name = f"{setting.prefix}design"
     if setting.residual is None or name not in columns:
         return setting
@@ -472,8 +448,6 @@ def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
 
 def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
     """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
-    import numpy as np
-
     if link in ("logit", "probit", "cloglog"):
         trials = explained.columns["trials"].values if "trials" in explained.columns else 1.0
         share = (y + 0.5) / (trials + 1.0)
@@ -505,8 +479,6 @@ def _working_response(
 
     It is the first step of iteratively reweighted least squares (McCullagh and Nelder 1989, section 2.5).
     """
-    import numpy as np
-
     size = len(y)
     if this.family.values in ("trials", "binary"):
         trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(size)

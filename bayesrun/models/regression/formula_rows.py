@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from bayesrun.errors import Problem, UserError
+import numpy as np
+
+from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formula_grammar import shown
 from bayesrun.language.formulas import Design, Formula, categorical_in
+from bayesrun.lazy import pd
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
+
+    from bayesrun.lazy import xr
 
 _KEY = "predict.data"
 
@@ -68,12 +73,8 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
 
 def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
     """Write labels of new rows as those of the fit, which they equal by value."""
-    import numpy as np
-    import pandas as pd
-
     from bayesrun.data.arrays import places
     from bayesrun.data.factors import codes_of, value_key
-    from bayesrun.errors import did_you_mean
 
     codes, unseen = codes_of(array.values, levels)
     for label in pd.unique(array.values[unseen]):
@@ -103,9 +104,6 @@ def _unseen(
 
 def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], str]:
     """Return the columns, and the levels that the fit has not seen, in words; empty when there are none."""
-    import warnings
-
-    import numpy as np
     from formulaic.errors import DataMismatchWarning
 
     try:
@@ -123,8 +121,6 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
 
 
 def _check_finite(design: Design, matrix: NDArray[Any], rows: xr.Dataset, dim: str) -> None:
-    import numpy as np
-
     from bayesrun.data.arrays import places
 
     problems = []

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.language.declaration import Density, Draft, Random, coords_of, observed_values
 from bayesrun.language.formulas import Term, plain
+from bayesrun.language.functions import concatenate, dot, index
+from bayesrun.language.plan import of_values
+from bayesrun.language.priors import declare
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import Value, apply, constant, fixed
 from bayesrun.models.regression.design_matrix import (
     Prepared,
     Scales,
@@ -22,10 +28,9 @@ from bayesrun.models.regression.response_families import likelihood
 from bayesrun.models.regression.whitening import whitening
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration, Draft
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
 
 HELPER = "coefficients_whitened"
 _WIDE = 10.0
@@ -48,9 +53,6 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
 
 def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales) -> Declaration:
     """Declare the model as it is written; where another form is sampled, with means that counts can be drawn of."""
-    from bayesrun.language.functions import concatenate
-    from bayesrun.language.values import apply
-
     draft = _draft(data, prepared)
     matrix = draft.container("design", prepared.design.matrix, (_rows(prepared), "column"))
     terms = [_declare_term(draft, data, spec, term, natural.terms[term.name]) for term in prepared.design.terms]
@@ -65,19 +67,12 @@ def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales
 
 def _can_be_whitened(direct: Declaration, spec: GlmSpec, prepared: Prepared) -> bool:
     """Whether the form `whitened` is asked for, and each term is a density on the whole line."""
-    from bayesrun.language.declaration import Random
-
     plans = {item.name: item.plan for item in direct.items if isinstance(item, Random)}
     names = [term.name for term in prepared.design.terms]
     return spec.options.form == "whitened" and all(n in plans and plans[n].unconstrained for n in names)
 
 
 def _whitened(direct: Declaration, data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales) -> Declaration:
-    from bayesrun.language.declaration import Density
-    from bayesrun.language.functions import dot, index
-    from bayesrun.language.plan import of_values
-    from bayesrun.language.values import Value, constant, fixed
-
     made = whitening(prepared, spec.link(), natural.spread)
     draft = _draft(data, prepared)
     draft.add_coords(direct.coords)
@@ -105,8 +100,6 @@ def _whitened(direct: Declaration, data: xr.Dataset, spec: GlmSpec, prepared: Pr
 
 
 def _draft(data: xr.Dataset, prepared: Prepared) -> Draft:
-    from bayesrun.language.declaration import Draft, coords_of
-
     return Draft(data, {**coords_of(prepared.response), "column": list(prepared.design.columns)})
 
 
@@ -115,9 +108,6 @@ def _rows(prepared: Prepared) -> str:
 
 
 def _predictor(matrix: Value, prepared: Prepared, coefficients: Value) -> Value:
-    from bayesrun.language.functions import dot
-    from bayesrun.language.values import constant
-
     predictor = dot(matrix, coefficients.named(("column",)))
     return predictor if prepared.offset is None else predictor + constant(prepared.offset, predictor.dims)
 
@@ -134,8 +124,6 @@ def _observe(
     prepared: Prepared,
     auxiliaries: Mapping[str, Value],
 ) -> None:
-    from bayesrun.language.declaration import observed_values
-
     family, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, prepared.trials)
     name = likelihood_of(response_variables(spec.parsed().response, KEY)[0])
     draft.observe(name, family, parameters, observed_values(prepared.response), rows_alike=True)
@@ -155,10 +143,6 @@ def _declare(
     draft: Draft, name: str, prior: str, data: xr.Dataset, spec: GlmSpec, scale: Any, dims: tuple[str, ...] = ()
 ) -> Value:
     """Declare a variable; priors of a GLM may name `term_scale`, but no other variable of the model."""
-    from bayesrun.language.priors import declare
-    from bayesrun.language.scope import Scope
-    from bayesrun.language.values import constant
-
     scope = Scope(data, draft.coords)
     scope.add("term_scale", constant(scale, dims))
     return declare(draft, name, spec.priors[prior], f"model.priors.{prior}", dims, scope)

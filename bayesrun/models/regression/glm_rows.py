@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.data.base import Role
+from bayesrun.language.declaration import Draft, Observed
+from bayesrun.language.functions import concatenate, dot
+from bayesrun.language.grammar import parse
+from bayesrun.language.values import Value, apply, constant, variable
 from bayesrun.models.base import NewRows
 from bayesrun.models.regression.design_matrix import likelihood_of, offset_values, response_variables
 from bayesrun.models.regression.formula_rows import columns_at
@@ -32,12 +38,6 @@ def needs(rows: NewRows, spec: GlmSpec) -> tuple[Role, ...]:
 
 def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
     """Declare the likelihood over new rows; coefficients and further parameters are those of the posterior."""
-    import numpy as np
-
-    from bayesrun.language.declaration import Draft, Observed
-    from bayesrun.language.functions import concatenate, dot
-    from bayesrun.language.values import Value, apply, constant, variable
-
     formula, dim = spec.parsed(), rows.dim
     fitted = rows.design.formula
     assert fitted is not None
@@ -63,8 +63,6 @@ def at_rows(rows: NewRows, spec: GlmSpec) -> Declaration:
 
 
 def _offset_names(rows: NewRows, text: str) -> tuple[str, ...]:
-    from bayesrun.language.grammar import parse
-
     expression = parse(text, "model.options.offset")
     needed = expression.names & rows.design.recalled().names_needed(expression.tree)
     return tuple(sorted(name for name in needed if name not in rows.data.sizes and not name.startswith("n_")))

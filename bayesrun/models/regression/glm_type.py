@@ -26,7 +26,7 @@ from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import FAMILIES
 
 if TYPE_CHECKING:
-    import xarray as xr
+    from bayesrun.lazy import xr
 
 _AUXILIARIES = frozenset(name for family in FAMILIES.values() for name in family.auxiliaries)
 _TAKEN = {*_AUXILIARIES, "design", "default", HELPER}

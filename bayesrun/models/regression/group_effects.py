@@ -13,10 +13,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.data.arrays import places
 from bayesrun.data.base import Role
-from bayesrun.errors import Problem, UserError, did_you_mean, fail
+from bayesrun.data.factors import LABELS, as_levels, codes_of, formula_column, levels_of, row_column, value_key
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.language.declaration import Deterministic
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, design
+from bayesrun.language.values import compute, variable
+from bayesrun.lazy import pd, xr
 from bayesrun.models.regression.blocked_algebra import moments
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.group_terms import GroupTerm
@@ -24,11 +31,11 @@ from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import DEFAULT, as_vector, numbers_of
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Deterministic
     from bayesrun.language.values import Value
+    from bayesrun.lazy import xr
 
 RELIABLE = 0.6
 """Reliability of the median group's effects from which on they are sampled centred."""
@@ -64,8 +71,6 @@ class GroupEffects:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
         """Find the groups, and compute the columns of what varies."""
-        from bayesrun.data.factors import formula_column
-        from bayesrun.errors import check
         from bayesrun.models.regression.design_matrix import column_problems
 
         formula = self.term.effects
@@ -86,8 +91,6 @@ class GroupEffects:
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedGroups:
         """Make it again of what `plain` returned."""
-        import numpy as np
-
         made = restored_design(content["design"], self.term.effects)
         means, sds = (np.array(content[name]) for name in ("means", "sds"))
         told = float(content["reliability"])
@@ -165,12 +168,6 @@ class FittedGroups:
         UserError
             For groups that the fit has not seen, unless they are allowed: they then come after all others.
         """
-        import numpy as np
-        import pandas as pd
-
-        from bayesrun.data.arrays import places
-        from bayesrun.data.factors import value_key
-
         keys = _row_keys(rows, self.effects.term.columns)
         of = {value_key(label): code for code, label in enumerate(self.labels)}
         distinct, inverse = np.unique(keys, return_inverse=True)
@@ -191,10 +188,6 @@ class FittedGroups:
 
     def as_columns(self, codes: NDArray[Any], matrix: NDArray[Any], labels: Sequence[Any], rows: Rows) -> xr.Dataset:
         """Return codes and columns with the labels of their dims."""
-        import xarray as xr
-
-        from bayesrun.data.factors import as_levels
-
         coords: dict[str, Any] = {self.dim: as_levels(labels), self.effect_dim: list(self.design.columns)}
         if self.correlated:
             coords[f"{self.name}_pair"] = [
@@ -236,11 +229,6 @@ class FittedGroups:
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Compute the Cholesky factor of the posterior's sds and correlations."""
-        import numpy as np
-
-        from bayesrun.language.declaration import Deterministic
-        from bayesrun.language.values import compute, variable
-
         if not self.correlated:
             return ()
         size, name = len(self.design.columns), self.name
@@ -264,8 +252,6 @@ class FittedGroups:
 
     def _scales(self, setting: Setting) -> NDArray[Any]:
         """Return `term_scale` of each effect: `s` for an intercept or a level, `s / sd(column)` for a slope."""
-        import numpy as np
-
         flat = self.sds <= 1e-12 * np.abs(self.means)
         scales = np.where(flat, setting.spread, setting.spread / np.where(flat, 1.0, self.sds))
         labelled = [j for t in self.design.terms if t.labels is not None for j in range(t.start, t.stop)]
@@ -322,8 +308,6 @@ def _pairs(size: int) -> list[tuple[int, int]]:
 
 
 def _not_over_rows(rows: Rows, term: GroupTerm) -> list[Problem]:
-    from bayesrun.data.factors import row_column
-
     return [
         Problem(term.effects.key, f"'{name}' must be over the rows, one label each", "a grouping is a column")
         for name in term.columns
@@ -333,18 +317,12 @@ def _not_over_rows(rows: Rows, term: GroupTerm) -> list[Problem]:
 
 def _label_column(rows: Rows, name: str) -> xr.DataArray:
     """Return a grouping's column as labels, also where the name is that of a factor's codes."""
-    from bayesrun.data.factors import LABELS, row_column
-
     of = rows.data[name].attrs.get(LABELS)
     return row_column(rows.data, str(of) if of is not None else name)
 
 
 def _row_keys(rows: Rows, columns: Sequence[str]) -> NDArray[Any]:
     """Return one text per row that names its group."""
-    import numpy as np
-
-    from bayesrun.data.factors import value_key
-
     parts = []
     for name in columns:
         values = _label_column(rows, name).values
@@ -358,10 +336,6 @@ def _row_keys(rows: Rows, columns: Sequence[str]) -> NDArray[Any]:
 
 def _levels(rows: Rows, columns: Sequence[str], keys: NDArray[Any]) -> tuple[list[Any], NDArray[Any]]:
     """Return the groups in the order of their columns' levels, and the code of each row."""
-    import numpy as np
-
-    from bayesrun.data.factors import as_levels, codes_of, levels_of, value_key
-
     codes = []
     for name in columns:
         column = _label_column(rows, name)
@@ -387,8 +361,6 @@ def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting
     groups (by moments), it is the median of `t / (t + v_j)`. Centred effects mix at a rate that grows with it,
     non-centred ones at one that falls (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
     """
-    import numpy as np
-
     if setting.residual is None or setting.information is None:
         return 0.0
     known = np.isfinite(setting.residual)

@@ -14,6 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.language.declaration import Likelihood, Potential
+from bayesrun.language.functions import dot, log, square
+from bayesrun.language.values import apply, compute, constant, fixed, replaceable, variable
 from bayesrun.models.regression.expansion import Expansion
 from bayesrun.models.regression.group_effects import FittedGroups
 from bayesrun.models.regression.offset_term import FittedOffset
@@ -48,8 +53,6 @@ def summed(declared: Declaration, expansion: Expansion, this: RegressionPlan, fa
     family
         Name of its family.
     """
-    from bayesrun.language.declaration import Likelihood
-
     likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
     operation = _OPERATIONS.get((family, this.main.link))
     terms = expansion.terms[this.family.main] if len(expansion.terms) == 1 else ()
@@ -82,12 +85,7 @@ class _Sums:
 
     def potential(self, operation: str) -> Potential:
         """Return the log likelihood of all rows."""
-        import numpy as np
         from scipy.special import gammaln
-
-        from bayesrun.language.declaration import Potential
-        from bayesrun.language.functions import log, square
-        from bayesrun.language.values import replaceable, variable
 
         y = self.y
         if operation == "square_sum_of_groups":
@@ -107,8 +105,6 @@ class _Sums:
         return Potential("likelihood", replaceable(constant) + whole)
 
     def _variables(self) -> list[Value]:
-        from bayesrun.language.values import variable
-
         coefficients = variable(self.population.coefficients, (None,), (self.matrix.shape[1],))
         effects = [
             variable(f"r_{one.name}", (None, None), (len(one.labels), len(one.design.columns))) for one in self.groups
@@ -126,17 +122,10 @@ class _Sums:
         )
 
     def _sum(self, operation: str, offset: NDArray[Any] | None, weights: NDArray[Any] | None) -> Value:
-        from bayesrun.language.values import compute
-
         return compute(operation, self._variables(), (), self.matrix, offset, weights, self._settings())
 
     def _with_data(self) -> Value:
         """Return `y'eta`."""
-        import numpy as np
-
-        from bayesrun.language.functions import dot
-        from bayesrun.language.values import apply, compute, constant, fixed, replaceable
-
         coefficients, *effects = self._variables()
         total = dot(constant(self.matrix.T @ self.y), coefficients)
         total = total + (fixed(0.0) if self.offset is None else replaceable(self.y @ self.offset))

@@ -12,6 +12,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.language.declaration import Deterministic, Random
+from bayesrun.language.functions import dot
+from bayesrun.language.plan import of_values
+from bayesrun.language.values import constant, variable
 from bayesrun.models.regression.expansion import Expansion
 from bayesrun.models.regression.group_effects import FittedGroups
 from bayesrun.models.regression.linear_terms import FittedTerm
@@ -49,8 +55,6 @@ def _chosen(
     population: FittedPopulation, terms: tuple[FittedTerm, ...], declared: Declaration
 ) -> dict[str, dict[int, int]]:
     """Return, by variable of effects, which effect goes with which coefficient."""
-    from bayesrun.language.declaration import Random
-
     centred = {item.name for item in declared.items if isinstance(item, Random)}
     groups = [term for term in terms if isinstance(term, FittedGroups) and f"r_{term.name}" in centred]
     coefficients = {population.design.columns[j]: place for place, j in enumerate(population.kept)}
@@ -64,13 +68,6 @@ def _chosen(
 
 def _shifted(item: Any, population: FittedPopulation, pairs: Mapping[int, int]) -> list[Item]:
     """Replace effects by their sums with coefficients, and say what they are themselves."""
-    import numpy as np
-
-    from bayesrun.language.declaration import Deterministic, Random
-    from bayesrun.language.functions import dot
-    from bayesrun.language.plan import of_values
-    from bayesrun.language.values import constant, variable
-
     effect: Random = item
     dims, shape = effect.plan.dims, effect.plan.shape
     size = len(population.kept)

@@ -18,6 +18,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.language.functions import dot, log, square
+from bayesrun.language.values import compute, constant, fixed, replaceable
 from bayesrun.models.regression.design_matrix import Prepared
 from bayesrun.models.regression.whitening import Whitening
 
@@ -65,10 +69,6 @@ def summed(family: str, link: str, state: State) -> Value | None:
 
 
 def _normal(state: State) -> Value:
-    import numpy as np
-
-    from bayesrun.language.functions import dot, log, square
-    from bayesrun.language.values import constant, replaceable
 
     made, sigma = state.whitening, state.auxiliaries["sigma"]
     residual = _response(state.prepared) - state.prepared.design.matrix @ made.centre
@@ -82,10 +82,7 @@ def _normal(state: State) -> Value:
 
 
 def _binomial(state: State) -> Value:
-    import numpy as np
     from scipy.special import gammaln
-
-    from bayesrun.language.values import replaceable
 
     successes = _response(state.prepared)
     trials = state.prepared.trials
@@ -96,10 +93,7 @@ def _binomial(state: State) -> Value:
 
 
 def _poisson(state: State) -> Value:
-    import numpy as np
     from scipy.special import gammaln
-
-    from bayesrun.language.values import replaceable
 
     counts = _response(state.prepared)
     constant = replaceable(-np.sum(gammaln(counts + 1)))
@@ -108,23 +102,16 @@ def _poisson(state: State) -> Value:
 
 def _row_sum(operation: str, state: State, weights: NDArray[Any] | None) -> Value:
     """Return the sum over the rows of a function of the linear predictor, which an engine computes in one pass."""
-    from bayesrun.language.values import compute
-
     settings = (state.prepared.design.matrix, state.prepared.offset, weights)
     return compute(operation, [state.coefficients], (), *settings)
 
 
 def _with_data(values: NDArray[Any], state: State) -> Value:
     """Return `y'eta`."""
-    from bayesrun.language.functions import dot
-    from bayesrun.language.values import constant, fixed, replaceable
-
     offset = state.prepared.offset
     fixed_part = fixed(0.0) if offset is None else replaceable(values @ offset)
     return dot(constant(state.prepared.design.matrix.T @ values), state.coefficients) + fixed_part
 
 
 def _response(prepared: Prepared) -> NDArray[Any]:
-    import numpy as np
-
     return np.asarray(prepared.response.values, dtype=float)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from bayesrun.data.base import Role
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Deterministic
+    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.data.base import Role
 from bayesrun.errors import fail
+from bayesrun.language.declaration import Deterministic
+from bayesrun.language.values import variable
+from bayesrun.lazy import xr
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import numbers_of, prior_of
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Deterministic
+    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,6 @@ class MissingPredictor:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedMissing, xr.Dataset]:
         """Keep mean and sd of the values that are there."""
-        import numpy as np
-
         array = rows.data[self.column]
         if array.dims != (rows.dim,) or array.dtype.kind not in "biuf":
             raise fail(self.key, f"'{self.column}' must be numbers over the rows", "mi() takes one column of numbers")
@@ -89,9 +91,6 @@ class FittedMissing:
 
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the predictor; a column that new rows do not have is missing in all of them."""
-        import numpy as np
-        import xarray as xr
-
         there = self.term.column in rows.data.variables
         values = rows.data[self.term.column].values.astype(float) if there else np.full(rows.size, np.nan)
         return xr.Dataset({self.term.column: (rows.dim, values)})
@@ -102,8 +101,6 @@ class FittedMissing:
 
     def declare(self, setting: Setting) -> Part:
         """Declare the slope, and the distribution of the predictor."""
-        import numpy as np
-
         column, scale = self.term.column, np.asarray(setting.spread / self.sd)
         key, given = prior_of(setting.priors, self.term.label, self.prefix)
         wide = {"dist": "Normal", "mu": self.mean, "sigma": 10 * self.sd}
@@ -120,7 +117,4 @@ class FittedMissing:
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Return the slope of the posterior."""
-        from bayesrun.language.declaration import Deterministic
-        from bayesrun.language.values import variable
-
         return (Deterministic(self.slope, variable(f"{self.prefix}{self.term.label}", (), ())),)

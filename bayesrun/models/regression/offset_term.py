@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
+from bayesrun.language.learned import Constant, Learned
+from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import offset_values
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.response_terms import names_of
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Deterministic
     from bayesrun.language.learned import Constant
+    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class OffsetTerm:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedOffset, xr.Dataset]:
         """Compute it, and keep its reductions over the rows."""
-        from bayesrun.language.learned import Learned
-
         learned = Learned(rows.dim)
         values = offset_values(rows.data, self.text, rows.dim, learned, self.key)
         fitted = FittedOffset(self, dict(learned.constants), setting.prefix)
@@ -52,8 +51,6 @@ class OffsetTerm:
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedOffset:
         """Make it again of what `plain` returned."""
-        from bayesrun.language.learned import Constant
-
         constants = {text: Constant.from_plain(of) for text, of in content["constants"].items()}
         return FittedOffset(self, constants, setting.prefix)
 
@@ -72,15 +69,11 @@ class FittedOffset:
 
     def columns(self, rows: Rows) -> xr.Dataset:
         """Compute it for other rows."""
-        from bayesrun.language.learned import Learned
-
         learned = Learned(rows.dim, self.constants)
         return self.as_columns(offset_values(rows.data, self.term.text, rows.dim, learned, self.term.key), rows)
 
     def as_columns(self, values: Any, rows: Rows) -> xr.Dataset:
         """Return it as a variable over the rows."""
-        import xarray as xr
-
         return xr.Dataset({f"{self.prefix}offset": (rows.dim, values)})
 
     def declare(self, setting: Setting) -> Part:

@@ -6,19 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.data.base import Role
+from bayesrun.data.factors import formula_column
+from bayesrun.errors import check
+from bayesrun.language.declaration import Deterministic
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
+from bayesrun.language.functions import concatenate
+from bayesrun.language.values import variable
+from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import reach
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import as_vector, numbers_of, prior_of
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Deterministic
+    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)
@@ -50,8 +58,6 @@ class PopulationTerm:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedPopulation, xr.Dataset]:
         """Compute the columns, and keep their levels, knots and means."""
-        from bayesrun.data.factors import formula_column
-        from bayesrun.errors import check
         from bayesrun.models.regression.design_matrix import column_problems
 
         check(column_problems(rows.data, self.formula, rows.dim))
@@ -65,8 +71,6 @@ class PopulationTerm:
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedPopulation:
         """Make it again of what `plain` returned."""
-        import numpy as np
-
         made = restored_design(content["design"], self.formula)
         return FittedPopulation(
             self, made, np.array(content["by_spread"]), np.array(content["by_level"]), setting.prefix
@@ -124,8 +128,6 @@ class FittedPopulation:
 
     def as_columns(self, matrix: NDArray[Any], rows: Rows) -> xr.Dataset:
         """Return a design matrix with its labels."""
-        import xarray as xr
-
         names = [self.design.columns[j] for j in self.kept]
         kept = matrix if len(names) == matrix.shape[1] else matrix[:, self.kept]
         coords = {self.dim: names, **{f"{self.prefix}{dim}": labels for dim, labels in self._label_dims().items()}}
@@ -176,10 +178,6 @@ class FittedPopulation:
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Put the coefficients of the posterior together again."""
-        from bayesrun.language.declaration import Deterministic
-        from bayesrun.language.functions import concatenate
-        from bayesrun.language.values import variable
-
         if not self.kept:
             return ()
         terms = [t for t in self.design.terms if self.term.intercept or t.name != INTERCEPT]
@@ -206,14 +204,10 @@ class FittedPopulation:
 
     def _scales(self, setting: Setting) -> NDArray[Any]:
         """Return `term_scale` of each column, as `design_matrix.scales` has it."""
-        import numpy as np
-
         return np.sqrt((setting.spread * self.by_spread) ** 2 + (setting.middle * self.by_level) ** 2)
 
 
 def _least_squares(matrix: NDArray[Any], target: NDArray[Any] | float) -> NDArray[Any]:
-    import numpy as np
-
     wanted = np.broadcast_to(target, len(matrix))
     known = np.isfinite(wanted)
     return np.asarray(np.linalg.lstsq(matrix[known], wanted[known], rcond=None)[0])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.language.declaration import ModelDesign
 from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import plain
 from bayesrun.language.grammar import single_name
@@ -34,9 +35,8 @@ from bayesrun.models.regression.term_priors import DEFAULT
 from bayesrun.models.regression.whitened_coefficients import whitened
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from bayesrun.language.declaration import Declaration
+    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun")
 
@@ -219,8 +219,6 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
     With `options.form: whitened` it is sampled in another form: whitened coefficients, centred effects around them, and
     one number as the likelihood of many rows. It reports as the model that is written.
     """
-    from bayesrun.language.declaration import ModelDesign
-
     glm = as_glm(spec)
     if glm is not None:
         return glm_model.build(data, glm)

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from bayesrun.data.base import Domain
+from bayesrun.language.values import apply, constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +58,6 @@ FAMILIES: Mapping[str, Family] = {
 
 def mean(link: str, predictor: NDArray[Any]) -> NDArray[Any]:
     """Return the mean of the response (for `binomial`: its probability) at values of the linear predictor."""
-    import numpy as np
     from scipy.special import expit, ndtr
 
     inverse = {
@@ -70,8 +72,6 @@ def mean(link: str, predictor: NDArray[Any]) -> NDArray[Any]:
 
 def mean_value(link: str, predictor: Value) -> Value:
     """Return the same of a value of the model."""
-    from bayesrun.language.values import apply
-
     operations = {"log": "exp", "logit": "sigmoid", "probit": "normal_cdf"}
     if link == "identity":
         return predictor
@@ -103,8 +103,6 @@ def likelihood(
     parameters : dict
         Its parameters.
     """
-    from bayesrun.language.values import constant
-
     if family == "binomial":
         if trials is not None:
             return "Binomial", {"n": constant(trials, predictor.dims), "p": mean_value(link, predictor)}

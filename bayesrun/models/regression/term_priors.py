@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.errors import fail
+from bayesrun.language.expressions import read
 from bayesrun.language.formulas import plain
+from bayesrun.language.scope import Scope
+from bayesrun.language.values import constant
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
+
+    from bayesrun.lazy import xr
 
 DEFAULT = "default"
 _OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
@@ -49,12 +55,6 @@ def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr
     UserError
         For an expression that depends on anything else.
     """
-    import numpy as np
-
-    from bayesrun.language.expressions import read
-    from bayesrun.language.scope import Scope
-    from bayesrun.language.values import constant
-
     scope = Scope(data)
     scope.add("term_scale", constant(scale), replace=True)
     found: dict[str, Any] = {}

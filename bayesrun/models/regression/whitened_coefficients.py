@@ -9,6 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from bayesrun.language.declaration import Density, Deterministic, Potential, Random
+from bayesrun.language.functions import dot
+from bayesrun.language.plan import of_values
+from bayesrun.language.values import constant, fixed, variable
 from bayesrun.models.regression.blocked_algebra import triangular
 
 if TYPE_CHECKING:
@@ -27,10 +33,6 @@ def whitened(direct: Declaration, expansion: Expansion) -> Declaration:
 
     Vectors whose prior is not a density on the whole line stay as they are.
     """
-    import numpy as np
-
-    from bayesrun.language.declaration import Random
-
     designs = dict(expansion.whitened)
     items: list[Item] = []
     helpers, coords = set(direct.helpers), dict(direct.coords)
@@ -55,8 +57,6 @@ def _is_of(name: str, prefix: str) -> bool:
 
 def _basis(matrix: NDArray[Any], spread: float) -> NDArray[Any]:
     """Return the map from whitened coordinates to coefficients, over (column, column)."""
-    import numpy as np
-
     lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
     lengths = np.where(lengths > 0, lengths, 1.0)
     _, values, vectors = np.linalg.svd(triangular(matrix, lengths))
@@ -66,11 +66,6 @@ def _basis(matrix: NDArray[Any], spread: float) -> NDArray[Any]:
 
 
 def _whitened(item: Random, centre: NDArray[Any], basis: NDArray[Any]) -> list[Item]:
-    from bayesrun.language.declaration import Density, Deterministic, Potential, Random
-    from bayesrun.language.functions import dot
-    from bayesrun.language.plan import of_values
-    from bayesrun.language.values import constant, fixed, variable
-
     name, size = f"{item.name}_whitened", len(basis)
     base = of_values(name, "Normal", {"mu": fixed(0.0), "sigma": fixed(_WIDE)}, (None,), (size,))
     coordinates = variable(name, (None,), (size,))

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayesrun.models.regression.blocked_algebra import triangular
 from bayesrun.models.regression.design_matrix import Prepared
 
@@ -51,8 +53,6 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
     spread
         Sd of the response; 1 where the link takes its units away.
     """
-    import numpy as np
-
     matrix = prepared.design.matrix
     known = ~prepared.response.isnull().values
     lengths = np.sqrt(np.einsum("ij,ij->j", matrix, matrix))
@@ -68,8 +68,6 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
 
 def _linear_response(prepared: Prepared, link: str) -> NDArray[Any]:
     """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
-    import numpy as np
-
     values = prepared.response.values.astype(float)
     if link == "log":
         values = np.log(np.maximum(values, 0.0) + 0.5)

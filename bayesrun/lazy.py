@@ -1,0 +1,40 @@
+"""The door to libraries whose import takes long: each is imported when something of it is first used.
+
+    from bayesrun.lazy import special
+    special.expit(x)
+
+`--help`, the check of a config and the registries need none of them, and answer at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import arviz as az
+    import pandas as pd
+    import xarray as xr
+    from scipy import fft, linalg, optimize, special
+else:
+
+    class _Lazy:
+        """A module that is imported at the first use of one of its names."""
+
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(importlib.import_module(self._name), name)
+            setattr(self, name, found)  # the next use finds it at once
+            return found
+
+    az = _Lazy("arviz")
+    fft = _Lazy("scipy.fft")
+    linalg = _Lazy("scipy.linalg")
+    optimize = _Lazy("scipy.optimize")
+    pd = _Lazy("pandas")
+    special = _Lazy("scipy.special")
+    xr = _Lazy("xarray")
+
+__all__ = ["az", "fft", "linalg", "optimize", "pd", "special", "xr"]
