@@ -385,4 +385,6 @@ def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting
     noise = float(np.sum(w[inside] * rest[inside] ** 2) / freedom) if freedom > 0 else 1.0
     sampling = noise * np.einsum("jkk->jk", variances)
     between = np.maximum(0.0, np.mean(estimates**2, axis=0) - np.mean(sampling, axis=0))
-    return float(np.min(np.median(between / (between + sampling), axis=0)))
+    total = between + sampling
+    share = np.divide(between, total, out=np.zeros_like(total), where=total > 0)  # 0 where nothing varies
+    return float(np.min(np.median(share, axis=0)))

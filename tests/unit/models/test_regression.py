@@ -119,6 +119,11 @@ def test_correlated_effects_are_the_factor_times_standard_normal_numbers() -> No
     assert declared.coords["g_pair"] == ["Intercept, x"] or list(declared.coords["g_pair"]) == ["Intercept, x"]
 
 
+def test_effects_of_a_response_that_does_not_vary_have_reliability_0() -> None:
+    rows = data(y=np.full(ROWS, 0.25))
+    assert expanded("y ~ 1 + (1 | g)", rows, family="beta").notes[0].endswith("(reliability 0.00)")
+
+
 def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups() -> None:
     few = expanded("y ~ x + (1 | g)")
     assert few.model["priors"]["r_g"]["parameterization"] == "noncentered" and "non-centred" in few.notes[0]
