@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
+import yaml
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -49,7 +51,7 @@ def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
             firsts.setdefault(record.setting, record)
     if len(firsts) < 2:
         return None, "fewer than two settings have a posterior"
-    reason = _other_data(firsts)
+    reason = _prior_draws(firsts) or _other_data(firsts)
     if reason:
         return None, reason
     terms = {name: _terms(record) for name, record in firsts.items()}
@@ -58,6 +60,20 @@ def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
         return None, f"{without[0]}: its posterior holds no pointwise log likelihood of observed points"
     reason = _other_points(terms)
     return (None, reason) if reason else (_table(terms), "")
+
+
+def _prior_draws(firsts: dict[str, Record]) -> str:
+    drawn = next((name for name, r in firsts.items() if r.path and _method(r.path) == "prior"), None)
+    return "" if drawn is None else f"'{drawn}' has draws from the prior, which no observation has changed"
+
+
+def _method(folder: Path) -> str | None:
+    """Return the sampler's method, as the run's config has it."""
+    config = folder / "config.yaml"
+    if not config.is_file():
+        return None
+    loaded = yaml.load(config.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return (loaded.get("sampler") or {}).get("method")
 
 
 def _other_data(firsts: dict[str, Record]) -> str:

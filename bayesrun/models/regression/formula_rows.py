@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,9 +54,12 @@ def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> 
     if problems:
         raise UserError(problems)
     arrays = arrays or {dim: rows[dim].values}
-    matrix, unseen = _evaluated(formula, design, arrays)
+    try:
+        matrix, unseen = _evaluated(formula, design, arrays)
+    except _NotComputed as error:
+        raise _not_computed(formula, design, arrays, rows[dim]) from error
     if unseen:
-        raise _unseen(formula, design, arrays, rows, dim)
+        raise _unseen(formula, design, arrays, rows[dim])
     _check_finite(design, matrix, rows, dim)
     return matrix
 
@@ -88,18 +91,52 @@ def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) 
     return found if isinstance(levels[0], str) else np.array(found.tolist())
 
 
-def _unseen(
-    formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]], rows: xr.Dataset, dim: str
-) -> UserError:
+def _unseen(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]], labels: xr.DataArray) -> UserError:
     """Make the error of a level that the fit has not seen of something computed, such as `C(month(day))`."""
-    first, stop = 0, rows.sizes[dim]
-    while stop - first > 1:  # the first row with one is in this range
-        middle = (first + stop) // 2
-        _, found = _evaluated(formula, design, {name: array[first:middle] for name, array in arrays.items()})
-        first, stop = (first, middle) if found else (middle, stop)
-    _, found = _evaluated(formula, design, {name: array[first:stop] for name, array in arrays.items()})
-    message = f"the model was not fitted to the level {found} in '{formula.text}' ({dim} {rows[dim].values[first]})"
+    first = _first_row(labels.size, lambda rows: bool(_evaluated(formula, design, _part(arrays, rows))[1]))
+    _, found = _evaluated(formula, design, _part(arrays, slice(first, first + 1)))
+    message = f"the model was not fitted to the level {found} in '{formula.text}' ({_place(labels, first)})"
     return UserError([Problem(_KEY, message, "predict for levels that the fit has seen")])
+
+
+def _not_computed(
+    formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]], labels: xr.DataArray
+) -> UserError:
+    """Make the error of a row for which a term has no value, such as one outside of a spline's range."""
+
+    def fails(rows: slice) -> str:
+        try:
+            _evaluated(formula, design, _part(arrays, rows))
+        except _NotComputed as error:
+            return str(error)
+        return ""
+
+    first = _first_row(labels.size, lambda rows: bool(fails(rows)))
+    text = fails(slice(first, first + 1)) or fails(slice(0, labels.size))
+    message = f"'{formula.text}' can't be computed for the new rows ({_place(labels, first)}): {text}"
+    hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
+    return UserError([Problem(_KEY, message, hint)])
+
+
+def _first_row(size: int, at_fault: Callable[[slice], bool]) -> int:
+    """Return the first row at fault by bisection, where one of `size` rows is."""
+    first, stop = 0, size
+    while stop - first > 1:  # the first row at fault is in this range
+        middle = (first + stop) // 2
+        first, stop = (first, middle) if at_fault(slice(first, middle)) else (middle, stop)
+    return first
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], rows: slice) -> dict[str, NDArray[Any]]:
+    return {name: array[rows] for name, array in arrays.items()}
+
+
+def _place(labels: xr.DataArray, row: int) -> str:
+    return f"{labels.name} {labels.values[row]}"
+
+
+class _NotComputed(Exception):
+    """A term has no value for some row."""
 
 
 def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], str]:
@@ -115,9 +152,7 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
         said = str(error).strip().splitlines()
         text = re.sub(r"\x1b\[[0-9;]*m", "", said[0]) if said else type(error).__name__
-        message = f"'{formula.text}' can't be computed for the new rows: {shown(text)}"
-        hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
-        raise UserError([Problem(_KEY, message, hint)]) from error
+        raise _NotComputed(shown(text)) from error
 
 
 def _check_finite(design: Design, matrix: NDArray[Any], rows: xr.Dataset, dim: str) -> None:

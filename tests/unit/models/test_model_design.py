@@ -72,6 +72,15 @@ def test_a_level_of_something_computed_that_the_fit_has_not_seen_is_named() -> N
         columns_at(spec.parsed(), fitted, rows, "row")
 
 
+def test_a_value_outside_of_a_spline_names_its_row() -> None:
+    spec = glm.GlmSpec(name="m", type="glm", formula="y ~ bs(x, df=4)")
+    fitted = glm.MODEL.build(FIT, spec).design.formula
+    assert fitted is not None
+    rows = xr.Dataset({"x": ("row", [X[0], X[1], X.max() + 1.0, X[2]])}, {"row": [50, 51, 52, 53]})
+    with pytest.raises(UserError, match=r"can't be computed for the new rows \(row 52\)"):
+        columns_at(spec.parsed(), fitted, rows, "row")
+
+
 def test_reductions_in_an_offset_are_those_of_the_fit() -> None:
     options = {"offset": "log(z) - mean(log(z))"}
     spec = glm.GlmSpec(name="m", type="glm", formula="y - mean(y) ~ x", options=options)

@@ -139,6 +139,14 @@ def test_a_comparison_is_refused_with_the_reason(tmp_path, other, said):
     assert not (tmp_path / "elpd.csv").exists()
 
 
+def test_draws_from_the_prior_are_not_compared(tmp_path):
+    records = [make_job(tmp_path, i, float(i), f"a={i}") for i in range(2)]
+    (records[1].path / "config.yaml").write_text("sampler: {method: prior}\n")
+    found = answer(tmp_path, records, 0)
+    assert found.elpd is None
+    assert "'a=1' has draws from the prior" in found.why_no_elpd
+
+
 def test_the_page_needs_no_other_file(tmp_path):
     records = [make_job(tmp_path, i, float(i), f"a={i}") for i in range(3)]
     answer(tmp_path, records, 0)
