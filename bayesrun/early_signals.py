@@ -63,6 +63,7 @@ def interrupt_on_all() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() != own:  # a child that was forked
             os._exit(128 + number)
+        _Early.heard = Interrupted(number)  # its own status, where nothing has begun that would end in order
         signal.raise_signal(signal.SIGINT)
 
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -64,9 +64,10 @@ def test_writers_share_one_server_on_postgresql(server, tmp_path, workers, sweep
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(server)
+    spec = TrackingSpec(uri=server, timeout=60)  # what is tried is that all arrives, not how long it takes
     with pool(workers) as processes:
         for number in range(sweeps):
             folder = tmp_path / str(number)
             name = f"{workers} workers, sweep {number}"
-            assert sweep(processes, TrackingSpec(uri=server), folder, name, waits=number % 2 == 0) == []
+            assert sweep(processes, spec, folder, name, waits=number % 2 == 0) == []
             check(client, name, number % 2 == 0)

@@ -138,7 +138,11 @@ def test_a_run_waits_for_tracking_at_most_so_long_in_all(
     assert "se-cret" not in caplog.text + (folder / "tracking.json").read_text()
     record = read_record(folder)
     assert record and not record.is_complete and record.lost
-    assert {p.name for p in folder.iterdir()} == {"metrics.json", "status.json", "tracking.json"}
+    wanted = {"metrics.json", "status.json", "tracking.json"}
+    until = time.monotonic() + 10  # the tracker may be writing its record at this moment
+    while {p.name for p in folder.iterdir()} != wanted and time.monotonic() < until:
+        time.sleep(0.05)
+    assert {p.name for p in folder.iterdir()} == wanted
 
     # another store takes it, once
     assert upload(spec, folder).startswith("sent")
