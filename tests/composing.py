@@ -1,4 +1,4 @@
-"""Configs as the command composes them, in this process."""
+"""Configs composed in this process as the command composes them."""
 
 from __future__ import annotations
 

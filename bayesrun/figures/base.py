@@ -101,5 +101,5 @@ _FIRST = {
 
 
 def default_for(model_type: str) -> tuple[str, ...]:
-    """Return the figures of a model whose YAML names none; those that its posterior can't give are left out."""
+    """Return the figures of a model whose YAML names none; those that its posterior does not support are left out."""
     return (*_FIRST.get(model_type, ()), *_GENERAL)

@@ -3,7 +3,7 @@
 Each predictor is set to a value in every row of the data while the other predictors keep theirs, and the predicted
 means are averaged over the rows (average predictions; Gelman and Pardoe 2007,
 doi:10.1111/j.1467-9531.2007.00181.x). A predictor of an interaction is drawn once for each of some values of the
-other one. Intervals are of the mean: they do not say where single observations lie.
+other one. Intervals are for the mean: they do not cover single observations.
 
 Points are partial residuals, the residual of each row added to the curve at its value (multiplied by it for a log
 link), so that they spread around the curve; with other links they are the observations themselves.

@@ -1,4 +1,4 @@
-"""Series over time, and what their model says of them: accident rate and switchpoint, returns and volatility."""
+"""Series over time and what the model infers about them: accident rate and switchpoint, returns and volatility."""
 
 from __future__ import annotations
 

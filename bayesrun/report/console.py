@@ -28,7 +28,7 @@ _LEAST_SHOWN = ("mcse_sd", "mcse_mean")
 
 
 def show(summary: pd.DataFrame, findings: Sequence[Finding], verdict: str, folder: Path, ui: str | None) -> None:
-    """Print the end of a run; without colours unless it is a terminal.
+    """Print the end of a run; in colour only on a terminal.
 
     Parameters
     ----------

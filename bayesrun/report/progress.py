@@ -1,4 +1,4 @@
-"""The progress of sampling and of other long steps: a live line in a terminal, a plain line now and then elsewhere."""
+"""The progress of sampling and of other long steps: a live line in a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY = 15.0
 _REFRESH = 0.1
 """Seconds between updates of the live line."""
 PATIENCE = 3.0
-"""Seconds after which a step without progress of its own says that it is at work."""
+"""Seconds after which a step without progress of its own reports that it is still running."""
 
 
 class ProgressLine:
@@ -93,14 +93,14 @@ def _bar() -> Progress:
 
 
 class Waiting:
-    """Shows how long a step without progress of its own has been at work, once it takes more than a few seconds.
+    """Shows how long a step without progress of its own has been running, once it takes more than a few seconds.
 
     Parameters
     ----------
     what
         The step, as in `predicting`.
     show
-        `auto` and true: live in a terminal, a plain line now and then elsewhere; false: nothing.
+        `auto` and true: live in a terminal, occasional plain lines elsewhere; false: nothing.
     """
 
     def __init__(self, what: str, show: Literal["auto"] | bool) -> None:

@@ -102,7 +102,7 @@ def _one_type_each(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def _is_plain(attribute: Any) -> bool:
-    """Whether NetCDF can hold an attribute: a text, a number, or a list of one of them."""
+    """Return whether NetCDF can hold an attribute: a text, a number, or a list of one of them."""
     if not isinstance(attribute, list | tuple):
         return isinstance(attribute, str | int | float | np.ndarray) and not isinstance(attribute, bool)
     kinds = set(map(type, attribute))
@@ -119,7 +119,7 @@ def _storable_name(name: str) -> str:
 
 
 def _unused(name: str, taken: set[str]) -> str:
-    """Return a name, with a number behind it where it is taken."""
+    """Return a name, with a numeric suffix if it is taken."""
     numbered = chain([name], (f"{name}_{i}" for i in count(2)))
     return next(n for n in numbered if n not in taken)
 

@@ -1,4 +1,4 @@
-"""The examples of docs/data.md are good configs, and it names every key and source."""
+"""The examples of docs/data.md are valid configs, and it lists every key and source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A source and a generator of another package count once the config lists it, with no file of bayesrun edited."""
+"""A source and a generator of another package are available once the config lists it, without editing bayesrun."""
 
 from __future__ import annotations
 

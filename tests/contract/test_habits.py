@@ -1,4 +1,4 @@
-"""What contributors rely on: the Makefile and CI run the same commands, and the package says that it is typed."""
+"""What contributors rely on: the Makefile and CI run the same commands, and the package is marked as typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The examples of docs/language.md are good models, and it names every function, transform and option."""
+"""The examples of docs/language.md are valid models, and it lists every function, transform and option."""
 
 from __future__ import annotations
 

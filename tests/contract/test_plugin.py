@@ -1,4 +1,4 @@
-"""One installed package adds a thing of every kind, and the real command runs them: no file of bayesrun is edited."""
+"""One installed package adds an extension of every kind, and the real command runs them, bayesrun unedited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contracts over every registry: each file of its folder loads, holds its thing, and says what it is."""
+"""Contracts over every registry: each file of its folder loads, defines its entry, and has a docstring."""
 
 from __future__ import annotations
 

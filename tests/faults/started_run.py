@@ -1,4 +1,4 @@
-"""A real command in a terminal of its own: what it tells, how far it is, and what can be done to it."""
+"""A real command in a terminal of its own: its output, its progress, and how to disturb it."""
 
 from __future__ import annotations
 

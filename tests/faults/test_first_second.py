@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in the first seconds: one line, the status that says which, and nothing left behind."""
+"""Ctrl-C and SIGTERM in the first seconds: one line, the matching exit status, and nothing left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is far too large or too deep is told in some seconds and some lines, whatever it is, and nothing is made."""
+"""Input that is far too large or deep is rejected within seconds, in a few lines, and nothing is created."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault of the config is told at once, with its key, without a traceback, without waiting, with nothing left."""
+"""All config errors are reported at once, with their keys, without traceback, delay or leftovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a run, through the real command: what it leaves in its folder and in MLflow, under the design's names."""
+"""A run through the real command: what it writes to its folder and in MLflow, under the design's names."""
 
 from __future__ import annotations
 

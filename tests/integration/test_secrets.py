@@ -1,6 +1,6 @@
 """No secret is written: each form goes through the real command, and every file and all output is searched for it.
 
-Runs fail to reach their tracking server on purpose (port 9 is closed): what they say of it is searched, too.
+Runs fail to reach their tracking server on purpose (port 9 is closed): their messages are searched, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The examples of docs/sweeps.md, run letter by letter."""
+"""The examples of docs/sweeps.md, run exactly as written."""
 
 import json
 import os

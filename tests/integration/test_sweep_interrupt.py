@@ -1,4 +1,4 @@
-"""Ctrl-C in a sweep: what is kept, what is said, and that nothing goes on behind the user's back."""
+"""Ctrl-C in a sweep: what is kept, what is printed, and that nothing keeps running."""
 
 import json
 import os

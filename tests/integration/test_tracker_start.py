@@ -1,4 +1,4 @@
-"""MLflow begins to load before a config is known to be right: no process of it may outlive what was for nothing."""
+"""MLflow starts loading before the config is validated: none of its processes may outlive a rejected run."""
 
 import subprocess
 import sys

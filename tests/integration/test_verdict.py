@@ -1,4 +1,4 @@
-"""What a run says of its posterior through the real command: remedies that work, and what is absent."""
+"""How a run judges its posterior, through the real command: remedies that work, and what is absent."""
 
 from __future__ import annotations
 

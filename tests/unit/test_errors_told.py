@@ -1,4 +1,4 @@
-"""Errors say all that is wrong, each problem once, and carry their exit status."""
+"""Errors report every problem once, and carry their exit status."""
 
 from __future__ import annotations
 

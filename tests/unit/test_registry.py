@@ -1,4 +1,4 @@
-"""Names to things: listed without importing, duplicates refused, a broken plug-in told when it is asked for."""
+"""Names to things: listed without importing, duplicates refused, a broken plug-in reported when it is requested."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A section of the config: unknown keys are told with the nearest name, null means empty, all faults at once."""
+"""A section of the config: unknown keys are reported with the nearest name, null means empty, all errors at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Composing tells every wrong override at once, and lets no config run code."""
+"""Composing reports every wrong override at once, and lets no config run code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parsed config: defaults filled in, everything resolved, every fault told at once and as nothing else."""
+"""The parsed config: defaults filled in, everything resolved, every error reported at once and only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fitted design: what a fit learns from its rows, and other rows seen through it."""
+"""The fitted design: what a fit learns from its rows, and how it is applied to other rows."""
 
 from __future__ import annotations
 

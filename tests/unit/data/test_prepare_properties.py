@@ -1,4 +1,4 @@
-"""Properties of preparing and settling that hold for any data."""
+"""Properties of data preparation that hold for any data."""
 
 from __future__ import annotations
 

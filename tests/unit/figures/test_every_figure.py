@@ -1,4 +1,4 @@
-"""Every registered figure is drawn of a posterior that has what it shows, and says why of one that has not."""
+"""Every registered figure is drawn from a suitable posterior, and gives the reason when it can't be drawn."""
 
 from __future__ import annotations
 

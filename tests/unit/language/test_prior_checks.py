@@ -1,4 +1,4 @@
-"""What is wrong with a prior, said without PyMC3: a table of faults, each with its key and its words."""
+"""Errors in priors, found without PyMC3: a table of faults with their keys and messages."""
 
 from __future__ import annotations
 

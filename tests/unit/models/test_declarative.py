@@ -1,4 +1,4 @@
-"""Declarative models as PyMC3 builds them: density, dims, gaps, starts, helpers."""
+"""Declarative models as PyMC3 builds them: density, dims, missing values, initial points, helpers."""
 
 from __future__ import annotations
 

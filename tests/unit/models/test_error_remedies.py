@@ -1,4 +1,4 @@
-"""Remedies in error texts are true: what a message tells to write is written, and the model is right."""
+"""Remedies in error messages work: following one makes the model valid."""
 
 from __future__ import annotations
 

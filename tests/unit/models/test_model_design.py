@@ -1,4 +1,4 @@
-"""New rows, one row included, are seen through what the fit learned from its own."""
+"""New rows, even a single one, are transformed with what the fit learned from its rows."""
 
 from __future__ import annotations
 

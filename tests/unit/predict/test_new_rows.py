@@ -1,4 +1,4 @@
-"""Predictions for new rows: seen through the fit, exact means, and refused when they can't be had."""
+"""Predictions for new rows: transformed as in the fit, exact means, and rejected when impossible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws as an InferenceData: named dims with the data's labels, gaps as NaN, records beside the statistics."""
+"""Draws as an InferenceData: named dims with data labels, missing values as NaN, records beside the statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A long step says that it is at work; a short one says nothing."""
+"""A long step reports that it is running; a short one prints nothing."""
 
 from __future__ import annotations
 

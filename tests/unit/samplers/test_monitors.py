@@ -1,4 +1,4 @@
-"""Monitors: one tells several, a time limit ends sampling once a draw is kept, SIGTERM is a Ctrl-C."""
+"""Monitors: one forwards to several, a time limit ends sampling once a draw is kept, SIGTERM is a Ctrl-C."""
 
 from __future__ import annotations
 

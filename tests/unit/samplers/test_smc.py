@@ -1,4 +1,4 @@
-"""SMC finds exact posteriors, also discrete, imputed and bimodal ones, and the evidence; what it can't do, it says."""
+"""SMC finds exact posteriors (also discrete, imputed, bimodal) and the evidence, and reports what it cannot do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Patches: each says what it is, is taken back, and changes no log density and no draw."""
+"""Patches: each is documented, can be undone, and changes no log density and no draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before the first draw: every variable whose density is zero at the start is named, all at once."""
+"""Before the first draw: every variable whose density is zero at the initial point is named, all at once."""
 
 from __future__ import annotations
 
