@@ -1,1 +1,1 @@
-"""Data sources: one file a source; `base` says what a source is."""
+"""Data sources, one file per source; `base` defines what a source is."""

@@ -17,7 +17,7 @@ from bayesrun.lazy import xr
 if TYPE_CHECKING:
     from bayesrun.lazy import xr
 
-_MOST_DIGITS = 18  # of a whole number of 64 bits
+_MOST_DIGITS = 18  # of a 64-bit integer
 
 
 class InlineSpec(ArraySpec):
@@ -26,14 +26,14 @@ class InlineSpec(ArraySpec):
     Parameters
     ----------
     values
-        Name to number or (nested) list; null is a missing value.
+        Names mapped to a number or a (nested) list; null is a missing value.
     """
 
     values: dict[str, Any]
 
 
 def load_inline(spec: InlineSpec, directory: Path) -> xr.Dataset:
-    """Make a Dataset of the values; no file is read."""
+    """Build a Dataset from the values; no file is read."""
     return from_values(spec.values, spec, "data.values").assign_attrs(origin="inline")
 
 
@@ -63,12 +63,12 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _number(digits: str) -> int | float:
-    """Return a whole number; one too large for 64 bits is a decimal, which is infinite from 309 digits on."""
+    """Return an integer; one too large for 64 bits becomes a float, which is infinite from 309 digits on."""
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a repeated name: all but the last of its values would be lost."""
+    """Reject repeated names: JSON would keep only the last value."""
     repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
     if repeated:
         raise ValueError(f"names repeat: {', '.join(repeated)}")
@@ -76,11 +76,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class NetcdfSpec(FileSpec, ArraySpec):
-    """Keys of `source: netcdf`; `dims` renames the dims of an array, in the file's order."""
+    """Keys of `source: netcdf`; `dims` renames the dims of an array, in the order of the file."""
 
 
 def load_netcdf(spec: NetcdfSpec, directory: Path) -> xr.Dataset:
-    """Read the file over its own dims, or those of `spec.dims`; fill values are missing, times become dates."""
+    """Read the file over its own dims or those of `spec.dims`; fill values become missing, times become dates."""
     path = resolve(spec.path, directory)
     dataset = _renamed(_read_netcdf(path), spec)
     return dataset.assign_attrs(origin=str(path), sha256=sha256_of(path))
@@ -88,7 +88,7 @@ def load_netcdf(spec: NetcdfSpec, directory: Path) -> xr.Dataset:
 
 def _read_netcdf(path: Path) -> xr.Dataset:
     try:
-        # durations stay numbers in the file's unit
+        # durations stay numbers in the unit of the file
         return xr.load_dataset(path, engine="netcdf4", decode_timedelta=False)
     except (ValueError, OSError) as error:
         raise fail("data.path", f"'{path}' can't be read as NetCDF: {error}", "write it again") from error
@@ -101,7 +101,7 @@ def _renamed(read: xr.Dataset, spec: NetcdfSpec) -> xr.Dataset:
     variables = {}
     for name, array in names.items():
         own = tuple(str(d) for d in array.dims)
-        # the labels of a dim follow when it is renamed
+        # when a dim is renamed, its labels are renamed with it
         is_labels = own == (name,) and name in new_name and new_name[name] not in names
         label = new_name[name] if is_labels else name
         variables[label] = ((label,) if is_labels else tuple(spec.dims.get(name, own)), array.values)

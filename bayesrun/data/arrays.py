@@ -1,4 +1,4 @@
-"""Arrays of a plain kind over named dims, and how messages say where something is in them: `year 1890, 1934`.
+"""Arrays of plain dtypes over named dims, and how messages locate values in them: `year 1890, 1934`.
 
 A plain array holds numbers (missing: NaN), booleans, `datetime64[ns]` (missing: NaT), or objects: text (missing: None).
 """
@@ -25,22 +25,22 @@ Variables = Mapping[str, tuple[tuple[str, ...], Array]]
 
 
 def from_values(values: Mapping[str, Any], spec: ArraySpec, key: str) -> xr.Dataset:
-    """Make a Dataset of nested lists.
+    """Build a Dataset from nested lists.
 
     Parameters
     ----------
     values
-        Name to number or nested lists of numbers, text or nulls (missing values).
+        Names mapped to a number or nested lists of numbers, text or nulls (missing values).
     spec
-        The section `data`: `dims` names the dims of arrays. Without it a list is over `spec.dim`, or over itself
-        where it has the name of a dim (its labels); further dims are called `NAME_dim_1`, ...
+        The section `data`: `dims` names the dims of arrays. Without it, a list is over `spec.dim`; a list with the
+        name of a dim holds that dim's labels. Further dims are called `NAME_dim_1`, ...
     key
         Config key of the values, for messages.
 
     Raises
     ------
     UserError
-        For ragged lists, dims that do not match, lengths that do not agree: all of them.
+        For ragged lists, mismatched dims and inconsistent lengths; all problems are reported.
     """
     problems = unknown_dims(spec, values)
     arrays: dict[str, Array] = {}
@@ -54,7 +54,7 @@ def from_values(values: Mapping[str, Any], spec: ArraySpec, key: str) -> xr.Data
 
 
 def unknown_dims(spec: ArraySpec, names: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems of `data.dims` keys that name no array."""
+    """Return a problem for each key of `data.dims` that matches no array."""
     return [
         Problem(f"data.dims.{name}", f"there is no array '{name}'", did_you_mean(name, names))
         for name in spec.dims
@@ -63,19 +63,19 @@ def unknown_dims(spec: ArraySpec, names: Mapping[str, Any]) -> list[Problem]:
 
 
 def assemble(variables: Variables, key: str) -> xr.Dataset:
-    """Make a Dataset of arrays whose dims are known.
+    """Build a Dataset from arrays with known dims.
 
     Parameters
     ----------
     variables
-        Name to (dims, array). A 1-d array that has the name of its dim holds its labels.
+        Names mapped to (dims, array). A 1-d array with the name of its dim holds the labels of that dim.
     key
         Config key of the arrays, for messages.
 
     Raises
     ------
     UserError
-        When number of dims, sizes or labels do not agree.
+        When the numbers of dims, the sizes or the labels are inconsistent.
     """
     check(_wrong_count(variables, key))
     check([*_repeated_dims(variables), *_wrong_size(variables), *_bad_labels(variables, key)])
@@ -141,7 +141,7 @@ def _sizes(parts: Sequence[object]) -> str:
 
 
 def plain(values: Any) -> Array:
-    """Return values as an array of a plain kind, missing numbers as NaN, missing dates as NaT, missing text as None.
+    """Return values as an array of a plain dtype; missing numbers are NaN, missing dates NaT, missing text None.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def nested(values: Any) -> Array:
     Raises
     ------
     ValueError
-        When the lists are ragged or hold anything but numbers, text, dates, booleans and nulls.
+        When the lists are ragged or contain anything other than numbers, text, dates, booleans and nulls.
     """
     shape = _shape(values)
     flat = _flat(values, len(shape))
@@ -187,9 +187,9 @@ def _without_extension(column: pd.Series[Any]) -> Any:
 
 
 def _plain_objects(array: Array) -> Array:
-    """Give objects of one kind that kind's own dtype: a column of `Decimal` is one of floats."""
+    """Convert objects of a single kind to the matching dtype: a column of `Decimal` becomes floats."""
     missing = pd.isna(array)
-    # types first: a long column has few, and looking at each value's kind would take seconds
+    # compare types first: a long column has few, and checking the kind of each value would take seconds
     kinds = {_kind(t) for t in set(map(type, array[~missing].tolist()))}
     if not kinds:
         return np.full(array.shape, np.nan)
@@ -252,19 +252,19 @@ def _flat(values: Any, depth: int) -> list[Any]:
 
 
 def where_missing(variable: xr.DataArray) -> xr.DataArray:
-    """Return where a variable of any kind is missing: an array of booleans over its dims."""
+    """Return where a variable of any dtype is missing, as booleans over its dims."""
     return variable.copy(data=np.asarray(pd.isna(variable.values)))
 
 
 def places(where: xr.DataArray, most: int = _PLACES) -> str:
-    """Say where an array of booleans is true, by the labels of its dims.
+    """Describe where an array of booleans is true, by the labels of its dims.
 
     Parameters
     ----------
     where
         Booleans over any dims.
     most
-        Number of places that are named; of the others, only how many.
+        Maximum number of places to name; the others are only counted.
     """
     found = np.argwhere(where.values)
     shown = [_place(where, index) for index in found[:most]]
@@ -275,14 +275,14 @@ def places(where: xr.DataArray, most: int = _PLACES) -> str:
 
 
 def shown_values(variable: xr.DataArray, where: xr.DataArray) -> str:
-    """Say which values are meant and where: `-1, -3 (year 1890, 1934)`."""
+    """List the selected values and where they are: `-1, -3 (year 1890, 1934)`."""
     values = variable.values[where.values].ravel()
     more = ", ..." if values.size > _VALUES else ""
     return f"{', '.join(text_of(v) for v in values[:_VALUES])}{more} ({places(where, _VALUES)})"
 
 
 def text_of(value: Any) -> str:
-    """Return a label or value as text; a date without time as `2008-05-02`."""
+    """Return a label or value as text; a date without a time is written as `2008-05-02`."""
     if isinstance(value, np.datetime64):
         return str(pd.Timestamp(value)).removesuffix(" 00:00:00")
     if not isinstance(value, str):

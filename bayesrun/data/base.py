@@ -1,4 +1,4 @@
-"""What a data source is, and the config section that all sources share.
+"""Definition of a data source, and the config section that all sources share.
 
 A source reads raw named variables; everything after that (renaming, dates, factors, derived variables, missing values)
 is the same for all of them and lives in `prepare`. The result is an `xarray.Dataset` with provenance in its `attrs`:
@@ -29,7 +29,7 @@ Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "
 
 
 class DataSpec(Section):
-    """Keys of `data` that every source has (design part 3); a source's own spec extends this."""
+    """Keys of `data` that every source has (design part 3); the spec of each source extends this class."""
 
     name: str
     source: str
@@ -94,7 +94,7 @@ class FileSpec(DataSpec):
 
 
 class TextTableSpec(FileSpec):
-    """Keys of the sources whose cells are typed by what they look like."""
+    """Keys of the sources that infer the type of a cell from its text."""
 
     missing: list[str] = Field(default=["NA", "NaN"])
     skip_rows: Annotated[int, Field(ge=0)] = 0
@@ -120,16 +120,16 @@ class ArraySpec(DataSpec):
 
 @dataclass(frozen=True)
 class Role:
-    """What a model uses a variable for, and which values it can take there.
+    """The role of a variable in a model, and the values allowed in that role.
 
     Parameters
     ----------
     variable
         Name of a data variable.
     kind
-        `observed` (missing values may be imputed) or `predictor` (missing values are an error, or their rows dropped).
+        `observed` (missing values may be imputed) or `predictor` (missing values are an error, or drop their rows).
     domain
-        Values allowed: `count` are whole numbers from 0, `index` 0-based codes, `number_or_date` is `real` or dates;
+        Allowed values: `count` means integers from 0, `index` 0-based codes, `number_or_date` is `real` or dates;
         `any` is not checked.
     key
         Config key that makes the model use the variable, for messages.
@@ -148,13 +148,13 @@ class Source:
     Parameters
     ----------
     spec
-        The section's class: `DataSpec` with the source's own keys.
+        Class of the section: `DataSpec` extended by the keys of the source.
     load
         `(spec, directory) -> Dataset`, the raw variables before `columns` is applied. Tables have `spec.dim` as their
         only dim, arrays the dims of `spec.dims`. Sets `attrs` `origin` and, for files,
         `sha256`. Raises `UserError`.
     check
-        `(spec, directory) -> problems` that can be found cheaply, without reading (a file that is not there).
+        `(spec, directory) -> problems` that can be found cheaply, without reading the data (such as a missing file).
     """
 
     spec: type[DataSpec]
@@ -182,17 +182,17 @@ class Generator:
     Parameters
     ----------
     parameters
-        Section of the generator's own parameters with their defaults.
+        Config section with the parameters of the generator and their defaults.
     draw
-        `(parameters, seed) -> name to array`: draws the data from the true values that the parameters hold, with a
-        random generator of its own made from the seed. All arrays have one entry per observation.
+        `(parameters, seed) -> {name: array}`: simulates data from the true values in the parameters, with its own
+        random generator created from the seed. All arrays have one entry per observation.
     """
 
     parameters: type[Section]
     draw: Callable[[Any, int], Mapping[str, Any]]
 
 
-# The folder has no `__init__.py`: as a namespace package it is not a module of `bayesrun.data`, hence no data source.
+# The folder has no `__init__.py`: a namespace package is not a module of `bayesrun.data`, hence no data source.
 GENERATORS: Registry[Generator] = Registry(
     "generator", "bayesrun.data.generators", "GENERATOR", Generator,
     shared={

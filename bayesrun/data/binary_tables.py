@@ -1,4 +1,4 @@
-"""Sources of tables that are no text: `excel` (a sheet of an `.xlsx` workbook) and `parquet`."""
+"""Sources of tables in binary files: `excel` (a sheet of an `.xlsx` workbook) and `parquet`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ExcelSpec(TextTableSpec):
-    """Keys of `source: excel`; `sheet` is the name of the sheet, null is the first one."""
+    """Keys of `source: excel`; `sheet` is the name of the sheet; null selects the first one."""
 
     sheet: str | None = None
 
@@ -46,7 +46,7 @@ def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
 
 
 def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Problem]:
-    """Find titles above the names, and names in two rows, as merged cells make them."""
+    """Detect titles above the column names, and column names that span two rows because of merged cells."""
     there = cells.notna()
     filled = there.sum(axis=1)
     if len(cells) > 1 and filled.iloc[0] == 1 and filled.iloc[1] > 1:
@@ -63,13 +63,13 @@ def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Pro
 
 
 def _is_name(column: pd.Series[Any]) -> bool:
-    """Say whether the first cell is text, and all others are not."""
+    """Return whether the first cell is text and all others are not."""
     rest = column.iloc[1:].dropna()
     return isinstance(column.iloc[0], str) and len(rest) > 0 and not any(isinstance(cell, str) for cell in rest)
 
 
 def _formulas_without_values(cells: pd.DataFrame, spec: ExcelSpec, path: Path, sheet: str) -> list[Problem]:
-    """Find formulas that were never computed: a workbook that a program wrote has no values for them."""
+    """Detect formulas without a stored value: a workbook written by a program has not computed them."""
     import openpyxl
     from openpyxl.utils import get_column_letter
 
@@ -100,7 +100,7 @@ def _sheet(spec: ExcelSpec, names: list[str]) -> str:
 
 
 def read_parquet(spec: FileSpec, path: Path) -> pd.DataFrame:
-    """Read the file; nulls are missing values, named levels of a pandas index are columns."""
+    """Read the file; nulls are missing values, and named levels of a pandas index become columns."""
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except (ValueError, OSError, NotImplementedError) as error:

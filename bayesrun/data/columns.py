@@ -1,4 +1,4 @@
-"""Columns: which are kept and under which name, their types, and text where numbers were meant."""
+"""Columns: selection, renaming, types, and the detection of text that should be numeric."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _SAMPLE = 1000
 _LONGEST_NUMBER = 100
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _CODE = re.compile(r"\s*0\d+\s*")
-# 1,234,567 or, as in India, 12,34,567; blanks may be those that don't break a line
+# 1,234,567 or, as in India, 12,34,567; spaces may be non-breaking
 _THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:([,.' \u00a0\u202f])\d{2,3})*([,.' \u00a0\u202f])\d{3}(?:[.,]\d+)?\s*")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
 _UNIT = re.compile(r"\s*[$€£]?\s*[+-]?[\d.,' ]*\d\s*[%$€£]?\s*")
 
 
 def choose(raw: xr.Dataset, columns: Sequence[str] | dict[str, str] | None) -> xr.Dataset:
-    """Keep and rename variables; the labels of their dims come along.
+    """Select and rename variables; the labels of their dims are kept.
 
     Parameters
     ----------
     raw
         What the source read.
     columns
-        Names to keep, or name to column in the file; null keeps all.
+        Names to keep, or names mapped to columns in the file; null keeps all.
 
     Raises
     ------
     UserError
-        When a column is not there, or its new name is that of a dim it does not label.
+        When a column does not exist, or its new name is that of a dim that it does not label.
     """
     wanted = _wanted(raw, columns)
     check(_not_there(raw, wanted))
@@ -57,7 +57,7 @@ def label(data: xr.Dataset) -> xr.Dataset:
 
 
 def _wanted(raw: xr.Dataset, columns: Sequence[str] | dict[str, str] | None) -> list[tuple[str, str, str]]:
-    """List (config key, new name, old name) of what is kept."""
+    """List (config key, new name, old name) of the columns to keep."""
     if columns is None:
         return [("data.columns", name, name) for name in _names(raw)]
     if isinstance(columns, dict):
@@ -79,7 +79,7 @@ def _names(data: xr.Dataset) -> list[str]:
 
 
 def label_problems(data: xr.Dataset, row_dim: str) -> list[Problem]:
-    """Return the dims whose labels are missing or repeat.
+    """Return the dims with missing or duplicate labels.
 
     Parameters
     ----------
@@ -106,14 +106,14 @@ def _of_dim(labels: xr.DataArray, key: str) -> list[Problem]:
 
 
 def why_text(name: str, values: Array) -> str:
-    """Say why a column that seems meant as numbers is text; empty when it does not seem so.
+    """Explain why a column that looks numeric is text; empty when it does not look numeric.
 
     Parameters
     ----------
     name
-        Of the column.
+        Name of the column.
     values
-        Its cells; missing ones are None.
+        Cells of the column; missing ones are None.
     """
     if values.dtype != object or values.ndim != 1:
         return ""
@@ -121,7 +121,7 @@ def why_text(name: str, values: Array) -> str:
     texts = [str(value)[:_LONGEST_NUMBER] for value in values[there]]
     some = texts[:_SAMPLE]
     if len(texts) < 2 or 4 * sum(any(c.isdigit() for c in text) for text in some) < len(some):
-        return ""  # a column of words, which need not be looked at cell by cell
+        return ""  # a column of words, which does not need to be checked cell by cell
     odd = [i for i, text in zip(there, texts, strict=True) if not _NUMBER.fullmatch(text)]
     if not odd:
         codes = any(_CODE.fullmatch(text) for text in texts)
@@ -138,7 +138,7 @@ def why_text(name: str, values: Array) -> str:
 
 
 def note_odd_cells(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.Dataset:
-    """Keep in the attribute `text_because` why a column is text; columns of a declared type are left alone."""
+    """Record in the attribute `text_because` why a column is text; columns of a declared type are skipped."""
     said = {}
     for name in [str(name) for name in data.data_vars if name not in declared]:
         reason = why_text(name, data.variables[name].values)
@@ -148,7 +148,7 @@ def note_odd_cells(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.D
 
 
 def advice(variable: xr.DataArray) -> str:
-    """Say what to do about a column that is text without being meant so."""
+    """Advise how to fix a column that is text by mistake."""
     name = variable.name
     return (
         f"for numbers fix these cells, list their words in data.missing, or set data.dtypes: {{{name}: number}}; "
@@ -157,12 +157,12 @@ def advice(variable: xr.DataArray) -> str:
 
 
 def apply_types(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.Dataset:
-    """Make columns text or numbers as `data.dtypes` says.
+    """Convert columns to text or numbers as specified by `data.dtypes`.
 
     Raises
     ------
     UserError
-        For columns that are not there, and cells that are no numbers: all of them.
+        For missing columns and cells that are not numbers; all problems are reported.
     """
     problems: list[Problem] = []
     for name, kind in declared.items():
@@ -196,7 +196,7 @@ def _numbers(variable: xr.DataArray, key: str, problems: list[Problem]) -> Array
 
 
 def _written(texts: list[str]) -> str:
-    """Say how all cells are written, where none but numbers in another form are among them; empty otherwise."""
+    """Describe the number format when every cell is a number in another format; empty otherwise."""
     others = [text for text in texts if not _NUMBER.fullmatch(text)]
     grouped = _THOUSANDS.fullmatch(others[0])
     if grouped and all(map(_THOUSANDS.fullmatch, others)):
@@ -207,5 +207,5 @@ def _written(texts: list[str]) -> str:
 
 
 def _quoted(sign: str) -> str:
-    """Write a sign as YAML reads it; all blanks are one sign."""
+    """Quote a character for YAML; every kind of space is written as a plain space."""
     return '"\'"' if sign == "'" else f"'{sign if sign.isascii() else ' '}'"

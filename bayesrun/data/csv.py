@@ -1,4 +1,4 @@
-"""Source `csv`: a table in a text file with column names in its first line, and how such a file is written."""
+"""Source `csv`: a table in a text file with column names in the first line, and detection of its format."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FORMATS = {
     b"<!doctype": ("a web page", "download the file itself"),
     b"<html": ("a web page", "download the file itself"),
 }
-"""How files that are no text tables begin, in words, and what to do."""
+"""First bytes of files that are not text tables, with a description and advice."""
 _SAMPLE = 100
 _MOST_TITLES = 20
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
@@ -58,15 +58,15 @@ class CsvSpec(TextTableSpec):
     Parameters
     ----------
     sep
-        What stands between cells: one character, `whitespace`, or `auto` (found among `, ; tab |`).
+        Separator of cells: one character, `whitespace`, or `auto` (detected among `, ; tab |`).
     decimal
-        The decimal sign: `.`, `,`, or `auto`.
+        Decimal separator: `.`, `,`, or `auto`.
     thousands
-        What groups thousands; null when nothing does. A blank is any blank, also one that does not break a line.
+        Thousands separator; null for none. A space matches any space, including a non-breaking one.
     encoding
-        Of the file's bytes; a byte order mark is skipped.
+        Encoding of the file; a byte order mark is skipped.
     comment
-        What begins a comment; null when there are none.
+        Character that starts a comment; null for none.
     """
 
     sep: str = "auto"
@@ -149,7 +149,7 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
 
 
 def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> dict[str, str]:
-    """Say which numbers may mean something else: codes such as 007, and 1.234; return the latter by column."""
+    """Warn of ambiguous numbers: codes such as 007, and numbers such as 1.234; return the latter by column."""
     doubtful = {}
     rows = list(islice(records(path, how), 1, _READ_AGAIN))
     for place, name in enumerate(map(str, frame.columns)):
@@ -180,14 +180,14 @@ def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str
         raise fail("data.path", f"'{path}' is empty", "it must be a table of text with column names in the first line")
     chosen = asked_for(names, spec)
     if len(chosen) < len(names):
-        check(ragged(path, how))  # pandas does not see it where it reads some columns only
+        check(ragged(path, how))  # pandas does not detect this when it reads only some of the columns
     texts = text_columns(spec)
     try:
         with warnings.catch_warnings():
-            # a line with more fields than there are names would lose its last ones with a warning only
+            # pandas would only warn of a line with more fields than names, and drop the last fields
             warnings.simplefilter("error", pd.errors.ParserWarning)
             warnings.simplefilter("ignore", pd.errors.DtypeWarning)
-            # columns are read by their places: of two with the same name, pandas would number one
+            # read columns by position: pandas would rename one of two columns with the same name
             frame = pd.read_csv(
                 path,
                 sep=r"\s+" if how.sep == "whitespace" else how.sep,
@@ -225,7 +225,7 @@ def _not_read(path: Path, error: Exception) -> UserError:
 
 
 def _settled(column: pd.Series[Any], decimal: str, thousands: str | None) -> pd.Series[Any]:
-    """Give a column one type: pandas reads a long file in parts, and knows of blanks only the plain one."""
+    """Give a column one type: pandas reads a long file in chunks, and recognises only the plain space."""
     if column.dtype != object:
         return column
     cells = column.dropna().tolist()
@@ -249,18 +249,18 @@ def _texts(frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a text table is written.
+    """Format of a text table.
 
     Parameters
     ----------
     encoding
-        Of its bytes.
+        Encoding of the file.
     sep
-        What stands between cells; `whitespace` is any run of blanks.
+        Separator of cells; `whitespace` is any run of spaces and tabs.
     comment
-        What begins a comment; None when there are none.
+        Character that starts a comment; None for none.
     skip_rows
-        Number of lines before the names.
+        Number of lines before the column names.
     """
 
     encoding: str
@@ -270,7 +270,7 @@ class Dialect:
 
 
 def records(path: Path, how: Dialect) -> Iterator[list[str]]:
-    """Yield the records of a file, the names first; empty lines and comments are left out."""
+    """Yield the records of a file, column names first; empty lines and comments are skipped."""
     with path.open(encoding=how.encoding, newline="") as file:
         lines: Iterator[str] = islice(file, how.skip_rows, None)
         if how.comment:
@@ -283,19 +283,19 @@ def records(path: Path, how: Dialect) -> Iterator[list[str]]:
 
 
 def find_separator(path: Path, how: Dialect) -> str:
-    """Return the separator with which the first records have the most cells, all equally many; a comma for one column.
+    """Return the separator that splits the first records into equally many cells, and the most; a comma for one column.
 
     Raises
     ------
     UserError
-        When the file is not text of the encoding.
+        When the file can't be decoded with the encoding.
     """
     widths = {sep: max(1, _width(path, how, sep)) for sep in SEPARATORS}
-    return max(SEPARATORS, key=lambda sep: widths[sep])  # the first of equals
+    return max(SEPARATORS, key=lambda sep: widths[sep])  # the first in case of a tie
 
 
 def separator_problems(path: Path, how: Dialect) -> list[Problem]:
-    """Say what the file looks like when its names are a single cell, or its lines are of different lengths."""
+    """Suggest another format when the column names form a single cell or records differ in length."""
     if _width(path, how, how.sep) > 1:
         return []
     if how.comment is None:
@@ -326,7 +326,7 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
 
 
 def ragged(path: Path, how: Dialect) -> list[Problem]:
-    """Find the first record with more cells than there are names."""
+    """Find the first record with more cells than column names."""
     names: list[str] = []
     wide: list[int] = []
     for number, record in enumerate(records(path, how)):
@@ -345,17 +345,17 @@ def ragged(path: Path, how: Dialect) -> list[Problem]:
 
 
 def decimal_comma(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[bool, bool]:
-    """Say whether text columns hold numbers with a decimal comma, and whether points group their thousands.
+    """Return whether text columns hold numbers with a decimal comma, and whether points separate thousands.
 
     Parameters
     ----------
     columns
-        Name and cells of every column that is text.
+        Names mapped to cells, of every text column.
 
     Raises
     ------
     UserError
-        When a comma may be either: 1,234.
+        When a comma is ambiguous, as in 1,234.
     """
     found = grouped = False
     unclear: list[Problem] = []
@@ -377,7 +377,7 @@ def decimal_comma(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[bool, b
 
 
 def wrong_encoding(path: Path, encoding: str) -> UserError:
-    """Make the error of a file whose bytes are not text of the encoding, with the encoding that it looks like."""
+    """Create the error for a file that can't be decoded, and suggest the encoding that it seems to have."""
     begin = path.open("rb").read(4)
     looks = "utf-16" if begin[:2] in (b"\xff\xfe", b"\xfe\xff") else "cp1252"
     name = "UTF-8" if encoding.startswith("utf-8") else encoding
@@ -385,7 +385,7 @@ def wrong_encoding(path: Path, encoding: str) -> UserError:
 
 
 def _other_format(path: Path) -> list[Problem]:
-    """Find that a file is of another kind by how it begins."""
+    """Detect another file type from the first bytes."""
     with path.open("rb") as file:
         begin = file.read(32).lstrip()
     return [
@@ -409,7 +409,7 @@ def _lines(path: Path, how: Dialect) -> Iterator[str]:
 
 
 def _title_lines(path: Path, how: Dialect) -> int:
-    """Return how many lines stand before a table; 0 where none is found after a few of them."""
+    """Return the number of lines before a table; 0 when no table is found within the first few."""
     for lines in range(1, _MOST_TITLES + 1):
         rest = replace(how, skip_rows=how.skip_rows + lines)
         for sep in SEPARATORS:
@@ -425,7 +425,7 @@ def _sample(path: Path, how: Dialect, sep: str) -> list[list[str]]:
 
 
 def _width(path: Path, how: Dialect, sep: str) -> int:
-    """Return the number of cells that all first records have; 0 when they differ."""
+    """Return the number of cells in each of the first records; 0 when they differ."""
     try:
         widths = {len(record) for record in _sample(path, how, sep)}
     except csv.Error:

@@ -1,4 +1,4 @@
-"""Text to dates, and the order of day and month, which new rows must share with the fitted ones."""
+"""Conversion of text to dates, and the order of day and month, which new rows must share with the fitted rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[/.\-](\d{1,2})[/.\-](?:\d{4}|\d{2})(?
 
 @dataclass(frozen=True)
 class DateFormat:
-    """How the dates of a column are written.
+    """Date format of a column.
 
     Parameters
     ----------
     format
-        A format of `strptime`; None when pandas finds it.
+        A format of `strptime`; None when pandas infers it.
     day_first
-        Whether `05/02/2008` is February 5th; None where dates are not written like this.
+        Whether `05/02/2008` is February 5th; None when dates are written differently.
     """
 
     format: str | None = None
@@ -54,17 +54,17 @@ def parse_dates(
     given
         `data.date_format`: a format for all of them, or by variable.
     fitted
-        How the fitted rows write them; that is how new rows are read.
+        Date formats of the fitted rows, which also apply to new rows.
 
     Returns
     -------
     tuple
-        The data set with dates, and how each variable writes them.
+        The data set with dates, and the date format of each variable.
 
     Raises
     ------
     UserError
-        For names that are not there and values that are no dates: all of them.
+        For unknown names and values that are not dates; all problems are reported.
     """
     problems = _unknown_formats(names, given)
     parsed, formats = {}, {}
@@ -85,12 +85,12 @@ def parse_dates(
 
 
 def by_date(data: xr.Dataset, dim: str) -> xr.Dataset:
-    """Sort rows whose labels are dates, so that whatever looks at the row before (`lag`, a walk) finds the day before.
+    """Sort rows labelled by dates, because `lag` and random walks refer to the previous row.
 
     Parameters
     ----------
     data
-        Variables, with labels of the rows.
+        Variables, with row labels.
     dim
         The row dimension.
     """
@@ -110,7 +110,7 @@ def _unknown_formats(names: Sequence[str], given: str | Mapping[str, str] | None
 
 
 def _as_text(values: Array) -> Array:
-    """Write numbers as text: pandas would take them as nanoseconds since 1970."""
+    """Convert numbers to text: pandas would interpret them as nanoseconds since 1970."""
     if values.dtype.kind not in "iufb":
         return values
     whole = values.astype(float)
@@ -146,16 +146,16 @@ def _format_of(
 def _dates(values: Array, how: DateFormat) -> Array:
     flat = pd.Series(values.ravel(), dtype=object)
     forms = [_DAY_AND_MONTH.match(cell) if isinstance(cell, str) else None for cell in flat]
-    # pandas would read 2008-05-02 as February 5th where the day is said to be first
+    # with the day first, pandas would read 2008-05-02 as February 5th
     day_first = bool(how.day_first) and any(forms)
     with warnings.catch_warnings():
-        # what pandas warns of (a format that it can't infer, day before month) ends as a date or as our error
+        # anything that pandas warns of (a format it can't infer, day before month) becomes a date or our own error
         warnings.simplefilter("ignore", UserWarning)
         dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=day_first)
     found = np.array(dates.dt.tz_localize(None), dtype="datetime64[ns]")
     if how.format is None and how.day_first is not None:
         month = 2 if how.day_first else 1
-        # pandas would take 13/02 with the month first for February 13th
+        # with the month first, pandas would read 13/02 as February 13th
         impossible = np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool)
         found[impossible] = np.datetime64("NaT")
     return found.reshape(values.shape)

@@ -1,8 +1,8 @@
-"""The fitted design of the data: what the fitted rows teach, as a value through which other rows are seen.
+"""The fitted design of the data: what is learned from the fitted rows, as a value that can be applied to other rows.
 
-A fit learns from its rows the labels of factors and their codes, whether a column holds text or numbers, how dates are
-written, and the reductions inside `derive` (the mean in `x - mean(x)`). New rows, one row included, never teach
-anything: they are brought into the form of the fit.
+From its rows, a fit learns the labels of factors and their codes, whether a column holds text or numbers, date formats,
+and the reductions inside `derive` (the mean in `x - mean(x)`). Nothing is learned from new rows, even a single one:
+they are transformed as in the fit.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ KEY = "predict.data"
 
 @dataclass(frozen=True)
 class FittedDesign:
-    """What the rows of a fit teach about data.
+    """What is learned about the data from the fitted rows.
 
     Parameters
     ----------
     dim
         The row dimension.
     columns
-        New name to the column in the file, where the fit renames.
+        New names mapped to columns in the file, where the fit renames.
     kinds
-        Of each column before `derive`: text, number, date or truth value.
+        Kind of each column before `derive`: text, number, date or boolean.
     dates
-        How dates are written, by column.
+        Date formats by column.
     factors
-        Name of codes to the column of labels.
+        Names of codes mapped to columns of labels.
     levels
-        Column to its labels in the order of their codes: of factors, and of what `data.levels` orders.
+        Columns mapped to their labels in the order of the codes, for factors and the columns in `data.levels`.
     derive
         Name to expression.
     constants
         Reductions over the rows inside `derive`, by the text of the subexpression.
     fixed
-        Variables that are not over the rows; new rows share them.
+        Variables that are not over the rows; they are the same for new rows.
     decimal
-        The decimal sign of a text table; None for other sources.
+        Decimal separator of a text table; None for other sources.
     """
 
     dim: str
@@ -68,7 +68,7 @@ class FittedDesign:
     decimal: str | None = None
 
     def completed(self, spec: DataSpec) -> DataSpec:
-        """Complete the section of new rows: the row dimension and the columns of text are the fit's."""
+        """Complete the section of new rows with the row dimension and the text columns of the fit."""
         texts: dict[str, ColumnKind] = {name: "text" for name, kind in self.kinds.items() if kind == "text"}
         dims = getattr(spec, "dims", {})
         renamed = {n: [self.dim if d == spec.dim else d for d in of] for n, of in dims.items()}
@@ -83,7 +83,7 @@ class FittedDesign:
         return spec.model_copy(update=reading)
 
     def columns_in(self, raw: xr.Dataset, spec: DataSpec) -> Any:
-        """Return `data.columns` for new rows: as they say themselves, else the fit's renaming of what is there."""
+        """Return `data.columns` for new rows: their own, or else the renaming of the fit for existing columns."""
         if not self.columns or spec.columns != dict(self.columns):
             return spec.columns
         there = {new: old for new, old in self.columns.items() if old in raw.variables}
@@ -91,23 +91,23 @@ class FittedDesign:
         return {**there, **{name: name for name in own}}
 
     def types_in(self, data: xr.Dataset, spec: DataSpec) -> dict[str, ColumnKind]:
-        """Return the declared types of the columns that are there."""
+        """Return the declared types of the existing columns."""
         return {name: kind for name, kind in spec.dtypes.items() if name in data.variables}
 
     def dates_in(self, data: xr.Dataset, spec: DataSpec) -> list[str]:
-        """Return the columns of new rows that hold dates: those of the fit, and those that they name themselves."""
+        """Return the date columns of new rows: those of the fit, and those in their own section."""
         return [name for name in spec.parse_dates if name in data.variables or name not in self.dates]
 
     def made_alike(self, table: xr.Dataset, spec: DataSpec) -> xr.Dataset:
-        """Make the columns of the fit out of what new rows have instead, as their own section says.
+        """Create the columns of the fit from other columns of the new rows, as specified by their own section.
 
-        Labels of a factor may be in a column of another name, and `derive` may make a column that the fit has read. An
-        expression of the fit's own is the fit's.
+        Labels of a factor may be in a column of another name, and `derive` may create a column that the fit has read.
+        An expression of the fit can't be changed.
 
         Raises
         ------
         UserError
-            When an expression differs from the fit's, or is computed from the new rows as a whole.
+            When an expression differs from that of the fit, or contains a reduction over the new rows.
         """
         for name, column in spec.factors.items():
             wanted = self.factors.get(name, column)
@@ -128,24 +128,24 @@ class FittedDesign:
         return made
 
     def apply(self, table: xr.Dataset, new_levels: bool = False) -> xr.Dataset:
-        """See the rows of a table as the fit sees its own.
+        """Transform the rows of a table as in the fit.
 
         Parameters
         ----------
         table
             Renamed, typed columns over the row dimension; dates are parsed.
         new_levels
-            Whether labels that the fit has not seen get codes of their own after all others.
+            Whether labels that do not occur in the fit get new codes after all others.
 
         Returns
         -------
         xarray.Dataset
-            The rows in the form of the fit: codes, derived variables, and the variables that are not over the rows.
+            The transformed rows: codes, derived variables, and the variables that are not over the rows.
 
         Raises
         ------
         UserError
-            For labels that the fit has not seen and cells of another type, each with its row: all of them.
+            For labels that do not occur in the fit and cells of another type; all are reported, with their rows.
         """
         problems: list[Problem] = []
         for name in [str(n) for n in table.data_vars if n in self.kinds and n not in self.factors.values()]:
@@ -164,8 +164,8 @@ class FittedDesign:
         return data.assign({str(n): v for n, v in shared.items() if v is not None})
 
     def _shared(self, name: str, variable: Any, data: xr.Dataset, problems: list[Problem]) -> Any:
-        """Return what new rows share with the fit; values of new groups are those that their rows have in a column."""
-        if name in data.sizes:  # labels of a dim, which new ones have joined
+        """Return the variables shared with the fit; values of new groups are taken from a column of the new rows."""
+        if name in data.sizes:  # labels of a dim, to which new labels have been added
             return None if name in data.variables else variable
         grown = [d for d in map(str, variable.dims) if d in data.sizes and data.sizes[d] > self.fixed.sizes[d]]
         if not grown:
@@ -184,7 +184,7 @@ class FittedDesign:
         return None
 
     def plain(self) -> dict[str, Any]:
-        """Return the design as plain values (numbers, text, lists, mappings) that JSON can hold."""
+        """Return the design as plain values (numbers, text, lists, mappings) that can be stored as JSON."""
         return {
             "dim": self.dim,
             "decimal": self.decimal,
@@ -200,7 +200,7 @@ class FittedDesign:
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> FittedDesign:
-        """Make a design again of what `plain` returned."""
+        """Rebuild a design from the result of `plain`."""
         fixed = {name: (tuple(of["dims"]), _array(of)) for name, of in content["fixed"].items()}
         return cls(
             dim=content["dim"],
@@ -216,7 +216,7 @@ class FittedDesign:
         )
 
     def _typed(self, column: xr.DataArray, problems: list[Problem]) -> xr.DataArray:
-        """Bring a column of new rows to the type that it has in the fit."""
+        """Convert a column of new rows to its type in the fit."""
         kind, values = self.kinds[str(column.name)], column.values
         if kind == _kind(values) or bool(pd.isna(values).all()):
             return column
@@ -236,7 +236,7 @@ class FittedDesign:
         return column.copy(data=numbers.reshape(values.shape))
 
     def _labels(self, column: xr.DataArray, new_levels: bool, problems: list[Problem]) -> Array:
-        """Return the labels of the fit, and after them the new ones where they are allowed."""
+        """Return the labels of the fit, followed by the new labels if these are allowed."""
         known = self.levels[str(column.name)]
         _, unseen = codes_of(column.values, known)
         if not unseen.any():
@@ -254,12 +254,12 @@ class FittedDesign:
         return known
 
     def _derivable(self, table: xr.Dataset) -> dict[str, str]:
-        """Return the expressions whose variables new rows have; what comes with the new rows is not computed again."""
+        """Return the expressions whose variables exist in the new rows; existing columns are not recomputed."""
         return {name: text for name, text in self.derive.items() if name not in table.variables}
 
 
 def learn(table: xr.Dataset, spec: DataSpec, dates: Mapping[str, DateFormat]) -> tuple[xr.Dataset, FittedDesign]:
-    """Learn a design from the rows of a fit, and see them through it.
+    """Learn a design from the rows of a fit, and apply it to them.
 
     Parameters
     ----------
@@ -268,12 +268,12 @@ def learn(table: xr.Dataset, spec: DataSpec, dates: Mapping[str, DateFormat]) ->
     spec
         The section `data`.
     dates
-        How dates are written.
+        Date formats by column.
 
     Raises
     ------
     UserError
-        For what can't be a factor, and what can't be derived: all of them.
+        For invalid factors and expressions that can't be computed; all problems are reported.
     """
     kinds = {str(n): _kind(v.values) for n, v in table.variables.items() if spec.dim in v.dims}
     levels = {c: as_levels(labels) for c, labels in by_column(spec.levels, spec.factors).items()}
@@ -290,23 +290,23 @@ def learn(table: xr.Dataset, spec: DataSpec, dates: Mapping[str, DateFormat]) ->
 def derive(
     data: xr.Dataset, expressions: Mapping[str, str], columns: Mapping[str, xr.DataArray], learned: Learned
 ) -> xr.Dataset:
-    """Add derived variables in order; one that fails is reported and the others are still tried.
+    """Add derived variables in order; after a failure, the others are still computed.
 
     Parameters
     ----------
     data
         Variables, codes and labels.
     expressions
-        Name to expression.
+        Names mapped to expressions.
     columns
-        Columns of labels over the rows; in `data` their names mean the dims of their labels.
+        Columns of labels over the rows; in `data`, their names refer to the dims of their labels.
     learned
-        What reductions over the rows are: computed from these rows, or as in the fit.
+        Values of reductions over the rows: computed from these rows, or taken from the fit.
 
     Raises
     ------
     UserError
-        For names that are taken, and what can't be computed.
+        For names that are already in use and expressions that can't be computed.
     """
     problems: list[Problem] = []
     for name, text in expressions.items():
@@ -330,7 +330,7 @@ def _kind(values: Array) -> Kind:
 
 
 def _plain(values: Array) -> dict[str, Any]:
-    """Return an array as lists that JSON can hold: dates as text, what is not finite as null or text."""
+    """Return an array as lists that can be stored as JSON: dates as text, non-finite values as null or text."""
     return {"kind": _kind(values), "values": _listed(values)}
 
 

@@ -1,6 +1,6 @@
 """Labels, levels and factors: a column of labels becomes 0-based codes over the rows, and a dim with its labels.
 
-Labels are compared by value: 308 and "308" are one label, "01234" and 1234 are two.
+Labels are compared by value: 308 and "308" are the same label, "01234" and 1234 are different.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ LABELS = "labels"
 
 Levels = Mapping[str, Iterable[Any]]
 
-# a leading zero says that a text is a code and no number
+# text with a leading zero is a code, not a number
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d*)(?:\.\d+)?")
 
 
 def value_key(label: Any) -> str:
-    """Return a text that is equal for labels of equal value, whatever their type.
+    """Return text that is equal for labels of equal value, whatever their types.
 
     Parameters
     ----------
     label
-        A number, a text, a truth value or a date.
+        A number, text, a boolean or a date.
     """
     if isinstance(label, bool | np.bool_):
         return str(bool(label))
@@ -49,7 +49,7 @@ def value_key(label: Any) -> str:
 
 
 def one_type(column: Any) -> Array:
-    """Return a column of a table as a plain array; one that mixes text with other types is text in all its cells."""
+    """Return a column of a table as a plain array; if it mixes text with other types, all cells become text."""
     values = plain(column)
     if values.dtype != object:
         return values
@@ -63,7 +63,7 @@ def one_type(column: Any) -> Array:
 
 
 def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
-    """Return the place of each value among the levels, compared by value.
+    """Return the position of each value among the levels, compared by value.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     Returns
     -------
     tuple
-        Codes (-1 where there is none), and where a label is there but is no level.
+        Codes (-1 where there is none), and where a label is present but is not a level.
     """
     places = list(levels)
     exact = {level: code for code, level in enumerate(places) if isinstance(level, str)}
@@ -104,7 +104,7 @@ def labels_at(levels: Array, codes: Array) -> Array:
 
 
 def as_levels(labels: Iterable[Any]) -> Array:
-    """Return labels as an array of their own kind: whole numbers, numbers, truth values, dates or text."""
+    """Return labels as an array of the matching dtype: integers, floats, booleans, dates or text."""
     array = plain(np.array(list(labels), dtype=object))
     whole = array.dtype.kind == "f" and bool(np.all(array == np.round(array)))
     return array.astype(np.int64) if whole else array
@@ -113,7 +113,7 @@ def as_levels(labels: Iterable[Any]) -> Array:
 def levels_of(values: Array) -> tuple[Array, Array]:
     """Return the distinct labels of a column, sorted, and their codes (-1 where a label is missing).
 
-    Whole numbers are whole also beside missing values.
+    Integers stay integers even next to missing values.
     """
     missing = pd.isna(values)
     distinct, of = _distinct(values[~missing])
@@ -123,7 +123,7 @@ def levels_of(values: Array) -> tuple[Array, Array]:
 
 
 def alike_labels(values: Array) -> list[list[str]]:
-    """Return the labels that differ only in blanks around them or in how letters are encoded, group by group."""
+    """Return groups of labels that differ only in surrounding spaces or in Unicode normalization."""
     groups: dict[str, list[str]] = {}
     for label in pd.unique(values[~pd.isna(values)].ravel()):
         if isinstance(label, str):
@@ -137,26 +137,26 @@ def _distinct(values: Array) -> tuple[Array, Array]:
 
 
 def by_column(levels: Levels, factors: Mapping[str, str]) -> dict[str, Iterable[Any]]:
-    """Return `data.levels` by column, where a key may also name the codes of a factor."""
+    """Return `data.levels` by column; a key may also be the name of a factor's codes."""
     return {factors.get(name, name): labels for name, labels in levels.items()}
 
 
 def apply_levels(data: xr.Dataset, levels: Levels, factors: Mapping[str, str]) -> xr.Dataset:
-    """Give columns the labels of `data.levels`, and remember their order in the attribute `levels`.
+    """Apply the labels of `data.levels` to columns, and record their order in the attribute `levels`.
 
     Parameters
     ----------
     data
         Renamed variables.
     levels
-        Column, or the codes that `factors` makes of it, to its labels in order.
+        Columns, or the codes that `factors` creates from them, mapped to their labels in order.
     factors
-        Name of codes to column.
+        Names of codes mapped to columns.
 
     Raises
     ------
     UserError
-        For columns that are not there, labels that repeat, and values that are none of the labels: all of them.
+        For missing columns, duplicate labels, and values that are not among the labels; all problems are reported.
     """
     problems: list[Problem] = []
     for name, labels in levels.items():
@@ -170,7 +170,7 @@ def apply_levels(data: xr.Dataset, levels: Levels, factors: Mapping[str, str]) -
 
 
 def unused_levels(data: xr.Dataset, levels: Levels, factors: Mapping[str, str]) -> list[str]:
-    """Say which labels of `data.levels` no row has, one sentence per column."""
+    """List the labels of `data.levels` that occur in no row, one sentence per column."""
     notes = []
     for name, labels in levels.items():
         found = set(map(value_key, pd.unique(data[factors.get(name, name)].values.ravel())))
@@ -188,20 +188,20 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | N
     data
         Renamed variables.
     factors
-        Name of the codes to the column of labels, which becomes a dim of that name.
+        Names of codes mapped to columns of labels; each column becomes a dim with its name.
     levels
-        Column to its labels in order; the labels of other columns are sorted.
+        Columns mapped to their labels in order; the labels of other columns are sorted.
 
     Returns
     -------
     xarray.Dataset
-        Codes are whole numbers; where a label is missing, NaN (and then all are floats). The attribute `labels` of the
-        codes names their dim.
+        Codes are integers; if a label is missing, its code is NaN and all codes are floats. The attribute `labels` of
+        the codes names their dim.
 
     Raises
     ------
     UserError
-        For columns that are not there or can't be labels, and names that are taken: all of them.
+        For columns that are missing or can't be labels, and names already in use; all problems are reported.
     """
     given = levels or {}
     check([p for name, column in factors.items() for p in _problems(data, name, column, column in given)])
@@ -214,7 +214,7 @@ def add_factors(data: xr.Dataset, factors: Mapping[str, str], levels: Levels | N
 
 
 def row_column(data: xr.Dataset, name: str) -> xr.DataArray:
-    """Return a column over the rows, also one of which a factor was made: its labels, row by row.
+    """Return a column over the rows; for the column of a factor, the label of each row.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def row_column(data: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def formula_column(data: xr.Dataset, name: str, categorical: bool) -> Any:
-    """Return a column over the rows as a formula takes it.
+    """Return a column over the rows for use in a formula.
 
     Parameters
     ----------
@@ -241,12 +241,12 @@ def formula_column(data: xr.Dataset, name: str, categorical: bool) -> Any:
     name
         Name of a variable or of a factor's dim.
     categorical
-        Whether the formula may take it as labels.
+        Whether the formula may treat it as labels.
 
     Returns
     -------
     ndarray or pandas.Categorical
-        Numbers or labels; where `data.levels` or a factor gives the order of the labels, a categorical in that order.
+        Numbers or labels; a categorical when `data.levels` or a factor defines the order of the labels.
         Dates are days since 1970-01-01.
     """
     column = row_column(data, name)
@@ -284,7 +284,7 @@ def _level_problems(data: xr.Dataset, column: str, labels: Iterable[Any], key: s
 
 
 def _labelled(column: xr.DataArray, labels: Iterable[Any]) -> xr.DataArray:
-    """Write a column's values as its levels are written."""
+    """Write the values of a column in the form of its levels."""
     levels = as_levels(labels)
     codes, _ = codes_of(column.values, labels)
     return column.copy(data=labels_at(levels, codes)).assign_attrs(levels=levels.tolist())

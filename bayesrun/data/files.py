@@ -1,6 +1,6 @@
-"""Files of data: where a path leads, what is known without reading, and a table as a Dataset over the row dimension.
+"""Data files: path resolution, checks without reading, and conversion of a table to a Dataset over the row dimension.
 
-Imports nothing heavy: the modules of sources, which import this one, are loaded while the config is parsed.
+Imports no heavy packages: the source modules, which import this one, are loaded while the config is parsed.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ log = logging.getLogger("bayesrun")
 _BLOCK = 1 << 20
 _LISTED = 10
 MOST_COLUMNS = 5_000
-# the names that pandas gives to columns without one
+# names that pandas gives to unnamed columns
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
 
 @dataclass(frozen=True)
 class Written:
-    """How the numbers of a text table are written.
+    """Number format of a text table.
 
     Parameters
     ----------
     decimal
-        The decimal sign.
+        Decimal separator.
     doubtful
-        Columns whose numbers were read with a decimal point and may have one that groups thousands, with an example.
+        Columns whose numbers were read with a decimal point that may be a thousands separator, with an example.
     """
 
     decimal: str
@@ -50,7 +50,7 @@ class Written:
 
 
 def resolve(path: str, directory: Path) -> Path:
-    """Return where a path of the config leads: a relative one starts from `paths.data`."""
+    """Resolve a path of the config: a relative path starts from `paths.data`."""
     return directory / Path(path).expanduser()
 
 
@@ -64,7 +64,7 @@ def sha256_of(path: Path) -> str:
 
 
 def missing_file(path: Path, key: str) -> list[Problem]:
-    """Say that a file is not there, and which one may be meant; empty when it is there."""
+    """Report a missing file and suggest a similar one; empty when the file exists."""
     if path.is_file():
         return []
     if path.is_dir():
@@ -73,7 +73,7 @@ def missing_file(path: Path, key: str) -> list[Problem]:
 
 
 def check_file(spec: FileSpec, directory: Path) -> list[Problem]:
-    """Return what is wrong with the file of a spec: it is not there, or its digest is another.
+    """Return the problems of the file of a spec: it is missing, or its digest differs.
 
     Parameters
     ----------
@@ -112,16 +112,16 @@ def _nearest_file(path: Path) -> str:
 def file_source(
     spec: type[FileSpec], read: Callable[[Any, Path], pd.DataFrame], package: str = "", extra: str = ""
 ) -> Source:
-    """Make the source of a kind of file that holds one table.
+    """Create the source for a file format that holds one table.
 
     Parameters
     ----------
     spec
-        The section's class.
+        Class of the section.
     read
         `(spec, path) -> table`; its columns become variables over `spec.dim`. Raises `UserError`.
     package, extra
-        Name of a package that reads the file, and the extra of bayesrun's that installs it; empty when none is needed.
+        Package that reads the file, and the extra of bayesrun that installs it; empty when none is needed.
     """
 
     def load(section: FileSpec, directory: Path) -> xr.Dataset:
@@ -141,19 +141,19 @@ def file_source(
 
 
 def text_columns(spec: DataSpec) -> set[str]:
-    """Return the columns, by their names in the file, that are to be read as text: those declared so, and dates."""
+    """Return the columns to read as text, by their names in the file: those declared as text, and dates."""
     in_file = spec.columns if isinstance(spec.columns, dict) else {}
     declared = [name for name, kind in spec.dtypes.items() if kind == "text"]
     return {in_file.get(name, name) for name in [*declared, *spec.parse_dates]}
 
 
 def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
-    """Return the places of the columns that are read: those of `data.columns`, all without it.
+    """Return the positions of the columns to read: those in `data.columns`, or all if it is not set.
 
     Raises
     ------
     UserError
-        When they are too many, and `data.columns` does not choose.
+        When there are too many and `data.columns` is not set.
     """
     if len(names) <= MOST_COLUMNS:
         return list(range(len(names)))
@@ -168,24 +168,24 @@ def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
 
 
 def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
-    """Make a Dataset of a table.
+    """Convert a table to a Dataset.
 
-    A column without a name, such as the index that pandas writes, is left out and said, unless `data.columns` asks
-    for it.
+    An unnamed column, such as the index that pandas writes, is left out with a message, unless `data.columns`
+    selects it.
 
     Parameters
     ----------
     frame
-        The table; its index is left out.
+        The table; its index is ignored.
     spec
-        The section `data`. A column that is called like its `dim` holds the labels of the rows.
+        The section `data`. A column with the name of its `dim` holds the row labels.
     key
         Config key that names the table, for messages.
 
     Raises
     ------
     UserError
-        When two columns have the same name, or there is none.
+        When two columns have the same name, or there are no columns.
     """
     frame = frame.iloc[:, asked_for([str(c) for c in frame.columns], spec)]
     frame = _named(frame, spec)
@@ -200,7 +200,7 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
 
 
 def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
-    """Leave out columns without a name."""
+    """Remove unnamed columns."""
     wanted = set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns or ())
     names = [str(c) for c in frame.columns]
     nameless = [i for i, name in enumerate(names) if _NO_NAME.fullmatch(name) and name not in wanted]

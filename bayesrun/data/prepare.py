@@ -1,10 +1,10 @@
-"""From a parsed section `data` to the data set that a model gets.
+"""From a parsed section `data` to the data set that is passed to a model.
 
     load:    source -> columns -> dtypes -> dates -> levels -> factors -> derive
     settle:  missing values and domains by role, once the model is known
 
-What the fitted rows teach (levels, types, how dates are written, reductions in `derive`) is a `FittedDesign`;
-through it `load_new` sees other rows.
+What is learned from the fitted rows (levels, types, date formats, reductions in `derive`) is a `FittedDesign`, which
+`load_new` applies to other rows.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ log = logging.getLogger("bayesrun")
 
 
 def load(spec: DataSpec, directory: Path) -> xr.Dataset:
-    """Read and prepare a data set: the first of what `load_fitted` returns."""
+    """Read and prepare a data set: the first result of `load_fitted`."""
     return load_fitted(spec, directory)[0]
 
 
@@ -50,14 +50,14 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
     -------
     data : xarray.Dataset
         Variables over named dims, each dim with labels. `attrs`: `name`, `source`, `origin`, `sha256` (files), `dim`
-        (the row dimension), `rows` (its size) and `dropped` (which rows were dropped, in words; may be empty).
+        (the row dimension), `rows` (its size) and `dropped` (messages about dropped rows; may be empty).
     design : FittedDesign
-        What was learned from the rows.
+        What is learned from the rows.
 
     Raises
     ------
     UserError
-        When the data can't be had as the config describes them.
+        When the data can't be read and prepared as configured.
     """
     raw, written = _read(spec, directory)
     table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
@@ -72,32 +72,32 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
 def load_new(
     spec: DataSpec, directory: Path, design: FittedDesign, roles: Sequence[Role], new_levels: bool = False
 ) -> tuple[xr.Dataset, list[str]]:
-    """Read other rows and see them through what the fit has learned.
+    """Read other rows and transform them as in the fit.
 
     Parameters
     ----------
     spec
-        The section `data` of the new rows. What it does not say about columns, dates and factors is as in the fit.
+        The section `data` of the new rows. Columns, dates and factors default to those of the fit.
     directory
         `paths.data`.
     design
-        What was learned from the fitted rows.
+        What is learned from the fitted rows.
     roles
-        What the model uses which variable for; only predictors must be there.
+        Roles of the variables in the model; only predictors are required.
     new_levels
-        Whether labels that the fit has not seen get codes of their own, after all others; otherwise they are an error.
+        Whether labels that do not occur in the fit get new codes after all others; otherwise they are an error.
 
     Returns
     -------
     data : xarray.Dataset
-        The new rows, over the dims of the fit.
+        New rows, over the dims of the fit.
     notes : list of str
-        In words, which rows were dropped.
+        Messages about dropped rows.
 
     Raises
     ------
     UserError
-        For labels that the fit has not seen, missing predictors, and whatever else is wrong, by row.
+        For labels that do not occur in the fit, missing predictors and all other problems, by row.
     """
     spec = design.completed(spec)
     raw, written = _read(spec, directory)
@@ -113,14 +113,14 @@ def load_new(
 
 
 def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:
-    """Read the raw variables, and return how the numbers of a text table are written."""
+    """Read the raw variables, and the number format of a text table."""
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
     written = raw.attrs.pop("written", None)
     return raw, written
 
 
 def _may_be_thousands(written: Written) -> list[Problem]:
-    """Find numbers of new rows that may have a decimal point or, as in the fit, one that groups thousands."""
+    """Find numbers of new rows whose point may be a decimal point or, as in the fit, a thousands separator."""
     hint = f"set {KEY}.decimal='.' or {KEY}.thousands='.'"
     why = "which may be a thousand times that: the fit has decimal=','"
     return [
@@ -135,7 +135,7 @@ def digest(dataset: xr.Dataset) -> str:
     Parameters
     ----------
     dataset
-        Any data set. Its `attrs` and the order of its variables do not count.
+        Any data set. Its `attrs` and the order of its variables are ignored.
     """
     whole = hashlib.sha256()
     for name in sorted(str(n) for n in dataset.variables):
@@ -147,7 +147,7 @@ def digest(dataset: xr.Dataset) -> str:
 
 
 def _whole(data: xr.Dataset, spec: DataSpec) -> xr.Dataset:
-    """Check the data set as a whole and say where it is from; rows whose own label is missing may be dropped."""
+    """Check the data set as a whole and record its origin; rows with a missing row label may be dropped."""
     dropped: list[str] = []
     if spec.drop_missing == "rows" and spec.dim in data.coords:
         data, dropped = drop_rows(data, [spec.dim], spec.dim)
@@ -168,7 +168,7 @@ def _check_whole(data: xr.Dataset, spec: DataSpec) -> None:
 
 
 def _content(values: Array) -> tuple[str, bytes]:
-    """Return kind and bytes, the same on every platform."""
+    """Return the kind and the bytes, identical on every platform."""
     kind = values.dtype.kind
     if kind == "f":
         numbers = np.where(np.isnan(values), np.nan, values).astype("<f8") + 0.0  # + 0.0: -0.0 is 0.0

@@ -1,4 +1,4 @@
-"""Values in the roles that a model gives them: missing values, domains and types."""
+"""Checks of variables in their roles in a model: missing values, domains and types."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ def settle(
     data
         A loaded data set.
     roles
-        What the model uses which variable for.
+        Roles of the variables in the model.
     drop_missing
-        `data.drop_missing`. Null: missing predictors are an error, missing observed values stay NaN to be imputed.
+        `data.drop_missing`. Null: missing predictors are an error, missing observed values stay NaN and are imputed.
     uses
-        Further names that the model uses, where they are data variables: their missing values drop rows as well.
+        Other data variables that the model uses: their missing values drop rows, too.
 
     Returns
     -------
     tuple
-        The data set (whole numbers without missing values as integers), and in words what was dropped and will be
-        imputed.
+        The data set (whole numbers without missing values as integers), and messages about dropped rows and values to
+        impute.
 
     Raises
     ------
     UserError
-        All problems of all roles at once.
+        All problems of all roles together.
     """
     dim = str(data.attrs.get("dim", "obs"))
     problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
@@ -88,7 +88,7 @@ def settle(
 
 
 def _ordered(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
-    """Make codes of observed labels whose order `data.levels` gives, for distributions of whole numbers."""
+    """Convert observed labels to codes in the order of `data.levels`, for discrete distributions."""
     for role in roles:
         column = data[role.variable]
         ordered = "levels" in column.attrs and role.kind == "observed" and role.domain in ("count", "index", "binary")
@@ -98,7 +98,7 @@ def _ordered(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
 
 
 def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
-    """Warn of columns that are labels although most of their cells look like numbers."""
+    """Warn of columns used as labels although most cells look like numbers."""
     for name in dict.fromkeys(role.variable for role in roles if role.domain == "any"):
         reason = data[name].attrs.get("text_because")
         if reason:
@@ -107,7 +107,7 @@ def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
 
 
 def _warn_of_alike_labels(data: xr.Dataset, roles: Sequence[Role]) -> None:
-    """Warn of labels that look the same and are not."""
+    """Warn of labels that look the same but differ."""
     columns = {role.variable: data[data[role.variable].attrs.get(LABELS, role.variable)] for role in roles}
     for name, column in columns.items():
         for alike in alike_labels(column.values) if column.dtype == object else ():
@@ -133,14 +133,14 @@ def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list
             problems.append(Problem(role.key, f"no value of '{role.variable}' is left", hint))
             continue
         wrong = missing_problems(data, role, rule)
-        # a variable without any value has no values to judge
+        # if all values are missing, there are none to check
         all_missing = bool(wrong) and bool(data[role.variable].isnull().all())
         problems += wrong if all_missing else [*wrong, *domain_problems(data, role)]
     return problems
 
 
 def _long_labels(data: xr.Dataset, roles: Sequence[Role], uses: Collection[str]) -> list[Problem]:
-    """Return the columns of text that are no labels: each label is a name in every table and figure."""
+    """Return the text columns that are unsuitable as labels: each label is a name in every table and figure."""
     problems = []
     for name in sorted({*(role.variable for role in roles), *uses} & set(data.variables)):
         values = data[name].values
@@ -162,14 +162,14 @@ def _typed(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
 
 
 def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
-    """Return what is wrong with the values of a variable in its role; missing values are not looked at here.
+    """Return the problems of the values of a variable in its role; missing values are not checked here.
 
     Parameters
     ----------
     data
         Prepared variables.
     role
-        What a model uses which variable for.
+        Role of the variable in a model.
     """
     variable = data[role.variable]
     if role.domain == "any" or (role.domain == "number_or_date" and variable.dtype.kind == "M"):
@@ -186,16 +186,16 @@ def domain_problems(data: xr.Dataset, role: Role) -> list[Problem]:
 
 
 def outside(variable: xr.DataArray, low: Array | float, high: Array | float, what: str, key: str) -> list[Problem]:
-    """Return which values of an observed variable a distribution can't have, by row; missing values may be anything.
+    """Return the observed values outside the support of a distribution, by row; missing values are ignored.
 
-    Codes that leave the first category empty and reach the last are only warned of.
+    Codes that leave the first category empty but include the last only cause a warning.
 
     Parameters
     ----------
     variable
-        What is observed.
+        The observed variable.
     low, high
-        Smallest and largest value that are possible, one for all or one for each value.
+        Smallest and largest possible value, one for all or one per value.
     what
         `codes`, `counts` or `numbers`.
     key
@@ -222,13 +222,13 @@ def outside(variable: xr.DataArray, low: Array | float, high: Array | float, wha
 
 
 def _one(limits: Array, at: Array) -> str:
-    """Return a limit in words: one number, or those of the rows at fault."""
+    """Return a limit as text: one number, or those of the invalid rows."""
     found = np.unique(limits) if np.unique(limits).size == 1 else np.unique(limits[at])
     return ", ".join(f"{limit:g}" for limit in found[:_MOST_LIMITS]) + ("" if found.size == 1 else " (by row)")
 
 
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:
-    """Return a variable as the numbers that its domain asks for: whole ones without missing values as `int64`."""
+    """Convert a variable to the numbers that its domain requires: integers without missing values as `int64`."""
     values = variable.values
     whole = domain in _WHOLE or values.dtype.kind == "b"
     if domain == "any" or not whole or values.dtype.kind not in "bf" or np.isnan(values.astype(float)).any():
@@ -242,7 +242,7 @@ def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
         held = "dates" if variable.dtype.kind == "M" else f"values of type {variable.dtype}"
         return Problem(role.key, f"{must}, but holds {held}", "use another variable")
     odd = np.vectorize(_is_no_number, otypes=[bool])(variable.values)
-    # numbers that came as text, all of them
+    # every cell is a number written as text
     odd = odd if odd.any() else variable.notnull().values
     hint = "fix the values; labels become codes with data.factors"
     return Problem(role.key, f"{must} (got text: {shown_values(variable, variable.copy(data=odd))})", hint)
@@ -266,16 +266,16 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
     Parameters
     ----------
     data
-        Variables; those that are not over the row dimension are left alone.
+        Variables; those that are not over the row dimension are unchanged.
     names
-        Variables whose missing values count.
+        Variables whose missing values drop rows.
     dim
         Name of the row dimension.
 
     Returns
     -------
     tuple
-        The rows that are left, and what was dropped, in words (nothing: an empty list).
+        The remaining rows, and messages about the dropped rows (may be empty).
     """
     columns = {name: row_column(data, name) for name in names}
     incomplete = {name: _rows_with_missing(of, dim) for name, of in columns.items() if dim in of.dims}
@@ -291,14 +291,14 @@ def drop_rows(data: xr.Dataset, names: Sequence[str], dim: str) -> tuple[xr.Data
 
 
 def rows_to_drop(data: xr.Dataset, rule: Rule, used: Sequence[str]) -> list[str]:
-    """Return the variables whose missing values drop their rows: of those that the model uses, or that are named."""
+    """Return the variables whose missing values drop rows: those that the model uses, or those that are named."""
     if isinstance(rule, Mapping):
         return [name for name, what in rule.items() if what == "rows" and name in data.variables]
     return [name for name in dict.fromkeys(used) if name in data.variables] if rule == "rows" else []
 
 
 def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
-    """Return the problems of a mapping that names variables that are not there."""
+    """Return a problem for each unknown variable in a mapping."""
     names = [str(name) for name in data.variables]
     return [
         Problem(f"data.drop_missing.{name}", f"there is no variable '{name}'", did_you_mean(name, names))
@@ -308,7 +308,7 @@ def unknown_names(data: xr.Dataset, rule: Rule) -> list[Problem]:
 
 
 def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
-    """Return what is wrong with the missing values of a variable: a predictor has some, or all values are missing."""
+    """Return the problems of missing values: a predictor has some, or all values of a variable are missing."""
     variable = row_column(data, role.variable)
     where = where_missing(variable)
     count = int(where.sum())
@@ -325,7 +325,7 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
 
 
 def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
-    """Say which values of observed variables are missing and will be imputed, one sentence per variable."""
+    """Describe the missing values of observed variables that will be imputed, one sentence per variable."""
     notes = []
     for name in dict.fromkeys(role.variable for role in roles if role.kind == "observed"):
         where = where_missing(data[name])

@@ -1,4 +1,4 @@
-"""The config sections `data` and `predict`, parsed and cheaply checked. Imports nothing heavy."""
+"""The config sections `data` and `predict`, parsed and checked cheaply. Imports no heavy packages."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from bayesrun.schema import Section, parse
 
 
 def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem]) -> DataSpec | None:
-    """Parse the section `data` with its source's spec, and check what can be checked without reading.
+    """Parse the section `data` with the spec of its source, and check it without reading the data.
 
     Parameters
     ----------
     raw
-        What the user wrote, resolved to plain Python values.
+        Config of the user, resolved to plain Python values.
     directory
         `paths.data`.
     problems
-        Grows by every problem found, each with its key.
+        List to which every problem is added, with its key.
 
     Returns
     -------
     DataSpec or None
-        The spec of the source's own class; None when it could not be parsed.
+        An instance of the spec class of the source; None when it could not be parsed.
     """
     source = _source(raw.get("source"), problems)
     if source is None:
@@ -43,19 +43,19 @@ def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem])
 
 
 class PredictSpec(Section):
-    """What is predicted, and how.
+    """What to predict, and how.
 
     Parameters
     ----------
     data
-        The data set of the new rows; `predict.data=NAME` chooses it. Null: nothing is predicted.
+        The data set of the new rows; `predict.data=NAME` selects it. Null: nothing is predicted.
     interval
         Probability inside the intervals; null = `intervals`.
     new_levels
-        Labels of a factor that the fit has not seen: `error`, or `population`, which draws their effects from the
-        distribution of the groups.
+        Labels of a factor that do not occur in the fit: `error`, or `population`, which draws their effects from the
+        population distribution of the groups.
     group_by
-        Columns of the new rows: averages over the rows of each group are predicted, too.
+        Columns of the new rows; averages over the rows of each group are also predicted.
     """
 
     data: SerializeAsAny[DataSpec] | None = None
@@ -70,16 +70,16 @@ class PredictSpec(Section):
 
 
 def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpec:
-    """Parse the section `predict`; the keys of its data set's problems begin with `predict.`.
+    """Parse the section `predict`; the keys of problems in its data set begin with `predict.`.
 
     Parameters
     ----------
     raw
-        What the config says; None is nothing to predict.
+        Value in the config; None means that nothing is predicted.
     directory
-        Where relative data paths start.
+        Base folder of relative data paths.
     problems
-        Grows by every problem found.
+        List to which every problem is added.
     """
     raw = {} if raw is None else raw
     options = {key: value for key, value in raw.items() if key != "data"} if isinstance(raw, Mapping) else raw
@@ -97,7 +97,7 @@ def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpe
 
 
 def _what_is_right(source: Source, raw: Mapping[str, Any], found: list[Problem]) -> DataSpec | None:
-    """Parse without the keys at fault, so that a missing file is reported beside a mistyped key, not after it."""
+    """Parse without the invalid keys, so that a missing file and a mistyped key are reported together."""
     faulty = {re.split(r"[.\[]", problem.key)[1] for problem in found}
     return parse(source.spec, {key: value for key, value in raw.items() if key not in faulty}, "data", [])
 
@@ -114,7 +114,7 @@ def _source(name: object, problems: list[Problem]) -> Source | None:
 
 
 def _shadowed(spec: DataSpec) -> list[Problem]:
-    """Find factors whose codes would have the name of the column that they are made of."""
+    """Find factors whose codes would have the name of their column of labels."""
     return [
         Problem(f"data.factors.{name}", f"the codes can't be called '{name}' like their column", "give them a new name")
         for name, column in spec.factors.items()

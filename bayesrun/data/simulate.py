@@ -1,4 +1,4 @@
-"""Source `simulate`: data drawn by a registered generator with a seed of its own."""
+"""Source `simulate`: data simulated by a registered generator with its own seed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class SimulateSpec(DataSpec):
     generator
         Registered name of a file in `bayesrun/data/generators`.
     parameters
-        The generator's own, each with its default.
+        Parameters of the generator, each with its default.
     seed
-        Seed of the data. It is not the sampler's, so that data stay the same when that one changes.
+        Seed of the data. It is separate from the seed of the sampler, so that the data stay the same when that changes.
     """
 
     generator: str
@@ -40,14 +40,14 @@ class SimulateSpec(DataSpec):
 
 
 def check(spec: SimulateSpec, directory: Path) -> list[Problem]:
-    """Return what is wrong with generator and parameters."""
+    """Return the problems of the generator and its parameters."""
     problems: list[Problem] = []
     _parameters(spec, problems)
     return problems
 
 
 def load(spec: SimulateSpec, directory: Path) -> xr.Dataset:
-    """Draw the data, every array over `spec.dim`; no file is read."""
+    """Simulate the data, each array over `spec.dim`; no file is read."""
     problems: list[Problem] = []
     parameters = _parameters(spec, problems)
     if parameters is None:

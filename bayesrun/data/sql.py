@@ -1,8 +1,8 @@
-"""Source `sql`: the rows that a query selects in a database, through SQLAlchemy.
+"""Source `sql`: the rows that a query selects from a database, through SQLAlchemy.
 
-A query comes from a YAML file, which may be somebody else's: it can read and nothing more. It is one statement that
-selects; SQLite's own authorizer refuses everything but reading (`VACUUM INTO` and `ATTACH` would write files), and
-other databases are asked for a transaction that is read-only.
+A query comes from a YAML file, which may be untrusted, so it is read-only. It must be a single statement that selects;
+for SQLite, an authorizer denies everything except reading (`VACUUM INTO` and `ATTACH` would write files); for
+PostgreSQL, the transaction is read-only.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class SqlSpec(DataSpec):
     Parameters
     ----------
     url
-        Any SQLAlchemy URL. A password in it is used to connect and left out wherever the spec is written.
+        Any SQLAlchemy URL. A password is used to connect, and removed wherever the spec is written.
     query
-        One statement that selects rows.
+        A single statement that selects rows.
     """
 
     url: Annotated[str, PlainSerializer(without_credentials), Field(repr=False)]
@@ -48,7 +48,7 @@ class SqlSpec(DataSpec):
 
 
 def check(spec: SqlSpec, directory: Path) -> list[Problem]:
-    """Return what is wrong with the URL, an SQLite file that is not there, and packages that are not installed."""
+    """Return the problems of the URL, a missing SQLite file, and packages that are not installed."""
     if importlib.util.find_spec("sqlalchemy") is None:
         return [_not_installed("sqlalchemy")]
     missing = missing_credentials(spec.url)
@@ -59,7 +59,7 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
         return [Problem("data.url", "is not the URL of a database: it has no '://'", hint)]
     if spec.url.count("@") > 1:
         return [Problem("data.url", "has more than one '@'", "write an '@' within a user name or password as %40")]
-    # SQLite would make a new, empty file
+    # SQLite would create a new, empty file
     return [
         *_not_a_selection(spec.query),
         *(p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")),
@@ -67,7 +67,7 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
 
 
 def _not_a_selection(query: str) -> list[Problem]:
-    """Refuse what is not one statement that selects."""
+    """Reject anything but a single statement that selects."""
     bare = _QUOTED.sub(" ", query).strip().removesuffix(";").strip()
     hint = "write one statement that selects rows: SELECT ..., or WITH ... SELECT ..."
     if ";" in bare:
@@ -79,12 +79,12 @@ def _not_a_selection(query: str) -> list[Problem]:
 
 
 def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
-    """Run the query, which can read only; NULL is a missing value.
+    """Run the read-only query; NULL is a missing value.
 
     Raises
     ------
     UserError
-        When the database does not answer or refuses the query; its message does not hold the password.
+        When the database does not respond or rejects the query; the message does not contain the password.
     """
     frame = _select(spec, directory)
     return from_frame(frame, spec, "data.query").assign_attrs(origin=without_credentials(spec.url))
@@ -101,7 +101,7 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
     # `from None`: the driver's own error may quote the URL, and a traceback would show it
     except ModuleNotFoundError as error:
         raise UserError([_not_installed(str(error.name))]) from None
-    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is not a number
         message = f"is no URL that SQLAlchemy knows: {_first_line(error, spec)}"
         raise fail("data.url", message, "e.g. postgresql://user@host/database, or sqlite:///file.db") from None
     except sa.exc.DBAPIError as error:
@@ -111,7 +111,7 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
 
 
 def _reading_only(connection: sa.Connection) -> sa.Connection:
-    """Let a connection read and nothing else, by the database's own means."""
+    """Make a connection read-only by the means of the database."""
     name = connection.dialect.name
     if name == "sqlite":
         raw = connection.connection.driver_connection
@@ -121,13 +121,13 @@ def _reading_only(connection: sa.Connection) -> sa.Connection:
 
 
 def _rows(connection: sa.Connection, query: str) -> pd.DataFrame:
-    # as the database's own text: ':' and '%' in a query are no placeholders
+    # pass the query unchanged to the driver: ':' and '%' are not placeholders
     result = connection.execution_options(no_parameters=True).exec_driver_sql(query)
     return pd.DataFrame(result.fetchall(), columns=list(result.keys()), dtype=object)
 
 
 def _refused(error: sa.exc.DBAPIError, spec: SqlSpec) -> UserError:
-    """Tell a database that can't be reached from a query that it refuses."""
+    """Distinguish an unreachable database from a rejected query."""
     message = _first_line(error.orig or error, spec)
     if error.statement is None:
         return fail("data.url", f"can't connect: {message}", "check host, port, user, database, and the password")

@@ -1,7 +1,7 @@
-"""What to do about a finding, given how the model at hand was written and sampled.
+"""Advice on a finding, given the parameterization and the sampler settings of the model.
 
-Each function returns sentences, none where its advice was taken already or does not apply. An override in back-ticks
-can be added to the command as it stands.
+Each function returns sentences, or none if its advice was already followed or does not apply. An override in backticks
+can be added to the command unchanged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bayesrun.language.distributions import family
 TIGHTER_PRIORS = "Use tighter priors, above all for scale parameters."
 
 _FORMS = {"stochastic_volatility": "whitened", "switchpoint": "marginal", "glm": "whitened"}
-"""The form that is easiest to sample of each model type that has `model.options.form`."""
+"""The form that is easiest to sample, for each model type with `model.options.form`."""
 _HEAVIER = {"normal": "student", "poisson": "negative_binomial"}
 _HEAVIER_DISTRIBUTION = {"Normal": "StudentT", "Poisson": "NegativeBinomial", "Binomial": "BetaBinomial"}
 _ROUND_UP = 1.25
@@ -25,7 +25,7 @@ _SHOWN = 3
 
 
 def other_forms(judged: Judged) -> list[str]:
-    """Advise another form of the model with the same posterior."""
+    """Advise an equivalent form of the model with the same posterior."""
     best = _FORMS.get(str(judged.model.get("type")))
     form = (judged.model.get("options") or {}).get("form")
     if best is not None and form not in (None, best):
@@ -49,7 +49,7 @@ def _parameterizations(model: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_hierarchical(prior: Mapping[str, Any], priors: Mapping[str, Any]) -> bool:
-    """Return whether the scale of a location-scale prior is a parameter itself."""
+    """Return whether the scale of a location-scale prior is itself a parameter."""
     known = family(str(prior.get("dist")))
     if known is None or known.location_scale is None:
         return False
@@ -58,9 +58,9 @@ def _is_hierarchical(prior: Mapping[str, Any], priors: Mapping[str, Any]) -> boo
 
 
 def smaller_steps(judged: Judged) -> list[str]:
-    """Advise smaller steps, unless they are small already."""
+    """Advise smaller steps, unless they are already small."""
     accept = float(judged.sampler.get("target_accept", 0.8))
-    # with init=auto and the default, bayesrun may have sampled a second time at 0.95 by itself
+    # with init=auto and the default, bayesrun may already have sampled again at 0.95
     again = judged.sampler.get("init", "auto") == "auto" and accept == 0.8
     wanted = 0.99 if again or accept >= 0.95 else 0.95
     return [f"Take smaller steps: `sampler.target_accept={wanted}`."] if accept < wanted else []
@@ -74,14 +74,14 @@ def deeper_trees(judged: Judged) -> list[str]:
 
 
 def more_draws(judged: Judged, factor: float) -> list[str]:
-    """Advise `factor` times the draws, rounded up; of a sampler with warm-up draws, more of these as well."""
+    """Advise `factor` times the draws, rounded up; for a sampler with warm-up, more warm-up draws, too."""
     draws = int(judged.sampler.get("draws", judged.idata.posterior.sizes["draw"]))
     wanted = _rounded(draws * factor * _ROUND_UP)
     return [f"Increase the number of draws: `sampler.draws={wanted}`."]
 
 
 def longer_warm_up(judged: Judged) -> list[str]:
-    """Advise twice the tuning draws, where the sampler tunes."""
+    """Advise twice as many tuning draws, if the sampler tunes."""
     tune = int(judged.sampler.get("tune", 0))
     if judged.method != "nuts" or tune <= 0:
         return []

@@ -1,6 +1,6 @@
 """Check, finding and verdict, the config section `diagnostics`, and all checks on one posterior.
 
-A check takes a saved `InferenceData` and thresholds, never a model or the engine, so it can be run again on any
+A check needs a saved `InferenceData` and thresholds, never a model or the engine, so it can be run again on any
 posterior.
 """
 
@@ -26,12 +26,12 @@ INTERVAL = 0.94
 GOOD_K = 0.7
 """Largest Pareto k at which importance sampling is reliable (doi:10.48550/arXiv.1507.02646)."""
 ROUNDING = 1e-14
-"""Relative sd up to which draws differ by rounding errors only."""
+"""Largest relative sd of draws that differ only by rounding errors."""
 SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")
 
 
 class Thresholds(Section):
-    """Limits of the checks, each `[warn, fail]`. Shares are of all draws or points."""
+    """Limits of the checks, each `[warn, fail]`. Shares refer to all draws or points."""
 
     r_hat: tuple[float, float] = (1.01, 1.05)
     ess: tuple[float, float] = (400.0, 100.0)
@@ -58,7 +58,7 @@ class DiagnosticsSpec(Section):
     prior_sensitivity
         Whether to measure how sensitive the posterior is to prior and likelihood.
     fail_run
-        Whether the verdict `fail` becomes the exit status.
+        Whether the verdict `fail` sets the exit status.
     """
 
     checks: list[str] | None = None
@@ -71,7 +71,7 @@ class DiagnosticsSpec(Section):
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check found (a row of `findings.json`).
+    """One result of a check (a row of `findings.json`).
 
     Parameters
     ----------
@@ -82,11 +82,11 @@ class Finding:
     variable
         Scalar or point concerned (`theta[A]`); null for the run as a whole.
     value, threshold
-        The measured value and the limit it was compared with; null where there is none.
+        The measured value and the limit that it was compared with; null if there is none.
     message
         What was found.
     remedy
-        What to do about it, by sentences; empty when `ok`. Overrides of the config stand in back-ticks.
+        Advice, as sentences; empty when `ok`. Config overrides are in backticks.
     """
 
     check: str
@@ -100,14 +100,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Judged:
-    """The posterior that checks judge.
+    """The posterior to check.
 
     Parameters
     ----------
     idata
         The posterior with its groups.
     summary
-        One row per scalar (`summary.csv`), so that no check computes R-hat or ESS again.
+        One row per scalar (`summary.csv`), so that checks need not recompute R-hat or ESS.
     method
         The sampler of the draws (`nuts`, `smc`, `advi`, `prior`).
     settings
@@ -117,11 +117,11 @@ class Judged:
     missing_groups
         Groups of the InferenceData that are absent, with the reason.
     model, sampler
-        These sections of the config as plain values, so that remedies suit the model at hand.
+        These config sections as plain values, so that remedies suit the model.
     died
-        Chains whose process died, and how.
+        Chains whose process died, and the reason.
     killed
-        Whether the run was killed, and its draws are those that were stored by then.
+        Whether the run was killed; the draws are those that had been stored by then.
     """
 
     idata: az.InferenceData
@@ -158,7 +158,7 @@ class Check:
     run
         `(judged) -> CheckResult`.
     methods
-        Samplers whose draws the check applies to.
+        Samplers to whose draws the check applies.
     """
 
     run: Callable[[Judged], CheckResult]
@@ -208,7 +208,7 @@ def judge(judged: Judged) -> CheckResult:
 def _run(name: str, run: Callable[[Judged], CheckResult], judged: Judged) -> CheckResult:
     try:
         return run(judged)
-    except Exception as error:  # a broken check must not lose a posterior
+    except Exception as error:  # a failing check must not cost a posterior
         _LOG.debug("check %s failed", name, exc_info=True)
         message = f"This check failed: {type(error).__name__}: {error}"
         return CheckResult((Finding(name, "warn", message, remedy="See the traceback in run.log."),))
@@ -247,7 +247,7 @@ def graded(
 
 
 def interval_columns(prob: float, of: str = "hdi") -> tuple[str, str]:
-    """Name the columns of the ends of an interval as ArviZ does: `hdi_3%` and `hdi_97%` for 0.94."""
+    """Return the column names of the interval ends as in ArviZ: `hdi_3%` and `hdi_97%` for 0.94."""
     tail = 100 * (1 - prob) / 2
     return f"{of}_{tail:g}%", f"{of}_{100 - tail:g}%"
 
@@ -259,7 +259,7 @@ def find_interval_columns(columns: Iterable[str], of: str = "hdi") -> tuple[str,
 
 
 def interval_probability(columns: Iterable[str], of: str = "hdi") -> float | None:
-    """Return the probability that the names of these columns state; None if they state none (`hdi_lower`)."""
+    """Return the probability given by the names of these columns; None if they contain none (`hdi_lower`)."""
     lower, upper = (name.removeprefix(f"{of}_").removesuffix("%") for name in find_interval_columns(columns, of))
     try:
         return round((float(upper) - float(lower)) / 100, 12)
@@ -274,7 +274,7 @@ def listed(names: Sequence[str], limit: int = 5) -> str:
 
 
 def shorten(text: str, width: int = 28) -> str:
-    """Cut a long label in its middle: its start says what it is, its end which one."""
+    """Shorten a long label in the middle: the beginning says what it is, the end which one."""
     if len(text) <= width:
         return text
     head = (width - 1) // 2

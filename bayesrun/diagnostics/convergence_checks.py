@@ -1,4 +1,4 @@
-"""Checks of draws by any sampler: nothing is missing, everything moves, the chains agree, and the draws suffice."""
+"""Checks of the draws of any sampler: missing draws or groups, constant draws, R-hat, and effective sample size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from bayesrun.diagnostics.base import (
 from bayesrun.diagnostics.summary import names_of
 
 _FEWEST_DRAWS = 4
-"""Draws per chain below which R-hat and ESS do not exist."""
+"""Minimum number of draws per chain for which R-hat and ESS are defined."""
 
 
 def check_chains(judged: Judged) -> CheckResult:
@@ -56,7 +56,7 @@ def _lost(judged: Judged, draws: int) -> tuple[Finding, ...]:
 
 
 def check_groups(judged: Judged) -> CheckResult:
-    """Name each absent group with its reason; the posterior is none the worse for it."""
+    """Report each absent group with its reason; this does not affect the posterior."""
     found = [Finding("groups", "ok", f"No {name}: {why}.", name) for name, why in judged.missing_groups.items()]
     return CheckResult(tuple(found))
 
@@ -65,7 +65,7 @@ _STUCK = "If the model does not fix them, the sampler is stuck: check {where}."
 
 
 def check_constant(judged: Judged) -> CheckResult:
-    """Name the scalars with equal draws, and warn of those that the model does not fix for certain."""
+    """List the scalars with constant draws, and warn of those that the model is not known to fix."""
     same = [str(n) for n in judged.summary.index[~judged.moving & judged.summary["sd"].notna()]]
     fixed = {*_constant_in_prior(judged), *_unit_diagonals(judged)} & set(same)
     still = [name for name in same if name not in fixed]
@@ -100,7 +100,7 @@ def _unit_diagonals(judged: Judged) -> Iterator[str]:
 
 
 def check_r_hat(judged: Judged) -> CheckResult:
-    """Judge the largest R-hat; constant scalars have none."""
+    """Check the largest R-hat; constant scalars have none."""
     values = judged.summary.loc[judged.moving, "r_hat"].dropna()
     if judged.idata.posterior.sizes["chain"] < 2 or values.empty:
         return CheckResult()
@@ -122,7 +122,7 @@ def check_r_hat(judged: Judged) -> CheckResult:
 
 
 def check_ess(judged: Judged) -> CheckResult:
-    """Judge the smallest bulk and tail effective sample sizes of all chains together."""
+    """Check the smallest bulk and tail effective sample sizes of all chains combined."""
     moving = judged.summary[judged.moving]
     if moving.empty:
         return CheckResult()

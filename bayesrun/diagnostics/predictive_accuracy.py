@@ -1,4 +1,4 @@
-"""How well a model predicts: leave-one-out and WAIC from the pointwise log likelihood, imputed points left out."""
+"""Predictive accuracy: leave-one-out cross-validation and WAIC from the pointwise log likelihood of observed points."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ Floats = NDArray[np.float64]
 
 
 def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
-    """Stack the pointwise log likelihood of every likelihood over dim `point`.
+    """Stack the pointwise terms of all likelihoods along the dim `point`.
 
     Parameters
     ----------
     idata
-        With group `log_likelihood`; terms of imputed points are NaN.
+        Must have the group `log_likelihood`; terms of imputed points are NaN.
 
     Returns
     -------
     terms : DataArray
         Over chain, draw, point; coordinate `point` holds `NAME[LABEL]`.
     left_out : int
-        Number of imputed points, which are not among the terms. The result is None when there are no terms at all.
+        Number of imputed points, which are excluded. The result is None if there are no terms at all.
     """
     group = idata.get("log_likelihood")
     if group is None or not group.data_vars:
@@ -54,7 +54,7 @@ def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
 
 
 def by_point(terms: xr.DataArray) -> Iterator[Floats]:
-    """Yield blocks of terms over point, draw (all chains together)."""
+    """Yield blocks of terms over point, draw (all chains combined)."""
     for block in blocks(terms):
         yield block.reshape(len(block), -1)
 
@@ -89,7 +89,7 @@ def _stack(array: xr.DataArray, name: str) -> xr.DataArray:
 
 
 def check_loo(judged: Judged) -> CheckResult:
-    """Compute elpd_loo of observed points; warn, at worst, of the share of points whose Pareto k is above 0.7."""
+    """Compute elpd_loo of observed points; warn if too many points have a Pareto k above 0.7."""
     found = observed_terms(judged.idata)
     if found is None or not found[0].sizes["point"]:
         return CheckResult()
@@ -111,7 +111,7 @@ def check_loo(judged: Judged) -> CheckResult:
 
 
 def check_waic(judged: Judged) -> CheckResult:
-    """Compute elpd_waic for comparison with other tools; the check `loo` judges, WAIC itself is never judged."""
+    """Compute elpd_waic for comparison with other tools; only the check `loo` has limits, WAIC has none."""
     found = observed_terms(judged.idata)
     if found is None or not found[0].sizes["point"]:
         return CheckResult()
@@ -126,9 +126,9 @@ _WITHOUT_LIKELIHOOD = (
 
 
 def check_potentials(judged: Judged) -> CheckResult:
-    """Say what potentials leave out of LOO, WAIC and the posterior predictive: they have no pointwise terms."""
+    """Report potentials, which LOO, WAIC and the posterior predictive omit: they have no pointwise terms."""
     names = list(judged.model.get("potentials") or {})
-    if not names or "constant_data" not in judged.idata.groups():  # without data they are constraints of the prior
+    if not names or "constant_data" not in judged.idata.groups():  # without data, they are constraints on the prior
         return CheckResult()
     if "observed_data" in judged.idata.groups() and judged.idata.observed_data.data_vars:
         message = f"LOO, WAIC and the posterior predictive do not include potentials: {listed(names)}."

@@ -1,7 +1,7 @@
 """Effect of prior and likelihood on each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
 
 Runs when `diagnostics.prior_sensitivity` is set. It needs `sample_stats["log_prior"]` and the pointwise
-`log_likelihood`, and no refit. `numerics.power_scaling` holds the mathematics.
+`log_likelihood`, but no refit. The mathematics is in `numerics.power_scaling`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def run(judged: Judged) -> CheckResult:
 
 
 def log_prior(idata: az.InferenceData) -> Floats | None:
-    """Return the log density of all priors, over chain * draw; None when it was not kept."""
+    """Return the log density of all priors, over chain * draw; None if it was not kept."""
     stats = idata.get("sample_stats")
     if stats is None or "log_prior" not in stats:
         return None
@@ -61,7 +61,7 @@ def log_prior(idata: az.InferenceData) -> Floats | None:
 
 
 def log_likelihood(idata: az.InferenceData) -> Floats | None:
-    """Return the log likelihood of all observed points, over chain * draw; imputed points are left out."""
+    """Return the log likelihood of all observed points, over chain * draw, without imputed points."""
     group = idata.get("log_likelihood")
     if group is None or not group.data_vars:
         return None
@@ -71,7 +71,7 @@ def log_likelihood(idata: az.InferenceData) -> Floats | None:
 
 
 def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling) -> Iterator[Sensitivity]:
-    """Yield the sensitivities of every scalar that changes, named as in `summary.csv`."""
+    """Yield the sensitivities of every scalar that is not constant, named as in `summary.csv`."""
     variables = [(str(v), array.transpose(*SAMPLE, ...)) for v, array in az_data.posterior.data_vars.items()]
     named = ((names_of(a, v), a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1)) for v, a in variables)
     for name, values in ((n, column) for names, flat in named for n, column in zip(names, flat.T, strict=True)):

@@ -1,8 +1,8 @@
 """Checks of one sampler's draws.
 
-NUTS: divergent transitions, trees that reached the depth limit, energies that were not explored. Variational inference:
-whether the ELBO still changes, and how far the approximation is from the posterior. Sequential Monte Carlo: whether the
-particles still move.
+NUTS: divergent transitions, trees that reached the maximum depth, and poor exploration of the energy. Variational
+inference: whether the ELBO still changes, and how far the approximation is from the posterior. Sequential Monte Carlo:
+whether the particles still move.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from bayesrun.diagnostics.numerics.convergence import bfmi
 
 
 def check_divergences(judged: Judged) -> CheckResult:
-    """Count the divergences after tuning and judge their share of all draws."""
+    """Count the divergences after tuning and check their share of all draws."""
     stats = judged.idata.get("sample_stats", {})
     if "diverging" not in stats:
         return CheckResult()
@@ -33,7 +33,7 @@ def check_divergences(judged: Judged) -> CheckResult:
 
 
 def check_tree_depth(judged: Judged) -> CheckResult:
-    """Judge the share of draws whose tree reached the limit."""
+    """Check the share of draws whose tree reached the maximum depth."""
     stats = judged.idata.get("sample_stats", {})
     metrics = {"accept_mean": float(stats["acceptance_rate"].mean())} if "acceptance_rate" in stats else {}
     if "tree_depth" not in stats:
@@ -46,7 +46,7 @@ def check_tree_depth(judged: Judged) -> CheckResult:
 
 
 def check_bfmi(judged: Judged) -> CheckResult:
-    """Judge the smallest BFMI of the chains."""
+    """Check the smallest BFMI of all chains."""
     stats = judged.idata.get("sample_stats", {})
     if "energy" not in stats or stats["energy"].sizes["draw"] < 2:
         return CheckResult()
@@ -84,7 +84,7 @@ def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
     Returns
     -------
     change : float
-        Absolute difference of both means less two of its standard errors, at least 0; NaN for fewer than 8 values.
+        Absolute difference of the two means minus two standard errors, at least 0; NaN for fewer than 8 values.
     level : float
         Mean of the last quarter.
     """
@@ -92,16 +92,16 @@ def drift(elbo: NDArray[np.float64]) -> tuple[float, float]:
         return float("nan"), float("nan")
     before, last = np.split(elbo[-2 * (len(elbo) // 4) :], 2)
     error = np.sqrt((before.var() + last.var()) / len(last))
-    change = np.maximum(0.0, abs(last.mean() - before.mean()) - 2 * error)  # Python's max would lose a NaN
+    change = np.maximum(0.0, abs(last.mean() - before.mean()) - 2 * error)  # Python's max would drop a NaN
     return float(change), float(last.mean())
 
 
 _EXACT = 1e-6
-"""Range of log ratios up to which the approximation is the posterior itself, and their tail is rounding error."""
+"""Range of log ratios within which the approximation equals the posterior up to rounding errors."""
 
 
 def check_approximation(judged: Judged) -> CheckResult:
-    """Judge the Pareto k of the ratios `p(y, theta) / q(theta)` at the draws; below 0.7 they have finite means."""
+    """Check the Pareto k of the ratios `p(y, theta) / q(theta)` at the draws; below 0.7 they have finite means."""
     stats = judged.idata.get("sample_stats", {})
     if "log_q" not in stats or "lp" not in stats:
         return CheckResult()
@@ -113,7 +113,7 @@ def check_approximation(judged: Judged) -> CheckResult:
 
 
 def _pareto_k(log_ratios: NDArray[np.float64]) -> float:
-    """Fit the tail of importance ratios, over draw; 0 where they are all equal."""
+    """Return the Pareto k of importance ratios over draw; 0 if all are equal."""
     if np.ptp(log_ratios) < _EXACT:
         return 0.0
     with warnings.catch_warnings():
@@ -122,7 +122,7 @@ def _pareto_k(log_ratios: NDArray[np.float64]) -> float:
 
 
 def check_particles(judged: Judged) -> CheckResult:
-    """Judge the smallest share, over the chains, of particles that moved in the last stage; the others are copies."""
+    """Check the smallest share over the chains of particles that moved in the last stage; the others are copies."""
     stats = judged.idata.get("sample_stats", {})
     if "moved" not in stats:
         return CheckResult()

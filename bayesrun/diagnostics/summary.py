@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 SAMPLE = ("chain", "draw")
 
-# half a MB of float64: a block and its intermediate results stay in the processor's cache
+# 0.5 MB of float64: a block and its intermediate results fit in the CPU cache
 _NUMBERS = 2**16
 
 
 def in_order(posterior: xr.Dataset) -> list[str]:
-    """Return the names of the posterior's variables: effects of groups after all others, imputed values last."""
+    """Return the names of the variables in the posterior: group effects after all others, imputed values last."""
 
     def place(name: str) -> tuple[bool, bool]:
         return _is_imputed(posterior[name], name), _is_of_groups(posterior, name)
@@ -35,7 +35,7 @@ def in_order(posterior: xr.Dataset) -> list[str]:
 
 
 def _is_of_groups(posterior: xr.Dataset, name: str) -> bool:
-    """Whether a variable holds the effects `r_GROUPING` of a regression, over groups and effects."""
+    """Return whether a variable holds the effects `r_GROUPING` of a regression, over groups and effects."""
     effects = f"{name.removeprefix('r_')}_effect"
     return name.startswith("r_") and len(posterior[name].dims) == 4 and posterior[name].dims[-1] == effects
 
@@ -45,12 +45,12 @@ def _is_imputed(array: xr.DataArray, name: str) -> bool:
 
 
 def names_of(array: xr.DataArray, name: str) -> list[str]:
-    """Name every scalar of a variable as `az.summary` does, but print whole days without midnight.
+    """Name every scalar of a variable as in `az.summary`, but print dates without a time of midnight.
 
     Parameters
     ----------
     array
-        With dims `chain` and `draw` and any others; a dim without coordinates counts 0, 1, ...
+        With dims `chain` and `draw` and any others; a dim without coordinates is labelled 0, 1, ...
     name
         Name of the variable.
 
@@ -67,7 +67,7 @@ def names_of(array: xr.DataArray, name: str) -> list[str]:
 
 
 def label_texts(values: NDArray[Any]) -> list[str]:
-    """Print labels; dates are printed as `2008-05-02` when all of them are whole days."""
+    """Format labels as text; dates become `2008-05-02` if all are at midnight."""
     if values.dtype.kind == "M":
         days = values.astype("datetime64[D]")
         values = days if ((days == values) | np.isnat(values)).all() else values
@@ -75,7 +75,7 @@ def label_texts(values: NDArray[Any]) -> list[str]:
 
 
 def blocks(array: xr.DataArray, numbers: int = _NUMBERS) -> Iterator[NDArray[np.float64]]:
-    """Yield the draws of a variable, some scalars at a time, so that no statistic needs a second copy of it.
+    """Yield the draws of a variable in blocks of scalars, so that no statistic needs a second copy of the variable.
 
     Parameters
     ----------
@@ -100,9 +100,9 @@ def blocks(array: xr.DataArray, numbers: int = _NUMBERS) -> Iterator[NDArray[np.
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep freed blocks for the next one, which is a third faster than asking the system again.
+    """Let the C library reuse freed memory for the next block, which takes a third less time than a new system call.
 
-    glibc raises its threshold for that (128 kB) to the size of the largest array up to 32 MB that was ever freed.
+    glibc raises its mmap threshold (128 kB) to the size of the largest array freed so far, up to 32 MB.
     """
     np.empty(2**21)
 
@@ -115,7 +115,7 @@ def columns(interval: float) -> list[str]:
 def summarise(idata: az.InferenceData, interval: float = INTERVAL) -> pd.DataFrame:
     """Summarise every scalar of the posterior.
 
-    The numbers are those of `az.summary`, computed for many scalars at once.
+    The numbers agree with `az.summary`, computed for many scalars at once.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def summarise(idata: az.InferenceData, interval: float = INTERVAL) -> pd.DataFra
     Returns
     -------
     DataFrame
-        Index `name` (labelled as by `az.summary`, whole days as `s[2008-05-02]`), imputed values last; columns as of
+        Index `name` (labelled as by `az.summary`, whole days as `s[2008-05-02]`), imputed values last; columns as in
         `columns`. R-hat of one chain is NaN, and so are ESS, R-hat and MCSE of fewer than four draws or of draws with
         NaN.
     """
@@ -140,7 +140,7 @@ def summarise(idata: az.InferenceData, interval: float = INTERVAL) -> pd.DataFra
 
 
 def _rows(array: xr.DataArray, interval: float) -> list[NDArray[np.float64]]:
-    # constant draws and draws that are not finite divide by zero on the way to their NaN
+    # constant and non-finite draws cause divisions by zero before they give NaN
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return [statistics(block, interval) for block in blocks(array)]

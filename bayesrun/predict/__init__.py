@@ -1,1 +1,1 @@
-"""What follows sampling: predictions, pointwise terms, and all groups of a run as one InferenceData."""
+"""Steps after sampling: predictions, pointwise terms, and all groups of a run as one InferenceData."""

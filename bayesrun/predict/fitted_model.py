@@ -1,8 +1,8 @@
 """The fitted design of a run, data and model: one immutable value, in memory and in the run folder (`design.json`).
 
-It is all that is needed, beside the draws, to predict new rows from a finished run: what the data have taught (levels,
-types, reductions in `derive`), what the model has (means, knots, contrasts, reductions in its expressions), and the
-axes of the model's variables. Long arrays are in `design.npz` beside it.
+Together with the draws, it is all that is needed to predict new rows from a finished run: what is learned by the data
+(levels, types, reductions in `derive`) and by the model (means, knots, contrasts, reductions in its expressions), and
+the axes of the model's variables. Long arrays are stored next to it in `design.npz`.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 DESIGN, ARRAYS = "design.json", "design.npz"
 _LONG = 2_000
-"""Numbers in a list from which on it is an array in `design.npz`."""
+"""Minimum length of a list that is stored as an array in `design.npz`."""
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a fit teaches about new rows.
+    """What a fit has learned that is needed for new rows.
 
     Parameters
     ----------
     data
         The fitted design of the data.
     model
-        What the model has learned.
+        What is learned by the model.
     quantities
-        The variables of the model as users think of it, helpers left out.
+        Variables of the model from the user's point of view, without auxiliary variables.
     likelihoods
         Dims of each likelihood.
     data_digest
@@ -58,7 +58,7 @@ class FittedModel:
     data_digest: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold."""
+        """Return plain values that can be stored as JSON."""
         formula = None if self.model.formula is None else plain_design(self.model.formula)
         return {
             "data_digest": self.data_digest,
@@ -73,7 +73,7 @@ class FittedModel:
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any], formula: str | None) -> FittedModel:
-        """Make it again of what `plain` returned, and of the text of the model's formula, where it has one."""
+        """Rebuild it from the result of `plain` and the text of the model's formula, if it has one."""
         learned = content["formula"]
         design = (
             None if learned is None or formula is None else restored_design(learned, parse(formula, "model.formula"))
@@ -92,9 +92,9 @@ class FittedModel:
 
 
 def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, formula: str | None) -> FittedModel:
-    """Return what a fit teaches.
+    """Return what a fit has learned.
 
-    It is what a finished run's folder would give: predictions right after the fit and later are the same.
+    It is the same as what is read from the folder of a finished run: predictions right after the fit and later agree.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, 
     digest
         Digest of the data.
     formula
-        The text of the model's formula; None where it has none.
+        The text of the model's formula; None if it has none.
     """
     quantities: dict[str, Quantity] = {}
     likelihoods: dict[str, tuple[str, ...]] = {}
@@ -123,7 +123,7 @@ def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, 
 
 
 def write_design(fitted: FittedModel, folder: RunFolder) -> None:
-    """Write `design.json` and, where it has long arrays, `design.npz`."""
+    """Write `design.json` and, if there are long arrays, `design.npz`."""
     arrays: dict[str, NDArray[Any]] = {}
     folder.write_json(DESIGN, _without_arrays(fitted.plain(), arrays))
     if arrays:
@@ -141,7 +141,7 @@ def read_design(folder: Path, formula: str | None) -> FittedModel:
     Raises
     ------
     UserError
-        When the run has none.
+        When the run has no fitted design.
     """
     path = folder / DESIGN
     if not path.is_file():
@@ -156,7 +156,7 @@ def read_design(folder: Path, formula: str | None) -> FittedModel:
 
 
 def _without_arrays(content: Any, arrays: dict[str, NDArray[Any]]) -> Any:
-    """Take long lists of numbers out of plain values."""
+    """Move long lists of numbers from plain values to arrays."""
     if isinstance(content, Mapping):
         return {key: _without_arrays(value, arrays) for key, value in content.items()}
     if not isinstance(content, list):
@@ -170,7 +170,7 @@ def _without_arrays(content: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def _numbers(content: list[Any]) -> NDArray[Any] | None:
-    """Return a list, or lists of one length, as an array of numbers; None for all else."""
+    """Return a list, or lists of equal length, as an array of numbers; None for anything else."""
     nested = bool(content) and isinstance(content[0], list)
     if nested and len({len(row) if isinstance(row, list) else -1 for row in content}) != 1:
         return None

@@ -1,6 +1,6 @@
-"""A declaration at every draw of a posterior, from top to bottom in NumPy: what is computed, drawn and expected.
+"""Forward evaluation of a declaration at every posterior draw in NumPy: computed values, new draws, expected values.
 
-No engine is needed, so nothing has to be compiled: a finished run predicts in the time that it takes to read its draws.
+No engine is needed, so nothing is compiled: predicting from a finished run takes as long as reading its draws.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bayesrun.predict.generators import expectation, generator, level_probabilit
 
 Array = NDArray[Any]
 _AT_ONCE = 1_000_000
-"""Numbers of a part of an expression that are computed at once."""
+"""Maximum number of values of a subexpression that are computed at once."""
 _NUMBER_BY_NUMBER = frozenset(
     (
         *("abs", "add", "and", "arctan", "as_integer", "atan", "clip", "cos", "divide", "equal", "erf", "exp", "expm1"),
@@ -48,27 +48,27 @@ _NUMBER_BY_NUMBER = frozenset(
         *("subtract", "tan", "tanh", "where"),
     )
 )
-"""Operations that act number by number, whatever axes stand in front."""
+"""Elementwise operations, which work with any leading axes."""
 DrawByEngine = Callable[[str, Mapping[str, Array], tuple[int, ...], int], Array]
-"""`(distribution, parameters (draw, ...), shape of one draw, seed) -> draws (draw, ...)`, for what NumPy can't draw."""
+"""`(distribution, parameters (draw, ...), shape of one draw, seed) -> draws (draw, ...)`, for what NumPy lacks."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A likelihood at every draw.
+    """Predictions of a likelihood at every draw.
 
     Parameters
     ----------
     drawn
         New observations (draw, ...) over its dims.
     expected
-        Expected values (draw, ...); None where its distribution has none.
+        Expected values (draw, ...); None if its distribution has none.
     dims
         Its dims.
     labels
         Labels of those dims.
     shares
-        Probabilities of its levels (draw, ..., level), in their order; None where its values are no levels.
+        Probabilities of its levels (draw, ..., level), in order; None if its values are not levels.
     """
 
     drawn: Array
@@ -84,15 +84,15 @@ class Forward:
     Parameters
     ----------
     draws
-        Name to array (draw, ...), of the posterior's variables on their own scale.
+        Names mapped to arrays (draw, ...), for the variables of the posterior on their original scale.
     rng
-        Source of randomness of all that is drawn.
+        Random generator for all draws.
     draw_by_engine
-        Draws what NumPy can't.
+        Draws from distributions without a NumPy generator.
     fresh
-        Names of the random variables that are drawn, wholly or in part.
+        Names of the random variables that are drawn, in full or in part.
     rows
-        The row dimension: the posterior has no draws of what is over new rows.
+        Row dimension: the posterior has no draws of variables over new rows.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Forward:
         self._containers: dict[str, Array] = {}
 
     def run(self, declared: Declaration) -> dict[str, Forecast]:
-        """Compute and draw the items of a declaration in their order, and return its likelihoods."""
+        """Compute and draw the items of a declaration in order, and return its likelihoods."""
         found: dict[str, Forecast] = {}
         for item in declared.items:
             if isinstance(item, Likelihood):
@@ -123,7 +123,7 @@ class Forward:
         return found
 
     def parameters_of_likelihoods(self, declared: Declaration) -> dict[str, list[Array]]:
-        """Compute the parameters of each likelihood, and draw nothing that is observed."""
+        """Compute the parameters of each likelihood without drawing observations."""
         found: dict[str, list[Array]] = {}
         for item in declared.items:
             if isinstance(item, Likelihood):
@@ -151,7 +151,7 @@ class Forward:
         return name in self._known or (name in self._draws and name not in self._over_rows)
 
     def values(self, values: Sequence[Value]) -> list[Array]:
-        """Evaluate values at every draw: arrays (draw, ...), or (1, ...) where nothing differs between draws."""
+        """Evaluate values at every draw: arrays (draw, ...), or (1, ...) if nothing differs between draws."""
         return evaluate_at_draws([node_of(value) for value in values], self._variable, self._containers)
 
     def _variable(self, name: str) -> Array:
@@ -163,13 +163,13 @@ class Forward:
         return self._draws[name]
 
     def _draw_new(self, item: Random) -> None:
-        """Draw a variable; what is not over the rows is drawn once for all blocks of rows."""
+        """Draw a variable; a variable that is not over the rows is drawn once for all blocks of rows."""
         over_rows = self._rows in (*item.dims, *item.plan.dims)
         if over_rows or item.name not in self._known:
             self._known[item.name] = self._with_new(item)
 
     def _with_new(self, item: Random) -> Array:
-        """Draw a variable; those places of it that the posterior has are the posterior's."""
+        """Draw a variable; elements that are in the posterior keep their posterior draws."""
         drawn = self._full(self.draw(item.plan, item.plan.shape))
         if self._rows in (*item.dims, *item.plan.dims):
             return drawn
@@ -236,7 +236,7 @@ class Forward:
         return draw_modified(plan.family, modifiers, values, lambda: self.draw(plain, shape), self._rng)
 
     def expected(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
-        """Return the expected values of a distribution at every draw (draw, *shape); None where it has none."""
+        """Return the expected values of a distribution at every draw (draw, *shape); None if it has none."""
         if plan.modifiers is not None and (plan.modifiers.limits or plan.modifiers.truncation):
             return None
         if plan.inner or plan.family.name == "NormalMixture":
@@ -250,7 +250,7 @@ class Forward:
         return _over(found, shape)
 
     def shares(self, plan: Plan, shape: tuple[int, ...]) -> Array | None:
-        """Return the probabilities of levels at every draw (draw, *shape, level); None where values are no levels."""
+        """Return the probabilities of levels at every draw (draw, *shape, level); None if values are not levels."""
         own = None if plan.inner or plan.truncated else level_probabilities(plan.family.name)
         return None if own is None else wide(own(self.parameters(plan)), shape, 1)
 
@@ -309,16 +309,16 @@ def evaluate_at_draws(
     Parameters
     ----------
     nodes
-        What to compute.
+        Nodes to compute.
     variable
-        Name to array (draw, ...).
+        Names mapped to arrays (draw, ...).
     containers
-        The numbers of data containers.
+        Values of the data containers.
 
     Returns
     -------
     list of ndarray
-        One array (draw, ...) per node; (1, ...) where nothing in it differs between draws.
+        One array (draw, ...) per node; (1, ...) if nothing in it differs between draws.
     """
     order = list({id(part): part for node in nodes for part in in_order(node)}.values())
     fixed: dict[int, Any] = {}
@@ -346,7 +346,7 @@ def evaluate_at_draws(
 def _at_draws(
     nodes: Sequence[Node], steps: Sequence[Call], fixed: Mapping[int, Any], inputs: Mapping[int, Array]
 ) -> dict[int, Array]:
-    """Compute what differs between draws: the first draw tells the sizes, the others follow many at a time."""
+    """Compute what differs between draws: the first draw determines the sizes, the others follow in batches."""
     if not nodes:
         return {}
     count = max(len(values) for values in inputs.values())

@@ -1,7 +1,7 @@
-"""Random draws and expected values of distributions at many values of their parameters at once, in NumPy.
+"""Random draws and expected values of distributions, vectorised over parameter values, in NumPy.
 
-Parameters come as arrays (draw, ...); their axes behind the first meet those of one draw from the right. What is not
-here is drawn by the engine.
+Parameters are arrays (draw, ...); the axes after the first broadcast with those of one draw, aligned on the right. The
+engine draws from all other distributions.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Mean = Callable[[Parameters], Array]
 
 
 def generator(name: str) -> Draw | None:
-    """Return `(parameters, shape, rng) -> draws (draw, *shape)` of a distribution; None where there is none here."""
+    """Return `(parameters, shape, rng) -> draws (draw, *shape)` of a distribution; None if there is none here."""
     return declared(name).draw if _is_declared(name) else _DRAWS.get(name)
 
 
 def expectation(name: str) -> Mean | None:
-    """Return `parameters -> expected values (draw, ...)` of a distribution; None where it has none here."""
+    """Return `parameters -> expected values (draw, ...)` of a distribution; None if there are none here."""
     if not _is_declared(name):
         return _MEANS.get(name)
     mean = declared(name).mean
@@ -33,7 +33,7 @@ def expectation(name: str) -> Mean | None:
 
 
 def level_probabilities(name: str) -> Mean | None:
-    """Return `parameters -> probabilities (draw, ..., category)` of a distribution of categories; None for others."""
+    """Return `parameters -> probabilities (draw, ..., category)` of a categorical distribution; None for others."""
     return declared(name).shares if _is_declared(name) else _SHARES.get(name)
 
 
@@ -43,7 +43,7 @@ def _is_declared(name: str) -> bool:
 
 
 def _evaluated(mean: DeclaredMean, p: Parameters) -> Array:
-    """Evaluate an expected value; behind their first axis, the parameters' axes meet from the right."""
+    """Evaluate an expected value; after the first axis, the parameters' axes broadcast, aligned on the right."""
     return np.asarray(mean(unnamed(dict(zip(p, meeting(*p.values()), strict=True)))).known)
 
 
@@ -57,7 +57,7 @@ def _at(p: Parameters, name: str, default: float) -> Array:
 
 
 def _elementwise(draw: Callable[..., Array], of: Callable[[Parameters], tuple[Array, ...]]) -> Draw:
-    """Return the generator of a distribution whose draws are made number by number."""
+    """Return the generator of a distribution that is drawn elementwise."""
 
     def drawn(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return np.asarray(draw(rng, *spread(*of(p), shape=shape)))
@@ -72,7 +72,7 @@ def _normal(p: Parameters) -> tuple[Array, Array]:
 def _truncated_normal(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     mu, sigma, lower, upper = spread(*_normal(p), _at(p, "lower", -np.inf), _at(p, "upper", np.inf), shape=shape)
     a, b = (lower - mu) / sigma, (upper - mu) / sigma
-    flip = a > 0  # the upper tail keeps no digits near 1: it is drawn as a lower one
+    flip = a > 0  # probabilities near 1 lose precision: draw the upper tail as a lower tail
     low, high = np.where(flip, -b, a), np.where(flip, -a, b)
     at = special.ndtr(low) + rng.random(mu.shape) * (special.ndtr(high) - special.ndtr(low))
     z = np.clip(special.ndtri(at), low, high)

@@ -1,7 +1,7 @@
-"""Predictions of a fitted model for new rows: everything that can be refused is refused before anything is sampled.
+"""Predictions of a fitted model for new rows: all checks are done before anything is sampled.
 
-The rows are read and seen through the fitted design of the data, the model declares its likelihoods over them through
-what it has learned itself, and the declaration is then computed at every draw of the posterior.
+The rows are read and transformed by the fitted design of the data. The model declares its likelihoods over them, using
+what it has learned from the fit, and the declaration is then evaluated at every posterior draw.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 KEY = "predict.data"
 AT_ONCE = 10_000_000
-"""Numbers of a likelihood that are predicted at once."""
+"""Maximum number of values of a likelihood that are predicted at once."""
 _ORDERED = re.compile(r"\b(cumsum|cumprod|lag|diff|concatenate)\(")
-"""Functions by which a row depends on those before it."""
+"""Functions that make a row depend on earlier rows."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,19 @@ class PreparedRows:
     Parameters
     ----------
     data
-        The rows in the form of the fit.
+        The rows, transformed as in the fit.
     declared
         The likelihoods over them.
     fresh
-        Names of the declaration's random variables that are drawn, wholly or in part.
+        Names of the random variables of the declaration that are drawn, in full or in part.
     declare
-        Declares the likelihoods over some of the rows (a slice); None where rows depend on others, as in `cumsum(x)`.
+        Declares the likelihoods over some of the rows (a slice); None if rows depend on other rows, as in `cumsum(x)`.
     dim
         The row dimension.
     levels
-        Labels of the levels of what is observed, in their order, by likelihood; codes where there are none.
+        Labels of the levels of the observed variable, in order, by likelihood; codes if there are none.
     notes
-        What was done with the rows, in words.
+        Messages about the rows.
     """
 
     data: xr.Dataset
@@ -82,7 +82,7 @@ def prepare_rows(
     kind, spec
         The model.
     fitted
-        What its fit teaches.
+        What its fit has learned.
     predict
         The section `predict`.
     directory
@@ -91,7 +91,7 @@ def prepare_rows(
     Raises
     ------
     UserError
-        With all that is wrong with the rows, by column and row, and for what the model can't predict.
+        For all problems of the rows, by column and row, and for anything that the model can't predict.
     """
     assert predict.data is not None
     if not fitted.likelihoods:
@@ -114,7 +114,7 @@ def prepare_rows(
 
 
 def _observed_levels(kind: ModelType, spec: ModelSpec, fitted: FittedModel) -> dict[str, tuple[Any, ...]]:
-    """Return the labels of what each likelihood observes, where the data give them."""
+    """Return the labels of the observed variable of each likelihood, if the data define them."""
     found = {}
     for role in kind.roles(spec):
         column = fitted.data.factors.get(role.variable, role.variable)
@@ -157,7 +157,7 @@ def _declared(kind: ModelType, spec: ModelSpec, rows: NewRows) -> tuple[Declarat
 
 
 def _with_responses(kind: ModelType, spec: ModelSpec, rows: NewRows) -> xr.Dataset:
-    """Give the rows a value of what the model explains, which a builder asks for and no prediction depends on."""
+    """Add values of the response to the rows: a builder requires them, but no prediction depends on them."""
     data = rows.data
     for role in kind.roles(spec):
         if role.kind == "observed":
@@ -167,7 +167,7 @@ def _with_responses(kind: ModelType, spec: ModelSpec, rows: NewRows) -> xr.Datas
 
 
 def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
-    """Find what likelihoods depend on and new rows do not have: random variables over the rows."""
+    """Find random variables over the rows that likelihoods depend on: new rows have no values of them."""
     over_rows = {
         item.name: item.plan.family.name
         for item in declared.items
@@ -193,14 +193,14 @@ def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
 
 
 def _check_finite(declared: Declaration, fresh: frozenset[str], rows: NewRows) -> None:
-    """Refuse rows whose likelihood has parameters that are no numbers, as `log(x)` of a negative `x` is none.
+    """Reject rows with NaN in the parameters of a likelihood, such as `log(x)` of a negative `x`.
 
-    The parameters are computed at made-up draws, which may lie outside of the posterior's range: a row is at fault only
-    if others are not, or if its own data are no numbers on the way.
+    The parameters are computed at artificial draws, which may be outside the range of the posterior: a row is invalid
+    only if other rows are valid, or if NaN arises from its own data.
     """
     likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
     if any(item.observed.missing is not None for item in likelihoods):
-        return  # what is imputed is not known yet
+        return  # imputed values are not known yet
     forward = Forward(_made_up(rows), np.random.default_rng(1), _no_engine, fresh, rows.dim)
     found = forward.parameters_of_likelihoods(declared)
     problems = []
@@ -223,15 +223,15 @@ def _has_odd_data(value: Value) -> bool:
 
 
 def _made_up(rows: NewRows) -> dict[str, NDArray[Any]]:
-    """Return draws of every variable that are not the posterior's, to see what an expression depends on."""
+    """Return artificial draws of every variable, to find out what an expression depends on."""
     rng = np.random.default_rng(0)
     return {name: rng.uniform(0.3, 0.7, (2, *q.shape)) for name, q in rows.quantities.items()}
 
 
 def _check_known_groups(kind: ModelType, spec: ModelSpec, rows: NewRows) -> None:
-    """Make sure that new groups change nothing for the rows of known ones, as a mean over all groups would.
+    """Check that new groups do not change predictions for rows of known groups, as a mean over all groups would.
 
-    The likelihoods' parameters for rows of known groups are compared, with and without places for new groups.
+    Parameters of the likelihoods for rows of known groups are compared with and without elements for new groups.
     """
     codes = {name: rows.data[name] for name in rows.data.data_vars if rows.data[name].attrs.get("labels") in rows.grown}
     known = {
@@ -265,25 +265,25 @@ def _no_engine(distribution: str, parameters: Any, shape: tuple[int, ...], seed:
 def forecasts(
     rows: PreparedRows, fitted: FittedModel, draws: Draws, seed: int, draw_by_engine: DrawByEngine
 ) -> Iterator[tuple[slice, dict[str, Forecast]]]:
-    """Predict every likelihood over new rows, at every draw, in blocks of rows that fit into memory.
+    """Predict every likelihood over new rows, at every draw, in blocks of rows that fit in memory.
 
     Parameters
     ----------
     rows
         The new rows.
     fitted
-        What the fit teaches.
+        What the fit has learned.
     draws
         Posterior draws by name (chain, draw, ...).
     seed
-        Decides the predictions: the same draws and seed give the same numbers.
+        Seed of the predictions: the same draws and seed give the same numbers.
     draw_by_engine
-        Draws from distributions that NumPy has not.
+        Draws from distributions without a NumPy generator.
 
     Yields
     ------
     tuple
-        Which rows, and the name of each likelihood over them to its forecast.
+        A slice of the rows, and the forecast of each likelihood over them, by name.
     """
     flat = {name: _as_named(values.reshape(-1, *values.shape[2:]), fitted, name) for name, values in draws.items()}
     rng = np.random.default_rng(np.random.SeedSequence([seed, 7]))
@@ -300,7 +300,7 @@ def forecasts(
 
 
 def _numbers_per_row(item: Likelihood, rows: str) -> int:
-    """Return how many numbers a row of a likelihood has, and of its levels' probabilities."""
+    """Return the number of values in a row of a likelihood, including the probabilities of its levels."""
     beside = [n for dim, n in zip(item.observed.dims, item.observed.shape, strict=True) if dim != rows]
     levels = [value.shape[-1] + 1 for value in item.plan.values.values() if value.ndim > len(item.observed.dims)]
     cutpoints = item.plan.values.get("cutpoints")
@@ -310,7 +310,7 @@ def _numbers_per_row(item: Likelihood, rows: str) -> int:
 
 
 def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[Any]:
-    """Return draws in the shape that the name has in expressions: a Cholesky factor is stored packed."""
+    """Return draws in the shape used in expressions: a Cholesky factor is stored packed."""
     known = fitted.quantities.get(name)
     if known is None or values.shape[1:] == known.shape or len(known.shape) != 2 or values.ndim != 2:
         return values

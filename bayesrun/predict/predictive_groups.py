@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun.predictive")
 
 LARGEST = 50_000_000
-"""Numbers up to which a group of predictive draws is made."""
+"""Maximum number of values in a group of predictive draws."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which groups to make beside the draws themselves.
+    """Groups to create in addition to the draws.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Wanted:
     posterior
         Whether to draw the posterior predictive.
     log_likelihood
-        Numbers up to which pointwise terms are kept; 0 = none.
+        Maximum number of pointwise terms that are kept; 0 = none.
     log_prior
         Whether to evaluate the prior's log density at each draw.
     """
@@ -52,7 +52,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Predicted:
-    """Draws by name, (chain, draw, ...), and why a group or a likelihood has none."""
+    """Draws by name, (chain, draw, ...), and the reason for each group or likelihood without draws."""
 
     draws: Arrays = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
@@ -73,7 +73,7 @@ class Groups:
 def collect(
     model: CompiledModel, data: xr.Dataset | None, sampled: Sampled, seed: int, wanted: Wanted
 ) -> tuple[az.InferenceData, dict[str, str]]:
-    """Draw what was summed out, predict, evaluate the likelihood, and put all groups together.
+    """Draw the variables that were marginalised out, predict, evaluate the likelihood, and assemble all groups.
 
     Parameters
     ----------
@@ -84,16 +84,16 @@ def collect(
     sampled
         The sampler's draws.
     seed
-        Seed of the run; each part draws from a seed of its own.
+        Seed of the run; each part has its own seed, derived from it.
     wanted
-        Which groups to make.
+        Groups to create.
 
     Returns
     -------
     idata : InferenceData
-        All groups that could be made.
+        All groups that could be created.
     missing : dict
-        Groups that could not, with the reason.
+        Groups that could not be created, with the reason.
     """
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = model.recover(sampled.draws, seeds[0])
@@ -125,7 +125,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     model
         The model.
     draws
-        How many; 0 = none.
+        Number of draws; 0 = none.
     seed
         Seed of the draws.
     helpers
@@ -134,7 +134,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     Returns
     -------
     prior, prior_predictive
-        Arrays of one chain. A prior that can't be drawn from (flat) has none, and says so.
+        Arrays of one chain. A prior that can't be sampled (flat) has none; the reason is recorded.
     """
     size = draws * sum(map(math.prod, model.likelihoods.values()))
     if draws == 0 or size > LARGEST:
@@ -142,7 +142,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
         return Predicted(missing=reason), Predicted()
     try:
         drawn = model.draw_prior(draws, seed)
-    except Exception as error:  # an engine raises whatever a distribution's generator raises
+    except Exception as error:  # the engine passes on any exception of a distribution's generator
         log.info("no prior draws: %s: %s", type(error).__name__, error, exc_info=True)
         return Predicted(missing={"prior": why_no_draws(model, error)}), Predicted()
     one_chain = {name: values[None] for name, values in drawn.items() if name not in helpers}
@@ -160,7 +160,7 @@ def predict(model: CompiledModel, draws: Arrays, seed: int) -> Predicted:
     model
         The model.
     draws
-        Name to array (chain, draw, ...) of its free variables and deterministics.
+        Names mapped to arrays (chain, draw, ...), for free variables and deterministics.
     seed
         Seed of the draws.
 
@@ -186,14 +186,14 @@ def log_likelihood(model: CompiledModel, draws: Arrays, largest: int) -> Predict
     model
         The model.
     draws
-        Name to array (chain, draw, ...).
+        Names mapped to arrays (chain, draw, ...).
     largest
-        Numbers up to which the terms are kept.
+        Maximum number of terms that are kept.
 
     Returns
     -------
     Predicted
-        Arrays (chain, draw, ...) by likelihood; why a likelihood has none.
+        Arrays (chain, draw, ...) by likelihood, and the reason for each likelihood without terms.
     """
     reasons = {name: _no_terms(model, name, _count(draws), largest) for name in model.likelihoods}
     pointwise = [name for name, reason in reasons.items() if reason is None]
@@ -210,21 +210,21 @@ def _no_terms(model: CompiledModel, name: str, draws: int, largest: int) -> str 
 
 
 def _count(draws: Arrays) -> int:
-    """Count the draws of all chains."""
+    """Return the number of draws in all chains."""
     return math.prod(next(iter(draws.values())).shape[:2])
 
 
 def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups) -> az.InferenceData:
-    """Put all groups together.
+    """Assemble all groups.
 
     Parameters
     ----------
     model
-        The model: says which dims each variable has, and what is observed.
+        The model, which defines the dims of each variable and what is observed.
     data
-        The prepared data; all its variables go into `constant_data`.
+        The prepared data; all variables are stored in `constant_data`.
     groups
-        What was drawn.
+        The draws of each group.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
 
 
 def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]]) -> None:
-    """Add a sampler's records, `{name: (dims, values)}`, to `sample_stats`."""
+    """Add the statistics of a sampler, `{name: (dims, values)}`, to `sample_stats`."""
     if not records:
         return
     if "sample_stats" in idata.groups():
@@ -253,7 +253,7 @@ def add_records(idata: az.InferenceData, records: Mapping[str, tuple[tuple[str, 
 
 
 def _plain(data: xr.Dataset) -> xr.Dataset:
-    """Make attributes plain, so that the netCDF file can hold them."""
+    """Convert attributes to plain values that can be stored in a netCDF file."""
     plain = data.copy()
     plain.attrs = {key: str(value) for key, value in data.attrs.items()}
     return plain

@@ -32,7 +32,7 @@ log = logging.getLogger("bayesrun")
 
 
 class DrawsByName(Protocol):
-    """What draws from distributions that NumPy has not: an engine."""
+    """An engine that draws from distributions without a NumPy generator."""
 
     def draw(
         self, distribution: str, parameters: Mapping[str, NDArray[Any]], shape: tuple[int, ...], seed: int
@@ -43,7 +43,7 @@ class DrawsByName(Protocol):
 FILE, BY_GROUP = "predictions.csv", "predictions_by_group.csv"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _AT_ONCE = 1_000_000
-"""Numbers that a thread sorts at once."""
+"""Number of values that a thread sorts at once."""
 _THREADS = 4
 
 
@@ -64,13 +64,13 @@ def write_predictions(
     predict
         The section `predict`.
     interval
-        Probability inside the intervals, where `predict.interval` does not say.
+        Probability inside the intervals, if `predict.interval` is not set.
     seed
         Seed of the run.
     rows, fitted, draws
-        The new rows, what the fit teaches, and posterior draws by name (chain, draw, ...).
+        The new rows, what the fit has learned, and posterior draws by name (chain, draw, ...).
     engine
-        Draws from distributions that NumPy has not.
+        Draws from distributions without a NumPy generator.
     folder
         The run folder.
     """
@@ -94,7 +94,7 @@ def write_predictions(
 
 
 def check_groups(rows: PreparedRows, names: Sequence[str]) -> None:
-    """Refuse columns of `predict.group_by` that the new rows do not have."""
+    """Reject columns of `predict.group_by` that do not exist in the new rows."""
     group_labels(rows.data, names)
 
 
@@ -104,7 +104,7 @@ def group_labels(data: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:
     Raises
     ------
     UserError
-        When a column is not there, or is not over the rows.
+        When a column does not exist or is not over the rows.
     """
     dim = str(data.attrs.get("dim", "obs"))
     labels, problems = {}, list[Problem]()
@@ -124,10 +124,10 @@ def group_labels(data: xr.Dataset, names: Sequence[str]) -> pd.DataFrame:
 def prediction_table(
     found: Mapping[str, Forecast], prob: float, levels: Mapping[str, Sequence[Any]] = MappingProxyType({})
 ) -> pd.DataFrame:
-    """Return a row per value, and per level where values are levels.
+    """Return one row per value and, if values are levels, one per level.
 
     The columns are `kind` (`observation`; `mu`, the expected value; or `probability` of a level), `variable`, labels,
-    `level` if there are any, and statistics.
+    `level` if there are levels, and statistics.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def prediction_table(
     prob
         Probability inside the intervals.
     levels
-        Labels of the levels by likelihood; codes without.
+        Labels of the levels by likelihood; codes if there are none.
     """
     parts = []
     for name, forecast in found.items():
@@ -150,7 +150,7 @@ def prediction_table(
 def _kinds(
     name: str, forecast: Forecast, levels: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[str, NDArray[Any], list[Any] | None]]:
-    """Yield what a forecast holds: its kind, its values, and the labels of the levels over their last axis."""
+    """Yield the parts of a forecast: kind, values, and the labels of the levels on the last axis."""
     yield "observation", forecast.drawn, None
     if forecast.expected is not None:
         yield "mu", forecast.expected, None
@@ -169,12 +169,12 @@ def _level_before_statistics(table: pd.DataFrame) -> pd.DataFrame:
 
 
 class _Groups:
-    """Averages over the rows of each group, of rows that come in blocks.
+    """Averages over the rows of each group, accumulated over blocks of rows.
 
     Parameters
     ----------
     labels
-        The groups' labels of each row.
+        Group labels of each row.
     dim
         The row dimension.
     levels
@@ -215,7 +215,7 @@ class _Groups:
 
 
 def _in_order(table: pd.DataFrame) -> Any:
-    """Return a sort key: values of a column in the order in which they appear in a table."""
+    """Return a sort key that keeps the values of a column in the order of their first appearance."""
     return lambda column: column.map({value: place for place, value in enumerate(pd.unique(table[column.name]))})
 
 
@@ -236,13 +236,13 @@ def _statistics(draws: NDArray[Any], prob: float) -> pd.DataFrame:
     """Summarize draws (draw, value)."""
     step = max(1, _AT_ONCE // max(1, len(draws)))
     columns = ["mean", "sd", *interval_columns(prob), *(f"q{100 * q:g}%" for q in QUANTILES)]
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:  # NumPy sorts beside Python's lock
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:  # NumPy releases the GIL while it sorts
         parts = list(pool.map(lambda at: _summary(draws[:, at : at + step], prob), range(0, draws.shape[1], step)))
     return pd.DataFrame(np.concatenate(parts), columns=columns)
 
 
 def _summary(draws: NDArray[Any], prob: float) -> NDArray[np.float64]:
-    values = np.array(draws.T, dtype=float, order="C")  # by value: its draws stand together
+    values = np.array(draws.T, dtype=float, order="C")  # transpose, so that the draws of each value are contiguous
     spread = values.std(axis=1, ddof=1) if len(draws) > 1 else np.zeros(len(values))
     mean = values.mean(axis=1)
     values.sort(axis=1)
@@ -250,7 +250,7 @@ def _summary(draws: NDArray[Any], prob: float) -> NDArray[np.float64]:
 
 
 def _quantiles_of_sorted(ordered: NDArray[np.float64]) -> list[NDArray[np.float64]]:
-    """Return the quantiles of sorted draws (value, draw), between two draws by straight lines."""
+    """Return the quantiles of sorted draws (value, draw), with linear interpolation."""
     found = []
     for share in QUANTILES:
         at = share * (ordered.shape[1] - 1)

@@ -1,4 +1,4 @@
-"""Generators of the shipped examples: regressions, counts, a mixture and time series, drawn from known true values."""
+"""Generators of the shipped examples: regressions, counts, a mixture and time series, from known true values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LinearRegression(Section):
 def linear_regression(parameters: LinearRegression, seed: int) -> Mapping[str, Any]:
     """Draw `X1 ~ N(0, 1)`, `X2 ~ N(0, 0.2)`, `Y ~ N(alpha + beta_1 X1 + beta_2 X2, sigma)`.
 
-    The legacy generator and this order of calls are the tutorial's, so that seed 8927 gives its very numbers.
+    The legacy generator and the order of calls follow the tutorial, so that seed 8927 reproduces its numbers.
 
     Returns `X1`, `X2`, `Y`, each of length `size`.
     """
@@ -62,7 +62,7 @@ class RobustRegression(Section):
     sigma
         Scale of the noise.
     nu
-        Degrees of freedom of the noise; the lower, the wilder.
+        Degrees of freedom of the noise; lower values give heavier tails.
     """
 
     size: Size = 100
@@ -91,7 +91,7 @@ class VaryingIntercepts(Section):
     size
         Number of measurements.
     counties
-        Number of counties; a county's share of the measurements is drawn as well.
+        Number of counties; the share of measurements of each county is also drawn.
     level
         Mean level of a county, on the log scale.
     spread
@@ -136,7 +136,7 @@ class ZeroInflatedCounts(Section):
     beta
         Effect of `x` on it.
     psi
-        Share of counts that are not zero for sure.
+        Share of counts that are not structural zeros.
     """
 
     size: Size = 250
@@ -199,7 +199,7 @@ class AR(Section):
     constant
         Constant term.
     rho
-        Coefficients of the values one, two, ... times before.
+        Coefficients of the values at lags 1, 2, ...
     sigma
         Standard deviation of an innovation.
     """
@@ -211,7 +211,7 @@ class AR(Section):
 
 
 def ar(parameters: AR, seed: int) -> Mapping[str, Any]:
-    """Draw `y_t = constant + sum_i rho_i y_{t-i} + N(0, sigma)`, after 100 times that are thrown away.
+    """Draw `y_t = constant + sum_i rho_i y_{t-i} + N(0, sigma)`, after a burn-in of 100 times.
 
     Returns `y` of length `size`.
     """

@@ -1,1 +1,1 @@
-"""Statistics of plain arrays: intervals, convergence, importance sampling. Nothing here knows InferenceData."""
+"""Statistics of plain arrays: intervals, convergence, importance sampling. Independent of InferenceData."""

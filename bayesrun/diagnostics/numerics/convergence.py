@@ -1,8 +1,8 @@
 """Mean, spread and convergence of the draws of many scalars at once.
 
 Effective sample size (ESS), rank-normalised split R-hat and Monte Carlo standard errors (MCSE) follow Vehtari, Gelman,
-Simpson, Carpenter and Bürkner (2021, doi:10.1214/20-BA1221); the sum over autocorrelations ends as in Geyer (1992,
-doi:10.1214/ss/1177011137). The numbers are those of `az.summary`, vectorised over scalars.
+Simpson, Carpenter and Bürkner (2021, doi:10.1214/20-BA1221); the sum over autocorrelations is truncated as in Geyer
+(1992, doi:10.1214/ss/1177011137). The numbers agree with `az.summary`, vectorised over scalars.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def _convergence(draws: Floats, ordered: Ordered, sd: Floats) -> Floats:
 
 
 def _larger(first: Floats, second: Floats) -> Floats:
-    """Return the larger of two numbers, the first where either is NaN."""
+    """Return the larger of two numbers, or the first if either is NaN."""
     return np.where(second > first, second, first)
 
 
 def _in_halves(draws: Floats) -> Floats:
-    """Split each chain in two, over scalar, half chain, draw; the middle draw of an odd number is left out."""
+    """Split each chain in two, over scalar, half chain, draw; the middle draw of an odd number is dropped."""
     scalars, chains, number = draws.shape
     half = number // 2
     if number % 2:
@@ -85,7 +85,7 @@ def _in_halves(draws: Floats) -> Floats:
 
 
 def _r_hat(draws: Floats) -> Floats:
-    """Return R-hat = sqrt((B / W + N - 1) / N) over scalar: variance between chains (B) against within them (W)."""
+    """Return R-hat = sqrt((B / W + N - 1) / N) over scalar: variance between chains (B) and within chains (W)."""
     number = draws.shape[2]
     between = number * draws.mean(axis=2).var(axis=1, ddof=1)
     within = draws.var(axis=2, ddof=1).mean(axis=1)
@@ -96,7 +96,7 @@ def _r_hat(draws: Floats) -> Floats:
 def effective_size(draws: Floats) -> Floats:
     """Estimate the effective sample size: how many independent draws would estimate the mean as precisely.
 
-    With the autocorrelations rho_t of all chains together, M chains and N draws,
+    With the autocorrelations rho_t of all chains combined, M chains and N draws,
 
         ESS = M N / tau,   tau = -1 + 2 (P_0 + P_1 + ...),   P_k = rho_2k + rho_(2k+1),
 
@@ -110,7 +110,7 @@ def effective_size(draws: Floats) -> Floats:
     Returns
     -------
     array
-        Over scalar; the number of draws for a scalar that never changes, NaN for one with NaN.
+        Over scalar; the number of draws for a constant scalar, NaN for one with NaN.
     """
     _, chains, length = draws.shape
     number = chains * length
@@ -127,7 +127,7 @@ def effective_size(draws: Floats) -> Floats:
 
 
 def _mean_autocovariance(centred: Floats) -> Floats:
-    """Return the autocovariance by lag, mean over the chains; only one transform back, because that is linear."""
+    """Return the autocovariance by lag, averaged over the chains; it needs one inverse transform, which is linear."""
     _, chains, length = centred.shape
     padded = fft.next_fast_len(2 * length, real=True)
     spectrum = fft.rfft(centred, n=padded, axis=2)
@@ -149,7 +149,7 @@ def _autocorrelation_time(rho: Floats) -> Floats:
     total = np.minimum.accumulate(pairs, axis=1).sum(axis=1, where=before)
     rows = np.arange(len(rho))
     even = rho[rows, 2 * last]
-    # the pair that ends the sequence gives its first half, if that or the whole pair is positive
+    # the last pair contributes its first term, if that or the whole pair is positive
     rest = np.where((even > 0) | (pairs[rows, last] >= 0), even, 0.0)
     time: Floats = -1.0 + 2.0 * total + rest
     return time
@@ -174,7 +174,7 @@ class Ordered:
         position = n * prob + (1.0 - prob)
         lower = int(np.clip(position, 1, n - 1))
         share = min(max(position - lower, 0.0), 1.0)
-        # written as SciPy's mquantiles does: tied draws are compared with the result, so its last bit counts
+        # same operations as SciPy's mquantiles: tied draws are compared with the result, so its last bit matters
         result: Floats = (1.0 - share) * self.values[:, lower - 1] + share * self.values[:, lower]
         return result
 
@@ -183,7 +183,7 @@ def in_order(draws: Floats) -> Ordered:
     """Sort draws (over scalar, draw of all chains).
 
     A radix sort of the draws rounded to 16 bits brings them nearly into order; a merge sort, which is fast on nearly
-    sorted values, finishes. That takes half the time of one sort, and the result is exact.
+    sorted values, finishes. This takes half the time of a single sort, and the result is exact.
     """
     least = draws.min(axis=1, keepdims=True)
     rounded = ((draws - least) * (65535.0 / (draws.max(axis=1, keepdims=True) - least))).astype(np.uint16)
@@ -192,7 +192,7 @@ def in_order(draws: Floats) -> Ordered:
 
 
 def folded(ordered: Ordered, centre: Floats) -> Ordered:
-    """Sort distances from a centre: sorted values fold into two sorted runs, which only need merging."""
+    """Sort distances from a centre: sorted values fold into two sorted runs, which only need to be merged."""
     distances = np.abs(ordered.values - centre[:, None])
     return _merged(distances, ordered.places)
 
@@ -260,7 +260,7 @@ def normal_scores(ordered: Ordered) -> Floats:
 
 
 def _doubled_ranks(values: Floats) -> Places:
-    """Return twice the average rank (from 0) of each value: the first plus the last index of its run of equals."""
+    """Return twice the average rank (from 0) of each value: the first plus the last index of its run of ties."""
     starts = np.flatnonzero(np.concatenate([[True], values[1:] != values[:-1]]))
     ends = np.append(starts[1:], len(values))
     doubled: Places = np.repeat(starts + ends - 1, ends - starts)
@@ -269,7 +269,7 @@ def _doubled_ranks(values: Floats) -> Places:
 
 @lru_cache(maxsize=8)
 def _scores(number: int) -> Floats:
-    """Return the scores of the ranks 1, 1.5, ..., `number`: average ranks are whole or half."""
+    """Return the scores of the ranks 1, 1.5, ..., `number`: average ranks are integers or half-integers."""
     ranks = np.arange(2, 2 * number + 1) / 2.0
     scores: Floats = ndtri((ranks - 0.375) / (number + 0.25))
     scores.flags.writeable = False
@@ -279,7 +279,7 @@ def _scores(number: int) -> Floats:
 def bfmi(energy: Floats) -> Floats:
     """Return the Bayesian fraction of missing information of each chain.
 
-    BFMI = mean((E_i - E_(i-1))^2) / var(E); small values mean that the sampler explores the energies slowly.
+    BFMI = mean((E_i - E_(i-1))^2) / var(E); small values mean that the sampler explores the energy distribution slowly.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def hdi(draws: NDArray[Any], prob: float) -> NDArray[Any]:
-    """Return the narrowest interval that holds a share of the draws, of many quantities at once.
+    """Return the narrowest interval that contains a share of the draws, for many quantities at once.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def hdi(draws: NDArray[Any], prob: float) -> NDArray[Any]:
 
 
 def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return both ends of the highest-density interval of draws that are sorted already.
+    """Return both ends of the highest-density interval of draws that are already sorted.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDA
 
 
 def is_discrete(draws: NDArray[Any]) -> bool:
-    """Return whether all draws are whole numbers, also when stored as floats."""
+    """Return whether all draws are integers, even if stored as floats."""
     return draws.dtype.kind in "iub" or (draws.size > 0 and bool(np.all(draws == np.round(draws))))
 
 
@@ -67,7 +67,7 @@ def frequencies(draws: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 
 def density(draws: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return 512 points, and the kernel density there of finite draws that are not constant (0 beyond their bounds)."""
+    """Return 512 points and the kernel density there, for finite non-constant draws (0 outside their bounds)."""
     import arviz as az
 
     grid, height = az.kde(np.asarray(draws, float))

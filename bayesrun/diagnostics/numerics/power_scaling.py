@@ -1,15 +1,15 @@
-"""How far a posterior moves when its prior or its likelihood is raised to a power (doi:10.1007/s11222-023-10366-5).
+"""Change of a posterior when its prior or its likelihood is raised to a power (doi:10.1007/s11222-023-10366-5).
 
 With a component p of the joint density raised to the power a, draws of the base posterior get the weights
 
     w proportional to p^(a - 1),
 
-smoothed by PSIS (doi:10.48550/arXiv.1507.02646). How far a parameter's marginal moves is measured by the cumulative
+smoothed by PSIS (doi:10.48550/arXiv.1507.02646). The shift of a parameter's marginal is measured by the cumulative
 Jensen-Shannon distance between its distribution functions P (base) and Q (weighted),
 
     CJS² = ∫ [P log2(2P / (P + Q)) + Q log2(2Q / (P + Q))] dx / ∫ (P + Q) dx,
 
-computed for x and for -x, of which the larger counts, so that the sign of a parameter does not matter. The sensitivity
+computed for x and for -x; the larger is used, so that the sign of a parameter does not matter. The sensitivity
 is its slope over log2(a) at a = 1, estimated from a = 0.99 and 1.01.
 """
 
@@ -33,7 +33,7 @@ Diagnosis = Literal["", "prior-data conflict", "strong prior / weak likelihood"]
 
 @dataclass(frozen=True)
 class Scaling:
-    """Weights of the posterior's draws, one row for each of `ALPHAS`, and the larger Pareto k of their smoothing."""
+    """Weights of the posterior draws, one row per value of `ALPHAS`, and the larger Pareto k of their smoothing."""
 
     weights: Floats
     pareto_k: float
@@ -106,7 +106,7 @@ def _divergence(p: Floats, q: Floats, widths: Floats) -> float:
 
 
 def diagnose(prior: float, likelihood: float) -> Diagnosis:
-    """Return the diagnosis that the sensitivities to prior and likelihood lead to together; empty for none."""
+    """Return the diagnosis from the sensitivities to prior and likelihood; empty for none."""
     if prior < THRESHOLD:
         return ""
     return "prior-data conflict" if likelihood >= THRESHOLD else "strong prior / weak likelihood"

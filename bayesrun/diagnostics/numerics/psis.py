@@ -6,7 +6,7 @@ sigma; Zhang and Stephens 2009, doi:10.1198/tech.2009.08017), and
 
     elpd_i = log(sum_s w_s exp(l_s) / sum_s w_s)
 
-(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers are those of `az.loo`.
+(Vehtari, Simpson, Gelman, Yao and Gabry, doi:10.48550/arXiv.1507.02646). The numbers agree with `az.loo`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 _FEWEST_TAIL = 5
 _LOWEST = float(np.log(np.finfo(float).tiny))
 _SAME = 1e-10
-"""Differences of log densities up to this are rounding errors."""
+"""Largest difference of log densities that is a rounding error."""
 _NEGLIGIBLE = 10 * np.finfo(float).eps
 
 
@@ -37,7 +37,7 @@ class Loo:
     elpd_i
         Log predictive density of each point without it.
     lppd_i
-        The same with it.
+        Log predictive density of each point including it.
     pareto_k
         Shape of the tail of the importance weights; above 0.7 the estimate is unreliable.
     """
@@ -53,7 +53,7 @@ class Loo:
 
     @property
     def elpd(self) -> float:
-        """Sum over the points."""
+        """Sum of `elpd_i` over the points."""
         return float(self.elpd_i.sum())
 
     @property
@@ -80,7 +80,7 @@ def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:
     Parameters
     ----------
     blocks
-        Pointwise log likelihood over point, draw (all chains together), some points at a time.
+        Pointwise log likelihood over point, draw (all chains combined), some points at a time.
     relative_efficiency
         ESS divided by the number of draws.
     """
@@ -91,7 +91,7 @@ def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:
 
 
 def _leave_out(terms: Floats, relative_efficiency: float) -> tuple[Floats, Floats]:
-    """Return `elpd_i` and `pareto_k` of some points."""
+    """Return `elpd_i` and `pareto_k` of a block of points."""
     points, draws = terms.shape
     most = int(np.ceil(min(draws / 5.0, 3.0 * (draws / relative_efficiency) ** 0.5)))
     least = terms.min(axis=1)
@@ -113,8 +113,8 @@ def _leave_out(terms: Floats, relative_efficiency: float) -> tuple[Floats, Float
 def _with_tail(body: Floats, tail: Floats, cut: Floats) -> tuple[Floats, Floats]:
     """Smooth tails of the same length: log weights over point, draw; the tail ascending, its largest weight 0.
 
-    In the body, weight times likelihood is the same for each draw, namely the smallest likelihood. It counts as 1
-    here, and the caller adds its logarithm.
+    In the body, weight times likelihood is the same for each draw: the smallest likelihood. It is taken as 1 here, and
+    the caller adds its logarithm.
     """
     smooth, k = _smoothed(tail, cut) if tail.shape[1] >= _FEWEST_TAIL else (tail, np.full(len(tail), np.inf))
     above = body.shape[1] + np.exp(smooth - tail).sum(axis=1)
@@ -123,7 +123,7 @@ def _with_tail(body: Floats, tail: Floats, cut: Floats) -> tuple[Floats, Floats]
 
 
 def _smoothed(tail: Floats, cut: Floats) -> tuple[Floats, Floats]:
-    """Return log weights that follow the fitted distribution, none above the largest raw one, and its shape."""
+    """Return log weights that follow the fitted distribution, none above the largest raw weight, and the shape."""
     start = np.exp(cut)[:, None]
     k, sigma = _fit(np.exp(tail) - start)
     number = tail.shape[1]
@@ -137,7 +137,7 @@ def _fit(excess: Floats) -> tuple[Floats, Floats]:
     """Fit generalised Pareto distributions to excesses (over point, rank, ascending).
 
     With theta = -k / sigma in a grid of m values b_j and its profile likelihood as weight, theta's posterior mean gives
-    sigma; the shape is drawn towards 0.5 as if by ten more draws. NaN where there is no such fit.
+    sigma; the shape is shrunk towards 0.5 with the weight of ten draws. NaN if there is no such fit.
     """
     number = excess.shape[1]
     m = 30 + int(number**0.5)
@@ -153,6 +153,6 @@ def _fit(excess: Floats) -> tuple[Floats, Floats]:
 
 
 def _as_arviz(terms: Floats, relative_efficiency: float) -> tuple[float, float]:
-    """Let ArviZ compute a point whose terms are not finite or whose tail can't be fitted."""
+    """Use ArviZ for a point with non-finite terms or a tail that can't be fitted."""
     weights, k = az.psislw(-terms, relative_efficiency)
     return float(logsumexp(weights + terms)), float(k)
