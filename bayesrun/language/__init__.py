@@ -1,1 +1,1 @@
-"""What YAML may name (distributions) and what it may compute (expressions)."""
+"""The language of YAML configs: the distributions that it may name and the expressions that it may compute."""

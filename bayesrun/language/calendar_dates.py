@@ -1,4 +1,4 @@
-"""Dates in expressions: days since 1970-01-01 that know that they are dates, and what may be computed of them.
+"""Dates in expressions: days since 1970-01-01, marked as dates, and the operations allowed on them.
 
 A difference of dates is a number of days, a date plus a number is a date; `min(ts)`, `ts[0]` and `lag(ts)` are dates.
 Everything else takes a number: `days(ts)`, `year(ts)`, `month(ts)`, `weekday(ts)`, `day_of_year(ts)`, `trend(ts)`.
@@ -28,7 +28,7 @@ _HINT = "make a number of it: days(date), year(date), month(date), weekday(date)
 
 
 def date_value(dates: Array, dims: Dims) -> Value:
-    """Make a value of dates (`datetime64`): days since 1970-01-01, NaN where a date is missing."""
+    """Convert dates (`datetime64`) to a value in days since 1970-01-01, NaN where a date is missing."""
     return replace(constant(to_days(dates), dims), date=True)
 
 
@@ -40,7 +40,7 @@ def to_days(dates: Array) -> Array:
 
 
 def to_dates(days: Array) -> Array:
-    """Return the dates (`datetime64[ns]`) of days since 1970-01-01, to the microsecond."""
+    """Convert days since 1970-01-01 to dates (`datetime64[ns]`), to the microsecond."""
     missing = np.isnan(days)
     micro = np.round(np.where(missing, 0.0, days) * 86_400e6).astype(np.int64)
     dates = micro.astype("datetime64[us]").astype("datetime64[ns]")
@@ -48,12 +48,12 @@ def to_dates(days: Array) -> Array:
 
 
 def date_of_text(text: str) -> Value:
-    """Return the date that a quoted text in an expression names.
+    """Parse a quoted date in an expression.
 
     Raises
     ------
     Fault
-        When it is no date in the form year-month-day.
+        When it is not a date in the form year-month-day.
     """
     try:
         if not text[:4].isdigit():
@@ -66,12 +66,12 @@ def date_of_text(text: str) -> Value:
 
 
 def is_date_after_operator(operator: ast.AST, parts: Sequence[Value]) -> bool:
-    """Whether an operator makes a date of its operands.
+    """Return whether the result of an operator is a date.
 
     Raises
     ------
     Fault
-        When it can't be applied to dates.
+        When the operator can't be applied to dates.
     """
     dates = [part.date for part in parts]
     if isinstance(operator, ast.Sub) and dates[0]:
@@ -86,12 +86,12 @@ def is_date_after_operator(operator: ast.AST, parts: Sequence[Value]) -> bool:
 
 
 def is_date_after_call(name: str, arguments: Sequence[Value]) -> bool:
-    """Whether a function makes a date of its arguments.
+    """Return whether the result of a function is a date.
 
     Raises
     ------
     Fault
-        When it takes no dates, or dates and numbers are mixed.
+        When the function does not accept dates, or its arguments mix dates and numbers.
     """
     of = arguments[1:] if name in ("where", "switch") else arguments[:1] if name == "lag" else arguments
     if name in PARTS or (name in _NUMBERS_OF_DATES and all(v.date for v in of)):
@@ -104,18 +104,18 @@ def is_date_after_call(name: str, arguments: Sequence[Value]) -> bool:
 
 
 def date_part(name: str, value: Value) -> Value:
-    """Compute one of `PARTS` of dates.
+    """Compute one of the `PARTS` of dates.
 
     Returns
     -------
     Value
-        Days since 1970-01-01; the year; the month, 1 to 12; the day of the week, 0 is Monday; the day of the year,
+        Days since 1970-01-01; the year; the month, 1 to 12; the day of the week (0 is Monday); the day of the year,
         1 to 366.
 
     Raises
     ------
     Fault
-        When the argument holds no dates.
+        When the argument is not a date.
     """
     if not value.date:
         raise Fault(f"{name} needs dates", "parse the column with data.parse_dates")
@@ -123,7 +123,7 @@ def date_part(name: str, value: Value) -> Value:
 
 
 def part_of_days(name: str, days: Array) -> Array:
-    """Compute one of `PARTS` of days since 1970-01-01; whole numbers unless a date is missing."""
+    """Compute one of the `PARTS` of days since 1970-01-01; the result is integer unless a date is missing."""
     if name == "days":
         return days
     dates = to_dates(days)

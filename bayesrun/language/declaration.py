@@ -1,6 +1,7 @@
 """A model as data: its variables, deterministics, potentials, likelihoods and data containers, in order.
 
-A builder fills a `Draft` and returns its `Declaration`; an engine makes a model of that. Neither knows the other.
+A builder fills a `Draft` and returns its `Declaration`, from which an engine builds a model. Neither depends on the
+other.
 
     draft = Draft(data)
     rate = declare(draft, "rate", {"dist": "Exponential", "lam": 1}, "model.priors.rate")
@@ -33,12 +34,12 @@ Recover = Callable[[Draws, np.random.Generator], Draws]
 
 @dataclass(frozen=True)
 class Container:
-    """Data that expressions use by name.
+    """A data variable that expressions refer to by name.
 
     Parameters
     ----------
     name
-        Of the data variable.
+        Name of the data variable.
     numbers
         Its values.
     dims
@@ -57,11 +58,11 @@ class Random:
     Parameters
     ----------
     plan
-        Its distribution, and its name.
+        Its distribution and name.
     dims
-        Name of each axis in the model; empty where the variable has no axis that can be named.
+        Name of each axis in the model; empty if the variable has no axis that can be named.
     initial
-        Where a sampler starts; None for the distribution's own choice. It may depend on variables declared before.
+        Initial value; None for the distribution's default. It may depend on variables declared earlier.
     """
 
     plan: Plan
@@ -70,13 +71,13 @@ class Random:
 
     @property
     def name(self) -> str:
-        """Of the variable."""
+        """Name of the variable."""
         return self.plan.name
 
 
 @dataclass(frozen=True)
 class Deterministic:
-    """A named quantity computed of others."""
+    """A named quantity computed from others."""
 
     name: str
     value: Value
@@ -94,7 +95,7 @@ class Density:
 
 @dataclass(frozen=True)
 class Potential:
-    """A further term of the log density: a value, and densities at values."""
+    """An additional term of the log density: a value, and densities at values."""
 
     name: str
     value: Value | None = None
@@ -103,7 +104,7 @@ class Potential:
 
 @dataclass(frozen=True)
 class Missing:
-    """Values of a likelihood that are missing, and imputed.
+    """Missing values of a likelihood, which are imputed.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ class Missing:
     dim
         Name of the dim of the imputed values `LIKELIHOOD_missing`.
     labels
-        Labels along it: the rows' own.
+        Labels of that dim: those of the rows.
     """
 
     mask: NDArray[Any]
@@ -122,20 +123,20 @@ class Missing:
 
 @dataclass(frozen=True)
 class Observed:
-    """What a likelihood explains.
+    """The observed data of a likelihood.
 
     Parameters
     ----------
     values
-        Over the dims, 0 where missing; whole numbers come as integers.
+        Observed values over the dims, 0 where missing; whole numbers are stored as integers.
     dims, shape
-        Its axes.
+        Names and sizes of its axes.
     coords
         Labels of those dims.
     missing
-        Which values are missing; None where none is.
+        Which values are missing; None if all are observed.
     container
-        Name of the data container that holds the values, where one does.
+        Name of the data container that holds the values, if any.
     """
 
     values: NDArray[Any]
@@ -152,16 +153,16 @@ class Observed:
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A random variable that is observed.
+    """An observed random variable.
 
     Parameters
     ----------
     plan
-        Its distribution, and its name.
+        Its distribution and name.
     observed
-        What was observed.
+        The observed data.
     rows_alike
-        Whether rows differ in their numbers only: an engine may work out shapes with one number for all of them.
+        Whether rows differ only in their values: an engine may then infer shapes from a single value for all rows.
     """
 
     plan: Plan
@@ -170,7 +171,7 @@ class Likelihood:
 
     @property
     def name(self) -> str:
-        """Of the variable."""
+        """Name of the variable."""
         return self.plan.name
 
 
@@ -179,18 +180,18 @@ Item = Container | Random | Deterministic | Potential | Likelihood
 
 @dataclass(frozen=True)
 class ModelDesign:
-    """What a model learned from the rows of its fit: new rows are seen through it, never through themselves.
+    """What a model learned from the fitted rows. New rows are transformed with it; nothing is learned from them.
 
     Parameters
     ----------
     constants
         Reductions over the rows inside the model's expressions (`mean(x)` in `x - mean(x)`), by their text.
     formula
-        The terms of a formula with what its transforms remember: levels, knots, means. It holds no rows.
+        The terms of a formula with the state of its transforms: levels, knots, means. It holds no rows.
     rows
-        The row dimension; empty where the builder does not say: that of the data.
+        The row dimension; empty to use that of the data.
     terms
-        What the terms of a regression remember, as plain values that JSON can hold.
+        State of a regression's terms, as plain values that JSON can hold.
     """
 
     constants: Mapping[str, Constant] = field(default_factory=dict)
@@ -199,7 +200,7 @@ class ModelDesign:
     terms: Mapping[str, Any] = field(default_factory=dict)
 
     def recalled(self) -> Learned:
-        """Return what expressions over new rows recall."""
+        """Return what expressions over new rows reuse from the fit."""
         return Learned(self.rows, self.constants)
 
 
@@ -210,19 +211,20 @@ class Declaration:
     Parameters
     ----------
     items
-        Its parts, each after those that it depends on.
+        Its parts in topological order: each follows those that it depends on.
     coords
         Labels of its dims.
     helpers
-        Variables that exist for the sampler's sake (non-centred offsets): kept out of summaries and files.
+        Auxiliary variables for the sampler (non-centred offsets), left out of summaries and files.
     recover
-        `(draws, rng) -> further draws`, for variables that were summed out and are drawn afterwards. Arrays are
+        `(draws, rng) -> further draws`, for marginalized variables, which are drawn afterwards. Arrays are
         (chain, draw, ...).
     reported
-        The model as users think of it, when this one is another form of it (summed out, whitened): its priors are
-        drawn from, its likelihood predicts and is judged, its graph is drawn. Names as in `draws` after `recover`.
+        The model as the user wrote it, when this one is a reparametrization (marginalized, whitened): its priors are
+        sampled, its likelihood is used for predictions and diagnostics, and its graph is drawn. Names are those of
+        `draws` after `recover`.
     design
-        What was learned from the rows beside the posterior.
+        What was learned from the rows in addition to the posterior.
     """
 
     items: tuple[Item, ...]
@@ -233,7 +235,7 @@ class Declaration:
     design: ModelDesign = ModelDesign()
 
     def random(self, name: str) -> Random:
-        """Return the random variable of a name."""
+        """Return the random variable with a given name."""
         return next(item for item in self.items if isinstance(item, Random) and item.name == name)
 
 
@@ -243,11 +245,11 @@ class Draft:
     Parameters
     ----------
     data
-        The prepared data, whose variables expressions may name.
+        The prepared data; expressions may name its variables.
     coords
-        Labels of dims of the model's own.
+        Labels of the dims that the model itself defines.
     learned
-        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
+        Reductions over the rows that are learned, or reused for new rows; None if there are none.
     """
 
     def __init__(
@@ -264,16 +266,16 @@ class Draft:
         self._missing: dict[str, Sequence[Any]] = {}
 
     def declaration(self) -> Declaration:
-        """Return the model as it is declared by now."""
+        """Return the model as declared so far."""
         return Declaration(tuple(self._items), dict(self.coords), frozenset(self._helpers))
 
     def container(self, name: str, numbers: NDArray[Any], dims: Sequence[str]) -> Value:
-        """Put numbers into a data container."""
+        """Add a data container that holds the given numbers."""
         self._items.append(Container(name, numbers, tuple(dims)))
         return Value(tuple(dims), tuple(numbers.shape), numbers, Data(name))
 
     def data_variables(self, names: Iterable[str]) -> dict[str, Value]:
-        """Put data variables into containers, with their dims and labels."""
+        """Add data containers for data variables, with their dims and labels."""
         assert self._data is not None
         names = list(names)
         for name in names:
@@ -281,7 +283,7 @@ class Draft:
         return {n: self.container(n, self._data[n].values, tuple(map(str, self._data[n].dims))) for n in names}
 
     def add_coords(self, coords: Mapping[str, Sequence[Any]]) -> None:
-        """Make dims known with their labels; those that are known keep theirs."""
+        """Register dims with their labels; dims that are already known keep theirs."""
         self.coords.update({dim: labels for dim, labels in coords.items() if dim not in self.coords})
 
     def name_axes(self, name: str, dims: Sequence[str | None], shape: Sequence[int], scope: Scope) -> tuple[str, ...]:
@@ -290,7 +292,7 @@ class Draft:
         Returns
         -------
         tuple of str
-            Names of all axes; `theta_dim_0`, with labels 0, 1, ..., for one that has none.
+            Names of all axes; an unnamed axis is called `theta_dim_0`, with labels 0, 1, ...
         """
         names = tuple(dim or f"{name}_dim_{axis}" for axis, dim in enumerate(dims))
         for dim, size in zip(names, shape, strict=True):
@@ -302,13 +304,13 @@ class Draft:
     def random(
         self, plan: Plan, dims: Sequence[str] = (), initial: Value | None = None, helper: bool = False
     ) -> dict[str, Value]:
-        """Add a random variable, and return what its names mean; a helper is kept out of what is reported."""
+        """Add a random variable and return the values of its names; a helper is not reported."""
         self._items.append(Random(plan, tuple(dims), initial))
         self._helpers |= {plan.name} if helper else set()
         return variables_of(plan)
 
     def deterministic(self, name: str, value: Value, dims: Sequence[str] = ()) -> Value:
-        """Add a named quantity computed of others."""
+        """Add a named quantity computed from others."""
         self._items.append(Deterministic(name, value, tuple(dims)))
         return variable(name, value.dims, value.shape)
 
@@ -317,7 +319,7 @@ class Draft:
         self._items.append(Potential(name, value, tuple(densities)))
 
     def likelihood(self, plan: Plan, observed: Observed, rows_alike: bool = False) -> Value:
-        """Add a likelihood; its value is the observed values with the missing ones imputed."""
+        """Add a likelihood; its value is the observed data with missing values imputed."""
         self.add_coords(observed.coords)
         observed = self._own_labels(plan.name, observed)
         if observed.missing is not None:
@@ -333,12 +335,12 @@ class Draft:
         observed: Observed,
         rows_alike: bool = False,
     ) -> Value:
-        """Add a likelihood of parameters that the builder has computed."""
+        """Add a likelihood whose parameters the builder has computed."""
         plan = of_values(name, family, parameters, observed.dims, observed.shape)
         return self.likelihood(plan, observed, rows_alike)
 
     def _own_labels(self, name: str, observed: Observed) -> Observed:
-        """Give missing values a dim of their own where another likelihood misses other rows of the same dim."""
+        """Use a separate dim for missing values if another likelihood has different missing rows of the same dim."""
         missing = observed.missing
         if missing is None or list(self._missing.get(missing.dim, missing.labels)) == list(missing.labels):
             return observed
@@ -346,7 +348,7 @@ class Draft:
 
 
 def coords_of(array: xr.DataArray) -> dict[str, Sequence[Any]]:
-    """Return the labels of an array's dims; 0, 1, ... for one without."""
+    """Return the labels of an array's dims; 0, 1, ... for a dim without labels."""
     coords: dict[str, Any] = {
         str(d): array[d].values if d in array.coords else range(array.sizes[d]) for d in array.dims
     }
@@ -354,7 +356,7 @@ def coords_of(array: xr.DataArray) -> dict[str, Sequence[Any]]:
 
 
 def observed_values(array: xr.DataArray) -> Observed:
-    """Return what a likelihood explains.
+    """Return the observed data of a likelihood.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""The table of distributions that YAML may name. Pure text, so that a config is checked without an engine.
+"""The table of distributions that YAML may name. It is plain text, so a config can be checked without an engine.
 
 A line reads `NAME | support | event | parameters`. `event` is the number of trailing axes that belong to one draw
-(1 for a vector such as Dirichlet's). A parameter is `name:domain`, with `[]` for each axis that one draw needs of it
-(`p[]`, `cov[][]`), and `?` where it may be left out. Of `a|b` exactly one must be given, `a+b|c+d` are alternatives
+(1 for a vector such as Dirichlet's). A parameter is `name:domain`, with `[]` for each axis that one draw requires
+(`p[]`, `cov[][]`), and `?` if it is optional. Exactly one of `a|b` must be given; `a+b|c+d` are alternatives
 of two.
 """
 
@@ -95,7 +95,7 @@ ZeroInflatedNegativeBinomial | count | 0 | psi:unit mu:positive alpha:positive
 ZeroInflatedPoisson | count | 0 | psi:unit theta:positive
 """
 
-# Distributions that are declared by expressions, in `bayesrun.language.densities`.
+# Distributions defined by expressions in `bayesrun.language.densities`.
 _DECLARED_TABLE = """\
 AdjacentLogistic | count | 0 | eta:real cutpoints[]:real
 BetaProportion | unit | 0 | mu:unit phi:positive
@@ -119,8 +119,8 @@ ZeroOneInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero_one:unit one:u
 _DISCRETE = ("binary", "count", "integer")
 _MIXED = ("nonnegative", "unit_or_end")
 
-# A variable of these families is `location + scale * (one of the standard family)`, in this order; location may be
-# absent. LogNormal is one on the log scale.
+# A variable of these families is `location + scale * (standard variable)`, in this order; location may be
+# absent. LogNormal is such a family on the log scale.
 LOCATION_SCALE: Mapping[str, tuple[str | None, str]] = MappingProxyType(
     {
         "Normal": ("mu", "sigma"),
@@ -147,11 +147,11 @@ class Parameter:
     Parameters
     ----------
     name
-        As PyMC3 calls it.
+        Its name in PyMC3.
     domain
         Values allowed (`positive`, `simplex`, `distribution`, ...).
     axes
-        Number of its trailing axes that belong to one draw.
+        Number of its trailing axes that belong to a single draw.
     """
 
     name: str
@@ -166,17 +166,17 @@ class Family:
     Parameters
     ----------
     name
-        As PyMC3 calls it.
+        Its name in PyMC3.
     support
-        Where its draws lie.
+        Support of the distribution.
     event
-        Number of trailing axes of one draw.
+        Number of trailing axes of a single draw.
     parameters
-        All of them by name.
+        Its parameters by name.
     required
-        Groups of alternatives; of each group exactly one alternative (a set of names) must be given.
+        Groups of alternatives; exactly one alternative (a set of names) of each group must be given.
     declared
-        Whether it is declared by expressions, which every engine can evaluate.
+        Whether it is defined by expressions, which every engine can evaluate.
     """
 
     name: str
@@ -188,12 +188,12 @@ class Family:
 
     @property
     def discrete(self) -> bool:
-        """Whether its draws are whole numbers."""
+        """Whether it is discrete."""
         return self.support in _DISCRETE
 
     @property
     def mixed(self) -> bool:
-        """Whether it is continuous but for an end of its range that has a probability of its own."""
+        """Whether it is continuous except for a point mass at an end of its range."""
         return self.support in _MIXED
 
     @property
@@ -229,7 +229,7 @@ LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 
 
 def family(name: str) -> Family | None:
-    """Return what is known of a distribution, or None when there is none of that name."""
+    """Return the entry of a distribution, or None if there is none with that name."""
     return FAMILIES.get(name) or _of_plugin(name)
 
 
@@ -252,7 +252,7 @@ def _read_line(line: str) -> Family:
 
 
 def known_family(name: str) -> Family:
-    """Return what is known of a distribution that a check has found to exist."""
+    """Return the entry of a distribution that is known to exist."""
     found = family(name)
     assert found is not None, name
     return found
@@ -264,7 +264,7 @@ def distributions() -> list[str]:
 
 
 def truncatable(known: Family) -> bool:
-    """Whether `lower` and `upper` may cut off a distribution that has no such parameters of its own."""
+    """Return whether `lower` and `upper` may truncate a distribution that has no such parameters."""
     return (
         known.event == 0
         and known.support not in ("any", "matrix", "binary")

@@ -1,7 +1,7 @@
-"""From the text of an expression to its value: numbers for `derive`, nodes in a model.
+"""Evaluation of expressions: to numbers for `derive`, to nodes in a model.
 
 `docs/language.md` lists what may be written. The text is parsed against a whitelist (`grammar`), never compiled; values
-have axes with names (`values`), which meet by name and not by place.
+have named axes (`values`), which are aligned by name and not by position.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ def evaluate(
     data
         The data set.
     key
-        Config key of the expression, for messages; its last part names axes that have no name of their own.
+        Config key of the expression, for messages; its last part names unnamed axes.
     columns
-        Columns over the rows whose names mean, in the data set, the dims of their labels.
+        Columns over the rows whose names refer, in the data set, to the dims of their labels.
     learned
-        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
+        Reductions over the rows that are learned, or reused for new rows; None if there are none.
 
     Returns
     -------
@@ -65,7 +65,8 @@ def evaluate(
     Raises
     ------
     UserError
-        When the text is no expression, names what is not there, or its dims clash; it points at the place.
+        When the text is not a valid expression, uses an unknown name, or its dims conflict; the error points at the
+        place.
     """
     value = value_of(parse(text, key), Scope(data, columns=columns, learned=learned))
     dims = _named_dims(value, data, key)
@@ -75,7 +76,7 @@ def evaluate(
 
 
 def _named_dims(value: Value, data: xr.Dataset, key: str) -> list[str]:
-    """Name every axis: one without a name is the only dim of its size, or a new one (`X_dim_1`)."""
+    """Name every axis: an unnamed axis is the only dim of its size, or a new dim (`X_dim_1`)."""
     dims: list[str] = []
     for axis, (name, size) in enumerate(zip(value.dims, value.shape, strict=True)):
         if size == 0:
@@ -87,18 +88,18 @@ def _named_dims(value: Value, data: xr.Dataset, key: str) -> list[str]:
 
 
 def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:
-    """Turn what YAML gives for a parameter into a value: a number, a (nested) list, or an expression.
+    """Convert a parameter in YAML to a value: a number, a (nested) list, or an expression.
 
     Parameters
     ----------
     given
         The number, list or text.
     scope
-        What names mean.
+        Values of the names.
     key
-        Config key of it.
+        Its config key.
     dims
-        Dims that an expression may have.
+        Dims that the expression may have.
     """
     if isinstance(given, str):
         value = value_of(parse(given, key), scope, dims)
@@ -117,7 +118,7 @@ def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:
 
 
 def _rows(parts: Sequence[Value]) -> Value:
-    """Put the elements of a list one below the other: the list's own axis comes first."""
+    """Stack the elements of a list along a new first axis."""
     dims, aligned = align(parts)
     if len({part.shape for part in aligned}) > 1:
         raise Fault("its elements differ in their axes")
@@ -125,27 +126,27 @@ def _rows(parts: Sequence[Value]) -> Value:
 
 
 def value_of(expression: Expression, scope: Scope, dims: Sequence[str | None] = ()) -> Value:
-    """Compute an expression.
+    """Evaluate an expression.
 
     Parameters
     ----------
     expression
         The checked expression.
     scope
-        What its names mean.
+        Values of its names.
     dims
-        Dims that the result is said to have. Arrays of which neither has the dims of the other make a new, larger
-        array only when the user has said that this is meant.
+        Declared dims of the result. An outer product, where neither array has all dims of the other, is only
+        allowed if the user has declared its dims.
 
     Returns
     -------
     Value
-        Its numbers where they are known, and its graph where they are random.
+        Its numbers if they are known, its graph if they are random.
 
     Raises
     ------
     UserError
-        With the place at fault: every unknown name, else the first axis that clashes.
+        With the location of the error: every unknown name, otherwise the first axis that conflicts.
     """
     problems = _unknown(expression, scope)
     if problems:
@@ -172,7 +173,7 @@ def _unknown(expression: Expression, scope: Scope) -> list[Problem]:
 
 
 def _names_of_labels(expression: Expression, scope: Scope) -> set[str]:
-    """Return the names of columns that an expression only compares with texts."""
+    """Return the names of columns that an expression only compares with strings."""
     return {name for name in expression.labels if scope.cells(name) is not None}
 
 
@@ -180,14 +181,14 @@ _OF_NEIGHBOURS = ("lag", "diff")
 
 
 class _Walk:
-    """One evaluation of one expression."""
+    """A single evaluation of an expression."""
 
     def __init__(self, expression: Expression, scope: Scope, dims: Sequence[str | None]) -> None:
         self._expression, self._scope, self._dims = expression, scope, frozenset(dims)
         self.values: dict[ast.AST, Value] = {}
 
     def value(self, node: ast.expr) -> Value:
-        """Compute a node; what goes wrong in it is pointed at."""
+        """Evaluate a node; errors point at it."""
         try:
             recalled = self._scope.learned.recall(node) if self._scope.learned else None
             self.values[node] = self._value(node) if recalled is None else recalled
@@ -224,7 +225,7 @@ class _Walk:
         return replace(_missing_kept(made, parts) if made.logical else made, date=is_date)
 
     def _refuse_clash(self, parts: list[Value]) -> None:
-        """Refuse an outer product that no one asked for: mostly `alpha` was meant to be `alpha[county]`."""
+        """Reject an accidental outer product: usually `alpha` should have been `alpha[county]`."""
         named = [frozenset(d for d in part.dims if d is not None) for part in parts]
         union = frozenset().union(*named)
         if union in named or union <= self._dims:
@@ -235,7 +236,7 @@ class _Walk:
         raise Fault(f"dims {first} and {second} clash", hint)
 
     def _logic(self, node: ast.BoolOp | ast.Compare) -> Value:
-        """`a < b < c` means `a < b and b < c`."""
+        """Evaluate a comparison; `a < b < c` means `a < b and b < c`."""
         if isinstance(node, ast.BoolOp):
             parts, operator = [self.value(v) for v in node.values], node.op
         elif any(map(is_text, (node.left, *node.comparators))):
@@ -250,7 +251,7 @@ class _Walk:
         return result
 
     def _compare_text(self, node: ast.Compare) -> Value:
-        """Compare a column of labels, or of dates, with a quoted text."""
+        """Compare a column of labels or dates with a quoted string."""
         first, second = node.left, node.comparators[0]
         text, other = (first, second) if is_text(first) else (second, first)
         assert isinstance(text, ast.Constant)
@@ -327,17 +328,17 @@ class _Walk:
         return replace(_missing_kept(made, condition), date=is_date)
 
     def _since(self, value: Value, at: Value | None = None) -> Value:
-        """Return how far a value, or its largest element, is from its smallest."""
+        """Return the difference between the largest and the smallest element of a value."""
         low, high = (replace(call(name, [value]), date=value.date) for name in ("min", "max"))
         return self._operate(ast.Sub(), [high if at is None else at, low])
 
     def _size(self, node: ast.expr) -> Value:
-        """The number of rows in a shape is that of the rows at hand."""
+        """Replace the number of rows in a shape by that of the current rows."""
         return self._scope.lookup(node.id) if isinstance(node, ast.Name) else self.value(node)
 
 
 def _missing_kept(made: Value, operands: Sequence[Value]) -> Value:
-    """Return a result that is missing where an operand is: NumPy's comparisons make a 0 of a missing value."""
+    """Return a result that is missing where an operand is; NumPy's comparisons would return 0."""
     known = [operand for operand in operands if operand.known is not None]
     if made.known is None or not any(np.isnan(operand.known).any() for operand in known):
         return made

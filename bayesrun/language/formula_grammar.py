@@ -1,10 +1,10 @@
-"""What a formula may hold: every factor is checked against a whitelist here, before anything is evaluated.
+"""The grammar of formulas: every factor is checked against a whitelist before anything is evaluated.
 
 Operators of a formula (`+ - * : / ** %in%`) only combine factors. A factor is a name or a piece of Python syntax such
 as `log(x)`; its syntax tree may hold names, numbers, arithmetic, comparisons and calls of the functions below.
 
-A column whose name is no plain name is written in back-ticks. Inside, such a name is an identifier that spells it
-(`symbol`), and becomes the name again in whatever leaves this folder (`shown`).
+A column whose name is not a valid identifier is written in back-ticks. Internally it is encoded as an identifier
+(`symbol`), which is decoded in all output of this folder (`shown`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Function:
     keywords
         Names of its arguments after the first.
     structural
-        True where these shape the columns: they must then be written as literals.
+        Whether they determine the columns: they must then be literals.
     """
 
     keywords: tuple[str, ...] = ()
@@ -64,40 +64,40 @@ _PLAIN = (*_OPERATORS, ast.Expression, ast.BinOp, ast.UnaryOp, ast.Load)
 _TEXT = re.compile(r"[^'\"\\`{}\n]*")
 _COMBINE = re.compile(r"[-+*/:^]+|in")
 _QUOTED = re.compile(r"`([^`]*)`")
-# a letter that no one writes: an identifier may hold it, and it is not changed by normalization
+# a rare letter that is valid in identifiers and unchanged by Unicode normalization
 _MARK = "\ua78c"
 _SYMBOL = re.compile(f"{_MARK}([0-9a-f]+){_MARK}")
 REMEDIES = {
     "groups": "a group term is a summand of its own: y ~ x + (1 | g); or write a declarative model (docs/language.md)",
     "counts": "successes and trials stand on the left, y | trials(n) ~ x, or in model.options.trials",
 }
-"""What to do about parts of R's formulas that these do not have."""
+"""Hints for parts of R's formulas that are not supported."""
 
 
 def with_symbols(text: str) -> str:
-    """Write symbols for the names in back-ticks; plain names lose their back-ticks."""
+    """Replace names in back-ticks by symbols; plain names lose their back-ticks."""
     return _QUOTED.sub(lambda found: symbol(found[1]) if found[1] else found[0], text)
 
 
 def symbol(name: str) -> str:
-    """Return how a column's name is written inside: as it is if it is plain, else as an identifier that spells it."""
+    """Return the internal form of a column's name: the name itself if it is plain, otherwise an encoded identifier."""
     return name if name_fault(name) is None else _MARK + name.encode(errors="surrogatepass").hex() + _MARK
 
 
 def column_named(symbol: str) -> str:
-    """Return the column that a name inside means."""
+    """Return the column that an internal name refers to."""
     return _SYMBOL.sub(lambda found: _spelled(found[1]), symbol)
 
 
 def shown(text: str) -> str:
-    """Return a text with the names of columns in the place of symbols, in back-ticks unless they are all of it."""
+    """Replace symbols in a text by column names, in back-ticks unless the name is the whole text."""
     if _SYMBOL.fullmatch(text):
         return column_named(text)
     return quoted(text)
 
 
 def quoted(text: str) -> str:
-    """Return a text with the names of columns in back-ticks in the place of symbols."""
+    """Replace symbols in a text by column names in back-ticks."""
     return _SYMBOL.sub(lambda found: f"`{_spelled(found[1])}`", text)
 
 
@@ -109,15 +109,15 @@ def _spelled(digits: str) -> str:
 
 
 def operator_fault(operator: str) -> str | None:
-    """Say what is wrong with an operator between factors; None when it is allowed."""
+    """Return what is wrong with an operator between factors; None if it is allowed."""
     if _COMBINE.fullmatch(operator):
         return None
     return f"'{operator}' is not an operator of a formula; allowed: + - * : / ** %in%"
 
 
 def name_fault(name: str) -> str | None:
-    """Say what is wrong with the name of a variable; None when it is allowed."""
-    if name in FUNCTIONS and name not in (*DATE_PARTS, "trend"):  # `year` is a good name for a column
+    """Return what is wrong with the name of a variable; None if it is allowed."""
+    if name in FUNCTIONS and name not in (*DATE_PARTS, "trend"):  # `year` is allowed as the name of a column
         return f"'{name}' is a function, not a variable; write a column of this name in back-ticks: `{name}`"
     plain = name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
     if plain and name != "Intercept":  # formulaic's name for the constant
@@ -128,7 +128,7 @@ def name_fault(name: str) -> str | None:
 
 
 def factor_faults(code: str) -> Iterator[str]:
-    """Say everything that is wrong with one factor (`log(x)`); nothing when it may be evaluated."""
+    """Yield everything that is wrong with one factor (`log(x)`); nothing if it may be evaluated."""
     try:
         tree = ast.parse(code, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
@@ -146,7 +146,7 @@ def names_in(code: str) -> tuple[str, ...]:
 
 
 def texts_in(code: str) -> dict[str, list[str]]:
-    """Return the variables of a checked factor that are compared with texts, `g == 'a'`, each with its texts."""
+    """Return the variables of a checked factor that are compared with strings, `g == 'a'`, each with its strings."""
     found: dict[str, list[str]] = {}
     for node in ast.walk(ast.parse(code, mode="eval")):
         if isinstance(node, ast.Compare) and _texts_of(node):
@@ -169,7 +169,7 @@ def _text_faults(node: ast.Compare) -> Iterator[str]:
 
 
 def dates_in(code: str) -> tuple[str, ...]:
-    """Return the variables of a checked factor that a function of dates is given."""
+    """Return the variables of a checked factor that are arguments of a date function."""
     calls = [node for node in ast.walk(ast.parse(code, mode="eval")) if isinstance(node, ast.Call)]
     of_dates = [c for c in calls if isinstance(c.func, ast.Name) and c.func.id in DATE_PARTS]
     return tuple(column_named(a.id) for call in of_dates for a in call.args if isinstance(a, ast.Name))
@@ -211,7 +211,7 @@ def _number_faults(node: ast.Constant) -> Iterator[str]:
 
 
 def _power_faults(node: ast.BinOp) -> Iterator[str]:
-    # constants alone would be computed as Python integers, which grow without limit
+    # constant expressions would be evaluated with Python integers, which are unbounded
     exponent = _literal(node.right)
     if isinstance(exponent, bool) or not isinstance(exponent, int | float) or abs(exponent) > MAX_EXPONENT:
         yield f"'{ast.unparse(node)}': an exponent must be a number up to {MAX_EXPONENT}"
@@ -251,7 +251,7 @@ def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[
 
 
 def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
-    """Check an argument after the first: a literal, or for `C` a kind of contrast."""
+    """Check an argument after the first: a literal, or a contrast for `C`."""
     contrast = value.func if isinstance(value, ast.Call) else value
     if name == "C" and isinstance(contrast, ast.Name) and contrast.id in CONTRASTS:
         if isinstance(value, ast.Call):

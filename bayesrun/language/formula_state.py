@@ -1,7 +1,7 @@
-"""What a formula has learned from the fitted rows, as plain values, and the same columns for new rows.
+"""The state that a formula has learned from the fitted rows, as plain values, to compute the columns of new rows.
 
 `formulaic` keeps the means, knots, coefficients and levels of its transforms in a model spec. Here that spec becomes
-numbers, texts, lists and mappings that a run folder can hold, and is made again of them without running any code.
+numbers, strings, lists and mappings that a run folder can hold, and is rebuilt from them without running any code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bayesrun.language.formulas import Design, Formula, Term, register_materiali
 
 
 def plain_design(design: Design) -> dict[str, Any]:
-    """Return what a design has learned as plain values that JSON can hold."""
+    """Return the state of a design as plain values that JSON can hold."""
     spec = design.spec
     return {
         "columns": list(design.columns),
@@ -40,7 +40,7 @@ def plain_design(design: Design) -> dict[str, Any]:
 
 
 def restored_design(content: Mapping[str, Any], formula: Formula) -> Design:
-    """Make a design again of what `plain_design` returned; its matrix is empty, `at` gives the rows of others."""
+    """Rebuild a design from the output of `plain_design`; its matrix is empty, `at` evaluates other rows."""
     from formulaic import ModelSpec, SimpleFormula
     from formulaic.parser.types import Factor
 

@@ -2,7 +2,7 @@
 
 The left side is an expression (`bayesrun.language.expressions`); this module reads the right side. Its text is checked
 against a whitelist (`formula_grammar`) before `formulaic` may parse and evaluate it, so a formula can't run code.
-A term bears its text as name (`Intercept`, `height`, `C(sex)`, `height:C(sex)`), a column in back-ticks alone without
+A term is named by its text (`Intercept`, `height`, `C(sex)`, `height:C(sex)`), a lone column in back-ticks without
 them; a term of several columns, such as a categorical one, has labels for them. `/` is written `÷` in names, because
 NetCDF reads a slash as a path.
 """
@@ -50,7 +50,7 @@ class Formula:
     variables
         Data variables that the right side uses.
     categorical
-        Those of them that need not be numbers: bare, or within `C(...)`.
+        Those that need not be numeric: used bare, or within `C(...)`.
     used
         Term to the variables that it names.
     parsed
@@ -92,9 +92,9 @@ class Design:
     columns
         Names of the columns: `X1`, `C(g)[b]`.
     terms
-        Which columns are whose.
+        The columns of each term.
     spec
-        What `formulaic` remembers of the fitted rows (levels, knots, means).
+        State that `formulaic` keeps from the fitted rows (levels, knots, means).
     """
 
     matrix: NDArray[Any]
@@ -141,12 +141,12 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     formula
         A checked formula.
     variables
-        Name to array (row) of every variable it uses; none is missing.
+        Name to array (row) of every variable it uses, without missing values.
 
     Raises
     ------
     UserError
-        When it can't be evaluated on these data, or gives values that are not finite.
+        When it can't be evaluated on these data, or its values are not finite.
     """
     from formulaic import SimpleFormula
 
@@ -160,7 +160,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
                 output="pandas",
                 materializer=register_materializer(),
             )
-    except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit data
+    except Exception as error:  # any exception that NumPy, pandas or formulaic raises on unsuitable data
         reason = grammar.shown(_first_line(error))
         raise fail(formula.key, f"'{formula.text}' can't be computed from the data: {reason}") from error
     terms = tuple(_columns_of(made.model_spec, spelled))
@@ -169,7 +169,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
 
 
 def plain(name: str) -> frozenset[str]:
-    """Reduce a term's name to what makes it the same term: spaces, quotes and the order of an interaction don't."""
+    """Normalize a term's name: spaces, kind of quotes and the order of an interaction do not matter."""
     return frozenset(_bare(part) for part in _split(name))
 
 
@@ -260,7 +260,7 @@ def _may_be_categorical(expr: str) -> bool:
 
 
 def categorical_in(expr: str) -> str | None:
-    """Return the variable that a factor takes as it is, bare or within `C(...)`; None where it computes with it."""
+    """Return the variable that a factor uses unchanged, bare or within `C(...)`; None if the factor transforms it."""
     found = re.match(r"C\(\s*(\w+)\s*[,)]", expr)
     name = expr if expr.isidentifier() else found[1] if found else None
     return None if name is None else grammar.column_named(name)
@@ -277,7 +277,7 @@ def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[T
 
 
 def _label(column: str, term: Any) -> str:
-    """Cut the labels out of a column's name: `a[T.x]:b:c[y]` of the term `a:b:c` gives `x:y`."""
+    """Extract the labels from a column's name: `a[T.x]:b:c[y]` of the term `a:b:c` gives `x:y`."""
     pattern = ":".join(rf"{re.escape(f.expr)}(?:\[(?:T\.|S\.|H\.|D\.)?(.*?)\])?" for f in term.factors)
     found = re.fullmatch(pattern, column)
     return ":".join(filter(None, found.groups())) if found else column
@@ -296,10 +296,10 @@ def _environment() -> dict[str, Any]:
 
 
 def _matrix(made: Any) -> NDArray[Any]:
-    """Move a frame's columns into one matrix; each is freed as it goes, so that the design is never in memory twice."""
+    """Move a frame's columns into one matrix; each is freed once copied, so the design is never in memory twice."""
     frame = made.__wrapped__
     frame.columns = range(frame.shape[1])
-    # by columns: products with a tall matrix are then two to three times as quick
+    # column-major: products with a tall matrix are then two to three times as fast
     matrix = np.empty(frame.shape, order="F")
     for column in range(matrix.shape[1]):
         matrix[:, column] = frame.pop(column)
@@ -324,7 +324,7 @@ def _checked(formula: Formula, made: Design) -> Design:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What is not finite is reported by column; NumPy's own warnings say less."""
+    """Suppress NumPy's warnings; non-finite values are reported by column instead."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -336,7 +336,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _identity(term: Any) -> tuple[str, ...]:
-    """Return what tells a term from others: its factors' expressions."""
+    """Return the identity of a term: its factors' expressions."""
     return tuple(factor.expr for factor in term.factors)
 
 
@@ -359,19 +359,19 @@ def _in_back_ticks(part: str) -> str:
 
 
 def _spelled(factor: Any) -> str:
-    """Return a factor as the user wrote it; slashes as `÷`, which NetCDF takes in names."""
+    """Return a factor as the user wrote it, with slashes as `÷`, which NetCDF allows in names."""
     token = factor.token
     text: str = factor.expr if token is None else token.source[token.source_start : token.source_end + 1].strip("{} ")
     return text if _bare(text) == _bare(factor.expr) else str(factor.expr)
 
 
 def _bare(name: str) -> str:
-    """Return a name without what may differ between spellings: spaces, back-ticks, and the kind of quotes."""
+    """Normalize the spelling of a name: without spaces and back-ticks, with one kind of quotes."""
     return re.sub(r"[\s`]+", "", name).replace('"', "'").replace("/", "÷")
 
 
 def _split(name: str) -> list[str]:
-    """Split at the colons that stand outside of parentheses."""
+    """Split at colons outside parentheses."""
     parts, depth = [""], 0
     for char in name:
         depth += {"(": 1, ")": -1}.get(char, 0)
@@ -384,10 +384,10 @@ def _split(name: str) -> list[str]:
 
 @lru_cache(maxsize=1)
 def register_materializer() -> str:
-    """Register what evaluates a formula's factors, and return its name.
+    """Register the materializer that evaluates a formula's factors, and return its name.
 
-    formulaic keeps the state of one call per factor of those that read the same: of `min(x)` twice in a factor, one
-    would be computed from new rows. Here each has a state of its own.
+    formulaic keeps one state for identical calls in a factor: if `min(x)` occurs twice, one of the two
+    would be computed from new rows. Here each call has its own state.
     """
     from formulaic.materializers import PandasMaterializer
     from interface_meta import override
@@ -405,7 +405,7 @@ def register_materializer() -> str:
 
 
 def told_apart(expr: str) -> str:
-    """Write calls that read the same differently: `min(x) + min(x)` is `min(x) + min(+x)`, the same numbers."""
+    """Make identical calls textually distinct: `min(x) + min(x)` becomes the equivalent `min(x) + min(+x)`."""
     tree = ast.parse(expr, mode="eval")
     seen: dict[str, int] = {}
     for node in ast.walk(tree):
@@ -418,10 +418,10 @@ def told_apart(expr: str) -> str:
 
 
 def formula_functions() -> dict[str, Any]:
-    """Return name to function, for every name of the grammar's whitelist.
+    """Map every name of the grammar's whitelist to its function.
 
-    Those that look at a whole column remember what they saw: a remembered mean, knot or level is what makes a formula
-    give the same columns for new rows as for the fitted ones.
+    Functions of a whole column are stateful: the stored mean, knots or levels make a formula
+    compute the same columns for new rows as for the fitted rows.
     """
     from formulaic.transforms import TRANSFORMS
 
@@ -447,7 +447,7 @@ def _std(values: Any) -> Any:
 
 
 def _remembered(statistic: Callable[[Any], Any]) -> Any:
-    """Make a statistic of a column that keeps its value when the formula meets new rows."""
+    """Make a statistic of a column that keeps its fitted value when the formula is applied to new rows."""
     from formulaic.transforms import stateful_transform
 
     def call(data: Any, _state: dict[str, Any]) -> Any:
@@ -459,7 +459,7 @@ def _remembered(statistic: Callable[[Any], Any]) -> Any:
 
 
 def _of_days(name: str) -> Callable[[Any], Any]:
-    """Make a part of dates, which come as days since 1970-01-01."""
+    """Make a function for a part of dates, which are given as days since 1970-01-01."""
 
     def call(days: Any) -> Any:
 
@@ -469,7 +469,7 @@ def _of_days(name: str) -> Callable[[Any], Any]:
 
 
 def _trend() -> Any:
-    """`(x - min(x)) / (max(x) - min(x))`, as `trend` in expressions."""
+    """Return `(x - min(x)) / (max(x) - min(x))`, as `trend` in expressions."""
     from formulaic.transforms import stateful_transform
 
     def trend(data: Any, _state: dict[str, Any]) -> Any:
@@ -481,7 +481,7 @@ def _trend() -> Any:
 
 
 def _standardize() -> Any:
-    """`(x - mean(x)) / std(x)`, with n - 1, as `zscore` in expressions."""
+    """Return `(x - mean(x)) / std(x)`, with n - 1 degrees of freedom, as `zscore` in expressions."""
     from formulaic.transforms import stateful_transform
 
     def standardize(data: Any, _state: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The functions and operators of expressions, on arrays with named axes: what each makes of its arguments' dims."""
+"""The functions and operators of expressions on arrays with named axes, and how they handle dims."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def call(name: str, arguments: Sequence[Value], dim: str | int | None = None) ->
     name
         One of `grammar.SIGNATURES`.
     arguments
-        Its arguments but for `dim`; of `zeros` and `ones` the sizes.
+        Its arguments except `dim`; the sizes for `zeros` and `ones`.
     dim
         Name or number of an axis, for functions along one.
 
     Raises
     ------
     Fault
-        When the arguments' dims do not fit.
+        When the arguments' dims are incompatible.
     """
     if name in ELEMENTWISE:
         operation = "where" if name == "switch" else name
@@ -93,33 +93,33 @@ def call(name: str, arguments: Sequence[Value], dim: str | int | None = None) ->
 
 
 def exp(x: Value) -> Value:
-    """Return the exponential, number by number."""
+    """Return the elementwise exponential."""
     return apply("exp", [x])
 
 
 def log(x: Value) -> Value:
-    """Return the natural logarithm, number by number."""
+    """Return the elementwise natural logarithm."""
     return apply("log", [x])
 
 
 def square(x: Value) -> Value:
-    """Return the square, number by number."""
+    """Return the elementwise square."""
     return apply("square", [x])
 
 
 def where(condition: Value, a: Operand, b: Operand) -> Value:
-    """Return `a` where the condition holds, else `b`."""
+    """Return `a` where the condition is true, `b` elsewhere."""
     return apply("where", [condition, a, b])
 
 
 def along(name: str, value: Value, dim: str | int | None = None) -> Value:
-    """Apply a cumulative function, `softmax` or `zscore`; without a dim along the last axis, `zscore` over all axes."""
+    """Apply a cumulative function, `softmax` or `zscore`; by default along the last axis, `zscore` over all axes."""
     axis = axis_of(value, dim) if dim is not None else None if name == "zscore" else axis_of(value, -1)
     return compute(name, [value], None, axis)
 
 
 def reduce_axis(name: str, value: Value, dim: str | int | None = None) -> Value:
-    """Reduce an axis, or all axes where no dim is given; `std` and `var` divide by n - 1."""
+    """Reduce an axis, or all axes if no dim is given; `std` and `var` divide by n - 1."""
     axis = None if dim is None else axis_of(value, dim)
     if name in ("min", "max", "median", "mean") and 0 in value.shape:
         raise Fault(f"{name} of nothing: the array is empty")
@@ -128,7 +128,7 @@ def reduce_axis(name: str, value: Value, dim: str | int | None = None) -> Value:
 
 
 def axis_of(value: Value, dim: str | int) -> int:
-    """Return the number of an axis that is given by name or number.
+    """Return the position of an axis given by name or number.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def axis_of(value: Value, dim: str | int) -> int:
 
 
 def dot(a: Value, b: Value) -> Value:
-    """Sum over the axis that both share by name, else over the last of `a` and the first of `b`."""
+    """Contract the axis with the same name in both, otherwise the last axis of `a` with the first of `b`."""
     if not a.ndim or not b.ndim:
         raise Fault("dot needs two arrays, one of these is a single number", "use *")
     of_a, of_b = _contracted(a, b)
@@ -181,7 +181,7 @@ def _all(value: Value) -> str:
 
 
 def outer(a: Value, b: Value) -> Value:
-    """Multiply every number of `a` with every number of `b`."""
+    """Return the outer product of `a` and `b`."""
     if a.ndim != 1 or b.ndim != 1:
         raise Fault(f"outer needs two arrays of one axis each (got {a.ndim} and {b.ndim} axes)")
     check_size(a.shape + b.shape)
@@ -195,7 +195,7 @@ def transpose(a: Value) -> Value:
 
 
 def stack(*arguments: Value) -> Value:
-    """Put arrays side by side along a new last axis, which has no name."""
+    """Stack arrays along a new, unnamed last axis."""
     dims, aligned = align(arguments)
     shape = np.broadcast_shapes(*[a.shape for a in aligned])
     check_size((*shape, len(aligned)))
@@ -203,7 +203,7 @@ def stack(*arguments: Value) -> Value:
 
 
 def concatenate(*arguments: Value) -> Value:
-    """Put arrays one after another along their first axis; single numbers count as one element."""
+    """Concatenate arrays along their first axis; a scalar counts as one element."""
     longest = max(a.ndim for a in arguments)
     if longest == 0:
         return stack(*arguments)
@@ -216,14 +216,14 @@ def concatenate(*arguments: Value) -> Value:
 
 
 def diff(a: Value) -> Value:
-    """Return the differences of neighbours along the last axis, one fewer than there are numbers."""
+    """Return the first differences along the last axis, which becomes one element shorter."""
     if not a.ndim or a.shape[-1] < 2:
         raise Fault("diff needs an array of two numbers or more")
     return compute("diff", [a], (*a.dims[:-1], None))
 
 
 def lag(a: Value, steps: Value | None = None) -> Value:
-    """Shift along the first axis; what becomes free is missing (NaN)."""
+    """Shift along the first axis; vacated elements are missing (NaN)."""
     by = 1 if steps is None else whole_number(steps, "steps")
     if not a.ndim or abs(by) > a.shape[0]:
         raise Fault(f"lag by {by} needs an array of at least {abs(by)} rows")
@@ -231,7 +231,7 @@ def lag(a: Value, steps: Value | None = None) -> Value:
 
 
 def arange(start: Value, stop: Value | None = None, step: Value | None = None) -> Value:
-    """Count: from 0 to below `start`, or from `start` to below `stop`."""
+    """Return the integers from 0 to below `start`, or from `start` to below `stop`."""
     first, last = (
         (0, whole_number(start, "stop"))
         if stop is None
@@ -248,7 +248,7 @@ def arange(start: Value, stop: Value | None = None, step: Value | None = None) -
 
 
 def filled(number: float, shape: Sequence[Value]) -> Value:
-    """Make an array of one number."""
+    """Make an array filled with one number."""
     sizes = [whole_number(size, "shape") for size in shape]
     if any(size < 1 for size in sizes):
         raise Fault(f"a shape needs sizes above 0 (got {sizes})")
@@ -257,12 +257,12 @@ def filled(number: float, shape: Sequence[Value]) -> Value:
 
 
 def whole_number(value: Value, what: str) -> int:
-    """Return the whole number that a value is known to be.
+    """Return a known value as an integer.
 
     Raises
     ------
     Fault
-        When it depends on a random variable, or is no single whole number.
+        When it depends on a random variable, or is not a single integer.
     """
     if value.known is None:
         raise Fault(f"'{what}' must be known beforehand, but this depends on a random variable")
@@ -272,7 +272,7 @@ def whole_number(value: Value, what: str) -> int:
 
 
 def index(value: Value, parts: Sequence[Value | slice]) -> Value:
-    """Take elements: each part is a slice or whole numbers, counted from 0; arrays of them meet by name.
+    """Index an array: each part is a slice or 0-based integers; integer arrays are aligned by name.
 
     The axes of the index replace the axis that it picks from, so `theta[county]` is over the rows' dim.
     """
@@ -289,7 +289,7 @@ def index(value: Value, parts: Sequence[Value | slice]) -> Value:
 
 
 def _stretched_pick(pick: Value, picks: Sequence[Value]) -> Value:
-    """Known indices are broadcast to one shape, which is easier on an engine than several shapes."""
+    """Broadcast known indices to a common shape, which engines handle more easily."""
     shape = np.broadcast_shapes(*[p.shape for p in picks])
     if pick.known is None or pick.shape == shape:
         return pick
@@ -313,13 +313,13 @@ def _checked(pick: Value, value: Value, axis: int) -> Value:
 
 
 def _as_integer(pick: Value) -> Value:
-    """A random index has no bounds that can be checked here."""
+    """Check the bounds of an index; those of a random index are not known here."""
     node = Call("as_integer", (node_of(pick),))
     return Value(pick.dims, pick.shape, node=node, sample=np.zeros(pick.shape, dtype=np.int64))
 
 
 def _dims_after(value: Value, full: Sequence[Any], numbers: Sequence[int], index_dims: Dims) -> Dims:
-    """Return the dims of the result, in NumPy's order: the index' own axes go where the first of them picked."""
+    """Return the dims of the result in NumPy's order: axes of integer indices go to the position of the first one."""
     together = not numbers or numbers == list(range(numbers[0], numbers[-1] + 1))
     dims: list[str | None] = [] if together else list(index_dims)
     for axis, part in enumerate(full):
@@ -331,7 +331,7 @@ def _dims_after(value: Value, full: Sequence[Any], numbers: Sequence[int], index
 
 
 def _unnamed_repeats(value: Value) -> Value:
-    """A name that came up twice (`sigma[group, group2]` over one dim) stays with its first axis."""
+    """Keep a repeated name (`sigma[group, group2]` over one dim) only on its first axis."""
     seen: set[str] = set()
     dims: list[str | None] = []
     for name in value.dims:

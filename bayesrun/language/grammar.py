@@ -1,7 +1,7 @@
-"""The grammar of expressions: text to a checked syntax tree. Everything outside the whitelist is refused here.
+"""The grammar of expressions: from text to a checked syntax tree. Everything outside the whitelist is rejected here.
 
-Only Python's parser (`ast`) sees the text; it is never compiled or evaluated as Python. Pure text: parsing needs no
-NumPy, so a config is checked without it.
+Only Python's parser (`ast`) sees the text; it is never compiled or evaluated as Python. Parsing does not need
+NumPy, so a config can be checked without it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, s
 _NAMES = "a name that is no plain name, such as one with blanks, is written in back-ticks: `body mass`"
 _QUOTED = re.compile(r"(`[^`\n]*`)")
 _SHOWN_WIDTH = 90
-# `?` marks an argument that may be left out, `...` any number of further ones. An argument called `dim` is the name of
+# `?` marks an optional argument, `...` any number of further arguments. An argument called `dim` is the name of
 # a dim (or a number, counted from 0), not a value.
 _SIGNATURES = """
 exp(x) log(x) log1p(x) expm1(x) sqrt(x) abs(x) sign(x) sin(x) cos(x) tan(x) atan(x) tanh(x) sigmoid(x) logit(x)
@@ -69,18 +69,18 @@ outer(a, b) transpose(x) logsumexp(x, dim?) days(date) year(date) month(date) we
 
 @dataclass(frozen=True)
 class Signature:
-    """How a function is called.
+    """The signature of a function.
 
     Parameters
     ----------
     name
-        Of the function.
+        Name of the function.
     arguments
         Names of its arguments, in order.
     required
-        How many of them must be given.
+        Number of required arguments.
     variadic
-        Whether more may follow.
+        Whether it accepts further arguments.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Signature:
 
     @property
     def most(self) -> int:
-        """Largest number of arguments; bounded also where more may follow."""
+        """Maximum number of arguments; bounded even if further arguments are accepted."""
         return 200 if self.variadic else len(self.arguments)
 
 
@@ -134,7 +134,7 @@ class Expression:
 
     @property
     def labels(self) -> frozenset[str]:
-        """Names that are only compared with texts."""
+        """Names that are only compared with strings."""
         compares = [node for node in ast.walk(self.tree) if isinstance(node, ast.Compare)]
         sides = [(node.left, *node.comparators) for node in compares]
         beside = {id(s): s.id for pair in sides if any(map(is_text, pair)) for s in pair if isinstance(s, ast.Name)}
@@ -182,12 +182,12 @@ def parse(text: str, key: str) -> Expression:
 
 
 def _hidden(line: str, key: str) -> tuple[str, dict[int, str]]:
-    """Put a plain name of the same length in bytes in the place of each name in back-ticks.
+    """Replace each name in back-ticks by a plain name of the same length in bytes.
 
     Returns
     -------
     tuple
-        The text, and by place (in bytes) the names that stood there.
+        The text, and the replaced names by byte offset.
     """
     parts = _QUOTED.split(line)
     if "`" in "".join(parts[::2]) or "``" in parts:
@@ -206,7 +206,7 @@ def _bytes(text: str) -> int:
 
 
 def _put_back(tree: ast.expr, quoted: Mapping[int, str], line: str, key: str) -> None:
-    """Give the nodes of names in back-ticks these names."""
+    """Restore the names in back-ticks in their nodes."""
     left = dict(quoted)
     for node in ast.walk(tree):
         name = left.get(node.col_offset) if isinstance(node, ast.Name) else None
@@ -217,7 +217,7 @@ def _put_back(tree: ast.expr, quoted: Mapping[int, str], line: str, key: str) ->
 
 
 def text_of(node: ast.AST) -> str:
-    """Return the text of a part of an expression; names that are no plain names are in back-ticks."""
+    """Return the text of a part of an expression; names that are not identifiers are in back-ticks."""
     odd = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not n.id.isidentifier()]
     if not odd:
         return ast.unparse(node)
@@ -229,7 +229,7 @@ def text_of(node: ast.AST) -> str:
 
 
 def single_name(text: str, key: str) -> str | None:
-    """Return the name that an expression is, if it is nothing else."""
+    """Return the name if an expression consists only of a name."""
     if text.isidentifier():
         return text
     tree = parse(text, key).tree
@@ -254,7 +254,7 @@ def _parsed(line: str, hidden: str, key: str) -> ast.expr:
             tree = ast.parse(hidden, mode="eval").body
     except SyntaxError as error:
         start = max(0, (error.offset or 1) - 1)
-        # inside {...} YAML ends a text at a comma
+        # inside {...} YAML ends a string at a comma
         hint = "quote an expression that holds a comma" if "never closed" in error.msg else _NAMES
         message = f"is not a valid expression ({error.msg})"
         problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
@@ -296,7 +296,7 @@ def _depth(tree: ast.expr, chains: int) -> int:
 
 
 def _faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
-    """Find every part of the tree that the language does not have."""
+    """Find every part of the tree that the language does not allow."""
     if not isinstance(node, _NODES):
         yield point_at(text, key, node, f"{_word(node)} is not allowed in an expression", _instead(node))
         return
@@ -315,12 +315,12 @@ def _faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
 
 
 def is_text(node: ast.expr) -> bool:
-    """Whether a node is a quoted text."""
+    """Return whether a node is a quoted string."""
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 def _text_faults(text: str, key: str, node: ast.Compare) -> Iterator[Problem]:
-    """Check a comparison with a quoted text, the only place where one may stand."""
+    """Check a comparison with a quoted string; strings are allowed nowhere else."""
     yield from _operator_faults(text, key, node)
     others = [child for child in _operands(node) if not is_text(child)]
     if len(node.ops) > 1 or len(others) != 1:
@@ -331,7 +331,7 @@ def _text_faults(text: str, key: str, node: ast.Compare) -> Iterator[Problem]:
 
 
 def _operands(node: ast.expr) -> Iterator[ast.expr]:
-    """Yield the values below a node; an index is taken apart into its parts."""
+    """Yield the values below a node; an index is split into its parts."""
     for child in ast.iter_child_nodes(node):
         if isinstance(node, ast.Subscript) and child is node.slice:
             yield from index_values(child)
@@ -394,14 +394,14 @@ def _call_faults(text: str, key: str, node: ast.Call) -> Iterator[Problem]:
 
 
 def is_dim(node: ast.expr) -> bool:
-    """Whether a node may stand for a dim: its name, or its number."""
+    """Return whether a node may denote a dim, by name or number."""
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node = node.operand
     return isinstance(node, ast.Name) or (isinstance(node, ast.Constant) and type(node.value) is int)
 
 
 def arguments(node: ast.Call) -> Iterator[tuple[str, ast.expr]]:
-    """Yield a call's arguments with their names in the function's signature; variadic ones have no name."""
+    """Yield a call's arguments with their names in the function's signature; variadic arguments have none."""
     assert isinstance(node.func, ast.Name)
     names = SIGNATURES[node.func.id].arguments
     for position, argument in enumerate(node.args):
@@ -453,5 +453,5 @@ def at_columns(text: str, key: str, start: int, stop: int, message: str, hint: s
 
 
 def _column(text: str, offset: int) -> int:
-    """Turn the parser's offset, in bytes of UTF-8, into one in characters."""
+    """Convert the parser's offset from UTF-8 bytes to characters."""
     return len(text.encode("utf-8", "surrogatepass")[:offset].decode("utf-8", "ignore"))

@@ -1,6 +1,6 @@
-"""Where a variable starts: what `initval` says, and initial values spread apart where a transform wants order.
+"""Initial values of variables: from `initval`, or increasing values where a transform requires order.
 
-An initial value may depend on other variables; an engine then computes it at theirs.
+An initial value may depend on other variables; an engine then computes it from their initial values.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _CENTRES = ("mu", "alpha")
 
 
 def initial_value(this: Plan, scope: Scope) -> Value | None:
-    """Return the value that a sampler starts from, None where the distribution's own will do.
+    """Return the initial value of a variable; None for the distribution's default.
 
     Parameters
     ----------
     this
         The variable.
     scope
-        What names mean in `initval`.
+        Values of the names in `initval`.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def _given(this: Plan, given: object, scope: Scope) -> Value:
 
 
 def _spread(this: Plan) -> Value:
-    """Return increasing numbers along the last axis, apart by the prior's scale and inside its support."""
+    """Return increasing numbers along the last axis, spaced by the prior's scale and inside its support."""
     steps = np.broadcast_to(np.linspace(-1.0, 1.0, this.shape[-1]), this.shape)
     support = this.family.support
     if support == "positive":

@@ -1,9 +1,9 @@
-"""What expressions learn from the fitted rows: parts that take rows and give something that is not over the rows.
+"""What expressions learn from the fitted rows: subexpressions that reduce the rows.
 
-`mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes them and
-keeps them by their text. For new rows they are what they were in the fit, also where `x` is not there at all.
-What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. Of functions that stand for more
-than one step, such as `zscore(x)`, the parts are learned (`_TAKEN_APART`).
+`mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes and stores
+them by their text. For new rows they keep their fitted values, even if `x` is absent.
+What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. For composite functions such as
+`zscore(x)`, the parts are learned (`_TAKEN_APART`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bayesrun.language.grammar import text_of
 from bayesrun.language.values import Dims, Fault, Value, constant
 
 MAX_LEARNED = 10_000
-"""Longest array that is learned; longer ones pick single rows, which new rows have no part in."""
+"""Longest array that is learned; a longer one selects individual rows, which do not apply to new rows."""
 
 _COUNTED = ("arange", "zeros", "ones")
 _TAKEN_APART = {
@@ -38,11 +38,11 @@ class Constant:
     date: bool = False
 
     def value(self) -> Value:
-        """Return it as what an expression computes with."""
+        """Return it as a value for expressions."""
         return replace(constant(self.numbers, self.dims), date=self.date)
 
     def plain(self) -> dict[str, Any]:
-        """Return it as plain values that JSON can hold."""
+        """Return it as plain, JSON-serializable values."""
         numbers = self.numbers
         finite = bool(np.all(np.isfinite(numbers)))
         listed = numbers if finite else np.where(np.isfinite(numbers), numbers.astype(object), numbers.astype(str))
@@ -50,7 +50,7 @@ class Constant:
 
     @classmethod
     def from_plain(cls, content: Mapping[str, Any]) -> Constant:
-        """Make it again of what `plain` returned."""
+        """Rebuild it from the output of `plain`."""
         numbers = np.array(content["numbers"])
         numbers = numbers if numbers.dtype.kind in "iuf" else numbers.astype(float)
         return cls(tuple(content["dims"]), numbers, bool(content["date"]))
@@ -64,7 +64,7 @@ class Learned:
     rows
         The row dimension.
     constants
-        What a fit has learned: new rows are seen through it. None while a fit learns.
+        What a fit has learned, applied to new rows. None during a fit.
     """
 
     def __init__(self, rows: str, constants: Mapping[str, Constant] | None = None) -> None:
@@ -74,12 +74,12 @@ class Learned:
         self._parts: dict[ast.AST, ast.expr] = {}
 
     def recall(self, node: ast.expr) -> Value | None:
-        """Return the learned value of a node of an expression over new rows; None where the rows themselves count.
+        """Return the learned value of a node for new rows; None if the node is computed from the rows themselves.
 
         Raises
         ------
         Fault
-            When the node counts the rows of the fit, among which new rows have no place.
+            When the node counts the fitted rows, which is undefined for new rows.
         """
         if not self.of_new_rows or isinstance(node, ast.Constant):
             return None
@@ -93,19 +93,19 @@ class Learned:
         return None
 
     def refuse_mixing(self, node: ast.expr, value: Value, parts: Iterable[Value]) -> None:
-        """Refuse what puts the rows together and was not learned: over new rows it is not what it was in the fit.
+        """Reject a reduction over the rows that was not learned: over new rows its value would differ from the fit.
 
         Raises
         ------
         Fault
-            When a part of the node is over new rows, and the node itself is not.
+            When an input of the node is over new rows, but the node itself is not.
         """
         if self.of_new_rows and self.rows not in value.dims and any(self.rows in part.dims for part in parts):
             message = f"'{text_of(node)}' combines values of all rows of the fit, which new rows do not have"
             raise Fault(message, "use quantities that are not over the rows")
 
     def refuse_negative(self, picks: Iterable[Value]) -> None:
-        """Refuse codes of new rows that count from the end, as -1 for what is missing would.
+        """Reject negative codes of new rows, such as -1 for a missing value, which would index from the end.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class Learned:
                 raise Fault(f"index {np.min(pick.known):g} of a new row is no code", "codes are counted from 0")
 
     def names_needed(self, tree: ast.AST) -> set[str]:
-        """Return the names in an expression that are not within a learned part of it."""
+        """Return the names in an expression outside its learned parts."""
         if self.of_new_rows and text_of(tree) in self.constants:
             return set()
         inner = [child for child in ast.iter_child_nodes(tree) if isinstance(child, ast.expr | ast.keyword | ast.Slice)]
@@ -125,7 +125,7 @@ class Learned:
         return names.union(*map(self.names_needed, inner))
 
     def taken_apart(self, node: ast.Call, argument: Value, dim: str | int | None) -> ast.expr | None:
-        """Return what a function along the rows means in terms of reductions; None for all others."""
+        """Return a function along the rows in terms of reductions; None for all other functions."""
         name = _called(node)
         if name not in _TAKEN_APART or argument.known is None or self.rows not in argument.dims:
             return None
@@ -141,16 +141,16 @@ class Learned:
     def learn(
         self, tree: ast.expr, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int
     ) -> None:
-        """Keep the largest parts of an expression that are known and no longer over the rows.
+        """Store the largest subexpressions that are known and not over the rows.
 
         Parameters
         ----------
         tree
             The expression.
         values
-            What its nodes are.
+            Values of its nodes.
         over_rows
-            Whether a name means something over the rows.
+            Whether a name refers to a value over the rows.
         size
             Number of rows.
         """
@@ -173,7 +173,7 @@ class Learned:
     def _is_learned(self, node: ast.AST, value: Value, over_rows: Callable[[str], bool], size: int) -> bool:
         if self.rows in value.dims or value.known.size > MAX_LEARNED or _called(node) in _COUNTED:
             return False
-        # an axis without a name that is as long as the rows may be the rows
+        # an unnamed axis as long as the rows may be the rows
         if any(dim is None and length == size for dim, length in zip(value.dims, value.shape, strict=True)):
             return False
         return self._counts_rows(node) or any(over_rows(name) for name in _names(node))
@@ -183,7 +183,7 @@ class Learned:
 
 
 class _Replaced(ast.NodeTransformer):
-    """Puts a call's own argument and dim into what the function means."""
+    """Substitutes a call's argument and dim into the expansion of its function."""
 
     def __init__(self, call: ast.Call, dim: Sequence[ast.expr]) -> None:
         self._call, self._dim = call, dim

@@ -1,4 +1,4 @@
-"""What a likelihood may say beside its distribution: weights, censoring, truncation. Checks that need no data.
+"""The modifiers of a likelihood: weights, censoring, truncation. These checks do not need data.
 
 weights:   w                                    # times its term of the log likelihood
 censored:  {status: column, upper: column}      # none, left, right or interval, by row
@@ -25,13 +25,13 @@ _ANY = Parameter("limit", "real")
 
 
 def split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what a likelihood says of its distribution, and its modifiers."""
+    """Split a likelihood into its distribution and its modifiers."""
     own = {name: given for name, given in body.items() if name not in MODIFIERS}
     return own, {name: body[name] for name in MODIFIERS if body.get(name) is not None}
 
 
 def modifier_problems(key: str, modifiers: Mapping[str, Any]) -> Iterator[Problem]:
-    """Find what is wrong with the modifiers of a likelihood and can be seen without data.
+    """Find the errors in a likelihood's modifiers that can be detected without data.
 
     Parameters
     ----------

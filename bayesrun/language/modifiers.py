@@ -1,7 +1,7 @@
-"""Likelihoods that are weighted, censored or truncated: what each row's term of the log likelihood is.
+"""Weighted, censored and truncated likelihoods: each row's term of the log likelihood.
 
-With the distribution function `F` and limits `l`, `u` of the truncation, a row that is seen has `f(y) / (F(u) - F(l))`;
-one that is censored from the left at `y` has `F(y) - F(l)` in place of `f(y)`, from the right `F(u) - F(y)`, and in an
+With distribution function `F` and truncation limits `l`, `u`, an uncensored row contributes `f(y) / (F(u) - F(l))`;
+a row left-censored at `y` has `F(y) - F(l)` in place of `f(y)`, a right-censored row `F(u) - F(y)`, and one in an
 interval `F(end) - F(y)`. A weight multiplies the logarithm.
 """
 
@@ -32,22 +32,22 @@ Side = Literal["lower", "upper"]
 
 @dataclass(frozen=True)
 class Modifiers:
-    """What modifies a likelihood; arrays are over its dims, or meet them from the right.
+    """The modifiers of a likelihood; arrays are over its dims, or broadcast to them from the right.
 
     Parameters
     ----------
     weights
-        Of each row; None for 1.
+        Weight of each row; None for 1.
     status
-        How each row is censored (`NONE`, `LEFT`, `RIGHT`, `INTERVAL`); None where none is.
+        How each row is censored (`NONE`, `LEFT`, `RIGHT`, `INTERVAL`); None if no row is censored.
     end
-        Where the intervals of censored rows end.
+        Upper ends of the intervals of interval-censored rows.
     limits
-        Limits of what an instrument can measure, beyond which a value is set to the limit.
+        Limits of the instrument's range; values beyond a limit are recorded as the limit.
     truncation
-        Limits beyond which a row would not be there at all.
+        Limits beyond which a row would not be observed.
     inside
-        A value that is not censored: stands for those that are where the density is evaluated.
+        An uncensored value, used in place of censored ones when the density is evaluated.
     """
 
     weights: Value | None = None
@@ -58,7 +58,7 @@ class Modifiers:
     inside: float = 0.0
 
     def values(self) -> dict[str, Value]:
-        """Return all that an engine has to compute, by a name for each."""
+        """Return the values that an engine has to compute, by name."""
         named = {"weights": self.weights, "end": self.end}
         named["status"] = None if self.status is None else constant(self.status)
         for kind, pair in (("limits", self.limits), ("truncation", self.truncation)):
@@ -66,7 +66,7 @@ class Modifiers:
         return {name: value for name, value in named.items() if value is not None}
 
     def of(self, values: Mapping[str, Value]) -> Modifiers:
-        """Return the same of other values of these names."""
+        """Return a copy with other values of these names."""
         pairs = {
             kind: None if pair is None else {side: values[f"{kind}_{side}"] for side in pair}
             for kind, pair in (("limits", self.limits), ("truncation", self.truncation))
@@ -90,22 +90,23 @@ def plan_modifiers(
     family
         Its distribution.
     given
-        What the YAML says; `modifier_problems` has passed it.
+        The modifiers in YAML, already checked by `modifier_problems`.
     scope
-        What the names in its expressions mean.
+        Values of the names in its expressions.
     key
         Config key of the likelihood.
     dims
         Its dims.
     observed
-        What is observed, over the dims; of new rows only the shape matters.
+        Observed values over the dims; for new rows only the shape matters.
     new_rows
-        Whether rows are to be drawn: then neither weights nor the status of rows is looked at.
+        Whether new rows are to be drawn: weights and censoring status are then ignored.
 
     Raises
     ------
     UserError
-        When the distribution can't be modified so, an expression does not fit, or observed values lie beyond limits.
+        When the distribution does not support the modifier, an expression does not fit, or observed values are beyond
+        the limits.
     """
     if not given:
         return None
@@ -142,7 +143,7 @@ def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]
 
 
 class _Reader:
-    """Reads expressions of a likelihood and brings them to its dims."""
+    """Evaluates expressions of a likelihood and aligns them with its dims."""
 
     def __init__(self, scope: Scope, key: str, dims: Dims, shape: tuple[int, ...]) -> None:
         self.scope, self.key = scope, key
@@ -191,7 +192,7 @@ def _censored_by_row(made: Modifiers, given: Mapping[str, Any], reader: _Reader,
 
 
 def _codes(text: Any, reader: _Reader) -> NDArray[np.int64]:
-    """Return the status of each row, from words or numbers."""
+    """Return the censoring status of each row, given as words or numbers."""
     key, cells = f"{reader.key}.censored.status", None
     if isinstance(text, str) and text.isidentifier():
         cells = reader.scope.cells(text)
@@ -229,7 +230,7 @@ def _status_at_limits(limits: Mapping[Side, Value], observed: NDArray[Any], key:
 
 
 def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
-    """Find observed values beyond the limits of a truncation: such rows could not be there."""
+    """Find observed values beyond the truncation limits, which are impossible."""
     problems = []
     for side, value in (made.truncation or {}).items():
         if value.known is None:
@@ -244,7 +245,7 @@ def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
 
 
 def _inside(made: Modifiers, family: Family, observed: NDArray[Any]) -> float:
-    """Return an observed value that is seen as it is, else any that the distribution allows."""
+    """Return an uncensored observed value, or else any value in the distribution's support."""
     seen = observed if made.status is None else observed[made.status == NONE]
     if seen.size:
         return float(seen.ravel()[0])
@@ -259,13 +260,13 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
     family
         The distribution.
     logs
-        Its log density at the rows that are not censored; anything finite at others.
+        Its log density at uncensored rows; any finite value at others.
     x
         The observed values.
     parameters
         Of the distribution.
     made
-        What modifies it; its values in the same form as `x` and the parameters, without names of axes.
+        Its modifiers, as values in the same form as `x` and the parameters, with unnamed axes.
     """
     low, high = _truncation(family, made)
     known = tails(family)
@@ -283,11 +284,11 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
 
 
 def _truncation(family: Family, made: Modifiers) -> tuple[Value | None, Value | None]:
-    """Return the limits between which `F` is taken; whole numbers include the lower one."""
+    """Return the limits at which `F` is evaluated; for whole numbers the lower limit is included."""
     low, high = (made.truncation or {}).get("lower"), (made.truncation or {}).get("upper")
     if not family.discrete:
         return low, high
-    # the last whole number below the lower limit, and the last one that is not above the upper
+    # the largest whole number below the lower limit, and the largest one not above the upper limit
     return None if low is None else -_floor(-low) - 1.0, None if high is None else _floor(high)
 
 
@@ -296,7 +297,7 @@ def _floor(x: Value) -> Value:
 
 
 def _below_right(family: Family, x: Value, made: Modifiers) -> Value:
-    """Return what a value that is censored from the right is above; at the limit of an instrument it may be equal."""
+    """Return the lower bound of a right-censored value: exclusive, except at an instrument's limit."""
     return x - 1.0 if family.discrete and made.limits is not None else x
 
 
@@ -311,7 +312,7 @@ def draw_modified(
     draw: Callable[[], NDArray[Any]],
     rng: np.random.Generator,
 ) -> NDArray[Any]:
-    """Draw what a likelihood predicts: within the limits of its truncation, and set to those of its instrument.
+    """Draw from a likelihood's predictive distribution, truncated to its limits and clipped to those of its instrument.
 
     Weights and the status of a row are properties of the rows that were observed; draws are of the distribution.
 
@@ -320,11 +321,11 @@ def draw_modified(
     family
         The distribution.
     made
-        What modifies it.
+        Its modifiers.
     values
         Its parameters and the values of the modifiers by name, (draw, ...).
     draw
-        Draws (draw, *shape) of the distribution itself, other ones at each call.
+        Draws (draw, *shape) of the unmodified distribution, new ones at each call.
     rng
         Source of randomness.
     """

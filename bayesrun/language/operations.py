@@ -1,7 +1,7 @@
-"""Expressions as data: nodes that say what is computed of what, and what each operation means in NumPy.
+"""Expressions as data: the nodes of a computational graph, and the meaning of each operation in NumPy.
 
-A node knows no engine. An engine turns nodes into its own graph, operation by operation; `OPERATIONS` is the reference
-meaning that it has to agree with, and with which shapes and initial values are computed here.
+Nodes are independent of engines. An engine lowers them into its own graph, operation by operation; `OPERATIONS` is the
+reference implementation, which is also used to compute shapes and initial values.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Constant:
     numbers
         The array.
     replaceable
-        True for a number of a prior or of the data: what an engine compiles should hold for other values as well, so
-        that the jobs of a sweep share it. An engine may simplify by all other constants.
+        True for a number of a prior or of the data: compiled code should also be valid for other values, so
+        that the jobs of a sweep share it. An engine may fold all other constants.
     """
 
     numbers: Array
@@ -61,9 +61,9 @@ class Call:
     operation
         Its name in `OPERATIONS`.
     inputs
-        What it is applied to.
+        Its operands.
     settings
-        What is fixed beforehand, such as the axis of a sum; given to the operation after its inputs.
+        Fixed arguments, such as the axis of a sum, passed after the inputs.
     """
 
     operation: str
@@ -75,7 +75,7 @@ Node = Constant | Data | Variable | Call
 
 
 def evaluate(node: Node, values: Callable[[str], Any]) -> Array:
-    """Compute a node in NumPy.
+    """Evaluate a node in NumPy.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def evaluate(node: Node, values: Callable[[str], Any]) -> Array:
 
 
 def in_order(node: Node) -> Iterator[Node]:
-    """Yield a node and all below it once, each after its inputs; however deep, without recursion."""
+    """Yield a node and its descendants once, each after its inputs; iterative, so depth is not limited."""
     done: set[int] = set()
     todo: list[tuple[Node, bool]] = [(node, False)]
     while todo:
@@ -124,12 +124,12 @@ def names_in(node: Node) -> list[str]:
 
 
 def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a comparison give numbers, 0 and 1."""
+    """Make a comparison return the numbers 0 and 1."""
     return lambda *arguments: np.asarray(function(*arguments)).astype(np.int64)
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep NumPy from warning of all-NaN input; the result NaN says it all."""
+    """Suppress NumPy's warning about all-NaN input; the result is NaN."""
 
     def call(x: Any, **options: Any) -> Any:
         with warnings.catch_warnings():
@@ -145,7 +145,7 @@ def _zscore(x: Any, axis: int | None) -> Any:
 
 
 def _lag(x: Any, steps: int, shape: tuple[int, ...]) -> Any:
-    """Shift an array of this shape along its first axis; NaN where nothing was before."""
+    """Shift an array of this shape along its first axis; vacated elements are NaN."""
     if steps == 0:
         return x
     missing = np.full((abs(steps), *shape[1:]), np.nan)
@@ -154,7 +154,7 @@ def _lag(x: Any, steps: int, shape: tuple[int, ...]) -> Any:
 
 
 def place_picks(parts: tuple[Any, ...], picks: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Put the arrays of an index where `parts` has None between its slices."""
+    """Fill in the arrays of an index where `parts` has None."""
     left = iter(picks)
     return tuple(next(left) if part is None else part for part in parts)
 
@@ -165,7 +165,7 @@ def _index(x: Any, *rest: Any) -> Any:
 
 
 def _rearrange(x: Any, positions: tuple[int | None, ...], stretched: tuple[int, ...]) -> Any:
-    """Transpose and put in axes of size 1, where `positions` has None."""
+    """Transpose, and insert axes of size 1 where `positions` has None."""
     moved = np.transpose(x, [p for p in positions if p is not None])
     shape = iter(moved.shape)
     return moved.reshape([1 if p is None else next(shape) for p in positions])
@@ -183,7 +183,7 @@ def _bounded(x: Any, *conditions: Any) -> Any:
 
 
 def _increasing(centre: Any, scale: Any, shape: tuple[int, ...]) -> Any:
-    """Return increasing numbers along the last axis: the centre where it increases itself, else spread around it."""
+    """Return increasing numbers along the last axis: the centre if it is increasing, else values spread around it."""
     wide = np.broadcast_to(centre, shape)
     if np.ndim(centre) and np.all(np.diff(wide, axis=-1) > 0):
         return wide
@@ -200,7 +200,7 @@ def _correlations(below: Any, size: int) -> Any:
 def _scaled_cholesky(matrix: Any, scale: Any) -> Any:
     """Return the lower Cholesky factor of a correlation matrix, its rows times the scales.
 
-    A matrix that rounding has made indefinite is brought to the nearest one that has a factor.
+    A matrix that rounding has made indefinite is replaced by the nearest positive definite one.
     """
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < 1e-12:
@@ -211,7 +211,7 @@ def _scaled_cholesky(matrix: Any, scale: Any) -> Any:
 
 
 def _black_box(x: Any, function: Any, name: str) -> Any:
-    """Call a plain Python function of one number for each element."""
+    """Call a Python function of one number for each element."""
     convert = int if function.takes == "integer" else float
     values = [function.call(convert(value)) for value in np.ravel(x)]
     return np.asarray(values, dtype=np.int64 if function.gives == "integer" else float).reshape(np.shape(x))
@@ -249,7 +249,7 @@ def _linear(coefficients: Any, matrix: Any, offset: Any) -> Any:
 
 OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
-        # number by number
+        # elementwise
         "exp": np.exp,
         "log": np.log,
         "log1p": np.log1p,

@@ -1,4 +1,4 @@
-"""A distribution with its parameters and axes, found and checked here; an engine makes a variable of it."""
+"""A distribution with its parameters and axes, inferred and checked; an engine makes a variable from it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIKE_DRAW = {
     "MvGaussianRandomWalk": ("mu",),
     "MvStudentTRandomWalk": ("mu",),
 }
-# Families whose parameters may run along the draw (a walk with a step width of its own at each time).
+# Families whose parameters may vary along the draw (a walk with a different step width at each time).
 _ALONG_DRAW = ("GaussianRandomWalk", "MatrixNormal")
 _NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices", "steps")
 _BOUNDS = ("lower", "upper")
@@ -36,7 +36,7 @@ _ONE_SERIES = ("AR", "AR1", "GARCH11")
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is needed to make a variable.
+    """Everything needed to make a variable.
 
     Parameters
     ----------
@@ -47,19 +47,19 @@ class Plan:
     family
         Its distribution.
     dims, shape
-        Its axes; a dim is None where it has no name.
+        Its axes; the dim of an unnamed axis is None.
     values
-        Its parameters, brought to those axes.
+        Its parameters, aligned with those axes.
     flags
-        Parameters that are true, false or a name.
+        Parameters that are a boolean or a name.
     inner
         Parameters that are distributions themselves, or lists of them.
     matrices
         Parameters that are lists of matrices.
     steps
-        Lengths of the steps of a series, one fewer than there are points; None where all count 1.
+        Lengths of the steps of a series, one fewer than its points; None if all are 1.
     prior
-        What the YAML says; also holds the options (`transform`).
+        The prior in YAML, including the options (`transform`).
     modifiers
         Weights, censoring and truncation of a likelihood.
     """
@@ -78,17 +78,17 @@ class Plan:
     modifiers: Modifiers | None = None
 
     def option(self, name: str) -> Any:
-        """Return an option of the prior (`transform`), None where it is not given."""
+        """Return an option of the prior (`transform`); None if it is not given."""
         return self.prior.get(name)
 
     @property
     def truncated(self) -> bool:
-        """Whether it is cut off at `lower` or `upper` that are no parameters of its own."""
+        """Whether it is truncated at a `lower` or `upper` that is not a parameter of its family."""
         return bool(self.values.keys() - self.family.parameters.keys())
 
     @property
     def discrete(self) -> bool:
-        """Whether its draws are whole numbers; those of a mixture are if its components' are."""
+        """Whether it is discrete; a mixture is discrete if its components are."""
         if self.family.support != "any":
             return self.family.discrete
         components = self.inner.get("comp_dists", ())
@@ -96,7 +96,7 @@ class Plan:
 
     @property
     def unconstrained(self) -> bool:
-        """Whether it is a density on the whole line, which no engine has to transform."""
+        """Whether it is a density on the real line, which needs no transform."""
         if self.discrete or (self.truncated and self.family.name != "Normal"):
             return False
         if self.option("transform") is not None:
@@ -120,13 +120,13 @@ def plan(
     name
         Name of the variable.
     prior
-        What the YAML says; `check_prior` has passed it.
+        The prior in YAML, already checked by `check_prior`.
     scope
-        What the names in its expressions mean.
+        Values of the names in its expressions.
     key
         Config key of the prior.
     dims, shape
-        The variable's axes where something else than the prior decides on them (the observed data).
+        The variable's axes, if they are determined by something other than the prior (the observed data).
 
     Raises
     ------
@@ -151,7 +151,7 @@ def of_values(
     shape: Sequence[int] = (),
     key: str = "",
 ) -> Plan:
-    """Plan a distribution of parameters that a builder has computed.
+    """Plan a distribution whose parameters a builder has computed.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def of_values(
     dims, shape
         Its axes.
     key
-        Config key to name where an engine can't make it.
+        Config key to report if an engine does not support it.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def of_values(
 
 
 def _with_parts(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
-    """Add the parameters that are no values: flags, inner distributions and lists of matrices."""
+    """Add the parameters that are not values: flags, inner distributions and lists of matrices."""
     flags: dict[str, Any] = {}
     inner: dict[str, Plan | tuple[Plan, ...]] = {}
     matrices: dict[str, tuple[Any, ...]] = {}
@@ -195,7 +195,7 @@ def _with_parts(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
 
 
 def _with_steps(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
-    """Check the axes of a series, and find the lengths of its steps."""
+    """Check the axes of a series, and determine its step lengths."""
     family, key = this.family, f"{this.key}.steps"
     if family.name not in SERIES:
         return this
@@ -238,7 +238,7 @@ def component_shape(this: Plan) -> tuple[int, ...]:
 
 
 def _inner(prior: Mapping[str, Any], scope: Scope, key: str, dims: Dims, shape: tuple[int, ...]) -> Plan:
-    """Plan a distribution without a name; its axes are those of the one that it is inside of."""
+    """Plan an unnamed distribution; its axes are those of the enclosing one."""
     this = plan("", {k: v for k, v in prior.items() if k not in ("dims", "shape")}, scope, key, dims, shape)
     if this.truncated and this.family.name != "Normal":
         raise fail(key, f"{this.family.name} can't be truncated inside another distribution", "use TruncatedNormal")
@@ -246,7 +246,7 @@ def _inner(prior: Mapping[str, Any], scope: Scope, key: str, dims: Dims, shape: 
 
 
 def _components(this: Plan, given: Sequence[Mapping[str, Any]], scope: Scope, key: str) -> tuple[Plan, ...]:
-    """Plan a mixture's components; the parameters of all are brought to the same axes."""
+    """Plan a mixture's components; their parameters are aligned to common axes."""
     plans = [_inner(one, scope, f"{key}[{i}]", this.dims, this.shape) for i, one in enumerate(given)]
     if any(value.ndim for one in plans for value in one.values.values()):
         plans = [replace(one, values={n: _repeated(v, this.shape) for n, v in one.values.items()}) for one in plans]
@@ -258,7 +258,7 @@ def _repeated(value: Value, shape: tuple[int, ...]) -> Value:
 
 
 def variables_of(this: Plan) -> dict[str, Value]:
-    """Return what the names of a planned variable mean in expressions: its own, and those of its parts."""
+    """Return the values of a planned variable's names in expressions: its own, and those of its parts."""
     name, dim = this.name, _first(this.option("dims"))
     if this.family.support != "matrix":
         return {name: variable(name, this.dims, this.shape)}
@@ -288,7 +288,7 @@ def axes_of(
     dims: Sequence[str | None] | None = None,
     shape: Sequence[int] | None = None,
 ) -> tuple[Dims, tuple[int, ...]] | None:
-    """Return the dims and sizes that a prior or its builder asks for, None where neither does.
+    """Return the dims and sizes that a prior or its builder specifies; None if neither does.
 
     Raises
     ------
@@ -337,7 +337,7 @@ def _evaluated(
 
 
 def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
-    """Find the axes from the parameters: those of all, without the ones that are a parameter's own."""
+    """Infer the axes from the parameters: the common axes, without each parameter's own."""
     outside = [_without(v, family.parameters[n].axes if n in family.parameters else 0) for n, v in values.items()]
     try:
         dims, aligned = align([v for v in outside if v.ndim])
@@ -352,7 +352,7 @@ def _padded(shape: tuple[int, ...], ndim: int) -> tuple[int, ...]:
 
 
 def _without(value: Value, axes: int) -> Value:
-    """Return a value's axes but the last ones, as a value of which only the shape matters."""
+    """Return a value's leading axes, as a value whose shape alone matters."""
     keep = value.ndim - axes
     return Value(value.dims[: max(keep, 0)], value.shape[: max(keep, 0)])
 
@@ -384,7 +384,7 @@ def _fitted(
 
 
 def _free_axis(family: Family, values: Mapping[str, Value]) -> tuple[str | None, int] | None:
-    """Return the axis that the parameters share but a draw has not (a mixture's components)."""
+    """Return the axis that the parameters have but a draw does not (a mixture's components)."""
     own = [n for n, p in family.parameters.items() if p.axes == 1 and n in values and n not in _like_draw(family)]
     ends = [(values[n].dims[-1], values[n].shape[-1]) for n in own if values[n].ndim]
     named = [end for end in ends if end[0] is not None]
@@ -402,7 +402,7 @@ def _fit(
     target: tuple[Dims, tuple[int, ...]],
     free: tuple[str | None, int] | None,
 ) -> Value:
-    """Bring one parameter to the axes of the variable."""
+    """Align one parameter with the axes of the variable."""
     dims, shape = target
     axes = family.parameters[name].axes if name in family.parameters else 0
     batch = len(dims) - (0 if family.name in _ALONG_DRAW else family.event)
@@ -427,7 +427,7 @@ def _matrix(value: Value) -> Value:
 
 
 def _full_vector(value: Value, size: int) -> Value:
-    """Repeat a single number along a draw's axis, where PyMC3 wants the whole vector."""
+    """Repeat a scalar along a draw's axis, where PyMC3 requires the full vector."""
     if value.ndim and value.shape[-1] == size:
         return value
     return compute("multiply", [value, constant(np.ones(size))], (*value.dims[:-1], None))

@@ -1,4 +1,4 @@
-"""What a prior in YAML may say: the checks that need neither data nor an engine, nor NumPy.
+"""Checks of priors in YAML that need neither data nor an engine, nor NumPy.
 
 A prior is `{dist: NAME, PARAM: VALUE, ...}` with optional `dims`, `shape`, `initval`, `transform` and
 `parameterization`. A VALUE is a number, a list, or the text of an expression; fixed values are checked against the
@@ -20,7 +20,7 @@ from bayesrun.language.grammar import parse
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
 _NONCENTERED = ("GaussianRandomWalk", "MvNormal")
-"""Families beside those of location and scale that can be made of a standard one."""
+"""Families other than location-scale families that can be constructed from a standard one."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
 _INVERSES = {"logit": "sigmoid", "log": "exp"}
@@ -44,7 +44,7 @@ _TOLERANCE = 1e-6
 
 
 def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
-    """Find everything that is wrong with a prior and can be seen without data.
+    """Find all errors in a prior that can be detected without data.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
     Returns
     -------
     list of Problem
-        All faults: names, types, domains, options, and expressions that do not parse.
+        All errors: names, types, domains, options, and expressions that do not parse.
     """
     if not isinstance(prior, Mapping):
         return [Problem(key, f"must be a prior such as {{dist: Normal, mu: 0, sigma: 1}} (got {prior!r})")]
@@ -96,7 +96,7 @@ def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator
 
 
 def _instead_of(name: str, allowed: Sequence[str]) -> str:
-    """Return what to write for a parameter that a distribution does not have."""
+    """Return a hint for a parameter that a distribution does not have."""
     if _OLD_NAMES.get(name) in allowed:
         return f"use '{_OLD_NAMES[name]}'"
     link, _, parameter = name.partition("_")
@@ -136,7 +136,7 @@ def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator
 
 
 def _inner(key: str, prior: Any) -> Iterator[Problem]:
-    """Check a distribution inside another one, which has no name and no dims of its own."""
+    """Check a nested distribution, which has neither a name nor its own dims."""
     yield from check_prior(key, prior)
     if isinstance(prior, Mapping):
         for option in ("dims", "initval", "transform", "parameterization"):
@@ -191,7 +191,7 @@ def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -
 
 
 def dims_problems(key: str, dims: Any) -> Iterator[Problem]:
-    """Find what is wrong with a list of dim names; None is nothing wrong."""
+    """Return what is wrong with a list of dim names; None if it is valid."""
     if dims is None or (isinstance(dims, str) and dims.isidentifier()):
         return
     listed = isinstance(dims, Sequence) and not isinstance(dims, str)
@@ -210,7 +210,7 @@ def _wrong_shape(key: str, shape: Any) -> Iterator[Problem]:
 
 
 def value_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Problem]:
-    """Find what is wrong with the value that YAML gives a parameter.
+    """Find the errors in a parameter's value in YAML.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def value_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Probl
     value
         Number, (nested) list of numbers and expressions, or the text of an expression.
     parameter
-        What it is given to.
+        The parameter.
     """
     if parameter.domain == "bool":
         if not isinstance(value, bool):
@@ -278,7 +278,7 @@ def _text_problems(key: str, text: str, parameter: Parameter) -> Iterator[Proble
 
 
 def _literal(tree: ast.expr) -> float | None:
-    """Return the number that an expression is, if it is nothing else (`1e-3` is text in YAML 1.1)."""
+    """Return the number if an expression consists only of a number (`1e-3` is text in YAML 1.1)."""
     if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):
         inner = _literal(tree.operand)
         return None if inner is None else -inner

@@ -1,10 +1,10 @@
-"""From a prior in YAML to a variable of a model: what every builder declares its variables with.
+"""From a prior in YAML to a variable of a model; every builder declares its variables with this module.
 
     draft = Draft(data)
     tau = declare(draft, "tau", {"dist": "HalfCauchy", "beta": 5}, "model.priors.tau")
     theta = declare(draft, "theta", {"dist": "Normal", "mu": 0, "sigma": "tau", "dims": ["school"]}, "...")
 
-Some priors have other forms in which a sampler moves more easily; names and posterior stay the same. Non-centred:
+Some priors have parametrizations that are easier to sample; names and posterior stay the same. Non-centred:
 `theta = location + scale * theta_offset`, `theta_offset` of the standard family, so that the shape of the prior does
 not change with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014). Whitened: see
 `random_walks`.
@@ -32,7 +32,7 @@ from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import all_equal
 from bayesrun.language.values import Value, compute, constant, fixed, replaceable
 
-# Fisher information of a typical likelihood about one point of a walk; a wrong guess costs speed only.
+# Fisher information of a typical likelihood about one point of a walk; a wrong guess only costs speed.
 _INFORMATION = 1.5
 _LOG_SCALE = ("LogNormal", "Lognormal")
 _PRECISIONS = ("tau", "lam")
@@ -55,15 +55,15 @@ def declare(
     name
         Name of the variable.
     prior
-        What the YAML says: `dist`, its parameters, and the options `dims`, `shape`, `initval`, `transform`,
+        The prior in YAML: `dist`, its parameters, and the options `dims`, `shape`, `initval`, `transform`,
         `parameterization`.
     key
         Config key of the prior, for messages.
     dims
-        Its dims, where the builder decides on them; None leaves them to the prior. Labels come from the model's
+        Its dims, if the builder determines them; None leaves them to the prior. Labels come from the model's
         coords or the data set; an axis without a name is labelled 0, 1, ...
     scope
-        What the names in its expressions mean, where that is not the model's own scope; grows by the new variable.
+        Values of the names in its expressions, if not the model's own scope; the new variable is added to it.
 
     Returns
     -------
@@ -100,16 +100,16 @@ def declare_likelihood(
     draft, name, key
         As for `declare`.
     body
-        What the YAML says: the distribution, and its modifiers.
+        The likelihood in YAML: the distribution and its modifiers.
     observed
-        What it explains.
+        The observed data.
     new_rows
-        Whether rows are to be drawn that were not observed.
+        Whether new rows are to be drawn.
 
     Returns
     -------
     Value
-        The observed values with the missing ones imputed.
+        The observed values with missing values imputed.
 
     Raises
     ------
@@ -132,12 +132,12 @@ def declare_likelihood(
 def with_modifiers(
     this: Plan, modifiers: Mapping[str, Any], scope: Scope, observed: Any, new_rows: bool = False
 ) -> Plan:
-    """Return the plan of a likelihood with what modifies it.
+    """Return the plan of a likelihood with its modifiers.
 
     Raises
     ------
     UserError
-        When its distribution can't be modified so, or a value does not fit.
+        When its distribution does not support the modifier, or a value does not fit.
     """
     if this.truncated and modifiers:
         raise fail(this.key, "lower and upper can't be combined with modifiers", "write truncated: {lower: , upper: }")
@@ -155,10 +155,10 @@ def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
 
 
 def _check_truncation(this: Plan) -> None:
-    """Refuse to truncate a distribution whose scale would then not be known.
+    """Reject a truncated distribution whose normalizing constant would be unknown.
 
-    A normal one is normalized, whatever its parameters. The density of others is cut but not scaled, which is the
-    same posterior only where nothing random is in their parameters.
+    A normal distribution is normalized for all parameters. Others are cut off but not renormalized, which gives the
+    same posterior only if their parameters are not random.
     """
     if not this.truncated or this.family.name == "Normal" or not this.family.parameters:
         return
@@ -168,7 +168,7 @@ def _check_truncation(this: Plan) -> None:
 
 
 def _check_ordered(this: Plan) -> None:
-    """Refuse an order of what has no order, or whose range is not known."""
+    """Reject an ordering of values that have no order, or whose range is unknown."""
     if this.option("transform") != "ordered":
         return
     key, family = f"{this.key}.transform", this.family
@@ -182,7 +182,7 @@ def _check_ordered(this: Plan) -> None:
 
 
 def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add a variable made of a standard one, or a walk of its steps; these are helpers of the model."""
+    """Add a variable as a function of a standard one, or a walk as the sum of its steps; these are model helpers."""
     if this.family.name == "GaussianRandomWalk":
         return _noncentered_walk(draft, this, scope)
     if this.family.name == "MvNormal":
@@ -204,7 +204,7 @@ def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
 
 
 def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add normal vectors made of standard normal numbers: `mu + chol @ offset`, for each vector."""
+    """Add multivariate normal vectors from standard normal variables: `mu + chol @ offset`, for each vector."""
     if "chol" not in this.values or this.option("initval") is not None:
         raise fail(f"{this.key}.parameterization", "a noncentered MvNormal is given by chol, without initval")
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
@@ -221,7 +221,7 @@ def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Va
 
 
 def _location_and_scale(this: Plan) -> tuple[Value, Value, dict[str, Value]]:
-    """Return location, scale, and the parameters that are neither."""
+    """Return location, scale, and the remaining parameters."""
     names = this.family.location_scale
     assert names is not None
     others = {name: kept_symbolic(value) for name, value in this.values.items()}
@@ -234,7 +234,7 @@ def _location_and_scale(this: Plan) -> tuple[Value, Value, dict[str, Value]]:
 
 
 def kept_symbolic(value: Value) -> Value:
-    """Return a single known number as one that an engine may replace in what it has compiled."""
+    """Return a known scalar as a constant that an engine may replace in compiled code."""
     return replaceable(value.known) if value.known is not None and value.node is None and not value.ndim else value
 
 
@@ -259,7 +259,7 @@ def _start_of(this: Plan, name: str) -> Plan:
 
 
 def _whitened(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
-    """Add a Gaussian random walk in coordinates in which its posterior is nearly spherical."""
+    """Add a Gaussian random walk in coordinates that make its posterior nearly spherical."""
     where = f"{this.key}.parameterization"
     values = {name: kept_symbolic(value) for name, value in this.values.items()}
     sigma = values["sigma"] if "sigma" in values else values["tau"] ** -0.5
@@ -272,7 +272,7 @@ def _whitened(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
         raise fail(where, message, "use noncentered, or centered")
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
     initial = initial_value(this, scope)
-    # the helpers start at a level: the mean of what is asked for
+    # the helpers start at a level: the mean of the requested initial values
     start = None if initial is None else constant(np.mean(initial.known))
     walk = whitened_walk(
         draft, this.name, sigma, dims, size, _INFORMATION, drift=drift, initial=start, steps=this.steps

@@ -1,6 +1,6 @@
-"""Log probabilities of the discrete distributions in NumPy, where their parameters are known.
+"""Log probabilities of the discrete distributions in NumPy, for known parameters.
 
-Builders sum discrete variables out, or list their possible values, before any engine is there. Parameters and values
+Builders marginalize discrete variables, or list their possible values, without an engine. Parameters and values
 are broadcast; parametrizations are those of the table in `distributions`.
 """
 
@@ -29,12 +29,12 @@ def log_probability(this: Plan, values: Array) -> Array:
     this
         The distribution.
     values
-        Whole numbers; their axes meet those of the parameters from the right.
+        Whole numbers; broadcast against the parameters from the right.
 
     Returns
     -------
     ndarray
-        Minus infinity where the distribution does not allow a value.
+        Log probabilities; minus infinity outside the support.
     """
     with np.errstate(all="ignore"):
         logs = _log_probability(this, np.asarray(values))
@@ -95,7 +95,7 @@ def _categorical(p: Parameters, x: Array) -> Array:
 
 
 def _picked(shares: Array, x: Array) -> Array:
-    """Return the logarithm of each value's share; shares are over (..., category)."""
+    """Return the log probability of each value; probabilities are over (..., category)."""
     last = shares.shape[-1] - 1
     place = np.clip(x, 0, last).astype(np.int64)
     wide = np.broadcast_to(shares, (*np.broadcast_shapes(place.shape, shares.shape[:-1]), last + 1))

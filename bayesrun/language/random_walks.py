@@ -1,4 +1,4 @@
-"""Gaussian random walks: steps of unequal lengths, and the forms in which a walk is easy to sample.
+"""Gaussian random walks: steps of unequal lengths, and parametrizations that are easy to sample.
 
 A walk in continuous time takes a step of length `d` with mean `mu d` and variance `sigma^2 d`: `mu` and `sigma^2` are
 per unit of time.
@@ -39,17 +39,17 @@ Array = NDArray[Any]
 LONGEST_UNEQUAL = 5_000
 """Points up to which a walk with unequal steps can be whitened: its basis is a full matrix."""
 
-# Prime factors for which the transform has code of its own; a length with others costs several times more.
+# Prime factors for which the transform has specialized code; lengths with others are several times slower.
 _FACTORS = (2, 3, 5)
-# What the parameters of a step are multiplied with: a power of the step's length.
+# Factors of the parameters of a step: powers of the step's length.
 _POWERS = {"mu": 1.0, "sigma": 0.5, "tau": -1.0}
 
 
 def with_steps(this: Plan) -> Plan:
-    """Return a walk whose steps are of the planned lengths, as one with parameters of its own for each step."""
+    """Return a walk with steps of the planned lengths as one with separate parameters for each step."""
     if this.steps is None:
         return this
-    # what is said of the first point has no meaning
+    # the value for the first point is not used
     lengths = np.concatenate([this.steps[:1], this.steps])
     values = {"mu": constant(0.0), **this.values}
     factors = {name: constant(lengths ** _POWERS[name], this.dims[-1:]) for name in values}
@@ -69,9 +69,9 @@ def noncentered_walk(draft: Draft, this: Plan, start: Plan, dims: tuple[str, ...
     start
         Distribution of its first point, the helper `NAME_level`.
     dims
-        Name of each of its axes; it goes along the last.
+        Name of each of its axes; the walk is along the last.
     initial
-        Where the walk starts sampling, over its axes; None = where the helpers do.
+        Initial value of the walk, over its axes; None for that of the helpers.
     """
     size, batch, of_steps = this.shape[-1], this.shape[:-1], (*dims[:-1], None)
     grown = with_steps(this)
@@ -104,10 +104,10 @@ def whitened_walk(
     initial: Value | None = None,
     steps: Array | None = None,
 ) -> Value:
-    """Add a Gaussian random walk with a flat start to a model, in its whitened form.
+    """Add a Gaussian random walk with a flat prior on its level to a model, in its whitened form.
 
     The walk's prior is that of `GaussianRandomWalk(mu=drift, sigma=sigma, shape=size)`. With equal steps it is
-    continued past its end, to a length that transforms quickly: integrated over what follows, the prior is the same.
+    extended past its end, to a length with a fast transform: marginalized over the extension, the prior is the same.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def whitened_walk(
         Added to every point, a scalar; None = 0. The start is flat, so this changes no prior, whatever it depends on:
         with what another parameter shifts the likelihood's best level by, the two become independent.
     initial
-        Level that the walk starts sampling from, without drift and offset; None = 0.
+        Initial value of the level, without drift and offset; None = 0.
     steps
         Lengths of the `size - 1` steps; None = 1.
 
@@ -177,7 +177,7 @@ def _scale(this: Plan) -> Value:
 
 
 def _of_each_step(value: Value, dims: tuple[str, ...]) -> Value:
-    """Leave out what a parameter along the walk says of the first point."""
+    """Drop the first point's value of a parameter along the walk."""
     if not value.ndim:
         return value
     names = [dim if size > 1 else None for dim, size in zip(dims[-value.ndim :], value.shape, strict=True)]
@@ -187,17 +187,17 @@ def _of_each_step(value: Value, dims: tuple[str, ...]) -> Value:
 
 
 def _eigenbasis(lengths: Array) -> tuple[Array, Array]:
-    """Return eigenvalues and eigenvectors (in columns) of `D'WD` without those of the level, which are known."""
+    """Return eigenvalues and eigenvectors (in columns) of `D'WD`, except those of the level, which are known."""
     weights = 1.0 / lengths
     diagonal = np.append(weights, 0.0) + np.append(0.0, weights)
     _, vectors = linalg.eigh_tridiagonal(diagonal, -weights)
     waves = vectors[:, 1:] - vectors[:, 1:].mean(axis=0)
-    # by Rayleigh's quotient, which keeps the digits of the small ones
+    # by Rayleigh's quotient, which preserves the precision of the small ones
     return np.sum(weights[:, None] * np.diff(waves, axis=0) ** 2, axis=0) / np.sum(waves**2, axis=0), waves
 
 
 def fast_length(size: int) -> int:
-    """Return the least length from `size` on that has no prime factor above 5."""
+    """Return the smallest length of at least `size` that has no prime factor above 5."""
     length = size
     while not _smooth(length):
         length += 1
@@ -212,7 +212,7 @@ def _smooth(length: int) -> bool:
 
 
 def _eigenvalues(size: int) -> Array:
-    # 4 sin^2(x / 2) is 2 - 2 cos(x) without its cancellation for small x
+    # 4 sin^2(x / 2) equals 2 - 2 cos(x), without cancellation for small x
     return np.asarray(4.0 * np.sin(0.5 * np.pi * np.arange(size) / size) ** 2)
 
 

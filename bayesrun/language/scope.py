@@ -1,4 +1,4 @@
-"""What the names of an expression mean: data variables and coords, dim sizes, and the model's variables so far."""
+"""The scope of an expression's names: data variables and coords, dim sizes, and the model's variables so far."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _SIZE = "n_"
 
 
 class Scope:
-    """Names and what they mean, while a model is built or data are derived.
+    """Names and their values, while a model is built or data are derived.
 
     Parameters
     ----------
     data
         The data set whose variables, coords and dim sizes are known by name; None for a model without data.
     labels
-        Labels of further dims, which the model brings along; may grow while the scope is in use.
+        Labels of additional dims of the model; may grow while the scope is in use.
     columns
-        Columns over the rows whose names mean, in the data set, the dims of their labels.
+        Columns over the rows whose names refer, in the data set, to the dims of their labels.
     learned
-        What reductions over the rows are learned, or are recalled for new rows; None when nothing is.
+        Reductions over the rows that are learned, or reused for new rows; None if there are none.
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class Scope:
         self._kinds: dict[str, str] = {}
 
     def add(self, name: str, value: Value, replace: bool = False) -> None:
-        """Make a value known by name; with `replace` it stands for the data variable of the same name."""
+        """Register a value by name; with `replace` it replaces the data variable of the same name."""
         self._values[name] = value
         self._kinds[name] = "data variable" if replace else "variable of the model"
 
     def add_labels(self, dim: str, labels: Sequence[Any]) -> None:
-        """Make a dim known, with its labels."""
+        """Register a dim with its labels."""
         self._labels[dim] = labels
 
     def labels(self, dim: str) -> Sequence[Any] | None:
-        """Return the labels of a dim; None when there is no such dim."""
+        """Return the labels of a dim; None if it does not exist."""
         if dim in self._labels:
             return self._labels[dim]
         if self._data is not None and dim in self._data.sizes:
@@ -68,21 +68,21 @@ class Scope:
         return None
 
     def size(self, dim: str) -> int | None:
-        """Return the size of a dim; None when there is no such dim."""
+        """Return the size of a dim; None if it does not exist."""
         labels = self.labels(dim)
         return None if labels is None else len(labels)
 
     def dims(self) -> list[str]:
-        """Return the names of all dims that are known."""
+        """Return the names of all known dims."""
         return list(dict.fromkeys([*self._data_dims(), *self._labels]))
 
     def lookup(self, name: str) -> Value:
-        """Return what a name means.
+        """Return the value of a name.
 
         Raises
         ------
         Fault
-            When it means nothing, or more than one thing.
+            When the name is unknown or ambiguous.
         """
         in_data = self._data is not None and name in self._data.variables
         if name in self._values:
@@ -98,11 +98,11 @@ class Scope:
         raise Fault(f"unknown name '{name}'", did_you_mean(name, self.names()))
 
     def knows(self, name: str) -> bool:
-        """Whether a name means something."""
+        """Return whether a name is known."""
         return name in self.names()
 
     def cells(self, name: str) -> tuple[Any, tuple[str, ...]] | None:
-        """Return the raw values of a data variable or the labels of a dim, and their dims; None where it is neither."""
+        """Return the raw values of a data variable or the labels of a dim, and their dims; None if it is neither."""
         if name in self._values and self._kinds[name] != "data variable":
             return None
         if self._data is not None and name in self._data.variables:
@@ -112,7 +112,7 @@ class Scope:
         return None if labels is None else (np.asarray(labels), (name,))
 
     def dates_along(self, dim: str | None) -> Times | None:
-        """Return the dates of the rows along a dim of the data; None where it has none."""
+        """Return the dates of the rows along a dim of the data; None if it has none."""
         times = (
             times_along(self._data, dim)
             if self._data is not None and dim is not None and dim in self._data.sizes
@@ -121,12 +121,12 @@ class Scope:
         return times if times is not None and times.dates else None
 
     def is_over_rows(self, name: str) -> bool:
-        """Whether a name means something over the rows of the data."""
+        """Return whether a name refers to a value over the rows of the data."""
         cells = self.cells(name)
         return self.learned is not None and cells is not None and self.learned.rows in cells[1]
 
     def names(self) -> list[str]:
-        """Return all names that mean something."""
+        """Return all known names."""
         in_data = [] if self._data is None else [str(v) for v in self._data.variables]
         return list(dict.fromkeys([*self._values, *in_data, *self.dims(), *(f"{_SIZE}{d}" for d in self.dims())]))
 

@@ -1,6 +1,6 @@
-"""Functions of log probabilities that keep their digits near 0 and 1, and far out in the tails, in NumPy.
+"""Functions of log probabilities in NumPy that are accurate near 0 and 1, and far out in the tails.
 
-An engine has each of them with an exact derivative (`bayesrun.engines.pymc3.special_functions`).
+An engine implements each of them with an exact derivative (`bayesrun.engines.pymc3.special_functions`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ Array = NDArray[Any]
 
 _EPSILON, _TINY = 4e-15, 1e-300
 _LONGEST = 20_000
-"""Steps of a series or continued fraction; some times the square root of the larger parameter are needed."""
+"""Maximum number of terms of a series or continued fraction; a few times the square root of the larger parameter
+are needed."""
 
 
 def softplus(x: Any) -> Array:
@@ -37,7 +38,7 @@ def log_normal_cdf(x: Any) -> Array:
 
 
 def inverse_mills_ratio(x: Any) -> Array:
-    """Return the standard normal density over its distribution function, the derivative of `log_normal_cdf`."""
+    """Return the standard normal density divided by its distribution function, the derivative of `log_normal_cdf`."""
     x = np.asarray(x, dtype=float)
     below, above = np.minimum(x, 0.0), np.maximum(x, 0.0)
     tail = np.sqrt(2.0 / np.pi) / special.erfcx(-below / np.sqrt(2.0))
@@ -45,7 +46,7 @@ def inverse_mills_ratio(x: Any) -> Array:
 
 
 def log_gamma_tails(a: Any, x: Any) -> tuple[Array, ...]:
-    """Return the logarithms of the regularized incomplete gamma functions, and their slopes in the shape.
+    """Return the logarithms of the regularized incomplete gamma functions, and their derivatives by the shape.
 
     Parameters
     ----------
@@ -76,9 +77,9 @@ def log_gamma_tails(a: Any, x: Any) -> tuple[Array, ...]:
 def _both_tails(
     is_low: Array, low: Array, high: Array, low_slopes: tuple[Array, ...], high_slopes: tuple[Array, ...]
 ) -> tuple[Array, ...]:
-    """Return both tails, and the slopes of each, where one of the two is computed and the other one is its rest.
+    """Return both tails and their derivatives, where one tail is computed and the other is its complement.
 
-    A rest of nothing, or all, has the slope 0.
+    A complement of 0 or 1 has derivative 0.
     """
     log_low, log_high = np.where(is_low, low, log1mexp(high)), np.where(is_low, log1mexp(low), high)
     found = [log_low, log_high]
@@ -96,7 +97,7 @@ def _gamma_series(a: Array, x: Array) -> tuple[Array, Array]:
         slope = (slope - term / (a + n)) * x / (a + n)
         term = term * x / (a + n)
         total, total_slope = total + term, total_slope + slope
-        # of what is not a number nothing is left to be done
+        # NaN counts as converged
         if not np.any((term > _EPSILON * total) | (np.abs(slope) > _EPSILON * np.abs(total_slope))):
             break
     return total, total_slope
@@ -121,19 +122,19 @@ def _gamma_fraction(a: Array, x: Array) -> tuple[Array, Array]:
 
 
 def _unsettled(step: Array, step_slope: Array, relative_slope: Array) -> Array:
-    """Return where a step of a continued fraction still changes its value or derivative."""
+    """Return where a step of a continued fraction has not converged in value or derivative."""
     return (np.abs(step - 1.0) > _EPSILON) | (np.abs(step_slope) > _EPSILON * (1.0 + np.abs(relative_slope)))
 
 
 def log_beta_tails(a: Any, b: Any, z: Any) -> tuple[Array, ...]:
-    """Return the logarithms of the regularized incomplete beta function at `x = sigmoid(z)`, of its rest, and slopes.
+    """Return the logs of the regularized incomplete beta function at `sigmoid(z)`, of its complement, and derivatives.
 
     Parameters
     ----------
     a, b
         Shapes, above 0.
     z
-        Log odds of the point, so that nothing is lost near 1.
+        Log odds of the point, to keep precision near 1.
 
     Returns
     -------

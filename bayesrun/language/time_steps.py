@@ -1,7 +1,7 @@
-"""Steps of series in time: which order rows are in, whether their times are equally spaced, and how long steps are.
+"""Time steps of series: the order of the rows, whether their times are equally spaced, and the lengths of the steps.
 
-A random walk, an autoregression or `lag` goes from row to row. That is a step in time only if the rows are in the order
-of time and equally spaced; else it must be said what a step is (`steps:`, docs/language.md).
+A random walk, an autoregression or `lag` goes from row to row. That is a step in time only if the rows are sorted by
+time and equally spaced; otherwise the config must define a step (`steps:`, docs/language.md).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Times:
     Parameters
     ----------
     name
-        Of the column or dim that holds them.
+        Name of the column or dim that holds them.
     dim
         The dim.
     values
@@ -53,12 +53,12 @@ class Times:
 
     @property
     def in_order(self) -> bool:
-        """Whether no time is before the one of the row above."""
+        """Whether they are sorted in non-decreasing order."""
         return bool(np.all(self.values[1:] >= self.values[:-1]))
 
     @property
     def distinct(self) -> bool:
-        """Whether each row has a time of its own, given that they are in order."""
+        """Whether each row has a distinct time, provided that they are sorted."""
         return bool(np.all(self.steps > 0))
 
     @property
@@ -78,12 +78,12 @@ class Times:
 
     @property
     def spacing(self) -> str:
-        """How far neighbours are apart, in words."""
+        """Description of the distance between neighbours."""
         steps = self.steps
         return f"{np.min(steps):.4g} to {np.max(steps):.4g}{' days' if self.dates else ''} apart"
 
     def instead(self, family: str) -> str:
-        """Return what a series of this family can do about times that are not equally spaced."""
+        """Return a hint on unequally spaced times for a series of this family."""
         rows = f"steps: arange(n_{self.dim}) counts each row as one step"
         if family == "GaussianRandomWalk":
             times = f"days({self.name})" if self.dates else self.name
@@ -94,7 +94,7 @@ class Times:
         return rows
 
     def _on_a_grid(self) -> bool:
-        """Whether every step is a multiple of the shortest, so that rows can be put in between."""
+        """Return whether every step is a multiple of the shortest, so that rows can be inserted."""
         steps = self.steps
         if not np.all(steps > 0):
             return False
@@ -103,9 +103,9 @@ class Times:
 
 
 def times_along(data: xr.Dataset, dim: str) -> Times | None:
-    """Return the times of the rows along a dim: its labels where they are dates or numbers, else its column of dates.
+    """Return the times of the rows along a dim: its labels if they are dates or numbers, otherwise its column of dates.
 
-    None where there are no times, where one is missing, or where several columns hold dates, of which none is said to
+    None if there are no times, if one is missing, or if several columns hold dates and none is declared to
     order the rows.
     """
     kind = data.indexes[dim].dtype.kind if dim in data.indexes else ""
@@ -117,21 +117,21 @@ def times_along(data: xr.Dataset, dim: str) -> Times | None:
 
 
 def check_row_before(function: str, times: Times, names: Collection[str]) -> None:
-    """Refuse to take the row before for the time before where it is not.
+    """Reject the use of the previous row as the previous time where it is not.
 
     Parameters
     ----------
     function
-        What takes the row before.
+        The function that uses the previous row.
     times
         Dates of the rows.
     names
-        Names in its argument: what is computed of the dates themselves knows how far they are apart.
+        Names in its argument; an argument computed from the dates themselves is allowed.
 
     Raises
     ------
     Fault
-        When the rows are not in the order of time, share a date, or are labelled by dates that are not equally spaced.
+        When the rows are not sorted by time, share a date, or are labelled by dates that are not equally spaced.
     """
     what = f"{function} takes the row before"
     if not times.in_order:
@@ -187,12 +187,12 @@ def step_lengths(steps: Value, size: int) -> Array:
 
 
 def all_equal(numbers: Array) -> bool:
-    """Whether numbers are equal but for rounding."""
+    """Return whether numbers are equal up to rounding."""
     return bool(np.all(np.abs(numbers - numbers[:1]) <= _TOLERANCE * np.abs(numbers[:1])))
 
 
 def _equal_months(dates: pd.DatetimeIndex) -> bool:
-    """Whether dates are a fixed number of whole months apart, on the same day or all on the last one."""
+    """Return whether dates are a fixed number of whole months apart, on the same day or all on the last day."""
     months = np.asarray(dates.year) * 12 + np.asarray(dates.month)
     same_time = bool(np.all((dates - dates.normalize()) == (dates - dates.normalize())[0]))
     same_day = bool(np.all(np.asarray(dates.day) == dates.day[0])) or bool(np.all(dates.is_month_end))

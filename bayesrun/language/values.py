@@ -1,6 +1,6 @@
-"""What an expression computes with: arrays over named axes, numbers as long as all is known, nodes from then on.
+"""The values of expressions: arrays over named axes, as numbers while everything is known, as nodes otherwise.
 
-Axes meet by name. An axis without a name (of a list, of `stack`, of `shape: 2`) meets the axis at the same place from
+Axes are aligned by name. An unnamed axis (of a list, of `stack`, of `shape: 2`) is aligned by position from
 the right, as in NumPy, if the sizes allow it. Imported when something is computed, never while a config is parsed.
 """
 
@@ -22,7 +22,7 @@ Dims = tuple["str | None", ...]
 
 
 class Fault(Exception):
-    """What is wrong at one place of an expression; the evaluator adds the place."""
+    """An error at one place of an expression; the evaluator adds the place."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -31,24 +31,24 @@ class Fault(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """An array over axes that may have names. Python's arithmetic operators work on it, number by number.
+    """An array with optionally named axes. Python's arithmetic operators apply elementwise.
 
     Parameters
     ----------
     dims
-        Name of each axis; None where it has none.
+        Name of each axis; None for an unnamed axis.
     shape
         Size of each axis.
     known
-        The numbers, where they do not depend on a random variable.
+        The numbers, if they do not depend on a random variable.
     node
-        How it is computed, where it depends on a random variable or is kept in a data container.
+        How it is computed, if it depends on a random variable or is held in a data container.
     logical
         Whether it is the result of a comparison.
     date
-        Whether the numbers are days since 1970-01-01 and stand for dates.
+        Whether the numbers are dates, in days since 1970-01-01.
     sample
-        Numbers to find a shape with, where ones will not do (a random index).
+        Numbers from which to infer a shape, if ones are not suitable (a random index).
     """
 
     dims: Dims
@@ -59,7 +59,7 @@ class Value:
     date: bool = False
     sample: Any = None
 
-    __array_ufunc__ = None  # so that NumPy leaves `array * value` to this class
+    __array_ufunc__ = None  # so that NumPy defers `array * value` to this class
 
     @property
     def ndim(self) -> int:
@@ -67,7 +67,7 @@ class Value:
         return len(self.shape)
 
     def named(self, dims: Sequence[str | None]) -> Value:
-        """Return it with other names of its axes."""
+        """Return it with renamed axes."""
         return replace(self, dims=tuple(dims))
 
     def __add__(self, other: Operand) -> Value:
@@ -111,7 +111,7 @@ Operand = Value | int | float | NDArray[Any]
 
 
 def constant(array: Any, dims: Dims | None = None) -> Value:
-    """Make a value of known numbers; without dims its axes have no names."""
+    """Make a value from known numbers; without dims its axes are unnamed."""
     known = np.asarray(array)
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
@@ -121,13 +121,13 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
 
 
 def replaceable(number: float) -> Value:
-    """Make a value of a number that may be another one in the next job of a sweep (`operations.Constant`)."""
+    """Make a value from a number that may differ in the next job of a sweep (`operations.Constant`)."""
     numbers = np.asarray(number, dtype=float)
     return Value((), (), node=Constant(numbers, replaceable=True), sample=numbers)
 
 
 def fixed(number: float) -> Value:
-    """Make a value of a number that belongs to the model's form, by which an engine may simplify."""
+    """Make a value from a number that is part of the model's structure, which an engine may fold."""
     numbers = np.asarray(number, dtype=float)
     return Value((), (), node=Constant(numbers), sample=numbers)
 
@@ -138,14 +138,14 @@ def variable(name: str, dims: Sequence[str | None], shape: Sequence[int]) -> Val
 
 
 def node_of(value: Value) -> Node:
-    """Return how a value is computed; known numbers become a constant."""
+    """Return the node of a value; known numbers become a constant."""
     return Constant(value.known) if value.node is None else value.node
 
 
 def compute(operation: str, arguments: Sequence[Value], dims: Dims | None = None, *settings: Any) -> Value:
     """Apply an operation.
 
-    What is not known is computed on ones in NumPy, which gives its shape.
+    The shape of an unknown result is inferred by evaluating it on ones in NumPy.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def compute(operation: str, arguments: Sequence[Value], dims: Dims | None = None
     dims
         Names of the result's axes; None for those of the first argument.
     settings
-        What the operation takes after its arguments.
+        Fixed settings, passed after the arguments.
     """
     with np.errstate(all="ignore"):
         sample = np.asarray(OPERATIONS[operation](*map(_sample, arguments), *settings))
@@ -167,7 +167,7 @@ def compute(operation: str, arguments: Sequence[Value], dims: Dims | None = None
 
 
 def apply(operation: str, arguments: Sequence[Operand]) -> Value:
-    """Apply an operation number by number; the arguments' axes meet by name."""
+    """Apply an operation elementwise; the arguments' axes are aligned by name."""
     dims, aligned = align([a if isinstance(a, Value) else constant(a) for a in arguments])
     return compute(operation, aligned, dims)
 
@@ -179,14 +179,14 @@ def _sample(value: Value) -> Any:
 
 
 def check_size(shape: Sequence[int]) -> None:
-    """Refuse a result that would not fit into memory."""
+    """Reject a result that would not fit into memory."""
     if math.prod(shape) > MAX_SIZE:
         raise Fault(f"would make an array of shape {tuple(shape)}", f"at most {MAX_SIZE:,} numbers are allowed")
 
 
 @dataclass(eq=False)
 class _Axis:
-    """An axis of several values that are brought together."""
+    """A common axis of several values."""
 
     name: str | None
     size: int
@@ -196,7 +196,7 @@ class _Axis:
 
 
 def align(values: Sequence[Value]) -> tuple[Dims, list[Value]]:
-    """Bring values to common axes, by name.
+    """Align values to common axes, by name.
 
     Parameters
     ----------
@@ -208,12 +208,12 @@ def align(values: Sequence[Value]) -> tuple[Dims, list[Value]]:
     dims : tuple
         Names of the common axes.
     values : list of Value
-        The same, transposed and with axes of size 1 put in, so that NumPy's broadcasting does the rest.
+        The values, transposed and with axes of size 1 inserted, ready for NumPy's broadcasting.
 
     Raises
     ------
     Fault
-        When axes clash; it names both.
+        When axes conflict; the message names both.
     """
     axes: list[_Axis] = []
     placed: dict[int, list[_Axis]] = {}
@@ -224,12 +224,12 @@ def align(values: Sequence[Value]) -> tuple[Dims, list[Value]]:
 
 
 def conform(value: Value, dims: Dims, shape: Sequence[int]) -> Value:
-    """Bring a value to given axes; axes that it lacks get size 1, unless they lead.
+    """Align a value with given axes; missing axes get size 1, unless they are leading.
 
     Raises
     ------
     Fault
-        When it has an axis that is not among them, or one of another size.
+        When it has an axis that is not among them, or of a different size.
     """
     axes = [_Axis(name, size) for name, size in zip(dims, shape, strict=True)]
     wanted = list(axes)
@@ -240,7 +240,7 @@ def conform(value: Value, dims: Dims, shape: Sequence[int]) -> Value:
 
 
 def dims_text(dims: Dims, shape: Sequence[int]) -> str:
-    """Say dims and sizes in words: `(school: 8, year: 3)`."""
+    """Format dims and sizes: `(school: 8, year: 3)`."""
     if not shape:
         return "no dims (a single number)"
     return f"dims ({', '.join(f'{d or chr(63)}: {n}' for d, n in zip(dims, shape, strict=True))})"
@@ -251,7 +251,7 @@ def _nameless(value: Value) -> bool:
 
 
 def _place(value: Value, axes: list[_Axis]) -> list[_Axis]:
-    """Find the common axis of each axis of a value; `axes` grows by those that are new."""
+    """Find the common axis of each axis of a value; new ones are added to `axes`."""
     before = list(axes)
     found: list[_Axis | None] = [next((a for a in axes if n is not None and a.name == n), None) for n in value.dims]
     for number, axis in enumerate(found):
@@ -266,7 +266,7 @@ def _place(value: Value, axes: list[_Axis]) -> list[_Axis]:
 
 
 def _meet(value: Value, number: int, across: _Axis | None, found: list[_Axis | None], axes: list[_Axis]) -> _Axis:
-    """Find or make the common axis for one that no other axis has the name of."""
+    """Find or make the common axis for an axis with a name that no other axis has."""
     name, size = value.dims[number], value.shape[number]
     free = across is not None and across not in found and (name is None or across.name is None)
     if across is not None and free:
@@ -281,7 +281,7 @@ def _meet(value: Value, number: int, across: _Axis | None, found: list[_Axis | N
 
 
 def _after(number: int, found: list[_Axis | None], axes: list[_Axis]) -> int:
-    """Return where a new axis goes: before the one that follows it in its own value, if that is new as well."""
+    """Return the position of a new axis: before the axis that follows it in its own value, if that is new as well."""
     following = [axis for axis in found[number + 1 :] if axis is not None]
     return axes.index(following[0]) if following and following[0] is axes[-1] and len(following) > 0 else len(axes)
 
@@ -296,12 +296,12 @@ def _arrange(value: Value, placed: list[_Axis], axes: list[_Axis]) -> Value:
     names = tuple(axis.name for axis in axes[len(axes) - len(positions) :])
 
     settings = (tuple(positions), tuple(stretched))
-    # the known numbers and the node are kept side by side: a data container stays one
+    # the known numbers and the node are both kept, so that a data container remains one
     arranged = compute("rearrange", [value], names, *settings)
     node = arranged.node if value.known is None or value.node is None else Call("rearrange", (value.node,), settings)
     return replace(arranged, node=node, logical=value.logical)
 
 
 def _stretched(value: Value, placed: list[_Axis]) -> list[int]:
-    """Return the axes of size 1 that are to be repeated, which an engine must be told."""
+    """Return the axes of size 1 that must be repeated, which an engine must know about."""
     return [i for i, axis in enumerate(placed) if value.shape[i] == 1 and axis.size > 1]

@@ -1,1 +1,1 @@
-"""Model builders: one file a model type; `base` says what a builder is."""
+"""Model builders: one file per model type; `base` defines their interface."""

@@ -2,10 +2,10 @@
 
     a ~ Poisson(1),    b = function(a)
 
-The function has no gradient, so what it depends on is moved by Metropolis steps. `b` may be observed: then
-`b_obs ~ likelihood`, by default `Constant(c=b)`, which holds `a` to the values that give exactly what was observed.
-Metropolis steps can't leave such a value: the next one that is possible may be several steps away, and everything in
-between has probability 0. So a whole-numbered `a` is then sampled as a choice among the values that are possible.
+The function has no gradient, so the variables it depends on are sampled by Metropolis steps. `b` may be observed: then
+`b_obs ~ likelihood`, by default `Constant(c=b)`, which restricts `a` to values that give the exact observations.
+Metropolis steps can't leave such a value: the next possible value may be several steps away, and everything in
+between has probability 0. So an integer `a` is then sampled as a choice among the possible values.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
     from bayesrun.lazy import xr
 
 FURTHEST = 100_000
-"""Largest absolute value of `a` that is looked at."""
+"""Largest absolute value of `a` that is considered."""
 _NEGLIGIBLE = 1e-12
-"""Share of the prior's largest probability below which a value is left out."""
+"""Values with a prior probability below this fraction of the largest are omitted."""
 
 
 class Options(Section):
-    """Options of the type.
+    """Options of the model type.
 
     Parameters
     ----------
     function
         Registered name of the function that gives `b`.
     observed
-        Name of the data variable with observed values of `b`; it counts when the data have it.
+        Name of the data variable with observed values of `b`; ignored if the data do not have it.
     likelihood
         Their distribution, which may name `b`; null = `{dist: Constant, c: b}`, exactly `b`.
     """
@@ -68,17 +68,17 @@ class ArbitraryDeterministicSpec(ModelSpec):
     options: Options = Options()
 
     def likelihood(self) -> dict[str, Any]:
-        """Return the distribution of what is observed."""
+        """Return the distribution of the observed values."""
         return self.options.likelihood or {"dist": "Constant", "c": "b"}
 
 
 def roles(spec: ArbitraryDeterministicSpec) -> tuple[Role, ...]:
-    """Needs no data; observed values are looked at by `check`."""
+    """Return no roles: the model needs no data; `check` examines observed values."""
     return ()
 
 
 def static_check(spec: ArbitraryDeterministicSpec) -> list[Problem]:
-    """Find what is wrong with the function, the likelihood and how they fit the prior of `a`."""
+    """Find errors in the function and the likelihood, and whether they fit the prior of `a`."""
     try:
         function = FUNCTIONS.load(spec.options.function, "model.options.function")
     except UserError as error:
@@ -94,7 +94,7 @@ def _misfit(function: Function, prior: Mapping[str, Any]) -> Iterator[Problem]:
 
 
 def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
-    """Find what is wrong with the observed values."""
+    """Find errors in the observed values."""
     name, key = spec.options.observed, "model.options.observed"
     if name not in data.data_vars:
         hint = "name the observed variable there, or use no data: data=null"
@@ -126,7 +126,7 @@ def _contradictions(observed: xr.DataArray, spec: ArbitraryDeterministicSpec) ->
 def build(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Declaration:
     """Declare the model: `a`, the deterministic `b` with the dims of `a`, and `b_obs` when `b` is observed.
 
-    A whole-numbered `a` whose `b` is observed exactly is sampled as a choice among the values that give it.
+    An integer `a` whose `b` is observed exactly is sampled as a choice among the values that reproduce it.
     """
     draft = _draft(data, spec)
     a = declare(draft, "a", spec.priors["a"], "model.priors.a")
@@ -151,7 +151,7 @@ def _conditioned(data: xr.Dataset, spec: ArbitraryDeterministicSpec, prior: Plan
 
 
 def _draft(data: xr.Dataset | None, spec: ArbitraryDeterministicSpec) -> Draft:
-    """Begin a model; `b` is a name of the model's in priors, not of the data's."""
+    """Start a draft; in priors, `b` refers to the model's variable, not to one of the data."""
     return Draft(None if data is None else data.drop_vars([spec.options.observed]))
 
 
@@ -181,30 +181,30 @@ def _observe(draft: Draft, b: Value, data: xr.Dataset | None, spec: ArbitraryDet
 
 @dataclass(frozen=True)
 class Preimage:
-    """Possible values and their prior probabilities, over (place) or (row, place); rows are filled up with 0."""
+    """Possible values and their prior probabilities, over (place) or (row, place); rows are padded with 0."""
 
     values: NDArray[Any]
     probabilities: NDArray[Any]
 
 
 def preimage(prior: Plan, function: Function, observed: NDArray[Any], key: str) -> Preimage:
-    """List the values of a discrete variable that give what was observed.
+    """List the values of a discrete variable that reproduce the observations.
 
     Parameters
     ----------
     prior
         The variable, a scalar or one per row, under its prior.
     function
-        The function of it that was observed.
+        The function of it whose value was observed.
     observed
-        What was observed, over the rows.
+        The observed values, over the rows.
     key
         Config key of the observed variable, for messages.
 
     Raises
     ------
     UserError
-        When no value that the prior allows gives what was observed.
+        When no value in the prior's support reproduces the observations.
     """
     values, logs = _support(prior)
     given = np.array([function.call(int(value)) for value in values])
@@ -230,7 +230,7 @@ def _chosen(draft: Draft, possible: Preimage) -> Value:
 
 
 def _support(prior: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the values that the prior allows, and their log probabilities over (value, row)."""
+    """Return the values in the prior's support, and their log probabilities over (value, row)."""
     values = np.arange(-FURTHEST, FURTHEST + 1)
     logs = log_probability(prior, values[:, None])
     logs = np.broadcast_to(logs, (len(values), int(np.prod(prior.shape))))

@@ -1,8 +1,8 @@
-"""What a model builder is, and the config section that all models share.
+"""The interface of model builders, and the config section that all models share.
 
-A builder turns data and a parsed spec into a `Declaration` (`bayesrun.language.declaration`), of which an engine makes
-a model. No builder knows an engine. NumPy is imported inside `build` only, so that names, options, priors and needs are
-known without it.
+A builder turns data and a parsed spec into a `Declaration` (`bayesrun.language.declaration`), from which an engine
+makes a model. Builders are independent of engines. NumPy is only imported inside `build`, so that names, options,
+priors and needs are known without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ModelSpec(Section):
     """Keys of `model` that every type has (design part 2); a type's own spec extends this.
 
-    `priors` holds what the YAML says, one mapping per prior; it has been checked against the table of distributions.
+    `priors` holds the YAML, one mapping per prior; it has been checked against the table of distributions.
     """
 
     name: str
@@ -41,13 +41,13 @@ class PriorNames:
     Parameters
     ----------
     required
-        Names that must be there.
+        Required names.
     optional
-        Names that may be there.
+        Optional names.
     open
-        True where the user names further ones (declarative models, GLM terms).
+        Whether the user may name additional ones (declarative models, GLM terms).
     nested
-        Names below which stand several priors by name (`sd` of each grouping), instead of one.
+        Names that hold several priors by name (`sd` of each grouping) instead of one.
     """
 
     required: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class Quantity:
     Parameters
     ----------
     dims, shape
-        Its axes; a dim is None where it has no name.
+        Its axes; the dim of an unnamed axis is None.
     known
         Whether it depends on no random variable.
     """
@@ -75,23 +75,23 @@ class Quantity:
 
 @dataclass(frozen=True)
 class NewRows:
-    """Rows that a fitted model predicts.
+    """New rows for which a fitted model makes predictions.
 
     Parameters
     ----------
     data
-        The rows in the form of the fit; what is not over the rows is that of the fit. What the model explains may be
+        The rows in the form of the fit; data that are not over the rows are those of the fit. The response may be
         missing.
     design
         What the fit learned from its own rows (`Declaration.design`).
     quantities
-        The variables of the fit, whose draws are known.
+        The variables of the fit, with known draws.
     likelihoods
         The dims of each likelihood of the fit.
     grown
-        Dims that have labels which the fit has not seen, after all others, to the number of the fit's labels.
+        Dims with labels that the fit has not seen, which come last, mapped to the number of the fit's labels.
     draw_over_rows
-        Whether variables over the rows are drawn anew from their distribution, instead of being refused.
+        Whether variables over the rows are drawn from their distribution, instead of being rejected.
     """
 
     data: xr.Dataset
@@ -116,24 +116,24 @@ class ModelType:
     spec
         The section's class: `ModelSpec` with the type's own options and keys.
     priors
-        The priors it takes.
+        The priors that it takes.
     roles
         `(spec) -> roles` of the data variables it needs; empty for a model without data.
     build
         `(data, spec) -> Declaration`. Dims and coords of the data are dims and coords of the model.
     check
-        `(data, spec) -> problems` that only the data can show (collinear columns, too few rows), found before an
+        `(data, spec) -> problems` that depend on the data (collinear columns, too few rows), found before an
         engine is imported.
     static_check
         `(spec) -> problems` that need no data (an expression that names nothing).
     at_rows
         `(rows, spec) -> Declaration` of the likelihoods over new rows. Its expressions may name variables that are not
-        among its items: those are known from the posterior's draws. None for a type whose `build` serves new rows,
-        because it learns nothing from rows beside its posterior.
+        among its items: those are known from the posterior's draws. None for a type whose `build` also takes new rows,
+        because it learns nothing from rows except its posterior.
     needs
         `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
     uses
-        `(spec) -> names` beside those of the roles that may be data variables, for `drop_missing: rows`.
+        `(spec) -> names`, in addition to those of the roles, that may be data variables, for `drop_missing: rows`.
     """
 
     spec: type[ModelSpec]

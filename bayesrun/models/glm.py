@@ -1,4 +1,4 @@
-"""Generalised linear models: another name of `type: regression`, which has grown from it."""
+"""Generalised linear models: an alias of `type: regression`."""
 
 from __future__ import annotations
 

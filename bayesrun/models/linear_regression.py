@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Options(Section):
-    """`predictors`: names of the data variables that are regressed on; `response`: the one that is explained."""
+    """`predictors`: names of the predictor variables in the data; `response`: name of the response variable."""
 
     predictors: list[str] = Field(default=["X1", "X2"], min_length=1)
     response: str = "Y"
@@ -37,7 +37,7 @@ class LinearRegressionSpec(ModelSpec):
 
 
 def roles(spec: LinearRegressionSpec) -> tuple[Role, ...]:
-    """The response is observed, the predictors are numbers."""
+    """Return the roles: the response is observed, the predictors are numbers."""
     options = spec.options
     predictors = [Role(name, "predictor", key="model.options.predictors") for name in options.predictors]
     return (Role(options.response, "observed", key="model.options.response"), *predictors)

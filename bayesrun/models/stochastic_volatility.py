@@ -36,7 +36,7 @@ INFORMATION = 1.5
 
 
 class Options(Section):
-    """Options of the type.
+    """Options of the model type.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Options(Section):
     response
         The returns, relative changes from row to row.
     steps
-        What a step of the walk is. `rows`: the way from a row to the next, whatever their dates (trading days count
-        one, weekends none). `dates`: the variance of a step is in proportion to the days between the rows.
+        Definition of a step of the walk. `rows`: from one row to the next, whatever their dates (trading days count
+        one, weekends none). `dates`: the variance of a step is proportional to the days between the rows.
     """
 
     form: Literal["whitened", "centered"] = "whitened"
@@ -61,12 +61,12 @@ class StochasticVolatilitySpec(ModelSpec):
 
 
 def roles(spec: StochasticVolatilitySpec) -> tuple[Role, ...]:
-    """Returns, one per row in the order of time."""
+    """Return the roles: returns, one per row, sorted by time."""
     return (Role(spec.options.response, "observed", key="model.options.response"),)
 
 
 def check(data: xr.Dataset, spec: StochasticVolatilitySpec) -> list[Problem]:
-    """Find returns that no volatility can be learned from, and rows that are not in the order of time."""
+    """Find returns from which no volatility can be estimated, and rows that are not sorted by time."""
     returns, key = data[spec.options.response], "model.options.response"
     if returns.ndim != 1 or returns.size < 3:
         return [Problem(key, f"'{returns.name}' must be a series of at least 3 values (it has shape {returns.shape})")]
@@ -77,7 +77,7 @@ def check(data: xr.Dataset, spec: StochasticVolatilitySpec) -> list[Problem]:
 
 
 def _untimely(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Iterator[Problem]:
-    """Find rows that are not in the order of time, and steps that can't be had from dates."""
+    """Find rows that are not sorted by time, and steps that can't be computed from dates."""
     dim, key = str(returns.dims[0]), "model.options.response"
     times = times_along(data, dim)
     ordered = returns.indexes[dim].is_monotonic_increasing if times is None else times.in_order
@@ -92,7 +92,7 @@ def _untimely(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilit
 
 
 def build(data: xr.Dataset, spec: StochasticVolatilitySpec) -> Declaration:
-    """Declare the model in its form; the whitened one reports as the centred one."""
+    """Declare the model in its parametrization; the whitened one is reported as the centred one."""
     centered = _declared(data, spec, whitened=False)
     if spec.options.form == "centered":
         return centered
@@ -103,7 +103,7 @@ def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) 
     draft, returns = Draft(data), data[spec.options.response]
     observed = observed_values(returns)
     if observed.missing is None:
-        # missing values can't be held by a data container
+        # a data container can't hold missing values
         draft.data_variables([spec.options.response])
         observed = replace(observed, container=spec.options.response)
     nu = declare(draft, "nu", spec.priors["nu"], "model.priors.nu")
@@ -121,7 +121,7 @@ def _declared(data: xr.Dataset, spec: StochasticVolatilitySpec, whitened: bool) 
 
 
 def _days_between(data: xr.Dataset, returns: xr.DataArray, spec: StochasticVolatilitySpec) -> Any:
-    """Return the days between the rows; None where each row is one step."""
+    """Return the days between the rows; None if each row is one step."""
     times = times_along(data, str(returns.dims[0])) if spec.options.steps == "dates" else None
     return None if times is None else times.steps
 
@@ -130,10 +130,10 @@ def _whitened_walk(draft: Draft, returns: xr.DataArray, nu: Value, sigma: Value,
 
     dims = tuple(map(str, returns.dims))
     draft.add_coords(coords_of(returns))
-    # Heavier tails ask for a smaller scale. By Fisher's information of a Student-t the best level moves with nu as
+    # Heavier tails go with a smaller scale. By the Fisher information of a Student-t, the best level changes with nu as
     # log(1 + 1 / nu); with that as its offset, level and nu are independent (-0.7 otherwise).
     offset = log(1 + 1 / nu)
-    # Start at the returns' own scale: from volatility 1 the level has hundreds of its sds to go.
+    # Initialize at the scale of the returns: volatility 1 is hundreds of posterior sds away.
     initial = -np.log(float(returns.std())) - offset
     return whitened_walk(
         draft, "s", sigma, dims, returns.size, INFORMATION, offset=offset, initial=initial, steps=steps
@@ -144,7 +144,7 @@ PRIORS = PriorNames(("nu", "sigma"))
 
 
 def at_rows(rows: NewRows, spec: StochasticVolatilitySpec) -> Declaration:
-    """Refuse new rows: they have no volatility."""
+    """Reject new rows, which have no volatility."""
     message = "the volatility 's' is a random walk over the rows, and new rows have no values of it"
     raise fail("predict.data", message, "predict from a model without a walk")
 

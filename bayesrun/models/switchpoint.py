@@ -10,7 +10,7 @@ totals,
 
     log p(y, s | early, late) = log p(s) + t_s log early - c_s early + (T - t_s) log late - (C - c_s) late + const.
 
-`p(y | early, late)` is the sum of this over all `s`: what NUTS samples is smooth and of two dimensions. Missing counts
+`p(y | early, late)` is the sum of this over all `s`: NUTS samples a smooth, two-dimensional density. Missing counts
 carry no information about the rates and are left out. Afterwards `s` is drawn from `p(s | y, early, late)` and missing
 counts from Poisson distributions given `s` and the rates, both exactly (Rao-Blackwellisation in reverse; Stan User's
 Guide, "Latent discrete parameters"). The joint posterior is that of form `compound`.
@@ -46,7 +46,7 @@ log = logging.getLogger("bayesrun.models")
 
 
 class Options(Section):
-    """`form`: how it is sampled; `response`, `time`: the names of the counts and of their dim."""
+    """`form`: parametrization for sampling; `response`, `time`: the names of the counts and of their dim."""
 
     form: Literal["marginal", "compound"] = "marginal"
     response: str = "disasters"
@@ -60,12 +60,12 @@ class SwitchpointSpec(ModelSpec):
 
 
 def roles(spec: SwitchpointSpec) -> tuple[Role, ...]:
-    """Counts by year; missing ones are imputed."""
+    """Return the roles: counts by year; missing counts are imputed."""
     return (Role(spec.options.response, "observed", "count", key="model.options.response"),)
 
 
 def build(data: xr.Dataset, spec: SwitchpointSpec) -> Declaration:
-    """Declare the model in its form; `marginal` reports as `compound`, which is used where the prior is unsuitable."""
+    """Declare the model in its form; `marginal` is reported as `compound`, the fallback if the prior is unsuitable."""
     compound = _compound(data, spec)
     if spec.options.form == "compound":
         return compound
@@ -90,17 +90,17 @@ def _compound(data: xr.Dataset, spec: SwitchpointSpec) -> Declaration:
 
 
 class Unsuitable(Exception):
-    """The switchpoint can't be summed out; the message says why."""
+    """The switchpoint can't be marginalized; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the data and the switchpoint's prior say about each candidate switchpoint.
+    """The evidence of the data and the switchpoint's prior on each candidate switchpoint.
 
     Parameters
     ----------
     candidates
-        Values that the switchpoint can have (candidate).
+        Possible values of the switchpoint (candidate).
     log_prior
         Their log prior probabilities (candidate).
     years_before, counts_before
@@ -138,7 +138,7 @@ class Evidence:
 
 
 def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) -> Declaration:
-    """Declare the summed-out model: free variables `early_rate` and `late_rate`, and what recovers the others.
+    """Declare the marginalized model: free variables `early_rate` and `late_rate`, and a function to recover the rest.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def draw_switchpoints(
     Parameters
     ----------
     evidence
-        What is known of the candidates.
+        The evidence on the candidates.
     early, late
         Draws of the rates (chain, draw).
     rng

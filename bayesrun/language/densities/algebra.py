@@ -1,4 +1,4 @@
-"""Functions of values with which log densities are written down, in forms that keep their digits."""
+"""Numerically stable functions of values, the building blocks of log densities."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def log_odds(x: Value) -> Value:
 
 
 def log_complement(x: Value) -> Value:
-    """Return `log(1 - exp(x))` of a log probability; finite, and without slope, where that is 1."""
+    """Return `log(1 - exp(x))` of a log probability; finite, with zero derivative, where the probability is 1."""
     return log1mexp(apply("minimum", [x, -SMALLEST]))
 
 
@@ -74,7 +74,7 @@ def log_beta_i(a: Value, b: Value, log_odds: Value) -> Value:
 
 
 def log_beta_rest(a: Value, b: Value, log_odds: Value) -> Value:
-    """Return the logarithm of what is missing to 1 of the regularized incomplete beta function."""
+    """Return the logarithm of the complement of the regularized incomplete beta function."""
     return apply("log_beta_rest", [a, b, log_odds])
 
 
@@ -110,7 +110,7 @@ def less(a: Value, b: Operand) -> Value:
 
 
 def at_most(a: Value, b: Operand) -> Value:
-    """Return where the first value is not above the second."""
+    """Return where the first value is less than or equal to the second."""
     return apply("less_equal", [a, b])
 
 
@@ -120,22 +120,22 @@ def only_where(logs: Value, *conditions: Value) -> Value:
 
 
 def at_least(a: Value, low: float) -> Value:
-    """Return the value, or `low` where it is below: keeps a branch that is not taken from failing."""
+    """Return the value, clipped below at `low`, so that a branch that is not taken can't fail."""
     return apply("maximum", [a, low])
 
 
 def column(x: Value) -> Value:
-    """Return a value with a last axis of size 1, along which categories can lie."""
+    """Return a value with a new last axis of size 1, for categories."""
     return compute("rearrange", [x], (*x.dims, None), (*range(x.ndim), None), ())
 
 
 def categories(size: int) -> Value:
-    """Return the numbers 0, 1, ... of this many categories."""
+    """Return the codes 0, 1, ... of this many categories."""
     return constant(np.arange(size))
 
 
 def over_last(operation: str, x: Value) -> Value:
-    """Reduce the last axis by an operation of the language (`sum`, `logsumexp`), or go along it (`cumsum`)."""
+    """Reduce the last axis by an operation of the language (`sum`, `logsumexp`), or accumulate along it (`cumsum`)."""
     kept = x.dims if operation == "cumsum" else x.dims[:-1]
     return compute(operation, [x], kept, x.ndim - 1)
 
@@ -148,7 +148,7 @@ def picked(terms: Value, category: Value) -> Value:
     terms
         Over (..., category).
     category
-        Numbers of categories; their axes meet those of the terms but the last.
+        Codes of categories; they broadcast against the terms without their last axis.
     """
     chosen = equals(column(category), categories(terms.shape[-1]))
     return over_last("sum", where(chosen, terms, 0.0))

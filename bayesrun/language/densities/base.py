@@ -1,4 +1,4 @@
-"""What a distribution is that is declared by expressions, and its log density with the conditions of its support."""
+"""The interface of a distribution defined by expressions, and its log density with the support's conditions."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ meet those of one draw from the right, and its own axes come last."""
 
 @dataclass(frozen=True)
 class Declared:
-    """A distribution that is declared by expressions: no engine needs to know it.
+    """A distribution defined by expressions, which needs no support from engines.
 
-    Parameters are arrays whose axes meet those of the value from the right; the own axes of one (`cutpoints[]`) are
-    its last. What lies outside of the support, or of a parameter's domain, has the log density minus infinity without
-    any word here, so an expression need only not fail there.
+    Parameters are arrays that broadcast against the value from the right; a parameter's own axes (`cutpoints[]`) are
+    its last. Outside the support, or a parameter's domain, the log density is set to minus infinity
+    automatically, so an expression only must not fail there.
 
     Parameters
     ----------
@@ -40,14 +40,14 @@ class Declared:
     draw
         Random draws at many values of the parameters at once, in NumPy.
     mean
-        Expected value; None where it has none.
+        Expected value; None if it does not exist.
     log_cdf
-        Logarithm of the probability of at most a value; None where it has no form that is exact.
+        Logarithm of the probability of at most a value; None if it has no exact form.
     log_survival
         Logarithm of the probability of more than a value.
     shares
         Probabilities of the categories 0, 1, ... (draw, ..., category) at many values of the parameters at once; None
-        where the values are no categories.
+        if the values are not categories.
     line
         Its line of the table of distributions (`bayesrun.language.distributions`); a plug-in's needs it.
     """

@@ -1,4 +1,4 @@
-"""Distributions of categories without order, by the scores of all but the first, whose score is 0."""
+"""Distributions of unordered categories, by the scores of all but the first category, whose score is 0."""
 
 from __future__ import annotations
 

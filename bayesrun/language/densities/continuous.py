@@ -1,4 +1,4 @@
-"""Continuous distributions by their mean, as regressions take them."""
+"""Continuous distributions parametrized by their mean, for regressions."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Shapes and small parts of random draws at many values of the parameters at once.
+"""Helpers for random draws at many values of the parameters at once.
 
-Parameters come as arrays (draw, ...); their axes behind the first meet those of one draw from the right.
+Parameters are arrays (draw, ...); their axes after the first broadcast against those of one draw from the right.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ def wide(values: Array, shape: tuple[int, ...], own: int = 0) -> Array:
 
 
 def spread(*arrays: Array, shape: tuple[int, ...]) -> list[Array]:
-    """Bring parameters to (draw, *shape)."""
+    """Broadcast parameters to (draw, *shape)."""
     count = max(len(a) for a in arrays)
     return [np.broadcast_to(wide(a, shape), (count, *shape)) for a in arrays]
 
 
 def meeting(*arrays: Array) -> list[Array]:
-    """Bring parameters (draw, ...) to common axes: behind the first, they meet from the right."""
+    """Broadcast parameters (draw, ...) to common axes: after the first, they are aligned from the right."""
     ndim = max(a.ndim for a in arrays)
     return [a.reshape(a.shape[0], *(1,) * (ndim - a.ndim), *a.shape[1:]) for a in arrays]
 
 
 def elementwise(draw: Callable[..., Array], *names: str) -> Draw:
-    """Return the draws of a distribution that are made number by number, `draw(rng, *parameters)`."""
+    """Return the draws of a distribution that is sampled elementwise by `draw(rng, *parameters)`."""
 
     def drawn(p: Parameters, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         return np.asarray(draw(rng, *spread(*(p[name] for name in names), shape=shape)))
@@ -56,7 +56,7 @@ def elementwise(draw: Callable[..., Array], *names: str) -> Draw:
 
 
 def choose(weights: Array, rng: np.random.Generator) -> Array:
-    """Draw the number of a category; weights are over the last axis."""
+    """Draw the code of a category; weights are over the last axis."""
     steps = np.cumsum(weights, axis=-1)
     at = rng.random(weights.shape[:-1]) * steps[..., -1]
     return np.asarray(np.minimum((at[..., None] >= steps).sum(axis=-1), weights.shape[-1] - 1))

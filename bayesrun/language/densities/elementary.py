@@ -1,4 +1,4 @@
-"""Log densities of the elementary distributions that others are made of, as expressions."""
+"""Log densities of the elementary distributions from which others are built, as expressions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Distributions with a probability of their own at a boundary: hurdles, and zeros (and ones) mixed in.
+"""Distributions with a point mass at a boundary: hurdle models, and zero- (and one-) inflated ones.
 
-`zero` is the probability of a zero that comes from elsewhere. In a hurdle every zero does, and the rest is positive;
-mixed in, the distribution has zeros of its own beside it.
+`zero` is the probability of a structural zero. In a hurdle model every zero is structural and the rest is positive;
+in a zero-inflated one, the distribution has additional zeros of its own.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ Of = Callable[[Values], Value]
 
 
 def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
-    """Return counts that are positive or come from elsewhere (Mullahy 1986, doi:10.1016/0304-4076(86)90002-3).
+    """Return a hurdle distribution of counts (Mullahy 1986, doi:10.1016/0304-4076(86)90002-3).
 
     Parameters
     ----------
     mass
         Log probability of the counts.
     at_zero
-        Log probability of their own 0, which is cut off.
+        Log probability of 0 before truncation.
     mean
-        Their mean before that.
+        Mean before truncation.
     draw
         `(rng, *parameters) -> positive counts`.
     names
@@ -68,7 +68,7 @@ def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Arr
 
 
 def _hurdle(density: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
-    """Return a quantity of this density that may be 0 as well."""
+    """Return a hurdle distribution of a positive quantity with this density."""
 
     def log_density(x: Value, p: Values) -> Value:
         none = equals(x, 0)
@@ -78,7 +78,7 @@ def _hurdle(density: Density, mean: Of, draw: Callable[..., Array], *names: str)
 
 
 def _with_zeros(mass: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
-    """Return counts with further zeros (Lambert 1992, doi:10.2307/1269547)."""
+    """Return a zero-inflated distribution of counts (Lambert 1992, doi:10.2307/1269547)."""
 
     def log_density(x: Value, p: Values) -> Value:
         own = log1m(p["zero"]) + mass(x, p)
@@ -98,18 +98,18 @@ def _or_zero(draw: Callable[..., Array], *names: str) -> Draw:
 
 
 def _first_event(rng: np.random.Generator, rate: Array, length: Array) -> Array:
-    """Draw when the first event of a Poisson process happens, if one does within the length."""
+    """Draw the time of the first event of a Poisson process, given that one occurs within the length."""
     return np.asarray(-np.log1p(rng.random(np.shape(rate)) * np.expm1(-rate * length)) / rate)
 
 
 def _positive_poisson(rng: np.random.Generator, mu: Array) -> Array:
-    """Draw positive counts: the first event, and those in the time that is left."""
+    """Draw positive counts: the first event, and those in the remaining time."""
     mu = np.maximum(mu, np.finfo(float).tiny)
     return np.asarray(1 + rng.poisson(np.maximum(mu - _first_event(rng, np.ones_like(mu), mu), 0.0)))
 
 
 def _positive_negative_binomial(rng: np.random.Generator, mu: Array, alpha: Array) -> Array:
-    """Draw positive counts: the size of the first cluster, and of those in the time that is left.
+    """Draw positive counts: the size of the first cluster, and of those in the remaining time.
 
     A negative binomial count is the sum of clusters of logarithmic size that come at the rate `log(1 + mu / alpha)` in
     a time of length `alpha`.

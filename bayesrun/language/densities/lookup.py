@@ -19,7 +19,7 @@ _OWN: Mapping[str, Declared] = {
 
 
 def declared(name: str) -> Declared:
-    """Return what a distribution is declared by; `Family.declared` says whether it is."""
+    """Return the definition of a declared distribution (`Family.declared`)."""
     return _OWN[name] if name in _OWN else DENSITIES.load(name, f"dist: {name}")
 
 
@@ -31,9 +31,9 @@ def log_density(family: Family, x: Value, parameters: Values) -> Value:
     family
         The distribution.
     x
-        Where; its axes have no names.
+        Points at which to evaluate it, with unnamed axes.
     parameters
-        Their axes, without names as well, meet those of `x` from the right.
+        Its parameters, with unnamed axes, which broadcast against `x` from the right.
 
     Returns
     -------
@@ -75,5 +75,5 @@ def known_log_density(family: Family, x: Any, parameters: Mapping[str, Any]) -> 
 
 
 def unnamed(arrays: Mapping[str, Any]) -> dict[str, Value]:
-    """Return known arrays as values whose axes have no names."""
+    """Return known arrays as values with unnamed axes."""
     return {name: constant(array) for name, array in arrays.items()}

@@ -36,7 +36,7 @@ Shares = Callable[[Array], Array]
 
 
 def _cutpoint(cutpoints: Value, number: Value) -> Value:
-    """Return the cutpoint of this number, each value's own; the nearest where there is none."""
+    """Return each value's cutpoint at this index, clipped to the valid range."""
     last = cutpoints.shape[-1] - 1
     if cutpoints.ndim > 1:
         return picked(cutpoints, apply("clip", [number, 0, last]))
@@ -57,7 +57,7 @@ def _cloglog(x: Value, p: Values) -> Value:
 
 
 def _sequential(x: Value, p: Values) -> Value:
-    """Return the log probability to go on at every cutpoint below, and to stop at this one (stopping ratio)."""
+    """Return the log probability of continuing at every lower cutpoint and stopping at this one (stopping ratio)."""
     last = p["cutpoints"].shape[-1]
     distance, place = p["cutpoints"] - column(p["eta"]), categories(last)
     passed, reached = less(place, column(x)), at_most(place, column(x))

@@ -1,7 +1,7 @@
-"""Distribution functions, for likelihoods that are censored or truncated: of at most a value, and of more than it.
+"""Cumulative distribution and survival functions, for censored and truncated likelihoods.
 
-Both are logarithms in a form of their own, so that neither is lost where it is small. Each takes what the distribution
-of that name takes; of discrete ones the value is a whole number. What is not here is refused.
+Both are computed as logarithms separately, so that small probabilities keep their precision. Each takes the parameters
+of its distribution; for discrete ones the value is a whole number. Distributions not listed here are rejected.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Tails:
 
 
 def tails(family: Family) -> Tails | None:
-    """Return the distribution function of a family; None where none is known that is exact."""
+    """Return the distribution function of a family; None if no exact form is known."""
     if not family.declared:
         return _OF_ENGINES.get(family.name)
     this = declared(family.name)
@@ -70,14 +70,14 @@ def tails(family: Family) -> Tails | None:
 
 
 def log_between(known: Tails, low: Value | None, high: Value | None, parameters: Values) -> Value:
-    """Return the log probability of more than `low` and at most `high`, from the tail in which both are.
+    """Return the log probability of more than `low` and at most `high`, computed from the tail in which both lie.
 
     Parameters
     ----------
     known
         The distribution function.
     low, high
-        Limits; None where there is none. One of them is given.
+        Limits; None for no limit. At least one is given.
     parameters
         Of the distribution.
     """
@@ -106,12 +106,12 @@ def _standard(x: Value, p: Values) -> Value:
 
 
 def _symmetric(log_cdf: Callable[[Value], Value], scaled: Scaled) -> Tails:
-    """Return the tails of a distribution that is symmetric around its location."""
+    """Return the tails of a distribution that is symmetric about its location."""
     return Tails(lambda x, p: log_cdf(scaled(x, p)), lambda x, p: log_cdf(-scaled(x, p)))
 
 
 def _of_hazard(hazard: Scaled) -> Tails:
-    """Return the tails of a distribution of this cumulative hazard, `S = exp(-H)`."""
+    """Return the tails of a distribution with this cumulative hazard, `S = exp(-H)`."""
     return Tails(lambda x, p: log_complement(-hazard(x, p)), lambda x, p: -hazard(x, p))
 
 
@@ -141,7 +141,7 @@ def _gumbel(x: Value, p: Values) -> Value:
 
 
 def _trials(x: Value, p: Values) -> Value:
-    """Return minus the log probability that `x` trials fail."""
+    """Return the negative log probability that `x` trials fail."""
     return -at_least(x, 0.0) * log1m(p["p"])
 
 
@@ -184,7 +184,7 @@ def _standard_student(x: Value, p: Values) -> Value:
 
 
 def _counts(at_most_: Density, more: Density) -> Tails:
-    """Return the tails of counts from 0 up, of these forms at a count; below 0 there is nothing."""
+    """Return the tails of a distribution of counts, given their forms at counts from 0 up."""
     return Tails(
         lambda x, p: where(less(x, 0.0), -np.inf, at_most_(at_least(x, 0.0), p)),
         lambda x, p: where(less(x, 0.0), 0.0, more(at_least(x, 0.0), p)),

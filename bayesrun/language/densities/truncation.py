@@ -1,4 +1,4 @@
-"""Random draws of a distribution within limits: drawn again where they lie beyond, or by inverting its function."""
+"""Random draws from a truncated distribution: by rejection, or by inverting its distribution function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bayesrun.language.distributions import Family
 from bayesrun.language.values import Value, constant
 
 _AGAIN = 4
-"""How often everything is drawn again, before what is left is drawn one by one."""
+"""Rounds of rejection sampling before the remaining draws are made by inversion."""
 _STEPS = 200
 _LOWEST = {"positive": 0.0, "unit": 0.0, "count": -1.0, "binary": -1.0}
 
@@ -37,7 +37,7 @@ def draw_within(
     limits
         `lower`, `upper` or both (draw, ...); values at a limit are within.
     draw
-        Draws (draw, *shape) of the distribution without limits, other ones at each call.
+        Draws (draw, *shape) from the untruncated distribution, new ones at each call.
     rng
         Source of randomness.
 
@@ -69,7 +69,7 @@ def draw_within(
 def _inverted(
     family: Family, known: Tails, parameters: Mapping[str, Array], low: Array, high: Array, rng: np.random.Generator
 ) -> Array:
-    """Draw where the share of the probability between the limits is uniform, by bisection."""
+    """Draw by inverting the distribution function between the limits, by bisection."""
     values = unnamed(parameters)
     start = np.ceil(low) - 1.0 if family.discrete else low
     high = np.floor(high) if family.discrete else high
@@ -99,7 +99,7 @@ def _log_all(known: Tails, lower: Value | None, upper: Value | None, values: Any
 def _bracket(
     family: Family, low: Array, high: Array, log_share: Callable[[Array], Array], wanted: Array
 ) -> tuple[Array, Array]:
-    """Return finite points on both sides of what is looked for."""
+    """Return finite points that bracket the solution."""
     right = np.where(np.isfinite(high), high, np.where(np.isfinite(low), low, 0.0) + 1.0)
     lowest = _LOWEST.get(family.support, -np.inf)
     left = np.where(np.isfinite(low), low, np.where(np.isfinite(lowest), lowest, right - 1.0))

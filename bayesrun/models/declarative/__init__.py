@@ -64,7 +64,7 @@ class DeclarativeSpec(ModelSpec):
 
 
 def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
-    """What is observed; the variables that expressions name are checked when the data are there."""
+    """Return the roles of observed variables; names in expressions are checked once the data are loaded."""
     found = []
     for part in definitions(spec):
         known = family(str(part.body.get("dist")))
@@ -80,7 +80,7 @@ def uses(spec: DeclarativeSpec) -> frozenset[str]:
 
 
 def static_check(spec: DeclarativeSpec) -> list[Problem]:
-    """Find expressions that do not parse, repeated names, cycles and what is missing."""
+    """Find expressions that do not parse, repeated names, cycles and missing parts."""
     return static_problems(spec)
 
 
@@ -90,7 +90,7 @@ def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
 
 
 def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
-    """Declare the model; with a whitened walk it reports as the same model with the walk as users think of it."""
+    """Declare the model; with a whitened walk it is reported as the model that the user wrote."""
     parts = definitions(spec)
     declared = _declared(data, parts)
     plain = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else p for p in parts]
@@ -113,7 +113,7 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
 
 
 def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
-    """Return the dim of the rows that are explained: `data.dim` if it is among theirs, else their first."""
+    """Return the row dimension of the observed data: `data.dim` if it is among their dims, else the first dim."""
     observed = [data[part.observed] for part in parts if data is not None and part.observed is not None]
     dims = [str(dim) for array in observed for dim in array.dims]
     named = None if data is None else str(data.attrs.get("dim", "obs"))
@@ -121,7 +121,7 @@ def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
 
 
 def _add_containers(draft: Draft, data: xr.Dataset | None, parts: Sequence[Definition]) -> None:
-    """Put the predictors into containers of the model; one that bears a likelihood's name stays without."""
+    """Add data containers for the predictors, except one that has the name of a likelihood."""
     if data is None:
         return
     own = {p.name for p in parts}
@@ -163,7 +163,7 @@ def _add_expression(draft: Draft, part: Definition) -> None:
         return
     dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
     made = draft.deterministic(part.name, value, dims)
-    # one that is known stays known, so that what is computed of it can be learned
+    # a known quantity stays known, so that values computed from it can be learned
     draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
 
 

@@ -39,7 +39,7 @@ def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
 
 
 def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the form of a prior, and of a likelihood what is known of observed rows only."""
+    """Remove the parametrization of a prior, and the parts of a likelihood that are only known for observed rows."""
     dropped = {"weights"}
     if body.get("parameterization") in ("noncentered", "whitened"):
         dropped.add("parameterization")
@@ -50,7 +50,7 @@ def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
-    """Return the variables over the rows that the likelihoods need, but for those that the model can draw."""
+    """Return the variables over the rows that the likelihoods need, except those that the model can draw."""
     parts = plain_parts(spec)
     used = _used(rows, parts)
     own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
@@ -94,7 +94,7 @@ def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
     todo = list(found.values())
     while todo:
         part = todo.pop()
-        # what is known from the draws needs nothing further
+        # variables known from the draws have no further dependencies
         if part.kind != "likelihood" and not _is_made_again(rows, part):
             continue
         needed = [owner[name] for name in part.names if name in owner and owner[name].name not in found]
@@ -104,7 +104,7 @@ def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
 
 
 def _is_made_again(rows: NewRows, part: Definition) -> bool:
-    """Whether a variable is not simply that of the posterior."""
+    """Return whether a variable differs from that of the posterior."""
     if part.kind == "prior":
         return _is_new(rows, part)
     this = rows.quantities[part.name]
@@ -125,7 +125,7 @@ def _data_names(rows: NewRows, part: Definition) -> list[str]:
     for text in part.texts:
         try:
             needed |= learned.names_needed(parse(text, part.key).tree)
-        except UserError:  # a name of something else, such as that of a transform
+        except UserError:  # a name of another kind, such as that of a transform
             continue
     other = {*quantities, *rows.data.sizes, *(n for n in likelihoods if n not in rows.data.variables)}
     sizes = {f"n_{dim}" for dim in rows.data.sizes}
@@ -134,7 +134,7 @@ def _data_names(rows: NewRows, part: Definition) -> list[str]:
 
 
 def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Definition]) -> xr.Dataset:
-    """Let predictors that have a likelihood of their own, and are not there, be missing in every row."""
+    """Treat absent predictors that have their own likelihood as missing in every row."""
     needed = {name for part in used for name in part.names}
     for part in used:
         if part.kind == "likelihood" and part.name in needed and part.observed == part.name:
@@ -145,7 +145,7 @@ def _with_drawn_predictors(data: xr.Dataset, rows: NewRows, used: Sequence[Defin
 
 
 def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
-    """Make a variable known: from the draws, or with its prior where some of it is new."""
+    """Register a variable: from the draws, or with its prior if part of it is new."""
     dims = rows.quantities[part.name].dims
     if not _is_new(rows, part):
         for name in gives(part):
@@ -177,10 +177,10 @@ def _declare(draft: Draft, part: Definition) -> None:
 
 
 def _grown_shape(rows: NewRows, part: Definition) -> list[int] | None:
-    """Return a prior's `shape` with as many places as there are groups now; None where nothing in it has grown.
+    """Return a prior's `shape` with the current number of groups; None if it has not grown.
 
-    An axis without a name is that of the groups if it is as long as they were many; `bayesrun.predict` makes sure that
-    the rows of known groups stay what they were.
+    An unnamed axis is that of the groups if its length was their number; `bayesrun.predict` ensures that
+    the rows of known groups stay unchanged.
     """
     shape = part.body.get("shape")
     if part.kind != "prior" or shape is None:
@@ -191,7 +191,7 @@ def _grown_shape(rows: NewRows, part: Definition) -> list[int] | None:
 
 
 def _add_deterministic(draft: Draft, part: Definition) -> None:
-    """Add a quantity; one that is known stays known, so that what is computed of it can be learned."""
+    """Add a quantity; a known one stays known, so that values computed from it can be learned."""
     value = expression_value(part, draft.scope)
     dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
     made = draft.deterministic(part.name, value, dims)
@@ -199,7 +199,7 @@ def _add_deterministic(draft: Draft, part: Definition) -> None:
 
 
 def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> None:
-    """Compute a quantity; one that is not over the rows and can't be computed of new ones is that of the draws."""
+    """Compute a quantity; one that is not over the rows and can't be computed from new rows is taken from the draws."""
     dims = rows.quantities[part.name].dims
     if not _is_made_again(rows, part):
         draft.scope.add(part.name, _of_draws(rows, part.name))

@@ -1,4 +1,4 @@
-"""The definitions of a declarative model as one list, their order, and the faults that need no data."""
+"""The definitions of a declarative model as one list, their order, and the errors that can be found without data."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _RESERVED = ("chain", "draw", "lp")
 
 @dataclass(frozen=True)
 class Definition:
-    """One named thing of the model.
+    """One named part of the model.
 
     Parameters
     ----------
     kind
-        What it is.
+        Kind of definition.
     name
         Its name.
     key
@@ -41,7 +41,7 @@ class Definition:
     body
         A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`.
     observed
-        Data variable that a likelihood explains.
+        Observed data variable of a likelihood.
     """
 
     kind: Kind
@@ -57,12 +57,12 @@ class Definition:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """Its expressions; what is no expression is text of another kind."""
+        """Its expressions; text of other kinds is not included."""
         return tuple(_texts_in(self.body))
 
 
 def definitions(spec: DeclarativeSpec) -> list[Definition]:
-    """Return all definitions of a model, as the YAML has them."""
+    """Return all definitions of a model, in the order of the YAML."""
     found = [Definition("prior", n, f"model.priors.{n}", body) for n, body in spec.priors.items()]
     kinds: tuple[tuple[Kind, str, Mapping[str, Any]], ...] = (
         ("deterministic", "deterministics", spec.deterministics),
@@ -100,14 +100,14 @@ def _names_of(text: str) -> frozenset[str]:
 
 
 def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list[Definition]:
-    """Sort definitions so that each comes after those that it names, else as the YAML has them.
+    """Sort definitions topologically, otherwise in the order of the YAML.
 
     Parameters
     ----------
     parts
         The definitions.
     completed
-        Likelihoods whose names mean the completed variable in other expressions, because values are missing.
+        Likelihoods whose names refer to the completed variable in other expressions, because values are missing.
 
     Raises
     ------
@@ -135,14 +135,14 @@ def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list
 
 
 def gives(part: Definition) -> tuple[str, ...]:
-    """Return the names that a definition makes known to others."""
+    """Return the names that a definition provides to others."""
     if part.kind == "prior" and part.body.get("dist") == "LKJCholeskyCov":
         return (part.name, f"{part.name}_corr", f"{part.name}_stds")
     return (part.name,)
 
 
 def _helpers(part: Definition) -> tuple[str, ...]:
-    """Return the names of further variables that a definition makes, which nothing else may bear."""
+    """Return the names of additional variables that a definition creates, which must not be used otherwise."""
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
@@ -151,7 +151,7 @@ def _helpers(part: Definition) -> tuple[str, ...]:
 
 
 def _cycle(parts: Sequence[Definition], cycle: Sequence[str]) -> Problem:
-    """Name the definitions of a cycle, from the one that needs to the one that is needed."""
+    """Name the definitions of a cycle, each followed by one that it depends on."""
     names = list(reversed(cycle))
     key = next(p.key for p in parts if p.name == names[0])
     if len(names) == 2:
@@ -160,7 +160,7 @@ def _cycle(parts: Sequence[Definition], cycle: Sequence[str]) -> Problem:
 
 
 def static_problems(spec: DeclarativeSpec) -> list[Problem]:
-    """Find everything that is wrong with a model and can be seen without data."""
+    """Find all errors in a model that can be detected without data."""
     parts = definitions(spec)
     problems = [p for part in parts for p in _own_problems(part)]
     problems += _repeats(parts)
@@ -206,7 +206,7 @@ def _likelihood_problems(part: Definition) -> Iterator[Problem]:
 
 
 def _or_observed(problem: Problem) -> Problem:
-    """Name the key that a likelihood has and a prior has not, where that was mistyped."""
+    """Suggest `observed`, a key that a likelihood has and a prior does not, if it was mistyped."""
     mistyped = "has no parameter" in problem.message and get_close_matches(problem.key.rpartition(".")[2], ["observed"])
     return replace(problem, hint="did you mean 'observed'?") if mistyped else problem
 

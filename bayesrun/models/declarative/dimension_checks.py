@@ -33,19 +33,19 @@ _SCORED = {
     "OrderedProbit": "cutpoints",
     "SequentialLogistic": "cutpoints",
 }
-# Series whose missing values are imputed by their own neighbours.
+# Series whose missing values are imputed from their neighbours.
 _IMPUTED_SERIES = ("AR", "AR1", "GARCH11", "GaussianRandomWalk")
 
 
 def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
-    """Find everything that is wrong with a model once its data are known.
+    """Find all errors in a model once its data are known.
 
     Parameters
     ----------
     data
         The prepared data; None for a model without.
     parts
-        Its definitions; the static check has passed them.
+        Its definitions, which have passed the static check.
     """
     problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_untimely_series(data, parts)]
     if problems:
@@ -58,18 +58,18 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
 
 
 def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
-    """Return the likelihoods that bear their data variable's name and complete its missing values."""
+    """Return the likelihoods that have their data variable's name and complete its missing values."""
     own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
     return [p.name for p in own if has_missing(data, p.name)]
 
 
 def has_missing(data: xr.Dataset | None, name: str) -> bool:
-    """Whether a data variable has values missing."""
+    """Return whether a data variable has missing values."""
     return data is not None and name in data and bool(data[name].isnull().any())
 
 
 def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
-    """Find names of the model that the data, or their dims, bear as well."""
+    """Find names of the model that are also names of data variables or dims."""
     if data is None:
         return []
     taken = {str(n) for n in (*data.variables, *data.sizes)}
@@ -79,7 +79,7 @@ def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Probl
 
 
 def _ends_of_intervals(part: Definition) -> frozenset[str]:
-    """Return the variable that holds the ends of censoring intervals: rows that are not in one need none."""
+    """Return the variable that holds the ends of censoring intervals; only interval-censored rows need one."""
     censored = part.body.get("censored") if part.kind == "likelihood" else None
     end = censored.get("upper") if isinstance(censored, Mapping) and censored.get("status") is not None else None
     return frozenset([end]) if isinstance(end, str) else frozenset()
@@ -99,12 +99,12 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
 
 
 def _has_series(parts: Sequence[Definition]) -> bool:
-    """Whether a model goes from row to row, so that rows can't be left out."""
+    """Return whether a model depends on consecutive rows, so that rows can't be dropped."""
     return any(part.body.get("dist") in SERIES for part in parts)
 
 
 def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
-    """Find series whose steps from row to row are not steps in time: out of order, or of unequal lengths."""
+    """Find series whose steps between rows are not time steps: unsorted, or of unequal lengths."""
     for part in parts:
         name = str(part.body.get("dist"))
         if data is None or name not in SERIES:
@@ -144,7 +144,7 @@ def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> l
 
 
 def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
-    """Find the shape of one definition, and make its name known with it."""
+    """Infer the shape of one definition, and register its name."""
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
     elif part.kind == "prior":
@@ -188,7 +188,7 @@ def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
     if array.dtype.kind not in "biuf":
         return []
     if name in _SCORED:
-        # of K categories there are K probabilities, or K - 1 cutpoints or scores
+        # K categories have K probabilities, or K - 1 cutpoints or scores
         scores = values[_SCORED[name]].shape[-1]
         return outside(array, 0, scores - 1 if name == "Categorical" else scores, "codes", key)
     low, high = (values.get("lower"), values.get("upper")) if name in ("DiscreteUniform", "Uniform") else (None, None)
@@ -203,12 +203,12 @@ def _out_of_range(this: Plan, array: xr.DataArray, key: str) -> list[Problem]:
 
 
 def expression_value(part: Definition, scope: Scope) -> Value:
-    """Compute a deterministic or a potential, brought to the dims that it is said to have.
+    """Compute a deterministic or a potential, aligned with its declared dims.
 
     Raises
     ------
     UserError
-        When its dims are unknown, or do not fit.
+        When its dims are unknown or incompatible.
     """
     wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
     value = read(part.body["expr"], scope, part.key, wanted[0] if wanted else ())
@@ -221,6 +221,6 @@ def expression_value(part: Definition, scope: Scope) -> Value:
 
 
 def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Value:
-    """Repeat a value along the axes that it lacks."""
+    """Broadcast a value along its missing axes."""
     fitted = conform(value, tuple(dims), shape)
     return compute("multiply", [fitted, constant(np.ones(tuple(shape)))], tuple(dims))

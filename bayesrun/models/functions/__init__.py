@@ -1,1 +1,1 @@
-"""Functions that `arbitrary_deterministic` may compute a variable with: one file a function."""
+"""Functions with which `arbitrary_deterministic` may compute a variable: one file per function."""

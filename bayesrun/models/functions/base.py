@@ -1,6 +1,6 @@
-"""What a registered function is: plain Python that a model computes a variable with, without a gradient.
+"""The interface of a registered function: plain Python, without a gradient, that computes a variable of a model.
 
-One file a function; a plug-in package adds its own through entry points of the group `bayesrun.models.functions`.
+One file per function; a plug-in package adds its own through entry points of the group `bayesrun.models.functions`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ class Function:
     call
         `(value) -> value`, called with one Python number at a time.
     takes
-        Whether it takes whole numbers or reals.
+        Type of its argument: whole numbers or reals.
     gives
-        Whether it gives whole numbers or reals.
+        Type of its result: whole numbers or reals.
     """
 
     call: Callable[[float], float]

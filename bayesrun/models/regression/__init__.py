@@ -1,8 +1,8 @@
 """Regressions: a formula, a family and priors; `type: regression`, and `type: glm`.
 
-`regression_plan` reads the config, `expansion` writes it as a declarative model, `regression_model` builds that one.
-A linear predictor is a sum of terms (`linear_terms`), a family one entry of a table (`families`). What needs no more
-than a design matrix is built by `glm_model`, with sums over the rows in place of the rows.
+`regression_plan` parses the config, `expansion` writes it as a declarative model, `regression_model` builds the model.
+A linear predictor is a sum of terms (`linear_terms`), a family one entry of a table (`families`). A model that needs
+only a design matrix is built by `glm_model`, with sums over the rows in place of the rows.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     Array = NDArray[Any]
 
 _HELD = 1e-8
-"""Singular values below this share of the largest are those of collinear columns."""
+"""Singular values below this fraction of the largest indicate collinear columns."""
 BLOCK = 16_384
-"""Rows that are worked on at a time, so that what is between two steps stays in the processor's cache."""
+"""Rows per block, so that intermediate results stay in the processor's cache."""
 
 
 def blocks(rows: int) -> Iterator[slice]:
@@ -43,7 +43,7 @@ def triangular(matrix: Array, lengths: Array) -> Array:
 
 
 def reach(matrix: Array) -> tuple[Array, Array]:
-    """Return how far each coefficient of a linear predictor can go, per sd and per mean of what it has to explain.
+    """Return the natural range of each coefficient of a linear predictor, per sd and per mean of the response.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def reach(matrix: Array) -> tuple[Array, Array]:
     -------
     by_spread : ndarray
         `sqrt(n (X'X)^-1_jj)`: `1 / sd(column)` beside an intercept, more where other columns nearly do the same.
-        Directions that the rows do not hold do not count; never less than `1 / sd(column)`.
+        Directions that the rows do not identify are ignored; never less than `1 / sd(column)`.
     by_level : ndarray
         Coefficients that give 1 in every row: 1 for an intercept, and for each level where there is none.
     """

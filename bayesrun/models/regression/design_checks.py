@@ -1,11 +1,11 @@
-"""What the data show to be wrong with a GLM: responses out of range, collinear columns, complete separation.
+"""Checks of a GLM's data: responses out of range, collinear columns, complete separation.
 
-The latter two would only show as a posterior that the likelihood does not hold.
+The latter two would only become visible as a posterior that the likelihood does not identify.
 
-Collinear columns: a combination of columns is zero in every row. Complete separation: a combination of columns tells
-every success from every failure, so that the likelihood grows without limit as its coefficients do
-(Albert and Anderson 1984, doi:10.1093/biomet/71.1.1). Both are first looked for in some of the rows: what has full
-rank, or overlaps, there does so in all of them.
+Collinear columns: a combination of columns is zero in every row. Complete separation: a combination separates every
+success from every failure, so that the likelihood increases without bound as its coefficients grow
+(Albert and Anderson 1984, doi:10.1093/biomet/71.1.1). Both are first searched for in a subset of the rows: full rank,
+or overlap, in a subset implies the same in all rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ZERO = 1e-9
 
 
 def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
-    """Find responses that the family can't have."""
+    """Find responses outside the family's domain."""
     if spec.known_family().domain == "real":
         return
     values = prepared.response.values.astype(float)
@@ -49,7 +49,7 @@ def wrong_response(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
 
 
 def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
-    """Find columns whose coefficients the likelihood does not hold, and name them."""
+    """Find columns whose coefficients are not identified by the likelihood, and name them."""
     made = prepared.design
     known = ~prepared.response.isnull().values
     matrix = made.matrix if known.all() else made.matrix[known]
@@ -64,7 +64,7 @@ def _separation(prepared: Prepared, known: NDArray[Any]) -> Iterator[Problem]:
     successes = prepared.response.values[known].astype(float)
     trials = np.ones(successes.size) if prepared.trials is None else prepared.trials[known]
     if np.any((successes > 0) & (successes < trials)):
-        return  # a row with both has no separation
+        return  # a row with both successes and failures rules out separation
     if np.all(successes > 0) or not np.any(successes > 0):
         yield Problem(
             KEY, f"every row of the response is {int(successes[0] > 0)}", "the data hold no information about it"
@@ -99,7 +99,7 @@ def collinear(matrix: Matrix, columns: Sequence[str]) -> list[tuple[str, ...]]:
 
 
 def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple[str, ...]:
-    """Find a combination of columns that tells all successes from all failures.
+    """Find a combination of columns that separates all successes from all failures.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple
     Returns
     -------
     tuple of str
-        As few columns as do it (constant ones not named); empty when successes and failures overlap.
+        A minimal set of such columns (without constant ones); empty when successes and failures overlap.
     """
     scaled = matrix / _norms(matrix)
     signed = _rows_of_both(scaled, success)
@@ -132,7 +132,7 @@ def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple
 
 
 def _separates(signed: Matrix) -> bool:
-    """Say whether some coefficients b, |b_j| <= 1, make `signed @ b >= t > 0` in every row."""
+    """Return whether coefficients b with |b_j| <= 1 exist such that `signed @ b >= t > 0` in every row."""
     from scipy.optimize import linprog
 
     if signed.shape[1] == 0:

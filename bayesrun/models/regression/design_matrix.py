@@ -1,4 +1,4 @@
-"""What a GLM makes of its data: the response, the columns of the formula, the offset, and natural scales."""
+"""The data of a GLM: the response, the columns of the formula, the offset, and natural scales."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Prepared:
     trials
         For counts of successes: trials over the rows, or None.
     learned
-        Reductions over the rows inside the response and the offset.
+        Reductions over the rows in the response and the offset.
     """
 
     response: xr.DataArray
@@ -63,7 +63,7 @@ def likelihood_of(response: str) -> str:
 
 
 def labels_in(text: str, key: str) -> frozenset[str]:
-    """Return the data variables that the left side of a formula only compares with texts."""
+    """Return the data variables that the left side of a formula only compares with strings."""
     return frozenset() if single_name(text, key) is not None else parse(text, key).labels
 
 
@@ -84,7 +84,7 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
     Raises
     ------
     UserError
-        When they can't be had from these data.
+        When they can't be computed from these data.
     """
     names = response_variables(formula.response, formula.key)
     if not names:
@@ -105,7 +105,7 @@ def prepare(data: xr.Dataset, formula: Formula, offset: str | None, trials: str 
 
 
 def learned_from(prepared: Prepared) -> ModelDesign:
-    """Return what new rows are seen through: all but the rows themselves."""
+    """Return the learned state that is applied to new rows: everything except the rows themselves."""
     without_rows = replace(prepared.design, matrix=prepared.design.matrix[:0].copy())
     return ModelDesign(dict(prepared.learned.constants), without_rows, str(prepared.response.dims[0]))
 
@@ -117,9 +117,9 @@ class Scales:
     Parameters
     ----------
     spread
-        Sd of what the linear predictor explains: of the response, or 1 where the link takes its units away.
+        Sd on the scale of the linear predictor: of the response, or 1 if the link removes its units.
     response
-        Sd of the response in its own units: that of a family's further parameters.
+        Sd of the response in its own units: the scale of a family's further parameters.
     terms
         Term to the scale of its coefficients: a scalar, or an array over its columns.
     """
@@ -132,10 +132,10 @@ class Scales:
 def scales(prepared: Prepared, link: str) -> Scales:
     """Return the natural scale of each term's coefficients.
 
-    With `s` the sd of the response (1 where a link other than the identity takes units away) and `m` its mean on the
+    With `s` the sd of the response (1 if a link other than the identity removes units) and `m` its mean on the
     scale of the link, it is `sqrt((s by_spread)^2 + (m by_level)^2)` (`blocked_algebra.reach`). Beside an intercept and
     uncorrelated columns that is `s / sd(column)`, the slope of a predictor that explains everything; for the intercept
-    it is the response's size where all predictors are 0, `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`.
+    it is the scale of the response where all predictors are 0, `sqrt(m^2 + s^2 (1 + sum (mean / sd)^2))`.
 
     """
     values = prepared.response.values.astype(float)
@@ -155,7 +155,7 @@ def scales(prepared: Prepared, link: str) -> Scales:
 
 
 def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> xr.DataArray:
-    """Evaluate the left side of a formula on the rows where its variables are known; elsewhere it is missing.
+    """Evaluate the left side of a formula on the rows where its variables are known; it is missing elsewhere.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> 
     Raises
     ------
     UserError
-        When it does not give one value per row.
+        When the result is not one value per row.
     """
     dim, names = learned.rows, response_variables(text, key)
     check(_misshapen(data, names, dim, key))
@@ -191,7 +191,7 @@ def response_values(data: xr.Dataset, text: str, key: str, learned: Learned) -> 
 
 
 def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Problem]:
-    """Find variables of the right side that are not over the rows, and dates where there can be none."""
+    """Find variables of the right side that are not over the rows, and dates where they are not allowed."""
     columns = {name: row_column(data, name) for name in formula.variables}
     compared = [pair for term in formula.parsed for factor in term.factors for pair in texts_in(factor.expr).items()]
     of_dates = {name for term in formula.parsed for factor in term.factors for name in dates_in(factor.expr)}
@@ -210,7 +210,7 @@ def column_problems(data: xr.Dataset, formula: Formula, dim: str) -> list[Proble
 
 
 def _unknown_texts(column: xr.DataArray, texts: list[str], key: str) -> list[Problem]:
-    """Find texts that no row has; a column of numbers has none."""
+    """Find strings that occur in no row; a numeric column has none."""
     if column.dtype.kind != "O":
         hint = f"write {column.name} == {texts[0]} without quotes"
         return [Problem(key, f"'{column.name}' holds no texts, and is compared with '{texts[0]}'", hint)]
@@ -236,7 +236,7 @@ def _misshapen(data: xr.Dataset, names: Any, dim: str, key: str) -> list[Problem
 def offset_values(
     data: xr.Dataset, text: str, dim: str, learned: Learned, key: str = "model.options.offset"
 ) -> NDArray[Any]:
-    """Return the offset of each row; reductions over the rows are learned, or recalled for new rows.
+    """Return the offset of each row; reductions over the rows are learned, or reused for new rows.
 
     Raises
     ------

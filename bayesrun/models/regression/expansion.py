@@ -1,4 +1,4 @@
-"""What a regression means: a declarative model in YAML, and the columns of the design that it names."""
+"""Expansion of a regression into a declarative model in YAML and the columns of the design that it uses."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from bayesrun.lazy import xr
 
 LARGEST = 35
-"""Linear predictor whose exponential is still a mean that an engine can draw counts of."""
+"""Largest linear predictor whose exponential is a mean from which an engine can draw counts."""
 NEEDED_OF_NEW_ROWS = ("trials", "failures", "error", "at_least", "at_most")
-"""What stands beside the response and decides on how it is drawn."""
+"""Additions to the response that determine how it is drawn."""
 _WORDS = {
     "positive": "above 0",
     "nonnegative": "0 or above",
@@ -56,21 +56,21 @@ class Expansion:
     Parameters
     ----------
     model
-        The declarative model: what its YAML holds.
+        The declarative model, as its YAML would be.
     columns
-        The data variables that it names, over the rows.
+        The data variables that it uses, over the rows.
     terms
         The fitted terms of each linear predictor, by parameter.
     settings
-        What their declarations depend on, by parameter.
+        Settings of their declarations, by parameter.
     levels
-        Categories of the response in order; empty where it is a number.
+        Categories of the response in order; empty for a numeric response.
     helpers
-        Variables that users don't look at.
+        Auxiliary variables, which are not reported.
     whitened
-        Vectors of coefficients and the matrices that they are multiplied with.
+        Vectors of coefficients and the matrices by which they are multiplied.
     notes
-        What was chosen from the data, in words.
+        Descriptions of choices that were made from the data.
     """
 
     model: Mapping[str, Any]
@@ -92,16 +92,16 @@ class Expansion:
 
 @dataclass(frozen=True)
 class Explained:
-    """The response and what stands beside it, over the rows.
+    """The response and its additions, over the rows.
 
     Parameters
     ----------
     name
         Name of the response's variable.
     columns
-        The response, and further variables that the likelihood names.
+        The response, and further variables that the likelihood uses.
     levels
-        Its categories; empty where it is a number.
+        Its categories; empty for a numeric response.
     """
 
     name: str
@@ -110,12 +110,12 @@ class Explained:
 
 
 def expand(data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan) -> Expansion:
-    """Expand a regression on the rows of its fit.
+    """Expand a regression for the fitted rows.
 
     Raises
     ------
     UserError
-        For what the data can't be, and priors that do not fit.
+        For invalid data, and priors that do not fit.
     """
     rows = Rows(data, _row_dim(data, this), KEY)
     explained = _explained(rows, this, ())
@@ -138,20 +138,20 @@ def expand(data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan) -> Expa
 def expand_at(
     data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan, state: Mapping[str, Any], dim: str, new_levels: bool
 ) -> Expansion:
-    """Expand a fitted regression over new rows: all but the rows is as in the fit.
+    """Expand a fitted regression for new rows; everything but the rows is taken from the fit.
 
     Parameters
     ----------
     data
-        The new rows; what the model explains may be missing.
+        The new rows; the response may be missing.
     spec, this
         The model.
     state
-        What `Expansion.state` returned.
+        The output of `Expansion.state`.
     dim
         The row dimension.
     new_levels
-        Whether groups that the fit has not seen are allowed.
+        Whether groups not seen in the fit are allowed.
     """
     rows = Rows(data, dim, "predict.data", new_levels)
     explained = _explained(rows, this, tuple(state["levels"]), observed=False)
@@ -178,7 +178,7 @@ def _row_dim(data: xr.Dataset, this: RegressionPlan) -> str:
 
 
 def _merged(columns: xr.Dataset, more: xr.Dataset) -> xr.Dataset:
-    """Add columns; those that two predictors share are the same."""
+    """Add columns; columns shared by two predictors are identical."""
     known = {str(name) for name in (*columns.data_vars, *columns.coords)}
     return columns.merge(more.drop_vars([n for n in more.variables if str(n) in known]), join="override")
 
@@ -253,7 +253,7 @@ def _likelihood(
 
 
 def _observation(this: RegressionPlan, explained: Explained) -> dict[str, Any]:
-    """Write how the response was observed: weights, censoring, truncation."""
+    """Write the response's modifiers: weights, censoring, truncation."""
     found: dict[str, Any] = {}
     if "weights" in explained.columns:
         found["weights"] = "weights"
@@ -266,7 +266,7 @@ def _observation(this: RegressionPlan, explained: Explained) -> dict[str, Any]:
 
 
 def _filled(template: str, meanings: Mapping[str, str]) -> str:
-    """Put expressions into a template, in parentheses where it has them."""
+    """Substitute expressions into a template; redundant parentheses around a name are removed."""
     text = re.sub(r"\{([\w.]+)\}", lambda found: meanings[found[1]], template)
     # ((x)) is (x), and (name) is name
     text = re.sub(r"(?<!\w)\((\w+)\)", r"\1", text)
@@ -274,7 +274,7 @@ def _filled(template: str, meanings: Mapping[str, str]) -> str:
 
 
 def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observed: bool = True) -> Explained:
-    """Evaluate the response and what stands beside it."""
+    """Evaluate the response and its additions."""
     response, family = this.response, this.family
     name, dim = response.names(KEY)[0], rows.dim
     labels = {dim: rows.data[dim].values} if dim in rows.data.coords else {}
@@ -307,7 +307,7 @@ def _explained(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observ
 
 
 def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
-    """Evaluate what stands beside the response: one number per row, which may be the same for all."""
+    """Evaluate the additions to the response: one number per row, possibly the same for all."""
     if part == "censored" and text.isidentifier() and rows.data[text].dtype.kind in "OUS":
         return _status_of(rows.data[text])
     if text.isidentifier() or names_of(text, KEY):
@@ -328,7 +328,7 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
 
 
 def _status_of(column: xr.DataArray) -> xr.DataArray:
-    """Write how rows are censored as numbers: none 0, left -1, right 1, interval 2."""
+    """Encode how rows are censored: none 0, left -1, right 1, interval 2."""
     codes = {"none": 0, "left": -1, "right": 1, "interval": 2}
     texts = [str(value).strip().lower() for value in column.values]
     strange = np.array([text not in codes for text in texts])
@@ -339,7 +339,7 @@ def _status_of(column: xr.DataArray) -> xr.DataArray:
 
 
 def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learned, observed: bool) -> Explained:
-    """Put the counts of all levels side by side."""
+    """Stack the counts of all levels as columns."""
     levels = response.counts
     columns = columns.assign_coords(level=list(levels))
     counts = [response_values(rows.data, text, KEY, learned) for text in levels]
@@ -357,7 +357,7 @@ def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learn
 
 
 def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, LinearPredictor]:
-    """Return the linear predictors by name: those of a level but the first have its name."""
+    """Return the linear predictors by name; those of levels other than the first are named after the level."""
     if this.family.categories != "reference":
         return dict(this.predictors)
     found = {}
@@ -369,7 +369,7 @@ def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, Line
 
 
 def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
-    """Write the categories of a response as codes from 0."""
+    """Encode the categories of a response as codes from 0."""
     given = values.attrs.get("levels")
     levels = as_levels(np.atleast_1d(given).tolist()) if given is not None else levels_of(values.values)[0]
     codes = codes_of(values.values, levels)[0]
@@ -381,7 +381,7 @@ def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
 
 
 def _check_values(values: xr.DataArray, this: RegressionPlan, beside: Mapping[str, xr.DataArray]) -> None:
-    """Refuse responses that the family can't have."""
+    """Reject responses outside the family's domain."""
     kind = this.family.values
     if kind in ("real", "level"):
         return
@@ -409,7 +409,7 @@ def _check_values(values: xr.DataArray, this: RegressionPlan, beside: Mapping[st
 def _setting(
     this: RegressionPlan, predictor: LinearPredictor, spec: RegressionSpec, explained: Explained, data: xr.Dataset
 ) -> Setting:
-    """Return the natural scale of a linear predictor, and what each row tells about it."""
+    """Return the natural scale of a linear predictor, and the information of each row about it."""
     prefix, link = predictor.prefix, predictor.link
     y = explained.columns[explained.name].values.astype(float) if explained.name in explained.columns else np.zeros(1)
     if this.family.likelihood == "LogNormal":
@@ -437,7 +437,7 @@ def _setting(
 
 
 def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
-    """Take out of the residual what a population part explains."""
+    """Subtract from the residual what the population part explains."""
     name = f"{setting.prefix}design"
     if setting.residual is None or name not in columns:
         return setting
@@ -447,7 +447,7 @@ def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
 
 
 def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
-    """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
+    """Return the response on the scale of the linear predictor, kept away from values where the link is infinite."""
     if link in ("logit", "probit", "cloglog"):
         trials = explained.columns["trials"].values if "trials" in explained.columns else 1.0
         share = (y + 0.5) / (trials + 1.0)
@@ -463,7 +463,7 @@ def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
 
 
 def _offset(predictor: LinearPredictor, rows: Rows) -> NDArray[Any] | float:
-    """Return what is added to the linear predictor as it is."""
+    """Return the offset of the linear predictor."""
     found: NDArray[Any] | float = 0.0
     for term in predictor.terms:
         if isinstance(term, OffsetTerm):

@@ -1,4 +1,4 @@
-"""Families of regressions: what their responses are, their parameters with links and default priors, their likelihood.
+"""Families of regressions: their responses, their parameters with links and default priors, and their likelihoods.
 
 A family is one declaration. Its likelihood is a distribution of the language, whose arguments are expressions. In them
 `{mu}` stands for the parameter `mu` (its inverse link of the linear predictor), `{mu.eta}` for the linear predictor
@@ -35,7 +35,7 @@ INVERSE_LINKS: Mapping[str, str] = {
 
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
 _DEGREES: Prior = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}
-# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which has no unit; see docs/models.md
+# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which is dimensionless; see docs/models.md
 _SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 _SHARE: Prior = {"dist": "Beta", "alpha": 1.0, "beta": 1.0}
 _SKEWNESS: Prior = {"dist": "Normal", "mu": 0.0, "sigma": 4.0}
@@ -49,9 +49,9 @@ class Parameter:
     Parameters
     ----------
     links
-        Links that it may have when a formula predicts it, its own first.
+        Links that it may have when a formula predicts it, the default first.
     prior
-        Its default prior where it is one number for all rows; None where a formula must predict it.
+        Its default prior if it is constant over the rows; None if a formula must predict it.
     """
 
     links: tuple[str, ...]
@@ -65,7 +65,7 @@ class Family:
     Parameters
     ----------
     values
-        Responses that it explains.
+        Types of responses that it can have.
     parameters
         Its parameters by name; the first is predicted by the formula.
     likelihood
@@ -77,7 +77,7 @@ class Family:
     categories
         For responses with levels: `thresholds` between them, or a linear predictor for each but the `reference`.
     ordered
-        Whether thresholds increase; those of sequential and adjacent levels need not.
+        Whether thresholds increase; those of sequential and adjacent-category families need not.
     """
 
     values: Values
@@ -122,7 +122,7 @@ def _ordinal(distribution: str) -> Family:
 
 
 FAMILY_TABLE: Mapping[str, Family] = {
-    # on the whole line
+    # real-valued
     "normal": Family("real", {"mu": _LINE, "sigma": _SIGMA}, "Normal", {"mu": "{mu}", "sigma": "{sigma}"}),
     "student": Family(
         "real",
@@ -172,7 +172,7 @@ FAMILY_TABLE: Mapping[str, Family] = {
         "HurdleLogNormal",
         {"mu": "{mu}", "sigma": "{sigma}", "zero": "{hu}"},
     ),
-    # shares
+    # proportions
     "beta": Family("unit", {"mu": _CHANCE, "phi": _FORM}, "BetaProportion", {"mu": "{mu}", "phi": "{phi}"}),
     "zero_inflated_beta": Family(
         "unit_closed",
@@ -268,5 +268,5 @@ ELSEWHERE: Mapping[str, str] = {
     "cratio": "sequential",
     "acat": "adjacent",
 }
-"""Names that R, brms and Bambi have for families, and what is closest to them here."""
+"""Names of families in R, brms and Bambi, and their closest equivalents here."""
 FAMILIES: TableRegistry[Family] = TableRegistry("family", "bayesrun.families", "FAMILY", Family, table=FAMILY_TABLE)

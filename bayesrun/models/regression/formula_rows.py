@@ -1,4 +1,4 @@
-"""The columns of a fitted formula for new rows: levels, knots and means are those of the fit."""
+"""The columns of a fitted formula for new rows, with the levels, knots and means of the fit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> 
     Raises
     ------
     UserError
-        For levels that the fit has not seen, values outside of a spline's range, and columns that are not finite: by
+        For levels not seen in the fit, values outside a spline's range, and columns that are not finite: by
         column and row.
     """
     from bayesrun.data.factors import formula_column, row_column
@@ -75,7 +75,7 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
 
 
 def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
-    """Write labels of new rows as those of the fit, which they equal by value."""
+    """Replace labels of new rows by the fit's labels of equal value."""
     from bayesrun.data.arrays import places
     from bayesrun.data.factors import codes_of, value_key
 

@@ -1,4 +1,4 @@
-"""From a GLM's config and data to its declaration: as it is written, and in the form that is sampled."""
+"""From a GLM's config and data to its declaration: as written, and in the parametrization that is sampled."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 HELPER = "coefficients_whitened"
 _WIDE = 10.0
-"""Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
+"""Sd of the whitened coefficients' base measure, which the priors' potential cancels."""
 LARGEST = 35.0
-"""Linear predictor whose exponential is still a mean that an engine can draw counts of."""
+"""Largest linear predictor whose exponential is a mean from which an engine can draw counts."""
 
 
 def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
     """Declare the model: a variable per term, the family's further parameters, and the likelihood `RESPONSE_obs`.
 
-    The whitened form reports as the direct one.
+    The whitened form is reported as the direct one.
     """
     prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
     natural = scales(prepared, spec.link())
@@ -52,13 +52,13 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
 
 
 def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales) -> Declaration:
-    """Declare the model as it is written; where another form is sampled, with means that counts can be drawn of."""
+    """Declare the model as written; if another form is sampled, means are limited so that counts can be drawn."""
     draft = _draft(data, prepared)
     matrix = draft.container("design", prepared.design.matrix, (_rows(prepared), "column"))
     terms = [_declare_term(draft, data, spec, term, natural.terms[term.name]) for term in prepared.design.terms]
     auxiliaries = _auxiliaries(draft, data, spec, natural)
     predictor = _predictor(matrix, prepared, concatenate(*[term.named((None,) * term.ndim) for term in terms]))
-    # weak priors predict means beyond any count; the sampled form needs their gradient, this one does not
+    # weak priors imply means beyond any count; the sampled form needs their gradient, this one does not
     bounded = spec.link() == "log" and _can_be_whitened(draft.declaration(), spec, prepared)
     shown = apply("minimum", [predictor, LARGEST]) if bounded else predictor
     _observe(draft, shown, data, spec, prepared, auxiliaries)
@@ -66,7 +66,7 @@ def _direct(data: xr.Dataset, spec: GlmSpec, prepared: Prepared, natural: Scales
 
 
 def _can_be_whitened(direct: Declaration, spec: GlmSpec, prepared: Prepared) -> bool:
-    """Whether the form `whitened` is asked for, and each term is a density on the whole line."""
+    """Return whether the form `whitened` is requested, and each term's prior is a density on the real line."""
     plans = {item.name: item.plan for item in direct.items if isinstance(item, Random)}
     names = [term.name for term in prepared.design.terms]
     return spec.options.form == "whitened" and all(n in plans and plans[n].unconstrained for n in names)
@@ -142,7 +142,7 @@ def _declare_term(draft: Draft, data: xr.Dataset, spec: GlmSpec, term: Term, sca
 def _declare(
     draft: Draft, name: str, prior: str, data: xr.Dataset, spec: GlmSpec, scale: Any, dims: tuple[str, ...] = ()
 ) -> Value:
-    """Declare a variable; priors of a GLM may name `term_scale`, but no other variable of the model."""
+    """Declare a variable; priors of a GLM may use `term_scale`, but no other variable of the model."""
     scope = Scope(data, draft.coords)
     scope.add("term_scale", constant(scale, dims))
     return declare(draft, name, spec.priors[prior], f"model.priors.{prior}", dims, scope)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def needs(rows: NewRows, spec: GlmSpec) -> tuple[Role, ...]:
-    """Return the predictors, trials and what the offset names outside of its learned parts."""
+    """Return the predictors, the trials and the variables of the offset outside its learned parts."""
     formula, options = spec.parsed(), spec.options
     found = [
         Role(n, "predictor", "any" if n in formula.categorical else "number_or_date", KEY) for n in formula.variables

@@ -17,7 +17,7 @@ _TERM_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "10 * 
 
 
 class Options(Section):
-    """Options of the type.
+    """Options of the model type.
 
     Parameters
     ----------
@@ -25,13 +25,13 @@ class Options(Section):
         `whitened` samples the coefficients in coordinates in which they are nearly independent, `direct` as they are.
         Priors, posterior and names are the same.
     link
-        Link function; null = the family's own.
+        Link function; null = the family's default.
     trials
         For `binomial` counts of successes: the data variable with the number of trials per row.
     offset
         Expression over data variables that is added to the linear predictor, such as `log(population)`.
     check_design
-        Whether collinear columns and complete separation are errors. False leaves them to the priors.
+        Whether collinear columns and complete separation are errors. With False the priors have to resolve them.
     """
 
     form: Literal["whitened", "direct"] = "whitened"
@@ -42,7 +42,7 @@ class Options(Section):
 
 
 class GlmSpec(ModelSpec):
-    """Config of `type: glm`. Priors that are not given are filled in: `default`, `Intercept` and the family's own."""
+    """Config of `type: glm`. Missing priors are set to their defaults: `default`, `Intercept` and the family's."""
 
     formula: str
     family: FamilyName = "normal"
@@ -58,11 +58,11 @@ class GlmSpec(ModelSpec):
         return {**raw, "priors": {**{n: dict(p) for n, p in own.items()}, **(raw.get("priors") or {})}}
 
     def link(self) -> Link:
-        """Return the link: the one that was asked for, else the family's own."""
+        """Return the link: the requested one, otherwise the family's default."""
         return self.options.link or self.known_family().links[0]
 
     def known_family(self) -> Family:
-        """Return what is known of the family."""
+        """Return the family."""
         return FAMILIES[self.family]
 
     def parsed(self) -> Formula:

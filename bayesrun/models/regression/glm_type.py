@@ -4,8 +4,8 @@
     response ~ family with mean inverse-link(eta)
 
 Each term is a variable named as in the formula (`Intercept`, `X1`, `C(g)`); a term of several columns is a vector with
-their labels. A term without a prior of its own takes `priors.default`. In priors of a GLM the name `term_scale` is the
-natural size of the coefficient (`regression.design_matrix.scales`), so that the defaults hold for data in any units.
+their labels. A term without its own prior uses `priors.default`. In priors of a GLM the name `term_scale` is the
+natural scale of the coefficient (`regression.design_matrix.scales`), so that the defaults suit data in any units.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _TAKEN = {*_AUXILIARIES, "design", "default", HELPER}
 
 
 def roles(spec: GlmSpec) -> tuple[Role, ...]:
-    """Variables of the left side are observed, those of the right side, trials and offset are predictors."""
+    """Return the roles: variables of the left side are observed; right side, trials and offset are predictors."""
     formula, options = spec.parsed(), spec.options
     observed = response_variables(formula.response, KEY)
     domain = spec.known_family().domain if single_name(formula.response, KEY) else "real"
@@ -50,7 +50,7 @@ def roles(spec: GlmSpec) -> tuple[Role, ...]:
 
 
 def static_check(spec: GlmSpec) -> list[Problem]:
-    """Find what is wrong with the formula, the link and the names of priors; needs no data."""
+    """Find errors in the formula, the link and the names of priors; needs no data."""
     problems: list[Problem] = []
     links = spec.known_family().links
     if spec.link() not in links:

@@ -3,8 +3,8 @@
     eta[row] += sum over effects k of  column_k[row] * r[group[row], k],     r[group] ~ MvNormal(0, D C D)
 
 `D` holds `sd_GROUPING`, `C` the correlations `cor_GROUPING` with an LKJ prior (Lewandowski, Kurowicka and Joe 2009,
-doi:10.1016/j.jmva.2009.04.008). The contribution is gathered by the rows' codes, never multiplied with a matrix of
-dummies. Groups about which their rows tell little are sampled non-centred, others centred (`parameterization`).
+doi:10.1016/j.jmva.2009.04.008). The contribution is gathered by the rows' codes, without multiplication by a matrix of
+dummies. Groups with little information in their rows are sampled non-centred, others centred (`parameterization`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from bayesrun.lazy import xr
 
 RELIABLE = 0.6
-"""Reliability of the median group's effects from which on they are sampled centred."""
+"""Minimum reliability of the median group's effects for centred sampling."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class GroupEffects:
     Parameters
     ----------
     term
-        What was written.
+        The term as written.
     dim
         Dim of the groups in the model.
     """
@@ -57,7 +57,7 @@ class GroupEffects:
     dim: str
 
     def roles(self) -> tuple[Role, ...]:
-        """Return the columns of the grouping, and of what varies."""
+        """Return the columns of the grouping, and of the effects."""
         formula = self.term.effects
         varying = [
             Role(n, "predictor", "any" if n in formula.categorical else "number_or_date", formula.key)
@@ -70,7 +70,7 @@ class GroupEffects:
         return (f"{prefix}{self.term.name}", ":".join(self.term.columns), DEFAULT)
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
-        """Find the groups, and compute the columns of what varies."""
+        """Find the groups, and compute the columns of the effects."""
         from bayesrun.models.regression.design_matrix import column_problems
 
         formula = self.term.effects
@@ -90,7 +90,7 @@ class GroupEffects:
         return fitted, fitted.as_columns(codes, made.matrix, list(labels), rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedGroups:
-        """Make it again of what `plain` returned."""
+        """Rebuild it from the output of `plain`."""
         made = restored_design(content["design"], self.term.effects)
         means, sds = (np.array(content[name]) for name in ("means", "sds"))
         told = float(content["reliability"])
@@ -99,23 +99,23 @@ class GroupEffects:
 
 @dataclass(frozen=True)
 class FittedGroups:
-    """Group effects with what was learned.
+    """Fitted group effects.
 
     Parameters
     ----------
     effects
-        What was written.
+        The term as written.
     design
-        The columns of what varies, and what its transforms remember.
+        The columns of the effects, and the state of their transforms.
     means, sds
-        Of each of those columns over the fitted rows.
+        Means and sds of those columns over the fitted rows.
     labels
         The groups.
     reliability
-        Share of the variance of the median group's estimated effects that is between groups; of the least reliable
+        Fraction of the variance of the median group's estimated effects that is between groups; of the least reliable
         effect.
     prefix
-        What the names of its variables begin with.
+        Prefix of its variables' names.
     """
 
     effects: GroupEffects
@@ -138,12 +138,12 @@ class FittedGroups:
 
     @property
     def effect_dim(self) -> str:
-        """Dim of what varies."""
+        """Dim of the effects."""
         return f"{self.name}_effect"
 
     @property
     def correlated(self) -> bool:
-        """Whether correlations are estimated."""
+        """Whether its correlations are estimated."""
         return self.effects.term.correlated and len(self.design.columns) > 1
 
     def plain(self) -> Mapping[str, Any]:
@@ -161,12 +161,12 @@ class FittedGroups:
         return {self.dim: len(self.labels)}
 
     def columns(self, rows: Rows) -> xr.Dataset:
-        """Return codes of the groups and the columns of what varies for other rows.
+        """Return the codes of the groups and the columns of the effects for other rows.
 
         Raises
         ------
         UserError
-            For groups that the fit has not seen, unless they are allowed: they then come after all others.
+            For groups not seen in the fit, unless they are allowed; they then come after all others.
         """
         keys = _row_keys(rows, self.effects.term.columns)
         of = {value_key(label): code for code, label in enumerate(self.labels)}
@@ -234,7 +234,7 @@ class FittedGroups:
         size, name = len(self.design.columns), self.name
         sd = variable(f"sd_{name}", (self.effect_dim,), (size,))
         pairs = size * (size - 1) // 2
-        # ones, with which shapes are found, are no correlations
+        # ones, from which shapes are inferred, are not valid correlations
         correlations = replace(variable(f"cor_{name}", (f"{name}_pair",), (pairs,)), sample=np.zeros(pairs))
         matrix = compute("correlations", [correlations], (None, None), size)
         factor: Value = compute("scaled_cholesky", [matrix, sd], (None, None))
@@ -259,7 +259,7 @@ class FittedGroups:
         return np.asarray(scales)
 
     def _sd_prior(self, setting: Setting) -> tuple[Mapping[str, Any], str]:
-        """Return the prior of all sds, with one number per effect where they differ."""
+        """Return the prior of all sds, with one number per effect if they differ."""
         section = setting.priors["sd"]
         given, key = _of_grouping(section, self, "model.priors.sd")
         scales = self._scales(setting)
@@ -288,7 +288,7 @@ class FittedGroups:
         return float(eta)
 
     def _parameterization(self) -> tuple[str, str]:
-        """Choose centred or non-centred effects by how well the rows of a group tell its effects."""
+        """Choose centred or non-centred effects by how well the rows of a group determine its effects."""
         form = "centered" if self.reliability >= RELIABLE else "noncentered"
         grouping = ":".join(self.effects.term.columns)
         words = {"centered": "centred", "noncentered": "non-centred"}[form]
@@ -303,7 +303,7 @@ def _of_grouping(section: Mapping[str, Any], fitted: FittedGroups, key: str) -> 
 
 
 def _pairs(size: int) -> list[tuple[int, int]]:
-    """Return the places below the diagonal, row by row."""
+    """Return the positions below the diagonal, row by row."""
     return [(i, j) for i in range(size) for j in range(i)]
 
 
@@ -316,7 +316,7 @@ def _not_over_rows(rows: Rows, term: GroupTerm) -> list[Problem]:
 
 
 def _label_column(rows: Rows, name: str) -> xr.DataArray:
-    """Return a grouping's column as labels, also where the name is that of a factor's codes."""
+    """Return a grouping's column as labels, even if the name is that of a factor's codes."""
     of = rows.data[name].attrs.get(LABELS)
     return row_column(rows.data, str(of) if of is not None else name)
 
@@ -355,7 +355,7 @@ def _levels(rows: Rows, columns: Sequence[str], keys: NDArray[Any]) -> tuple[lis
 
 
 def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting: Setting) -> float:
-    """Return how reliably the rows of the median group tell its effects, of the least reliable effect.
+    """Return how reliably the rows of the median group determine its effects, for the least reliable effect.
 
     With `v_j` the sampling variance of group j's least-squares estimate of an effect and `t` the variance between
     groups (by moments), it is the median of `t / (t + v_j)`. Centred effects mix at a rate that grows with it,
@@ -386,5 +386,5 @@ def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting
     sampling = noise * np.einsum("jkk->jk", variances)
     between = np.maximum(0.0, np.mean(estimates**2, axis=0) - np.mean(sampling, axis=0))
     total = between + sampling
-    share = np.divide(between, total, out=np.zeros_like(total), where=total > 0)  # 0 where nothing varies
+    share = np.divide(between, total, out=np.zeros_like(total), where=total > 0)  # 0 without variation
     return float(np.min(np.median(share, axis=0)))

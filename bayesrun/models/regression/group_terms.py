@@ -1,7 +1,7 @@
-"""Group terms of a formula, `(x | g)`: found in the right side, read, and taken out of it.
+"""Group terms of a formula, `(x | g)`: they are found on the right side, parsed, and removed from it.
 
-What is left is the population part, which `bayesrun.language.formulas` reads. The grouping is a column, `a:b` (each
-combination of levels), `a/b` (`a` and `a:b`) or a sum of those; `||` is without correlation. Names follow lme4
+The rest is the population part, which `bayesrun.language.formulas` parses. The grouping is a column, `a:b` (each
+combination of levels), `a/b` (`a` and `a:b`) or a sum of those; `||` omits correlations. Names follow lme4
 (Bates et al. 2015, doi:10.18637/jss.v067.i01).
 """
 
@@ -27,7 +27,7 @@ class GroupTerm:
     columns
         Columns whose combinations of levels are the groups.
     effects
-        What varies between the groups: a formula without a left side of its own.
+        Effects that vary between the groups: a formula without a left side.
     correlated
         Whether the effects of one group are correlated.
     """
@@ -43,7 +43,7 @@ class GroupTerm:
 
 
 def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
-    """Take the group terms out of the right side of a formula.
+    """Extract the group terms from the right side of a formula.
 
     Parameters
     ----------
@@ -57,14 +57,14 @@ def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
     Returns
     -------
     population : str
-        The right side without them; `1` where nothing else is there.
+        The right side without them; `1` if nothing else is left.
     groups : list of GroupTerm
         One per grouping, in the order of the formula.
 
     Raises
     ------
     UserError
-        For a group term that can't be read.
+        For a group term that can't be parsed.
     """
     kept, groups = [], list[GroupTerm]()
     for sign, part in summands(right):
@@ -81,7 +81,7 @@ def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
 
 
 def summands(right: str) -> list[tuple[str, str]]:
-    """Split at the plus and minus signs that stand outside of parentheses: pairs of sign and text."""
+    """Split at plus and minus signs outside parentheses, into pairs of sign and text."""
     parts, depth, sign, begin = list[tuple[str, str]](), 0, "+", 0
     for place, char in enumerate(right):
         depth += {"(": 1, ")": -1}.get(char, 0)
@@ -93,7 +93,7 @@ def summands(right: str) -> list[tuple[str, str]]:
 
 
 def _inside(part: str) -> str | None:
-    """Return what is between the parentheses of a group term; None for all other parts."""
+    """Return the content of a group term's parentheses; None for all other parts."""
     if not (part.startswith("(") and part.endswith(")")):
         return None
     inner = part[1:-1].strip()
@@ -112,7 +112,7 @@ def _closes_at_end(text: str) -> bool:
 
 
 def _at_top(text: str, sought: str) -> list[int]:
-    """Return the places of a character outside of parentheses."""
+    """Return the positions of a character outside parentheses."""
     found, depth = [], 0
     for place, char in enumerate(text):
         depth += {"(": 1, ")": -1}.get(char, 0)
@@ -122,7 +122,7 @@ def _at_top(text: str, sought: str) -> list[int]:
 
 
 def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
-    """Read `effects | grouping`."""
+    """Parse `effects | grouping`."""
     bars = _at_top(inside, "|")
     double = len(bars) == 2 and bars[1] == bars[0] + 1
     if len(bars) > 1 and not double:
@@ -162,7 +162,7 @@ def _joined(kept: Sequence[tuple[str, str]]) -> str:
 
 
 def _merged(groups: Sequence[GroupTerm], key: str, text: str) -> list[GroupTerm]:
-    """Put the effects of one grouping together: `(1 | g) + (0 + x | g)` is `(x || g)`."""
+    """Merge the effects of one grouping: `(1 | g) + (0 + x | g)` is `(x || g)`."""
     found: dict[tuple[str, ...], GroupTerm] = {}
     for one in groups:
         other = found.get(one.columns)

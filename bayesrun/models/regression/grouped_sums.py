@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bayesrun.language.values import Value
 
 MANY_ROWS = 1_000
-"""From here on one pass over the rows is quicker than an engine's own operations."""
+"""Number of rows from which one pass over the rows is faster than an engine's own operations."""
 _OPERATIONS = {
     ("normal", "identity"): "square_sum_of_groups",
     ("bernoulli", "logit"): "softplus_sum_of_groups",
@@ -42,12 +42,12 @@ _OPERATIONS = {
 
 
 def summed(declared: Declaration, expansion: Expansion, this: RegressionPlan, family: str) -> Declaration:
-    """Return a declaration whose likelihood is one number, where it has such a form and rows are many.
+    """Return a declaration whose likelihood is one number, if it has such a form and there are many rows.
 
     Parameters
     ----------
     declared
-        What is sampled, with or without other changes; it reports as the model that is written.
+        The sampled model, with or without other changes; it is reported as the model as written.
     expansion, this
         The regression.
     family
@@ -112,7 +112,7 @@ class _Sums:
         return [coefficients, *effects]
 
     def _settings(self) -> tuple[Any, ...]:
-        """Return codes and columns of each grouping; no columns where only the intercept varies."""
+        """Return codes and columns of each grouping; no columns if only the intercept varies."""
         return tuple(
             (
                 self.columns[f"{one.dim}_code"].values,

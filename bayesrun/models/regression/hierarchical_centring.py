@@ -1,7 +1,7 @@
 """Centred group effects, sampled around the coefficients of the population instead of around 0.
 
-Where a column varies between groups and has a coefficient as well, only their sum is known well: `r_g` and the
-coefficient are strongly correlated. With `u_g = r_g + b - c`, `c` where sampling starts, the linear predictor depends
+Where a column varies between groups and has a coefficient as well, only their sum is well identified: `r_g` and the
+coefficient are strongly correlated. With `u_g = r_g + b - c`, `c` being the initial value, the linear predictor depends
 on `u_g` alone, and `u_g ~ Normal(b - c, sd)` (Gelfand, Sahu and Carlin 1995, doi:10.1093/biomet/82.3.479). The map is
 a shift, so the density is the same.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def around_population(declared: Declaration, expansion: Expansion) -> Declaration:
     """Return a declaration of the same model whose centred effects are sampled around the population's coefficients.
 
-    Of several groupings, each coefficient goes with the one of the fewest groups, which is the most correlated.
+    With several groupings, each coefficient is paired with the one with the fewest groups, which is most correlated.
     """
     chosen: dict[str, dict[int, int]] = {}
     populations: dict[str, FittedPopulation] = {}
@@ -54,7 +54,7 @@ def around_population(declared: Declaration, expansion: Expansion) -> Declaratio
 def _chosen(
     population: FittedPopulation, terms: tuple[FittedTerm, ...], declared: Declaration
 ) -> dict[str, dict[int, int]]:
-    """Return, by variable of effects, which effect goes with which coefficient."""
+    """Return, by variable of effects, the pairs of effects and coefficients."""
     centred = {item.name for item in declared.items if isinstance(item, Random)}
     groups = [term for term in terms if isinstance(term, FittedGroups) and f"r_{term.name}" in centred]
     coefficients = {population.design.columns[j]: place for place, j in enumerate(population.kept)}
@@ -67,7 +67,7 @@ def _chosen(
 
 
 def _shifted(item: Any, population: FittedPopulation, pairs: Mapping[int, int]) -> list[Item]:
-    """Replace effects by their sums with coefficients, and say what they are themselves."""
+    """Replace effects by their sums with coefficients, and define the effects as deterministics."""
     effect: Random = item
     dims, shape = effect.plan.dims, effect.plan.shape
     size = len(population.kept)

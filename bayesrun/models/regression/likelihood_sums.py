@@ -1,4 +1,4 @@
-"""Log likelihoods of GLMs by sums over the rows, which are the same numbers for a fraction of the work.
+"""Log likelihoods of GLMs as sums over the rows, which give the same numbers at a fraction of the cost.
 
 normal, identity link: with residuals `r` at the whitened coordinates' centre, `X T z` the change from there,
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """What a log likelihood is computed from.
+    """The inputs of a log likelihood.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class State:
 
 
 def summed(family: str, link: str, state: State) -> Value | None:
-    """Return the log likelihood of all rows as one number; None where it has no such form."""
+    """Return the log likelihood of all rows as one number; None if it has no such form."""
     known: dict[tuple[str, str], Callable[[State], Value]] = {
         ("normal", "identity"): _normal,
         ("binomial", "logit"): _binomial,

@@ -1,7 +1,7 @@
-"""What a term of a linear predictor is: it learns from rows, is applied to new ones, and declares itself in YAML.
+"""The interface of a linear predictor's terms: learn from rows, apply to new rows, and declare in YAML.
 
 A linear predictor is a sum of terms, each of which is one small class (`population_term`, `group_effects`,
-`offset_term`). `learn` looks at the rows of the fit and returns a fitted term, which holds no rows: it gives the
+`offset_term`). `learn` takes the fitted rows and returns a fitted term, which holds no rows: it computes the
 columns of any rows, and writes what it adds to the declarative model.
 """
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows that a term learns from, or is applied to.
+    """Rows from which a term learns, or to which it is applied.
 
     Parameters
     ----------
@@ -31,9 +31,9 @@ class Rows:
     dim
         The row dimension.
     key
-        Config key to name in messages.
+        Config key for messages.
     new_levels
-        Whether groups that the fit has not seen are allowed.
+        Whether groups not seen in the fit are allowed.
     """
 
     data: xr.Dataset
@@ -49,27 +49,27 @@ class Rows:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a term's declaration depends on beside what the term has learned.
+    """Settings of a term's declaration, in addition to what the term has learned.
 
     Parameters
     ----------
     prefix
-        What the names of its variables begin with: empty for the main parameter, else the parameter: `sigma_`.
+        Prefix of its variables' names: empty for the main parameter, otherwise the parameter: `sigma_`.
     priors
         `model.priors`.
     spread
-        Natural size of a change of the linear predictor, `s` in `term_scale`.
+        Natural scale of changes in the linear predictor, `s` in `term_scale`.
     middle
-        Natural size of the linear predictor itself.
+        Natural scale of the linear predictor itself.
     target
-        About where the linear predictor is, over (row), or one number for all; sampling starts there.
+        Approximate linear predictor, over (row), or one number for all; used for the initial point.
     residual
-        What the population part leaves of the response, on the scale of the linear predictor, over (row); None where
-        nothing is known of it.
+        Residual of the population part, on the scale of the linear predictor, over (row); None if
+        unknown.
     information
-        What each row tells about its linear predictor: the inverse variance, over (row).
+        Information of each row about its linear predictor: the inverse variance, over (row).
     data
-        The rows of the fit, whose variables the expressions of priors may name.
+        The fitted rows, whose variables expressions in priors may use.
     response
         Sd of the response in its own units.
     """
@@ -87,20 +87,20 @@ class Setting:
 
 @dataclass(frozen=True)
 class Part:
-    """What a term adds to the declarative model.
+    """The contribution of a term to the declarative model.
 
     Parameters
     ----------
     expression
-        Its contribution to the linear predictor.
+        Its summand in the linear predictor.
     priors, deterministics, likelihood
         Entries of these sections of the model.
     helpers
-        Names of variables that users don't look at.
+        Names of auxiliary variables, which are not reported.
     whitened
-        Name of a vector of coefficients, and of the matrix of data that it is multiplied with, for sampling.
+        Names of a vector of coefficients and of the data matrix by which it is multiplied, for sampling.
     notes
-        What was chosen from the data, in words.
+        Descriptions of choices that were made from the data.
     """
 
     expression: str
@@ -113,35 +113,35 @@ class Part:
 
 
 class FittedTerm(Protocol):
-    """A term with what it has learned."""
+    """A term with its learned state."""
 
     def plain(self) -> Mapping[str, Any]:
-        """Return what was learned as plain values that JSON can hold."""
+        """Return the learned state as plain, JSON-serializable values."""
 
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the variables over the rows that its expression names, with the labels of their dims."""
 
     def declare(self, setting: Setting) -> Part:
-        """Return what it adds to the declarative model."""
+        """Return its contribution to the declarative model."""
 
     def known_groups(self) -> Mapping[str, int]:
         """Return the dims that grow with new groups, each with the number of groups of the fit."""
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
-        """Return how helpers follow from the variables of the posterior, for new rows."""
+        """Return the helpers as functions of the posterior's variables, for new rows."""
 
 
 class Term(Protocol):
-    """A term as it is written."""
+    """A term as written by the user."""
 
     def roles(self) -> tuple[Role, ...]:
         """Return the data variables that it needs."""
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedTerm, xr.Dataset]:
-        """Learn from the rows of the fit; return also their columns."""
+        """Learn from the fitted rows; also return their columns."""
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedTerm:
-        """Make a fitted term again of what `plain` returned."""
+        """Rebuild a fitted term from the output of `plain`."""
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the names that its priors may have in `model.priors`."""

@@ -1,8 +1,8 @@
-"""`mi(x)`: a predictor of which values are missing; they are imputed with the model, from a normal distribution.
+"""`mi(x)`: a predictor with missing values, which are imputed within the model from a normal distribution.
 
     x ~ Normal(x_mean, x_sd),     eta += slope * x
 
-The missing values are `x_missing` in the posterior, and their uncertainty goes into the slope, `mi(x)`.
+The missing values are `x_missing` in the posterior, and their uncertainty propagates to the slope, `mi(x)`.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class MissingPredictor:
 
     @property
     def label(self) -> str:
-        """Name of the slope, as it is written."""
+        """Name of the slope, as written."""
         return f"mi({self.column})"
 
     def roles(self) -> tuple[Role, ...]:
-        """Return the column as one whose missing values are imputed."""
+        """Return the column as a variable whose missing values are imputed."""
         return (Role(self.column, "observed", "real", self.key),)
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
@@ -55,7 +55,7 @@ class MissingPredictor:
         return (f"{prefix}{self.label}", f"{self.column}_mean", f"{self.column}_sd")
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedMissing, xr.Dataset]:
-        """Keep mean and sd of the values that are there."""
+        """Store mean and sd of the observed values."""
         array = rows.data[self.column]
         if array.dims != (rows.dim,) or array.dtype.kind not in "biuf":
             raise fail(self.key, f"'{self.column}' must be numbers over the rows", "mi() takes one column of numbers")
@@ -67,13 +67,13 @@ class MissingPredictor:
         return fitted, fitted.columns(rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedMissing:
-        """Make it again of what `plain` returned."""
+        """Rebuild it from the output of `plain`."""
         return FittedMissing(self, float(content["mean"]), float(content["sd"]), setting.prefix)
 
 
 @dataclass(frozen=True)
 class FittedMissing:
-    """A predictor with missing values, and the moments of those that were there."""
+    """A predictor with missing values, and the moments of the observed ones."""
 
     term: MissingPredictor
     mean: float
@@ -90,7 +90,7 @@ class FittedMissing:
         return {"mean": self.mean, "sd": self.sd}
 
     def columns(self, rows: Rows) -> xr.Dataset:
-        """Return the predictor; a column that new rows do not have is missing in all of them."""
+        """Return the predictor; a column that new rows lack is missing in all of them."""
         there = self.term.column in rows.data.variables
         values = rows.data[self.term.column].values.astype(float) if there else np.full(rows.size, np.nan)
         return xr.Dataset({self.term.column: (rows.dim, values)})

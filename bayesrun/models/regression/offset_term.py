@@ -1,4 +1,4 @@
-"""An offset: an expression over the rows that is added to the linear predictor as it is."""
+"""An offset: an expression over the rows that is added to the linear predictor without a coefficient."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ class OffsetTerm:
         return ()
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedOffset, xr.Dataset]:
-        """Compute it, and keep its reductions over the rows."""
+        """Compute it, and store its reductions over the rows."""
         learned = Learned(rows.dim)
         values = offset_values(rows.data, self.text, rows.dim, learned, self.key)
         fitted = FittedOffset(self, dict(learned.constants), setting.prefix)
         return fitted, fitted.as_columns(values, rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedOffset:
-        """Make it again of what `plain` returned."""
+        """Rebuild it from the output of `plain`."""
         constants = {text: Constant.from_plain(of) for text, of in content["constants"].items()}
         return FittedOffset(self, constants, setting.prefix)
 
 
 @dataclass(frozen=True)
 class FittedOffset:
-    """An offset with what its expression has learned."""
+    """An offset with the learned state of its expression."""
 
     term: OffsetTerm
     constants: Mapping[str, Constant]

@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PopulationTerm:
-    """The terms of a formula, without those of groups.
+    """The terms of a formula, without group terms.
 
     Parameters
     ----------
     formula
         The checked formula.
     intercept
-        Whether its intercept is a coefficient; False where thresholds take its place.
+        Whether its intercept is a coefficient; False if thresholds replace it.
     """
 
     formula: Formula
     intercept: bool = True
 
     def roles(self) -> tuple[Role, ...]:
-        """Return its columns; those that may be labels can hold anything."""
+        """Return its columns; those used as labels may have any type."""
         formula = self.formula
         return tuple(
             Role(n, "predictor", "any" if n in formula.categorical else "number_or_date", formula.key)
@@ -57,7 +57,7 @@ class PopulationTerm:
         return (*(f"{prefix}{name}" for name in self.formula.terms), f"{prefix}default", "default")
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedPopulation, xr.Dataset]:
-        """Compute the columns, and keep their levels, knots and means."""
+        """Compute the columns, and store their levels, knots and means."""
         from bayesrun.models.regression.design_matrix import column_problems
 
         check(column_problems(rows.data, self.formula, rows.dim))
@@ -70,7 +70,7 @@ class PopulationTerm:
         return fitted, fitted.as_columns(made.matrix, rows)
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedPopulation:
-        """Make it again of what `plain` returned."""
+        """Rebuild it from the output of `plain`."""
         made = restored_design(content["design"], self.formula)
         return FittedPopulation(
             self, made, np.array(content["by_spread"]), np.array(content["by_level"]), setting.prefix
@@ -84,15 +84,15 @@ class FittedPopulation:
     Parameters
     ----------
     term
-        What was written.
+        The term as written.
     design
-        Its columns, and what its transforms remember.
+        Its columns, and the state of its transforms.
     by_spread, by_level
-        How far each coefficient can go (`blocked_algebra.reach`).
+        Natural range of each coefficient (`blocked_algebra.reach`).
     prefix
-        What the names of its variables begin with.
+        Prefix of its variables' names.
     centre
-        Coefficients where sampling starts; None for new rows.
+        Initial values of the coefficients; None for new rows.
     """
 
     term: PopulationTerm
@@ -118,7 +118,7 @@ class FittedPopulation:
         return [j for j, name in enumerate(self.design.columns) if self.term.intercept or name != INTERCEPT]
 
     def plain(self) -> Mapping[str, Any]:
-        """Return the state of the transforms, and what scales the priors."""
+        """Return the state of the transforms, and the scales of the priors."""
         scales = {"by_spread": self.by_spread.tolist(), "by_level": self.by_level.tolist()}
         return {"design": plain_design(self.design), **scales}
 
@@ -177,7 +177,7 @@ class FittedPopulation:
         return Part(expression, declared, deterministics, helpers=helpers, whitened=whitened)
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
-        """Put the coefficients of the posterior together again."""
+        """Reassemble the coefficients of the posterior."""
         if not self.kept:
             return ()
         terms = [t for t in self.design.terms if self.term.intercept or t.name != INTERCEPT]
@@ -188,14 +188,14 @@ class FittedPopulation:
         return (Deterministic(self.coefficients, concatenate(*parts).named((self.dim,)), (self.dim,)),)
 
     def _start(self, prior: Mapping[str, Any]) -> dict[str, Any]:
-        """Return where sampling starts; priors that are not on the whole line choose for themselves."""
+        """Return the initial values; priors that are not on the real line use their own defaults."""
         whole = prior["dist"] in ("Normal", "StudentT", "Laplace", "Logistic", "Cauchy") and "lower" not in prior
         if self.centre is None or not whole or "upper" in prior:
             return {}
         return {"initval": self.start()}
 
     def start(self) -> list[float]:
-        """Return where sampling starts, in as many digits as a reader needs."""
+        """Return the initial values, rounded for readability."""
         return [float(f"{value:.4g}") for value in (() if self.centre is None else self.centre)]
 
     def _label_dims(self) -> dict[str, list[str]]:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("bayesrun")
 
 _NEW = re.compile(r"\||\boffset\s*\(|\bcbind\s*\(|\bprop(ortion)?\s*\(|^\s*p\s*\(|\bmi\s*\(")
-# a prior of another family's parameter stays without effect, so that a sweep may go over families
+# a prior of another family's parameter is ignored, so that a sweep can vary the family
 _PARAMETERS = frozenset(name for family in FAMILY_TABLE.values() for name in family.parameters)
 _DOMAINS: Mapping[str, Domain] = {
     "real": "real",
@@ -59,7 +59,7 @@ _DOMAINS: Mapping[str, Domain] = {
 
 
 def as_glm(spec: RegressionSpec) -> GlmSpec | None:
-    """Return a regression as a generalised linear model where it is no more than that; else None."""
+    """Return a regression as a generalised linear model if it is a plain one; otherwise None."""
     family = "binomial" if spec.family == "bernoulli" else spec.family
     link = spec.options.link
     if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
@@ -67,7 +67,7 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     if _NEW.search(with_symbols(spec.formula)) or (link is not None and link not in GLM_FAMILIES[family].links):
         return None
     content = spec.model_dump()
-    # priors of all group effects, of which there are none
+    # priors of group effects, in a model without any
     content["priors"] = {n: p for n, p in content["priors"].items() if n not in ("sd", "cor") or set(p) - {DEFAULT}}
     return GlmSpec.model_validate({**content, "family": family})
 
@@ -95,7 +95,7 @@ def _predictors(this: RegressionPlan) -> tuple[Role, ...]:
 
 
 def static_check(spec: RegressionSpec) -> list[Problem]:
-    """Find what is wrong with formulas, family, links and priors; needs no data."""
+    """Find errors in formulas, family, links and priors; needs no data."""
     if spec.family not in FAMILIES.names():
         here = ELSEWHERE.get(spec.family)
         hint = f"here it is '{here}'" if here else did_you_mean(spec.family, FAMILIES.names())
@@ -141,7 +141,7 @@ def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Prob
 
 
 def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
-    """Find priors of nothing in the model, and what is wrong below `sd` and `cor`."""
+    """Find priors that match nothing in the model, and errors below `sd` and `cor`."""
     names: list[str] = [*this.numbers, "default", "Intercept"]
     groupings: list[str] = []
     for predictor in this.predictors.values():
@@ -176,7 +176,7 @@ def _wrong_group_priors(section: str, priors: Mapping[str, Any], groupings: Sequ
 
 
 def check(data: xr.Dataset, spec: RegressionSpec) -> list[Problem]:
-    """Find what only the data show to be wrong: responses out of range, collinear columns, groups that don't fit."""
+    """Find errors that depend on the data: responses out of range, collinear columns, groups that don't fit."""
     glm = as_glm(spec)
     if glm is not None:
         return glm_type.check(data, glm)
@@ -199,12 +199,12 @@ def _collinear(expansion: Expansion) -> Iterator[Problem]:
 
 
 def expansion_of(data: xr.Dataset, spec: RegressionSpec) -> Expansion:
-    """Return the declarative model that a regression means, also where a quicker form of it is built.
+    """Return the declarative model equivalent to a regression, even if a faster form of it is built.
 
     Raises
     ------
     UserError
-        For what is wrong with it and its data.
+        For errors in the regression and its data.
     """
     return expand(data, spec, plan(spec))
 
@@ -214,10 +214,10 @@ def _declarative(expansion: Expansion) -> declarative.DeclarativeSpec:
 
 
 def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
-    """Build the declarative model that the regression means.
+    """Build the declarative model equivalent to the regression.
 
     With `options.form: whitened` it is sampled in another form: whitened coefficients, centred effects around them, and
-    one number as the likelihood of many rows. It reports as the model that is written.
+    one number as the likelihood of many rows. It is reported as the model as written.
     """
     glm = as_glm(spec)
     if glm is not None:
@@ -248,7 +248,7 @@ def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
 
 
 def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
-    """Declare the likelihood over new rows; what the fit has learned is not learned again."""
+    """Declare the likelihood over new rows with the learned state of the fit."""
     glm = as_glm(spec)
     if glm is not None:
         return glm_rows.at_rows(rows, glm)

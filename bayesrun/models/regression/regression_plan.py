@@ -1,4 +1,4 @@
-"""What a regression's config means, before any data: its response, its family, and a linear predictor per parameter."""
+"""A regression's parsed config, without data: its response, its family, and a linear predictor per parameter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class LinearPredictor:
     parameter
         Name of the parameter.
     prefix
-        What the names of its variables begin with: empty for the main parameter.
+        Prefix of its variables' names: empty for the main parameter.
     link
         Name of the link.
     terms
@@ -47,18 +47,18 @@ class LinearPredictor:
 
     @property
     def population(self) -> PopulationTerm | None:
-        """The terms of the population; None where there is none."""
+        """The population part; None if there is none."""
         return next((term for term in self.terms if isinstance(term, PopulationTerm)), None)
 
 
 @dataclass(frozen=True)
 class RegressionPlan:
-    """A regression as it is written.
+    """A regression as written by the user.
 
     Parameters
     ----------
     response
-        What is explained.
+        The response.
     family
         The family.
     predictors
@@ -76,7 +76,7 @@ class RegressionPlan:
 
     @property
     def numbers(self) -> tuple[str, ...]:
-        """Parameters that are one number for all rows."""
+        """Parameters that are constant over the rows."""
         return tuple(
             name
             for name, parameter in self.family.parameters.items()
@@ -87,17 +87,17 @@ class RegressionPlan:
 
 
 def plan(spec: RegressionSpec) -> RegressionPlan:
-    """Read a regression's formulas.
+    """Parse a regression's formulas.
 
     Raises
     ------
     UserError
-        For everything in them that can't be read.
+        For every part that can't be parsed.
     """
     family, formulas = spec.known_family(), spec.formulas()
     text = formulas.get(family.main, "")
     if spec.family == "binomial" and not (spec.options.trials or _HAS_TRIALS.search(text.partition("~")[0])):
-        family = FAMILIES.load("bernoulli", "model.family")  # a response of 0 and 1
+        family = FAMILIES.load("bernoulli", "model.family")  # a binary response
     if family.main not in formulas:
         raise fail(KEY, f"there is no formula for '{family.main}' (got {', '.join(formulas)})", _HINT)
     left, right = _sides(formulas[family.main], KEY if isinstance(spec.formula, str) else f"{KEY}.{family.main}")
@@ -148,7 +148,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
 
 
 def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
-    """Take the offsets out of the right side of a formula."""
+    """Extract the offsets from the right side of a formula."""
     kept, offsets = [], list[OffsetTerm]()
     for sign, part in summands(right):
         if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
@@ -164,7 +164,7 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
 
 
 def _without_missing(right: str, key: str) -> tuple[str, list[MissingPredictor]]:
-    """Take predictors with missing values, `mi(x)`, out of the right side of a formula."""
+    """Extract predictors with missing values, `mi(x)`, from the right side of a formula."""
     kept, found = [], list[MissingPredictor]()
     for sign, part in summands(right):
         call = re.fullmatch(r"mi\s*\(\s*(\w+)\s*\)", part)

@@ -21,7 +21,7 @@ _COR_DEFAULT: Mapping[str, Any] = {"dist": "LKJ", "eta": 1.0}
 
 
 class RegressionOptions(Section):
-    """Options of the type.
+    """Options of the model type.
 
     Parameters
     ----------
@@ -29,13 +29,13 @@ class RegressionOptions(Section):
         `whitened` samples the coefficients in coordinates in which they are nearly independent, `direct` as they are.
         Priors, posterior and names are the same.
     link
-        Link of the parameter that the formula predicts, or links by parameter; null = the family's own.
+        Link of the parameter that the formula predicts, or links by parameter; null = the family's default.
     trials
         Data variable with the number of trials per row, as `y | trials(n)`.
     offset
         Expression that is added to the linear predictor, as `offset(...)` in the formula.
     check_design
-        Whether collinear columns and complete separation are errors. False leaves them to the priors.
+        Whether collinear columns and complete separation are errors. With False the priors have to resolve them.
     """
 
     form: Literal["whitened", "direct"] = "whitened"
@@ -46,7 +46,7 @@ class RegressionOptions(Section):
 
 
 class RegressionSpec(ModelSpec):
-    """Config of `type: regression`. Priors that are not given are filled in.
+    """Config of `type: regression`. Missing priors are set to their defaults.
 
     `formula` is one formula, or a mapping of the family's parameters to formulas.
     """
@@ -81,11 +81,11 @@ class RegressionSpec(ModelSpec):
         return {main: self.formula[main], **self.formula} if main in self.formula else dict(self.formula)
 
     def known_family(self) -> Family:
-        """Return what is known of the family; raises `UserError` for an unknown one."""
+        """Return the family; raises `UserError` for an unknown one."""
         return FAMILIES.load(self.family, "model.family")
 
     def link(self, parameter: str) -> str:
-        """Return a parameter's link: the one that was asked for, else the family's own."""
+        """Return a parameter's link: the requested one, otherwise the family's default."""
         family, given = self.known_family(), self.options.link
         own = family.parameters[parameter].links[0]
         if isinstance(given, str):
@@ -94,7 +94,7 @@ class RegressionSpec(ModelSpec):
 
 
 def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the priors with the defaults of all that are not given, in the order in which they are read."""
+    """Return the priors, with defaults for those that are missing, in the order in which they are evaluated."""
     given = dict(raw.get("priors") or {})
     formula = raw.get("formula")
     predicted = set(formula) if isinstance(formula, Mapping) else {family.main}

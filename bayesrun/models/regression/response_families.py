@@ -1,4 +1,4 @@
-"""Families of generalised linear models: which values they explain, their link and their further parameters."""
+"""Families of generalised linear models: the domain of the response, the links and the auxiliary parameters."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Link = Literal["identity", "log", "logit", "probit", "cloglog"]
 Prior = Mapping[str, Any]
 
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
-# 1 / sqrt(alpha) ~ HalfNormal(5). It is the coefficient of variation beyond a Poisson's: it has no unit and needs no
-# scale of the data; the prior is flat wherever data put it, be alpha 0.5 or 10,000,000.
+# 1 / sqrt(alpha) ~ HalfNormal(5). It is the coefficient of variation in excess of a Poisson's, which is dimensionless
+# and needs no scale of the data; the prior is flat wherever the data put it, for alpha 0.5 as for 10,000,000.
 _OVERDISPERSION: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 
 
@@ -33,7 +33,7 @@ class Family:
     Parameters
     ----------
     links
-        The links that it may have, its own first.
+        The links that it may have, the default first.
     domain
         Values that the response may take.
     auxiliaries
@@ -71,7 +71,7 @@ def mean(link: str, predictor: NDArray[Any]) -> NDArray[Any]:
 
 
 def mean_value(link: str, predictor: Value) -> Value:
-    """Return the same of a value of the model."""
+    """Return the same for a value of the model."""
     operations = {"log": "exp", "logit": "sigmoid", "probit": "normal_cdf"}
     if link == "identity":
         return predictor
@@ -106,7 +106,7 @@ def likelihood(
     if family == "binomial":
         if trials is not None:
             return "Binomial", {"n": constant(trials, predictor.dims), "p": mean_value(link, predictor)}
-        # the logit as such keeps its precision where the probability is 0 or 1 to the last digit
+        # the logit keeps its precision where the probability rounds to 0 or 1
         return "Bernoulli", {"logit_p": predictor} if link == "logit" else {"p": mean_value(link, predictor)}
     names = {"normal": "Normal", "student": "StudentT", "poisson": "Poisson", "negative_binomial": "NegativeBinomial"}
     return names[family], {"mu": mean_value(link, predictor), **auxiliaries}

@@ -1,4 +1,4 @@
-"""The left side of a formula: the response, and what brms writes beside it, `y | trials(n) + weights(w)`."""
+"""The left side of a formula: the response and its additions as in brms, `y | trials(n) + weights(w)`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _ADDITIONS: Mapping[str, tuple[str, ...]] = {
     "mi": (),
 }
 _BRMS = {"y2": "upper", "censored": "status", "x": "s", "weights": "w", "trials": "n"}
-"""Names that brms has for arguments of additions."""
+"""Names of the arguments of additions in brms."""
 _HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a regression explains. All parts are expressions over data variables, or None.
+    """The response of a regression. All parts are expressions over data variables, or None.
 
     Parameters
     ----------
     text
         The response.
     failures
-        Of `cbind(successes, failures)`: the failures, which with the successes make the trials.
+        The failures in `cbind(successes, failures)`; successes and failures add up to the trials.
     counts
-        Of `cbind(a, b, c)`: the counts of all levels.
+        The counts of all levels in `cbind(a, b, c)`.
     trials
         Number of trials of each row.
     weights
@@ -45,13 +45,13 @@ class Response:
     censored, upper
         How a row is censored (`none`, `left`, `right`, `interval`, or 0, -1, 1, 2), and the upper end of an interval.
     at_least, at_most
-        Bounds within which responses are observed at all.
+        Truncation bounds: responses are only observed within them.
     error
         Known standard error of each row.
     adds_sigma
-        Whether the family's `sigma` is there beside the known standard error.
+        Whether the family's `sigma` is added to the known standard error.
     imputed
-        Whether missing responses are meant to be imputed.
+        Whether missing responses are to be imputed.
     """
 
     text: str
@@ -73,7 +73,7 @@ class Response:
         return tuple(dict.fromkeys(name for text in texts for name in names_of(text, key)))
 
     def others(self) -> dict[str, str]:
-        """Return the parts beside the response that are expressions over the rows, by what they are."""
+        """Return the additions that are expressions over the rows, by kind."""
         parts = {
             "failures": self.failures,
             "trials": self.trials,
@@ -88,18 +88,18 @@ class Response:
 
 
 def names_of(text: str, key: str) -> tuple[str, ...]:
-    """Return the data variables that an expression names."""
+    """Return the data variables that an expression uses."""
     single = single_name(text, key)
     return (single,) if single is not None else tuple(sorted(parse(text, key).names))
 
 
 def read_response(left: str, key: str) -> Response:
-    """Read the left side of a formula.
+    """Parse the left side of a formula.
 
     Raises
     ------
     UserError
-        For what can't be read, with the place and what may be written.
+        For what can't be parsed, with the place and the valid syntax.
     """
     response, bar, additions = _at_bar(with_symbols(left))
     if not response:
@@ -122,13 +122,13 @@ def _with_additions(found: Response, additions: str, bar: str, key: str) -> Resp
         if sign == "-":
             raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
         found = _with_addition(found, part, key)
-    # names in back-ticks were symbols so far
+    # names in back-ticks were symbols up to here
     texts: dict[str, Any] = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
     return replace(found, **texts, counts=tuple(map(quoted, found.counts)))
 
 
 def arguments(text: str) -> list[str]:
-    """Split at the commas that stand outside of parentheses."""
+    """Split at commas outside parentheses."""
     parts, depth = [""], 0
     for char in text:
         depth += {"(": 1, ")": -1, "[": 1, "]": -1}.get(char, 0)
@@ -170,7 +170,7 @@ def _with_addition(found: Response, part: str, key: str) -> Response:
 
 
 def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
-    """Return the arguments of an addition by name; by their order where they have none."""
+    """Return the arguments of an addition by name; unnamed ones get their names by position."""
     known, found = _ADDITIONS[name], dict[str, str]()
     for place, part in enumerate(arguments(text)):
         named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)

@@ -1,4 +1,4 @@
-"""Priors of a regression: which one holds for a term, and its numbers once the scale of the data is known."""
+"""Priors of a regression: the prior of each term, and its numbers once the scale of the data is known."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def prior_of(
 
 
 def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr.Dataset | None) -> dict[str, Any]:
-    """Return a prior whose parameters are numbers: expressions of `term_scale`, and of the data, are computed.
+    """Return a prior whose parameters are numbers: expressions of `term_scale`, and of the data, are evaluated.
 
     Parameters
     ----------
     prior
-        What the config says.
+        The prior in the config.
     key
         Its config key.
     scale
-        The natural size of what it is the prior of: a number, or one per coefficient.
+        The natural scale of its coefficients: a number, or one per coefficient.
     data
-        Data variables that an expression may name.
+        Data variables that an expression may use.
 
     Returns
     -------
@@ -70,14 +70,14 @@ def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr
 
 
 def as_vector(priors: Sequence[Mapping[str, Any]], sizes: Sequence[int]) -> dict[str, Any] | None:
-    """Write priors of several terms as one of a vector; None where they are not of one family.
+    """Combine priors of several terms into one of a vector; None if their families differ.
 
     Parameters
     ----------
     priors
         Priors with numbers, or lists of them.
     sizes
-        How many coefficients each has.
+        Number of coefficients of each.
     """
     first = priors[0]
     if any(p.keys() != first.keys() or p["dist"] != first["dist"] or set(p) & set(_OPTIONS) for p in priors):

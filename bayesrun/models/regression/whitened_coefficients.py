@@ -1,6 +1,6 @@
-"""Coefficients sampled in coordinates in which they are nearly independent, while all else stays as it is declared.
+"""Coefficients sampled in coordinates in which they are nearly independent; all other declarations are unchanged.
 
-A vector of coefficients that is multiplied with a matrix of data, `X b`, becomes `b = c + B z` as in `whitening`. The
+A vector of coefficients that is multiplied by a data matrix, `X b`, becomes `b = c + B z` as in `whitening`. The
 map is linear, so the density is that of `b` up to a constant.
 """
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-6
 _WIDE = 10.0
-"""Sd of the whitened coefficients' base measure, which the priors' potential takes out again."""
+"""Sd of the whitened coefficients' base measure, which the priors' potential cancels."""
 
 
 def whitened(direct: Declaration, expansion: Expansion) -> Declaration:
-    """Return a declaration of the same model whose coefficients are sampled whitened; it reports as the first.
+    """Return a declaration of the same model with whitened coefficients; it is reported as the original.
 
-    Vectors whose prior is not a density on the whole line stay as they are.
+    Vectors whose prior is not a density on the real line are left unchanged.
     """
     designs = dict(expansion.whitened)
     items: list[Item] = []

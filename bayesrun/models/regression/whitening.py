@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LEAST = 1e-6
-"""Singular values are taken for at least this share of the largest: where columns are collinear, priors decide."""
+"""Singular values are clipped below at this fraction of the largest: for collinear columns, the priors decide."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
     link
         Name of the link.
     spread
-        Sd of the response; 1 where the link takes its units away.
+        Sd of the response; 1 if the link removes its units.
     """
     matrix = prepared.design.matrix
     known = ~prepared.response.isnull().values
@@ -67,7 +67,7 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
 
 
 def _linear_response(prepared: Prepared, link: str) -> NDArray[Any]:
-    """Return the response on the scale of the linear predictor, drawn in from where the link is infinite."""
+    """Return the response on the scale of the linear predictor, kept away from values where the link is infinite."""
     values = prepared.response.values.astype(float)
     if link == "log":
         values = np.log(np.maximum(values, 0.0) + 0.5)
