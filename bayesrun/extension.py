@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.config.run_config import RunConfig
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import fail
-from bayesrun.samplers.base import SAMPLERS
+from bayesrun.samplers.base import SAMPLERS, Sampled
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from bayesrun.samplers.base import Sampled
     from bayesrun.samplers.earlier import EarlierDraws
 
 _SURPLUS = 1.1

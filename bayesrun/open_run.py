@@ -20,6 +20,7 @@ from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel
 from bayesrun.errors import BayesrunError
+from bayesrun.lazy import xr
 from bayesrun.logs import flush_to
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
@@ -32,7 +33,6 @@ from bayesrun.tracking.entries import clean_metrics
 if TYPE_CHECKING:
     from logging.handlers import MemoryHandler
 
-    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun")
 

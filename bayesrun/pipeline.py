@@ -22,17 +22,18 @@ from bayesrun.diagnostics.base import CheckResult, Judged, judge, verdict
 from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
-from bayesrun.extension import least_ess, next_draws, with_draws
+from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.figures.base import Subject
 from bayesrun.language.declaration import Declaration
+from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run, write_config
 from bayesrun.predict import new_rows
-from bayesrun.predict.fitted_model import fitted_model, write_design
+from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
 from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
-from bayesrun.samplers.base import SAMPLERS, Monitor
+from bayesrun.samplers.base import SAMPLERS, Monitor, Sampled
 from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
@@ -42,13 +43,7 @@ from bayesrun.tracking.entries import MAX_SCALARS
 
 if TYPE_CHECKING:
     from bayesrun.data.design import FittedDesign
-    from bayesrun.extension import Extension
-    from bayesrun.language.declaration import Declaration
-    from bayesrun.lazy import az, pd, xr
-    from bayesrun.predict.fitted_model import FittedModel
     from bayesrun.predict.new_rows import PreparedRows
-    from bayesrun.samplers.base import Sampled
-    from bayesrun.samplers.earlier import EarlierDraws
 
 log = logging.getLogger("bayesrun")
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -35,9 +35,6 @@ from bayesrun.sweep.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
 from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
-
-if TYPE_CHECKING:
-    from bayesrun.open_run import Job, RunResult
 
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 

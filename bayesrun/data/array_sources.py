@@ -6,16 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bayesrun.data.arrays import assemble, from_values, unknown_dims
 from bayesrun.data.base import ArraySpec, FileSpec, Source
 from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import check, fail
 from bayesrun.lazy import xr
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
 
 _MOST_DIGITS = 18  # of a 64-bit integer
 

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
 from bayesrun.errors import Problem
+from bayesrun.lazy import xr
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
 
 MissingRule = Literal["rows", "error", "impute"]
 ColumnKind = Literal["text", "number"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zipfile import BadZipFile
 
 from bayesrun.data.base import FileSpec, TextTableSpec
 from bayesrun.data.files import file_source
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.lazy import pd
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import pd
 
 
 class ExcelSpec(TextTableSpec):

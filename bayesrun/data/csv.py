@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import field_validator
 
@@ -19,9 +19,6 @@ from bayesrun.data.base import TextTableSpec
 from bayesrun.data.files import Written, asked_for, file_source, text_columns
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.lazy import pd
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import pd
 
 log = logging.getLogger("bayesrun")
 

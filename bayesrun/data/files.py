@@ -14,15 +14,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bayesrun.data.base import DataSpec, FileSpec, Source
 from bayesrun.data.factors import one_type
 from bayesrun.errors import Problem, check, did_you_mean, fail
-from bayesrun.lazy import xr
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import pd, xr
+from bayesrun.lazy import pd, xr
 
 log = logging.getLogger("bayesrun")
 

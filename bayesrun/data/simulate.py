@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from bayesrun.data.arrays import assemble, plain
 from bayesrun.data.base import GENERATORS, DataSpec, Source
 from bayesrun.errors import Problem, UserError
+from bayesrun.lazy import xr
 from bayesrun.schema import Section, parse
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
 
 
 class SimulateSpec(DataSpec):

@@ -17,13 +17,12 @@ from pydantic import Field, PlainSerializer
 from bayesrun.data.base import DataSpec, Source
 from bayesrun.data.files import from_frame, missing_file, resolve
 from bayesrun.errors import Problem, UserError, fail
-from bayesrun.lazy import pd
+from bayesrun.lazy import pd, xr
 from bayesrun.redaction import missing_credentials, redact, without_credentials, without_redacted
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from bayesrun.lazy import pd, xr
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _SELECTS = ("select", "with", "values", "table")

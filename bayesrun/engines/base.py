@@ -12,19 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bayesrun.language.declaration import Declaration
 
-    Vector = NDArray[np.float64]
-    Arrays = Mapping[str, NDArray[Any]]
+
+Vector = NDArray[np.float64]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class EngineSpec(Section):

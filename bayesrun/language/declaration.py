@@ -23,10 +23,10 @@ from bayesrun.language.operations import Data
 from bayesrun.language.plan import Plan, of_values, variables_of
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, variable
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
     from bayesrun.language.formulas import Design
-    from bayesrun.lazy import xr
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]

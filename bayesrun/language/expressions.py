@@ -10,7 +10,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -30,9 +30,6 @@ from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import check_row_before
 from bayesrun.language.values import Dims, Fault, Value, align, apply, compute, constant
 from bayesrun.lazy import xr
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
 
 
 def evaluate(

@@ -16,17 +16,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language import formula_grammar as grammar
 from bayesrun.language.calendar_dates import part_of_days
 from bayesrun.lazy import pd
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 INTERCEPT = "Intercept"
 _AXES_OF_DRAWS = ("chain", "draw")

@@ -11,10 +11,10 @@ from bayesrun.errors import did_you_mean
 from bayesrun.language.calendar_dates import date_value
 from bayesrun.language.time_steps import Times, times_along
 from bayesrun.language.values import Fault, Value, constant
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
     from bayesrun.language.learned import Learned
-    from bayesrun.lazy import xr
 
 _SIZE = "n_"
 

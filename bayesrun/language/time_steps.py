@@ -8,17 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.language.calendar_dates import to_days
 from bayesrun.language.values import Fault, Value
-from bayesrun.lazy import pd
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
+from bayesrun.lazy import pd, xr
 
 Array = NDArray[Any]
 

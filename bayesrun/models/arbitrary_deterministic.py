@@ -12,31 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, fail
-from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.declaration import Declaration, Draft, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.functions import index
-from bayesrun.language.plan import of_values
+from bayesrun.language.plan import Plan, of_values
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.probability_masses import log_probability
-from bayesrun.language.values import compute, constant
+from bayesrun.language.values import Value, compute, constant
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Declaration, Draft
-    from bayesrun.language.plan import Plan
-    from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
 
 FURTHEST = 100_000
 """Largest absolute value of `a` that is considered."""

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem
+from bayesrun.lazy import xr
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
     from bayesrun.language.declaration import Declaration, ModelDesign
-    from bayesrun.lazy import xr
 
 
 class ModelSpec(Section):

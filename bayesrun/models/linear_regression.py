@@ -6,21 +6,16 @@ mu = alpha + sum_j beta_j X_j,    Y_obs ~ Normal(mu, sigma)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
 from bayesrun.data.base import Role
-from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.declaration import Declaration, Draft, observed_values
 from bayesrun.language.functions import index
 from bayesrun.language.priors import declare
 from bayesrun.language.values import constant
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration
-    from bayesrun.lazy import xr
 
 
 class Options(Section):

@@ -17,19 +17,18 @@ import numpy as np
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, fail
-from bayesrun.language.declaration import Draft, coords_of, observed_values
+from bayesrun.language.declaration import Declaration, Draft, coords_of, observed_values
 from bayesrun.language.functions import exp, log
 from bayesrun.language.plan import of_values
 from bayesrun.language.priors import declare
 from bayesrun.language.random_walks import whitened_walk, with_steps
 from bayesrun.language.time_steps import times_along
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, NewRows, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration, Draft
     from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
 
 INFORMATION = 1.5
 """Fisher information of one return about the log of its scale, 2 nu / (nu + 3), at nu = 9."""

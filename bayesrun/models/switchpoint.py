@@ -24,23 +24,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.base import Role
-from bayesrun.language.declaration import Draft, observed_values
+from bayesrun.language.declaration import Declaration, Draft, Recover, observed_values
 from bayesrun.language.functions import where
 from bayesrun.language.priors import declare
 from bayesrun.language.probability_masses import log_probability
 from bayesrun.language.values import apply, constant, replaceable
+from bayesrun.lazy import special, xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.schema import Section
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Declaration, Recover
     from bayesrun.language.plan import Plan
-    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun.models")
 
@@ -202,8 +199,6 @@ def draw_switchpoints(
 
 
 def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Plan) -> Evidence:
-    from scipy.special import gammaln
-
     seen, counts = ~response.isnull().values, response.fillna(0).values.astype(float)
     candidates, log_prior = _prior(switchpoint, years)
     before = (candidates[:, None] >= years).astype(float)
@@ -214,7 +209,7 @@ def _evidence(response: xr.DataArray, years: NDArray[Any], switchpoint: Plan) ->
         counts_before=before @ counts,
         years=float(seen.sum()),
         counts=float(counts.sum()),
-        constant=-float(gammaln(counts[seen] + 1).sum()),
+        constant=-float(special.gammaln(counts[seen] + 1).sum()),
         missing=np.asarray(years)[~seen],
     )
 

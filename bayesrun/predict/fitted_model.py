@@ -11,9 +11,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.design import FittedDesign
 from bayesrun.errors import fail
@@ -24,9 +25,6 @@ from bayesrun.language.learned import Constant
 from bayesrun.language.plan import variables_of
 from bayesrun.models.base import Quantity
 from bayesrun.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 DESIGN, ARRAYS = "design.json", "design.npz"
 _LONG = 2_000

@@ -12,9 +12,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.arrays import places
 from bayesrun.data.prepare import load_new
@@ -29,10 +30,7 @@ from bayesrun.models.base import ModelSpec, ModelType, NewRows
 from bayesrun.predict.fitted_model import FittedModel
 from bayesrun.predict.forward import DrawByEngine, Forecast, Forward
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Draws = Mapping[str, NDArray[Any]]
+Draws = Mapping[str, NDArray[Any]]
 
 KEY = "predict.data"
 AT_ONCE = 10_000_000

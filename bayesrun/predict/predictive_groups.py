@@ -6,21 +6,17 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel
 from bayesrun.lazy import az, xr
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.prior_draws import why_no_draws
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.lazy import az, xr
-
-    Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 log = logging.getLogger("bayesrun.predictive")
 

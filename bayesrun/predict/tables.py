@@ -11,20 +11,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.factors import row_column
 from bayesrun.diagnostics.base import interval_columns
 from bayesrun.diagnostics.numerics.densities import hdi_of_sorted
 from bayesrun.errors import Problem, check, did_you_mean
-from bayesrun.lazy import pd
+from bayesrun.lazy import pd, xr
 from bayesrun.predict.forward import Forecast
 from bayesrun.predict.new_rows import PreparedRows, forecasts
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from bayesrun.data.section import PredictSpec
-    from bayesrun.lazy import xr
     from bayesrun.predict.fitted_model import FittedModel
     from bayesrun.run_folder import RunFolder
 

@@ -7,15 +7,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from bayesrun.diagnostics.base import Finding, shorten
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import pd
+from bayesrun.lazy import pd
 
 _ROWS = 20
 _STYLE = {"ok": "bold green", "warn": "bold yellow", "fail": "bold red"}

@@ -6,16 +6,14 @@ import logging
 import re
 from collections.abc import Sequence
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import arviz as az
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from bayesrun.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 log = logging.getLogger("bayesrun")
 

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from bayesrun.engines.base import CompiledModel, NormalFit, NormalSettings
@@ -23,10 +24,7 @@ from bayesrun.samplers.base import Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import chain_seeds
 from bayesrun.samplers.monitors import reason_of
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Arrays = Mapping[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
 
 
 class AdviSpec(SamplerSpec):

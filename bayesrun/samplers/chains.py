@@ -17,20 +17,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import SamplingError
 from bayesrun.processes import may_fork, processors, uninterrupted
 from bayesrun.samplers.base import Monitor, SamplerSpec
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Stats = Mapping[str, NDArray[Any]]
-    GoOn = Callable[[], bool]
-    RunChain = Callable[[int, GoOn], Stats]
+Stats = Mapping[str, NDArray[Any]]
+GoOn = Callable[[], bool]
+RunChain = Callable[[int, GoOn], Stats]
 
 log = logging.getLogger("bayesrun.sampling")
 

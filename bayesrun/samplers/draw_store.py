@@ -32,16 +32,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import OutputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bayesrun.samplers.base import Sampled
 
-    Arrays = Mapping[str, NDArray[Any]]
+
+Arrays = Mapping[str, NDArray[Any]]
 
 log = logging.getLogger("bayesrun.sampling")
 

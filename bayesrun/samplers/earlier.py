@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import SamplingError, fail
 from bayesrun.lazy import xr
@@ -18,9 +19,6 @@ from bayesrun.samplers.chains import most_draws
 from bayesrun.samplers.draw_store import HELPERS, DrawStore, Layout, StoredDraws, read_layout, read_state, rows_of
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from bayesrun.engines.base import Arrays, Vector
 
 

@@ -10,20 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel, LogDensity
 from bayesrun.errors import SamplingError
+from bayesrun.lazy import linalg, optimize
 from bayesrun.samplers.base import Init, NutsSpec
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
-    Density = Callable[[Vector], tuple[float, Vector]]
+Vector = NDArray[np.float64]
+Density = Callable[[Vector], tuple[float, Vector]]
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -174,9 +171,7 @@ class Coordinates:
         points
             First points of the chains (chain, parameter).
         """
-        from scipy.linalg import solve_triangular
-
-        away = solve_triangular(self.factor, (points - self.mode).T, lower=True)
+        away = linalg.solve_triangular(self.factor, (points - self.mode).T, lower=True)
         furthest = np.max(np.abs(away), axis=0)
         return np.asarray(self.mode + (self.factor @ (away * np.minimum(1.0, _FURTHEST / furthest))).T)
 
@@ -288,9 +283,7 @@ def towards_mode(density: Density, initial: Vector, steps: int = 100) -> Vector:
     steps
         Of L-BFGS.
     """
-    from scipy.optimize import minimize
-
-    found = minimize(_negative(density), initial, jac=True, method="L-BFGS-B", options={"maxiter": steps})
+    found = optimize.minimize(_negative(density), initial, jac=True, method="L-BFGS-B", options={"maxiter": steps})
     point: Vector = found.x
     return point
 

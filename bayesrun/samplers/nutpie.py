@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
@@ -31,13 +32,9 @@ from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, L
 from bayesrun.samplers.initial_points import correlated, find_coordinates, initial_points
 from bayesrun.samplers.monitors import reason_of
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
-    Density = Callable[[Vector], tuple[float, Vector]]
-    Shifted = Callable[[Vector, Vector], tuple[float, Vector]]
+Vector = NDArray[np.float64]
+Density = Callable[[Vector], tuple[float, Vector]]
+Shifted = Callable[[Vector, Vector], tuple[float, Vector]]
 
 log = logging.getLogger("bayesrun.sampling")
 

@@ -20,23 +20,21 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from bayesrun.engines.base import CompiledModel, TemperedDensity
 from bayesrun.errors import SamplingError, fail
+from bayesrun.lazy import linalg, special
 from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec
 from bayesrun.samplers.chains import Outcome, SharedDraws, chain_seeds, parallel_chains, run_chains, share_draws
 from bayesrun.samplers.monitors import reason_of
 from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Vector = NDArray[np.float64]
+Vector = NDArray[np.float64]
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -337,10 +335,8 @@ def _effective_share(likelihood: Vector, step: float) -> float:
 
 def _weights(likelihood: Vector, step: float) -> tuple[Vector, float]:
     """Return normalized weights `likelihood^step` and the log of their mean."""
-    from scipy.special import logsumexp
-
     logs = step * likelihood
-    total = logsumexp(logs)
+    total = special.logsumexp(logs)
     return np.exp(logs - total), float(total - math.log(len(logs)))
 
 
@@ -357,9 +353,7 @@ class Proposal:
 
     def log_density(self, points: Vector) -> Vector:
         """Return the log density at points, but for a constant (particle)."""
-        from scipy.linalg import solve_triangular
-
-        z = solve_triangular(self.factor, (points - self.mean).T, lower=True)
+        z = linalg.solve_triangular(self.factor, (points - self.mean).T, lower=True)
         return -0.5 * (z**2).sum(axis=0)  # type: ignore[no-any-return]
 
 

@@ -12,13 +12,15 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayesrun.engines.base import CompiledModel, StepChain, StepSettings
+from bayesrun.engines.base import Arrays, CompiledModel, StepChain, StepSettings
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
+    GoOn,
     Progress,
     SharedDraws,
     chain_seeds,
@@ -31,12 +33,6 @@ from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, L
 from bayesrun.samplers.earlier import EarlierDraws
 from bayesrun.samplers.initial_points import choose_init
 from bayesrun.samplers.monitors import reason_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.engines.base import Arrays
-    from bayesrun.samplers.chains import GoOn
 
 log = logging.getLogger("bayesrun.sampling")
 

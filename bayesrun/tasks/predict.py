@@ -29,7 +29,7 @@ from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import xr
 from bayesrun.logs import flush_to, logging_to_memory
 from bayesrun.predict.fitted_model import read_design
-from bayesrun.predict.new_rows import prepare_rows
+from bayesrun.predict.new_rows import PreparedRows, prepare_rows
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
@@ -42,7 +42,6 @@ from bayesrun.tracking.tracking_record import read_record
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from bayesrun.predict.new_rows import PreparedRows
 
 log = logging.getLogger("bayesrun")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import theano
 import theano.tensor as tt
+from numpy.typing import NDArray
 from pymc3.util import get_untransformed_name, is_transformed_name
 
 from bayesrun.engines.pymc3.functions import compile_function
@@ -16,9 +17,9 @@ from bayesrun.engines.pymc3.theano_setup import building
 
 if TYPE_CHECKING:
     import pymc3 as pm
-    from numpy.typing import NDArray
 
-    Draws = Mapping[str, NDArray[Any]]
+
+Draws = Mapping[str, NDArray[Any]]
 
 
 def own_name(variable: Any) -> str:

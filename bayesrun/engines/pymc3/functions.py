@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import theano
+from numpy.typing import NDArray
 from theano.compile.mode import Mode
 from theano.graph.basic import Constant, ancestors, graph_inputs
 from theano.graph.op import COp
@@ -23,10 +24,7 @@ from bayesrun.engines.pymc3.patches.base import applied, is_chosen
 from bayesrun.engines.pymc3.patches.one_module import is_product, one_module_mode
 from bayesrun.engines.pymc3.theano_setup import compiler, compiling
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Point = Sequence[NDArray[Any]]
+Point = Sequence[NDArray[Any]]
 
 log = logging.getLogger("bayesrun.theano")
 

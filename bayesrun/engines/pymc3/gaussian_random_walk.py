@@ -5,19 +5,17 @@ PyMC3's own goes along the first axis, and counts the density of all steps once 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
 import theano.tensor as tt
+from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
 
 from bayesrun.engines.pymc3.random_draws import walks
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 
 class GaussianRandomWalk(pm.GaussianRandomWalk):  # type: ignore[misc]

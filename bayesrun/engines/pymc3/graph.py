@@ -14,7 +14,8 @@ from bayesrun.engines.pymc3.declared import name_of
 if TYPE_CHECKING:
     import pymc3 as pm
 
-    Dims = Mapping[str, list[str]]
+
+Dims = Mapping[str, list[str]]
 
 
 def graph_of(model: pm.Model, dims: Dims, helpers: Collection[str]) -> ModelGraph:

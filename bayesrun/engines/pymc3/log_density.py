@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import theano
 import theano.tensor as tt
+from numpy.typing import NDArray
 from theano.tensor import discrete_dtypes
 
 from bayesrun.engines.base import Block, LogDensity, TemperedDensity
@@ -17,9 +18,9 @@ from bayesrun.engines.pymc3.theano_setup import building, compiling
 
 if TYPE_CHECKING:
     import pymc3 as pm
-    from numpy.typing import NDArray
 
-    Vector = NDArray[np.float64]
+
+Vector = NDArray[np.float64]
 
 
 def blocks_of(model: pm.Model) -> tuple[Block, ...]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
+from numpy.typing import NDArray
 
 from bayesrun.engines.base import (
     Block,
@@ -24,12 +25,9 @@ from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Arrays = Mapping[str, Array]
-    Vector = NDArray[np.float64]
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Vector = NDArray[np.float64]
 
 
 class PyMC3Model:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
 import theano
 import theano.tensor as tt
+from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
 from pymc3.util import is_transformed_name
 from theano.graph.fg import MissingInputError
@@ -27,12 +28,9 @@ from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Array = NDArray[Any]
-    Draws = Mapping[str, Array]
-    Missing = Mapping[str, NDArray[np.bool_]]
+Array = NDArray[Any]
+Draws = Mapping[str, Array]
+Missing = Mapping[str, NDArray[np.bool_]]
 
 log = logging.getLogger("bayesrun.predictive")
 

@@ -6,11 +6,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
 import theano
+from numpy.typing import NDArray
 from pymc3.sampling import STEP_METHODS, instantiate_steppers
 from pymc3.step_methods.arraystep import Competence
 from pymc3.step_methods.compound import CompoundStep
@@ -20,16 +21,11 @@ from pymc3.theanof import set_tt_rng
 from theano import gradient
 from theano.tensor import discrete_dtypes
 
-from bayesrun.engines.base import StepSettings
+from bayesrun.engines.base import Arrays, StepSettings
 from bayesrun.engines.pymc3.declared import name_of
 from bayesrun.engines.pymc3.evaluate import own_name
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check, did_you_mean, fail
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.engines.base import Arrays
 
 log = logging.getLogger("bayesrun.sampling")
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
+from numpy.typing import NDArray
 
 from bayesrun.engines.base import NormalFit, NormalSettings
 from bayesrun.engines.pymc3.log_density import blocks_of
 from bayesrun.engines.pymc3.theano_setup import compiling
 from bayesrun.errors import SamplingError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def fit_normal(model: pm.Model, settings: NormalSettings, seed: int, on_step: Callable[[int], None]) -> NormalFit:

@@ -15,16 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
-from bayesrun.language.declaration import Draft, ModelDesign, observed_values
+from bayesrun.language.declaration import Declaration, Draft, ModelDesign, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.learned import Learned
 from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
@@ -34,10 +35,6 @@ from bayesrun.models.declarative.dimension_checks import (
     expression_value,
     has_missing,
 )
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration, Draft
-    from bayesrun.lazy import xr
 
 _DOMAINS: Mapping[str, Domain] = MappingProxyType(
     {

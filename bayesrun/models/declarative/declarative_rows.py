@@ -19,15 +19,13 @@ from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
 from bayesrun.language.priors import declare, declare_likelihood
-from bayesrun.language.values import variable
+from bayesrun.language.values import Value, variable
+from bayesrun.lazy import xr
 from bayesrun.models.base import NewRows
 from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
 from bayesrun.models.declarative.dimension_checks import completed, expression_value, has_missing
 
 if TYPE_CHECKING:
-    from bayesrun.language.declaration import Draft
-    from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
     from bayesrun.models.declarative import DeclarativeSpec
 
 _KEY = "predict.data"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,18 +10,13 @@ from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.language.expressions import read
 from bayesrun.language.modifier_checks import split
-from bayesrun.language.plan import axes_of, plan, variables_of
+from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.priors import with_modifiers
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, times_along
 from bayesrun.language.values import Fault, Value, compute, conform, constant, variable
+from bayesrun.lazy import xr
 from bayesrun.models.declarative.definitions import Definition, in_order
-
-if TYPE_CHECKING:
-    from bayesrun.language.plan import Plan
-    from bayesrun.language.scope import Scope
-    from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
 
 _SCORED = {
     "AdjacentLogistic": "cutpoints",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from bayesrun.lazy import special
 
-    Array = NDArray[Any]
+Array = NDArray[Any]
 
 _HELD = 1e-8
 """Singular values below this fraction of the largest indicate collinear columns."""
@@ -72,11 +72,11 @@ def reach(matrix: Array) -> tuple[Array, Array]:
 
 def level_on_link(mean: float, link: str, least: float) -> float:
     """Return the mean of a response on the scale of the linear predictor, at least `least` away from its bounds."""
-    from scipy.special import logit, ndtri
-
     if link == "log":
         return float(np.log(max(mean, least)))
     if link in ("logit", "probit", "cloglog"):
         share = min(max(mean, least), 1.0 - least)
-        return float({"logit": logit, "probit": ndtri, "cloglog": lambda p: np.log(-np.log1p(-p))}[link](share))
+        return float(
+            {"logit": special.logit, "probit": special.ndtri, "cloglog": lambda p: np.log(-np.log1p(-p))}[link](share)
+        )
     return mean if link == "identity" else 0.0

@@ -11,19 +11,18 @@ or overlap, in a subset implies the same in all rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.arrays import shown_values
 from bayesrun.errors import Problem
+from bayesrun.lazy import optimize
 from bayesrun.models.regression.design_matrix import Prepared
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Matrix = NDArray[Any]
+Matrix = NDArray[Any]
 
 _ANYWAY = "or let the priors alone decide: model.options.check_design=false"
 _SOME = 2_000
@@ -133,14 +132,12 @@ def separating(matrix: Matrix, success: Matrix, columns: Sequence[str]) -> tuple
 
 def _separates(signed: Matrix) -> bool:
     """Return whether coefficients b with |b_j| <= 1 exist such that `signed @ b >= t > 0` in every row."""
-    from scipy.optimize import linprog
-
     if signed.shape[1] == 0:
         return False
     bounds = [(-1.0, 1.0)] * signed.shape[1] + [(0.0, 1.0)]
     goal = np.r_[np.zeros(signed.shape[1]), -1.0]
     margins = np.c_[-signed, np.ones(len(signed))]
-    found = linprog(goal, A_ub=margins, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
+    found = optimize.linprog(goal, A_ub=margins, b_ub=np.zeros(len(signed)), bounds=bounds, method="highs")
     return bool(found.status == 0 and -found.fun > _ZERO)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.factors import formula_column, row_column
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
@@ -16,14 +17,8 @@ from bayesrun.language.formula_grammar import dates_in, texts_in
 from bayesrun.language.formulas import Design, Formula, design
 from bayesrun.language.grammar import parse, single_name
 from bayesrun.language.learned import Learned
+from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link, reach
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import ModelDesign
-    from bayesrun.language.learned import Learned
-    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

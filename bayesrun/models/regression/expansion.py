@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.arrays import shown_values
 from bayesrun.data.factors import as_levels, codes_of, levels_of
@@ -26,12 +27,6 @@ from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, Reg
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, names_of
 from bayesrun.models.regression.term_priors import numbers_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.learned import Learned
-    from bayesrun.lazy import xr
 
 LARGEST = 35
 """Largest linear predictor whose exponential is a mean from which an engine can draw counts."""

@@ -5,19 +5,15 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formula_grammar import shown
 from bayesrun.language.formulas import Design, Formula, categorical_in
-from bayesrun.lazy import pd
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.lazy import xr
+from bayesrun.lazy import pd, xr
 
 _KEY = "predict.data"
 

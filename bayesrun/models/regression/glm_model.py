@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bayesrun.language.declaration import Density, Draft, Random, coords_of, observed_values
+from bayesrun.language.declaration import Declaration, Density, Draft, Random, coords_of, observed_values
 from bayesrun.language.formulas import Term, plain
 from bayesrun.language.functions import concatenate, dot, index
 from bayesrun.language.plan import of_values
 from bayesrun.language.priors import declare
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, apply, constant, fixed
+from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import (
     Prepared,
     Scales,
@@ -26,11 +27,6 @@ from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.likelihood_sums import State, summed
 from bayesrun.models.regression.response_families import likelihood
 from bayesrun.models.regression.whitening import whitening
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration, Draft
-    from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
 
 HELPER = "coefficients_whitened"
 _WIDE = 10.0

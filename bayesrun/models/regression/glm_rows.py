@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayesrun.data.base import Role
-from bayesrun.language.declaration import Draft, Observed
+from bayesrun.language.declaration import Declaration, Draft, Observed
 from bayesrun.language.functions import concatenate, dot
 from bayesrun.language.grammar import parse
 from bayesrun.language.values import Value, apply, constant, variable
@@ -17,10 +17,6 @@ from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.glm_model import LARGEST
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import likelihood
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration
-    from bayesrun.language.values import Value
 
 
 def needs(rows: NewRows, spec: GlmSpec) -> tuple[Role, ...]:

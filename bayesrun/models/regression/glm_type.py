@@ -11,12 +11,12 @@ natural scale of the coefficient (`regression.design_matrix.scales`), so that th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formulas import INTERCEPT, Formula, plain
 from bayesrun.language.grammar import single_name
+from bayesrun.lazy import xr
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
 from bayesrun.models.regression.design_matrix import labels_in, prepare, response_variables
@@ -24,9 +24,6 @@ from bayesrun.models.regression.glm_model import HELPER, build
 from bayesrun.models.regression.glm_rows import at_rows, needs
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import FAMILIES
-
-if TYPE_CHECKING:
-    from bayesrun.lazy import xr
 
 _AUXILIARIES = frozenset(name for family in FAMILIES.values() for name in family.auxiliaries)
 _TAKEN = {*_AUXILIARIES, "design", "default", HELPER}

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.arrays import places
 from bayesrun.data.base import Role
@@ -22,20 +23,13 @@ from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.declaration import Deterministic
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, design
-from bayesrun.language.values import compute, variable
+from bayesrun.language.values import Value, compute, variable
 from bayesrun.lazy import pd, xr
 from bayesrun.models.regression.blocked_algebra import moments
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.group_terms import GroupTerm
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import DEFAULT, as_vector, numbers_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Deterministic
-    from bayesrun.language.values import Value
-    from bayesrun.lazy import xr
 
 RELIABLE = 0.6
 """Minimum reliability of the median group's effects for centred sampling."""

@@ -12,24 +12,20 @@ left between two operations of an engine, and the gradient comes from the same p
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayesrun.language.declaration import Likelihood, Potential
+from bayesrun.language.declaration import Declaration, Likelihood, Potential
 from bayesrun.language.functions import dot, log, square
-from bayesrun.language.values import apply, compute, constant, fixed, replaceable, variable
+from bayesrun.language.values import Value, apply, compute, constant, fixed, replaceable, variable
+from bayesrun.lazy import special
 from bayesrun.models.regression.expansion import Expansion
 from bayesrun.models.regression.group_effects import FittedGroups
 from bayesrun.models.regression.offset_term import FittedOffset
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import RegressionPlan
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Declaration, Potential
-    from bayesrun.language.values import Value
 
 MANY_ROWS = 1_000
 """Number of rows from which one pass over the rows is faster than an engine's own operations."""
@@ -85,8 +81,6 @@ class _Sums:
 
     def potential(self, operation: str) -> Potential:
         """Return the log likelihood of all rows."""
-        from scipy.special import gammaln
-
         y = self.y
         if operation == "square_sum_of_groups":
             sigma = variable("sigma", (), ())
@@ -95,11 +89,11 @@ class _Sums:
             half_log = 0.5 * float(np.log(2.0 * np.pi))
             return Potential("likelihood", -len(y) * (log(sigma) + half_log) - 0.5 * squares / square(sigma))
         if operation == "exponential_sum_of_groups":
-            constant = -np.sum(gammaln(y + 1))
+            constant = -np.sum(special.gammaln(y + 1))
             whole = self._with_data() - self._sum(operation, self.offset, None)
             return Potential("likelihood", replaceable(constant) + whole)
         n = self.columns["trials"].values.astype(float) if "trials" in self.columns else np.ones_like(y)
-        constant = np.sum(gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1))
+        constant = np.sum(special.gammaln(n + 1) - special.gammaln(y + 1) - special.gammaln(n - y + 1))
         weights = n if "trials" in self.columns else None
         whole = self._with_data() - self._sum(operation, self.offset, weights)
         return Potential("likelihood", replaceable(constant) + whole)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from bayesrun.language.declaration import Deterministic, Random
+from bayesrun.language.declaration import Declaration, Deterministic, Item, Random
 from bayesrun.language.functions import dot
 from bayesrun.language.plan import of_values
 from bayesrun.language.values import constant, variable
@@ -22,9 +22,6 @@ from bayesrun.models.regression.expansion import Expansion
 from bayesrun.models.regression.group_effects import FittedGroups
 from bayesrun.models.regression.linear_terms import FittedTerm
 from bayesrun.models.regression.population_term import FittedPopulation
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration, Item, Random
 
 
 def around_population(declared: Declaration, expansion: Expansion) -> Declaration:

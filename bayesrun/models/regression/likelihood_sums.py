@@ -16,19 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.language.functions import dot, log, square
-from bayesrun.language.values import compute, constant, fixed, replaceable
+from bayesrun.language.values import Value, compute, constant, fixed, replaceable
+from bayesrun.lazy import special
 from bayesrun.models.regression.design_matrix import Prepared
 from bayesrun.models.regression.whitening import Whitening
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.values import Value
 
 
 @dataclass(frozen=True)
@@ -82,21 +79,19 @@ def _normal(state: State) -> Value:
 
 
 def _binomial(state: State) -> Value:
-    from scipy.special import gammaln
-
     successes = _response(state.prepared)
     trials = state.prepared.trials
     n = np.ones_like(successes) if trials is None else trials.astype(float)
-    ways = replaceable(np.sum(gammaln(n + 1) - gammaln(successes + 1) - gammaln(n - successes + 1)))
+    ways = replaceable(
+        np.sum(special.gammaln(n + 1) - special.gammaln(successes + 1) - special.gammaln(n - successes + 1))
+    )
     weights = None if trials is None else n
     return ways + _with_data(successes, state) - _row_sum("softplus_sum", state, weights)
 
 
 def _poisson(state: State) -> Value:
-    from scipy.special import gammaln
-
     counts = _response(state.prepared)
-    constant = replaceable(-np.sum(gammaln(counts + 1)))
+    constant = replaceable(-np.sum(special.gammaln(counts + 1)))
     return constant + _with_data(counts, state) - _row_sum("exponential_sum", state, None)
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bayesrun.data.base import Role
+from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Deterministic
-    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +20,6 @@ from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import numbers_of, prior_of
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Deterministic
-    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

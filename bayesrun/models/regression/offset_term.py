@@ -15,8 +15,6 @@ from bayesrun.models.regression.response_terms import names_of
 
 if TYPE_CHECKING:
     from bayesrun.language.declaration import Deterministic
-    from bayesrun.language.learned import Constant
-    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.base import Role
 from bayesrun.data.factors import formula_column
@@ -21,12 +22,6 @@ from bayesrun.models.regression.blocked_algebra import reach
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import as_vector, numbers_of, prior_of
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Deterministic
-    from bayesrun.lazy import xr
 
 
 @dataclass(frozen=True)

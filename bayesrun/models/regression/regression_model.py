@@ -6,15 +6,16 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language.declaration import ModelDesign
+from bayesrun.language.declaration import Declaration, ModelDesign
 from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import plain
 from bayesrun.language.grammar import single_name
 from bayesrun.language.prior_checks import check_prior
+from bayesrun.lazy import xr
 from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
 from bayesrun.models.declarative import declarative_rows
@@ -33,10 +34,6 @@ from bayesrun.models.regression.response_families import FAMILIES as GLM_FAMILIE
 from bayesrun.models.regression.response_terms import names_of
 from bayesrun.models.regression.term_priors import DEFAULT
 from bayesrun.models.regression.whitened_coefficients import whitened
-
-if TYPE_CHECKING:
-    from bayesrun.language.declaration import Declaration
-    from bayesrun.lazy import xr
 
 log = logging.getLogger("bayesrun")
 

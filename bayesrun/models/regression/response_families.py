@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.data.base import Domain
-from bayesrun.language.values import apply, constant
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.values import Value
+from bayesrun.language.values import Value, apply, constant
+from bayesrun.lazy import special
 
 FamilyName = Literal["normal", "student", "binomial", "poisson", "negative_binomial"]
 Link = Literal["identity", "log", "logit", "probit", "cloglog"]
@@ -58,13 +55,11 @@ FAMILIES: Mapping[str, Family] = {
 
 def mean(link: str, predictor: NDArray[Any]) -> NDArray[Any]:
     """Return the mean of the response (for `binomial`: its probability) at values of the linear predictor."""
-    from scipy.special import expit, ndtr
-
     inverse = {
         "identity": lambda x: x,
         "log": np.exp,
-        "logit": expit,
-        "probit": ndtr,
+        "logit": special.expit,
+        "probit": special.ndtr,
         "cloglog": lambda x: -np.expm1(-np.exp(x)),
     }
     return np.asarray(inverse[link](predictor))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.errors import fail
 from bayesrun.language.expressions import read
 from bayesrun.language.formulas import plain
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import constant
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.lazy import xr
+from bayesrun.lazy import xr
 
 DEFAULT = "default"
 _OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")

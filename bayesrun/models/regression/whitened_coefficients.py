@@ -10,17 +10,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayesrun.language.declaration import Density, Deterministic, Potential, Random
+from bayesrun.language.declaration import Declaration, Density, Deterministic, Item, Potential, Random
 from bayesrun.language.functions import dot
 from bayesrun.language.plan import of_values
 from bayesrun.language.values import constant, fixed, variable
 from bayesrun.models.regression.blocked_algebra import triangular
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from bayesrun.language.declaration import Declaration, Item, Random
     from bayesrun.models.regression.expansion import Expansion
 
 _LEAST = 1e-6

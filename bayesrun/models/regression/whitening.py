@@ -8,15 +8,13 @@ of `z` is nearly spherical. The map is linear, so the density is that of `beta` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayesrun.models.regression.blocked_algebra import triangular
 from bayesrun.models.regression.design_matrix import Prepared
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _LEAST = 1e-6
 """Singular values are clipped below at this fraction of the largest: for collinear columns, the priors decide."""
