@@ -209,6 +209,13 @@ def write_config(config: RunConfig, job: Job, folder: RunFolder) -> None:
     folder.write_text("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the stored `config.yaml` of a run as plain values."""
+    text = (folder / "config.yaml").read_text(encoding="utf-8")
+    stored: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return stored
+
+
 def _card(
     config: RunConfig, job: Job, dataset: DatasetInfo | None, record: Mapping[str, Any], folder: RunFolder
 ) -> RunCard:

@@ -104,14 +104,7 @@ class RunFolder:
         """Write `name` whole: `save` fills a temporary file that takes the name's place once it is on the disk."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:12]}{final.suffix}")
-        _create(temporary)
-        try:
-            save(temporary)
-            _sync(temporary)
-            os.replace(temporary, final)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(final, save)
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
@@ -222,6 +215,18 @@ def _note(outputs: Path, folder: Path) -> Path:
 
 
 # ---------------------------------------------------------------- writing
+
+
+def write_whole(final: Path, save: Callable[[Path], object]) -> None:
+    """Write a file whole: `save` fills a temporary file, which takes its place once it is on the disk."""
+    temporary = final.with_name(f".{final.stem}.{uuid.uuid4().hex[:12]}{final.suffix}")
+    _create(temporary)
+    try:
+        save(temporary)
+        _sync(temporary)
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _create(path: Path) -> None:

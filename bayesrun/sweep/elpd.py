@@ -11,12 +11,12 @@ import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
-import yaml
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesrun.diagnostics.base import GOOD_K, INTERVAL, interval_columns, interval_probability
 from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms
+from bayesrun.open_run import read_config
 from bayesrun.sweep.base import Record
 from bayesrun.sweep.sweep_folder import read_json
 
@@ -69,11 +69,10 @@ def _prior_draws(firsts: dict[str, Record]) -> str:
 
 def _method(folder: Path) -> str | None:
     """Return the sampler's method, as the run's config has it."""
-    config = folder / "config.yaml"
-    if not config.is_file():
+    try:
+        return (read_config(folder).get("sampler") or {}).get("method")
+    except FileNotFoundError:
         return None
-    loaded = yaml.load(config.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return (loaded.get("sampler") or {}).get("method")
 
 
 def _other_data(firsts: dict[str, Record]) -> str:

@@ -28,6 +28,7 @@ from bayesrun.engines.base import ENGINES
 from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import xr
 from bayesrun.logs import flush_to, logging_to_memory
+from bayesrun.open_run import read_config
 from bayesrun.predict.fitted_model import read_design
 from bayesrun.predict.new_rows import PreparedRows, prepare_rows
 from bayesrun.predict.tables import check_groups, write_predictions
@@ -108,7 +109,7 @@ def _key(override: str) -> str:
 
 def _config(request: TaskRequest, folder: Path) -> RunConfig:
     """Parse the run's config with what the command changes, without its data, which may no longer exist."""
-    stored = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    stored = read_config(folder)
     given: Any = OmegaConf.to_container(OmegaConf.masked_copy(request.config, [*_OF_COMMAND, *_OF_RUN]), resolve=False)
     written = [_key(override) for override in request.arguments.overrides]
     said = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -20,6 +19,7 @@ from platformdirs import user_state_path
 
 from bayesrun.processes import process_has_ended
 from bayesrun.redaction import redact
+from bayesrun.run_folder import write_whole
 from bayesrun.tracking.base import DatasetInfo, RunCard
 
 RECORD = "tracking.json"
@@ -62,15 +62,8 @@ class TrackingRecord:
         if not folder.is_dir():
             return
         content = {**asdict(self), "uri": redact(self.uri), "lost": list(self.lost)}
-        temporary = folder / f".{RECORD}.{os.getpid()}"
-        try:
-            with temporary.open("w") as file:
-                json.dump(content, file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, folder / RECORD)
-        finally:
-            temporary.unlink(missing_ok=True)
+        text = json.dumps(content, indent=1)
+        write_whole(folder / RECORD, lambda temporary: temporary.write_text(text))
 
 
 def read_record(folder: Path) -> TrackingRecord | None:
