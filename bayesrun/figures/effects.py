@@ -33,7 +33,7 @@ from bayesrun.figures.selection import title_of
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
 from bayesrun.models.regression.regression_model import as_glm
-from bayesrun.models.regression.response_families import FAMILIES, mean
+from bayesrun.models.regression.response_families import GLM_FAMILIES, mean
 
 Array = NDArray[Any]
 
@@ -160,7 +160,7 @@ def _fitted(subject: Subject) -> Fitted:
         prepared = prepare(data, formula, options.get("offset"), options.get("trials"))
     except (UserError, KeyError) as error:
         raise NotDrawable(f"the formula can't be computed from the stored data: {error}") from error
-    link = options.get("link") or FAMILIES[model["family"]].links[0]
+    link = options.get("link") or GLM_FAMILIES[model["family"]].links[0]
     variables = {name: np.asarray(data[name].values) for name in formula.variables}
     response = prepared.response.values.astype(float)
     if prepared.trials is not None:

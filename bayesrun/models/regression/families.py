@@ -33,9 +33,13 @@ INVERSE_LINKS: Mapping[str, str] = {
 }
 """Name of a link to the parameter as an expression of the linear predictor."""
 
+COEFFICIENT: Prior = {"dist": "Normal", "mu": 0.0, "sigma": "10 * term_scale"}
+"""Default prior of the coefficients of the formula."""
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
 _DEGREES: Prior = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}
-# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which is dimensionless; see docs/models.md
+# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation (of a negative binomial: the part in excess of a
+# Poisson's), which is dimensionless and needs no scale of the data; the prior is flat wherever the data put the shape,
+# at 0.5 as at 10,000,000
 _SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 _SHARE: Prior = {"dist": "Beta", "alpha": 1.0, "beta": 1.0}
 _SKEWNESS: Prior = {"dist": "Normal", "mu": 0.0, "sigma": 4.0}
@@ -105,31 +109,22 @@ _NU = Parameter(_ABOVE_0, _DEGREES)
 _FORM = Parameter(_ABOVE_0, _SHAPE)
 _ZERO = Parameter(("logit", "identity", "probit", "cloglog"), _SHARE)
 _STEPS = Parameter((), _CUTPOINTS)
+_LOGIT_STEPS = {"mu": Parameter(("logit",)), "cutpoints": _STEPS}
 _SKEW = "({alpha}) / sqrt(1 + ({alpha}) ** 2)"
 _SKEW_SCALE = "({sigma}) / sqrt(1 - 0.6366197723675814 * (" + _SKEW + ") ** 2)"
+_SCORED = {"eta": "{mu.eta}", "cutpoints": "{cutpoints}"}
 _BETA = {"alpha": "({mu}) * ({phi})", "beta": "(1 - ({mu})) * ({phi})"}
 
 
-def _ordinal(distribution: str) -> Family:
-    """Return a family of ordered levels whose distribution has a score and cutpoints."""
-    arguments = {"eta": "{mu.eta}", "cutpoints": "{cutpoints}"}
-    links = {"cumulative": ("logit", "probit", "cloglog")}.get(distribution, ("logit",))
-    by_link = {"probit": {"dist": "OrderedProbit", **arguments}, "cloglog": {"dist": "OrderedCloglog", **arguments}}
-    name = {"cumulative": "OrderedLogistic"}.get(distribution, distribution)
-    of = {link: by_link[link] for link in links if link in by_link}
-    ordered = distribution == "cumulative"
-    return Family("level", {"mu": Parameter(links), "cutpoints": _STEPS}, name, arguments, of, "thresholds", ordered)
+def _named(*same: str, **others: str) -> dict[str, str]:
+    """Return arguments that are a parameter of the family, or the trials, each by the same name or by another one."""
+    return {**{name: f"{{{name}}}" for name in same}, **{name: f"{{{value}}}" for name, value in others.items()}}
 
 
 FAMILY_TABLE: Mapping[str, Family] = {
     # real-valued
-    "normal": Family("real", {"mu": _LINE, "sigma": _SIGMA}, "Normal", {"mu": "{mu}", "sigma": "{sigma}"}),
-    "student": Family(
-        "real",
-        {"mu": _LINE, "sigma": _SIGMA, "nu": _NU},
-        "StudentT",
-        {"mu": "{mu}", "sigma": "{sigma}", "nu": "{nu}"},
-    ),
+    "normal": Family("real", {"mu": _LINE, "sigma": _SIGMA}, "Normal", _named("mu", "sigma")),
+    "student": Family("real", {"mu": _LINE, "sigma": _SIGMA, "nu": _NU}, "StudentT", _named("mu", "sigma", "nu")),
     # mu and sigma are mean and sd, as in brms
     "skew_normal": Family(
         "real",
@@ -142,55 +137,41 @@ FAMILY_TABLE: Mapping[str, Family] = {
         },
     ),
     "von_mises": Family(
-        "angle",
-        {"mu": Parameter(("tan_half", "identity")), "kappa": _FORM},
-        "VonMises",
-        {"mu": "{mu}", "kappa": "{kappa}"},
+        "angle", {"mu": Parameter(("tan_half", "identity")), "kappa": _FORM}, "VonMises", _named("mu", "kappa")
     ),
     # above 0
     "lognormal": Family(
-        "positive",
-        {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA},
-        "LogNormal",
-        {"mu": "{mu}", "sigma": "{sigma}"},
+        "positive", {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA}, "LogNormal", _named("mu", "sigma")
     ),
-    "gamma": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "GammaMean", {"mu": "{mu}", "alpha": "{alpha}"}),
-    "inverse_gaussian": Family(
-        "positive", {"mu": _MEAN, "lam": _FORM}, "InverseGaussian", {"mu": "{mu}", "lam": "{lam}"}
-    ),
-    "weibull": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "WeibullMean", {"mu": "{mu}", "alpha": "{alpha}"}),
+    "gamma": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "GammaMean", _named("mu", "alpha")),
+    "inverse_gaussian": Family("positive", {"mu": _MEAN, "lam": _FORM}, "InverseGaussian", _named("mu", "lam")),
+    "weibull": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "WeibullMean", _named("mu", "alpha")),
     "exponential": Family("nonnegative", {"mu": _MEAN}, "Exponential", {"lam": "1 / ({mu})"}),
     "hurdle_gamma": Family(
-        "nonnegative",
-        {"mu": _MEAN, "alpha": _FORM, "hu": _ZERO},
-        "HurdleGamma",
-        {"mu": "{mu}", "alpha": "{alpha}", "zero": "{hu}"},
+        "nonnegative", {"mu": _MEAN, "alpha": _FORM, "hu": _ZERO}, "HurdleGamma", _named("mu", "alpha", zero="hu")
     ),
     "hurdle_lognormal": Family(
         "nonnegative",
         {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA, "hu": _ZERO},
         "HurdleLogNormal",
-        {"mu": "{mu}", "sigma": "{sigma}", "zero": "{hu}"},
+        _named("mu", "sigma", zero="hu"),
     ),
     # proportions
-    "beta": Family("unit", {"mu": _CHANCE, "phi": _FORM}, "BetaProportion", {"mu": "{mu}", "phi": "{phi}"}),
+    "beta": Family("unit", {"mu": _CHANCE, "phi": _FORM}, "BetaProportion", _named("mu", "phi")),
     "zero_inflated_beta": Family(
-        "unit_closed",
-        {"mu": _CHANCE, "phi": _FORM, "zi": _ZERO},
-        "ZeroInflatedBeta",
-        {"mu": "{mu}", "phi": "{phi}", "zero": "{zi}"},
+        "unit_closed", {"mu": _CHANCE, "phi": _FORM, "zi": _ZERO}, "ZeroInflatedBeta", _named("mu", "phi", zero="zi")
     ),
     "zero_one_inflated_beta": Family(
         "unit_closed",
         {"mu": _CHANCE, "phi": _FORM, "zoi": _ZERO, "coi": _ZERO},
         "ZeroOneInflatedBeta",
-        {"mu": "{mu}", "phi": "{phi}", "zero_one": "{zoi}", "one": "{coi}"},
+        _named("mu", "phi", zero_one="zoi", one="coi"),
     ),
     # successes
     "bernoulli": Family(
-        "binary", {"mu": _CHANCE}, "Bernoulli", {"p": "{mu}"}, by_link={"logit": {"logit_p": "{mu.eta}"}}
+        "binary", {"mu": _CHANCE}, "Bernoulli", _named(p="mu"), by_link={"logit": {"logit_p": "{mu.eta}"}}
     ),
-    "binomial": Family("trials", {"mu": _CHANCE}, "Binomial", {"n": "{trials}", "p": "{mu}"}),
+    "binomial": Family("trials", {"mu": _CHANCE}, "Binomial", _named(n="trials", p="mu")),
     "beta_binomial": Family("trials", {"mu": _CHANCE, "phi": _FORM}, "BetaBinomial", {"n": "{trials}", **_BETA}),
     "zero_inflated_binomial": Family(
         "trials",
@@ -205,10 +186,8 @@ FAMILY_TABLE: Mapping[str, Family] = {
         {"n": "{trials}", "mu": "{mu}", "phi": "{phi}", "zero": "{zi}"},
     ),
     # counts
-    "poisson": Family("count", {"mu": _COUNT}, "Poisson", {"mu": "{mu}"}),
-    "negative_binomial": Family(
-        "count", {"mu": _COUNT, "alpha": _FORM}, "NegativeBinomial", {"mu": "{mu}", "alpha": "{alpha}"}
-    ),
+    "poisson": Family("count", {"mu": _COUNT}, "Poisson", _named("mu")),
+    "negative_binomial": Family("count", {"mu": _COUNT, "alpha": _FORM}, "NegativeBinomial", _named("mu", "alpha")),
     # from 0 on, with this mean
     "geometric": Family("count", {"mu": _COUNT}, "NegativeBinomial", {"mu": "{mu}", "alpha": "1"}),
     "zero_inflated_poisson": Family(
@@ -221,25 +200,25 @@ FAMILY_TABLE: Mapping[str, Family] = {
         {"psi": "1 - ({zi})", "mu": "{mu}", "alpha": "{alpha}"},
     ),
     "zero_inflated_geometric": Family(
-        "count", {"mu": _COUNT, "zi": _ZERO}, "ZeroInflatedGeometric", {"mu": "{mu}", "zero": "{zi}"}
+        "count", {"mu": _COUNT, "zi": _ZERO}, "ZeroInflatedGeometric", _named("mu", zero="zi")
     ),
-    "hurdle_poisson": Family("count", {"mu": _COUNT, "hu": _ZERO}, "HurdlePoisson", {"mu": "{mu}", "zero": "{hu}"}),
+    "hurdle_poisson": Family("count", {"mu": _COUNT, "hu": _ZERO}, "HurdlePoisson", _named("mu", zero="hu")),
     "hurdle_negative_binomial": Family(
-        "count",
-        {"mu": _COUNT, "alpha": _FORM, "hu": _ZERO},
-        "HurdleNegativeBinomial",
-        {"mu": "{mu}", "alpha": "{alpha}", "zero": "{hu}"},
+        "count", {"mu": _COUNT, "alpha": _FORM, "hu": _ZERO}, "HurdleNegativeBinomial", _named("mu", "alpha", zero="hu")
     ),
     # levels
-    "cumulative": _ordinal("cumulative"),
-    "sequential": _ordinal("SequentialLogistic"),
-    "adjacent": _ordinal("AdjacentLogistic"),
-    "categorical": Family(
+    "cumulative": Family(
         "level",
-        {"mu": Parameter(("logit",))},
-        "CategoricalLogit",
-        {"eta": "{mu.etas}"},
-        categories="reference",
+        {"mu": Parameter(("logit", "probit", "cloglog")), "cutpoints": _STEPS},
+        "OrderedLogistic",
+        _SCORED,
+        {"probit": {"dist": "OrderedProbit", **_SCORED}, "cloglog": {"dist": "OrderedCloglog", **_SCORED}},
+        "thresholds",
+    ),
+    "sequential": Family("level", _LOGIT_STEPS, "SequentialLogistic", _SCORED, categories="thresholds", ordered=False),
+    "adjacent": Family("level", _LOGIT_STEPS, "AdjacentLogistic", _SCORED, categories="thresholds", ordered=False),
+    "categorical": Family(
+        "level", {"mu": Parameter(("logit",))}, "CategoricalLogit", {"eta": "{mu.etas}"}, categories="reference"
     ),
     "multinomial": Family(
         "counts",

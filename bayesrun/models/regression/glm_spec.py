@@ -9,11 +9,11 @@ from pydantic import model_validator
 
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 from bayesrun.models.base import ModelSpec
-from bayesrun.models.regression.response_families import FAMILIES, Family, FamilyName, Link
+from bayesrun.models.regression.families import COEFFICIENT
+from bayesrun.models.regression.response_families import GLM_FAMILIES, FamilyName, GlmFamily, Link
 from bayesrun.schema import Section
 
 KEY = "model.formula"
-_TERM_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "10 * term_scale"}
 
 
 class Options(Section):
@@ -51,19 +51,19 @@ class GlmSpec(ModelSpec):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_priors(cls, raw: Any) -> Any:
-        family = FAMILIES.get(str(raw.get("family", "normal"))) if isinstance(raw, Mapping) else None
+        family = GLM_FAMILIES.get(str(raw.get("family", "normal"))) if isinstance(raw, Mapping) else None
         if family is None or not isinstance(raw.get("priors") or {}, Mapping):
             return raw
-        own = {"default": _TERM_DEFAULT, INTERCEPT: _TERM_DEFAULT, **family.auxiliaries}
+        own = {"default": COEFFICIENT, INTERCEPT: COEFFICIENT, **family.auxiliaries}
         return {**raw, "priors": {**{n: dict(p) for n, p in own.items()}, **(raw.get("priors") or {})}}
 
     def link(self) -> Link:
         """Return the link: the requested one, otherwise the family's default."""
         return self.options.link or self.known_family().links[0]
 
-    def known_family(self) -> Family:
+    def known_family(self) -> GlmFamily:
         """Return the family."""
-        return FAMILIES[self.family]
+        return GLM_FAMILIES[self.family]
 
     def parsed(self) -> Formula:
         """Return the checked formula; raises `UserError`."""

@@ -23,9 +23,9 @@ from bayesrun.models.regression.design_matrix import labels_in, prepare, respons
 from bayesrun.models.regression.glm_model import HELPER, build
 from bayesrun.models.regression.glm_rows import at_rows, needs
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
-from bayesrun.models.regression.response_families import FAMILIES
+from bayesrun.models.regression.response_families import GLM_FAMILIES
 
-_AUXILIARIES = frozenset(name for family in FAMILIES.values() for name in family.auxiliaries)
+_AUXILIARIES = frozenset(name for family in GLM_FAMILIES.values() for name in family.auxiliaries)
 _TAKEN = {*_AUXILIARIES, "design", "default", HELPER}
 
 

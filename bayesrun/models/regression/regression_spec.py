@@ -10,11 +10,10 @@ from pydantic import field_validator, model_validator
 from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import INTERCEPT
 from bayesrun.models.base import ModelSpec
-from bayesrun.models.regression.families import FAMILIES, Family
+from bayesrun.models.regression.families import COEFFICIENT, FAMILIES, Family
 from bayesrun.models.regression.term_priors import DEFAULT
 from bayesrun.schema import Section
 
-_TERM_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "10 * term_scale"}
 _OTHER_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "2.5 * term_scale"}
 _SD_DEFAULT: Mapping[str, Any] = {"dist": "HalfStudentT", "nu": 3.0, "sigma": "2.5 * term_scale"}
 _COR_DEFAULT: Mapping[str, Any] = {"dist": "LKJ", "eta": 1.0}
@@ -98,7 +97,7 @@ def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(raw.get("priors") or {})
     formula = raw.get("formula")
     predicted = set(formula) if isinstance(formula, Mapping) else {family.main}
-    own: dict[str, Any] = {DEFAULT: dict(_TERM_DEFAULT), INTERCEPT: dict(_TERM_DEFAULT)}
+    own: dict[str, Any] = {DEFAULT: dict(COEFFICIENT), INTERCEPT: dict(COEFFICIENT)}
     for name, parameter in family.parameters.items():
         if name in predicted:
             own |= {} if name == family.main else {f"{name}_{DEFAULT}": dict(_OTHER_DEFAULT)}

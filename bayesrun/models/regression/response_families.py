@@ -12,20 +12,15 @@ from numpy.typing import NDArray
 from bayesrun.data.base import Domain
 from bayesrun.language.values import Value, apply, constant
 from bayesrun.lazy import special
+from bayesrun.models.regression.families import FAMILY_TABLE, Prior
 
 FamilyName = Literal["normal", "student", "binomial", "poisson", "negative_binomial"]
 Link = Literal["identity", "log", "logit", "probit", "cloglog"]
-Prior = Mapping[str, Any]
-
-_SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
-# 1 / sqrt(alpha) ~ HalfNormal(5). It is the coefficient of variation in excess of a Poisson's, which is dimensionless
-# and needs no scale of the data; the prior is flat wherever the data put it, for alpha 0.5 as for 10,000,000.
-_OVERDISPERSION: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
 
 
 @dataclass(frozen=True)
-class Family:
-    """A family.
+class GlmFamily:
+    """A family as `type: glm` has it.
 
     Parameters
     ----------
@@ -42,14 +37,19 @@ class Family:
     auxiliaries: Mapping[str, Prior]
 
 
-FAMILIES: Mapping[str, Family] = {
-    "normal": Family(("identity", "log"), "real", {"sigma": _SCALE}),
-    "student": Family(
-        ("identity", "log"), "real", {"sigma": _SCALE, "nu": {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}}
-    ),
-    "binomial": Family(("logit", "probit", "cloglog"), "binary", {}),
-    "poisson": Family(("log", "identity"), "count", {}),
-    "negative_binomial": Family(("log", "identity"), "count", {"alpha": _OVERDISPERSION}),
+def _family(name: str, links: tuple[Link, ...], domain: Domain) -> GlmFamily:
+    """Return a family of the table of all regressions, with the links that the fast forms know."""
+    of_table = FAMILY_TABLE[name]
+    auxiliaries = {n: p.prior for n, p in of_table.parameters.items() if n != of_table.main and p.prior is not None}
+    return GlmFamily(links, domain, auxiliaries)
+
+
+GLM_FAMILIES: Mapping[str, GlmFamily] = {
+    "normal": _family("normal", ("identity", "log"), "real"),
+    "student": _family("student", ("identity", "log"), "real"),
+    "binomial": _family("binomial", ("logit", "probit", "cloglog"), "binary"),
+    "poisson": _family("poisson", ("log", "identity"), "count"),
+    "negative_binomial": _family("negative_binomial", ("log", "identity"), "count"),
 }
 
 
