@@ -26,7 +26,8 @@ from bayesrun.language.scope import Scope
 from bayesrun.language.values import Dims, Fault, Value, apply, conform, constant
 
 NONE, LEFT, RIGHT, INTERVAL = 0, -1, 1, 2
-_WORDS = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
+STATUSES = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
+"""How a row is censored, in words and as a number."""
 Side = Literal["lower", "upper"]
 
 
@@ -199,7 +200,7 @@ def _codes(text: Any, reader: _Reader) -> NDArray[np.int64]:
     if cells is not None and np.asarray(cells[0]).dtype.kind in "OUS":
         return np.broadcast_to(_of_words(np.asarray(cells[0]), key), reader.shape)
     codes = reader.known("censored.status", reader.value("censored.status", text))
-    wrong = codes[~np.isin(codes, list(_WORDS.values()))]
+    wrong = codes[~np.isin(codes, list(STATUSES.values()))]
     if wrong.size:
         allowed = "0 (none), 1 (right), -1 (left) or 2 (interval)"
         raise fail(key, f"must be {allowed} (got {wrong[0]:g})", "write such codes, or the words")
@@ -207,11 +208,11 @@ def _codes(text: Any, reader: _Reader) -> NDArray[np.int64]:
 
 
 def _of_words(words: NDArray[Any], key: str) -> NDArray[np.int64]:
-    wrong = [word for word in words.ravel().tolist() if word not in _WORDS]
+    wrong = [word for word in words.ravel().tolist() if word not in STATUSES]
     if wrong:
-        hint = did_you_mean(str(wrong[0]), _WORDS)
+        hint = did_you_mean(str(wrong[0]), STATUSES)
         raise fail(key, f"must be none, left, right or interval (got {wrong[0]!r})", hint)
-    codes: NDArray[np.int64] = np.vectorize(_WORDS.get, otypes=[np.int64])(words)
+    codes: NDArray[np.int64] = np.vectorize(STATUSES.get, otypes=[np.int64])(words)
     return codes
 
 
@@ -220,13 +221,20 @@ def _status_at_limits(limits: Mapping[Side, Value], observed: NDArray[Any], key:
     for side, value in limits.items():
         if value.known is None:
             raise fail(f"{key}.{side}", "must not depend on a random variable", "give numbers or data")
-        beyond = observed < value.known if side == "lower" else observed > value.known
-        if beyond.any():
-            word = "below" if side == "lower" else "above"
-            message = f"the observed value {observed[beyond].ravel()[0]:g} lies {word} the limit"
+        message = _beyond_limit(side, value.known, observed)
+        if message:
             raise fail(f"{key}.{side}", message, "what is censored is set to the limit; use truncated or status")
         status[np.broadcast_to(observed == value.known, status.shape)] = LEFT if side == "lower" else RIGHT
     return status
+
+
+def _beyond_limit(side: Side, limit: NDArray[Any], observed: NDArray[Any]) -> str:
+    """Describe the first observed value beyond a limit; empty when there is none."""
+    beyond = observed < limit if side == "lower" else observed > limit
+    if not beyond.any():
+        return ""
+    word = "below" if side == "lower" else "above"
+    return f"the observed value {observed[beyond].ravel()[0]:g} lies {word} the limit"
 
 
 def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
@@ -235,10 +243,8 @@ def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
     for side, value in (made.truncation or {}).items():
         if value.known is None:
             continue
-        beyond = observed < value.known if side == "lower" else observed > value.known
-        if beyond.any():
-            word = "below" if side == "lower" else "above"
-            message = f"the observed value {observed[beyond].ravel()[0]:g} lies {word} the limit"
+        message = _beyond_limit(side, value.known, observed)
+        if message:
             hint = "remove such rows; where a value is cut to the limit use censored"
             problems.append(Problem(f"{key}.truncated.{side}", message, hint))
     return problems

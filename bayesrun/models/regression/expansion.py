@@ -16,6 +16,7 @@ from bayesrun.data.factors import as_levels, codes_of, levels_of
 from bayesrun.errors import fail
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Learned
+from bayesrun.language.modifiers import STATUSES
 from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of, response_values
@@ -312,8 +313,8 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
         found = rows.data[rows.dim].copy(data=np.full(rows.size, number))
     if found.isnull().any():
         raise fail(KEY, f"'{text}' is missing in {int(found.isnull().sum())} rows", "set data.drop_missing=rows")
-    if part == "censored" and not np.isin(found.values, (-1, 0, 1, 2)).all():
-        got = shown_values(found, found.copy(data=~np.isin(found.values, (-1, 0, 1, 2))))
+    if part == "censored" and not (known := np.isin(found.values, list(STATUSES.values()))).all():
+        got = shown_values(found, found.copy(data=~known))
         raise fail(KEY, f"cens({text}) must be 0, -1, 1 or 2 (got {got})", "or none, left, right, interval")
     low = {"weights": 0.0, "error": 0.0, "trials": 0.0}.get(part)
     if low is not None and (found.values < low).any():
@@ -323,14 +324,13 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
 
 
 def _status_of(column: xr.DataArray) -> xr.DataArray:
-    """Encode how rows are censored: none 0, left -1, right 1, interval 2."""
-    codes = {"none": 0, "left": -1, "right": 1, "interval": 2}
+    """Encode how rows are censored."""
     texts = [str(value).strip().lower() for value in column.values]
-    strange = np.array([text not in codes for text in texts])
+    strange = np.array([text not in STATUSES for text in texts])
     if strange.any():
         got = shown_values(column, column.copy(data=strange))
         raise fail(KEY, f"'{column.name}' must be none, left, right or interval (got {got})", "or 0, -1, 1, 2")
-    return column.copy(data=np.array([codes[text] for text in texts]))
+    return column.copy(data=np.array([STATUSES[text] for text in texts]))
 
 
 def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learned, observed: bool) -> Explained:

@@ -151,7 +151,7 @@ def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Proble
     for name, prior in spec.priors.items():
         if name in ("sd", "cor"):
             yield from _wrong_group_priors(name, prior, groupings)
-        elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends or ("\n",)):
+        elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends):
             yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
 
 
