@@ -30,8 +30,8 @@ from bayesrun.pipeline import run
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.run_folder import check_place, dead_runs, remove_if_empty
-from bayesrun.sweep.run import Request, run_sweep
-from bayesrun.sweep.sweep_folder import resumed
+from bayesrun.sweeps.run import Request, run_sweep
+from bayesrun.sweeps.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
 from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS, TrackingSpec

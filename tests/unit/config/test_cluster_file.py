@@ -13,7 +13,7 @@ from bayesrun.config.compose import compose
 from bayesrun.config.hydra_internals import command_line
 from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.errors import UserError
-from bayesrun.sweep.sweep_folder import resumed, write_state
+from bayesrun.sweeps.sweep_folder import resumed, write_state
 from tests.composing import composed, plain
 
 FILE = "setup: [module load gcc]\nenvironment: {OMP_NUM_THREADS: 1, NAME: 'a b'}\n"

@@ -13,9 +13,9 @@ from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
 from bayesrun.redaction import is_secret_key, redact_override
 from bayesrun.schema import parse
-from bayesrun.sweep.base import Record
-from bayesrun.sweep.points import has_several_values
-from bayesrun.sweep.sweep_folder import read_json
+from bayesrun.sweeps.base import Record
+from bayesrun.sweeps.points import has_several_values
+from bayesrun.sweeps.sweep_folder import read_json
 from bayesrun.tracking.base import TRACKERS, RunCard, Tracker, TrackingSpec, flatten
 
 _RECORD = "tracking.json"

@@ -8,9 +8,9 @@ from importlib.metadata import version
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from bayesrun.sweep import patches
-from bayesrun.sweep.launch import TRAITS
-from bayesrun.sweep.patches import PATCHES, Patch
+from bayesrun.sweeps import patches
+from bayesrun.sweeps.launch import TRAITS
+from bayesrun.sweeps.patches import PATCHES, Patch
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)

@@ -18,10 +18,10 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.errors import Problem, check, fail
 from bayesrun.redaction import redact_tree
-from bayesrun.sweep.base import KEYS, Goal, Point, SweepSpec, setting_of
-from bayesrun.sweep.job import JobTask, NoSuchMetricError
+from bayesrun.sweeps.base import KEYS, Goal, Point, SweepSpec, setting_of
+from bayesrun.sweeps.job import JobTask, NoSuchMetricError
 
-log = logging.getLogger("bayesrun.sweep")
+log = logging.getLogger("bayesrun.sweeps")
 
 _SWEEPER_LOG = "hydra_plugins.hydra_optuna_sweeper"
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayesrun.sweep.base import Record, one_line
-from bayesrun.sweep.conclusion import moves, sentences
-from bayesrun.sweep.table import Setting, pooled, small_variables_first, tabulate
+from bayesrun.sweeps.base import Record, one_line
+from bayesrun.sweeps.conclusion import moves, sentences
+from bayesrun.sweeps.table import Setting, pooled, small_variables_first, tabulate
 
 ERROR = 0.02
 

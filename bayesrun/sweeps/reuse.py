@@ -13,9 +13,9 @@ from typing import Any
 
 from bayesrun.errors import VerdictError
 from bayesrun.provenance import code_digest, config_digest, versions
-from bayesrun.sweep.base import Point, Record
-from bayesrun.sweep.points import Checked
-from bayesrun.sweep.sweep_folder import JOBS, read_json, read_record
+from bayesrun.sweeps.base import Point, Record
+from bayesrun.sweeps.points import Checked
+from bayesrun.sweeps.sweep_folder import JOBS, read_json, read_record
 
 _PLACES = ("runs/*/*", "sweeps/*/*/*")
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bayesrun.sweep.answer import answer
-from bayesrun.sweep.base import Record
-from bayesrun.sweep.elpd import stacking_weights, weight_intervals
-from bayesrun.sweep.table import overlap
+from bayesrun.sweeps.answer import answer
+from bayesrun.sweeps.base import Record
+from bayesrun.sweeps.elpd import stacking_weights, weight_intervals
+from bayesrun.sweeps.table import overlap
 
 N = 4000
 

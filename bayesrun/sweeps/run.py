@@ -24,15 +24,15 @@ from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.provenance import config_digest
 from bayesrun.schema import parse
-from bayesrun.sweep.base import INTERRUPTED, KEYS, Goal, Point, Record, Steering
-from bayesrun.sweep.job import JobTask, RunJob, line
-from bayesrun.sweep.launch import launch, traits_of
-from bayesrun.sweep.local_workers import end_workers, in_worker, prepare_workers
-from bayesrun.sweep.parent import Parent, warm_tracking
-from bayesrun.sweep.points import Checked, Compose, expand, preflight
-from bayesrun.sweep.reuse import Plan, make_plan
-from bayesrun.sweep.search import goal_of, search, search_space
-from bayesrun.sweep.sweep_folder import (
+from bayesrun.sweeps.base import INTERRUPTED, KEYS, Goal, Point, Record, Steering
+from bayesrun.sweeps.job import JobTask, RunJob, line
+from bayesrun.sweeps.launch import launch, traits_of
+from bayesrun.sweeps.local_workers import end_workers, in_worker, prepare_workers
+from bayesrun.sweeps.parent import Parent, warm_tracking
+from bayesrun.sweeps.points import Checked, Compose, expand, preflight
+from bayesrun.sweeps.reuse import Plan, make_plan
+from bayesrun.sweeps.search import goal_of, search, search_space
+from bayesrun.sweeps.sweep_folder import (
     JOBS,
     STOP,
     claim,
@@ -46,7 +46,7 @@ from bayesrun.sweep.sweep_folder import (
     write_state,
 )
 
-log = logging.getLogger("bayesrun.sweep")
+log = logging.getLogger("bayesrun.sweeps")
 
 
 @dataclass(frozen=True)
@@ -262,7 +262,7 @@ def _answer(
     folder: Path, records: Sequence[Record], baseline: int, seconds: float, goal: Goal | None
 ) -> tuple[int, str]:
     """Write the answer; return how many jobs have no posterior, and what the console shows."""
-    from bayesrun.sweep.answer import answer  # pandas and Matplotlib, which a worker has imported
+    from bayesrun.sweeps.answer import answer  # pandas and Matplotlib, which a worker has imported
 
     found = answer(folder, records, baseline, seconds, goal)
     return found.failed, found.text

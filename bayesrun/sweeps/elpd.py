@@ -17,8 +17,8 @@ from scipy.optimize import minimize
 from bayesrun.diagnostics.base import GOOD_K, INTERVAL, interval_columns, interval_probability
 from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms
 from bayesrun.open_run import read_config
-from bayesrun.sweep.base import Record
-from bayesrun.sweep.sweep_folder import read_json
+from bayesrun.sweeps.base import Record
+from bayesrun.sweeps.sweep_folder import read_json
 
 Floats = NDArray[np.float64]
 

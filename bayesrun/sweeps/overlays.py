@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability, shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures.drawing import save
-from bayesrun.sweep.local_workers import beside
-from bayesrun.sweep.table import Setting, density_at, is_counted
+from bayesrun.sweeps.local_workers import beside
+from bayesrun.sweeps.table import Setting, density_at, is_counted
 
 MOST_PARAMETERS = 4
 MOST_SETTINGS = 20

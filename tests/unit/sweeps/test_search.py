@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bayesrun.errors import UserError
-from bayesrun.sweep.base import Goal, Record
-from bayesrun.sweep.conclusion import best_setting
-from bayesrun.sweep.search import search_space
-from bayesrun.sweep.table import Setting
+from bayesrun.sweeps.base import Goal, Record
+from bayesrun.sweeps.conclusion import best_setting
+from bayesrun.sweeps.search import search_space
+from bayesrun.sweeps.table import Setting
 
 A = "model.priors.a.lam"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from bayesrun.sweep.patches import seal_submissions, use_watcher
-from bayesrun.sweep.sweep_folder import read_record
+from bayesrun.sweeps.patches import seal_submissions, use_watcher
+from bayesrun.sweeps.sweep_folder import read_record
 
 Submit = Callable[[int, Path], "str | None"]
 """Submits a job by number with a folder for submitit's files, waits for it, and returns what went wrong."""

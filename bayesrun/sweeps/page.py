@@ -14,9 +14,9 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
-from bayesrun.sweep.base import Goal, one_line
-from bayesrun.sweep.conclusion import Move, best_setting, interval_name, moves, sentences
-from bayesrun.sweep.table import Setting, small_variables_first
+from bayesrun.sweeps.base import Goal, one_line
+from bayesrun.sweeps.conclusion import Move, best_setting, interval_name, moves, sentences
+from bayesrun.sweeps.table import Setting, small_variables_first
 
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
 _ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight ({})", "Pareto k")

@@ -17,12 +17,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bayesrun.config.hydra_internals import HydraParts
-from bayesrun.sweep.base import Point, Record
-from bayesrun.sweep.job import JobTask, quiet_worker
-from bayesrun.sweep.patches import keep_interrupts
-from bayesrun.sweep.sweep_folder import read_json, read_record, set_aside, write_record
+from bayesrun.sweeps.base import Point, Record
+from bayesrun.sweeps.job import JobTask, quiet_worker
+from bayesrun.sweeps.patches import keep_interrupts
+from bayesrun.sweeps.sweep_folder import read_json, read_record, set_aside, write_record
 
-log = logging.getLogger("bayesrun.sweep")
+log = logging.getLogger("bayesrun.sweeps")
 
 _ATTEMPTS = 2
 _WARM_CACHE = 40
@@ -145,7 +145,7 @@ def _record_failure(task: JobTask, point: Point, job: Any) -> None:
 
 def _submit_each(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> str:
     """Submit each job on its own and wait for all."""
-    from bayesrun.sweep.slurm import run_all  # submitit, an extra
+    from bayesrun.sweeps.slurm import run_all  # submitit, an extra
 
     by_number = {p.number: p for p in points}
 

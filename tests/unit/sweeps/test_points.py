@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
-from bayesrun.sweep.base import SweepSpec
-from bayesrun.sweep.points import expand
+from bayesrun.sweeps.base import SweepSpec
+from bayesrun.sweeps.points import expand
 
 A, B = "model.priors.a.lam", "model.priors.b.lam"
 

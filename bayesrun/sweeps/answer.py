@@ -13,14 +13,14 @@ from pathlib import Path
 import pandas as pd
 
 from bayesrun.run_folder import RunFolder
-from bayesrun.sweep.base import Goal, Record
-from bayesrun.sweep.elpd import compare
-from bayesrun.sweep.local_workers import beside
-from bayesrun.sweep.overlays import draw_overlays
-from bayesrun.sweep.page import Findings, describe, page, text
-from bayesrun.sweep.table import Setting, gather, tabulate
+from bayesrun.sweeps.base import Goal, Record
+from bayesrun.sweeps.elpd import compare
+from bayesrun.sweeps.local_workers import beside
+from bayesrun.sweeps.overlays import draw_overlays
+from bayesrun.sweeps.page import Findings, describe, page, text
+from bayesrun.sweeps.table import Setting, gather, tabulate
 
-log = logging.getLogger("bayesrun.sweep")
+log = logging.getLogger("bayesrun.sweeps")
 
 _ORDER = ("ok", "warn", "fail")
 

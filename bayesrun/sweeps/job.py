@@ -25,13 +25,13 @@ from bayesrun.errors import did_you_mean, fail
 from bayesrun.open_run import RunResult
 from bayesrun.processes import collect_rarely, end_with_parent
 from bayesrun.redaction import redact_override
-from bayesrun.sweep.base import INTERRUPTED, KEYS, Record, one_line, setting_of
-from bayesrun.sweep.patches import explain_time_limit
-from bayesrun.sweep.sweep_folder import STOP, read_json, write_record
+from bayesrun.sweeps.base import INTERRUPTED, KEYS, Record, one_line, setting_of
+from bayesrun.sweeps.patches import explain_time_limit
+from bayesrun.sweeps.sweep_folder import STOP, read_json, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
-log = logging.getLogger("bayesrun.sweep")
+log = logging.getLogger("bayesrun.sweeps")
 
 _STOPPED = "it was interrupted; the draws so far are kept"
 

@@ -86,7 +86,7 @@ PATCHES = (
         "submitit pickles the whole config into the sweep's folder, with the passwords in it",
     ),
 )
-"""Every dependence on internals; `tests/unit/sweep/test_patches.py` checks the versions."""
+"""Every dependence on internals; `tests/unit/sweeps/test_patches.py` checks the versions."""
 
 
 def start_workers_from_forkserver() -> None:
@@ -176,7 +176,7 @@ def seal_submissions() -> None:
     """Keep secrets out of submitit's files (`sealing`)."""
     from submitit.core.core import Executor
 
-    from bayesrun.sweep.sealing import SealedCall, seal
+    from bayesrun.sweeps.sealing import SealedCall, seal
 
     if getattr(Executor.map_array, "seals", False):
         return

@@ -15,8 +15,8 @@ from typing import Any
 import pandas as pd
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
-from bayesrun.sweep.base import Goal
-from bayesrun.sweep.table import Setting, small_variables_first
+from bayesrun.sweeps.base import Goal
+from bayesrun.sweeps.table import Setting, small_variables_first
 
 _LARGE = 1.0
 _MOST_NAMED = 3

@@ -16,7 +16,7 @@ import bayesrun
 from bayesrun.engines.base import ENGINES
 from bayesrun.processes import collect_rarely
 
-_NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "sweep", "tracking")
+_NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "api", "sweeps", "tracking")
 _SERVER = os.getpid()
 _POLL_SECONDS = 1.0
 

@@ -23,8 +23,8 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.pipeline import compiled, fitted_model_of, model_problems, read_data, rows_to_predict
 from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
-from bayesrun.sweep.base import KEYS, Point, SweepSpec, setting_of
-from bayesrun.sweep.local_workers import in_worker
+from bayesrun.sweeps.base import KEYS, Point, SweepSpec, setting_of
+from bayesrun.sweeps.local_workers import in_worker
 
 MOST_JOBS = 10_000
 """Largest number of jobs of a sweep."""

@@ -2,9 +2,9 @@
 
 import json
 
-from bayesrun.sweep.base import Record
-from bayesrun.sweep.reuse import Identity, changes, find_equal, read_finished
-from bayesrun.sweep.sweep_folder import write_record
+from bayesrun.sweeps.base import Record
+from bayesrun.sweeps.reuse import Identity, changes, find_equal, read_finished
+from bayesrun.sweeps.sweep_folder import write_record
 
 WANTED = Identity("config", "data", "code", {"numpy": "1.22.1"})
 

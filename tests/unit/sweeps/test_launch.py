@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from bayesrun.sweep.base import Point, Record
-from bayesrun.sweep.job import JobTask
-from bayesrun.sweep.launch import launch
-from bayesrun.sweep.sweep_folder import read_record
+from bayesrun.sweeps.base import Point, Record
+from bayesrun.sweeps.job import JobTask
+from bayesrun.sweeps.launch import launch
+from bayesrun.sweeps.sweep_folder import read_record
 
 NUMBERS = range(2)
 CONFIG = OmegaConf.create({"hydra": {"launcher": {"_target_": "a.launcher.of.a.PlugIn"}}})

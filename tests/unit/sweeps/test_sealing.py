@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bayesrun.redaction import remember_texts
-from bayesrun.sweep.patches import seal_submissions
-from bayesrun.sweep.sealing import MissingSecret, seal, unseal
+from bayesrun.sweeps.patches import seal_submissions
+from bayesrun.sweeps.sealing import MissingSecret, seal, unseal
 
 URL = "postgresql://me:Sesame-42@host/db"
 

@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 from bayesrun.processes import end_with_parent, forked, may_fork
-from bayesrun.sweep.patches import start_workers_from_forkserver, stop_workers
+from bayesrun.sweeps.patches import start_workers_from_forkserver, stop_workers
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ def prepare_workers(count: int) -> None:
     global _prepared
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
-    multiprocessing.set_forkserver_preload(["bayesrun.sweep.preload"])
+    multiprocessing.set_forkserver_preload(["bayesrun.sweeps.preload"])
     processors = os.cpu_count() or 1
     workers = max(1, count if count > 0 else processors + 1 + count)
     try:

@@ -27,7 +27,7 @@ from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
 from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder
-from bayesrun.sweep.base import Record
+from bayesrun.sweeps.base import Record
 
 JOBS = ".jobs"
 """Folder of the jobs' records."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bayesrun.diagnostics.base import find_interval_columns
 from bayesrun.diagnostics.numerics.densities import density, is_discrete
 from bayesrun.diagnostics.summary import SAMPLE, names_of
-from bayesrun.sweep.base import Record
+from bayesrun.sweeps.base import Record
 
 Floats = NDArray[np.float64]
 
