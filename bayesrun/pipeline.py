@@ -107,7 +107,9 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
 
 def prepare(config: RunConfig) -> Prepared:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
-    data, data_digest, imputation, design = load_data(config)
+    data, data_digest, imputation, design = read_data(config)
+    if not config.model_type.build_checks:
+        check(model_problems(config, data))
     declared = config.model_type.build(data, config.model)
     fitted = fitted_model_of(config, declared, design, data_digest)
     rows = rows_to_predict(config, fitted)

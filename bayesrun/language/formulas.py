@@ -106,8 +106,9 @@ class Design:
         return np.asarray(self.spec.get_model_matrix(frame, context=_environment(), drop_rows=set()), dtype=float)
 
 
+@lru_cache(maxsize=64)
 def parse(text: str, key: str) -> Formula:
-    """Check a formula and name its terms; nothing is evaluated.
+    """Check a formula and name its terms; nothing is evaluated. A run asks for the same ones again and again.
 
     Raises
     ------

@@ -134,6 +134,8 @@ class ModelType:
         `(rows, spec) -> roles` of the variables that new rows must have; None: the predictors among `roles`.
     uses
         `(spec) -> names`, in addition to those of the roles, that may be data variables, for `drop_missing: rows`.
+    build_checks
+        Whether `build` raises the problems that `check` returns, so that what both need is computed once.
     """
 
     spec: type[ModelSpec]
@@ -145,6 +147,7 @@ class ModelType:
     at_rows: Callable[[NewRows, Any], Declaration] | None = None
     needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
     uses: Callable[[Any], frozenset[str]] = lambda spec: frozenset()
+    build_checks: bool = False
 
 
 MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))

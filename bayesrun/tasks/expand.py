@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from bayesrun.config.run_config import parse_config
-from bayesrun.errors import check, fail
+from bayesrun.errors import fail
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
-from bayesrun.pipeline import load_data
+from bayesrun.pipeline import read_data
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
 
@@ -46,8 +46,8 @@ def expand(request: TaskRequest) -> int:
     if not isinstance(config.model, RegressionSpec):
         hint = "a declarative model is one already; other types are written in Python"
         raise fail("model.type", f"'{config.model.type}' is not a regression; only regressions can be expanded", hint)
-    data = load_data(config)[0]
-    check(config.model_type.check(data, config.model))
+    data = read_data(config)[0]
+    assert data is not None  # a regression has a response
     expansion = expansion_of(data, config.model)
     given = request.options.folder
     folder = Path(given) if given else config.paths.outputs / "expanded" / config.model.name

@@ -40,7 +40,11 @@ def build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
 
     The whitened form is reported as the direct one.
     """
-    prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
+    return build_prepared(data, spec, prepare(data, spec.parsed(), spec.options.offset, spec.options.trials))
+
+
+def build_prepared(data: xr.Dataset, spec: GlmSpec, prepared: Prepared) -> Declaration:
+    """Declare the model of rows that are prepared already."""
     natural = scales(prepared, spec.link())
     direct = _direct(data, spec, prepared, natural)
     declared = _whitened(direct, data, spec, prepared, natural) if _can_be_whitened(direct, spec, prepared) else direct

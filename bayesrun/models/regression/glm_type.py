@@ -14,13 +14,15 @@ from collections.abc import Iterator
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.errors import check as raise_problems
+from bayesrun.language.declaration import Declaration
 from bayesrun.language.formulas import INTERCEPT, Formula, plain
 from bayesrun.language.grammar import single_name
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
-from bayesrun.models.regression.design_matrix import labels_in, prepare, response_variables
-from bayesrun.models.regression.glm_model import HELPER, build
+from bayesrun.models.regression.design_matrix import Prepared, labels_in, prepare, response_variables
+from bayesrun.models.regression.glm_model import HELPER, build, build_prepared
 from bayesrun.models.regression.glm_rows import at_rows, needs
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import GLM_FAMILIES
@@ -76,9 +78,23 @@ def _wrong_names(spec: GlmSpec, formula: Formula) -> Iterator[Problem]:
 def check(data: xr.Dataset, spec: GlmSpec) -> list[Problem]:
     """Find responses out of range, collinear columns and complete separation, and name them."""
     try:
-        prepared = prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
+        return _problems(_prepared(data, spec), spec)
     except UserError as error:
         return list(error.problems)
+
+
+def checked_build(data: xr.Dataset, spec: GlmSpec) -> Declaration:
+    """Build the model; raises `UserError` with the problems that `check` returns."""
+    prepared = _prepared(data, spec)
+    raise_problems(_problems(prepared, spec))
+    return build_prepared(data, spec, prepared)
+
+
+def _prepared(data: xr.Dataset, spec: GlmSpec) -> Prepared:
+    return prepare(data, spec.parsed(), spec.options.offset, spec.options.trials)
+
+
+def _problems(prepared: Prepared, spec: GlmSpec) -> list[Problem]:
     problems = list(wrong_response(prepared, spec))
     if problems or not spec.options.check_design:
         return problems

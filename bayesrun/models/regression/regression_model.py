@@ -10,6 +10,7 @@ from typing import Any
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
+from bayesrun.errors import check as raise_problems
 from bayesrun.language.declaration import Declaration, ModelDesign
 from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import plain
@@ -19,7 +20,7 @@ from bayesrun.lazy import xr
 from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
 from bayesrun.models.declarative import declarative_rows
-from bayesrun.models.regression import glm_model, glm_rows, glm_type
+from bayesrun.models.regression import glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear
 from bayesrun.models.regression.design_matrix import labels_in
 from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, expand, expand_at
@@ -178,11 +179,17 @@ def check(data: xr.Dataset, spec: RegressionSpec) -> list[Problem]:
     if glm is not None:
         return glm_type.check(data, glm)
     try:
-        expansion = expand(data, spec, plan(spec))
+        _checked(expand(data, spec, plan(spec)), spec)
     except UserError as error:
         return list(error.problems)
-    problems = list(_collinear(expansion)) if spec.options.check_design else []
-    return problems or declarative.check(expansion.columns, _declarative(expansion))
+    return []
+
+
+def _checked(expansion: Expansion, spec: RegressionSpec) -> Expansion:
+    """Return an expansion without problems; raises `UserError` with those that there are."""
+    raise_problems(list(_collinear(expansion)) if spec.options.check_design else [])
+    raise_problems(declarative.check(expansion.columns, _declarative(expansion)))
+    return expansion
 
 
 def _collinear(expansion: Expansion) -> Iterator[Problem]:
@@ -201,8 +208,12 @@ def expansion_of(data: xr.Dataset, spec: RegressionSpec) -> Expansion:
     Raises
     ------
     UserError
-        For errors in the regression and its data.
+        With the problems that `check` returns.
     """
+    glm = as_glm(spec)
+    if glm is None:
+        return _checked(expand(data, spec, plan(spec)), spec)
+    raise_problems(glm_type.check(data, glm))
     return expand(data, spec, plan(spec))
 
 
@@ -215,12 +226,17 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
 
     With `options.form: whitened` it is sampled in another form: whitened coefficients, centred effects around them, and
     one number as the likelihood of many rows. It is reported as the model as written.
+
+    Raises
+    ------
+    UserError
+        With the problems that `check` returns.
     """
     glm = as_glm(spec)
     if glm is not None:
-        return glm_model.build(data, glm)
+        return glm_type.checked_build(data, glm)
     this = plan(spec)
-    expansion = expand(data, spec, this)
+    expansion = _checked(expand(data, spec, this), spec)
     for note in expansion.notes:
         log.info(note)
     declared = declarative.build(expansion.columns, _declarative(expansion))
@@ -271,5 +287,13 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
 
 
 MODEL = ModelType(
-    RegressionSpec, PriorNames(open=True, nested=("sd", "cor")), roles, build, check, static_check, at_rows, needs
+    RegressionSpec,
+    PriorNames(open=True, nested=("sd", "cor")),
+    roles,
+    build,
+    check,
+    static_check,
+    at_rows,
+    needs,
+    build_checks=True,
 )

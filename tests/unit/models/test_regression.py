@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,15 +14,19 @@ from scipy.special import expit
 
 from bayesrun.errors import UserError
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
+from bayesrun.language.formulas import Formula
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import regression
 from bayesrun.models.base import NewRows
+from bayesrun.models.regression import design_matrix, group_effects, population_term
 from bayesrun.models.regression.expansion import Expansion, expand
 from bayesrun.models.regression.group_terms import split
 from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.pipeline import prepare
 from bayesrun.predict.fitted_model import FittedModel, fitted_model
+from tests.composing import parsed
 from tests.contract.numpy_engine.engine import log_densities
 
 MODEL = regression.MODEL
@@ -122,6 +128,21 @@ def test_correlated_effects_are_the_factor_times_standard_normal_numbers() -> No
 def test_effects_of_a_response_that_does_not_vary_have_reliability_0() -> None:
     rows = data(y=np.full(ROWS, 0.25))
     assert expanded("y ~ 1 + (1 | g)", rows, family="beta").notes[0].endswith("(reliability 0.00)")
+
+
+@pytest.mark.parametrize("model", ["regression", "glm_logistic"])
+def test_a_run_evaluates_the_design_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    for module in (design_matrix, group_effects, population_term):
+        counted = partial(_counted, seen, module.design)
+        monkeypatch.setattr(module, "design", counted)
+    prepare(parsed(f"model={model}", "tracking=none"))
+    assert seen and len(seen) == len(set(seen))
+
+
+def _counted(seen: list[str], design: Callable[..., Any], formula: Formula, *rest: Any) -> Any:
+    seen.append(formula.text)
+    return design(formula, *rest)
 
 
 def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups() -> None:
