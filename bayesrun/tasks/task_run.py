@@ -1,0 +1,228 @@
+"""The run folder and the tracked run of a task that works on finished runs; both name their parents."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from bayesrun.config.resolvers import run_name
+from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
+from bayesrun.errors import Problem, check, fail
+from bayesrun.lazy import xr
+from bayesrun.logs import flush_to
+from bayesrun.open_run import read_config
+from bayesrun.provenance import config_digest, now
+from bayesrun.redaction import redact, redact_override, redact_tree
+from bayesrun.registry import load_plugins
+from bayesrun.run_folder import RunFolder
+from bayesrun.tasks.base import TaskRequest
+from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, flatten
+from bayesrun.tracking.tracking_record import read_record
+
+OF_RUN = ("seed", "intervals", "name", "experiment_name", "tags", "engine")
+"""Keys that keep the finished run's values unless the command sets them."""
+_OF_COMMAND = ("tracking", "paths")
+
+
+@dataclass(frozen=True)
+class TaskRun:
+    """What a task's own run is.
+
+    Parameters
+    ----------
+    task
+        Name of the task.
+    parents
+        Folders of the finished runs that it works on.
+    config
+        The first parent's config, with what the command changes.
+    section
+        What the task was asked to do: the section of its name in `config.yaml`, and its params in tracking.
+    label
+        What tells this run of the task from others; part of the folder's name.
+    data_digest, dataset
+        The data that the task reads itself; None where it reads only the posterior.
+    """
+
+    task: str
+    parents: Sequence[Path]
+    config: RunConfig
+    section: Mapping[str, Any]
+    label: str
+    data_digest: str | None = None
+    dataset: DatasetInfo | None = None
+    parent_run_ids: Sequence[str | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        records = [read_record(folder) for folder in self.parents]
+        object.__setattr__(self, "parent_run_ids", [getattr(record, "run_id", None) for record in records])
+
+
+def config_of(request: TaskRequest, folder: Path, sections: Sequence[str] = ()) -> RunConfig:
+    """Parse a finished run's config with what the command changes, without its data, which may no longer exist.
+
+    Parameters
+    ----------
+    request
+        The command's request; its own config is composed without regard to the run.
+    folder
+        Folder of the finished run.
+    sections
+        Sections of the run that the command may change key by key.
+    """
+    stored = read_config(folder)
+    keys = [*sections, *_OF_COMMAND, *OF_RUN]
+    given: Any = OmegaConf.to_container(OmegaConf.masked_copy(request.config, keys), resolve=False)
+    written = [key_of(override) for override in request.arguments.overrides]
+    changed = {}
+    for section in sections:
+        said = {key for key in given[section] if _is_written(f"{section}.{key}", written)}
+        changed[section] = {**(stored.get(section) or {}), **{key: given[section][key] for key in said}}
+    own = {key: given[key] for key in OF_RUN if _is_written(key, written)}
+    kept = {key: value for key, value in stored.items() if key not in ("data", "hydra")}
+    plain = {**kept, **own, **{key: given[key] for key in _OF_COMMAND}, **changed, "data": None}
+    check(load_plugins(list(plain.get("plugins") or []), REGISTRIES))
+    return parse_config(OmegaConf.create(plain))
+
+
+def check_keys(request: TaskRequest, sections: Sequence[str]) -> None:
+    """Refuse keys that belong to the finished run.
+
+    Parameters
+    ----------
+    request
+        The command's request.
+    sections
+        Further sections that the command may set.
+    """
+    allowed = (*sections, *_OF_COMMAND, *OF_RUN)
+    keys = [key_of(override) for override in request.arguments.overrides]
+    wrong = [key for key in keys if key.partition(".")[0] not in (*allowed, "hydra")]
+    check([Problem(key, "belongs to the run, which is finished", f"allowed: {', '.join(allowed)}") for key in wrong])
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _is_written(key: str, written: Sequence[str]) -> bool:
+    return any(one == key or one.startswith(f"{key}.") for one in written)
+
+
+def posterior_groups(folder: Path, names: Sequence[str]) -> dict[str, xr.Dataset]:
+    """Open groups of a finished run's `posterior.nc`, with the names that the model knows.
+
+    Parameters
+    ----------
+    folder
+        Folder of the finished run.
+    names
+        Groups to open; those that were not stored are left out.
+
+    Raises
+    ------
+    UserError
+        When the run has no posterior.
+    """
+    path = folder / "posterior.nc"
+    if not path.is_file():
+        raise fail("run", f"'{folder}' has no posterior.nc", "use a run that finished")
+    found = {}
+    for name in names:
+        try:
+            group = xr.open_dataset(path, group=name, engine="netcdf4")
+        except OSError:
+            continue
+        # NetCDF can't hold every name: the attribute has the one that the model knows
+        found[name] = group.rename({n: str(v.attrs["name"]) for n, v in group.data_vars.items() if "name" in v.attrs})
+    return found
+
+
+@contextmanager
+def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
+    """Open a task's run folder and its tracked run; however the block ends, both are closed.
+
+    Parameters
+    ----------
+    made
+        What the run is.
+    memory
+        The log so far, which goes into the folder.
+
+    Yields
+    ------
+    RunFolder
+        The claimed folder, which the block fills.
+    """
+    config, own = made.config, RunFolder.claim(_place(made))
+    flush_to(memory, own.log)
+    parents = [
+        {"folder": str(folder.absolute()), "run_id": run_id}
+        for folder, run_id in zip(made.parents, made.parent_run_ids, strict=True)
+    ]
+    _write_beginning(made, own, parents)
+    _write_status(made, own, "running")
+    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(config.tracking, _card(made, own))
+    status: RunStatus = "failed"
+    try:
+        yield own
+        status = "finished"
+        _write_status(made, own, status)
+    except BaseException as error:
+        _write_status(made, own, status, redact(f"{type(error).__name__}: {error}"))
+        raise
+    finally:
+        tracker.close(own.path, status)
+
+
+def _place(made: TaskRun) -> Path:
+    config = made.config
+    name = run_name(config.top.name, f"{config.model.name}_{made.task}", made.label)
+    began = datetime.now()
+    return (config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}").absolute()
+
+
+def _write_beginning(made: TaskRun, own: RunFolder, parents: list[dict[str, str | None]]) -> None:
+    plain = {**made.config.plain, made.task: dict(made.section)}
+    own.write_text("config.yaml", yaml.safe_dump(redact_tree(plain), sort_keys=False, allow_unicode=True))
+    record = {
+        "seed": made.config.top.seed,
+        "started": now(),
+        "parent": parents[0],
+        "data_digest": made.data_digest,
+        "command_line": [redact_override(word) for word in [sys.executable, *sys.argv]],
+        "config_digest": config_digest(plain),
+    }
+    own.write_json("provenance.json", {**record, **({"parents": parents} if len(parents) > 1 else {})})
+
+
+def _write_status(made: TaskRun, own: RunFolder, status: str, error: str | None = None) -> None:
+    parent = str(made.parents[0].absolute())
+    content = {"status": status, "verdict": None, "error": error, "task": made.task, "parent": parent}
+    own.write_json("status.json", content)
+
+
+def _card(made: TaskRun, own: RunFolder) -> RunCard:
+    config = made.config
+    given = {k: str(v) for k, v in config.top.tags.items() if v is not None}
+    names = {"task": made.task, "model": config.model.name, "parent_folder": str(made.parents[0].absolute())}
+    data = {"data": made.dataset.name} if made.dataset else {}
+    return RunCard(
+        experiment_name=config.top.experiment_name,
+        run_name=own.path.name,
+        params=flatten(redact_tree({made.task: dict(made.section), "seed": config.top.seed})),
+        tags={**names, **data, "run_folder": str(own.path.absolute()), **given},
+        parent_run_id=made.parent_run_ids[0],
+        dataset=made.dataset,
+        folder=str(own.path.absolute()),
+    )
