@@ -79,13 +79,12 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "marginals", "matplotlib_patches", "observations", "selection", "style"),
+    others=("drawing", "matplotlib_patches", "observations", "selection", "style"),
     shared={
         "posteriors": ("posterior", "prior_posterior", "imputed"),
-        "mixing": ("rank", "autocorrelation", "energy"),
+        "mixing": ("trace", "trace_chains", "rank", "autocorrelation", "energy"),
         "predictive_checks": ("ppc", "loo_pit", "pareto_k"),
         "time_series": ("accident_rate", "switchpoint", "returns", "volatility"),
-        "traces": ("trace", "trace_chains"),
     },
 )
 
@@ -101,5 +100,5 @@ _FIRST = {
 
 
 def default_for(model_type: str) -> tuple[str, ...]:
-    """Return the figures of a model whose YAML names none; those that its posterior does not support are left out."""
+    """Return the figures of a model whose YAML lists none; those that its posterior does not support are left out."""
     return (*_FIRST.get(model_type, ()), *_GENERAL)

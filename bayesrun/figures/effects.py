@@ -2,11 +2,11 @@
 
 Each predictor is set to a value in every row of the data while the other predictors keep theirs, and the predicted
 means are averaged over the rows (average predictions; Gelman and Pardoe 2007,
-doi:10.1111/j.1467-9531.2007.00181.x). A predictor of an interaction is drawn once for each of some values of the
-other one. Intervals are for the mean: they do not cover single observations.
+doi:10.1111/j.1467-9531.2007.00181.x). A predictor of an interaction has a curve for each of some values of the
+other one. Intervals are for the mean, not for single observations.
 
-Points are partial residuals, the residual of each row added to the curve at its value (multiplied by it for a log
-link), so that they spread around the curve; with other links they are the observations themselves.
+Points are partial residuals: the residual of each row is added to the curve at its value, or multiplied by it for a
+log link. With other links they are the observations themselves.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Array = NDArray[Any]
 PREDICTORS = 12  # panels at most
 DRAWS = 400  # of the posterior
 ROWS = 200  # of the data, over which predictions are averaged
-POINTS = 1_000  # observations drawn
+POINTS = 1_000  # observations shown
 GRID = 40
 CURVES = 5  # values of the other predictor of an interaction
 
@@ -97,7 +97,7 @@ class Fitted:
         return "partial residuals" if self.link in ("identity", "log") else "observed"
 
     def _rows(self) -> Array:
-        return _some(len(self.response), ROWS)
+        return _evenly(len(self.response), ROWS)
 
     def _means(self, columns: Mapping[str, Array], rows: Array) -> Array:
         offset = 0.0 if self.prepared.offset is None else self.prepared.offset[rows]
@@ -124,7 +124,7 @@ def draw(subject: Subject) -> Canvas:
     figure, axes = look.panels(_title(subject, fitted, len(names)), len(shown), columns=2, height=3.0)
     for ax, name in zip(axes, shown, strict=True):
         _draw_panel(ax, name, fitted, subject)
-        ax.set(xlabel=shorten(name), ylabel=_axis_label(subject, fitted))
+        ax.set(xlabel=shorten(name), ylabel=_mean_label(subject, fitted))
     figure.legend(handles=_legend(fitted, subject), loc="outside lower left", ncols=3)
     return figure
 
@@ -133,13 +133,13 @@ def _legend(fitted: Fitted, subject: Subject) -> list[Line2D]:
     style: dict[str, Any] = {"color": look.GREY, "linestyle": "", "markeredgewidth": 0}
     return [
         Line2D([], [], color=look.VERMILLION, label="predicted mean"),
-        Line2D([], [], color=look.VERMILLION, alpha=0.25, linewidth=6, label=f"its {subject.hdi_name}"),
+        Line2D([], [], color=look.VERMILLION, alpha=0.25, linewidth=6, label=f"{subject.hdi_name} of the mean"),
         Line2D([], [], marker="o", markersize=4, label=fitted.points, **style),
     ]
 
 
 def _title(subject: Subject, fitted: Fitted, predictors: int) -> str:
-    title = title_of(subject, "effects, averaged over the other predictors")
+    title = title_of(subject, "effects (average predictions)")
     rows = len(fitted.response)
     notes = [f"{ROWS} of {rows:,} rows"] if rows > ROWS else []
     notes += [f"the first {PREDICTORS} of {predictors} predictors"] if predictors > PREDICTORS else []
@@ -152,7 +152,7 @@ def _fitted(subject: Subject) -> Fitted:
     if regression is None or "constant_data" not in subject.idata.groups():
         raise NotDrawable("effects need a regression, and its data (store.groups: constant_data)")
     if as_glm(regression) is None:
-        raise NotDrawable("effects are drawn of generalised linear models alone, without group effects or modifiers")
+        raise NotDrawable("effects are drawn only for generalised linear models without group effects or modifiers")
     options = model.get("options") or {}
     data = subject.idata.constant_data
     formula = parse(str(model["formula"]), "model.formula")
@@ -175,10 +175,10 @@ def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
         raise NotDrawable(f"posterior.nc does not hold {listed(absent)}")
     draws = posterior.sizes["chain"] * posterior.sizes["draw"]
     parts = [posterior[t.name].values.reshape(draws, -1) for t in prepared.design.terms]
-    return np.concatenate([part[_some(draws, DRAWS)] for part in parts], axis=1)
+    return np.concatenate([part[_evenly(draws, DRAWS)] for part in parts], axis=1)
 
 
-def _some(count: int, limit: int) -> Array:
+def _evenly(count: int, limit: int) -> Array:
     """Return at most `limit` indices, evenly spread."""
     return np.asarray(np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int)))
 
@@ -187,24 +187,24 @@ def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
     levels = fitted.levels(name)
     values = fitted.variables[name]
     grid = np.linspace(values.min(), values.max(), GRID) if levels is None else np.array(levels, dtype=values.dtype)
-    other = _partner(name, fitted.formula)
+    other = _moderator(name, fitted.formula)
     others = [None] if other is None else _values_of(other, fitted)
     curves = []
     for index, value in enumerate(others):
         settings = {name: grid} if other is None else {name: grid, other: np.repeat(value, len(grid))}
         curve = fitted.average(settings)
         curves.append(curve.mean(axis=0))
-        label = None if other is None else f"{shorten(other, 14)} = {_text(value)}"
+        label = None if other is None else f"{shorten(other, 14)} = {_format(value)}"
         colour = look.VERMILLION if other is None else look.colour(index)
         at = np.arange(len(grid)) + 0.16 * (index - (len(others) - 1) / 2) if levels is not None else grid
         low, high = hdi(curve, subject.interval)
         _draw_curve(ax, at, (low, curves[-1], high), colour, label, joined=levels is None)
-    _draw_points(ax, name, fitted, grid, np.stack(curves), _nearest(other, others, fitted))
+    _draw_points(ax, name, fitted, grid, np.stack(curves), _curve_of_rows(other, others, fitted))
     if other is not None:
         ax.legend(fontsize=7, handlelength=1.2, loc="best", title=_chosen(other, fitted), title_fontsize=7)
 
 
-def _partner(name: str, formula: Formula) -> str | None:
+def _moderator(name: str, formula: Formula) -> str | None:
     """Return the first predictor that interacts with another one: they are named by the same term."""
     for term in formula.terms:
         inside = formula.variables_of(term)
@@ -223,13 +223,13 @@ def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
 
 
 def _chosen(other: str, fitted: Fitted) -> str | None:
-    """Say which values of the other predictor have a curve, where it has more."""
+    """Describe which values of the other predictor have a curve, if not all do."""
     if fitted.levels(other) is None:
         return f"{shorten(other, 14)} at its 10, 50, 90% quantiles" if len(_values_of(other, fitted)) == 3 else None
     return f"the {CURVES} most frequent levels" if len(np.unique(fitted.variables[other])) > CURVES else None
 
 
-def _nearest(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
+def _curve_of_rows(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
     """Return the index of the curve that each row belongs to, (row,); -1 for a level without a curve."""
     if other is None:
         return np.zeros(len(fitted.response), int)
@@ -254,7 +254,7 @@ def _draw_curve(
 
 def _draw_points(ax: Axes, name: str, fitted: Fitted, grid: Array, curves: Array, nearest: Array) -> None:
     """Draw partial residuals, or the observations if the link has none, in the colours of their curves."""
-    rows = _some(len(fitted.response), POINTS)
+    rows = _evenly(len(fitted.response), POINTS)
     rows = rows[(nearest[rows] >= 0) & np.isfinite(fitted.response[rows])]
     x, own, y = fitted.variables[name][rows], nearest[rows], fitted.response[rows]
     levels = fitted.levels(name)
@@ -284,14 +284,14 @@ def _partial_residuals(fitted: Fitted, rows: Array, curve: Array) -> Array:
     return np.asarray(y - at_rows + curve if fitted.link == "identity" else y / at_rows * curve)
 
 
-def _text(value: Any) -> str:
+def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else shorten(str(value), 16)
 
 
-def _axis_label(subject: Subject, fitted: Fitted) -> str:
+def _mean_label(subject: Subject, fitted: Fitted) -> str:
     response = shorten(fitted.formula.response, 24)
     if subject.model["family"] == "binomial":
-        return f"share of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
+        return f"proportion of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
     return f"mean of {response}"
 
 

@@ -1,4 +1,4 @@
-"""Forest: each scalar's mean with its 50% and its wide highest-density interval, and the means of its chains.
+"""Forest: each scalar's mean with its 50% and its wider highest-density interval, and the means of its chains.
 
 Variables in the same unit share an axis, so that they can be compared. Two variables are in the same unit if one is
 the location or the scale of the other's distribution, or if they have the same prior; in a GLM, the intercept, the
@@ -28,8 +28,8 @@ from bayesrun.models.regression.regression_plan import plan
 
 VARIABLES = 12
 ELEMENTS = 25
-NARROWEST = 0.02  # of a shared axis; a narrower interval could not be read, and its variable gets an axis of its own
-NEAR_ZERO = 0.12  # share of an axis with zero on it that the intervals must fill
+NARROWEST = 0.02  # of a shared axis; a variable with narrower intervals gets an axis of its own
+NEAR_ZERO = 0.12  # of an axis that includes zero; the intervals must fill as much
 INNER = 0.5
 CHAIN_MEAN: dict[str, Any] = {"marker": "|", "color": look.ORANGE, "markersize": 6, "markeredgewidth": 1.2}
 
@@ -118,7 +118,7 @@ def _draw_panel(ax: Axes, panel: Sequence[Picked], prob: float) -> None:
     ax.set_yticks(range(len(scalars)), [shorten(s.name, 30) for s in scalars])
     ax.set_ylim(len(scalars) - 0.4, -0.6)
     ax.margins(x=0.05)
-    look.few_ticks_x(ax)
+    look.few_ticks(ax, x=6, y=None)
     notes = [f"{picked.shown[0].variable}{picked.note}" for picked in panel if picked.note]
     if notes:
         ax.set_title(", ".join(notes))

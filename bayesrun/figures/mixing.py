@@ -1,10 +1,14 @@
-"""How well the chains mix: ranks (doi:10.1214/20-BA1221), autocorrelation, and energy of NUTS (arXiv:1604.00695)."""
+"""Draws of the chains and how well they mix: traces, ranks, autocorrelation, and the energy of NUTS.
+
+Ranks: Vehtari et al. 2021, doi:10.1214/20-BA1221. Energy: Betancourt 2016, arXiv:1604.00695.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.lines import Line2D
 from scipy.stats import binom
 
 from bayesrun.diagnostics.base import shorten
@@ -12,21 +16,120 @@ from bayesrun.diagnostics.numerics.convergence import bfmi
 from bayesrun.diagnostics.numerics.densities import density
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.selection import Array, Scalar, group_of, pick, title_of
+from bayesrun.figures.selection import Array, Picked, Scalar, group_of, pick, pick_of_each, title_of
+from bayesrun.figures.style import draw_marginal, frame
 
-LIMIT = 12
+VARIABLES = 10
+ELEMENTS = 8
+SCALARS = 12
+
+
+def draw_trace(subject: Subject) -> Canvas:
+    """Draw the distribution and the trace of each variable; the elements of a vector share a row."""
+    rows, total = pick_of_each(subject, VARIABLES, ELEMENTS)
+    more = f" (the first {len(rows)} of {total} variables)" if total > len(rows) else ""
+    figure, axes = look.panels(title_of(subject, f"trace{more}"), 2 * len(rows), columns=2, height=1.45)
+    where = divergent(subject)
+    for left, right, picked in zip(axes[::2], axes[1::2], rows, strict=True):
+        _draw_variable(left, right, picked, where)
+    axes[-2].set_xlabel("value (all chains)")
+    axes[-1].set_xlabel("draw (chains overlaid)")
+    _legend(figure, rows, where)
+    return figure
+
+
+def _draw_variable(left: Axes, right: Axes, picked: Picked, where: Array | None) -> None:
+    single = len(picked.shown) == 1
+    for index, scalar in enumerate(picked.shown):
+        draw_marginal(left, scalar.pooled, look.INK if single else look.colour(index), _element(scalar), fill=single)
+        for chain, values in enumerate(scalar.values):
+            draw_chain(right, values, look.colour(chain if single else index), alpha=0.6)
+    frame(left, np.concatenate([s.pooled for s in picked.shown]))
+    draw_rug(right, where)
+    first = picked.shown[0]
+    left.set_title(shorten(first.name if picked.total == 1 else f"{first.variable}{picked.note}", 60))
+    look.few_ticks(left, whole_x=first.discrete)
+    look.no_scale(left)
+    look.few_ticks(right, x=6, y=4, whole_y=first.discrete)
+    right.margins(x=0.01)
+    if not single:
+        handles = [Line2D([], [], color=look.colour(i)) for i in range(len(picked.shown))]
+        columns = 1 if len(handles) <= 4 else 2
+        names = [_element(scalar) for scalar in picked.shown]
+        left.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.1), ncols=columns, fontsize=7,
+                    handlelength=0.8, borderpad=0, labelspacing=0.25, columnspacing=0.6)  # fmt: skip
+
+
+def _element(scalar: Scalar) -> str:
+    """Return the label of a vector's element; the vector's name is the title of its row."""
+    return shorten(scalar.name[len(scalar.variable) + 1 : -1] or scalar.name, 12)
+
+
+def _legend(figure: Canvas, rows: list[Picked], where: Array | None) -> None:
+    """Add a legend of the chains' colours, in rows with a single scalar, and of the ticks of divergences."""
+    chains = [len(picked.shown[0].values) for picked in rows if len(picked.shown) == 1]
+    handles = [Line2D([], [], color=look.colour(i), label=f"chain {i}") for i in range(max(chains, default=0))]
+    if where is not None and len(where):
+        handles.append(Line2D([], [], color=look.INK, marker="|", linestyle="", label="divergence"))
+    if handles:
+        figure.legend(handles=handles, loc="outside lower left", ncols=6)
+
+
+def draw_by_chain(subject: Subject) -> Canvas:
+    """Draw each chain of each scalar, in a panel per scalar."""
+    picked = pick(subject, SCALARS)
+    figure, axes = look.panels(title_of(subject, f"trace by chain{picked.note}"), len(picked.shown), columns=2)
+    where = divergent(subject)
+    for ax, scalar in zip(axes, picked.shown, strict=True):
+        for chain, values in enumerate(scalar.values):
+            draw_chain(ax, values, look.colour(chain), alpha=0.7, label=f"chain {chain}")
+        draw_rug(ax, where)
+        ax.set_title(shorten(scalar.name, 40))
+        ax.margins(x=0.01)
+        look.few_ticks(ax, x=6, y=4, whole_y=scalar.discrete)
+    for ax in axes[-2:]:
+        ax.set_xlabel("draw")
+    look.legend_below(figure, axes[0])
+    return figure
+
+
+POINTS = 1000  # about as many as a figure 1200 px wide can show
+
+
+def draw_chain(ax: Axes, values: Array, colour: str, alpha: float, label: str | None = None) -> None:
+    """Draw the trace of a chain, (draw,), thinned if it has more draws than can be seen."""
+    every = max(1, len(values) // POINTS)
+    at = np.arange(len(values))[::every]
+    ax.plot(at, values[::every], color=colour, alpha=alpha, linewidth=0.6, label=label)
+
+
+def divergent(subject: Subject) -> Array | None:
+    """Return the indices of draws at which some chain diverged; None if the sampler does not report them."""
+    if "sample_stats" not in subject.idata.groups() or "diverging" not in subject.idata.sample_stats:
+        return None
+    stats = subject.idata.sample_stats
+    return np.flatnonzero(stats["diverging"].transpose("draw", ...).values.reshape(stats.sizes["draw"], -1).any(1))
+
+
+def draw_rug(ax: Axes, where: Array | None) -> None:
+    """Mark divergent draws with ticks along the bottom of a trace."""
+    if where is not None and len(where):
+        bottom = np.zeros(len(where))
+        ax.plot(where, bottom, "|", color=look.INK, markersize=7, transform=ax.get_xaxis_transform(), clip_on=False)
+
+
 BINS = 20
 
 
 def draw_rank(subject: Subject) -> Canvas:
     """Draw the rank histograms of each scalar's chains."""
-    picked = pick(subject, LIMIT)
+    picked = pick(subject, SCALARS)
     if len(picked.shown[0].values) < 2:
         raise NotDrawable("ranks compare chains, and there is only one")
     figure, axes = look.panels(title_of(subject, f"ranks by chain{picked.note}"), len(picked.shown), height=2.0)
     for ax, scalar in zip(axes, picked.shown, strict=True):
         _draw_ranks(ax, scalar, subject.interval)
-        ax.set_xlabel("rank of all draws")
+        ax.set_xlabel("rank among all draws")
     look.legend_below(figure, axes[0], columns=6)
     return figure
 
@@ -44,7 +147,7 @@ def _draw_ranks(ax: Axes, scalar: Scalar, prob: float) -> None:
     draws = scalar.values.shape[1]
     edges = np.linspace(0, scalar.values.size, BINS + 1)
     low, high = binom.interval(prob, draws, 1 / BINS)
-    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label=f"{100 * prob:g}% of bars, if all draws were independent")
+    ax.axhspan(low, high, color=look.GREY, alpha=0.2, label=f"{100 * prob:g}% interval for independent draws")
     for chain, own in enumerate(ranks(scalar.values)):
         ax.stairs(
             np.histogram(own, edges)[0],
@@ -58,7 +161,7 @@ def _draw_ranks(ax: Axes, scalar: Scalar, prob: float) -> None:
     look.few_ticks(ax, x=3, y=4)
     place = ax.get_subplotspec()
     if place is not None and place.is_first_col():
-        ax.set_ylabel("draws")
+        ax.set_ylabel("draws per bin")
 
 
 LAGS = 60
@@ -66,7 +169,7 @@ LAGS = 60
 
 def draw_autocorrelation(subject: Subject) -> Canvas:
     """Draw the autocorrelation up to lag 60."""
-    picked = pick(subject, LIMIT)
+    picked = pick(subject, SCALARS)
     if picked.shown[0].values.shape[1] < 4:
         raise NotDrawable("there are too few draws for an autocorrelation")
     figure, axes = look.panels(title_of(subject, f"autocorrelation{picked.note}"), len(picked.shown))
@@ -99,7 +202,7 @@ def _draw_lags(ax: Axes, scalar: Scalar) -> None:
 
 
 def draw_energy(subject: Subject) -> Canvas:
-    """Draw both distributions, all chains together, and each chain's BFMI."""
+    """Draw the marginal energy and the energy transitions of all chains, and the BFMI of each chain."""
     energy = _energy(subject)
     figure, (left, right) = look.panels(title_of(subject, "energy"), 2, columns=2, height=3.0)
     _draw_densities(left, energy)
@@ -120,7 +223,7 @@ def _energy(subject: Subject) -> Array:
 def _draw_densities(ax: Axes, energy: Array) -> None:
     spread = (energy - energy.mean(axis=1, keepdims=True)).ravel()
     change = np.diff(energy, axis=1).ravel()
-    for values, colour, label in ((spread, look.BLUE, "energy"), (change, look.ORANGE, "change by draw")):
+    for values, colour, label in ((spread, look.BLUE, "marginal energy"), (change, look.ORANGE, "energy transition")):
         grid, height = density(values)
         ax.plot(grid, height, color=colour, label=label)
         ax.fill_between(grid, height, color=colour, alpha=0.25)
@@ -136,6 +239,8 @@ def _draw_bfmi(ax: Axes, values: Array) -> None:
 
 
 FIGURES = {
+    "trace": Figure(draw_trace),
+    "trace_chains": Figure(draw_by_chain),
     "rank": Figure(draw_rank),
     "autocorrelation": Figure(draw_autocorrelation),
     "energy": Figure(draw_energy),

@@ -76,11 +76,11 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
         values = observed[name].values.ravel()
         kept = np.isfinite(values.astype(float))
         if kept.any():
-            draws = _some(predictions[name], count)[:, kept]
+            draws = _thinned(predictions[name], count)[:, kept]
             yield Observed(name, axis_label(subject, name), values[kept], draws)
 
 
-def _some(data: xr.DataArray, count: int) -> Array:
+def _thinned(data: xr.DataArray, count: int) -> Array:
     draws = data.transpose("chain", "draw", ...)
     chains, length = draws.shape[:2]
     chosen = np.unique(np.linspace(0, chains * length - 1, count).astype(int))

@@ -11,8 +11,8 @@ from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.marginals import draw_marginal, frame, interval, number, write_beside
 from bayesrun.figures.selection import Array, Scalar, draws_of, group_of, pick, title_of
+from bayesrun.figures.style import draw_marginal, frame, interval, number, write_beside
 
 POSTERIORS = 18
 HEADROOM = 1.3  # for mean and interval as text above the distribution
@@ -50,12 +50,12 @@ def _mark_interval(ax: Axes, scalar: Scalar, prob: float) -> None:
 
 COMPARED = 12
 COLUMNS = 3
-FEWEST = 25  # prior draws near the posterior that a density is made of
-PEAKS = 2.5  # a prior's peak is cut off above this multiple of the posterior's, which would look flat
+FEWEST = 25  # prior draws near the posterior that make a density
+PEAKS = 2.5  # a prior's peak is cut off at this multiple of the posterior's, which would look flat otherwise
 
 
 def draw_prior_posterior(subject: Subject) -> Canvas:
-    """Draw the distributions of each scalar near its posterior, and below them both intervals on the prior's scale."""
+    """Draw prior and posterior of each scalar near the posterior; below, both intervals on the prior's scale."""
     prior = group_of(subject, "prior")
     picked = pick(subject, 4 * COMPARED)
     shown = [s for s in picked.shown if s.variable in prior][:COMPARED]
@@ -78,7 +78,7 @@ def draw_prior_posterior(subject: Subject) -> Canvas:
 
 
 def _draw_densities(ax: Axes, scalar: Scalar, prior: Array) -> None:
-    low, high = _reach(prior, scalar.pooled)
+    low, high = _neighbourhood(prior, scalar.pooled)
     near = prior[(prior >= low) & (prior <= high)]
     draw_marginal(ax, scalar.pooled, look.BLUE, "posterior")
     for artist in (*ax.lines, *ax.collections, *ax.patches):
@@ -97,13 +97,13 @@ def _draw_densities(ax: Axes, scalar: Scalar, prior: Array) -> None:
 
 
 def _draw_level(ax: Axes, height: float, prior: Array) -> None:
-    """Draw the mean density near the posterior if too few prior draws are there to show a shape."""
+    """Draw the mean density of the prior near the posterior, where too few of its draws are to show a shape."""
     inside = np.array([prior.min(), prior.max()])
     ax.plot(inside, [height, height], color=look.GREY, label="prior", clip_on=height > 0)
 
 
 def _draw_intervals(ax: Axes, scalar: Scalar, prior: Array, prob: float) -> None:
-    """Draw the intervals of prior and posterior as bars, on an axis that holds both."""
+    """Draw the intervals of prior and posterior as bars on a common axis."""
     for height, draws, colour in ((1, prior, look.GREY), (0, scalar.pooled, look.BLUE)):
         if draws.size > 1:
             low, high = hdi(draws, prob)
@@ -115,8 +115,8 @@ def _draw_intervals(ax: Axes, scalar: Scalar, prior: Array, prob: float) -> None
     look.no_scale(ax)
 
 
-def _reach(prior: Array, posterior: Array) -> tuple[float, float]:
-    """Return an interval ten times as wide as the posterior, which a vague prior must not squeeze to a spike."""
+def _neighbourhood(prior: Array, posterior: Array) -> tuple[float, float]:
+    """Return an interval ten times as wide as the posterior, so that a vague prior does not squeeze it to a spike."""
     if not posterior.size:
         return (float(prior.min()), float(prior.max())) if prior.size else (0.0, 0.0)
     low, middle, high = np.quantile(posterior, [0.03, 0.5, 0.97])
@@ -127,12 +127,12 @@ IMPUTED = 12
 
 
 def draw_imputed(subject: Subject) -> Canvas:
-    """Draw the distribution of each imputed value, at most twelve."""
+    """Draw the distribution of each imputed value, twelve at most."""
     names = [f"{name}_missing" for name in group_of(subject, "observed_data").data_vars]
     found = [subject.idata.posterior[name] for name in names if name in subject.idata.posterior]
     values = [(n, draws_of(v)[..., i]) for v in found for i, n in enumerate(names_of(v, str(v.name)))]
     if not values:
-        raise NotDrawable("no value is imputed")
+        raise NotDrawable("there are no imputed values")
     note = f" (the first {IMPUTED} of {len(values)})" if len(values) > IMPUTED else ""
     figure, axes = look.panels(title_of(subject, f"imputed values{note}"), min(len(values), IMPUTED), height=2.4)
     for ax, (name, draws) in zip(axes, values, strict=False):

@@ -1,4 +1,4 @@
-"""Whether the model predicts data like those observed: predictive check, LOO-PIT and Pareto k.
+"""How well the model predicts the observed data: posterior predictive check, LOO-PIT and Pareto k.
 
 LOO-PIT is the probability integral transform of each observation under its leave-one-out prediction (Gabry et al. 2019,
 doi:10.1111/rssa.12378). The values are uniform for a calibrated model; those of counts are randomised between their
@@ -23,16 +23,16 @@ from bayesrun.diagnostics.predictive_accuracy import loo_of
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.marginals import BARS
 from bayesrun.figures.observations import Observed, predicted, terms_of
 from bayesrun.figures.selection import Array, group_of, title_of
+from bayesrun.figures.style import BARS
 
 DRAWN = 60  # predicted data sets shown
 GRID = 400
 
 
 def draw_ppc(subject: Subject) -> Canvas:
-    """Draw the distribution of each observed variable over those of predicted data sets, without missing values."""
+    """Draw the distribution of each observed variable, and those of predicted data sets, without missing values."""
     shown = predicted(subject, DRAWN)
     figure, axes = look.panels(title_of(subject, "posterior predictive check"), len(shown), columns=2, height=3.4)
     for ax, one in zip(axes, shown, strict=True):
@@ -44,10 +44,10 @@ def draw_ppc(subject: Subject) -> Canvas:
 
 def _draw_bars(ax: Axes, one: Observed, subject: Subject) -> None:
     at = np.arange(one.ends[0], one.ends[1] + 1)
-    share = np.stack([_shares(data, at) for data in one.draws])
+    share = np.stack([_proportions(data, at) for data in one.draws])
     middle, (low, high) = np.median(share, axis=0), hdi(share, subject.interval)
     spread = [np.maximum(0, middle - low), np.maximum(0, high - middle)]
-    ax.bar(at, _shares(one.values, at), width=0.8, color=look.GREY, alpha=0.45, label="observed")
+    ax.bar(at, _proportions(one.values, at), width=0.8, color=look.GREY, alpha=0.45, label="observed")
     ax.errorbar(
         at,
         middle,
@@ -58,12 +58,12 @@ def _draw_bars(ax: Axes, one: Observed, subject: Subject) -> None:
         capsize=3,
         label=f"predicted, median and {subject.hdi_name}",
     )
-    ax.set_ylabel("share of rows")
+    ax.set_ylabel("proportion of observations")
     if len(at) <= 15:
         ax.set_xticks(at)
 
 
-def _shares(data: Array, at: Array) -> Array:
+def _proportions(data: Array, at: Array) -> Array:
     return np.array([np.mean(data == value) for value in at])
 
 
@@ -73,7 +73,7 @@ def _draw_densities(ax: Axes, one: Observed) -> None:
     label = f"predicted, {len(curves)} draws"
     drawn = ax.plot(grid, curves.T, color=look.BLUE, alpha=0.25, linewidth=0.6)
     drawn[0].set_label(label)
-    ax.plot(grid, curves.mean(axis=0), color=look.ORANGE, linestyle="--", linewidth=2, label="mean of predicted")
+    ax.plot(grid, curves.mean(axis=0), color=look.ORANGE, linestyle="--", linewidth=2, label="mean of the predicted")
     ax.plot(grid, smooth(one.values, grid), color=look.INK, linewidth=2, label="observed")
     ax.set_xlim(*one.ends)
     ax.set_ylabel("density")
@@ -83,7 +83,7 @@ def smooth(data: Array, grid: Array) -> Array:
     """Density of `data` on an even grid: a histogram under a Gaussian of Silverman's width, `0.9 s n^(-1/5)`.
 
     `s` is the lesser of the standard deviation and the interquartile range / 1.349 (Silverman 1986, eq. 3.31).
-    Values beyond the grid count for the height, not for the picture.
+    Values beyond the grid count in the height, but are not shown.
     """
     step = grid[1] - grid[0]
     edges = np.append(grid - step / 2, grid[-1] + step / 2)
@@ -94,12 +94,12 @@ def smooth(data: Array, grid: Array) -> Array:
     return np.asarray(gaussian_filter1d(height, width / step, mode="constant"))
 
 
-BINS = 20  # fewer if a bar would hold less than six observations
-POINTS = 1500  # observations that are smoothed; more are thinned
+BINS = 20  # fewer if a bin would have less than six observations
+POINTS = 1500  # observations; more are thinned
 
 
 def draw_loo_pit(subject: Subject) -> Canvas:
-    """Draw the histogram of the PIT values with the range that uniform ones would have."""
+    """Draw the histogram of the PIT values, with the interval for uniform ones."""
     values = pit(subject)
     figure, ax = look.panel(title_of(subject, "LOO-PIT"), 3.4)
     bins = min(BINS, max(4, len(values) // 6))
@@ -110,10 +110,10 @@ def draw_loo_pit(subject: Subject) -> Canvas:
         color=look.GREY,
         alpha=0.25,
         linewidth=0,
-        label=f"{100 * subject.interval:g}% of bars, if calibrated",
+        label=f"{100 * subject.interval:g}% interval if calibrated",
     )
     ax.hist(values, bins=np.linspace(0, 1, bins + 1).tolist(), color=look.BLUE, alpha=0.8, rwidth=0.92)
-    ax.set(xlabel="predictive probability of a value below the observed one", ylabel="observations", xlim=(0, 1))
+    ax.set(xlabel="LOO predictive CDF at the observed value", ylabel="observations", xlim=(0, 1))
     look.legend_below(figure, ax)
     return figure
 
@@ -167,9 +167,9 @@ NAMED = 8
 
 
 def draw_pareto_k(subject: Subject) -> Canvas:
-    """Draw k against the observations in their order, and name the worst."""
+    """Draw k by observation, and label the largest."""
     labels, k = pareto_k(subject)
-    figure, ax = look.panel(title_of(subject, "Pareto k of leave-one-out"), 3.6)
+    figure, ax = look.panel(title_of(subject, "Pareto k of LOO"), 3.6)
     bad = k > GOOD_K
     at = np.arange(len(k))
     ax.axhline(GOOD_K, color=look.INK, linestyle="--", linewidth=1, label="above 0.7: unreliable")
@@ -178,7 +178,7 @@ def draw_pareto_k(subject: Subject) -> Canvas:
     for i in np.argsort(-k)[:NAMED]:
         if bad[i]:
             ax.annotate(labels[i], (i, k[i]), (4, 3), textcoords="offset points", fontsize=8)
-    ax.set(xlabel="observation, in the order of the data", ylabel="Pareto k")
+    ax.set(xlabel="observation", ylabel="Pareto k")
     look.legend_below(figure, ax)
     return figure
 

@@ -1,6 +1,6 @@
-"""Scatter: the response against each predictor of the model, as the data have them.
+"""Scatter: the observed response against each predictor of the model.
 
-The predictors are the data columns, over the rows of the response, that the model's formula or expressions use.
+The predictors are those columns, over the rows of the response, that the model's formula or expressions use.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def draw(subject: Subject) -> Canvas:
     if not found:
         raise NotDrawable("the model uses no predictor over the rows of its response")
     note = f" (the first {LIMIT} of {len(found)})" if len(found) > LIMIT else ""
-    figure, axes = look.panels(title_of(subject, f"data{note}"), min(len(found), LIMIT), columns=2, height=3.0)
+    figure, axes = look.panels(title_of(subject, f"observed data{note}"), min(len(found), LIMIT), columns=2, height=3.0)
     for ax, predictor in zip(axes, found, strict=False):
         _draw_predictor(ax, predictor, response)
         ax.set(xlabel=shorten(predictor.name), ylabel=shorten(axis_label(subject, str(response.name))))
@@ -48,7 +48,7 @@ def _draw_predictor(ax: Axes, predictor: Predictor, response: xr.DataArray) -> N
     y = np.asarray(response.values, float)
     if predictor.levels is None:
         look.draw_points(ax, predictor.values[::every], y[::every])
-        look.few_ticks_x(ax)
+        look.few_ticks(ax, x=6, y=None)
     else:
         shown = look.draw_levels(ax, predictor.levels, predictor.codes[::every], y[::every])
         _mark_means(ax, predictor, y, shown)
@@ -58,7 +58,7 @@ def _mark_means(ax: Axes, predictor: Predictor, y: Array, shown: int) -> None:
     rows = [y[(predictor.codes == code) & np.isfinite(y)] for code in range(shown)]
     means = [row.mean() if row.size else np.nan for row in rows]
     at = np.arange(shown)
-    ax.hlines(means, at - 0.3, at + 0.3, color=look.VERMILLION, linewidth=2, label="mean by level")
+    ax.hlines(means, at - 0.3, at + 0.3, color=look.VERMILLION, linewidth=2, label="mean of each level")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def predictors_of(subject: Subject, response: xr.DataArray) -> list[Predictor]:
 
 
 def _used(model: Any, data: xr.Dataset) -> list[str]:
-    """Return the names of the columns that the model uses; of a type that can't tell, all."""
+    """Return the names of the columns that the model uses; all of them if its type does not tell."""
     kind = model.get("type")
     regression = regression_of(model)
     if regression is not None:

@@ -1,4 +1,4 @@
-"""The style of all figures: colours that colour-blind readers can tell apart, text legible at 800 px.
+"""What all figures share: colours that colour-blind readers can tell apart, text legible at 800 px, panels and marks.
 
 Figures are made without pyplot, which would keep them in its global state and ask for a window system.
 """
@@ -21,6 +21,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import shorten
+from bayesrun.diagnostics.numerics.densities import density, frequencies, is_discrete
+
+Array = NDArray[Any]
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), without its yellow, which is too pale on white.
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#E69F00", "#009E73", "#CC79A7"
@@ -115,14 +118,15 @@ def panels(title: str, count: int, columns: int = 3, height: float = 2.1) -> tup
     return figure, axes
 
 
-def few_ticks(ax: Axes, x: int = 5, y: int = 5, whole_x: bool = False, whole_y: bool = False) -> None:
-    """Limit the ticks of small axes, so that their labels do not overlap; `whole`: integers only."""
+def few_ticks(ax: Axes, x: int = 5, y: int | None = 5, whole_x: bool = False, whole_y: bool = False) -> None:
+    """Limit the number of ticks, so that labels do not overlap; `whole`: integers only; `y=None`: x axis only."""
     ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=1 if whole_x else 2, integer=whole_x))
-    ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=1 if whole_y else 2, integer=whole_y))
+    if y is not None:
+        ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=1 if whole_y else 2, integer=whole_y))
 
 
 def no_scale(ax: Axes) -> None:
-    """Leave out the y axis if only the shape of a density matters."""
+    """Hide the y axis, where only the shape of a density matters."""
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
 
@@ -137,30 +141,20 @@ def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
             line.set_linewidth(max(1.5, line.get_linewidth()))
 
 
-def few_ticks_x(ax: Axes, x: int = 6) -> None:
-    """Limit the ticks of the x axis alone: the y axis may hold names."""
-    ax.xaxis.set_major_locator(MaxNLocator(x, min_n_ticks=2))
-
-
-def whole_ticks(ax: Axes, x: int = 10) -> None:
-    """Put the ticks of the x axis at whole numbers."""
-    ax.xaxis.set_major_locator(MaxNLocator(x, integer=True))
-
-
 FEW = 50  # observations
 
 
-def draw_points(ax: Axes, x: NDArray[Any], y: NDArray[Any], colour: str = GREY) -> None:
-    """Draw observations as faint points; few of them larger and darker."""
+def draw_points(ax: Axes, x: Array, y: Array, colour: str = GREY) -> None:
+    """Draw observations as faint points, larger and darker if they are few."""
     alpha, size = (0.8, 5.0) if y.size <= FEW else (0.45, 3.5)
     ax.plot(x, y, "o", color=colour, alpha=alpha, markersize=size, markeredgewidth=0)
 
 
-LEVELS = 30  # levels of a factor that have room beside each other
+LEVELS = 30  # of a factor, as many as fit side by side
 
 
-def draw_levels(ax: Axes, levels: Sequence[Any], codes: NDArray[Any], y: NDArray[Any], colour: str = GREY) -> int:
-    """Draw observations by level, spread sideways so that they do not hide each other, and name the levels.
+def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour: str = GREY) -> int:
+    """Draw observations by level, with horizontal jitter, and label the levels.
 
     Parameters
     ----------
@@ -178,14 +172,85 @@ def draw_levels(ax: Axes, levels: Sequence[Any], codes: NDArray[Any], y: NDArray
     Returns
     -------
     int
-        Number of levels that are shown.
+        Number of levels shown.
     """
     shown = min(len(levels), LEVELS)
     kept = (codes >= 0) & (codes < shown)
-    sideways = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
-    draw_points(ax, (codes + sideways)[kept], y[kept], colour)
+    jitter = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
+    draw_points(ax, (codes + jitter)[kept], y[kept], colour)
     texts = [shorten(str(level), 14) for level in levels[:shown]]
     ax.set_xlim(-0.5, shown - 0.5)
     slanted = max(map(len, texts)) * shown > 40
     ax.set_xticks(range(shown), texts, rotation=35 if slanted else 0, ha="right" if slanted else "center")
     return shown
+
+
+BARS = 60  # integers with a bar each; a wider range is binned
+
+
+def draw_marginal(
+    ax: Axes, draws: Array, colour: str, label: str | None = None, fill: bool = True, part: float = 1.0
+) -> None:
+    """Draw the distribution of draws: a bar per integer, a density, or a line if they are constant.
+
+    If they are only a `part` of all draws, bars and density are scaled to the distribution of all.
+    """
+    if draws.size == 0:
+        ax.text(0.5, 0.5, "no finite draws", transform=ax.transAxes, ha="center")
+    elif draws.min() == draws.max():
+        ax.axvline(float(draws[0]), color=colour, label=label)
+    elif is_discrete(draws):
+        _bars(ax, draws, colour, label, part)
+    else:
+        _curve(ax, draws, colour, label, fill, part)
+
+
+def _bars(ax: Axes, draws: Array, colour: str, label: str | None, part: float) -> None:
+    if int(draws.max()) - int(draws.min()) < BARS:
+        at, share = frequencies(draws)
+        ax.bar(at, part * share, width=0.8, color=colour, alpha=0.75, label=label)
+    else:
+        height, edges = np.histogram(draws, BARS, density=True)
+        ax.stairs(part * height, edges, fill=True, color=colour, alpha=0.75, label=label)
+
+
+def _curve(ax: Axes, draws: Array, colour: str, label: str | None, fill: bool, part: float) -> None:
+    grid, height = density(draws)
+    ax.plot(grid, part * height, color=colour, label=label)
+    if fill:
+        ax.fill_between(grid, part * height, color=colour, alpha=0.15)
+
+
+def frame(ax: Axes, draws: Array, share: float = 0.998, margin: float = 0.06) -> None:
+    """Set the limits of axes with distributions, after all of them are drawn (a fixed limit ends autoscaling).
+
+    The central `share` of the draws is shown, with a margin, so that heavy tails do not squeeze the rest.
+    """
+    ax.set_ylim(bottom=0)
+    if draws.size and draws.min() < draws.max():
+        low, high = np.quantile(draws, [(1 - share) / 2, (1 + share) / 2])
+        room = margin * (high - low) if high > low else 1.0
+        half = 0.6 if is_discrete(draws) else 0.0
+        ax.set_xlim(low - room - half, high + room + half)
+
+
+def number(value: float, width: float) -> str:
+    """Format a number with three significant digits relative to `width`, the width of its interval."""
+    if not (np.isfinite(value) and np.isfinite(width)) or width <= 0:
+        return f"{value:g}"
+    digits = max(0, 2 - int(np.floor(np.log10(width))))
+    return f"{value:.2e}" if digits > 6 or abs(value) >= 1e6 else f"{value:.{digits}f}"
+
+
+def interval(low: float, high: float, whole: bool) -> str:
+    """Format an interval, without decimals for integers."""
+    ends = [f"{end:.0f}" if whole else number(end, high - low) for end in (low, high)]
+    return f"[{', '.join(ends)}]"
+
+
+def write_beside(ax: Axes, draws: Array, text: str) -> None:
+    """Write text into the upper corner that the distribution of `draws` leaves free; the limits must be set."""
+    left, right = ax.get_xlim()
+    on_left = draws.size == 0 or float(np.median(draws)) < (left + right) / 2
+    x, side = (0.99, "right") if on_left else (0.01, "left")
+    ax.text(x, 0.97, text, transform=ax.transAxes, ha=side, va="top", fontsize=8, linespacing=1.3)

@@ -1,4 +1,4 @@
-"""Series over time and what the model infers about them: accident rate and switchpoint, returns and volatility."""
+"""Time series and what the model infers about them: accident rate and switchpoint, returns and volatility."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def draw_accident_rate(subject: Subject) -> Canvas:
 
 
 def _draw_rate(ax: Axes, subject: Subject, series: xr.DataArray) -> None:
-    """Draw the rate of each year over the draws: the early rate in draws whose switch is not before the year."""
+    """Draw the rate of each year; in draws whose switchpoint is not before the year this is the early rate."""
     switch, early, late = (_draws(subject, name) for name in ("switchpoint", "early_rate", "late_rate"))
     rates = np.where(switch[:, None] >= times(series)[None, :], early[:, None], late[:, None])
     low, high = hdi(rates, subject.interval)
@@ -64,7 +64,7 @@ def _draw_imputed(ax: Axes, subject: Subject, series: xr.DataArray) -> None:
 
 
 def draw_switchpoint(subject: Subject) -> Canvas:
-    """Draw a bar per year, darker inside the interval."""
+    """Draw the posterior probability of each year, darker inside the interval."""
     draws = np.asarray(posterior_of(subject, "switchpoint").values).ravel()
     years, share = frequencies(draws)
     low, high = hdi(draws, subject.interval)
@@ -77,12 +77,12 @@ def draw_switchpoint(subject: Subject) -> Canvas:
     ax.set(xlabel=f"{time} (dark: {subject.hdi_name} {int(low)} to {int(high)})", ylabel="posterior probability")
     shown = years[share > 0.0005]
     ax.set_xlim(shown.min() - 1, shown.max() + 1)
-    look.whole_ticks(ax)
+    look.few_ticks(ax, x=10, y=None, whole_x=True)
     return figure
 
 
 def draw_returns(subject: Subject) -> Canvas:
-    """Draw the series."""
+    """Draw the observed series."""
     series = series_of(subject)
     label = axis_label(subject, str(series.name))
     figure, ax = look.panel(title_of(subject, f"observed {label} over {series.dims[0]}"), 3.4)
@@ -94,7 +94,7 @@ def draw_returns(subject: Subject) -> Canvas:
     return figure
 
 
-DRAWS = 1000  # enough for an interval; thousands of days times all draws would take long
+DRAWS = 1000  # enough for an interval; all draws of thousands of days would take long
 
 
 def draw_volatility(subject: Subject) -> Canvas:
@@ -115,7 +115,7 @@ def draw_volatility(subject: Subject) -> Canvas:
     limit = 1.05 * float(max(np.nanmax(np.abs(series.values)), high.max()))
     ax.set(
         xlabel=str(series.dims[0]),
-        ylabel=f"{axis_label(subject, str(series.name))} and scale",
+        ylabel=f"{axis_label(subject, str(series.name))} and volatility",
         ylim=(-limit, limit),
     )
     ax.margins(x=0.01)

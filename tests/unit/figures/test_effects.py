@@ -112,9 +112,7 @@ def test_the_interval_follows_the_setting() -> None:
     for prob in (0.5, 0.94):
         subject = _subject()
         figure = effects.draw(Subject(subject.idata, subject.summary, subject.model, prob))
-        assert f"{100 * prob:g}% HDI" in [
-            text.get_text().removeprefix("its ") for text in figure.legends[0].get_texts()
-        ]
+        assert f"{100 * prob:g}% HDI of the mean" in [text.get_text() for text in figure.legends[0].get_texts()]
         (band,) = figure.axes[0].collections
         widths.append(np.ptp(band.get_paths()[0].vertices[:, 1]))
     assert widths[0] < widths[1]

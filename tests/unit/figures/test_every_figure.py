@@ -12,9 +12,8 @@ from matplotlib.image import imread
 
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
 from bayesrun.figures.drawing import draw_all
-from bayesrun.figures.mixing import autocorrelation
+from bayesrun.figures.mixing import autocorrelation, draw_by_chain
 from bayesrun.figures.predictive_checks import leave_one_out, pareto_k, pit
-from bayesrun.figures.traces import draw_by_chain
 
 OWN_TEST = {"effects"}  # needs a GLM's design; see test_effects
 GENERAL = ("trace", "trace_chains", "posterior", "rank", "energy", "ppc", "forest", "autocorrelation",

@@ -14,10 +14,9 @@ from matplotlib.image import imread
 
 from bayesrun.figures.base import Subject
 from bayesrun.figures.drawing import save
-from bayesrun.figures.mixing import draw_rank
+from bayesrun.figures.mixing import draw_rank, draw_trace
 from bayesrun.figures.posteriors import draw_posterior
 from bayesrun.figures.style import style
-from bayesrun.figures.traces import draw_trace
 
 
 def test_the_patches_are_for_the_installed_version() -> None:

@@ -20,13 +20,12 @@ from bayesrun.figures import mixing
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.drawing import draw_all
-from bayesrun.figures.marginals import number
-from bayesrun.figures.mixing import ranks
+from bayesrun.figures.mixing import divergent, ranks
 from bayesrun.figures.observations import axis_label, predicted
 from bayesrun.figures.posteriors import draw_prior_posterior
 from bayesrun.figures.predictive_checks import draw_ppc, smooth
 from bayesrun.figures.selection import pick, pick_of_each
-from bayesrun.figures.traces import divergent
+from bayesrun.figures.style import number
 
 
 def test_hdi_is_that_of_arviz() -> None:
