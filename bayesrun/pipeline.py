@@ -25,6 +25,7 @@ from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.figures.base import Subject
 from bayesrun.language.declaration import Declaration
+from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run, write_config
@@ -58,6 +59,7 @@ class Prepared:
     imputation: list[str]
     rows: PreparedRows | None = None
     fitted: FittedModel | None = None
+    written: WrittenModel | None = None
 
 
 def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunResult:
@@ -119,7 +121,19 @@ def prepare(config: RunConfig) -> Prepared:
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows, fitted)
+    return Prepared(data, data_digest, model, imputation, rows, fitted, _written(config, declared, data))
+
+
+def _written(config: RunConfig, declared: Declaration, data: xr.Dataset | None) -> WrittenModel | None:
+    """Write the model down for people; None for one that a plug-in's engine has built."""
+    if not isinstance(declared, Declaration):
+        return None
+    try:
+        own = config.model_type.statements
+        return written_model(declared, data, None if own is None else own(config.model, data))
+    except Exception:  # the formulas of a report must not cost a run
+        log.debug("the model can't be written as formulas", exc_info=True)
+        return None
 
 
 def load_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesign | None]:
@@ -411,6 +425,8 @@ def _store_and_draw(
     def store() -> None:
         _store(config, folder, idata)
         write_graph(prepared.model.graph(), folder, config.plain["model"])
+        if prepared.written is not None:
+            folder.write_json("model.json", prepared.written.plain())
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)

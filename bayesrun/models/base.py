@@ -19,6 +19,7 @@ from bayesrun.schema import Section
 
 if TYPE_CHECKING:
     from bayesrun.language.declaration import Declaration, ModelDesign
+    from bayesrun.language.statements import Statement
 
 
 class ModelSpec(Section):
@@ -136,6 +137,8 @@ class ModelType:
         `(spec) -> names`, in addition to those of the roles, that may be data variables, for `drop_missing: rows`.
     build_checks
         Whether `build` raises the problems that `check` returns, so that what both need is computed once.
+    statements
+        `(spec, data) -> statements` of the model as its user wrote it; None: they are read off the declaration.
     """
 
     spec: type[ModelSpec]
@@ -148,6 +151,7 @@ class ModelType:
     needs: Callable[[NewRows, Any], tuple[Role, ...]] | None = None
     uses: Callable[[Any], frozenset[str]] = lambda spec: frozenset()
     build_checks: bool = False
+    statements: Callable[[Any, xr.Dataset | None], list[Statement]] | None = None
 
 
 MODELS: Registry[ModelType] = Registry("model type", "bayesrun.models", "MODEL", ModelType, others=("functions",))

@@ -28,6 +28,7 @@ from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
+from bayesrun.models.declarative.declarative_statements import statements
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
 from bayesrun.models.declarative.dimension_checks import (
     completed,
@@ -164,4 +165,15 @@ def _add_expression(draft: Draft, part: Definition) -> None:
     draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
 
 
-MODEL = ModelType(DeclarativeSpec, PriorNames(open=True), roles, build, check, static_check, at_rows, needs, uses)
+MODEL = ModelType(
+    DeclarativeSpec,
+    PriorNames(open=True),
+    roles,
+    build,
+    check,
+    static_check,
+    at_rows,
+    needs,
+    uses,
+    statements=statements,
+)

@@ -31,6 +31,7 @@ from bayesrun.models.regression.grouped_sums import summed
 from bayesrun.models.regression.hierarchical_centring import around_population
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.regression_statements import statements
 from bayesrun.models.regression.response_families import GLM_FAMILIES
 from bayesrun.models.regression.response_terms import names_of
 from bayesrun.models.regression.term_priors import DEFAULT
@@ -296,4 +297,5 @@ MODEL = ModelType(
     at_rows,
     needs,
     build_checks=True,
+    statements=statements,
 )
