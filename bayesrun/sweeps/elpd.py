@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +45,38 @@ def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
     reason : str
         Why there is none; empty when there is.
     """
-    firsts: dict[str, Record] = {}
+    firsts: dict[str, Path] = {}
     for record in records:
         if record.path:
-            firsts.setdefault(record.setting, record)
-    if len(firsts) < 2:
-        return None, "fewer than two settings have a posterior"
-    reason = _prior_draws(firsts) or _other_data(firsts)
+            firsts.setdefault(record.setting, record.path)
+    return compare_folders(firsts, "setting")
+
+
+def compare_folders(folders: Mapping[str, Path], of: str) -> tuple[pd.DataFrame | None, str]:
+    """Compare finished runs as `compare` does.
+
+    Parameters
+    ----------
+    folders
+        Names, and the run folders.
+    of
+        What a name is of: `setting`, `run`; the name of the table's index.
+    """
+    if len(folders) < 2:
+        return None, f"fewer than two {of}s have a posterior"
+    reason = _prior_draws(folders) or _other_data(folders)
     if reason:
         return None, reason
-    terms = {name: _terms(record) for name, record in firsts.items()}
+    terms = {name: _terms(folder) for name, folder in folders.items()}
     without = [name for name, found in terms.items() if found is None]
     if without:
         return None, f"{without[0]}: its posterior holds no pointwise log likelihood of observed points"
     reason = _other_points(terms)
-    return (None, reason) if reason else (_table(terms), "")
+    return (None, reason) if reason else (_table(terms, of), "")
 
 
-def _prior_draws(firsts: dict[str, Record]) -> str:
-    drawn = next((name for name, r in firsts.items() if r.path and _method(r.path) == "prior"), None)
+def _prior_draws(folders: Mapping[str, Path]) -> str:
+    drawn = next((name for name, folder in folders.items() if _method(folder) == "prior"), None)
     return "" if drawn is None else f"'{drawn}' has draws from the prior, which no observation has changed"
 
 
@@ -75,25 +88,37 @@ def _method(folder: Path) -> str | None:
         return None
 
 
-def _other_data(firsts: dict[str, Record]) -> str:
-    digests = {name: read_json(r.path / "provenance.json").get("data_digest") for name, r in firsts.items() if r.path}
-    names = list(digests)
-    other = next((n for n in names if digests[n] != digests[names[0]]), None)
-    if other is None:
-        return ""
-    return f"'{other}' and '{names[0]}' have different data: their densities can't be compared"
+def _other_data(folders: Mapping[str, Path]) -> str:
+    """Return why densities can't be compared; predictors may differ, what is explained may not."""
+    digests = {name: read_json(folder / "provenance.json").get("data_digest") for name, folder in folders.items()}
+    first, *others = digests
+    for other in others:
+        if digests[other] != digests[first] and not _same_observed(folders[first], folders[other]):
+            return f"'{other}' and '{first}' have different data: their densities can't be compared"
+    return ""
 
 
-def _terms(record: Record) -> Any:
-    assert record.path
+def _same_observed(one: Path, other: Path) -> bool:
+    try:
+        groups = [xr.open_dataset(folder / "posterior.nc", group="observed_data") for folder in (one, other)]
+    except OSError:
+        return False
+    values = [{str(name): array.values for name, array in group.data_vars.items()} for group in groups]
+    return values[0].keys() == values[1].keys() and all(
+        np.array_equal(values[0][name], values[1][name], equal_nan=values[0][name].dtype.kind == "f")
+        for name in values[0]
+    )
+
+
+def _terms(folder: Path) -> Any:
     try:  # only this one of the file's many groups
-        group = xr.open_dataset(record.path / "posterior.nc", group="log_likelihood")
+        group = xr.open_dataset(folder / "posterior.nc", group="log_likelihood")
     except OSError:
         return None
     found = observed_terms(az.InferenceData(log_likelihood=group))
     if found is None or not found[0].sizes["point"]:
         return None
-    return found[0], pd.read_csv(record.path / "summary.csv", index_col="name")
+    return found[0], pd.read_csv(folder / "summary.csv", index_col="name")
 
 
 def _other_points(terms: dict[str, Any]) -> str:
@@ -103,7 +128,7 @@ def _other_points(terms: dict[str, Any]) -> str:
     return f"'{other}' observes other points than '{first}'" if other else ""
 
 
-def _table(terms: dict[str, Any]) -> pd.DataFrame:
+def _table(terms: dict[str, Any], of: str) -> pd.DataFrame:
     """What `az.compare` returns (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
     loos = {name: loo_of(*found) for name, found in terms.items()}
     names = sorted(loos, key=lambda name: -loos[name].elpd)
@@ -125,7 +150,7 @@ def _table(terms: dict[str, Any]) -> pd.DataFrame:
             "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
             "warning": [bool((loos[name].judged_k > GOOD_K).any()) for name in names],
         },
-        index=pd.Index(names, name="setting"),
+        index=pd.Index(names, name=of),
     )
     return table
 

@@ -42,7 +42,7 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.predict.forward import evaluate_at_draws
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import TaskRun, check_keys, config_of, open_task_run, posterior_groups
+from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, posterior_groups
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -163,7 +163,7 @@ def hypothesis(request: TaskRequest) -> int:
         made = TaskRun("hypothesis", [folder], config, section, "")
         with open_task_run(made, memory) as own:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
-            own.write_text("description.md", _as_markdown(table))
+            own.write_text("description.md", as_markdown(table))
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
     _show(table)
     print(f"\nfolder: {own.path}")
@@ -286,19 +286,6 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
             if row.get(kind) == row.get(kind) and row.get(kind) is not None:
                 found[f"{kind}/{name}"] = float(row[kind])
     return found
-
-
-def _as_markdown(table: pd.DataFrame) -> str:
-    """Write the table as the tracked run's description."""
-    cells = [[_short(cell) for cell in row] for row in table.itertuples(index=False)]
-    lines = [list(table.columns), ["---"] * len(table.columns), *cells]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _short(cell: Any) -> str:
-    if isinstance(cell, str):
-        return cell.replace("|", r"\|")
-    return "" if cell is None or cell != cell else f"{cell:.4g}"
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from bayesrun.config.resolvers import run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
-from bayesrun.lazy import xr
+from bayesrun.lazy import pd, xr
 from bayesrun.logs import flush_to
 from bayesrun.open_run import read_config
 from bayesrun.provenance import config_digest, now
@@ -226,3 +226,16 @@ def _card(made: TaskRun, own: RunFolder) -> RunCard:
         dataset=made.dataset,
         folder=str(own.path.absolute()),
     )
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Write a table in Markdown, for the tracked run's description."""
+    cells = [[_short(cell) for cell in row] for row in table.itertuples(index=False)]
+    lines = [list(table.columns), ["---"] * len(table.columns), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _short(cell: Any) -> str:
+    if isinstance(cell, str):
+        return cell.replace("|", r"\|")
+    return "" if cell is None or cell != cell else f"{cell:.4g}"
