@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import arviz as az
     import pandas as pd
+    import scipy.sparse.linalg as sparse_linalg
     import xarray as xr
     from scipy import fft, linalg, optimize, special
 else:
@@ -34,7 +35,8 @@ else:
     linalg = _Lazy("scipy.linalg")
     optimize = _Lazy("scipy.optimize")
     pd = _Lazy("pandas")
+    sparse_linalg = _Lazy("scipy.sparse.linalg")
     special = _Lazy("scipy.special")
     xr = _Lazy("xarray")
 
-__all__ = ["az", "fft", "linalg", "optimize", "pd", "special", "xr"]
+__all__ = ["az", "fft", "linalg", "optimize", "pd", "sparse_linalg", "special", "xr"]

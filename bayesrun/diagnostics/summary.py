@@ -26,10 +26,13 @@ _NUMBERS = 2**16
 
 
 def in_order(posterior: xr.Dataset) -> list[str]:
-    """Return the names of the variables in the posterior: group effects after all others, imputed values last."""
+    """Return the names of the variables in the posterior.
+
+    Effects of groups and weights of smooths come after all others, imputed values last.
+    """
 
     def place(name: str) -> tuple[bool, bool]:
-        return _is_imputed(posterior[name], name), _is_of_groups(posterior, name)
+        return _is_imputed(posterior[name], name), _is_of_groups(posterior, name) or _is_of_smooth(posterior, name)
 
     return sorted(map(str, posterior.data_vars), key=place)
 
@@ -38,6 +41,11 @@ def _is_of_groups(posterior: xr.Dataset, name: str) -> bool:
     """Return whether a variable holds the effects `r_GROUPING` of a regression, over groups and effects."""
     effects = f"{name.removeprefix('r_')}_effect"
     return name.startswith("r_") and len(posterior[name].dims) == 4 and posterior[name].dims[-1] == effects
+
+
+def _is_of_smooth(posterior: xr.Dataset, name: str) -> bool:
+    """Return whether a variable holds the weights of the basis of a smooth, `weights_SMOOTH`."""
+    return name.startswith("weights_") and posterior[name].dims[-1] == f"{name.removeprefix('weights_')}_basis"
 
 
 def _is_imputed(array: xr.DataArray, name: str) -> bool:

@@ -188,6 +188,7 @@ def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     if this.family.name == "MvNormal":
         return _noncentered_vectors(draft, this, scope)
     location, scale, others = _location_and_scale(this)
+    location, scale = _with_stretched_axes(location, this), _with_stretched_axes(scale, this)
     dims = draft.name_axes(this.name, this.dims, this.shape, scope)
     log_scale = this.family.name in _LOG_SCALE
     start = initial_value(this, scope)
@@ -201,6 +202,13 @@ def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     moved = location + scale * offset
     draft.deterministic(this.name, exp(moved) if log_scale else moved, dims)
     return variables_of(this)
+
+
+def _with_stretched_axes(value: Value, this: Plan) -> Value:
+    """Drop the names of a parameter's axes of size 1 that stand for a whole dim, so that they meet it by place."""
+    sizes = this.shape[len(this.shape) - value.ndim :]
+    pairs = zip(value.dims, value.shape, sizes, strict=True)
+    return value.named(tuple(dim if own == size else None for dim, own, size in pairs))
 
 
 def _noncentered_vectors(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:

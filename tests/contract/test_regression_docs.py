@@ -31,6 +31,7 @@ def data() -> xr.Dataset:
         "Subject": np.repeat(np.arange(308, 314), 10),
         "y": rng.normal(size=ROWS),
         "x": rng.normal(size=ROWS),
+        "z": rng.normal(size=ROWS),
         "age": rng.uniform(20, 70, ROWS),
         "g": np.array(list("abcdef") * 10),
         "h": np.array(["u", "v", "w"] * 20),

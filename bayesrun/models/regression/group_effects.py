@@ -61,7 +61,8 @@ class GroupEffects:
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the name of the grouping below `sd` and `cor`."""
-        return (f"{prefix}{self.term.name}", ":".join(self.term.columns), DEFAULT)
+        names = (f"{prefix}{self.term.name}", ":".join(self.term.columns))
+        return tuple(f"{section}.{name}" for section in ("sd", "cor") for name in names)
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
         """Find the groups, and compute the columns of the effects."""

@@ -144,4 +144,4 @@ class Term(Protocol):
         """Rebuild a fitted term from the output of `plain`."""
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
-        """Return the names that its priors may have in `model.priors`."""
+        """Return the names that its priors may have in `model.priors`, those in a section as `sd.NAME`."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.errors import check as raise_problems
@@ -26,20 +28,22 @@ from bayesrun.models.regression.design_matrix import labels_in
 from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, expand, expand_at
 from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
-from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.grouped_sums import summed
 from bayesrun.models.regression.hierarchical_centring import around_population
+from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.regression_statements import statements
 from bayesrun.models.regression.response_families import GLM_FAMILIES
 from bayesrun.models.regression.response_terms import names_of
-from bayesrun.models.regression.term_priors import DEFAULT
+from bayesrun.models.regression.smooth_calls import is_smooth
+from bayesrun.models.regression.smooth_term import FittedSmooth
+from bayesrun.models.regression.term_priors import DEFAULT, SECTIONS
 from bayesrun.models.regression.whitened_coefficients import whitened
 
 log = logging.getLogger("bayesrun")
 
-_NEW = re.compile(r"\||\boffset\s*\(|\bcbind\s*\(|\bprop(ortion)?\s*\(|^\s*p\s*\(|\bmi\s*\(")
+_NEW = re.compile(r"\||\b(offset|cbind|prop|proportion|mi)\s*\(|^\s*p\s*\(")
 # a prior of another family's parameter is ignored, so that a sweep can vary the family
 _PARAMETERS = frozenset(name for family in FAMILY_TABLE.values() for name in family.parameters)
 _DOMAINS: Mapping[str, Domain] = {
@@ -63,11 +67,16 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     link = spec.options.link
     if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
         return None
-    if _NEW.search(with_symbols(spec.formula)) or (link is not None and link not in GLM_FAMILIES[family].links):
+    text = with_symbols(spec.formula)
+    if (
+        _NEW.search(text)
+        or is_smooth(text.rpartition("~")[2])
+        or (link is not None and link not in GLM_FAMILIES[family].links)
+    ):
         return None
     content = spec.model_dump()
-    # priors of group effects, in a model without any
-    content["priors"] = {n: p for n, p in content["priors"].items() if n not in ("sd", "cor") or set(p) - {DEFAULT}}
+    # priors of group effects and smooths, in a model without any
+    content["priors"] = {n: p for n, p in content["priors"].items() if n not in SECTIONS or set(p) - {DEFAULT}}
     return GlmSpec.model_validate({**content, "family": family})
 
 
@@ -140,34 +149,38 @@ def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Prob
 
 
 def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
-    """Find priors that match nothing in the model, and errors below `sd` and `cor`."""
+    """Find priors that match nothing in the model, and errors in its sections."""
     names: list[str] = [*this.numbers, "default", "Intercept"]
-    groupings: list[str] = []
     for predictor in this.predictors.values():
         for term in predictor.terms:
-            of = groupings if isinstance(term, GroupEffects) else names
-            of.extend(term.prior_names(predictor.prefix))
+            names.extend(term.prior_names(predictor.prefix))
     names += ["cutpoints"] if this.family.categories == "thresholds" else []
+    within = {section: [n.partition(".")[2] for n in names if n.startswith(f"{section}.")] for section in SECTIONS}
+    names = [name for name in names if name.partition(".")[0] not in SECTIONS]
     known = {plain(name) for name in names}
     ends = tuple(f"_{name}" for name in names) if this.family.categories == "reference" else ()
     for name, prior in spec.priors.items():
-        if name in ("sd", "cor"):
-            yield from _wrong_group_priors(name, prior, groupings)
+        if name in SECTIONS:
+            yield from _wrong_section(name, prior, within[name])
         elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends):
             yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
 
 
-def _wrong_group_priors(section: str, priors: Mapping[str, Any], groupings: Sequence[str]) -> Iterator[Problem]:
+def _wrong_section(section: str, priors: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
+    known = {plain(name) for name in (*names, DEFAULT)}
     for name, prior in priors.items():
         key = f"model.priors.{section}.{name}"
-        if name not in (*groupings, DEFAULT):
-            yield Problem(key, f"no effects vary with '{name}'", did_you_mean(name, groupings))
+        if plain(name) not in known:
+            message = f"no effects vary with '{name}'" if section in ("sd", "cor") else f"no term is '{name}'"
+            yield Problem(key, message, did_you_mean(name, names))
         elif section == "cor":
             if not isinstance(prior, Mapping) or set(prior) - {"dist", "eta"} or prior.get("dist") != "LKJ":
                 yield Problem(key, f"correlations have an LKJ prior (got {prior!r})", "write {dist: LKJ, eta: 2}")
             elif not isinstance(prior.get("eta", 1.0), int | float) or not prior.get("eta", 1.0) > 0:
                 yield Problem(f"{key}.eta", f"must be a number above 0 (got {prior['eta']!r})")
-        elif not isinstance(prior, Mapping) or "dist" in prior:
+        elif section == "simo" and (not isinstance(prior, Mapping) or prior.get("dist") != "Dirichlet"):
+            yield Problem(key, f"a simplex has a Dirichlet prior (got {prior!r})", "write {dist: Dirichlet, a: 1}")
+        elif section != "sd" or not isinstance(prior, Mapping) or "dist" in prior:
             yield from check_prior(key, prior)
         else:
             for effect, one in prior.items():
@@ -194,11 +207,20 @@ def _checked(expansion: Expansion, spec: RegressionSpec) -> Expansion:
 
 
 def _collinear(expansion: Expansion) -> Iterator[Problem]:
-    for _, name in expansion.whitened:
-        design = expansion.columns[name]
-        for names in collinear(design.values, list(map(str, design[design.dims[1]].values))):
+    whitened = {name for _, name in expansion.whitened}
+    for terms in expansion.terms.values():
+        parts: list[tuple[Any, tuple[str, ...]]] = []
+        for term in terms:
+            if isinstance(term, FittedSmooth):
+                parts.append(term.unpenalised(expansion.columns))
+            elif isinstance(term, FittedPopulation) and f"{term.prefix}design" in whitened:
+                design = expansion.columns[f"{term.prefix}design"]
+                parts.append((design.values, tuple(map(str, design[design.dims[1]].values))))
+        matrix = np.concatenate([values for values, _ in parts], axis=1) if parts else np.empty((0, 0))
+        for found in collinear(matrix, [name for _, names in parts for name in names]) if matrix.size else []:
+            names = list(dict.fromkeys(found))
             several = f"columns are collinear: {', '.join(names)}"
-            message = several if len(names) > 1 else f"'{names[0]}' is 0 in every row"
+            message = several if len(found) > 1 else f"'{names[0]}' is 0 in every row"
             hint = "remove one of them; or let the priors alone decide: model.options.check_design=false"
             yield Problem(KEY, message, hint)
 
@@ -289,7 +311,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
 
 MODEL = ModelType(
     RegressionSpec,
-    PriorNames(open=True, nested=("sd", "cor")),
+    PriorNames(open=True, nested=tuple(SECTIONS)),
     roles,
     build,
     check,

@@ -18,6 +18,8 @@ from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, read_response
+from bayesrun.models.regression.smooth_calls import without_smooths
+from bayesrun.models.regression.smooth_term import SmoothTerm
 
 KEY = "model.formula"
 _HAS_TRIALS = re.compile(r"\b(cbind|p|prop|proportion|trials)\s*\(")
@@ -134,6 +136,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
     rest, missing = _without_missing(rest, key)
+    rest, smooths = without_smooths(rest, key)
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
@@ -144,6 +147,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
+    terms += [SmoothTerm(call) for call in smooths]
     return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 

@@ -11,12 +11,10 @@ from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import INTERCEPT
 from bayesrun.models.base import ModelSpec
 from bayesrun.models.regression.families import COEFFICIENT, FAMILIES, Family
-from bayesrun.models.regression.term_priors import DEFAULT
+from bayesrun.models.regression.term_priors import DEFAULT, SECTIONS, sections_in
 from bayesrun.schema import Section
 
 _OTHER_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "2.5 * term_scale"}
-_SD_DEFAULT: Mapping[str, Any] = {"dist": "HalfStudentT", "nu": 3.0, "sigma": "2.5 * term_scale"}
-_COR_DEFAULT: Mapping[str, Any] = {"dist": "LKJ", "eta": 1.0}
 
 
 class RegressionOptions(Section):
@@ -104,9 +102,10 @@ def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
         elif parameter.prior is not None:
             own[name] = dict(parameter.prior)
     texts = list(formula.values()) if isinstance(formula, Mapping) else [str(formula)]
-    if any("|" in with_symbols(text).partition("~")[2] for text in map(str, texts)):
-        own |= {"sd": {DEFAULT: dict(_SD_DEFAULT)}, "cor": {DEFAULT: dict(_COR_DEFAULT)}}
-    for section in ("sd", "cor"):
+    rights = [with_symbols(text).rpartition("~")[2] for text in map(str, texts)]
+    for section in dict.fromkeys(name for right in rights for name in sections_in(right)):
+        own[section] = {DEFAULT: dict(SECTIONS[section])}
+    for section in SECTIONS:
         mine = given.get(section)
         if section in own and isinstance(mine, Mapping):
             given[section] = {**own[section], **({DEFAULT: mine} if "dist" in mine else mine)}

@@ -18,6 +18,7 @@ from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.smooth_term import SmoothTerm
 from bayesrun.models.regression.term_priors import DEFAULT, prior_of
 
 _PLACE = re.compile(r"\{([\w.]+)\}")
@@ -103,6 +104,8 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
         yield term.text
     elif isinstance(term, MissingPredictor):
         yield f"{_coefficient(term.label, predictor)} * {term.column}"
+    elif isinstance(term, SmoothTerm):
+        yield from term.summands()
 
 
 def _coefficient(name: str, predictor: LinearPredictor) -> str:
@@ -159,6 +162,8 @@ def _priors(predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statem
             yield Statement("prior", term.column, (ROWS,), spread)
         elif isinstance(term, GroupEffects):
             yield from _of_groups(term, predictor, spec)
+        elif isinstance(term, SmoothTerm):
+            yield from term.prior_statements(spec.priors, predictor.prefix)
 
 
 def _of_coefficients(names: list[str], predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statement]:

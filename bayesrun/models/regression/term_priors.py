@@ -1,7 +1,12 @@
-"""Priors of a regression: the prior of each term, and its numbers once the scale of the data is known."""
+"""Priors of a regression: the prior of each term, and its numbers once the scale of the data is known.
+
+Priors of the parts that terms of one kind have are sections: `model.priors.sd` of group effects, `sds` of smooths. A
+section holds a default, and priors by the name of a term.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,16 +21,48 @@ from bayesrun.language.values import constant
 from bayesrun.lazy import xr
 
 DEFAULT = "default"
+_SD: Mapping[str, Any] = {"dist": "HalfStudentT", "nu": 3.0, "sigma": "2.5 * term_scale"}
+SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "sd": _SD,
+    "cor": {"dist": "LKJ", "eta": 1.0},
+    "sds": _SD,
+    "sdgp": _SD,
+    "lscale": {"dist": "LogNormal", "mu": "log(0.5 * term_scale)", "sigma": 1.0},
+    "simo": {"dist": "Dirichlet", "a": 1.0},
+}
+"""Default prior of each section."""
+_USED = {
+    "sd": r"\|",
+    "cor": r"\|",
+    "sds": r"(?<![\w.])(s|t2)\s*\(",
+    "sdgp": r"(?<![\w.])hsgp\s*\(",
+    "lscale": r"(?<![\w.])hsgp\s*\(",
+    "simo": r"(?<![\w.])mo\s*\(",
+}
 _OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 
 
 def prior_of(
-    priors: Mapping[str, Any], name: str, prefix: str, default: str = DEFAULT
+    priors: Mapping[str, Any], name: str | Sequence[str], prefix: str, default: str = DEFAULT
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return the key and the prior of a term: its own, or the default of its parameter."""
+    """Return the key and the prior of a term: its own, by one of its names, or the default of its parameter."""
     own = {plain(str(known)): str(known) for known in priors}
-    key = own.get(plain(f"{prefix}{name}"), own.get(plain(f"{prefix}{default}"), default))
+    names = [name] if isinstance(name, str) else [*name]
+    key = next((own[of] for one in (*names, default) if (of := plain(f"{prefix}{one}")) in own), default)
     return key, priors[key]
+
+
+def sections_in(right: str) -> list[str]:
+    """Return the sections that the terms of a formula's right side have; names in back-ticks are symbols."""
+    return [name for name, pattern in _USED.items() if re.search(pattern, right)]
+
+
+def prior_in(section: str, priors: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Mapping[str, Any]]:
+    """Return the config key and the prior of a term in a section: that of the first of its names, or the default."""
+    given = priors.get(section) or {DEFAULT: SECTIONS[section]}
+    own = {plain(str(known)): str(known) for known in given}
+    found = next((own[plain(name)] for name in names if plain(name) in own), DEFAULT)
+    return f"model.priors.{section}.{found}", given.get(found, SECTIONS[section])
 
 
 def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr.Dataset | None) -> dict[str, Any]:

@@ -54,6 +54,14 @@ def test_imputed_values_come_last() -> None:
     assert list(summarise(idata).index) == ["beta", "share_missing", "y_missing[3]", "y_missing[7]"]
 
 
+def test_weights_of_smooths_come_after_their_sd() -> None:
+    draws = np.random.default_rng(1).normal(size=(2, 50, 3))
+    posterior = {"weights_s_x": draws, "sds_s_x": draws[:, :, 0], "weights_of": draws}
+    dims = {"weights_s_x": ["s_x_basis"], "weights_of": ["part"]}
+    names = list(summarise(az.from_dict(posterior=posterior, dims=dims)).index)
+    assert names[0] == "sds_s_x" and names[-3:] == [f"weights_s_x[{k}]" for k in range(3)]
+
+
 def test_effects_of_groups_come_after_what_they_vary_around() -> None:
     draws = np.random.default_rng(1).normal(size=(2, 50, 3, 1))
     posterior = {"r_g": draws, "sd_g": np.abs(draws[:, :, 0]), "Intercept": draws[:, :, 0, 0], "r_squared": draws}
