@@ -7,6 +7,7 @@ differences between levels and `sigma` are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,11 @@ def _unit_of_response(subject: Subject) -> Iterator[tuple[str, str]]:
     data = subject.idata.get("constant_data", {})
     numeric = [name for name in formula.variables if name not in data or data[name].dtype.kind in "iuf"]
     for term in formula.terms:
-        if not any(name in formula.variables_of(term) for name in numeric if f"C({name}" not in term):
+        if not any(
+            name in formula.variables_of(term)
+            for name in numeric
+            if not re.search(rf"(C|factor)\({re.escape(name)}\b", term)
+        ):
             yield INTERCEPT, term
     if plan(regression).main.link == "identity":
         yield INTERCEPT, "sigma"

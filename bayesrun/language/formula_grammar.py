@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import did_you_mean
+from bayesrun.language.formula_spellings import FUNCTIONS_ELSEWHERE, operator_elsewhere
 
 MAX_LENGTH = 2_000
 MAX_EXPONENT = 64
@@ -48,6 +49,7 @@ FUNCTIONS: Mapping[str, Function] = {
     **{name: Function() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
     **{name: Function() for name in (*DATE_PARTS, "trend")},
     "C": Function(("contrasts", "levels"), structural=True),
+    "factor": Function(("contrasts", "levels"), structural=True),
     "poly": Function(("degree", "raw"), structural=True),
     "bs": Function((*_SPLINE, "degree", "include_intercept"), structural=True),
     "cr": Function((*_SPLINE, "constraints"), structural=True),
@@ -112,7 +114,8 @@ def operator_fault(operator: str) -> str | None:
     """Return what is wrong with an operator between factors; None if it is allowed."""
     if _COMBINE.fullmatch(operator):
         return None
-    return f"'{operator}' is not an operator of a formula; allowed: + - * : / ** %in%"
+    remedy = operator_elsewhere(operator)
+    return f"'{operator}' is not an operator of a formula; {remedy or 'allowed: + - * : / ** %in%'}"
 
 
 def name_fault(name: str) -> str | None:
@@ -122,6 +125,11 @@ def name_fault(name: str) -> str | None:
     plain = name.isidentifier() and not keyword.iskeyword(name) and not name.startswith("__")
     if plain and name != "Intercept":  # formulaic's name for the constant
         return None
+    if name == "Intercept":
+        return (
+            "'Intercept' can't be a variable; the intercept is there without being named, y ~ x, as a coefficient of"
+            " columns that are not centred; write a column of this name in back-ticks: `Intercept`"
+        )
     if "." in name:
         return f"'{name}' holds a dot; functions are called by their bare names, such columns in back-ticks: `{name}`"
     return f"'{name}' can't be a variable in a formula; write a column of this name in back-ticks: `{name}`"
@@ -230,6 +238,8 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
         yield f"'{ast.unparse(node)}' is not needed; write the column in back-ticks: `{node.args[0].value!s}`"
     elif name == "cbind":
         yield f"'{ast.unparse(node)}' is not allowed; {REMEDIES['counts']}"
+    elif name in FUNCTIONS_ELSEWHERE and function is None:
+        yield f"'{name}' is not a function of formulas here: {FUNCTIONS_ELSEWHERE[name]}"
     elif function is None:
         yield f"unknown function '{name}' ({did_you_mean(name, FUNCTIONS)})"
     else:
@@ -244,7 +254,9 @@ def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[
     for argument in first:
         yield from _faults(argument)
     for given in node.keywords:
-        if given.arg not in function.keywords:
+        if name == "scale" and given.arg in ("scale", "center"):
+            yield f"'{ast.unparse(node)}': scale subtracts the mean and divides by the sd; center(x) subtracts alone"
+        elif given.arg not in function.keywords:
             yield f"'{ast.unparse(node)}': {name} has no argument '{given.arg}'; it has: {allowed}"
     for value in [*node.args[len(first) :], *(k.value for k in node.keywords)]:
         yield from _option_faults(value, name)
@@ -253,7 +265,7 @@ def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[
 def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
     """Check an argument after the first: a literal, or a contrast for `C`."""
     contrast = value.func if isinstance(value, ast.Call) else value
-    if name == "C" and isinstance(contrast, ast.Name) and contrast.id in CONTRASTS:
+    if name in ("C", "factor") and isinstance(contrast, ast.Name) and contrast.id in CONTRASTS:
         if isinstance(value, ast.Call):
             yield from _argument_faults(value, contrast.id, FUNCTIONS[contrast.id])
         return
@@ -261,7 +273,7 @@ def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
     for literal in map(_literal, items):
         is_text = isinstance(literal, str) and _TEXT.fullmatch(literal) is not None
         small = isinstance(literal, bool | float) or (isinstance(literal, int) and abs(literal) <= 10**9)
-        sized = not isinstance(literal, int) or name in ("C", "Treatment") or abs(literal) <= MAX_COLUMNS
+        sized = not isinstance(literal, int) or name in ("C", "factor", "Treatment") or abs(literal) <= MAX_COLUMNS
         if not (is_text or (small and sized)):
             yield f"'{ast.unparse(value)}': an argument of {name} must be a plain number or text (up to {MAX_COLUMNS})"
 

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language import formula_grammar as grammar
 from bayesrun.language.calendar_dates import part_of_days
+from bayesrun.language.formula_spellings import fault_elsewhere, respelled
 from bayesrun.lazy import pd
 
 INTERCEPT = "Intercept"
@@ -116,9 +117,12 @@ def parse(text: str, key: str) -> Formula:
         With everything in it that is not allowed.
     """
     hidden = grammar.with_symbols(text)
+    if fault := fault_elsewhere(hidden):
+        raise fail(key, f"{fault[0]}, in '{text}'", fault[1])
     if len(text) > grammar.MAX_LENGTH or hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' and at most {grammar.MAX_LENGTH} characters (got {text!r})", _HINT)
     response, right = (side.strip() for side in hidden.split("~"))
+    right = respelled(right)
     if not response or not right:
         raise fail(key, f"both sides of '~' must be there (got {text!r})", _HINT)
     try:
@@ -260,7 +264,7 @@ def _may_be_categorical(expr: str) -> bool:
 
 def categorical_in(expr: str) -> str | None:
     """Return the variable that a factor uses unchanged, bare or within `C(...)`; None if the factor transforms it."""
-    found = re.match(r"C\(\s*(\w+)\s*[,)]", expr)
+    found = re.match(r"(?:C|factor)\(\s*(\w+)\s*[,)]", expr)
     name = expr if expr.isidentifier() else found[1] if found else None
     return None if name is None else grammar.column_named(name)
 
@@ -366,7 +370,7 @@ def _spelled(factor: Any) -> str:
 
 def _bare(name: str) -> str:
     """Normalize the spelling of a name: without spaces and back-ticks, with one kind of quotes."""
-    return re.sub(r"[\s`]+", "", name).replace('"', "'").replace("/", "÷")
+    return re.sub(r"[\s`]+", "", respelled(name)).replace('"', "'").replace("/", "÷")
 
 
 def _split(name: str) -> list[str]:
@@ -435,6 +439,7 @@ def formula_functions() -> dict[str, Any]:
         **{name: getattr(np, name) for name in pointwise},
         **{name: _remembered(statistic) for name, statistic in statistics.items()},
         **{name: TRANSFORMS[name] for name in shared},
+        "factor": TRANSFORMS["C"],
         **{name: standardize for name in ("scale", "standardize", "zscore")},
         **{name: _of_days(name) for name in grammar.DATE_PARTS},
         "trend": _trend(),

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from bayesrun.errors import UserError, fail
 from bayesrun.language.formula_grammar import column_named
+from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 
 _HINT = "write (1 | g), (x | g), (x || g), (1 | a/b) or (1 | a:b)"
+_NO_ID = "brms' (x | id | g), which correlates effects of several formulas, is not there: leave out the id"
 
 
 @dataclass(frozen=True)
@@ -126,12 +128,16 @@ def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
     bars = _at_top(inside, "|")
     double = len(bars) == 2 and bars[1] == bars[0] + 1
     if len(bars) > 1 and not double:
-        raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", f"{_HINT}; brms' (x | id | g) is not known")
+        raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", f"{_HINT}; {_NO_ID}")
     left, right = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
     if not left or not right:
         raise fail(key, f"'({inside})' needs something on both sides of the bar, in '{text}'", _HINT)
-    if re.match(r"(gr|mm|cs|s|t2|gp)\s*\(", right):
-        raise fail(key, f"'{right}' can't be a grouping, in '{text}'", _HINT)
+    right = re.sub(r"^gr\s*\(\s*([\w:/]+)\s*\)$", r"\1", right)  # of brms, without further arguments
+    called = re.match(r"([\w.]+)\s*\(", right)
+    if called:
+        name = called[1].removeprefix("as.")
+        hint = GROUPINGS_ELSEWHERE.get(name, f"a grouping names columns; {_HINT}")
+        raise fail(key, f"'{right}' can't be a grouping, in '{text}'", hint)
     try:
         effects = parse(f"_ ~ {left}", key)
     except UserError as error:

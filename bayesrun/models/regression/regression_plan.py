@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bayesrun.errors import fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
+from bayesrun.language.formula_spellings import fault_elsewhere
 from bayesrun.language.formulas import parse
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.group_effects import GroupEffects
@@ -22,7 +23,7 @@ from bayesrun.models.regression.smooth_calls import without_smooths
 from bayesrun.models.regression.smooth_term import SmoothTerm
 
 KEY = "model.formula"
-_HAS_TRIALS = re.compile(r"\b(cbind|p|prop|proportion|trials)\s*\(")
+_HAS_TRIALS = re.compile(r"\b(cbind|p|prop|proportion|(resp_)?trials)\s*\(")
 _HINT = "write y ~ x + (1 | g), or formulas by parameter: {mu: 'y ~ x', sigma: '~ x'}"
 
 
@@ -124,6 +125,8 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
 def _sides(text: str, key: str) -> tuple[str, str]:
     """Return both sides; names in back-ticks are symbols on the right."""
     hidden = with_symbols(text)
+    if fault := fault_elsewhere(hidden):
+        raise fail(key, f"{quoted(fault[0])}, in '{text}'", fault[1])
     if hidden.count("~") != 1:
         raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
     left, right = (side.strip() for side in hidden.split("~"))

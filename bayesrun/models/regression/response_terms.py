@@ -9,6 +9,7 @@ from typing import Any
 
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
+from bayesrun.language.formula_spellings import ADDITIONS_ELSEWHERE
 from bayesrun.language.grammar import parse, single_name
 from bayesrun.models.regression.group_terms import summands
 
@@ -149,9 +150,11 @@ def _at_bar(left: str) -> tuple[str, str, str]:
 
 
 def _with_addition(found: Response, part: str, key: str) -> Response:
-    call = _CALL.fullmatch(part)
+    call = _CALL.fullmatch(part.removeprefix("resp_"))
     if not call or call[1] not in _ADDITIONS:
         name = call[1] if call else part
+        if name in ADDITIONS_ELSEWHERE:
+            raise fail(key, f"'{part}' can't stand beside the response", ADDITIONS_ELSEWHERE[name])
         allowed = ", ".join(f"{known}(...)" for known in _ADDITIONS)
         hint = f"{did_you_mean(name, _ADDITIONS)}; allowed: {allowed}"
         raise fail(key, f"'{part}' can't stand beside the response", hint)

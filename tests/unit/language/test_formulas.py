@@ -124,7 +124,7 @@ REFUSED = [
     ("y ~ offset(log(z))", "model.options.offset"),
     ("y ~ x + log", "'log' is a function"),
     ("y ~ x z", "can't be read"),
-    ("y ~ (x", "can't be read"),
+    ("y ~ (x", "is not closed"),
     ("y ~ x ~ z", "one '~'"),
     ("y x", "one '~'"),
     ("~ x", "both sides"),

@@ -286,7 +286,7 @@ def test_the_defaults_of_group_effects_stay_without_effect_where_there_are_none(
 FAULTS = [
     ("y ~ x + 1 | g", {}, "needs parentheses"),
     ("y ~ (x | id | g)", {}, "has 2 bars"),
-    ("y ~ (1 | gr(g))", {}, "can't be a grouping"),
+    ("y ~ (1 | gr(g, by=h))", {}, "can't be a grouping"),
     ("y ~ ( | g)", {}, "both sides of the bar"),
     ("y ~ x - (1 | g)", {}, "takes a group term out"),
     ("y ~ (x | g) + (0 + z | g)", {}, "several terms vary"),
@@ -399,6 +399,7 @@ PIECES = (
         "I(x**2)",
     ),
     *("__import__('os').system('true')", "lambda: 0", "x.__class__", "\n", "\x00", "é", "%in%", "s(x)", "gr(g, by=h)"),
+    *("I(", "factor(", "scale(log(x))", "^", "resp_weights(w)", "(poly(x, 2) | g:h)", "mm(g, h)", "–", "raw=TRUE", "#"),
 )
 
 
@@ -409,7 +410,8 @@ def test_whatever_is_written_is_read_or_refused_with_words() -> None:
     for _ in range(4_000):
         text = " ".join(rng.choice(PIECES, size=rng.integers(1, 9)))
         made = spec(f"y ~ {text}" if rng.random() < 0.6 else text, family=str(rng.choice(["normal", "binomial"])))
-        if MODEL.static_check(made):
+        if problems := MODEL.static_check(made):
+            assert all(p.key.startswith("model.") and len(p.message) > 10 for p in problems)
             continue
         assert all(role.key.startswith("model.") for role in MODEL.roles(made))
         if all(role.variable in rows for role in MODEL.roles(made)):

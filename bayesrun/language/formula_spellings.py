@@ -1,0 +1,158 @@
+"""Spellings of R, lme4, brms and Bambi: those that mean the same here, and what to write in place of the others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+_PIECES = re.compile(r"""'[^']*'|"[^"]*"|[^'"]+|['"]""")
+_QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*\"""")
+_SAME: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\^"), "**"),
+    (re.compile(r"(?<![\w.])as\.factor\s*\("), "factor("),
+    (re.compile(r"(?<![\w.:])(?:stats|splines|base|brms|mgcv|lme4)::(?=[A-Za-z])"), ""),
+    (re.compile(r"(=\s*)TRUE\b"), r"\1True"),
+    (re.compile(r"(=\s*)FALSE\b"), r"\1False"),
+)
+_DECLARATIVE = (
+    "write it as a declarative model (docs/language.md); task=expand prints the one that a formula stands for"
+)
+_BEFORE = "compute the column before: data.derive (docs/data.md)"
+_RESIDUALS = f"correlated residuals are not part of a formula: {_DECLARATIVE}"
+_CATEGORY = "effects that differ between the levels of the response are those of family: categorical"
+_BY_PARAMETER = (
+    "write formulas by parameter: formula: {mu: 'y ~ x', sigma: '~ z'}; family and priors are keys of their own"
+)
+
+FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
+    "ns": "write cr(x, df=3, constraints='center'): a natural cubic spline",
+    "ordered": "write C(f, Poly) for polynomial contrasts; data.levels holds the order of the levels",
+    "as_numeric": "write the column itself",
+    "ifelse": "write the condition: I(x > 2)",
+    "cut": "write conditions, I(x > 2) + I(x > 5); or compute the column before: data.derive",
+    "relevel": 'write C(g, Treatment("b")) for the reference level b',
+    "interaction": "write g:h",
+    "pmax": _BEFORE,
+    "pmin": _BEFORE,
+    "lag": _BEFORE,
+    "dummy": "write the condition: I(g == 'a')",
+    "rev": _BEFORE,
+    "cse": _CATEGORY,
+    "me": f"predictors with measurement error are not part of a formula: {_DECLARATIVE}",
+    "nl": _DECLARATIVE,
+    **dict.fromkeys(("ar", "ma", "arma", "cosy", "unstr", "sar", "car", "fcor", "cor_ar", "autocor"), _RESIDUALS),
+    "us": "write (x | g)",
+    "diag": "write (x || g)",
+    "ar1": _RESIDUALS,
+    **dict.fromkeys(("bf", "brmsformula", "brm", "lmer", "glmer", "stan_glmer", "lf", "nlf"), _BY_PARAMETER),
+    "Surv": "write time | cens(c), where c is none, left, right or interval",
+    "mmc": f"several memberships are not part of a formula: {_DECLARATIVE}",
+    "fixed": "write the column itself",
+    "common": "write the column itself",
+}
+"""What to write in place of functions that R's and Python's formulas have."""
+
+GROUPINGS_ELSEWHERE: Mapping[str, str] = {
+    "gr": f"write (1 | g); other covariances of groups (by, cov, dist) are not part of a formula: {_DECLARATIVE}",
+    "mm": f"several memberships are not part of a formula: {_DECLARATIVE}",
+    "factor": "write the column itself: a grouping's values are labels",
+    "C": "write the column itself: a grouping's values are labels",
+    "interaction": "write (1 | a:b)",
+}
+"""What to write in place of functions of groupings."""
+
+ADDITIONS_ELSEWHERE: Mapping[str, str] = {
+    "rate": "write ... ~ x + offset(log(n))",
+    "thres": "the thresholds are those between the levels of the response; data.levels holds them",
+    "cat": "the levels of the response are those of data.levels",
+    "subset": "drop the rows before (docs/data.md)",
+    "index": "leave it out: rows are told apart by their place",
+    "vint": f"families of one's own take no further data: {_DECLARATIVE}",
+    "vreal": f"families of one's own take no further data: {_DECLARATIVE}",
+    "dec": f"family wiener is not there: {_DECLARATIVE}",
+}
+"""What to write in place of additions to the response that brms has."""
+
+_LETTERS: Mapping[str, str] = {
+    **dict.fromkeys("∣｜ǀ│❘", "|"),
+    **dict.fromkeys("–—−‐‑", "-"),
+    **dict.fromkeys("∼˜～", "~"),
+    **dict.fromkeys("×∗＊", "*"),
+    **dict.fromkeys("＋", "+"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("‘’", "'"),
+}
+
+
+def respelled(right: str) -> str:
+    """Return the right side of a formula with spellings of R that mean the same here in this language.
+
+    `x^2` is `x**2`, `as.factor(x)` is `factor(x)`, `stats::poly(x, 2)` is `poly(x, 2)`, `raw=TRUE` is `raw=True`. Texts
+    in quotes stay.
+    """
+    pieces = []
+    for piece in _PIECES.findall(right):
+        if piece[0] not in "'\"":
+            for pattern, ours in _SAME:
+                piece = pattern.sub(ours, piece)
+        pieces.append(piece)
+    return "".join(pieces)
+
+
+def fault_elsewhere(text: str) -> tuple[str, str] | None:
+    """Return what is wrong with a formula as a whole, seen before it is parsed, and what to write; None if nothing is.
+
+    These are letters that look like signs, parentheses without a partner, and calls of programs around a formula.
+    """
+    bare = re.sub(_QUOTED, lambda found: " " * len(found[0]), text)
+    for letter in bare:
+        if letter in _LETTERS:
+            return f"'{letter}' is not a sign of a formula", f"write {_LETTERS[letter]} in its place"
+    called = re.match(r"\s*(\w+)\s*\(", bare)
+    if called and FUNCTIONS_ELSEWHERE.get(called[1]) == _BY_PARAMETER:
+        return f"'{called[1]}(...)' is not part of a formula", _BY_PARAMETER
+    if "#" in bare:
+        return "a formula holds no comment", "write it behind the formula's closing quote"
+    for name in re.findall(r"([A-Za-z_]\w*(?:\.\w+)+)\s*\(", bare):
+        if remedy := FUNCTIONS_ELSEWHERE.get(name.replace(".", "_")):
+            return f"'{name}' is not a function of formulas here", remedy
+    around = re.search(r"(\w+)\s*\([^()|]*\|", bare)
+    if around and around[1] in FUNCTIONS_ELSEWHERE:
+        return f"'{around[1]}(...)' can't stand around a group term", FUNCTIONS_ELSEWHERE[around[1]]
+    return _unpaired(text, bare)
+
+
+def _unpaired(text: str, bare: str) -> tuple[str, str] | None:
+    """Find the first parenthesis without a partner; texts in quotes are blank in `bare`."""
+    opened: list[int] = []
+    for place, letter in enumerate(bare):
+        if letter == "(":
+            opened.append(place)
+        elif letter == ")":
+            if not opened:
+                return (
+                    f"')' closes nothing: '{text[: place + 1].strip()}'",
+                    "remove it, or write the '(' that it closes",
+                )
+            opened.pop()
+    return (f"'(' is not closed: '{text[opened[0] :].strip()}'", "write the ')' that closes it") if opened else None
+
+
+def operator_elsewhere(operator: str) -> str | None:
+    """Return what to write in place of an operator that R has, or that another program has put there."""
+    if operator in _LETTERS:
+        return f"write {_LETTERS[operator]}"
+    return {
+        ".": "name the columns: there is no sign for all of them",
+        "$": "write the name of the column alone",
+        "#": "a formula holds no comment: write it outside",
+        "@": "write the name of the column alone",
+        "::": "functions are called by their bare names",
+        "<": "write a condition in I(...): I(x < 2)",
+        ">": "write a condition in I(...): I(x > 2)",
+        "<=": "write a condition in I(...): I(x <= 2)",
+        ">=": "write a condition in I(...): I(x >= 2)",
+        "==": "write a condition in I(...): I(g == 'a')",
+        "!=": "write a condition in I(...): I(g != 'a')",
+        "<-": "a formula has a ~ between its sides",
+    }.get(operator)
