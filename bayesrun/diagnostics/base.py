@@ -170,7 +170,7 @@ CHECKS: Registry[Check] = Registry(
     "bayesrun.diagnostics",
     "CHECK",
     Check,
-    others=("advice", "numerics", "summary"),
+    others=("advice", "calibration", "numerics", "summary"),
     shared={
         "convergence_checks": ("chains", "groups", "constant", "r_hat", "ess"),
         "sampler_checks": ("divergences", "tree_depth", "bfmi", "elbo", "approximation", "particles"),

@@ -1,0 +1,168 @@
+"""Simulation-based calibration: ranks of true values among posterior draws, and whether they are uniform.
+
+If parameters are drawn from the prior and data from the likelihood, the rank of each true value among independent draws
+of its posterior is uniform, whatever the model (Talts et al. 2018, doi:10.48550/arXiv.1804.06788). Uniformity is judged
+by the empirical distribution function of the ranks: at each of several points its value is binomial, and simultaneous
+bands follow from the distribution of the whole path (Säilynoja, Bürkner and Vehtari 2022,
+doi:10.1007/s11222-022-10090-6), which is computed exactly here, without simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.lazy import special
+
+Counts = NDArray[np.int64]
+Numbers = NDArray[np.float64]
+
+_MOST_POINTS = 64
+_BISECTIONS = 50
+
+
+@dataclass(frozen=True)
+class Uniformity:
+    """How uniform ranks are.
+
+    Parameters
+    ----------
+    p_value
+        Probability that uniform ranks deviate as much as these, at the point where they deviate most.
+    at
+        That point, as a share of the possible ranks.
+    below, expected
+        Numbers of ranks below it, and their expectation.
+    """
+
+    p_value: float
+    at: float
+    below: int
+    expected: float
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Simultaneous bands of the empirical distribution function of uniform ranks.
+
+    Parameters
+    ----------
+    at
+        Points, as shares of the possible ranks.
+    lower, upper
+        Smallest and largest share of ranks below each point.
+    """
+
+    at: Numbers
+    lower: Numbers
+    upper: Numbers
+
+
+def ranks(truth: Numbers, draws: Numbers, seed: int) -> Counts:
+    """Return the rank of each true value among its draws: how many of them are less.
+
+    Parameters
+    ----------
+    truth
+        True values (fit).
+    draws
+        Nearly independent posterior draws (fit, draw).
+    seed
+        Decides the ranks of values that are equal to draws, as those of discrete variables are: any is equally likely.
+
+    Returns
+    -------
+    ndarray
+        Ranks (fit), from 0 to the number of draws.
+    """
+    values = np.asarray(truth)[:, None]
+    less, equal = (np.count_nonzero(found, axis=1) for found in (draws < values, draws == values))
+    return np.asarray(less + np.random.default_rng(seed).integers(equal + 1))
+
+
+def uniformity(found: Counts, draws: int) -> Uniformity:
+    """Test whether ranks are uniform.
+
+    The statistic is the smallest tail probability of the number of ranks below a point, over all points; its
+    distribution is exact.
+
+    Parameters
+    ----------
+    found
+        Ranks (fit).
+    draws
+        Number of draws among which the ranks are: they are between 0 and `draws`.
+    """
+    fits, edges = len(found), _edges(len(found), draws + 1)
+    below = np.searchsorted(np.sort(found), edges, side="left")
+    shares = edges / (draws + 1)
+    tails = _tails(below, fits, shares)
+    worst = int(np.argmin(tails))
+    inside = _probability_inside(fits, shares, tails[worst] * (1 + 1e-9))
+    return Uniformity(1.0 - inside, float(shares[worst]), int(below[worst]), float(fits * shares[worst]))
+
+
+def simultaneous_bands(fits: int, draws: int, probability: float = 0.95) -> Bands:
+    """Return bands that hold the whole empirical distribution function of uniform ranks with a given probability.
+
+    They are the narrowest of equal pointwise tail probability with at least this probability.
+
+    Parameters
+    ----------
+    fits
+        Number of ranks.
+    draws
+        Number of draws among which each rank is.
+    probability
+        Of uniform ranks to lie within the bands at all points.
+    """
+    edges = _edges(fits, draws + 1)
+    shares, low, high = edges / (draws + 1), 0.0, 0.5
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if _probability_inside(fits, shares, middle) >= probability else (low, middle)
+    limits = np.array(list(_limits(fits, shares, low))) / fits
+    return Bands(shares, limits[:, 0], limits[:, 1])
+
+
+def _edges(fits: int, possible: int) -> Counts:
+    """Return the ranks below which ranks are counted: no more than there are fits."""
+    number = max(2, min(possible, fits, _MOST_POINTS))
+    return np.asarray(np.unique(np.round(np.linspace(0, possible, number + 1)).astype(np.int64))[1:-1])
+
+
+def _tails(below: Counts, fits: int, shares: Numbers | float) -> Numbers:
+    """Return the smaller tail probability of counts of uniform ranks below points; both include the count itself."""
+    return np.asarray(np.minimum(special.bdtr(below, fits, shares), special.bdtrc(below - 1, fits, shares)))
+
+
+def _poisson(counts: Counts | int, mean: float) -> Numbers:
+    return np.asarray(np.exp(special.xlogy(counts, mean) - mean - special.gammaln(np.add(counts, 1))))
+
+
+def _limits(fits: int, shares: Numbers, tail: float) -> Iterator[tuple[int, int]]:
+    """Yield the smallest and the largest count at each point of which both tail probabilities are above `tail`."""
+    counts = np.arange(fits + 1)
+    for share in shares:
+        places = np.flatnonzero(_tails(counts, fits, share) > tail)
+        yield (int(places[0]), int(places[-1])) if len(places) else (1, 0)
+
+
+def _probability_inside(fits: int, shares: Numbers, tail: float) -> float:
+    """Return the probability that all counts of uniform ranks are within their limits.
+
+    Counts between points are multinomial: independent Poisson counts, given that their sum is the number of ranks.
+    """
+    counts, before = np.arange(fits + 1), 0.0
+    path = np.zeros(fits + 1)
+    path[0] = 1.0
+    for share, (least, most) in zip(shares, _limits(fits, shares, tail), strict=True):
+        path = np.convolve(path, _poisson(counts, fits * (share - before)))[: fits + 1]
+        path[:least] = 0.0
+        path[most + 1 :] = 0.0
+        before = float(share)
+    rest = _poisson(fits - counts, fits * (1.0 - before))
+    return min(1.0, float(path @ rest / _poisson(fits, fits)))
