@@ -21,7 +21,7 @@ from bayesrun.data.roles import settle
 from bayesrun.diagnostics.base import CheckResult, Judged, judge, verdict
 from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
-from bayesrun.errors import BayesrunError, Problem, SamplingError, check, fail
+from bayesrun.errors import BayesrunError, Problem, SamplingError, check, did_you_mean, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.figures.base import Subject
 from bayesrun.language.declaration import Declaration
@@ -120,6 +120,7 @@ def prepare(config: RunConfig) -> Prepared:
     model = compiled(config, declared)
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
+    check(_unknown_expectations(config, model))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows, fitted, _written(config, declared, data))
 
@@ -201,6 +202,16 @@ def rows_to_predict(config: RunConfig, fitted: FittedModel | None) -> PreparedRo
     for note in rows.notes:
         log.info("%s: %s", new_rows.KEY, note)
     return rows
+
+
+def _unknown_expectations(config: RunConfig, model: CompiledModel) -> list[Problem]:
+    """Find names of `diagnostics.expect` that the model does not explain."""
+    known = list(model.reported.likelihoods)
+    return [
+        Problem(f"diagnostics.expect.{name}", "is not explained by the model", did_you_mean(name, known))
+        for name in config.diagnostics.expect
+        if name not in known
+    ]
 
 
 def _log_model(model: CompiledModel) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pydantic import field_validator
+
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
@@ -42,6 +44,7 @@ class Thresholds(Section):
     elbo: tuple[float, float] = (0.1, 1.0)
     approximation: tuple[float, float] = (0.7, 1.0)
     particles: tuple[float, float] = (0.5, 0.1)
+    expected_data: tuple[float, float] = (0.05, 0.5)
 
 
 class DiagnosticsSpec(Section):
@@ -57,6 +60,8 @@ class DiagnosticsSpec(Section):
         Whether to keep pointwise terms of the likelihood: `auto` keeps up to `log_likelihood_max` numbers.
     prior_sensitivity
         Whether to measure how sensitive the posterior is to prior and likelihood.
+    expect
+        Range `[lower, upper]` in which data are plausible, by explained variable: where the prior should simulate them.
     fail_run
         Whether the verdict `fail` sets the exit status.
     """
@@ -66,7 +71,16 @@ class DiagnosticsSpec(Section):
     log_likelihood: Literal["auto"] | bool = "auto"
     log_likelihood_max: int = 50_000_000
     prior_sensitivity: bool = False
+    expect: dict[str, tuple[float, float]] = {}
     fail_run: bool = False
+
+    @field_validator("expect")
+    @classmethod
+    def _ordered(cls, expect: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+        for name, (low, high) in expect.items():
+            if not low < high:
+                raise ValueError(f"the range of '{name}' must be [lower, upper] with lower < upper")
+        return expect
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,38 @@
+"""`task=prior`: what a model implies before it sees its data, and whether that is plausible.
+
+python -m bayesrun task=prior model=NAME
+python -m bayesrun task=prior model=NAME 'expect={y: [0, 500]}'
+
+It is a run with `sampler=prior` and `diagnostics.expect`: its folder, figures and tracking are those of any run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from bayesrun.config.compose import placing_keys
+from bayesrun.config.resolvers import conf, run_name, task_overrides
+from bayesrun.config.run_config import parse_config
+from bayesrun.open_run import Job
+from bayesrun.pipeline import run
+from bayesrun.tasks.base import Task, TaskRequest
+
+
+def prior(request: TaskRequest) -> int:
+    """Draw from the prior, simulate data, check both, and return the exit status."""
+    config = parse_config(request.config)
+    folder = Path(str(OmegaConf.select(request.config, "hydra.run.dir"))).absolute()
+    name = run_name(config.top.name, config.model.name, ",".join(task_overrides(request.config.hydra)))
+    return run(config, Job(folder, name, placing_keys(conf()), tags={"task": "prior"})).exit_status
+
+
+def as_run(overrides: Sequence[str]) -> list[str]:
+    """Choose the sampler `prior`, and write `expect=...` as the key that it is short for."""
+    written = [f"diagnostics.{o}" if o.startswith("expect=") else o for o in overrides]
+    return ["sampler=prior", *written]
+
+
+TASK = Task(do=prior, options=None, rewrite=as_run)
