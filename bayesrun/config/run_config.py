@@ -274,7 +274,7 @@ def _prior_problems(priors: Any, kind: ModelType) -> list[Problem]:
         if not names.open and name not in (*names.required, *names.optional):
             hint = did_you_mean(str(name), (*names.required, *names.optional))
             problems.append(Problem(f"model.priors.{name}", f"unknown prior '{name}'", hint))
-        elif name not in names.nested:
+        elif name not in names.nested and not (isinstance(prior, Mapping) and prior.get("dist") in names.joint):
             problems += check_prior(f"model.priors.{name}", prior)
     return problems
 

@@ -49,12 +49,15 @@ class PriorNames:
         Whether the user may name additional ones (declarative models, GLM terms).
     nested
         Names that hold several priors by name (`sd` of each grouping) instead of one.
+    joint
+        Names of `dist` that are no distributions but priors of several variables together, which `static_check` checks.
     """
 
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     open: bool = False
     nested: tuple[str, ...] = ()
+    joint: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -154,7 +154,9 @@ def expand_at(
     columns, terms, settings = explained.columns, dict[str, tuple[FittedTerm, ...]](), dict[str, Setting]()
     for name, predictor in predictors_of(this, explained.levels).items():
         spread, middle, in_units = state["scales"][name]
-        settings[name] = Setting(predictor.prefix, spec.priors, spread, middle, response=in_units)
+        settings[name] = Setting(
+            predictor.prefix, spec.priors, spread, middle, response=in_units, noise=_noise(this, predictor)
+        )
         pairs = zip(predictor.terms, state["terms"][name], strict=True)
         terms[name] = tuple(term.restored(content, settings[name]) for term, content in pairs)
         for term in terms[name]:
@@ -428,7 +430,13 @@ def _setting(
     middle -= float(np.mean(offset))
     target = _target(explained, y, link) - offset
     residual, information = _working_response(this, explained, y, link)
-    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data, in_units)
+    noise = _noise(this, predictor)
+    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data, in_units, noise)
+
+
+def _noise(this: RegressionPlan, predictor: LinearPredictor) -> str | None:
+    """Return the name of the sd of the noise around the main linear predictor, if it is one number."""
+    return "sigma" if predictor.parameter == this.family.main and "sigma" in this.numbers else None
 
 
 def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:

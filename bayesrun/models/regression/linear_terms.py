@@ -72,6 +72,8 @@ class Setting:
         The fitted rows, whose variables expressions in priors may use.
     response
         Sd of the response in its own units.
+    noise
+        Name of the sd of the noise around the linear predictor; None if it is not one number.
     """
 
     prefix: str
@@ -83,6 +85,7 @@ class Setting:
     information: NDArray[Any] | None = None
     data: xr.Dataset | None = None
     response: float = 1.0
+    noise: str | None = None
 
 
 @dataclass(frozen=True)

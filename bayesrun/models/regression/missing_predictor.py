@@ -19,7 +19,7 @@ from bayesrun.language.declaration import Deterministic
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
-from bayesrun.models.regression.term_priors import numbers_of, prior_of
+from bayesrun.models.regression.term_priors import numbers_of, own_prior_of
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class FittedMissing:
     def declare(self, setting: Setting) -> Part:
         """Declare the slope, and the distribution of the predictor."""
         column, scale = self.term.column, np.asarray(setting.spread / self.sd)
-        key, given = prior_of(setting.priors, self.term.label, self.prefix)
+        key, given = own_prior_of(setting.priors, self.term.label, self.prefix)
         wide = {"dist": "Normal", "mu": self.mean, "sigma": 10 * self.sd}
         own = {
             f"{column}_mean": setting.priors.get(f"{column}_mean", wide),

@@ -13,7 +13,7 @@ import numpy as np
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.errors import check as raise_problems
-from bayesrun.language.declaration import Declaration, ModelDesign
+from bayesrun.language.declaration import Declaration, Deterministic, ModelDesign
 from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import plain
 from bayesrun.language.grammar import single_name
@@ -36,6 +36,7 @@ from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.regression_statements import statements
 from bayesrun.models.regression.response_families import GLM_FAMILIES
 from bayesrun.models.regression.response_terms import names_of
+from bayesrun.models.regression.shrinkage_priors import SHRINKAGE, is_shrinkage, shrinkage_problems
 from bayesrun.models.regression.smooth_calls import is_smooth
 from bayesrun.models.regression.smooth_term import FittedSmooth
 from bayesrun.models.regression.term_priors import DEFAULT, SECTIONS
@@ -66,6 +67,8 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     family = "binomial" if spec.family == "bernoulli" else spec.family
     link = spec.options.link
     if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
+        return None
+    if any(map(is_shrinkage, spec.priors.values())):
         return None
     text = with_symbols(spec.formula)
     if (
@@ -162,8 +165,19 @@ def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Proble
     for name, prior in spec.priors.items():
         if name in SECTIONS:
             yield from _wrong_section(name, prior, within[name])
+        elif is_shrinkage(prior):
+            yield from _wrong_shrinkage(name, prior, this)
         elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends):
             yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
+
+
+def _wrong_shrinkage(name: str, prior: Mapping[str, Any], this: RegressionPlan) -> Iterator[Problem]:
+    """Find errors of a prior of all coefficients together, which only a default can be."""
+    key, allowed = f"model.priors.{name}", [f"{one.prefix}{DEFAULT}" for one in this.predictors.values()]
+    if name not in allowed and this.family.categories != "reference":
+        hint = f"write it as model.priors.{' or model.priors.'.join(allowed)}"
+        yield Problem(key, f"{prior['dist']} is a prior of all coefficients together", hint)
+    yield from shrinkage_problems(key, prior)
 
 
 def _wrong_section(section: str, priors: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
@@ -267,7 +281,16 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
     direct = replace(declared, helpers=declared.helpers | expansion.helpers, design=design)
     if spec.options.form == "direct":
         return direct
-    return summed(around_population(whitened(direct, expansion), expansion), expansion, this, spec.family)
+    sampled = _with_intercepts_at_means(whitened(direct, expansion), expansion)
+    return summed(around_population(sampled, expansion), expansion, this, spec.family)
+
+
+def _with_intercepts_at_means(declared: Declaration, expansion: Expansion) -> Declaration:
+    for terms in expansion.terms.values():
+        for term in terms:
+            if isinstance(term, FittedPopulation):
+                declared = term.with_intercept_at_means(declared, expansion.columns)
+    return declared
 
 
 def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
@@ -305,13 +328,21 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
     likelihoods = dict.fromkeys(expansion.model["likelihood"], (rows.dim,))
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
-    declared: Declaration = declarative_rows.at_rows(over, _declarative(expansion))
+    known = replace(expansion, model=_without_definitions(expansion.model, recalled))
+    declared: Declaration = declarative_rows.at_rows(over, _declarative(known))
     return replace(declared, items=(*recalled, *declared.items))
+
+
+def _without_definitions(model: Mapping[str, Any], recalled: Sequence[Deterministic]) -> dict[str, Any]:
+    """Return a model without the definitions of what is recalled: it depends on variables that were not kept."""
+    given = dict(model.get("deterministics", {}))
+    known = {i.name: {"dist": "Flat", "dims": list(i.dims)} for i in recalled if given.pop(i.name, None) is not None}
+    return {**model, "priors": {**model["priors"], **known}, "deterministics": given}
 
 
 MODEL = ModelType(
     RegressionSpec,
-    PriorNames(open=True, nested=tuple(SECTIONS)),
+    PriorNames(open=True, nested=tuple(SECTIONS), joint=tuple(SHRINKAGE)),
     roles,
     build,
     check,

@@ -11,6 +11,7 @@ from bayesrun.language.formula_grammar import with_symbols
 from bayesrun.language.formulas import INTERCEPT
 from bayesrun.models.base import ModelSpec
 from bayesrun.models.regression.families import COEFFICIENT, FAMILIES, Family
+from bayesrun.models.regression.shrinkage_priors import is_shrinkage
 from bayesrun.models.regression.term_priors import DEFAULT, SECTIONS, sections_in
 from bayesrun.schema import Section
 
@@ -101,6 +102,9 @@ def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:
             own |= {} if name == family.main else {f"{name}_{DEFAULT}": dict(_OTHER_DEFAULT)}
         elif parameter.prior is not None:
             own[name] = dict(parameter.prior)
+    for name in set(predicted) - {family.main}:
+        if is_shrinkage(given.get(f"{name}_{DEFAULT}")):
+            own[f"{name}_{INTERCEPT}"] = dict(_OTHER_DEFAULT)
     texts = list(formula.values()) if isinstance(formula, Mapping) else [str(formula)]
     rights = [with_symbols(text).rpartition("~")[2] for text in map(str, texts)]
     for section in dict.fromkeys(name for right in rights for name in sections_in(right)):

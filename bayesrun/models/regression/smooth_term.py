@@ -34,7 +34,7 @@ from bayesrun.models.regression.spline_bases import (
     tensor_product,
     thin_plate,
 )
-from bayesrun.models.regression.term_priors import as_vector, numbers_of, prior_in, prior_of
+from bayesrun.models.regression.term_priors import as_vector, numbers_of, own_prior_of, prior_in, prior_of
 
 log = logging.getLogger("bayesrun")
 
@@ -274,7 +274,7 @@ class FittedSmooth:
 
     def _fixed_prior(self, setting: Setting) -> Mapping[str, Any]:
         """Return the prior of the unpenalised coefficients: that of the smooth, or the default of coefficients."""
-        key, given = prior_of(setting.priors, self.term.names(""), self.prefix)
+        key, given = own_prior_of(setting.priors, self.term.names(""), self.prefix)
         scales = setting.spread / np.array(self.scales)
         found = numbers_of(given, f"model.priors.{key}", scales, setting.data)
         return as_vector([found], [len(scales)]) or found

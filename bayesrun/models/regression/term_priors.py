@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import fail
 from bayesrun.language.expressions import read
-from bayesrun.language.formulas import plain
+from bayesrun.language.formulas import INTERCEPT, plain
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import constant
 from bayesrun.lazy import xr
+from bayesrun.models.regression.shrinkage_priors import is_shrinkage
 
 DEFAULT = "default"
 _SD: Mapping[str, Any] = {"dist": "HalfStudentT", "nu": 3.0, "sigma": "2.5 * term_scale"}
@@ -45,11 +46,32 @@ _OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 def prior_of(
     priors: Mapping[str, Any], name: str | Sequence[str], prefix: str, default: str = DEFAULT
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return the key and the prior of a term: its own, by one of its names, or the default of its parameter."""
+    """Return the key and the prior of a term: its own, by one of its names, or the default of its parameter.
+
+    A default of all coefficients together does not cover intercepts, which then have the prior of the main one.
+    """
     own = {plain(str(known)): str(known) for known in priors}
     names = [name] if isinstance(name, str) else [*name]
     key = next((own[of] for one in (*names, default) if (of := plain(f"{prefix}{one}")) in own), default)
+    if name == INTERCEPT and is_shrinkage(priors[key]):
+        key = INTERCEPT
     return key, priors[key]
+
+
+def own_prior_of(priors: Mapping[str, Any], name: str | Sequence[str], prefix: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the key and the prior of a term that can't be part of a prior of all coefficients together.
+
+    Raises
+    ------
+    UserError
+        If its default is such a prior.
+    """
+    key, prior = prior_of(priors, name, prefix)
+    if is_shrinkage(prior):
+        term = f"{prefix}{name if isinstance(name, str) else name[0]}"
+        message = f"{prior['dist']} does not cover '{term}': it needs its own prior"
+        raise fail(f"model.priors.{key}", message, f"write model.priors.{term}: {{dist: Normal, mu: 0, sigma: 1}}")
+    return key, prior
 
 
 def sections_in(right: str) -> list[str]:
