@@ -39,7 +39,7 @@ def config_of(*overrides: str) -> Any:
 def seconds(config: Any, data: Any) -> float:
     """Build a model and compile what sampling it needs."""
     from bayesrun.engines.pymc3.build import build
-    from bayesrun.engines.pymc3.function_cache import forget
+    from bayesrun.engines.pymc3.compiled_functions import forget
     from bayesrun.engines.pymc3.model import PyMC3Model
     from bayesrun.engines.pymc3.theano_setup import compiling
 

@@ -1,6 +1,6 @@
 """Functions of log probabilities in NumPy that are accurate near 0 and 1, and far out in the tails.
 
-An engine implements each of them with an exact derivative (`bayesrun.engines.pymc3.special_functions`).
+An engine implements each of them with an exact derivative (`bayesrun.engines.pymc3.scalar_functions`).
 """
 
 from __future__ import annotations

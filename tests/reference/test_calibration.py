@@ -15,7 +15,7 @@ import xarray as xr
 from scipy import stats
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.function_cache import begin_run
+from bayesrun.engines.pymc3.compiled_functions import begin_run
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.pipeline import load_data

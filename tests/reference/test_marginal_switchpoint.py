@@ -16,7 +16,7 @@ from scipy.special import gammaln, logsumexp
 from scipy.stats import chisquare
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 from bayesrun.models import switchpoint

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from bayesrun.engines.base import StepSettings
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.errors import UserError
 from bayesrun.pipeline import Prepared, prepare
 from tests.composing import parsed

@@ -49,7 +49,7 @@ class PyMC3Engine:
 
     def begin_run(self) -> None:
         """Let functions that earlier runs of this process compiled be used with other numbers."""
-        from bayesrun.engines.pymc3.function_cache import begin_run
+        from bayesrun.engines.pymc3.compiled_functions import begin_run
 
         begin_run()
 

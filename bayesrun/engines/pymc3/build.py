@@ -1,17 +1,17 @@
-"""From a declaration to a PyMC3 model."""
+"""From a declaration to a PyMC3 model, and what `pm.Model` has no place for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pymc3 as pm
 import theano.tensor as tt
 
 from bayesrun.engines.pymc3.distributions import make_distribution, make_variable, names_of
-from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.operations import Lowering
 from bayesrun.engines.pymc3.patches.base import applied
 from bayesrun.engines.pymc3.theano_setup import building
@@ -29,6 +29,44 @@ from bayesrun.language.declaration import (
 from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
 from bayesrun.language.values import node_of
+
+if TYPE_CHECKING:
+    import pymc3 as pm
+    from numpy.typing import NDArray
+
+    from bayesrun.language.declaration import Recover
+
+
+@dataclass
+class Metadata:
+    """What a declaration says about a model and `pm.Model` has no place for.
+
+    Parameters
+    ----------
+    helpers, recover, reported
+        As in `bayesrun.language.declaration.Declaration`.
+    coords
+        Labels of dims that the model's own `coords` lack, among them `NAME_missing`.
+    dims
+        Dims of variables that the model's own record lacks.
+    missing
+        Where each likelihood has imputed values: True where one is, over the likelihood's dims.
+    """
+
+    helpers: set[str] = field(default_factory=set)
+    recover: Recover | None = None
+    coords: dict[str, Any] = field(default_factory=dict)
+    dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: dict[str, NDArray[Any]] = field(default_factory=dict)
+    reported: pm.Model | None = None
+
+
+def metadata(model: pm.Model) -> Metadata:
+    """Return the metadata of a model, made on first use."""
+    if not hasattr(model, "bayesrun_metadata"):
+        model.bayesrun_metadata = Metadata()
+    return model.bayesrun_metadata  # type: ignore[no-any-return]
+
 
 _LARGE = 10_000
 """Number of elements from which on data are put into a container without PyMC3's copies."""

@@ -11,12 +11,15 @@ import numpy as np
 import pymc3 as pm
 from pymc3.distributions import transforms
 
-from bayesrun.engines.pymc3.declared import DeclaredContinuous, DeclaredDiscrete, to_real_line
-from bayesrun.engines.pymc3.garch import GARCH11
-from bayesrun.engines.pymc3.gaussian_random_walk import GaussianRandomWalk
-from bayesrun.engines.pymc3.modified import ModifiedContinuous, ModifiedDiscrete
-from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
-from bayesrun.engines.pymc3.small_factors import MvNormal, covariance_factor
+from bayesrun.engines.pymc3.compiled_functions import replaceable_number
+from bayesrun.engines.pymc3.declared_distributions import (
+    DeclaredContinuous,
+    DeclaredDiscrete,
+    ModifiedContinuous,
+    ModifiedDiscrete,
+    to_real_line,
+)
+from bayesrun.engines.pymc3.replaced_distributions import GARCH11, GaussianRandomWalk, MvNormal, covariance_factor
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node

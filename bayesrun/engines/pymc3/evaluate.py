@@ -11,7 +11,7 @@ import theano.tensor as tt
 from numpy.typing import NDArray
 from pymc3.util import get_untransformed_name, is_transformed_name
 
-from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.compiled_functions import compile_function
 from bayesrun.engines.pymc3.log_density import blocks_of, of_vector, test_points
 from bayesrun.engines.pymc3.theano_setup import building
 

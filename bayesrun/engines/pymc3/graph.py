@@ -9,7 +9,7 @@ from pymc3.util import is_transformed_name
 from theano.tensor import TensorVariable
 
 from bayesrun.engines.base import ModelGraph, Node
-from bayesrun.engines.pymc3.declared import name_of
+from bayesrun.engines.pymc3.declared_distributions import name_of
 
 if TYPE_CHECKING:
     import pymc3 as pm

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from theano.tensor import discrete_dtypes
 
 from bayesrun.engines.base import Block, LogDensity, TemperedDensity
-from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.compiled_functions import compile_function
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from bayesrun.engines.base import (
     TemperedDensity,
 )
 from bayesrun.engines.pymc3 import evaluate, log_density, predictive, steps, variational
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.graph import graph_of
-from bayesrun.engines.pymc3.metadata import metadata
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check
 

@@ -13,12 +13,18 @@ import theano
 import theano.tensor as tt
 from pymc3.distributions.dist_math import bound
 
-from bayesrun.engines.pymc3.black_box import BlackBox
-from bayesrun.engines.pymc3.cosine_transform import Cosine
-from bayesrun.engines.pymc3.incomplete_functions import log_beta_i, log_beta_rest, log_gamma_p, log_gamma_q
-from bayesrun.engines.pymc3.replaceable_numbers import replaceable_number
+from bayesrun.engines.pymc3.compiled_functions import replaceable_number
+from bayesrun.engines.pymc3.python_operations import BlackBox, Cosine
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
-from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
+from bayesrun.engines.pymc3.scalar_functions import (
+    log1mexp,
+    log_beta_i,
+    log_beta_rest,
+    log_gamma_p,
+    log_gamma_q,
+    log_normal_cdf,
+    logaddexp,
+)
 from bayesrun.language.operations import Call, Constant, Node, in_order, place_picks
 
 # Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.

@@ -21,9 +21,8 @@ from pymc3.util import is_transformed_name
 from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import MissingDraws
-from bayesrun.engines.pymc3.declared import name_of
+from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
-from bayesrun.engines.pymc3.modified import Modified
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family

@@ -22,7 +22,7 @@ from theano import gradient
 from theano.tensor import discrete_dtypes
 
 from bayesrun.engines.base import Arrays, StepSettings
-from bayesrun.engines.pymc3.declared import name_of
+from bayesrun.engines.pymc3.declared_distributions import name_of
 from bayesrun.engines.pymc3.evaluate import own_name
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check, did_you_mean, fail

@@ -48,7 +48,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     with compiling():
         get_default_mode()  # Theano makes it once, from the settings of the first call
     if changed:
-        from bayesrun.engines.pymc3.function_cache import forget
+        from bayesrun.engines.pymc3.compiled_functions import forget
 
         forget()
     if not compiler():

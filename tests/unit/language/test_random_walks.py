@@ -14,7 +14,7 @@ import theano
 import theano.tensor as tt
 
 from bayesrun.engines.pymc3.build import build
-from bayesrun.engines.pymc3.cosine_transform import Cosine
+from bayesrun.engines.pymc3.python_operations import Cosine
 from bayesrun.language.declaration import Draft, Observed
 from bayesrun.language.functions import log
 from bayesrun.language.plan import of_values

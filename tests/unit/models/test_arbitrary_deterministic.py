@@ -13,9 +13,9 @@ import theano.tensor as tt
 import xarray as xr
 from scipy.stats import poisson
 
-from bayesrun.engines.pymc3.black_box import BlackBox
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
+from bayesrun.engines.pymc3.python_operations import BlackBox
 from bayesrun.errors import UserError
 from bayesrun.models import arbitrary_deterministic as model_type
 from bayesrun.models.base import MODELS

@@ -14,7 +14,7 @@ import yaml
 from scipy import stats
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.models.declarative import DeclarativeSpec, build, check, roles, static_check
 
 RNG = np.random.default_rng(3)

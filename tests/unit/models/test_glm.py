@@ -14,7 +14,7 @@ import xarray as xr
 from scipy.special import expit
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.errors import UserError
 from bayesrun.models.regression import glm_type as glm
 from bayesrun.models.regression.glm_model import HELPER

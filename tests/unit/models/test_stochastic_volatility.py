@@ -14,7 +14,7 @@ import theano
 import xarray as xr
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.language.random_walks import fast_length
 from bayesrun.models import stochastic_volatility as model_type
 from tests.contract.numpy_engine.engine import log_densities

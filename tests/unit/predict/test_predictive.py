@@ -7,7 +7,7 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.predict import predictive_groups as groups

@@ -7,8 +7,7 @@ import pymc3 as pm
 import pytest
 import xarray as xr
 
-from bayesrun.engines.pymc3.build import build
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import build, metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import Draft, observed_values

@@ -6,7 +6,7 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
-from bayesrun.engines.pymc3.metadata import metadata
+from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError

@@ -12,9 +12,16 @@ import theano.tensor as tt
 from scipy import special
 
 from bayesrun.engines.pymc3.distributions import make_distribution
-from bayesrun.engines.pymc3.incomplete_functions import log_beta_i, log_beta_rest, log_gamma_p, log_gamma_q
 from bayesrun.engines.pymc3.operations import Lowering
-from bayesrun.engines.pymc3.special_functions import log1mexp, log_normal_cdf, logaddexp
+from bayesrun.engines.pymc3.scalar_functions import (
+    log1mexp,
+    log_beta_i,
+    log_beta_rest,
+    log_gamma_p,
+    log_gamma_q,
+    log_normal_cdf,
+    logaddexp,
+)
 from bayesrun.language import special_functions
 from bayesrun.language.distributions import known_family
 from bayesrun.language.plan import Plan

@@ -14,7 +14,7 @@ import numpy as np
 import pymc3 as pm
 import pytest
 
-from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.compiled_functions import compile_function
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
 
@@ -130,7 +130,7 @@ def test_a_product_of_two_matrices_takes_the_usual_way() -> None:
 
 
 def test_an_operation_without_c_code_takes_the_usual_way() -> None:
-    from bayesrun.engines.pymc3.cosine_transform import Cosine
+    from bayesrun.engines.pymc3.python_operations import Cosine
 
     x = tt.dvector("x")
     function = compile_function([x], [Cosine(inverse=False)(tt.exp(x))], [[POINT]])
@@ -166,7 +166,7 @@ COMPILES = """
 from bayesrun.engines.pymc3.theano_setup import import_pymc3
 import_pymc3()
 import numpy as np, theano, theano.tensor as tt
-from bayesrun.engines.pymc3.functions import compile_function
+from bayesrun.engines.pymc3.compiled_functions import compile_function
 x = tt.dvector("x")
 with theano.config.change_flags(compute_test_value="off"):
     compile_function([x], [tt.alloc(tt.exp(x[0]), x.shape[0]) + tt.outer(x, x).sum(axis=0)], [[np.ones(3)]])

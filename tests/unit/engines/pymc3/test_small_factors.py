@@ -11,7 +11,7 @@ import scipy.stats as st
 import theano
 import theano.tensor as tt
 
-from bayesrun.engines.pymc3.small_factors import LARGEST, MvNormal, covariance_factor
+from bayesrun.engines.pymc3.replaced_distributions import LARGEST, MvNormal, covariance_factor
 
 RNG = np.random.default_rng(4)
 

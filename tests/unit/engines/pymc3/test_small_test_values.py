@@ -52,7 +52,7 @@ def _kept(model) -> int:
     """Memory of the test values of all steps between the variables and the density."""
     from theano.graph.basic import ancestors
 
-    from bayesrun.engines.pymc3.metadata import metadata
+    from bayesrun.engines.pymc3.build import metadata
 
     reported = metadata(model).reported or model
     terms = [v.logp_elemwiset for v in (*reported.observed_RVs, *model.observed_RVs)]

@@ -1,0 +1,191 @@
+"""Distributions of PyMC3 that are computed in another way.
+
+Random walks go along the last axis: PyMC3's go along the first, and count the density of all steps once per element of
+the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `theano.scan` is a hundred times slower.
+Small Cholesky factors, and normal vectors by them, are sums and products of their elements: PyMC3's own solve a
+triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
+model's gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pymc3 as pm
+import theano.tensor as tt
+from numpy.typing import NDArray
+from pymc3.distributions.distribution import draw_values
+from pymc3.distributions.multivariate import _LKJCholeskyCov
+from scipy.signal import lfilter
+from theano.graph.basic import Apply
+from theano.graph.op import Op
+
+from bayesrun.engines.pymc3.random_draws import walks
+
+Array = NDArray[Any]
+
+
+class GaussianRandomWalk(pm.GaussianRandomWalk):  # type: ignore[misc]
+    """`x_0 ~ init`, `x_t ~ Normal(x_{t-1} + mu_t, sigma_t)`; `mu_0` and `sigma_0` have no meaning."""
+
+    def logp(self, x: Any) -> Any:
+        """Return the log density, a single number.
+
+        Parameters
+        ----------
+        x
+            The walks: (..., time).
+        """
+        x = tt.as_tensor_variable(x)
+        steps = x[..., 1:] - x[..., :-1]
+        density = pm.Normal.dist(mu=_of_steps(self.mu), sigma=_of_steps(self.sigma)).logp(steps)
+        return tt.sum(self.init.logp(x[..., 0])) + tt.sum(density)
+
+    def random(self, point: Any = None, size: Any = None) -> Any:
+        """Draw walks, as PyMC3 calls it; a walk with a flat distribution of its first value begins at 0."""
+        parameters = [tt.as_tensor_variable(p) for p in (self.mu, self.sigma)]
+        values = draw_values(parameters, point=point, size=size)
+        draws = 1 if size is None else int(np.prod(size))
+        mu, sigma = (_per_draw(v, p.ndim, draws) for v, p in zip(values, parameters, strict=True))
+        shape = tuple(int(n) for n in self.shape)
+        start = 0.0 if isinstance(self.init, pm.Flat) else self.init.random(point=point, size=size)
+        first = np.broadcast_to(start, (draws, *shape[:-1]))
+        made = walks(mu, sigma, first, shape, np.random.normal)
+        return made[0] if size is None else made
+
+
+def _of_steps(parameter: Any) -> Any:
+    """Leave out a parameter's element for the first point, which no step leads to."""
+    along = parameter.ndim > 0 and not parameter.broadcastable[-1]
+    return parameter[..., 1:] if along else parameter
+
+
+def _per_draw(values: Any, ndim: int, draws: int) -> Array:
+    """Add the axis of draws to a parameter that is the same at every draw."""
+    array = np.asarray(values, dtype=float)
+    return np.broadcast_to(array, (draws, *array.shape)) if array.ndim == ndim else array
+
+
+class Recurrence(Op):  # type: ignore[misc]
+    """`(u, b, v_0) -> v`, of `n - 1`, one, one and `n` numbers; with `backwards` the adjoint `(g, b) -> l`."""
+
+    __props__ = ("backwards",)
+
+    def __init__(self, backwards: bool = False) -> None:
+        self.backwards = backwards
+
+    def make_node(self, *inputs: Any) -> Apply:
+        """Declare the types of inputs and output."""
+        variables = [tt.as_tensor_variable(x).astype("float64") for x in inputs]
+        return Apply(self, variables, [tt.dvector()])
+
+    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]]) -> None:
+        """Filter forwards, or backwards."""
+        coefficients = [1.0, -float(inputs[1])]
+        if self.backwards:
+            outputs[0][0] = lfilter([1.0], coefficients, inputs[0][::-1])[::-1].copy()
+        else:
+            outputs[0][0] = lfilter([1.0], coefficients, np.concatenate([[inputs[2]], inputs[0]]))
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """Return the length of the output."""
+        return [(shapes[0][0],) if self.backwards else (shapes[0][0] + 1,)]
+
+    def grad(self, inputs: list[Any], gradients: list[Any]) -> list[Any]:
+        """Return the gradient by `u`, `b` and `v_0`."""
+        assert not self.backwards, "no second derivative"
+        u, b, start = inputs
+        adjoint = Recurrence(backwards=True)(gradients[0], b)
+        values = self(u, b, start)
+        return [adjoint[1:], tt.sum(adjoint[1:] * values[:-1]), adjoint[0]]
+
+
+class GARCH11(pm.GARCH11):  # type: ignore[misc]
+    """PyMC3's distribution with a fast volatility."""
+
+    def get_volatility(self, x: Any) -> Any:
+        """Return the standard deviation at each time.
+
+        Parameters
+        ----------
+        x
+            The series.
+        """
+        shocks = self.omega + self.alpha_1 * tt.sqr(tt.as_tensor_variable(x)[:-1])
+        return tt.sqrt(Recurrence()(shocks, self.beta_1, tt.sqr(self.initial_vol)))
+
+
+LARGEST = 8
+"""Size up to which a factor is written out; the number of operations grows with its square."""
+
+
+class MvNormal(pm.MvNormal):  # type: ignore[misc]
+    """`pm.MvNormal`, whose density by a small lower Cholesky factor is written out."""
+
+    def logp(self, value: Any) -> Any:
+        """Return the log density of each vector.
+
+        Parameters
+        ----------
+        value
+            The vectors: (..., element).
+        """
+        size = int(np.atleast_1d(self.shape)[-1])
+        if self._cov_type != "chol" or size > LARGEST:
+            return super().logp(value)
+        factor, apart = self.chol_cov, tt.as_tensor_variable(value) - self.mu
+        solved: list[Any] = []
+        for i in range(size):
+            rest = apart[..., i]
+            for j, known in enumerate(solved):
+                rest = rest - factor[i, j] * known
+            solved.append(rest / factor[i, i])
+        squares = sum(part**2 for part in solved)
+        log_determinant = sum(tt.log(factor[i, i]) for i in range(size))
+        inside = tt.all([tt.gt(factor[i, i], 0) for i in range(size)])
+        density = -0.5 * (size * np.log(2 * np.pi) + squares) - log_determinant
+        return tt.switch(inside, density, -np.inf)
+
+
+def covariance_factor(name: str, eta: Any, n: int, sd_dist: Any) -> Any:
+    """Make the Cholesky factor of a covariance with an LKJ prior; correlations and sds are deterministics.
+
+    Parameters
+    ----------
+    name
+        Of the factor; `NAME_corr` and `NAME_stds` are named after it.
+    eta
+        Of the LKJ distribution.
+    n
+        Number of rows.
+    sd_dist
+        Distribution of the sds.
+
+    Returns
+    -------
+    variable
+        The whole factor (row, column).
+    """
+    if n > LARGEST:
+        return pm.LKJCholeskyCov(name, eta=eta, n=n, sd_dist=sd_dist, compute_corr=True)[0]
+    packed = _LKJCholeskyCov(name, eta=eta, n=n, sd_dist=sd_dist)
+    rows = [[packed[i * (i + 1) // 2 + j] for j in range(i + 1)] for i in range(n)]
+    sds = [tt.sqrt(sum(element**2 for element in row)) for row in rows]
+    pm.Deterministic(f"{name}_stds", tt.stack(sds))
+    correlations = [[_correlation(rows, sds, i, j) for j in range(n)] for i in range(n)]
+    pm.Deterministic(f"{name}_corr", _matrix(correlations))
+    zero = tt.constant(0.0)
+    return _matrix([[*row, *([zero] * (n - len(row)))] for row in rows])
+
+
+def _correlation(rows: list[list[Any]], sds: list[Any], i: int, j: int) -> Any:
+    if i == j:
+        return tt.constant(1.0)
+    shared = min(i, j) + 1
+    return sum(rows[i][k] * rows[j][k] for k in range(shared)) / (sds[i] * sds[j])
+
+
+def _matrix(elements: list[list[Any]]) -> Any:
+    flat = [element for row in elements for element in row]
+    return tt.stack(flat).reshape((len(elements), len(elements)))
