@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,13 @@ class Prepared:
     written: WrittenModel | None = None
 
 
-def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunResult:
+AfterDraws = Callable[[RunFolder], Mapping[str, float]]
+"""`(folder) -> metrics`: looks at a run's files when all are there, before its tracking is closed."""
+
+
+def run(
+    config: RunConfig, job: Job, extension: Extension | None = None, afterwards: AfterDraws | None = None
+) -> RunResult:
     """Run one config from its data to its tracked posterior and verdict.
 
     Parameters
@@ -73,6 +79,8 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
         Where the run belongs.
     extension
         The run that it extends.
+    afterwards
+        What a task adds to the run once its posterior is judged.
 
     Returns
     -------
@@ -100,7 +108,7 @@ def run(config: RunConfig, job: Job, extension: Extension | None = None) -> RunR
                 else:
                     config, sampled = _extend(config, prepared, opened, extension)
                     write_config(config, job, folder)
-            conclude(config, prepared, sampled, opened, began)
+            conclude(config, prepared, sampled, opened, began, afterwards)
     return opened.result(config)
 
 
@@ -289,7 +297,14 @@ def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: E
 # ---------------------------------------------------------------- what follows from the draws
 
 
-def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun, began: float) -> None:
+def conclude(
+    config: RunConfig,
+    prepared: Prepared,
+    sampled: Sampled,
+    opened: OpenRun,
+    began: float,
+    afterwards: AfterDraws | None = None,
+) -> None:
     """Make everything that follows from the draws. The draws are stored first, so that nothing can lose them.
 
     Parameters
@@ -302,6 +317,8 @@ def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Op
         The open run, whose folder is filled.
     began
         When the run began, by `time.perf_counter`.
+    afterwards
+        What a task adds to the run.
     """
     from bayesrun.report.console import show
     from bayesrun.report.progress import Waiting
@@ -319,6 +336,7 @@ def conclude(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: Op
         _store_and_draw(config, folder, idata, summary, prepared)
     _keep_state(config, prepared.model, sampled, opened)
     metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
+    metrics |= afterwards(folder) if afterwards else {}
     opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
     if not sampled.died:  # a chain that died has draws, later than those of the other chains, in the store alone
         opened.store.remove()

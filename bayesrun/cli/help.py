@@ -27,6 +27,7 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
   python -m bayesrun task=hypothesis run=last 'mu > 0' 'mu - tau'   how probable statements are
   python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'            which run predicts best
+  python -m bayesrun task=rerun run=FOLDER                         the same run again: are the draws the same?
   python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
 """
 _TAIL = """\

@@ -52,10 +52,9 @@ def check_bfmi(judged: Judged) -> CheckResult:
         return CheckResult()
     values = bfmi(np.asarray(stats["energy"].transpose("chain", "draw"), dtype=float))
     least = float(values.min())
-    message = (
-        f"The smallest BFMI of the chains is {least:.2f} (chain {int(values.argmin())}): the tails are explored slowly."
-    )
+    message = f"The smallest BFMI of the chains is {least:.2f} (chain {int(values.argmin())})"
     grade = grade_below(least, judged.settings.thresholds.bfmi)
+    message += "." if grade.severity == "ok" else ": the tails are explored slowly."
     return CheckResult(
         (graded("bfmi", grade, least, message, [*advice.other_forms(judged), advice.TIGHTER_PRIORS]),),
         {"bfmi_min": least},
