@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 _THRESHOLDS = 100_000, 20, 50
+_SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _POLL_SECONDS = 1.0
 _SAME_START_SECONDS = 30.0  # the start time moves with the system's clock; no number is given twice so soon
 
@@ -57,21 +58,29 @@ def _watch(starter: Any) -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C take effect when the block is done.
+    """Let a Ctrl-C, SIGTERM or SIGHUP take effect when the block is done.
 
     To be held around a fork: what Python calls before and after one swallows what a signal's handler raises.
     """
-    before, heard = signal.getsignal(signal.SIGINT), list[Any]()
-    if not callable(before) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *signalled: heard.append(signalled))
+    own, before, heard = os.getpid(), dict[int, Any](), list[tuple[int, Any]]()
+    if threading.current_thread() is threading.main_thread():
+        before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+
+    def hear(number: int, frame: Any) -> None:
+        if os.getpid() == own:
+            heard.append((number, frame))
+        elif number != signal.SIGINT:  # a child that was forked meanwhile
+            os._exit(128 + number)
+
+    for number in before:
+        signal.signal(number, hear)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-        if heard:
-            before(*heard[0])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, frame in heard[:1]:
+            before[number](number, frame)
 
 
 def may_fork() -> bool:

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
+from importlib.metadata import Distribution, EntryPoint
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bayesrun.errors import Problem, did_you_mean, fail
@@ -167,8 +169,14 @@ def load_plugins(packages: Sequence[str], registries: Sequence[Registry[Any]]) -
 
 
 def _entry_points(package: str) -> list[EntryPoint]:
+    """Return the registrations of an installed package.
+
+    The current folder is not searched, although `python -m` puts it on Python's path: a config that comes with a
+    package beside it must not choose that.
+    """
+    installed = [path for path in sys.path if path and Path(path).resolve() != Path.cwd()]
     try:
-        entries = distribution(package).entry_points
-    except (PackageNotFoundError, ValueError):
+        found = next(iter(Distribution.discover(name=package, path=installed)), None)
+    except ValueError:
         return []
-    return [entry for entry in entries if entry.group.startswith(_GROUPS)]
+    return [entry for entry in found.entry_points if entry.group.startswith(_GROUPS)] if found else []

@@ -132,8 +132,13 @@ def check_place(folder: Path, needed: int = 0) -> None:
     Raises
     ------
     OutputError
-        When they can't be.
+        When they can't be; or when the path has a line break or the like: a line of the script that a cluster runs
+        names the folder, and what follows the break would be run as a command.
     """
+    if not str(folder).isprintable():
+        raise OutputError(
+            ascii(str(folder)).strip("'"), "the path has a line break or another character without a glyph"
+        )
     above = folder
     try:
         above = next(path for path in [folder, *folder.parents] if path.exists() or path.is_symlink())

@@ -15,7 +15,7 @@ S = TypeVar("S", bound="Section")
 class Section(BaseModel):
     """One mapping of the config. Fields are the allowed keys, their defaults the documented ones."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

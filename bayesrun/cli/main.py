@@ -24,7 +24,7 @@ from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.early_signals import end, heard, interrupt_on_all
-from bayesrun.errors import BayesrunError, UserError, check
+from bayesrun.errors import BayesrunError, Problem, UserError, check
 from bayesrun.open_run import Job, RunResult
 from bayesrun.pipeline import run
 from bayesrun.processes import collect_rarely
@@ -61,6 +61,7 @@ def _leave(status: int) -> None:
 
 def _run(arguments: Namespace) -> int:
     try:
+        check(_flags_without_effect(arguments))
         if _only_shows(arguments):
             return _show(arguments)
         task = _task(arguments)
@@ -89,6 +90,17 @@ def _tell(error: BaseException) -> int:
         raise error
     print(f"error: {error}", file=sys.stderr)
     return error.exit_status
+
+
+def _flags_without_effect(arguments: Namespace) -> list[Problem]:
+    """Refuse flags of Hydra's that bayesrun does not follow: a rerun would load a pickle, which can run any code."""
+    problems = []
+    if arguments.experimental_rerun:
+        hint = "run a folder again: --config-dir RUN_FOLDER --config-name config"
+        problems.append(Problem("--experimental-rerun", "is not supported: a pickle can run code", hint))
+    if arguments.config_path:
+        problems.append(Problem("--config-path", "is not supported", "name a folder of your own: --config-dir FOLDER"))
+    return problems
 
 
 def _only_shows(arguments: Namespace) -> bool:

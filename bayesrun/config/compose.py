@@ -36,9 +36,10 @@ from bayesrun.config.hydra_internals import (
     start_hydra,
 )
 from bayesrun.config.override_merge import Merged, sets_first
-from bayesrun.errors import Problem, UserError, check, did_you_mean
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 
 MAIN = "main"
+_MOST_OVERRIDES = 500
 _LONGEST = 20_000
 _LONGEST_KEY = 500
 _LONGEST_NAME = 200
@@ -121,6 +122,9 @@ _bases: dict[tuple[str, ...], _Base] = {}
 
 def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
     """Parse overrides; those that can't be read are reported and left out."""
+    if len(overrides) > _MOST_OVERRIDES:
+        message = f"the command line has {len(overrides):,} overrides; it may have {_MOST_OVERRIDES}"
+        raise fail("", message, "put them into a file: experiment=NAME")
     read = []
     for index, text in enumerate(overrides):
         try:

@@ -25,7 +25,14 @@ from bayesrun.config.hydra_internals import ConfigFile, Written
 from bayesrun.errors import Problem, did_you_mean
 from bayesrun.schema import Section, parse
 
-_Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+
+def _plain_word(text: str) -> str:
+    if not text.isprintable() or re.search(r"[\"'`$\\]", text):
+        raise ValueError("may not hold quotes, backslashes, '$' or control characters: a cluster's script names it")
+    return text
+
+
+_Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_plain_word)]
 _Count = Annotated[int, Field(ge=1, le=100_000)]
 _Scalar = str | int | float | bool | None
 

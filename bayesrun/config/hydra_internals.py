@@ -40,9 +40,13 @@ from yaml import YAMLError
 
 from bayesrun import __version__
 from bayesrun.config.yaml_limits import check_yaml
+from bayesrun.errors import fail
 
 VERSION_BASE = "1.3"
 """Version of Hydra whose defaults hold."""
+
+_MOST_FILES = 200
+"""Files of a composition, each counted as often as a defaults list names it."""
 
 HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
 """What reading and merging configs may raise: Hydra's and OmegaConf's own errors; PyYAML's for a file that is not YAML;
@@ -183,6 +187,20 @@ class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
         return super().load_config(config_path)
 
 
+class _CountingRepository(CachingConfigRepository):  # type: ignore[misc]  # untyped
+    """Reads each file once; defaults lists that choose each other's files again and again are refused."""
+
+    def __init__(self, delegate: ConfigRepository) -> None:
+        super().__init__(delegate)
+        self._reads = 0
+
+    def load_config(self, config_path: str) -> Any:
+        self._reads += 1
+        if self._reads > _MOST_FILES:
+            raise fail("defaults", f"the config is made of more than {_MOST_FILES} files", "choose each group once")
+        return super().load_config(config_path)
+
+
 def _path_in(source: Any, config_path: str) -> Path:
     return Path(os.path.realpath(os.path.join(source.path, ConfigSource._normalize_file_name(config_path))))
 
@@ -231,7 +249,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         searchpath
             Folders that the command line asks for, instead of the primary config's.
         """
-        repository = CachingConfigRepository(self.repository)
+        repository = _CountingRepository(self.repository)
         loaded = repository.load_config(config_name)
         own = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded and OmegaConf.is_dict(loaded.config) else ()
         folders = own if searchpath is None else searchpath

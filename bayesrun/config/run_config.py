@@ -189,6 +189,8 @@ def _tracking_problems(spec: TrackingSpec | None) -> list[Problem]:
 
 def _too_large(node: Any, key: str) -> list[Problem]:
     """Refuse numbers and texts of a size that no model needs: they would fail much later, or fill the memory."""
+    if key == "tags" and isinstance(node, Mapping) and len(node) > _MOST_TAGS:
+        return [Problem(key, f"has {len(node):,} tags; a run may have {_MOST_TAGS}", "put tables into files")]
     if isinstance(node, Mapping):
         long = [Problem(join(key, [str(k)]), _TOO_LONG.format(len(str(k)), _LONGEST_NAME)) for k in node if _is_long(k)]
         return long + [p for k, v in node.items() for p in _too_large(v, join(key, [str(k)])) if not _is_long(k)]
@@ -207,7 +209,7 @@ def _is_long(key: Any) -> bool:
     return len(str(key)) > _LONGEST_NAME
 
 
-_LONGEST_NAME, _LONGEST_TEXT = 200, 20_000
+_LONGEST_NAME, _LONGEST_TEXT, _MOST_TAGS = 200, 20_000, 500
 _TOO_LONG = "has {:,} characters; it may have {:,}"
 _NAMES = ("name", "experiment_name", "model.name", "data.name")
 

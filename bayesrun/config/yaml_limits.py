@@ -16,12 +16,13 @@ from bayesrun.errors import fail
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 60
-MAX_VALUES = 50_000
+MAX_VALUES = 20_000
+MAX_DEFAULTS = 100
 _LONG_NUMBER = re.compile(r"[-+]?(?=[0-9])[0-9a-fA-FxXo_:]{400,}")  # also of other bases, and `1:59:59`
 
 
 def check_yaml(path: Path) -> None:
-    """Check a config file's size, depth, number of values (aliases count as what they stand for), and keys.
+    """Check the bounds of a config file; an alias counts as all the values that it stands for.
 
     Raises
     ------
@@ -30,6 +31,8 @@ def check_yaml(path: Path) -> None:
     OSError, ValueError, yaml.YAMLError
         When the file can't be read, or is no YAML.
     """
+    if not path.is_file():  # reading a pipe would wait forever
+        raise fail(str(path), "is not a file", "a config is a YAML file")
     size = path.stat().st_size
     if size > MAX_BYTES:
         hint = "put data into a file of its own (source: csv, parquet, ...)"
@@ -44,10 +47,16 @@ def _problem(text: TextIO) -> str:
     """Return which bound a text exceeds; empty when none."""
     anchors: dict[str, int] = {}
     open_: list[tuple[str | None, int]] = []  # anchor and count of values before, of each open mapping or list
-    values = 0
+    values = 0  # mappings and lists are values, too: a million empty lists fill the memory as well
+    key, is_value, defaults = "", True, 0
     for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        if isinstance(event, yaml.NodeEvent) and len(open_) == 1:  # keys and values of the file itself alternate
+            is_value = not is_value
+            key = key if is_value else getattr(event, "value", "")
+        defaults += isinstance(event, yaml.NodeEvent) and len(open_) == 2 and key == "defaults"
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, values))
+            values += 1
             if len(open_) > MAX_DEPTH:
                 return f"is nested more than {MAX_DEPTH} levels deep ({_line(event)})"
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -64,6 +73,8 @@ def _problem(text: TextIO) -> str:
                 return f"holds a number of {len(event.value):,} digits ({_line(event)})"
         if values > MAX_VALUES:
             return f"holds more than {MAX_VALUES:,} values, aliases written out"
+        if defaults > MAX_DEFAULTS:
+            return f"has a defaults list of more than {MAX_DEFAULTS} entries"
     return ""
 
 

@@ -23,6 +23,7 @@ from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.provenance import config_digest
+from bayesrun.run_folder import check_place
 from bayesrun.schema import parse
 from bayesrun.sweeps.base import INTERRUPTED, KEYS, Goal, Point, Record, Steering
 from bayesrun.sweeps.job import JobTask, RunJob, line
@@ -47,6 +48,8 @@ from bayesrun.sweeps.sweep_folder import (
 )
 
 log = logging.getLogger("bayesrun.sweeps")
+
+_MANY = 100  # checking that many takes some seconds
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,10 @@ def run_sweep(request: Request) -> int:
     if not _lists_its_points(config):
         return _search(request, steering, began)
     points = _points(config, steering)
+    if len(points) >= _MANY:
+        print(f"checking {len(points):,} jobs; the first starts when all are valid", flush=True)
+    if steering.resume:
+        check_place(Path(steering.resume).absolute())
     checked = [_with_figures(job, steering) for job in preflight(points, request.compose, request.problems)]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 
 DIGITS = "7" * 400
 LONG = "n" * 5000
@@ -17,7 +19,16 @@ BOMB = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
 MODEL = "name: mine\ntype: linear_regression\ndefaults: [{/data@_global_.data: linear_regression}, _self_]\n"
 
 FILES = {
-    "aliases": (BOMB, "50,000 values"),
+    "aliases": (BOMB, "20,000 values"),
+    "aliases of empty lists": (BOMB.replace("1", "[]", 10), "20,000 values"),
+    "aliases of mappings": (
+        "a0: &a0 {}\n" + "".join(f"a{k}: &a{k} {{l: *a{k - 1}, r: *a{k - 1}}}\n" for k in range(1, 40)),
+        "20,000 values",
+    ),
+    "a defaults list": (
+        f"defaults: [{', '.join(['{/data@x: radon}'] * 5_000)}]\n",
+        "a defaults list of more than 100 entries",
+    ),
     "an alias of itself": ("a: &a [*a]\n", ""),
     "nesting": (f"x: {'[' * 20_000}{']' * 20_000}\n", "nested more than"),
     "mappings": ("x: " + "{a: " * 20_000 + "1" + "}" * 20_000 + "\n", "nested more than"),
@@ -40,6 +51,10 @@ TERMS = " + ".join(f"x{k}" for k in range(3000))
 HUNDRED = [f"{key}=range(1,101)" for key in ("seed", "sampler.draws", "sampler.tune")]
 
 OVERRIDES = {
+    "seconds": (["sampler.max_seconds=1e400"], "finite number (got inf)"),
+    "seconds of tracking": (["tracking.timeout=inf"], "finite number (got inf)"),
+    "tags": ([f"tags={{{','.join(f't{k}:1' for k in range(2000))}}}"], "2,000 tags"),
+    "overrides": ([f"tags.t{k}=1" for k in range(2000)], "overrides; it may have 500"),
     "chains": (["sampler.chains=1000000"], "sampler.chains"),
     "draws": ([f"sampler.draws={DIGITS}"], "sampler.draws"),
     "seed": ([f"seed={DIGITS}"], "seed"),
@@ -85,6 +100,25 @@ def test_a_file(bayesrun: Command, tmp_path: Path, text: str, said: str) -> None
 @pytest.mark.parametrize(("words", "said"), OVERRIDES.values(), ids=OVERRIDES)
 def test_an_override(bayesrun: Command, tmp_path: Path, words: list[str], said: str) -> None:
     _is_short(bayesrun, tmp_path / "out", words, said)
+
+
+def test_defaults_lists_that_multiply(bayesrun: Command, tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    for level in range(4):
+        entries = [f"{{/experiment@x{k}: e{level - 1}}}" for k in range(60 if level else 0)]
+        text = f"# @package _global_\ndefaults: [{', '.join(entries)}]\n"
+        (tmp_path / f"experiment/e{level}.yaml").write_text(text)
+    _is_short(bayesrun, tmp_path / "out", [f"--config-dir={tmp_path}", "experiment=e3"], "more than 200 files")
+
+
+def test_many_jobs_are_announced_before_they_are_checked(tmp_path: Path) -> None:
+    words = ["-m", f"seed={','.join(map(str, range(3000)))}", "tracking=none", f"paths.outputs={tmp_path}"]
+    command = [sys.executable, "-m", "bayesrun", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "checking 3,000 jobs; the first starts when all are valid\n"
+        process.kill()
+    assert not list(tmp_path.iterdir())
 
 
 DATA = {

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 from tests.planted_code import BY_TAGS, CALLBACK, EXPERIMENTS, PRIMARY, plant, write_planted
 
 
@@ -50,6 +55,65 @@ def test_a_run_folder_that_runs_again_runs_nothing(bayesrun: Command, folder: Pa
     done = bayesrun("model=linear_regression", "--cfg=job")
     write_planted(folder / "config.yaml", done.stdout + CALLBACK, folder)
     _is_refused(bayesrun, folder, "--config-name=config")
+
+
+@pytest.mark.parametrize("key", ["hydra.sweep.dir", "hydra.run.dir", "paths.outputs"])
+def test_a_line_break_in_a_folders_name_is_no_line_of_a_clusters_script(
+    bayesrun: Command, folder: Path, key: str
+) -> None:
+    config: Any = f"{folder}/x\ntouch {folder}/marker\n:"
+    for part in reversed(key.split(".")):
+        config = {part: config}
+    write_planted(folder / "experiment/evil.yaml", "# @package _global_\n" + yaml.safe_dump(config), folder)
+    words = [] if key == "hydra.run.dir" else ["-m", "launcher=slurm", "seed=1,2"]
+    done = bayesrun(f"--config-dir={folder}", "experiment=evil", *words, "tracking=none")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "the path has a line break" in done.stderr
+    assert not list(folder.glob("x*"))
+
+
+@pytest.mark.parametrize("option", ["partition", "comment", "qos"])
+def test_a_queues_option_adds_no_other(bayesrun: Command, folder: Path, option: str) -> None:
+    text = (
+        f'defaults: [{{override /hydra/launcher: submitit_slurm}}]\nhydra: {{launcher: {{{option}: "a\' --wrap=b"}}}}\n'
+    )
+    write_planted(folder / "experiment/evil.yaml", "# @package _global_\n" + text, folder)
+    _is_refused(bayesrun, folder, "experiment=evil")
+
+
+def test_a_package_beside_the_config_is_no_plugin(bayesrun: Command, folder: Path) -> None:
+    """`python -m` searches the current folder."""
+    (folder / "evil-1.0.dist-info").mkdir()
+    (folder / "evil-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (folder / "evil-1.0.dist-info/entry_points.txt").write_text("[bayesrun.models]\nevil = planted\n")
+    command = [sys.executable, "-m", "bayesrun", "plugins=[evil]", "model.type=evil"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "'evil' is not an installed bayesrun plug-in" in done.stderr
+    assert not (folder / "marker").exists()
+
+
+class _Pickled:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("flags", [[], ["--info"], ["--cfg=job"]])
+def test_hydras_flags_that_bayesrun_does_not_follow_are_refused(
+    bayesrun: Command, folder: Path, flags: list[str]
+) -> None:
+    (folder / "config.pickle").write_bytes(pickle.dumps(_Pickled(folder / "marker")))
+    done = bayesrun("--experimental-rerun", folder / "config.pickle", *flags)
+    assert done.returncode == 1
+    assert "--experimental-rerun" in done.stderr
+    assert not (folder / "marker").exists()
+    assert "--config-dir FOLDER" in bayesrun(f"--config-path={folder}", *flags).stderr
 
 
 @pytest.mark.parametrize("flag", ["--help", "--info"])

@@ -17,16 +17,22 @@ def test_forked_processes_have_what_this_one_has():
         assert [submit(number).result() for number in (0, 999)] == [0, 999]
 
 
-def test_an_interrupt_waits_for_the_end_of_the_block():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_an_interrupt_waits_for_the_end_of_the_block(name):
+    number = signal.Signals[name]
+    before = signal.signal(number, signal.default_int_handler)
     reached = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
         reached.append("the end")
     assert reached == ["the end"]
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
+    assert signal.signal(number, before) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize(
     "fork",
     [
@@ -34,15 +40,15 @@ def test_an_interrupt_waits_for_the_end_of_the_block():
         "run_chains(1, 1, lambda chain, go_on: {}, share_draws(1, 1, 1), lambda: None)",
     ],
 )
-def test_an_interrupt_while_forking_is_not_lost(fork):
+def test_an_interrupt_while_forking_is_not_lost(fork, name):
     """In a process of its own: what is called at forks stays for good."""
     script = f"""
         import os, signal
         from bayesrun.processes import forked
         from bayesrun.samplers.chains import run_chains, share_draws
 
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+        signal.signal(signal.{name}, signal.default_int_handler)
+        os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.{name}))
         try:
             {fork}
         except KeyboardInterrupt:
