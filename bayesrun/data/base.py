@@ -92,10 +92,33 @@ class FileSpec(DataSpec):
 
 
 class TextTableSpec(FileSpec):
-    """Keys of the sources that infer the type of a cell from its text."""
+    """Keys of the sources that infer the type of a cell from its text.
+
+    Parameters
+    ----------
+    missing
+        Words for missing values.
+    skip_rows
+        Number of lines before the column names, or the numbers (from 1) of lines to leave out.
+    """
 
     missing: list[str] = Field(default=["NA", "NaN"])
-    skip_rows: Annotated[int, Field(ge=0)] = 0
+    skip_rows: int | list[int] = 0
+
+    @property
+    def skipped(self) -> frozenset[int]:
+        """Positions (from 0) of the lines that are left out."""
+        rows = self.skip_rows
+        return frozenset(range(rows) if isinstance(rows, int) else (number - 1 for number in rows))
+
+    @field_validator("skip_rows", mode="before")
+    @classmethod
+    def _lines(cls, value: Any) -> Any:
+        numbers = value if isinstance(value, list) else [value]
+        least = 1 if isinstance(value, list) else 0
+        if all(isinstance(n, int) and not isinstance(n, bool) and n >= least for n in numbers):
+            return value
+        raise ValueError("must be the number of lines before the names, or a list of the numbers of lines, from 1")
 
     @field_validator("missing", mode="before")
     @classmethod

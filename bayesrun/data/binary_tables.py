@@ -8,9 +8,11 @@ from typing import Any
 from zipfile import BadZipFile
 
 from bayesrun.data.base import FileSpec, TextTableSpec
-from bayesrun.data.files import file_source
+from bayesrun.data.files import file_source, names_in_two_rows, two_rows_of_names
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.lazy import pd
+
+_SAMPLE = 100
 
 
 class ExcelSpec(TextTableSpec):
@@ -25,7 +27,7 @@ def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
         with pd.ExcelFile(path, engine="openpyxl") as book:
             sheet = _sheet(spec, [str(name) for name in book.sheet_names])
             cells = book.parse(
-                sheet, header=None, dtype=object, skiprows=spec.skip_rows, keep_default_na=False, na_values=[""]
+                sheet, header=None, dtype=object, skiprows=sorted(spec.skipped), keep_default_na=False, na_values=[""]
             )
     except (ValueError, OSError, KeyError, BadZipFile) as error:
         hint = "it must be an .xlsx workbook; save an older .xls as .xlsx"
@@ -46,17 +48,29 @@ def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Pro
     """Detect titles above the column names, and column names that span two rows because of merged cells."""
     there = cells.notna()
     filled = there.sum(axis=1)
+    rows = _rows_left(spec, cells)
     if len(cells) > 1 and filled.iloc[0] == 1 and filled.iloc[1] > 1:
-        rows = spec.skip_rows + list(cells.index)[1]
-        message = f"sheet '{sheet}' does not begin with the names of its columns: this looks like skip_rows={rows}"
-        return [Problem("data.skip_rows", message, "set data.skip_rows")]
+        message = f"sheet '{sheet}' does not begin with the names of its columns: this looks like skip_rows={rows[1]}"
+        return [Problem("data.skip_rows", message, f"set data.skip_rows={rows[1]}")]
+    first, *below = cells.where(there, "").to_numpy().tolist()
+    below = [["" if str(cell).strip() in spec.missing else cell for cell in row] for row in below[:_SAMPLE]]
+    if two_rows_of_names(below, lambda cell: isinstance(cell, int | float)):
+        lines = [row + 1 for row in rows[:2]]
+        return [names_in_two_rows(f"sheet '{sheet}'", first, below[0], lines, spec.skipped)]
     nameless = [column for column in cells.columns if not there[column].iloc[0]]
-    below = cells[nameless].iloc[1:]
-    second = [below[column].iloc[0] for column in nameless if _is_name(below[column])] if len(below) > 1 else []
+    rest = cells[nameless].iloc[1:]
+    second = [rest[column].iloc[0] for column in nameless if _is_name(rest[column])] if len(rest) > 1 else []
     if not second:
         return []
     message = f"the names in sheet '{sheet}' stand in two rows, as in merged cells; the second has '{second[0]}'"
     return [Problem("data.sheet", message, "write each column's name into one row")]
+
+
+def _rows_left(spec: ExcelSpec, cells: pd.DataFrame) -> list[int]:
+    """Return the positions (from 0) in the sheet of the rows that are read and not empty."""
+    kept = [int(at) for at in cells.index.to_numpy()]
+    left = [row for row in range(len(spec.skipped) + kept[-1] + 1) if row not in spec.skipped]
+    return [left[at] for at in kept]
 
 
 def _is_name(column: pd.Series[Any]) -> bool:
@@ -75,14 +89,15 @@ def _formulas_without_values(cells: pd.DataFrame, spec: ExcelSpec, path: Path, s
         return []
     book = openpyxl.load_workbook(path, read_only=True)
     try:
-        rows = list(book[sheet].iter_rows(min_row=spec.skip_rows + 1, values_only=True))
+        rows = list(book[sheet].iter_rows(values_only=True))
     finally:
         book.close()
+    places = _rows_left(spec, cells)
     for row, column in zip(*empty.to_numpy().nonzero(), strict=True):
-        at, place = int(cells.index[row]), int(cells.columns[column])
+        at, place = places[row], int(cells.columns[column])
         cell = rows[at][place] if at < len(rows) and place < len(rows[at]) else None
         if isinstance(cell, str) and cell.startswith("="):
-            name = f"{get_column_letter(place + 1)}{at + spec.skip_rows + 1}"
+            name = f"{get_column_letter(place + 1)}{at + 1}"
             message = f"cell {name} of sheet '{sheet}' holds {cell}, without its value"
             return [Problem("data.path", message, "open the workbook in Excel or LibreOffice and save it")]
     return []

@@ -7,16 +7,23 @@ import csv
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
-from bayesrun.data.files import Written, asked_for, file_source, text_columns
+from bayesrun.data.files import (
+    Written,
+    asked_for,
+    file_source,
+    names_in_two_rows,
+    text_columns,
+    two_rows_of_names,
+)
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.lazy import pd
 
@@ -108,14 +115,15 @@ def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
     """Read the file; empty fields and the words of `spec.missing` are missing values."""
     check(_other_format(path))
     encoding = "utf-8-sig" if spec.encoding.lower().replace("_", "-") in ("utf-8", "utf8") else spec.encoding
-    how = Dialect(encoding, spec.sep, spec.comment, spec.skip_rows)
+    how = Dialect(encoding, spec.sep, spec.comment, spec.skipped)
     try:
         named = _EXCELS_LINE.fullmatch(next(_lines(path, how), "").strip())
         if named:
-            how = replace(how, sep=named[1] if spec.sep == "auto" else spec.sep, skip_rows=how.skip_rows + 1)
+            how = replace(how.without(1), sep=named[1] if spec.sep == "auto" else spec.sep)
         if how.sep == "auto":
             how = replace(how, sep=find_separator(path, how))
         check(separator_problems(path, how))
+        check(_second_names(spec, path, how))
         return _read(spec, path, how)
     except UnicodeError as error:
         raise wrong_encoding(path, encoding) from error
@@ -199,7 +207,7 @@ def _table(spec: CsvSpec, path: Path, how: Dialect, decimal: str, thousands: str
                 keep_default_na=False,
                 encoding=how.encoding,
                 comment=how.comment,
-                skiprows=how.skip_rows,
+                skiprows=sorted(how.skipped),
                 skipinitialspace=True,
             )
     except UnicodeError:
@@ -256,20 +264,29 @@ class Dialect:
         Separator of cells; `whitespace` is any run of spaces and tabs.
     comment
         Character that starts a comment; None for none.
-    skip_rows
-        Number of lines before the column names.
+    skipped
+        Positions (from 0) of the lines that are left out.
     """
 
     encoding: str
     sep: str
     comment: str | None
-    skip_rows: int
+    skipped: frozenset[int]
+
+    def without(self, lines: int) -> Dialect:
+        """Leave out the first of the remaining lines, too."""
+        remaining = (line for line in count() if line not in self.skipped)
+        return replace(self, skipped=self.skipped | set(islice(remaining, lines)))
+
+    def left(self, lines: Iterable[str]) -> Iterator[str]:
+        """Yield the lines that are not left out."""
+        return (line for number, line in enumerate(lines) if number not in self.skipped)
 
 
 def records(path: Path, how: Dialect) -> Iterator[list[str]]:
     """Yield the records of a file, column names first; empty lines and comments are skipped."""
     with path.open(encoding=how.encoding, newline="") as file:
-        lines: Iterator[str] = islice(file, how.skip_rows, None)
+        lines = how.left(file)
         if how.comment:
             lines = (line.split(how.comment, 1)[0] + "\n" if how.comment in line else line for line in lines)
         if how.sep == "whitespace":
@@ -312,14 +329,27 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
         sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""
         shown = {"\t": "'\\t'", "whitespace": "whitespace"}.get(other, f"'{other}'")
         message = f"'{path}' is no table with sep='{how.sep}': this looks like sep={shown}{sign}"
-        return [Problem("data.sep", message, "set data.sep, or leave it at auto")]
+        auto = "" if other == "whitespace" else ", or leave it at auto"
+        return [Problem("data.sep", message, f"set data.sep={shown}{auto}")]
     titles = _title_lines(path, how)
     if titles:
-        message = (
-            f"'{path}' does not begin with the names of its columns: this looks like skip_rows={how.skip_rows + titles}"
-        )
-        return [Problem("data.skip_rows", message, "set data.skip_rows, or data.comment when the lines are comments")]
+        skipped = how.without(titles).skipped
+        rows = len(skipped) if skipped == set(range(len(skipped))) else [line + 1 for line in sorted(skipped)]
+        message = f"'{path}' does not begin with the names of its columns: this looks like skip_rows={rows}"
+        hint = f"set data.skip_rows={rows}, or data.comment when the lines are comments"
+        return [Problem("data.skip_rows", message, hint)]
     return []
+
+
+def _second_names(spec: CsvSpec, path: Path, how: Dialect) -> list[Problem]:
+    """Detect a second line of names or units, which would make text of every column of numbers."""
+    first, *rows = [[cell.strip() for cell in record] for record in _sample(path, how, how.sep)] or [[]]
+    cells = [["" if cell in spec.missing else cell for cell in row] for row in rows]
+    if not two_rows_of_names(cells, lambda cell: bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))):
+        return []
+    with path.open(encoding=how.encoding, newline="") as file:
+        lines = [number for number, line in enumerate(file) if number not in how.skipped and line.strip()]
+    return [names_in_two_rows(f"'{path}'", first, rows[0], [line + 1 for line in lines[:2]], how.skipped)]
 
 
 def ragged(path: Path, how: Dialect) -> list[Problem]:
@@ -402,17 +432,21 @@ def _is_column_of_decimal_commas(path: Path, how: Dialect) -> bool:
 
 def _lines(path: Path, how: Dialect) -> Iterator[str]:
     with path.open(encoding=how.encoding, newline="") as file:
-        yield from islice(file, how.skip_rows, None)
+        yield from how.left(file)
 
 
 def _title_lines(path: Path, how: Dialect) -> int:
     """Return the number of lines before a table; 0 when no table is found within the first few."""
     for lines in range(1, _MOST_TITLES + 1):
-        rest = replace(how, skip_rows=how.skip_rows + lines)
+        rest = how.without(lines)
         for sep in SEPARATORS:
             titles = list(islice(_lines(path, how), lines))
-            is_table = _width(path, rest, sep) > 1 and len(_sample(path, rest, sep)) > 1
-            if is_table and not any(sep in title for title in titles):
+            table = _sample(path, rest, sep)
+            if _width(path, rest, sep) < 2 or len(table) < 2:
+                continue
+            # a title may hold the separator, but the line of names then has to be told from rows of numbers
+            names = not any(_NUMBER.fullmatch(cell.strip()) for cell in table[0])
+            if names or not any(sep in title for title in titles):
                 return lines
     return 0
 

@@ -7,7 +7,7 @@ they are transformed as in the fit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from bayesrun.data.dates import DateFormat
 from bayesrun.data.factors import add_factors, apply_levels, as_levels, by_column, codes_of, value_key
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.language.expressions import evaluate
+from bayesrun.language.grammar import parse
 from bayesrun.language.learned import Constant, Learned
 from bayesrun.lazy import pd, xr
 
@@ -127,7 +128,7 @@ class FittedDesign:
         check(problems)
         return made
 
-    def apply(self, table: xr.Dataset, new_levels: bool = False) -> xr.Dataset:
+    def apply(self, table: xr.Dataset, new_levels: bool = False, needed: Collection[str] | None = None) -> xr.Dataset:
         """Transform the rows of a table as in the fit.
 
         Parameters
@@ -136,6 +137,9 @@ class FittedDesign:
             Renamed, typed columns over the row dimension; dates are parsed.
         new_levels
             Whether labels that do not occur in the fit get new codes after all others.
+        needed
+            Columns and codes that the model reads; null means all. Whatever the others hold is no problem: in rows that
+            are yet to be predicted, the response may be `?`.
 
         Returns
         -------
@@ -148,12 +152,17 @@ class FittedDesign:
             For labels that do not occur in the fit and cells of another type; all are reported, with their rows.
         """
         problems: list[Problem] = []
+        ignored: list[Problem] = []
+        read = self._read(needed)
         for name in [str(n) for n in table.data_vars if n in self.kinds and n not in self.factors.values()]:
-            table = table.assign({name: self._typed(table[name], problems)})
+            table = table.assign({name: self._typed(table[name], problems if read(name) else ignored)})
         seen = [column for column in self.levels if column in table.variables and column not in table.dims]
-        levels = {**self.levels, **{c: self._labels(table[c], new_levels, problems) for c in seen}}
+        levels = {
+            **self.levels,
+            **{c: self._labels(table[c], new_levels, problems if read(c) else ignored) for c in seen},
+        }
         check(problems)
-        ordered = {c: levels[c].tolist() for c in seen if c not in self.factors.values()}
+        ordered = {c: levels[c].tolist() for c in seen if c not in self.factors.values() and read(c)}
         factors = {name: column for name, column in self.factors.items() if column in table.variables}
         coded = add_factors(apply_levels(table, ordered, {}), factors, levels)
         columns = {c: table[c] for c in factors.values()}
@@ -162,6 +171,14 @@ class FittedDesign:
         shared = {n: self._shared(str(n), v, data, problems) for n, v in self.fixed.variables.items()}
         check(problems)
         return data.assign({str(n): v for n, v in shared.items() if v is not None})
+
+    def with_truth(self, data: xr.Dataset, names: Iterable[str]) -> xr.Dataset:
+        """Return rows without missing values whose columns of true and false are such, as in the fit.
+
+        A column with missing values holds 0, 1 and NaN until their rows are dropped.
+        """
+        numbers = [name for name in names if self.kinds.get(name) == "truth" and data[name].dtype.kind == "f"]
+        return data.assign({name: data[name] == 1 for name in numbers if not data[name].isnull().any()})
 
     def _shared(self, name: str, variable: Any, data: xr.Dataset, problems: list[Problem]) -> Any:
         """Return the variables shared with the fit; values of new groups are taken from a column of the new rows."""
@@ -215,6 +232,16 @@ class FittedDesign:
             decimal=content.get("decimal"),
         )
 
+    def _read(self, needed: Collection[str] | None) -> Callable[[str], bool]:
+        """Return whether the model reads a column, itself, by the codes of its factor, or in `derive`."""
+        if needed is None:
+            return lambda name: True
+        names = {*needed, *(self.factors[code] for code in self.factors if code in needed)}
+        for made, text in reversed(list(self.derive.items())):
+            if made in names:
+                names |= parse(text, f"data.derive.{made}").names
+        return lambda name: name in names
+
     def _typed(self, column: xr.DataArray, problems: list[Problem]) -> xr.DataArray:
         """Convert a column of new rows to its type in the fit."""
         kind, values = self.kinds[str(column.name)], column.values
@@ -227,6 +254,10 @@ class FittedDesign:
             return column.copy(data=texts)
         numbers = np.asarray(pd.to_numeric(pd.Series(values.ravel(), dtype=object), errors="coerce"), dtype=float)
         odd = np.isnan(numbers).reshape(values.shape) & ~missing
+        if kind == "truth" and not odd.any():
+            odd = ~missing & ~np.isin(numbers, (0, 1)).reshape(values.shape)
+            if not odd.any() and not missing.any():
+                return column.copy(data=numbers.reshape(values.shape) == 1)
         if kind == "date" or values.dtype.kind == "M" or odd.any():
             what = {"number": "numbers", "date": "dates", "truth": "true or false"}[kind]
             got = shown_values(column, column.copy(data=odd if odd.any() else ~missing))

@@ -84,11 +84,27 @@ def codes_of(values: Array, levels: Iterable[Any]) -> tuple[Array, Array]:
     found = np.array([exact.get(v, -1) if isinstance(v, str) else -1 for v in distinct], dtype=np.int64)
     if (found < 0).any():
         by_value = {value_key(level): code for code, level in enumerate(places)}
+        truth = all(isinstance(level, bool | np.bool_) for level in places)
         for i in np.flatnonzero(found < 0):
-            found[i] = by_value.get(value_key(distinct[i]), -1)
+            found[i] = by_value.get(value_key(distinct[i]), by_value.get(_other_truth(distinct[i], truth), -1))
     codes = np.full(values.shape, -1, dtype=np.int64)
     codes[~missing] = found[of] if len(distinct) else 0
     return codes, (codes < 0) & ~missing
+
+
+def _other_truth(label: Any, truth: bool) -> str:
+    """Return a label written as true and false, or as 1 and 0: with missing values a column holds these.
+
+    Parameters
+    ----------
+    label
+        Any label.
+    truth
+        Whether it is compared with true and false.
+    """
+    if truth and isinstance(label, int | float | np.number) and label in (0, 1):
+        return value_key(bool(label))
+    return value_key(int(label)) if isinstance(label, bool | np.bool_) and not truth else ""
 
 
 def labels_at(levels: Array, codes: Array) -> Array:
@@ -105,9 +121,14 @@ def labels_at(levels: Array, codes: Array) -> Array:
 
 def as_levels(labels: Iterable[Any]) -> Array:
     """Return labels as an array of the matching dtype: integers, floats, booleans, dates or text."""
-    array = plain(np.array(list(labels), dtype=object))
-    whole = array.dtype.kind == "f" and bool(np.all(array == np.round(array)))
-    return array.astype(np.int64) if whole else array
+    return _whole(plain(np.array(list(labels), dtype=object)))
+
+
+def _whole(values: Array) -> Array:
+    """Return numbers as integers if they are: in a file, a missing value makes a column of them floats."""
+    if values.dtype.kind != "f" or not np.all((values == np.round(values)) & (np.abs(values) < 2.0**53)):
+        return values
+    return values.astype(np.int64)
 
 
 def levels_of(values: Array) -> tuple[Array, Array]:
@@ -253,7 +274,7 @@ def formula_column(data: xr.Dataset, name: str, categorical: bool) -> Any:
     if column.dtype.kind == "M":
         return to_days(column.values)
     if not categorical or "levels" not in column.attrs:
-        return column.values
+        return _whole(column.values) if categorical else column.values
     levels = as_levels(np.atleast_1d(column.attrs["levels"]).tolist())
     codes, _ = codes_of(column.values, levels)
     return pd.Categorical.from_codes(codes, categories=levels).remove_unused_categories()  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ log = logging.getLogger("bayesrun")
 
 _BLOCK = 1 << 20
 _LISTED = 10
+_FEWEST = 3
 MOST_COLUMNS = 5_000
+_UNIT = re.compile(r"[(\[].*[)\]]")
 # names that pandas gives to unnamed columns
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
@@ -162,6 +164,72 @@ def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
     missing = sorted(wanted - {spec.dim} - set(names))
     check([Problem("data.columns", f"there is no column '{name}'", did_you_mean(name, names)) for name in missing])
     return found
+
+
+def two_rows_of_names(rows: Sequence[Sequence[Any]], is_number: Callable[[Any], bool]) -> bool:
+    """Tell whether the first of the rows below the column names holds names, too, or units.
+
+    It does if it has words in every column whose other cells are all numbers. A single such column may have a word
+    for a missing value in its first row, and is taken only if that looks like a unit, such as `(cm)`.
+
+    Parameters
+    ----------
+    rows
+        Cells of the first rows below the names; "" where one is missing.
+    is_number
+        Whether a cell that is not missing holds a number.
+    """
+    if len(rows) < _FEWEST:
+        return False
+    words = []
+    for first, *others in zip(*rows, strict=False):
+        there = [cell for cell in others if cell != ""]
+        if len(there) < _FEWEST - 1 or not all(map(is_number, there)):
+            continue
+        if first != "" and is_number(first):
+            return False
+        words.append(first)
+    named = [str(word) for word in words if word != ""]
+    return len(set(named)) > 1 or any(map(_UNIT.fullmatch, named))
+
+
+def names_in_two_rows(
+    where: str, first: Sequence[Any], second: Sequence[Any], lines: Sequence[int], skipped: Iterable[int]
+) -> Problem:
+    """Report names in two lines, and how to choose one of them.
+
+    Parameters
+    ----------
+    where
+        The table, for the message.
+    first, second
+        The names in the two lines.
+    lines
+        Numbers of the two lines in the file, from 1.
+    skipped
+        Positions (from 0) of the lines that are left out already.
+    """
+    own, other = ([str(name).strip() for name in names] for names in (first, second))
+    shown = [", ".join([name for name in names if name][:_LISTED]) for names in (own, other)]
+    message = f"{where} has names in two lines: {shown[0]}; and below them {shown[1]}"
+    left_out = [line + 1 for line in sorted(skipped)]
+    choices = [f"data.skip_rows={[*left_out, line]}".replace(" ", "") for line in reversed(lines)]
+    usable = [
+        f"{choice} for the {which} names"
+        for choice, which, names, others in (
+            (choices[0], "first", own, other),
+            (choices[1], "second", other, own),
+        )
+        if not _incomplete(names, others)
+    ]
+    hint = f"set {', '.join(usable)}" if usable else "write each column's name into one line"
+    return Problem("data.skip_rows", message, hint)
+
+
+def _incomplete(names: list[str], others: list[str]) -> bool:
+    """Return whether names repeat, or are left out where the other line has one."""
+    named = [name for name in names if name]
+    return len(set(named)) < len(named) or any(b and not a for a, b in zip(names, others, strict=False))
 
 
 def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:

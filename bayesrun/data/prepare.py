@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,7 +70,12 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
 
 
 def load_new(
-    spec: DataSpec, directory: Path, design: FittedDesign, roles: Sequence[Role], new_levels: bool = False
+    spec: DataSpec,
+    directory: Path,
+    design: FittedDesign,
+    roles: Sequence[Role],
+    new_levels: bool = False,
+    needed: Collection[str] | None = None,
 ) -> tuple[xr.Dataset, list[str]]:
     """Read other rows and transform them as in the fit.
 
@@ -86,6 +91,8 @@ def load_new(
         Roles of the variables in the model; only predictors are required.
     new_levels
         Whether labels that do not occur in the fit get new codes after all others; otherwise they are an error.
+    needed
+        Columns and codes that the model reads; null means all. The others are not checked.
 
     Returns
     -------
@@ -107,9 +114,9 @@ def load_new(
     table = note_odd_cells(apply_types(chosen, design.types_in(chosen, spec)), spec.dtypes)
     table, _ = parse_dates(table, design.dates_in(table, spec), spec.date_format, design.dates)
     table = design.made_alike(by_date(label(table), spec.dim), spec)
-    data = _whole(design.apply(table, new_levels), spec)
-    needed = [role for role in roles if role.kind == "predictor"]
-    return settle(data, needed, spec.drop_missing)
+    data = _whole(design.apply(table, new_levels, needed), spec)
+    predictors = [role for role in roles if role.kind == "predictor"]
+    return settle(data, predictors, spec.drop_missing)
 
 
 def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:

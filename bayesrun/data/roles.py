@@ -316,8 +316,9 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
         return []
     factor = data[role.variable].attrs.get(LABELS)
     column = f" (codes of the column '{factor}')" if factor else ""
-    if count == where.size:
-        return [Problem(role.key, f"all values of '{role.variable}'{column} are missing", "choose another variable")]
+    if count == where.size > 1:
+        hint = "fill them in, or choose another variable"
+        return [Problem(role.key, f"all values of '{role.variable}'{column} are missing", hint)]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
         return []
     message = f"{role.kind} '{role.variable}'{column} has {count} missing of {where.size} values: {places(where)}"

@@ -13,6 +13,9 @@ from bayesrun.data.base import SOURCES, DataSpec, Source
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.schema import Section, parse
 
+# not the name of a file, as in 'data.csv' or folder/data.csv
+_DATA_KEY = re.compile(r"""(?<![\w./'"`])data\.(?=[a-z])""")
+
 
 def parse_data(raw: Mapping[str, Any], directory: Path, problems: list[Problem]) -> DataSpec | None:
     """Parse the section `data` with the spec of its source, and check it without reading the data.
@@ -92,8 +95,15 @@ def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpe
         return spec
     found: list[Problem] = []
     rows = parse_data(given, directory, found)
-    problems += [Problem(f"predict.{p.key}", p.message, p.hint) for p in found]
+    problems += map(of_new_rows, found)
     return spec.model_copy(update={"data": rows})
+
+
+def of_new_rows(problem: Problem) -> Problem:
+    """Return a problem of a data set as that of `predict.data`: its key, and the keys that its texts name."""
+    key = f"predict.{problem.key}" if re.match(r"data\b", problem.key) else problem.key
+    message, hint = (_DATA_KEY.sub(r"predict.\g<0>", text) for text in (problem.message, problem.hint))
+    return Problem(key, message, hint)
 
 
 def _what_is_right(source: Source, raw: Mapping[str, Any], found: list[Problem]) -> DataSpec | None:

@@ -42,7 +42,8 @@ class Function:
 
 _POINTWISE = ("I", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
 _STATISTICS = ("mean", "median", "std", "min", "max")
-_SPLINE = ("df", "knots", "lower_bound", "upper_bound")
+_IN_UNITS = ("knots", "lower_bound", "upper_bound")
+_SPLINE = ("df", *_IN_UNITS)
 DATE_PARTS = ("days", "year", "month", "weekday", "day_of_year")
 CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
 FUNCTIONS: Mapping[str, Function] = {
@@ -258,12 +259,14 @@ def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[
             yield f"'{ast.unparse(node)}': scale subtracts the mean and divides by the sd; center(x) subtracts alone"
         elif given.arg not in function.keywords:
             yield f"'{ast.unparse(node)}': {name} has no argument '{given.arg}'; it has: {allowed}"
-    for value in [*node.args[len(first) :], *(k.value for k in node.keywords)]:
+    for value in node.args[len(first) :]:
         yield from _option_faults(value, name)
+    for given in node.keywords:
+        yield from _option_faults(given.value, name, counts=given.arg not in _IN_UNITS)
 
 
-def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
-    """Check an argument after the first: a literal, or a contrast for `C`."""
+def _option_faults(value: ast.expr, name: str, counts: bool = True) -> Iterator[str]:
+    """Check an argument after the first: a literal, or a contrast for `C`; one that counts columns is limited."""
     contrast = value.func if isinstance(value, ast.Call) else value
     if name in ("C", "factor") and isinstance(contrast, ast.Name) and contrast.id in CONTRASTS:
         if isinstance(value, ast.Call):
@@ -274,8 +277,9 @@ def _option_faults(value: ast.expr, name: str) -> Iterator[str]:
         is_text = isinstance(literal, str) and _TEXT.fullmatch(literal) is not None
         small = isinstance(literal, bool | float) or (isinstance(literal, int) and abs(literal) <= 10**9)
         sized = not isinstance(literal, int) or name in ("C", "factor", "Treatment") or abs(literal) <= MAX_COLUMNS
-        if not (is_text or (small and sized)):
-            yield f"'{ast.unparse(value)}': an argument of {name} must be a plain number or text (up to {MAX_COLUMNS})"
+        if not (is_text or (small and (sized or not counts))):
+            most = f" (up to {MAX_COLUMNS})" if counts else ""
+            yield f"'{ast.unparse(value)}': an argument of {name} must be a plain number or text{most}"
 
 
 def _literal(node: ast.expr) -> object:

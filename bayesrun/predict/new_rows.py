@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 from bayesrun.data.arrays import places
 from bayesrun.data.prepare import load_new
 from bayesrun.data.roles import settle
-from bayesrun.data.section import PredictSpec
-from bayesrun.errors import Problem, check, fail
+from bayesrun.data.section import PredictSpec, of_new_rows
+from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
 from bayesrun.language.operations import Constant, in_order, names_in
 from bayesrun.language.values import Value, node_of
@@ -96,10 +97,15 @@ def prepare_rows(
         message = "the model has no likelihood: its data enter by potentials alone, from which nothing can be drawn"
         raise fail(KEY, message, "write the data's distribution into model.likelihood")
     population = predict.new_levels == "population"
-    table, notes = load_new(predict.data, directory, fitted.data, (), new_levels=population)
+    read = {role.variable for role in kind.roles(spec) if role.kind == "predictor"} | kind.uses(spec)
+    with _as_new_rows():
+        table, notes = load_new(predict.data, directory, fitted.data, (), new_levels=population, needed=read)
     grown = _grown(table, fitted)
     rows = NewRows(table, fitted.model, fitted.quantities, fitted.likelihoods, grown, population)
-    data, more = settle(table, _needed(kind, spec, rows), predict.data.drop_missing)
+    needed = [replace(role, key=f"{KEY}.{role.variable}") for role in _needed(kind, spec, rows)]
+    with _as_new_rows():
+        data, more = settle(table, needed, predict.data.drop_missing)
+    data = fitted.data.with_truth(data, {role.variable for role in needed if role.domain == "any"})
     rows = replace(rows, data=data)
     declared, fresh = _declared(kind, spec, rows)
     _check_finite(declared, fresh, rows)
@@ -109,6 +115,15 @@ def prepare_rows(
     apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
     levels = _observed_levels(kind, spec, fitted)
     return PreparedRows(data, declared, fresh, apart, fitted.model.rows, levels, said)
+
+
+@contextmanager
+def _as_new_rows() -> Iterator[None]:
+    """Report problems of reading a data set with the keys of the new rows."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(map(of_new_rows, error.problems)) from error
 
 
 def _observed_levels(kind: ModelType, spec: ModelSpec, fitted: FittedModel) -> dict[str, tuple[Any, ...]]:

@@ -18,9 +18,10 @@ RNG = np.random.default_rng(11)
 COUNT = 60
 X = np.arange(COUNT) * 0.5
 H, G = np.array(["lo", "mid"] * (COUNT // 2)), np.array(["a", "b", "c"] * (COUNT // 3))
-Y = 10 + 2 * X + 50 * (H == "mid") - 15 * (G == "c") + RNG.normal(0, 0.5, COUNT)
+OK = np.arange(COUNT) % 7 < 3
+Y = 10 + 2 * X + 50 * (H == "mid") - 15 * (G == "c") + 8 * OK + RNG.normal(0, 0.5, COUNT)
 SAMPLER = ["sampler.draws=300", "sampler.tune=300", "sampler.chains=2", "model.figures=[]", "tracking=none"]
-FORMULA = "model.formula='y ~ standardize(x) + h + C(g, Sum)'"
+FORMULA = "model.formula='y ~ standardize(x) + h + C(g, Sum) + C(ok)'"
 HIERARCHY = """
 name: hierarchy
 type: declarative
@@ -70,7 +71,7 @@ class Project:
 def _project(folder: Path, call: Command) -> Project:
     project = Project(folder, call)
     gaps = ["" if i in (4, 9) else str(v) for i, v in enumerate(X)]
-    table = {"y": Y, "x": X, "h": H, "g": G}
+    table = {"y": Y, "x": X, "h": H, "g": G, "ok": OK}
     project.data("fit", pd.DataFrame(table).to_csv(index=False))
     project.data("gaps", pd.DataFrame({**table, "x": gaps}).to_csv(index=False), factors={"gi": "g"})
     (folder / "model").mkdir()
@@ -82,7 +83,7 @@ def _project(folder: Path, call: Command) -> Project:
 def regression(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> tuple[Project, Path]:
     """A regression that was fitted and has predicted three rows of one level."""
     project = _project(tmp_path_factory.mktemp("regression"), bayesrun)
-    project.data("rows", "x,h,g\n100,mid,c\n110,mid,c\n120,mid,a\n")
+    project.data("rows", "x,h,g,ok\n100,mid,c,True\n110,mid,c,True\n120,mid,a,True\n")
     done = project.run("model=glm", "data=fit", FORMULA, "predict.data=rows", "predict.group_by=g")
     assert done.returncode == 0, done.stderr
     return project, project.newest()
@@ -97,10 +98,10 @@ def hierarchy(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> tu
     return project, project.newest()
 
 
-def _least_squares(x: float, h: str, g: str) -> float:
-    columns = np.c_[np.ones(COUNT), X, H == "mid", G == "b", G == "c"].astype(float)
+def _least_squares(x: float, h: str, g: str, ok: bool = True) -> float:
+    columns = np.c_[np.ones(COUNT), X, H == "mid", G == "b", G == "c", OK].astype(float)
     coefficients = np.linalg.lstsq(columns, Y, rcond=None)[0]
-    return float(coefficients @ [1.0, x, h == "mid", g == "b", g == "c"])
+    return float(coefficients @ [1.0, x, h == "mid", g == "b", g == "c", ok])
 
 
 def test_rows_of_a_formula_agree_with_least_squares(regression: tuple[Project, Path]) -> None:
@@ -125,11 +126,17 @@ def test_a_finished_run_predicts_the_same_without_its_data(regression: tuple[Pro
         own = project.newest()
         assert (own / "predictions.csv").read_bytes() == (run / "predictions.csv").read_bytes()
         assert json.loads((own / "status.json").read_text())["parent"] == str(run)
-        project.data("one", "x,h,g\n33,lo,b\n")
-        done = project.run("task=predict", "run=last", "predict.data=one", "predict.interval=0.5")
+        # one row is left; what is yet to be observed may be written as `?`
+        project.data("one", "y,x,h,g,ok\n?,33,lo,b,False\n?,40,lo,b,\n")
+        refused = project.run("task=predict", "run=last", "predict.data=one")
+        assert refused.returncode == 1 and "predict.data.ok: predictor 'ok' has 1 missing" in refused.stderr
+        assert "drop their rows: predict.data.drop_missing=rows" in refused.stderr
+        change = ["predict.data.drop_missing=rows", "predict.interval=0.5"]
+        done = project.run("task=predict", "run=last", "predict.data=one", *change)
         assert done.returncode == 0, done.stderr
         table = pd.read_csv(project.newest() / "predictions.csv").query("kind == 'mu'")
-        assert abs(table["mean"][1] - _least_squares(33, "lo", "b")) < table["sd"][1] * (4.5 / np.sqrt(300) + 0.05)
+        wanted = _least_squares(33, "lo", "b", ok=False)
+        assert abs(table["mean"][1] - wanted) < table["sd"][1] * (4.5 / np.sqrt(300) + 0.05)
         assert {"hdi_25%", "hdi_75%"} <= set(table.columns)
     finally:
         (project.folder / "moved.csv").rename(project.folder / "fit.csv")
@@ -138,11 +145,11 @@ def test_a_finished_run_predicts_the_same_without_its_data(regression: tuple[Pro
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("x,h,g\n1,mid,a\n1,zzz,a\n", "not fitted to 'zzz' of 'h' (obs 1)"),
-        ("x,h,g\n1,mid,a\n,mid,a\n", "'x' has 1 missing of 2 values: obs 1"),
-        ("x,h,g\n1,mid,a\n1,mid,\n", "'g' has 1 missing of 2 values: obs 1"),
-        ("x,h,g\n1,mid,a\nabc,mid,a\n", "'x' must be numbers as in the fit"),
-        ("x,h\n1,mid\n", "predictor 'g' is not in data set"),
+        ("x,h,g,ok\n1,mid,a,1\n1,zzz,a,1\n", "not fitted to 'zzz' of 'h' (obs 1)"),
+        ("x,h,g,ok\n1,mid,a,1\n,mid,a,1\n", "'x' has 1 missing of 2 values: obs 1"),
+        ("x,h,g,ok\n1,mid,a,1\n1,mid,,1\n", "'g' has 1 missing of 2 values: obs 1"),
+        ("x,h,g,ok\n1,mid,a,1\nabc,mid,a,1\n", "'x' must be numbers as in the fit"),
+        ("x,h,ok\n1,mid,1\n", "predictor 'g' is not in data set"),
     ],
 )
 def test_rows_that_can_not_be_predicted_are_named(regression: tuple[Project, Path], rows: str, message: str) -> None:

@@ -109,9 +109,14 @@ def _not_computed(
 
     first = _first_row(labels.size, lambda rows: bool(fails(rows)))
     text = fails(slice(first, first + 1)) or fails(slice(0, labels.size))
-    message = f"'{formula.text}' can't be computed for the new rows ({_place(labels, first)}): {text}"
-    hint = "a spline has no value outside the range of the fitted rows" if "knots" in text else ""
-    return UserError([Problem(_KEY, message, hint)])
+    where = f"'{formula.text}' can't be computed for the new rows ({_place(labels, first)})"
+    if "upper and/or lower bounds" in text or "knots" in text:
+        message = f"{where}: a spline has no value outside the range of the fitted rows"
+        hint = (
+            "widen the range in the fit by lower_bound and upper_bound, as in bs(x, df=4, lower_bound=0, upper_bound=9)"
+        )
+        return UserError([Problem(_KEY, message, hint)])
+    return UserError([Problem(_KEY, f"{where}: {text}", "correct the rows")])
 
 
 def _first_row(size: int, at_fault: Callable[[slice], bool]) -> int:

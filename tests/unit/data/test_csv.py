@@ -178,6 +178,8 @@ def test_a_comma_that_may_be_either_is_refused(tmp_path, faults):
         ("a,b\n1,2\n", {"decimal": "x"}, "data.decimal", "must be '.', ',' or auto"),
         ("a,b\n1,2\n", {"missing": "NA"}, "data.missing", "must be a list of words"),
         ("Station 4\nmade 2024\nx,y\n1,2\n3,4\n", {}, "data.skip_rows", "this looks like skip_rows=2"),
+        ("Made 2024-01-02; by me\nx;y;g\n1,5;2;a\n3,5;4;b\n", {}, "data.skip_rows", "this looks like skip_rows=1"),
+        ("a  b\n1  2\n", {}, "data.sep", "| set data.sep=whitespace"),
         ("row,y\n1,a,2\n2,b,3\n", {}, "data.path", "a column of row names"),
         ("y\n1,5\n2,5\n", {}, "data.decimal", "set data.sep=';' and data.decimal=','"),
         ('y,n\n1,"abc\n2,d\n', {}, "data.path", "a quote mark that opens in row 1 of"),
@@ -199,6 +201,38 @@ def test_comments_skipped_rows_and_encodings(written):
     found = columns(written(text.encode("cp1252"), encoding="cp1252", comment="#", skip_rows=1))
     assert found == {"name": ["å", "ß"], "größe": [1, 2]}
     assert columns(written("a,b\n1,2\n".encode("utf-16"), encoding="utf-16")) == {"a": [1], "b": [2]}
+
+
+TWO_LINES = {
+    "units": ("y,x,g\n(kg),(cm),\n1,2,a\n3,4,b\n", "set data.skip_rows=[2] for the first names", [2]),
+    "one unit": ("g,y\n,[kg]\na,1\nb,3\n", "set data.skip_rows=[2]", [2]),
+    "levels of pandas": (",a,a,b\n,y,x,g\n0,1,2,a\n1,3,4,b\n", "set data.skip_rows=[1] for the second names", [1]),
+    "below a title": (
+        "Trial\nweight;age;group\ny;x;g\n1,5;3;a\n3,5;4;b\n7;5;a\n",
+        "data.skip_rows=[1,2] for the second names",
+        [1, 2],
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "hint", "skip"), TWO_LINES.values(), ids=TWO_LINES)
+def test_names_in_two_lines_are_told_and_either_can_be_left_out(text, hint, skip, tmp_path, faults, load_data):
+    (tmp_path / "t.csv").write_text(text)
+    given = {"skip_rows": skip[:-1]} if skip[:-1] else {}
+    said = faults(source="csv", path="t.csv", **given)
+    assert "has names in two lines" in said["data.skip_rows"] and hint in said["data.skip_rows"], said
+    read = load_data(source="csv", path="t.csv", skip_rows=skip)
+    assert read["y"].dtype.kind in "if" and read["g"].values.tolist()[:2] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["y,x,g\n.,?,a\n1,2,b\n3,4,c\n", "y,g\nNA,a\n1,b\n3,c\n", "y,g\nunknown,a\n1,b\n3,c\n", "g,h\na,b\nc,d\n"],
+)
+def test_a_first_row_of_values_is_none_of_names(text, tmp_path, load_data):
+    (tmp_path / "t.csv").write_text(text)
+    keys = {"missing": ["NA", ".", "?"]}
+    assert load_data(source="csv", path="t.csv", **keys).sizes["obs"] == text.count("\n") - 1
 
 
 def test_quoted_line_ends_are_part_of_a_cell(written):

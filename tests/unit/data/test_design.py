@@ -259,3 +259,41 @@ def test_a_design_survives_json():
     new = {"x": [0.1, 7.0], "g": ["a", "b"], "day": ["2024-02-01", "2024-02-02"]}
     xr.testing.assert_identical(seen(design, new), seen(again, new))
     assert again.plain() == design.plain()
+
+
+@pytest.mark.parametrize(
+    ("fit", "new", "codes"),
+    [
+        ([True, False, True], [1.0, 0.0, None], [1, 0, None]),
+        ([True, False, True], ["True", "False"], [1, 0]),
+        ([True, None, False], [True, False], [1, 0]),
+        ([0, 1, 1], [True, False], [1, 0]),
+        (["True", "False", "True"], [True, False], [1, 0]),
+    ],
+)
+def test_true_and_false_are_one_and_zero_beside_missing_values(fit, new, codes):
+    _, design = fitted({"x": [1.0, 2.0, 6.0], "ok": fit}, factors={"i": "ok"})
+    found = seen(design, {"ok": new})["i"].values
+    assert [None if np.isnan(c) else int(c) for c in found] == codes
+
+
+def test_a_column_of_true_and_false_takes_no_other_numbers():
+    _, design = fitted({"x": [1.0, 2.0, 6.0], "ok": [True, False, True]})
+    assert seen(design, {"ok": [1, 0, 1]})["ok"].dtype == bool
+    assert "'ok' must be true or false as in the fit (got 2 (obs 1))" in refused(design, {"ok": [1, 2]})
+
+
+def test_columns_that_the_model_does_not_read_may_hold_anything():
+    _, design = fitted(derive={"z": "x - mean(x)", "w": "z * 2"}, factors={"i": "g"}, levels={"id": [308, 309]})
+
+    def read(values, *needed):
+        return load_new(spec(values), Path(), design, [], needed=needed)[0]
+
+    assert read({"x": [1.0], "g": ["?"], "id": [7]}, "w")["w"].values.tolist() == [-4.0]
+    for odd, needed in (
+        ({"x": ["?"], "g": ["a"]}, "w"),
+        ({"x": [1.0], "g": ["?"]}, "i"),
+        ({"x": [1.0], "id": [7]}, "id"),
+    ):
+        with pytest.raises(UserError):
+            read(odd, needed)

@@ -61,7 +61,11 @@ def test_what_is_no_table_is_refused(book, keys, key, part, faults):
     ("rows", "key", "part"),
     [
         ([["My trial"], [], ["y", "x"], [1, 2], [3, 4]], "data.skip_rows", "this looks like skip_rows=2"),
-        ([["y", "x", None], [None, "a", "b"], [1, 2, 3], [4, 5, 6]], "data.sheet", "in two rows, as in merged cells"),
+        (
+            [["y", "x", None], [None, "a", "b"], [1, 2, 3], [4, 5, 6]],
+            "data.skip_rows",
+            "write each column's name into one line",
+        ),
         ([["y", "x"], [1, 2], [3, "=A3*2"]], "data.path", "cell B3 of sheet 'Sheet' holds =A3*2, without its value"),
     ],
 )

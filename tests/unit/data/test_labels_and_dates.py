@@ -195,6 +195,14 @@ def test_why_a_column_is_text(cells, part):
     assert bool(reason) == bool(part)
 
 
+def test_whole_numbers_are_whole_labels_beside_a_missing_value(load_data):
+    data = inline(load_data, {"g": [1, None, 3], "x": [1, None, 2.5], "y": [1, 2, 3]})
+    settled, _ = settle(data, [Role("g", "predictor", "any"), Role("x", "predictor", "any")], "rows")
+    assert formula_column(settled, "g", True).tolist() == [1, 3]
+    assert formula_column(settled, "g", True).dtype.kind == "i"
+    assert formula_column(settled, "x", True).tolist() == [1.0, 2.5]
+
+
 def test_labels_that_look_the_same_are_told(load_data, caplog):
     data = inline(
         load_data, {"g": ["a", "a ", "b"], "k": ["caf\u00e9", "cafe\u0301", "b"], "y": [1, 2, 3]}, factors={"i": "k"}

@@ -77,8 +77,14 @@ def test_a_value_outside_of_a_spline_names_its_row() -> None:
     fitted = glm.MODEL.build(FIT, spec).design.formula
     assert fitted is not None
     rows = xr.Dataset({"x": ("row", [X[0], X[1], X.max() + 1.0, X[2]])}, {"row": [50, 51, 52, 53]})
-    with pytest.raises(UserError, match=r"can't be computed for the new rows \(row 52\)"):
+    with pytest.raises(
+        UserError, match=r"can't be computed for the new rows \(row 52\)(?s:.*)lower_bound and upper_bound"
+    ):
         columns_at(spec.parsed(), fitted, rows, "row")
+    wider = glm.GlmSpec(name="m", type="glm", formula="y ~ bs(x, df=4, lower_bound=-200, upper_bound=1500)")
+    fitted = glm.MODEL.build(FIT, wider).design.formula
+    assert fitted is not None
+    assert np.isfinite(columns_at(wider.parsed(), fitted, rows, "row")).all()
 
 
 def test_reductions_in_an_offset_are_those_of_the_fit() -> None:
