@@ -316,7 +316,7 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
         return []
     factor = data[role.variable].attrs.get(LABELS)
     column = f" (codes of the column '{factor}')" if factor else ""
-    if count == where.size > 1:
+    if count == where.size and (count > 1 or role.kind == "observed"):
         hint = "fill them in, or choose another variable"
         return [Problem(role.key, f"all values of '{role.variable}'{column} are missing", hint)]
     if role.kind == "observed" and _rule_of(role.variable, rule) != "error":
