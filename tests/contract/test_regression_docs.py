@@ -46,6 +46,7 @@ def data() -> xr.Dataset:
         "count": rng.poisson(1.5, ROWS) * (rng.random(ROWS) < 0.8),
     }
     made = xr.Dataset({name: ("obs", values) for name, values in columns.items()}, coords={"obs": np.arange(ROWS)})
+    made["rating"].attrs["levels"] = ["bad", "fair", "good"]
     return made.assign_attrs(dim="obs")
 
 

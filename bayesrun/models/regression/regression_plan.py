@@ -11,10 +11,12 @@ from bayesrun.language.formula_grammar import quoted, with_symbols
 from bayesrun.language.formula_spellings import fault_elsewhere
 from bayesrun.language.formulas import parse
 from bayesrun.models.regression.families import FAMILIES, Family
+from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
 from bayesrun.models.regression.missing_predictor import MissingPredictor
+from bayesrun.models.regression.monotonic_term import without_monotonic
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_spec import RegressionSpec
@@ -140,6 +142,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     rest, offsets = _without_offsets(right, key)
     rest, missing = _without_missing(rest, key)
     rest, smooths = without_smooths(rest, key)
+    rest, monotonic = without_monotonic(rest, key)
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
@@ -150,7 +153,8 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
-    terms += [SmoothTerm(call) for call in smooths]
+    terms += monotonic
+    terms += [GaussianProcess(call) if call.function == "hsgp" else SmoothTerm(call) for call in smooths]
     return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 

@@ -12,8 +12,10 @@ from bayesrun.language.formulas import INTERCEPT
 from bayesrun.language.grammar import SIGNATURES
 from bayesrun.language.statements import ROWS, Statement, distribution_in
 from bayesrun.lazy import xr
+from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.missing_predictor import MissingPredictor
+from bayesrun.models.regression.monotonic_term import MonotonicTerm
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan, plan
@@ -104,7 +106,7 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
         yield term.text
     elif isinstance(term, MissingPredictor):
         yield f"{_coefficient(term.label, predictor)} * {term.column}"
-    elif isinstance(term, SmoothTerm):
+    elif isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm):
         yield from term.summands()
 
 
@@ -162,7 +164,7 @@ def _priors(predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statem
             yield Statement("prior", term.column, (ROWS,), spread)
         elif isinstance(term, GroupEffects):
             yield from _of_groups(term, predictor, spec)
-        elif isinstance(term, SmoothTerm):
+        elif isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm):
             yield from term.prior_statements(spec.priors, predictor.prefix)
 
 

@@ -400,6 +400,7 @@ PIECES = (
     ),
     *("__import__('os').system('true')", "lambda: 0", "x.__class__", "\n", "\x00", "é", "%in%", "s(x)", "gr(g, by=h)"),
     *("I(", "factor(", "scale(log(x))", "^", "resp_weights(w)", "(poly(x, 2) | g:h)", "mm(g, h)", "–", "raw=TRUE", "#"),
+    *("s(x, k=5)", "s(z, by=g)", "t2(x, z, k=3)", "hsgp(x)", "hsgp(", "mo(n)", "mo(", "by=", "k=", "s("),
 )
 
 
