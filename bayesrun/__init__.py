@@ -1,3 +1,43 @@
-"""bayesrun: a configuration-driven runner of Bayesian models."""
+"""bayesrun: a configuration-driven runner of Bayesian models.
+
+    import bayesrun
+
+    run = bayesrun.fit("y ~ x + (1 | g)", frame, family="poisson")
+    run.verdict, run.summary, run.idata, run.folder
+    run.predict(new_frame)
+
+The functions are imported when they are first used: `import bayesrun` itself imports nothing large.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesrun import errors
+    from bayesrun.api.calls import fit, load, run, sweep
+    from bayesrun.api.results import Run, Sweep
 
 __version__ = "0.2.0"
+
+__all__ = ["Run", "Sweep", "__version__", "errors", "fit", "load", "run", "sweep"]
+
+_PLACES = {
+    **dict.fromkeys(("fit", "load", "run", "sweep"), "bayesrun.api.calls"),
+    **dict.fromkeys(("Run", "Sweep"), "bayesrun.api.results"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("bayesrun.errors")
+    if name not in _PLACES:
+        raise AttributeError(f"module 'bayesrun' has no attribute '{name}'")
+    found = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,6 +6,8 @@ BayesrunError                 any failure that bayesrun reports without a traceb
 ├── SamplingError      (4)    the sampler failed
 │   └── TimeLimitReached      the job reached its time limit on the cluster
 └── VerdictError       (3)    the verdict is `fail` and `diagnostics.fail_run` is set
+
+RunInterrupted         (130)  a run or a sweep in Python was interrupted; a `KeyboardInterrupt`
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 _MOST_SHOWN = 50
 _MOST_NAMES = 60
@@ -89,6 +92,24 @@ class VerdictError(BayesrunError):
     """The verdict is `fail`, and the config asks for this exit status."""
 
     exit_status = 3
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run or a sweep in Python was interrupted; what it made so far is in its folder.
+
+    Parameters
+    ----------
+    folder
+        The folder of the run, for `bayesrun.load`, or of the sweep; None where it had none yet.
+    message
+        What is kept, and how to go on.
+    """
+
+    exit_status = 130
+
+    def __init__(self, folder: Path | None, message: str) -> None:
+        super().__init__(message)
+        self.folder = folder
 
 
 def fail(key: str, message: str, hint: str = "") -> UserError:

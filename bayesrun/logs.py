@@ -22,9 +22,25 @@ class _Console(logging.Handler):
     """Prints bayesrun's own messages; other packages' stay in the file."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "only_in_file", False):  # it is told in another way
+            return
         prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
         print(redact(f"{prefix}{record.getMessage()}"), file=stream)
+
+
+_console_level = logging.INFO
+
+
+@contextmanager
+def console_level(level: int) -> Iterator[None]:
+    """Print messages from a level on, for the time of the block; the log keeps all of them."""
+    global _console_level
+    before, _console_level = _console_level, level
+    try:
+        yield
+    finally:
+        _console_level = before
 
 
 class _Redacted(logging.Formatter):
@@ -54,7 +70,7 @@ def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
     """
     root, ours = logging.getLogger(), logging.getLogger("bayesrun")
     memory = logging.handlers.MemoryHandler(capacity=100_000, flushLevel=logging.CRITICAL + 1, flushOnClose=False)
-    console = _Console(logging.INFO)
+    console = _Console(_console_level)
     console.addFilter(logging.Filter("bayesrun"))
     before = root.handlers[:], root.level, ours.level, ours.propagate
     root.handlers, root.level, ours.propagate = [memory, console], logging.INFO, True

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +61,13 @@ class Job:
         The run that this one extends: its `folder` and `run_id`.
     params
         Parameters for tracking that are not in the config.
+    shows
+        Whether the end of the run, its table or its error, is printed.
+    command
+        The command that makes this run, for `provenance.json`; None = that of this process. Empty where there is none:
+        then it is the one that runs the folder again.
+    table
+        File with the rows of a data frame, which is moved into the run folder: the data of this run.
     """
 
     folder: Path
@@ -68,11 +77,14 @@ class Job:
     tags: Mapping[str, str] = field(default_factory=dict)
     parent: Mapping[str, str | None] | None = None
     params: Mapping[str, str] = field(default_factory=dict)
+    shows: bool = True
+    command: Sequence[str] | None = None
+    table: Path | None = None
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended: `status.json`, its folder, and its metrics."""
+    """How a run ended: `status.json`, its folder, and its metrics; what ended it early, and what was said of that."""
 
     status: Literal["finished", "partial", "failed"]
     verdict: str | None
@@ -80,6 +92,8 @@ class RunResult:
     folder: Path | None
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    raised: BaseException | None = None
+    told: str = ""
 
 
 def least_bytes(config: RunConfig, model: CompiledModel) -> int:
@@ -120,6 +134,9 @@ def open_run(
     flush_to(memory, folder.log)
     compiler = ENGINES.load(config.engine.name, "engine.name").compiler()
     record = provenance(config.plain, data_digest, compiler)
+    if job.command is not None:
+        again = [sys.executable, "-m", "bayesrun", f"--config-dir={folder.path}", "--config-name=config"]
+        record["command_line"] = list(job.command or again)
     record["command_line"] = [redact_override(word) for word in record["command_line"]]
     if job.parent is not None:
         record["parent"] = dict(job.parent)
@@ -129,7 +146,7 @@ def open_run(
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
         config.tracking, _card(config, job, _dataset(data, data_digest), record, folder)
     )
-    opened = OpenRun(tracker, folder)
+    opened = OpenRun(tracker, folder, job.shows)
     signals = Signals()
     try:
         with under_way(config.paths.outputs, folder.path):
@@ -152,8 +169,8 @@ def open_run(
 class OpenRun:
     """An open run: its folder, its log and its tracking, and what it leaves behind however it ends."""
 
-    def __init__(self, tracker: Tracker, folder: RunFolder) -> None:
-        self.tracker, self.folder = tracker, folder
+    def __init__(self, tracker: Tracker, folder: RunFolder, shows: bool = True) -> None:
+        self.tracker, self.folder, self.shows = tracker, folder, shows
         self.store = DrawStore(folder.draws)
         self.has_draws = False
         self.reason: str | None = None
@@ -161,6 +178,8 @@ class OpenRun:
         self.status: Literal["finished", "partial", "failed"] = "failed"
         self.verdict: str | None = None
         self.error: str | None = None
+        self.raised: BaseException | None = None
+        self.told = ""
         self.metrics: dict[str, float] = {}
         self.exit_status = 4
 
@@ -190,7 +209,8 @@ class OpenRun:
         exit_status = self.exit_status
         if exit_status == 0 and self.verdict == "fail" and config.diagnostics.fail_run:
             exit_status = 3
-        return RunResult(self.status, self.verdict, exit_status, self.folder.path, self.metrics, self.error)
+        folder, ended = self.folder.path, (self.error, self.raised, self.told)
+        return RunResult(self.status, self.verdict, exit_status, folder, self.metrics, *ended)
 
 
 def _tell(error: BaseException, opened: OpenRun) -> None:
@@ -200,7 +220,17 @@ def _tell(error: BaseException, opened: OpenRun) -> None:
     if opened.has_draws:
         remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
         text += f"\nthe draws are kept; this makes everything else from them: {remedy}"
-    log.error("%s\nsee %s", text, opened.folder.log)
+    opened.raised, opened.told = error, redact(f"{text}\nsee {opened.folder.log}")
+    log.error(opened.told, extra={"only_in_file": not opened.shows})
+
+
+def keep_table(config: RunConfig, table: Path, folder: RunFolder) -> RunConfig:
+    """Move the rows of a data frame into the run folder; return the config that reads them there."""
+    assert config.data is not None
+    path = folder.path / table.name
+    shutil.move(table, path)
+    plain = {**config.plain, "data": {**config.plain["data"], "path": str(path)}}
+    return replace(config, data=config.data.model_copy(update={"path": str(path)}), plain=plain)
 
 
 def write_config(config: RunConfig, job: Job, folder: RunFolder) -> None:

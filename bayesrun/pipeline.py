@@ -28,7 +28,7 @@ from bayesrun.language.declaration import Declaration
 from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
-from bayesrun.open_run import Job, OpenRun, RunResult, least_bytes, open_run, write_config
+from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
 from bayesrun.predict.predictive_groups import Wanted, collect
@@ -101,6 +101,9 @@ def run(
         check_place(job.folder, least_bytes(config, prepared.model))
         hand_over()
         folder = RunFolder.claim(job.folder)
+        if job.table is not None and prepared.data is not None:
+            config = keep_table(config, job.table, folder)
+            prepared.data = prepared.data.assign_attrs(origin=str(folder.path / job.table.name))
         with open_run(config, job, prepared.data, prepared.data_digest, folder, memory) as opened:
             with timed("sample"):
                 if extension is None:
@@ -340,7 +343,8 @@ def conclude(
     opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
     if not sampled.died:  # a chain that died has draws, later than those of the other chains, in the store alone
         opened.store.remove()
-    show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
+    if opened.shows:
+        show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
 
 
 def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:

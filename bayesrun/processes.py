@@ -56,6 +56,11 @@ def _watch(starter: Any) -> None:
     os._exit(1)
 
 
+def may_handle_signals() -> bool:
+    """Return whether this thread may set signal handlers: Python allows it in the main thread alone."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
     """Let a Ctrl-C, SIGTERM or SIGHUP take effect when the block is done.
@@ -63,7 +68,7 @@ def uninterrupted() -> Iterator[None]:
     To be held around a fork: what Python calls before and after one swallows what a signal's handler raises.
     """
     own, before, heard = os.getpid(), dict[int, Any](), list[tuple[int, Any]]()
-    if threading.current_thread() is threading.main_thread():
+    if may_handle_signals():
         before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
 
     def hear(number: int, frame: Any) -> None:

@@ -40,6 +40,9 @@ def config_digest(plain: Mapping[str, Any]) -> str:
     }
     kept["sampler"] = {k: v for k, v in (kept.get("sampler") or {}).items() if k not in ("progress", "cores")}
     kept["model"] = {k: v for k, v in (kept.get("model") or {}).items() if k != "figures"}
+    data = kept.get("data") or {}
+    if data.get("sha256"):  # which file it is, wherever it is
+        kept["data"] = {k: v for k, v in data.items() if k != "path"}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 

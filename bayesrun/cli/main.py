@@ -8,32 +8,23 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from bayesrun.cli.help import help_text, show_config
-from bayesrun.config.compose import Composition, compose, placing_keys
+from bayesrun.composed_run import run_composed, sweep_composed
+from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
-from bayesrun.config.resolvers import conf, register_resolvers, run_name, task_overrides
-from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.early_signals import end, heard, interrupt_on_all
-from bayesrun.errors import BayesrunError, Problem, UserError, check
-from bayesrun.open_run import Job, RunResult
-from bayesrun.pipeline import run
+from bayesrun.errors import BayesrunError, Problem, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
-from bayesrun.run_folder import check_place, dead_runs, remove_if_empty
-from bayesrun.sweeps.run import Request, run_sweep
 from bayesrun.sweeps.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
-from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
@@ -70,7 +61,11 @@ def _run(arguments: Namespace) -> int:
         arguments = _resumed(arguments)
         _warm_default_tracker(arguments)
         composition = compose(arguments, conf())
-        return _sweep(arguments, composition) if _sweeps(arguments, composition.config) else _single(composition)
+        return (
+            _sweep(arguments, composition)
+            if _sweeps(arguments, composition.config)
+            else run_composed(composition).exit_status
+        )
     except BaseException as error:
         return _tell(error)
 
@@ -157,72 +152,12 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
     return bool(arguments.multirun or (mode is not None and mode.name == "MULTIRUN" and not arguments.run))
 
 
-def _single(composition: Composition) -> int:
-    """Run one config; problems with overrides and with the config are reported together."""
-    problems, config = list(composition.problems), composition.config
-    try:
-        parsed = parse_config(config)
-    except UserError as error:
-        problems += error.problems
-    check(problems)
-    TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
-    _recover_dead_runs(parsed.paths.outputs)
-    folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
-    check_place(folder)
-    return run(parsed, _job(parsed, config.hydra, folder)).exit_status
-
-
-def _recover_dead_runs(outputs: Path) -> None:
-    """Complete the run folders of runs that were killed; where there are none this only lists one folder."""
-    if dead_runs(outputs):
-        recover_dead_runs(outputs)
-
-
-def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
-    name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
-    return Job(folder, name, placing_keys(conf()))
-
-
-def run_job(
-    config: DictConfig,
-    parent_run_id: str | None = None,
-    tags: Mapping[str, str] | None = None,
-    name: str | None = None,
-) -> RunResult:
-    """Run one job of a sweep, as Hydra's launcher composed it.
-
-    Parameters
-    ----------
-    config
-        The composed config, without Hydra's node.
-    parent_run_id, tags, name
-        The sweep's run in tracking, the sweep's tags of the job, and its name there.
-
-    Returns
-    -------
-    RunResult
-        How it ended. Errors in the config or the data are printed, and are a result, too.
-    """
-    node = HydraConfig.get()
-    wanted = Path(node.runtime.output_dir)
-    try:
-        parsed = parse_config(config)
-        job = _job(parsed, node, wanted, name)
-        return run(parsed, replace(job, parent_run_id=parent_run_id, tags=tags or {}))
-    except BayesrunError as error:
-        remove_if_empty(wanted)
-        if os.environ.get("HYDRA_FULL_ERROR") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return RunResult("failed", None, error.exit_status, None, error=str(error))
-
-
 def _sweep(arguments: Namespace, composition: Composition) -> int:
-    config, loader = composition.config, composition.loader
-    check_place(Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute())
     interrupt_on_all()
-
-    def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
-        return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
-
-    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems))
+    end = sweep_composed(arguments, composition)
+    print(end.text, flush=True)
+    if end.compare_hint:
+        print(f"compare: {end.compare_hint}", flush=True)
+    if end.is_interrupted:
+        print(end.how_to_finish, file=sys.stderr)
+    return end.exit_status

@@ -185,7 +185,7 @@ class Source:
 
 SOURCES: Registry[Source] = Registry(
     "data source", "bayesrun.data", "SOURCE", Source,
-    others=("arrays", "columns", "dates", "design", "factors", "files", "prepare", "roles", "section"),
+    others=("arrays", "columns", "dates", "design", "factors", "files", "frames", "prepare", "roles", "section"),
     shared={"array_sources": ("inline", "json", "netcdf"), "binary_tables": ("excel", "parquet")},
 )  # fmt: skip
 

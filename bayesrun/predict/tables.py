@@ -59,6 +59,32 @@ def write_predictions(
 
     Parameters
     ----------
+    predict, interval, seed, rows, fitted, draws, engine
+        As in `predicted_tables`.
+    folder
+        The run folder.
+    """
+    table, grouped = predicted_tables(predict, interval, seed, rows, fitted, draws, engine)
+    folder.write(FILE, lambda path: table.to_csv(path, index=False))
+    log.info("%s: %d rows of '%s'", FILE, rows.data.sizes[rows.dim], rows.data.attrs.get("name", ""))
+    if grouped is not None:
+        by_group = grouped
+        folder.write(BY_GROUP, lambda path: by_group.to_csv(path, index=False))
+
+
+def predicted_tables(
+    predict: PredictSpec,
+    interval: float,
+    seed: int,
+    rows: PreparedRows,
+    fitted: FittedModel,
+    draws: Mapping[str, NDArray[Any]],
+    engine: DrawsByName,
+) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """Predict new rows.
+
+    Parameters
+    ----------
     predict
         The section `predict`.
     interval
@@ -69,8 +95,13 @@ def write_predictions(
         The new rows, what the fit has learned, and posterior draws by name (chain, draw, ...).
     engine
         Draws from distributions without a NumPy generator.
-    folder
-        The run folder.
+
+    Returns
+    -------
+    table : DataFrame
+        The content of `predictions.csv`.
+    grouped : DataFrame or None
+        That of `predictions_by_group.csv`, with `predict.group_by`.
     """
     prob = predict.interval or interval
     labels = group_labels(rows.data, predict.group_by)
@@ -82,13 +113,9 @@ def write_predictions(
         if groups is not None:
             groups.add(part, found)
     table = pd.concat(tables).sort_values(["variable", "kind"], key=_in_order(tables[0]), kind="stable")
-    folder.write(FILE, lambda path: table.to_csv(path, index=False))
-    log.info("%s: %d rows of '%s'", FILE, rows.data.sizes[rows.dim], rows.data.attrs.get("name", ""))
     if without:
         log.info("no expected values of %s: its distribution has none", ", ".join(without))
-    if groups is not None:
-        grouped = groups.table(prob)
-        folder.write(BY_GROUP, lambda path: grouped.to_csv(path, index=False))
+    return table, None if groups is None else groups.table(prob)
 
 
 def check_groups(rows: PreparedRows, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The progress of sampling and of other long steps: a live line in a terminal, occasional plain lines elsewhere."""
+"""The progress of sampling and of other long steps: a live line in a terminal and in a notebook, else plain lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -16,6 +16,8 @@ EVERY = 15.0
 """Seconds between plain lines."""
 _REFRESH = 0.1
 """Seconds between updates of the live line."""
+CELL_EVERY = 0.5
+"""Seconds between updates of a notebook's line."""
 PATIENCE = 3.0
 """Seconds after which a step without progress of its own reports that it is still running."""
 
@@ -28,7 +30,7 @@ class ProgressLine:
     total
         Draws of all chains, tuning included.
     show
-        `auto` and true: live in a terminal, plain elsewhere; false: nothing.
+        `auto` and true: live in a terminal and in a notebook, plain elsewhere; false: nothing.
     """
 
     def __init__(self, total: int, show: Literal["auto"] | bool) -> None:
@@ -36,7 +38,8 @@ class ProgressLine:
         self._by_chain: dict[int, int] = defaultdict(int)
         self._began = self._shown = 0.0  # set by the first draw: compiling does not count
         self._live = _bar() if show is not False and sys.stdout.isatty() else None
-        self._plain = show is not False and self._live is None
+        self._cell = NotebookLine() if show is not False and self._live is None and in_notebook() else None
+        self._plain = show is not False and self._live is None and self._cell is None
         self._task = self._live.add_task("sampling", total=total, note="") if self._live else None
 
     def __enter__(self) -> ProgressLine:
@@ -51,6 +54,8 @@ class ProgressLine:
             if self._began:
                 self._refresh()
             self._live.stop()
+        if self._cell and self._began:
+            self._cell.show(self._words(time.monotonic()))
 
     def begin(self) -> None:
         """Start measuring the speed."""
@@ -67,6 +72,9 @@ class ProgressLine:
         if self._live and now - self._shown > _REFRESH:
             self._shown = now
             self._refresh()
+        elif self._cell and now - self._shown > CELL_EVERY:
+            self._shown = now
+            self._cell.show(self._words(now))
         elif self._plain and now - self._shown > EVERY:
             self._shown = now
             print(f"  {self._words(now)}", flush=True)
@@ -81,15 +89,39 @@ class ProgressLine:
         speed = self.done / max(1e-9, now - self._began)
         left = (self.total - self.done) / max(1e-9, speed)
         share = 100 * self.done / self.total
+        time_left = f", {left:,.0f} s left" if self.done < self.total else ""
         return (
             f"{self.done:,} of {self.total:,} draws ({share:.0f}%), {self.divergences} divergences, "
-            f"{speed:,.0f} draws/s, {left:,.0f} s left"
+            f"{speed:,.0f} draws/s{time_left}"
         )
 
 
 def _bar() -> Progress:
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(), auto_refresh=False, transient=False)
+
+
+def in_notebook() -> bool:
+    """Return whether this process is the kernel of a notebook; IPython is asked only if something has imported it."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+class NotebookLine:
+    """A line of plain text below a notebook's cell, which each new one replaces."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, text: str) -> None:
+        """Show a line in place of the last one."""
+        display = sys.modules["IPython"].display.display
+        content = {"text/plain": text}
+        if self._handle is None:
+            self._handle = display(content, raw=True, display_id=True)
+        else:
+            self._handle.update(content, raw=True)
 
 
 class Waiting:
@@ -127,6 +159,10 @@ class Waiting:
             with Console().status(self._what) as status:
                 while not self._done.wait(1.0):
                     status.update(f"{self._what}: {time.monotonic() - began:,.0f} s")
+        elif in_notebook():
+            cell = NotebookLine()
+            while not self._done.wait(1.0):
+                cell.show(f"{self._what}: {time.monotonic() - began:,.0f} s")
         else:
             while not self._done.wait(EVERY):
                 print(f"  {self._what}: {time.monotonic() - began:,.0f} s so far", flush=True)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from signal import SIG_IGN, SIGHUP, SIGINT, SIGTERM, getsignal, signal
 from signal import Signals as SignalName
-from threading import current_thread, main_thread
 from types import FrameType
 from typing import Any, Literal
 
+from bayesrun.processes import may_handle_signals
 from bayesrun.samplers.base import Monitor
 
 log = logging.getLogger("bayesrun.sampling")
@@ -119,7 +119,7 @@ class Signals:
         self._before: dict[int, Any] = {}
         self._last = -math.inf
         self._ignored = False
-        if current_thread() is not main_thread():
+        if not may_handle_signals():
             return
         for number in (SIGINT, SIGTERM, SIGHUP):
             self._before[number] = getsignal(number)

@@ -134,8 +134,10 @@ class JobTask:
 def _taking_interrupts(wanted: bool) -> Iterator[None]:
     """Let Ctrl-C end a job in a worker, which is forked ignoring it; between jobs the launcher decides."""
     before = signal.getsignal(signal.SIGINT)
-    if wanted and before is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not wanted or before is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:

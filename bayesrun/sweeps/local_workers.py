@@ -13,7 +13,7 @@ from functools import partial
 from multiprocessing import forkserver
 from typing import Any, TypeVar
 
-from bayesrun.processes import end_with_parent, forked, may_fork
+from bayesrun.processes import end_with_parent, forked, may_fork, may_handle_signals
 from bayesrun.sweeps.patches import start_workers_from_forkserver, stop_workers
 
 T = TypeVar("T")
@@ -75,6 +75,9 @@ def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]
 @contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
     """Let processes that start in here, and those they fork, ignore Ctrl-C until they decide otherwise."""
+    if not may_handle_signals():
+        yield
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from bayesrun.errors import SamplingError, TimeLimitReached
+from bayesrun.processes import may_handle_signals
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,9 @@ def keep_interrupts() -> Iterator[None]:
 
     While loky starts workers, its cleaning up after an interrupt raises another error in its place.
     """
+    if not may_handle_signals():
+        yield
+        return
     before, heard = signal.getsignal(signal.SIGINT), []
 
     def hear(number: int, frame: FrameType | None) -> None:
@@ -140,7 +144,7 @@ def explain_time_limit() -> Iterator[None]:
     first: the chains, forked from it, would have submitit write the same file at the same time, which it refuses.
     """
     submitits = signal.getsignal(signal.SIGUSR2)
-    if not callable(submitits):
+    if not callable(submitits) or not may_handle_signals():
         yield
         return
 

@@ -8,7 +8,6 @@ No job starts before every point has been checked.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -80,8 +79,36 @@ class Request:
     problems: Sequence[Problem] = ()
 
 
-def run_sweep(request: Request) -> int:
-    """Run a sweep, or finish one, and return its exit status.
+@dataclass(frozen=True)
+class EndOfSweep:
+    """How a sweep ended.
+
+    Parameters
+    ----------
+    folder
+        The sweep's folder.
+    exit_status
+        0; 1 where a job has no posterior; that of the job that ended worst; 130 when it was interrupted.
+    text
+        What the sweep found, for the console.
+    compare_hint
+        How to compare its jobs in tracking; None where they are not tracked.
+    """
+
+    folder: Path
+    exit_status: int
+    text: str
+    compare_hint: str | None = None
+    is_interrupted: bool = False
+
+    @property
+    def how_to_finish(self) -> str:
+        """What to do with a sweep that was interrupted."""
+        return f"interrupted; to finish it: python -m bayesrun resume={self.folder}"
+
+
+def run_sweep(request: Request) -> EndOfSweep:
+    """Run a sweep, or finish one.
 
     Raises
     ------
@@ -166,7 +193,7 @@ class _Attempt:
         return (earlier or 0.0) + time.perf_counter() - self.began
 
 
-def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: Plan) -> int:
+def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: Plan) -> EndOfSweep:
     """Run what is not done yet, and write the answer."""
     request, folder = attempt.request, attempt.folder
     nothing_new = not plan.to_run and is_answered(folder, request.arguments)
@@ -241,8 +268,8 @@ def _finish(
     parent: Parent | None,
     interrupted: bool,
     goal: Goal | None = None,
-) -> int:
-    """Write the answer, close the sweep's run, and return the exit status."""
+) -> EndOfSweep:
+    """Write the answer, and close the sweep's run."""
     folder = attempt.folder
     for record in records:
         if record.note.startswith("reused"):
@@ -251,18 +278,16 @@ def _finish(
     failed, text = in_worker(_answer, folder, records, baseline, attempt.seconds, goal)
     if parent:
         parent.close(records, interrupted)
-    print(text, flush=True)
-    if parent and (hint := parent.tracker.compare_hint()):
-        print(f"compare: {hint}", flush=True)
+    hint = parent.tracker.compare_hint() if parent else None
     end_workers()
     forget_launcher(folder)
     if interrupted:
-        print(f"interrupted; to finish it: python -m bayesrun resume={folder}", file=sys.stderr)
-        return INTERRUPTED
+        return EndOfSweep(folder, INTERRUPTED, text, hint, is_interrupted=True)
     # a single interrupted job (cancelled on the cluster) does not end the sweep
     cut_short = any(r.interrupted for r in records)
     aimless = goal is not None and not any(goal.metric in r.metrics for r in records)
-    return 1 if failed or cut_short or aimless else max((r.exit_status for r in records), default=0)
+    status = 1 if failed or cut_short or aimless else max((r.exit_status for r in records), default=0)
+    return EndOfSweep(folder, status, text, hint)
 
 
 def _answer(
@@ -275,7 +300,7 @@ def _answer(
     return found.failed, found.text
 
 
-def _search(request: Request, steering: Steering, began: float) -> int:
+def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     """Let a sweeper that chooses its points one by one (optuna) run them, once the ends of its space are checked."""
     if steering.resume:
         hint = "run the search again: with the same seed it tries the same points"

@@ -192,14 +192,28 @@ def _find_runs(texts: Sequence[str], arguments: Namespace) -> list[FinishedRun]:
     found, problems = [], list[Problem]()
     for text in texts:
         try:
-            found.append(_find_run(text, arguments))
+            found.append(find_run(text, arguments))
         except UserError as error:
             problems += error.problems
     check(problems)
     return found
 
 
-def _find_run(text: str, arguments: Namespace) -> FinishedRun:
+def find_run(text: str, arguments: Namespace) -> FinishedRun:
+    """Find a finished run.
+
+    Parameters
+    ----------
+    text
+        Its folder, `last`, or `mlflow:RUN_ID`.
+    arguments
+        Hydra's parsed flags, which name outputs and tracking.
+
+    Raises
+    ------
+    UserError
+        When there is no such run.
+    """
     if text.startswith(_MLFLOW):
         return _tracked_run(text.removeprefix(_MLFLOW), arguments)
     if text == "last":

@@ -11,15 +11,13 @@ its parent, and into a tracked run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.data.prepare import digest
-from bayesrun.engines.base import ENGINES
 from bayesrun.errors import Problem, check, fail
-from bayesrun.lazy import xr
+from bayesrun.finished_run import LateEngine, draws_for
 from bayesrun.logs import logging_to_memory
 from bayesrun.predict.fitted_model import read_design
 from bayesrun.predict.new_rows import PreparedRows, prepare_rows
@@ -27,10 +25,6 @@ from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tasks.task_run import OF_RUN, TaskRun, config_of, key_of, open_task_run
 from bayesrun.tracking.base import TRACKERS, DatasetInfo
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 log = logging.getLogger("bayesrun")
 
@@ -52,10 +46,10 @@ def predict(request: TaskRequest) -> int:
         check_groups(rows, config.predict.group_by)
         for note in rows.notes:
             log.info("predict.data: %s", note)
-        draws = _draws(folder, [n for n, q in fitted.quantities.items() if rows.dim not in q.dims])
+        draws = draws_for(rows, fitted, folder)
         with open_task_run(_task_run(config, folder, rows), memory) as own:
             interval, seed = config.top.intervals, config.top.seed
-            engine = _Engine(config)
+            engine = LateEngine(config.engine)
             write_predictions(config.predict, interval, seed, rows, fitted, draws, engine, own)
         print(own.path)
     return 0
@@ -67,21 +61,6 @@ def _task_run(config: RunConfig, folder: Path, rows: PreparedRows) -> TaskRun:
     return TaskRun("predict", [folder], config, config.plain["predict"], f"data={name}", found, dataset)
 
 
-class _Engine:
-    """The run's engine, imported when NumPy can't draw from a distribution."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self._spec = config.engine
-
-    def draw(
-        self, distribution: str, parameters: Mapping[str, NDArray[Any]], shape: tuple[int, ...], seed: int
-    ) -> NDArray[Any]:
-        """Draw from a distribution without a model."""
-        engine = ENGINES.load(self._spec.name, "engine.name")
-        engine.set_up(self._spec.patches)
-        return engine.draw(distribution, parameters, shape, seed)
-
-
 def _check_overrides(overrides: Sequence[str]) -> None:
     """Refuse keys that would change the fit; keys of sampling and checks have no effect."""
     keys = [key_of(override) for override in overrides]
@@ -91,20 +70,6 @@ def _check_overrides(overrides: Sequence[str]) -> None:
     idle = [key for key in keys if key.partition(".")[0] not in (*_OF_COMMAND, *OF_RUN, "hydra")]
     if idle:
         log.debug("without effect on predictions: %s", ", ".join(idle))
-
-
-def _draws(folder: Path, names: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Read posterior draws (chain, draw, ...) of variables; those that were not stored are left out."""
-    path = folder / "posterior.nc"
-    if not path.is_file():
-        raise fail("run", f"'{folder}' has no posterior.nc", "predict from a run that finished")
-    with xr.open_dataset(path, group="posterior", engine="netcdf4", decode_times=False) as stored:
-        # NetCDF can't hold every name: the attribute has the one that the model knows
-        own = {str(array.attrs.get("name", name)): array for name, array in stored.data_vars.items()}
-        found = {name: own[name].values for name in names if name in own}
-    if not found:
-        raise fail("run", f"'{path}' has no draws that predictions need", "keep them: store.variables, store.exclude")
-    return found
 
 
 TASK = Task(do=predict, options=None, needs_run=True)

@@ -6,8 +6,10 @@ package is imported, because it sets the flags that Theano reads once, on import
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +18,15 @@ from bayesrun.engines.pymc3.patches.base import NAMES
 
 if TYPE_CHECKING:
     from bayesrun.engines.base import CompiledModel
+
+log = logging.getLogger("bayesrun.theano")
+
+IMPORTED_BEFORE = (
+    "Theano was imported before bayesrun: its settings stay as they were read then, and so does its compile cache. "
+    "To let bayesrun set them, import PyMC3 and Theano after the first run"
+)
+_set_for: list[str] = []
+"""Not empty when the flags were set before Theano was imported, or when it was said that they could not be."""
 
 _FLAGS = {
     "blas__ldflags": "",  # Theano asks NumPy for blas_opt_info, which NumPy >= 1.22 lacks, unless this is set
@@ -30,6 +41,10 @@ class PyMC3Engine:
 
     def set_up(self, patches: Literal["all", "none"] | Sequence[str] = "all") -> None:
         """Import PyMC3, and switch the patches that are named on and all others off."""
+        _set_flags()
+        if not _set_for:
+            _set_for.append("nothing")
+            log.warning(IMPORTED_BEFORE)
         from bayesrun.engines.pymc3.theano_setup import import_pymc3
 
         import_pymc3(NAMES if patches == "all" else () if patches == "none" else patches)
@@ -61,10 +76,14 @@ class PyMC3Engine:
 
 
 def _set_flags() -> None:
+    """Set what Theano reads once, when it is imported; of one that is imported already, nothing can be set."""
+    if "theano" in sys.modules:
+        return
     given = os.environ.get("THEANO_FLAGS", "")
     wanted = {**_FLAGS, **({"cxx": ""} if not shutil.which("g++") and "cxx=" not in given else {})}
     added = [f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in given]
     moved = [f"{name}={value}" for name, value in flags_for_own_cache(given).items()]  # the last one of a name counts
+    _set_for.append("theano")
     os.environ["THEANO_FLAGS"] = ",".join([*added, *([given] if given else []), *moved])
 
 
