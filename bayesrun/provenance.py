@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesrun import __version__
+from bayesrun.redaction import redact_lines
 
 PACKAGES = (
     "pymc3",
@@ -113,7 +114,8 @@ def git_state(folder: Path) -> dict[str, str | None]:
     root = _git(folder, "rev-parse", "--show-toplevel")
     if root is None or not (Path(root) / "bayesrun" / "provenance.py").exists():
         return {"git_commit": None, "git_diff": None}
-    return {"git_commit": _git(folder, "rev-parse", "HEAD"), "git_diff": _git(Path(root), "diff", "HEAD")}
+    changes = _git(Path(root), "diff", "HEAD")
+    return {"git_commit": _git(folder, "rev-parse", "HEAD"), "git_diff": changes and redact_lines(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

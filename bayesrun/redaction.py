@@ -23,41 +23,20 @@ from pathlib import Path
 from typing import Any, TextIO
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit
 
-REDACTED = "***"
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
-_URL_IN_TEXT = re.compile(
-    r"(?<![A-Za-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]*://"
-    # a blank in a password: it ends at the '@' of the same line
-    r"(?:[^\s:/@\"'<>`]*:(?!\d*[\s/])[^@\n\"'<>`]*@)?[^\s\"'<>`]*"
-)
-_LOGIN = re.compile(r"[^\s:/@={}\[\]]+:[^@\s{}\[\]]+@[\w.\-]+(?::\d+)?(?:/\S*)?$")  # a URL whose scheme was forgotten
-_PAGES = ("/experiments/", "/compare-runs")  # of MLflow's pages, which bayesrun names itself
-_WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
-_DATABASES = (
-    *("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "snowflake", "redshift", "mongodb"),
-    *("cockroachdb", "clickhouse", "duckdb", "db2", "trino", "hive", "redis"),
-    "x",  # replaces a scheme that was forgotten
+from bayesrun.secret_patterns import (
+    ENVIRONMENT_NAME,
+    LOGIN,
+    REDACTED,
+    SCHEME,
+    TOKEN_LENGTH,
+    URL_IN_TEXT,
+    WEB,
+    is_open,
+    is_secret_key,
+    phrase_spans,
+    url_spans,
 )
 
-_STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
-_STRONG_NAME = re.compile(_STRONG.replace(r"\bpwd\b", "pwd"), re.IGNORECASE)
-_KEY_NAME = re.compile(_STRONG_NAME.pattern + r"|(?:^|[_\-])key$|(?:^|[_\-])auth(?:orization)?$", re.IGNORECASE)
-_PARAMETER_NAME = re.compile(_STRONG_NAME.pattern + r"|key|sig|auth|^pass$|^code$|^sas$|^jwt$", re.IGNORECASE)
-_ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_KEY)$", re.IGNORECASE)
-
-_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
-_ASSIGNMENT = re.compile(
-    # begins where a word begins: tried at each of its letters, a long word would take forever
-    r"(?<![\w.@/\-])"
-    rf"(?P<name>[\w.@/\-]+)(?P<between>[\"']?\s*(?:=|(?<=[\"'])\s*:)\s*)(?P<value>{_QUOTED}|\{{[^{{}}]*\}}|[^\s,;&)\]}}\"']+)"
-)
-
-# below these keys people name parameters, columns and levels as they like: a prior `key`, a column `token`
-_OPEN_SECTIONS = re.compile(r"^(?:model(?!\.options(?:\.|$))|sampler|diagnostics|store|predictive)(?:\.|$)")
-_OPEN_DATA = re.compile(r"^(?:data|predict)\.(?:\w+\.)*(?:derive|rename|dtypes|levels|columns|factors|values)(?:\.|$)")
-
-_TOKEN_LENGTH = 16
 _SHORTEST = 4  # shorter ones are removed only where they are recognised: they would be found inside words
 _known: set[str] = set()
 
@@ -75,7 +54,7 @@ def redact(text: str, about: str = "") -> str:
     about
         A URL that the text may quote parts of, as drivers do with one that they can't read.
     """
-    return _redact_assignments(redact_known(text, about))
+    return _redact_phrases(redact_known(text, about))
 
 
 def redact_known(text: str, about: str = "") -> str:
@@ -87,12 +66,12 @@ def redact_known(text: str, about: str = "") -> str:
     for secret in sorted({*_known, *extra}, key=len, reverse=True):
         if secret in text:
             text = re.sub(_bounded(secret), REDACTED, text)
-    return _URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "://" in text else text
+    return URL_IN_TEXT.sub(lambda match: redact_url(match.group()), text) if "://" in text else text
 
 
 def redact_url(url: str) -> str:
     """Return a URL with `***` for each secret in it."""
-    for start, end in reversed(_secret_spans(url)):
+    for start, end in reversed(url_spans(url)):
         url = url[:start] + REDACTED + url[end:]
     return url
 
@@ -104,7 +83,8 @@ def redact_override(override: str) -> str:
         return redact(override)
     if is_secret_key(name.lstrip("+~")) and value not in ("", "null"):
         return f"{name}={REDACTED}"
-    return f"{name}={','.join(redact_value(part) for part in _choices(value))}"
+    leave_out = redact_known if is_open(name.lstrip("+~")) else redact_value
+    return f"{name}={','.join(leave_out(part) for part in _choices(value))}"
 
 
 def redact_tree(value: Any, path: str = "") -> Any:
@@ -123,14 +103,23 @@ def redact_tree(value: Any, path: str = "") -> Any:
         return [redact_tree(each, path) for each in value]
     if is_secret_key(path) and _is_secret_value(value):
         return REDACTED
-    return redact_value(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return redact_known(value) if is_open(path) else redact_value(value)  # `token == 1` is an expression of a model
 
 
 def redact_value(text: str) -> str:
     """Return one value of a config without the secrets in it: a URL that is the whole of it may hold blanks."""
-    if _LOGIN.match(text) and not _SCHEME.match(text):
+    if LOGIN.match(text) and not SCHEME.match(text):
         return redact_url(f"x://{text}").removeprefix("x://")
-    return redact_url(redact_known(text)) if _SCHEME.match(text) else redact(text)
+    if SCHEME.match(text):
+        return redact_url(redact_known(text))
+    return _redact_phrases(redact_known(text), lines=True)
+
+
+def redact_lines(text: str) -> str:
+    """Return a text of YAML or of a program without the secrets in it: `password: VALUE` is one there."""
+    return _redact_phrases(redact_known(text), lines=True)
 
 
 class RedactedStream:
@@ -179,8 +168,10 @@ def remember_overrides(overrides: Iterable[str]) -> None:
         if is_secret_key(name.lstrip("+~")):
             _remember([value.strip("'\"")])
         for part in _choices(value):
-            _remember(secrets_of(part.strip("'\"")))
-        _remember(secrets_of(override))
+            part = part.strip("'\"")
+            _remember(_secrets_of_urls(part) if is_open(name.lstrip("+~")) else secrets_of(part))
+        if not is_open(name.lstrip("+~")):
+            _remember(secrets_of(override))
 
 
 def remember_texts(texts: Iterable[str]) -> None:
@@ -200,7 +191,7 @@ def remember_config(value: Any, path: str = "") -> None:
     elif is_secret_key(path) and _is_secret_value(value):
         _remember([str(value)])
     elif isinstance(value, str):
-        _remember(secrets_of(value))
+        _remember(_secrets_of_urls(value) if is_open(path) else secrets_of(value))
 
 
 def remember_environment() -> None:
@@ -210,29 +201,36 @@ def remember_environment() -> None:
     left out wherever it is meant as a word.
     """
     values = os.environ.items()
-    named = [value for name, value in values if _ENVIRONMENT_NAME.search(name)]
+    named = [value for name, value in values if ENVIRONMENT_NAME.search(name)]
     in_urls = [secret for _, value in values if "://" in value for secret in secrets_of(value)]
     _remember(secret for secret in (*named, *in_urls) if len(secret) >= 2 * _SHORTEST and not secret.isalpha())
 
 
 def secrets_of(text: str) -> list[str]:
     """Return the secrets in a text: those of its URLs, and what is assigned to `password` and the like."""
-    urls = [text] if _SCHEME.match(text) else _URL_IN_TEXT.findall(text)
-    if not urls and _LOGIN.match(text):
+    found = [*_secrets_of_urls(text), *(text[begin:end] for begin, end in phrase_spans(text, lines=True))]
+    found += [secret.strip("{}") for secret in found]
+    found += [
+        secret.split(None, 1)[1] for secret in found if re.match(r"(?i)(?:bearer|basic|token|digest|apikey)\s", secret)
+    ]
+    return [secret for secret in dict.fromkeys(found) if secret and REDACTED not in secret]
+
+
+def _secrets_of_urls(text: str) -> list[str]:
+    urls = [text] if SCHEME.match(text) else URL_IN_TEXT.findall(text)
+    if not urls and LOGIN.match(text):
         urls = [f"x://{text}"]
-    found = [secret for url in urls for secret in _url_secrets(url)]
-    found += [match["value"].strip("'\"{}") for match in _ASSIGNMENT.finditer(text) if _is_assignment_of_secret(match)]
-    return [secret for secret in found if secret and REDACTED not in secret]
+    return [secret for url in urls for secret in _url_secrets(url) if secret and REDACTED not in secret]
 
 
 def _url_secrets(url: str) -> Iterator[str]:
-    for start, end in _secret_spans(url):
+    for start, end in url_spans(url):
         secret = url[start:end]
         yield secret
         user, colon, password = secret.partition(":")
         if colon and url[end : end + 1] == "@":  # a user name alone is not a secret, unless it looks like a token
             yield password
-            yield user if len(user) >= _TOKEN_LENGTH else ""
+            yield user if len(user) >= TOKEN_LENGTH else ""
 
 
 def _remember(secrets: Iterable[str]) -> None:
@@ -266,123 +264,19 @@ def _bounded(secret: str) -> str:
     return f"{before}{re.escape(secret)}{after}"
 
 
-# ---------------------------------------------------------------- recognising
-
-
-def is_secret_key(path: str) -> bool:
-    """Return whether a dotted key of a config names a secret: `tags.api_token` does, a prior called `key` does not."""
-    path = re.sub(r"\[\d+\]", "", path)
-    if _OPEN_SECTIONS.match(path) or _OPEN_DATA.match(path):
-        return False
-    return any(_KEY_NAME.search(part) for part in path.split("."))
-
-
 def _is_secret_value(value: Any) -> bool:
     return value is not None and not isinstance(value, bool) and value != ""
 
 
-def _is_assignment_of_secret(match: re.Match[str]) -> bool:
-    name = match["name"].lstrip("-")
-    if _OPEN_SECTIONS.match(name) or _OPEN_DATA.match(name):
-        return False
-    return bool(_STRONG_NAME.search(name.rpartition(".")[2].rpartition("/")[2]))
-
-
-def _redact_assignments(text: str) -> str:
-    def without(match: re.Match[str]) -> str:
-        if not _is_assignment_of_secret(match) or match["value"].strip("'\"") in ("", "null", "None", REDACTED):
-            return match.group()
-        marks = match["value"][0] if match["value"][0] in "'\"" else ""
-        return f"{match['name']}{match['between']}{marks}{REDACTED}{marks}"
-
-    return _ASSIGNMENT.sub(without, text) if "=" in text or ":" in text else text
+def _redact_phrases(text: str, lines: bool = False) -> str:
+    for begin, end in reversed(phrase_spans(text, lines)):
+        text = text[:begin] + REDACTED + text[end:]
+    return text
 
 
 def _choices(value: str) -> list[str]:
     """Split the values that a sweep's override names where the next one is a URL: a password may hold a comma."""
     return re.split(r",(?=\s*['\"]?[A-Za-z][A-Za-z0-9+.\-]*://)", value)
-
-
-def _secret_spans(url: str) -> list[tuple[int, int]]:
-    """Return the positions of secrets in a URL, in order, without overlaps."""
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return []
-    start = scheme.end()
-    name = scheme.group()[:-3].lower().partition("+")[0]
-    is_web = name in _WEB
-    at = _end_of_user(url, start, is_web)
-    spans = [] if at is None else _user_spans(url, start, at, name in _DATABASES)
-    place = start if at is None else at + 1
-    if not url.startswith("/", start):  # `sqlite:///a#b.db` is a path
-        spans += _fragment_span(url, place, is_web)
-    mark = url.find("#", place)
-    end = mark if mark >= 0 and (is_web or (spans and spans[-1][0] == mark + 1)) else len(url)
-    return sorted([*spans, *_query_spans(url, place, end)])
-
-
-def _end_of_user(url: str, start: int, is_web: bool) -> int | None:
-    """Return the position of the '@' after user name and password; both may hold any character, escaped or not."""
-    head = re.match(r"[^/?#]*", url[start:]).group()  # type: ignore[union-attr]
-    last = url.rfind("@", start)
-    if last < 0 or (not head and url.startswith("/", start)):
-        return None
-    if not is_web:
-        return last if ("@" in head or ":" in head) else None
-    if "@" in head:
-        query = re.search(r"[?#]", url[start + len(head) :])
-        return url.rfind("@", start, start + len(head) + query.start() if query else len(url))
-    host, colon, port = head.partition(":")
-    if not colon or (port.isdigit() and ("." in host or host == "localhost" or "@" not in _segment(url, start, head))):
-        return None  # an '@' of the path or the query
-    return last
-
-
-def _segment(url: str, start: int, head: str) -> str:
-    """Return the first segment of a URL's path, without its first character."""
-    return re.split(r"[/?#]", url[start + len(head) + 1 :], maxsplit=1)[0][1:]
-
-
-def _user_spans(url: str, start: int, at: int, is_database: bool) -> list[tuple[int, int]]:
-    """A server's user name may be a token, so both go; a database's user name stays."""
-    user, colon, password = url[start:at].partition(":")
-    if not is_database:
-        return [(start, at)] if url[start:at] not in ("", REDACTED) else []
-    if colon:
-        return [(start + len(user) + 1, at)] if password not in ("", REDACTED) else []
-    return [(start, at)] if len(user) >= _TOKEN_LENGTH else []
-
-
-def _fragment_span(url: str, place: int, is_web: bool) -> list[tuple[int, int]]:
-    mark = url.find("#", place)
-    if mark < 0 or (not is_web and "?" in url[place:mark]):  # of a database's query it is a character as any
-        return []
-    fragment = url[mark + 1 :]
-    return [] if fragment in ("", REDACTED) or fragment.startswith(_PAGES) else [(mark + 1, len(url))]
-
-
-def _query_spans(url: str, place: int, end: int) -> list[tuple[int, int]]:
-    mark = url.find("?", place, end)
-    return [] if mark < 0 else [span for span in _parameters(url, mark + 1, end) if span[0] < span[1]]
-
-
-def _parameters(url: str, place: int, end: int) -> Iterator[tuple[int, int]]:
-    for part in url[place:end].split("&"):
-        name, equals, value = part.partition("=")
-        begin = place + len(name) + 1
-        plain = unquote_plus(value)
-        if equals and value != REDACTED:
-            if _PARAMETER_NAME.search(unquote(name)) or _redact_nested(plain) != plain:
-                yield begin, place + len(part)
-        elif not equals and len(name) >= _TOKEN_LENGTH:  # `?TOKEN`
-            yield place, place + len(part)
-        place += len(part) + 1
-
-
-def _redact_nested(text: str) -> str:
-    """A parameter may hold a whole connection string, such as `odbc_connect`."""
-    spans = _secret_spans(text)
-    return REDACTED if spans else _redact_assignments(re.sub(r"\bPWD\b", "password", text, flags=re.IGNORECASE))
 
 
 # ---------------------------------------------------------------- running again
@@ -415,7 +309,7 @@ def missing_credentials(url: str) -> str:
     if REDACTED not in url:
         return ""
     scheme = url.partition(":")[0].lower().partition("+")[0]
-    if f"{REDACTED}@" in url and scheme in _WEB:
+    if f"{REDACTED}@" in url and scheme in WEB:
         return "" if _has_server_credentials(without_redacted(url)) else f"{_SERVER_CREDENTIALS}, or {_AGAIN}"
     if scheme in ("postgresql", "postgres"):
         return "" if _has_database_credentials() else f"{_DATABASE_CREDENTIALS}, or {_AGAIN}"

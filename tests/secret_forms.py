@@ -39,6 +39,15 @@ TAGS = {
     "api_token": PW,
     "db_password": BLANK,
     "my_key": PW,
+    "encryptionKey": PW,
+    "header": f"Authorization: Bearer {PW}",
+    "header_key": f"X-Api-Key: {PW}",
+    "nested_json": f'{{"auth": {{"user": "me", "password": "{PW}"}}}}',
+    "yaml": f"user: me, password: {PW}",
+    "command": f"psql --password {PW} -h x",
+    "login": f"curl -u me:{PW} https://host/x",
+    "azure": f"AccountName=x;AccountKey={PW}==;EndpointSuffix=y",
+    "odbc_braces": f"Driver=x;PWD={{a;{PW}}};Server=y",
 }
 WRONG = {
     "unknown key": [f"trackin.uri=http://me:{PW}@h"],

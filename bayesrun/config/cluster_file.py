@@ -23,8 +23,9 @@ from pydantic import StringConstraints
 
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import Problem, UserError, check, fail
-from bayesrun.redaction import is_secret_key, remember_texts, secrets_of
+from bayesrun.redaction import remember_texts, secrets_of
 from bayesrun.schema import Section, parse
+from bayesrun.secret_patterns import is_secret_key
 
 KEY = "cluster"
 

@@ -19,6 +19,7 @@ from bayesrun.data.files import from_frame, missing_file, resolve
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.lazy import pd, xr
 from bayesrun.redaction import missing_credentials, redact, without_credentials, without_redacted
+from bayesrun.secret_patterns import REDACTED
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -50,6 +51,8 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
     """Return the problems of the URL, a missing SQLite file, and packages that are not installed."""
     if importlib.util.find_spec("sqlalchemy") is None:
         return [_not_installed("sqlalchemy")]
+    if REDACTED in spec.query:
+        return [Problem("data.query", "a secret was left out of it when it was written", "write the query again")]
     missing = missing_credentials(spec.url)
     if missing:
         return [Problem("data.url", "its password was left out when it was written", missing)]

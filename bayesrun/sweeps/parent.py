@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.config.run_config import RunConfig
-from bayesrun.redaction import is_secret_key, redact_override
+from bayesrun.redaction import redact_override
 from bayesrun.schema import parse
+from bayesrun.secret_patterns import is_secret_key
 from bayesrun.sweeps.base import Record
 from bayesrun.sweeps.points import has_several_values
 from bayesrun.sweeps.sweep_folder import read_json

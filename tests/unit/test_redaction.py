@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,11 @@ from bayesrun.redaction import (
     is_secret_key,
     missing_credentials,
     redact,
+    redact_lines,
     redact_override,
     redact_tree,
     redact_url,
+    remember_config,
     remember_environment,
     remember_overrides,
     secrets_of,
@@ -66,6 +69,12 @@ def test_secrets_of_a_url(url: str, safe: str) -> None:
         "model.deterministics.token=key + 1",
         "data.derive.secret=log(x)",
         "ran for 10:05, key=3",
+        "error: tags.api_token: must be a text",
+        "password: is required",
+        "the model has no token == 'a'",
+        "a basic model; the bearer of it",
+        "python -u script.py --tokens",
+        "y ~ monkey + turkey_size",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -82,6 +91,23 @@ def test_what_is_no_secret_stays(text: str) -> None:
         ('{"api_key": "pw"}', '{"api_key": "***"}'),
         ("--db-password=pw", "--db-password=***"),
         ("at http://me:pw@h:5000/x now", "at http://***@h:5000/x now"),
+        ("Authorization: Bearer ab12cd34", "Authorization: ***"),
+        ("headers: {'X-Api-Key': 'ab12'}", "headers: {'X-Api-Key': '***'}"),
+        ("it said Bearer ab12cd34ef", "it said Bearer ***"),
+        ('{"auth": {"user": "me", "password": "p w"}}', '{"auth": {"user": "me", "password": "***"}}'),
+        ('{\\"password\\": \\"pw\\"}', '{\\"password\\": \\"***\\"}'),
+        ("cmd='psql --password=pw'", "cmd='psql --password=***'"),
+        ("AccountName=x;AccountKey=ab12==;a=1", "AccountName=x;AccountKey=***;a=1"),
+        ("export DB_PASS=pw", "export DB_PASS=***"),
+        ("PWD={a;b}", "PWD=***"),
+        ("mysql --password 'p w' -h x", "mysql --password '***' -h x"),
+        ("curl -u me:pw https://h", "curl -u *** https://h"),
+        ("use ghp_0123456789abcdefABCDEF", "use ***"),
+        ("eyJhbGciOiJIUzI1.eyJzdWIi.abc-d", "***"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nab\ncd\n-----END RSA PRIVATE KEY-----",
+            "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----",
+        ),
     ],
 )
 def test_secrets_of_a_text(text: str, safe: str) -> None:
@@ -93,6 +119,12 @@ def test_secrets_of_a_text(text: str, safe: str) -> None:
     [
         ("tags.api_token", True),
         ("tags.my_key", True),
+        ("tags.encryptionKey", True),
+        ("tags.keys.first", True),
+        ("tags.KEYFILE", True),
+        ("tags.db_pass", True),
+        ("tags.keyword", False),
+        ("tags.bypass", False),
         ("data.password", True),
         ("model.options.secret", True),
         ("model.priors.key", False),
@@ -128,6 +160,40 @@ def test_a_secret_that_was_given_is_left_out_wherever_it_turns_up() -> None:
 def test_numbers_and_common_words_are_not_torn_out_of_other_texts() -> None:
     remember_overrides(["data.url=postgresql://me:1000@h/db", "tags.token=true"])
     assert redact("draws: 1000, progress: true") == "draws: 1000, progress: true"
+
+
+def test_a_line_of_yaml_in_a_value_or_a_program_is_a_secret() -> None:
+    text = "-  password: swordfish\n+  api_token: 'aB3'\n   token: number of words\n   key: value"
+    safe = "-  password: ***\n+  api_token: '***'\n   token: number of words\n   key: value"
+    assert redact_lines(text) == safe
+    assert redact_tree({"tags": {"note": text}}) == {"tags": {"note": safe}}
+
+
+def test_an_expression_of_a_model_stays_as_it_is_written() -> None:
+    config = {
+        "model": {"deterministics": {"d": "where(token == 'abcd', secret=2)"}},
+        "data": {"derive": {"k": "password: x"}},
+    }
+    remember_config(config)
+    assert redact_tree(config) == config
+    assert redact_override("model.deterministics.d='token=5'") == "model.deterministics.d='token=5'"
+    assert redact("the level abcd") == "the level abcd"
+
+
+def test_long_texts_take_no_long_time() -> None:
+    began = time.process_time()
+    for text in (
+        "a='" * 7000,
+        "a={" * 7000,
+        "x" * 20_000,
+        "token" * 4000,
+        "a:" * 10_000,
+        "--password " * 2000,
+        "-u a" * 5000,
+    ):
+        redact(text)
+        secrets_of(text)
+    assert time.process_time() - began < 4
 
 
 @given(st.text(min_size=1, max_size=12).filter(lambda text: "***" not in text and not text.isspace()))

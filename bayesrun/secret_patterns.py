@@ -1,0 +1,210 @@
+"""How secrets are recognised: in URLs, by the words before them, by their looks, and by the key of a config.
+
+Spans are positions in a text, in order and without overlaps; what is done about them is for `redaction` to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote, unquote_plus
+
+REDACTED = "***"
+
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+URL_IN_TEXT = re.compile(
+    r"(?<![A-Za-z0-9+.\-])[A-Za-z][A-Za-z0-9+.\-]*://"
+    # a blank in a password: it ends at the '@' of the same line
+    r"(?:[^\s:/@\"'<>`]*:(?!\d*[\s/])[^@\n\"'<>`]*@)?[^\s\"'<>`]*"
+)
+LOGIN = re.compile(r"[^\s:/@={}\[\]]+:[^@\s{}\[\]]+@[\w.\-]+(?::\d+)?(?:/\S*)?$")  # a URL whose scheme was forgotten
+_PAGES = ("/experiments/", "/compare-runs")  # of MLflow's pages, which bayesrun names itself
+WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
+_DATABASES = (
+    *("postgresql", "postgres", "mysql", "mariadb", "mssql", "oracle", "sqlite", "snowflake", "redshift", "mongodb"),
+    *("cockroachdb", "clickhouse", "duckdb", "db2", "trino", "hive", "redis"),
+    "x",  # replaces a scheme that was forgotten
+)
+
+_STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
+_STRONG_NAME = re.compile(_STRONG.replace(r"\bpwd\b", "pwd"), re.IGNORECASE)
+_NO_KEYS = r"(?<!mon)(?<!don)(?<!tur)(?<!hoc)(?<!whis)(?<!joc)key(?!word|board|note|stone)"
+_KEY_NAME = re.compile(
+    rf"{_STRONG_NAME.pattern}|{_NO_KEYS}|(?:^|[_\-])(?:auth(?:orization)?|pass|jwt|sas|bearer|cookie)$", re.IGNORECASE
+)
+_ASSIGNED_NAME = re.compile(
+    rf"{_STRONG_NAME.pattern}|(?:^|[_\-])pass$|[_\-]key$|(?-i:[a-z](?<!viewStateShare)Key)$", re.IGNORECASE
+)
+_PARAMETER_NAME = re.compile(_STRONG_NAME.pattern + r"|key|sig|auth|^pass$|^code$|^sas$|^jwt$", re.IGNORECASE)
+ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_KEY|_PASS)$", re.IGNORECASE)
+
+_QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
+_ASSIGNMENT = re.compile(
+    # begins where a word begins: tried at each of its letters, a long word would take forever
+    r"(?<![\w.@/\-])"
+    r"(?P<name>[\w.@/\-]+)(?P<between>\\*[\"']?\s*(?:=(?!=)|(?<=[\"'])\s*:)\s*)"
+    rf"(?P<value>{_QUOTED}|\\+[\"'][^\"'\\]*\\+[\"']|\{{[^{{}}]*\}}|[^\s,;&)\]}}\"']+)"
+)
+_COLON = re.compile(rf"(?<![\w.@/\-])(?P<name>[\w\-]+)\s*:\s+(?P<value>{_QUOTED}|[^\s,;)\]}}]+)")  # a line of YAML
+_PHRASES = (
+    re.compile(  # headers of HTTP
+        r"(?<![\w.\-])(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)"
+        r"[\"']?\s*[:=]\s*[\"']?(?P<value>(?:(?:bearer|basic|token|digest|apikey)\s+)?[^\s\"',]+)",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\bbearer\s+(?P<value>(?=\S*\d)[\w.~+/=\-]{8,})", re.IGNORECASE),
+    re.compile(
+        rf"(?<!\S)--?[\w\-]*(?:{_STRONG})\s+(?P<value>{_QUOTED}|[^\s\-]\S*)", re.IGNORECASE
+    ),  # of a command line
+    re.compile(r"(?<!\S)(?:-u|--user)[ =](?P<value>[^\s:/]+:\S+)"),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?:-----END|$)", re.DOTALL),
+    re.compile(  # tokens that are known by their looks: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
+        r"(?<![\w\-])(?P<value>gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abprs]-[\w\-]{10,}|AKIA[A-Z0-9]{16}"
+        r"|hf_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w\-]{8,}\.[\w\-]{4,}\.[\w\-]+)"
+    ),
+)
+
+# below these keys people name parameters, columns and levels as they like: a prior `key`, a column `token`
+_OPEN_SECTIONS = re.compile(r"^(?:model(?!\.options(?:\.|$))|sampler|diagnostics|store|predictive)(?:\.|$)")
+_OPEN_DATA = re.compile(
+    r"^(?:data|predict)\.(?:\w+\.)*(?:derive|rename|dtypes|levels|columns|factors|values|dims|parameters)(?:\.|$)"
+)
+
+TOKEN_LENGTH = 16
+
+
+def is_secret_key(path: str) -> bool:
+    """Return whether a dotted key of a config names a secret: `tags.api_token` does, a prior called `key` does not."""
+    path = re.sub(r"\[\d+\]", "", path)
+    return not is_open(path) and any(_KEY_NAME.search(part) for part in path.split("."))
+
+
+def is_open(path: str) -> bool:
+    """Return whether a dotted key lies where people choose names as they like: of parameters, columns and levels."""
+    return bool(_OPEN_SECTIONS.match(path) or _OPEN_DATA.match(path))
+
+
+def phrase_spans(text: str, lines: bool = False) -> list[tuple[int, int]]:
+    """Return the positions of what is a secret by the words before it, or by its looks, without overlaps.
+
+    With `lines`, also of `password: VALUE`: in bayesrun's own messages a colon comes after a key.
+    """
+    found = [_value_span(match) for match in _assignments(text)]
+    if lines and ":" in text:
+        found += [_value_span(match) for match in _COLON.finditer(text) if _is_secret_line(match)]
+    found += [_value_span(match) for phrase in _PHRASES for match in phrase.finditer(text)]
+    kept: list[tuple[int, int]] = []
+    for begin, end in sorted(found, key=lambda span: (span[0], -span[1])):
+        if text[begin:end] not in ("", "null", "None", REDACTED) and (not kept or begin >= kept[-1][1]):
+            kept.append((begin, end))
+    return kept
+
+
+def _value_span(match: re.Match[str]) -> tuple[int, int]:
+    begin, end = match.span("value")
+    marks = re.match(r"\\*[\"']", match["value"])
+    return (begin + marks.end(), end - marks.end()) if marks and end - begin >= 2 * marks.end() else (begin, end)
+
+
+def _assignments(text: str) -> Iterator[re.Match[str]]:
+    """Yield the assignments to names of secrets; what is quoted or in braces may hold further ones."""
+    place = 0
+    while "=" in text or ":" in text:
+        match = _ASSIGNMENT.search(text, place)
+        if match is None:
+            return
+        name = match["name"].lstrip("-")
+        if not is_open(name) and _ASSIGNED_NAME.search(name.rpartition(".")[2].rpartition("/")[2]):
+            yield match
+            place = match.end()
+        else:
+            place = match.start("value") + (match["value"][0] in "{'\"\\")
+
+
+def _is_secret_line(match: re.Match[str]) -> bool:
+    """Return whether a line of YAML names a secret; after `token:` and the like a plain word is none."""
+    name, value = match["name"], match["value"].strip("'\"")
+    if not _ASSIGNED_NAME.search(name):
+        return False
+    return bool(re.search(r"pass|pwd", name, re.IGNORECASE)) or not (value.isalpha() and value[1:].islower())
+
+
+def url_spans(url: str) -> list[tuple[int, int]]:
+    """Return the positions of secrets in a URL, in order, without overlaps."""
+    scheme = SCHEME.match(url)
+    if scheme is None:
+        return []
+    start = scheme.end()
+    name = scheme.group()[:-3].lower().partition("+")[0]
+    is_web = name in WEB
+    at = _end_of_user(url, start, is_web)
+    spans = [] if at is None else _user_spans(url, start, at, name in _DATABASES)
+    place = start if at is None else at + 1
+    if not url.startswith("/", start):  # `sqlite:///a#b.db` is a path
+        spans += _fragment_span(url, place, is_web)
+    mark = url.find("#", place)
+    end = mark if mark >= 0 and (is_web or (spans and spans[-1][0] == mark + 1)) else len(url)
+    return sorted([*spans, *_query_spans(url, place, end)])
+
+
+def _end_of_user(url: str, start: int, is_web: bool) -> int | None:
+    """Return the position of the '@' after user name and password; both may hold any character, escaped or not."""
+    head = re.match(r"[^/?#]*", url[start:]).group()  # type: ignore[union-attr]
+    last = url.rfind("@", start)
+    if last < 0 or (not head and url.startswith("/", start)):
+        return None
+    if not is_web:
+        return last if ("@" in head or ":" in head) else None
+    if "@" in head:
+        query = re.search(r"[?#]", url[start + len(head) :])
+        return url.rfind("@", start, start + len(head) + query.start() if query else len(url))
+    host, colon, port = head.partition(":")
+    if not colon or (port.isdigit() and ("." in host or host == "localhost" or "@" not in _segment(url, start, head))):
+        return None  # an '@' of the path or the query
+    return last
+
+
+def _segment(url: str, start: int, head: str) -> str:
+    """Return the first segment of a URL's path, without its first character."""
+    return re.split(r"[/?#]", url[start + len(head) + 1 :], maxsplit=1)[0][1:]
+
+
+def _user_spans(url: str, start: int, at: int, is_database: bool) -> list[tuple[int, int]]:
+    """A server's user name may be a token, so both go; a database's user name stays."""
+    user, colon, password = url[start:at].partition(":")
+    if not is_database:
+        return [(start, at)] if url[start:at] not in ("", REDACTED) else []
+    if colon:
+        return [(start + len(user) + 1, at)] if password not in ("", REDACTED) else []
+    return [(start, at)] if len(user) >= TOKEN_LENGTH else []
+
+
+def _fragment_span(url: str, place: int, is_web: bool) -> list[tuple[int, int]]:
+    mark = url.find("#", place)
+    if mark < 0 or (not is_web and "?" in url[place:mark]):  # of a database's query it is a character as any
+        return []
+    fragment = url[mark + 1 :]
+    return [] if fragment in ("", REDACTED) or fragment.startswith(_PAGES) else [(mark + 1, len(url))]
+
+
+def _query_spans(url: str, place: int, end: int) -> list[tuple[int, int]]:
+    mark = url.find("?", place, end)
+    return [] if mark < 0 else [span for span in _parameters(url, mark + 1, end) if span[0] < span[1]]
+
+
+def _parameters(url: str, place: int, end: int) -> Iterator[tuple[int, int]]:
+    for part in url[place:end].split("&"):
+        name, equals, value = part.partition("=")
+        begin = place + len(name) + 1
+        plain = unquote_plus(value)
+        if equals and value != REDACTED:
+            if _PARAMETER_NAME.search(unquote(name)) or _holds_secret(plain):
+                yield begin, place + len(part)
+        elif not equals and len(name) >= TOKEN_LENGTH:  # `?TOKEN`
+            yield place, place + len(part)
+        place += len(part) + 1
+
+
+def _holds_secret(text: str) -> bool:
+    """A parameter may hold a whole connection string, such as `odbc_connect`."""
+    return bool(url_spans(text) or phrase_spans(re.sub(r"\bPWD\b", "password", text, flags=re.IGNORECASE)))
