@@ -35,7 +35,7 @@ class _Early:
     """The handlers' state in this process."""
 
     pid = 0
-    heard: Interrupted | None = None
+    received: Interrupted | None = None
 
 
 def listen() -> None:
@@ -43,15 +43,15 @@ def listen() -> None:
     _Early.pid = os.getpid()
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _hear)
+            signal.signal(number, _on_signal)
 
 
 def hand_over() -> None:
     """Give the signals back to Python: from here on the run decides what they mean."""
-    if signal.getsignal(signal.SIGINT) is _hear:
+    if signal.getsignal(signal.SIGINT) is _on_signal:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is _hear:
+        if signal.getsignal(number) is _on_signal:
             signal.signal(number, signal.SIG_DFL)
 
 
@@ -63,7 +63,7 @@ def interrupt_on_all() -> None:
     def interrupt(number: int, frame: FrameType | None) -> None:
         if os.getpid() != own:  # a child that was forked
             os._exit(128 + number)
-        _Early.heard = Interrupted(number)  # its own status, where nothing has begun that would end in order
+        _Early.received = Interrupted(number)  # its own status, where nothing has begun that would end in order
         signal.raise_signal(signal.SIGINT)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -71,20 +71,20 @@ def interrupt_on_all() -> None:
             signal.signal(number, interrupt)
 
 
-def heard() -> Interrupted | None:
+def received() -> Interrupted | None:
     """Return the signal that arrived, whatever error it surfaced as."""
-    return _Early.heard
+    return _Early.received
 
 
-def _hear(number: int, frame: FrameType | None) -> None:
+def _on_signal(number: int, frame: FrameType | None) -> None:
     if os.getpid() != _Early.pid:  # a child that was forked meanwhile
         if number != signal.SIGINT:
             os._exit(128 + number)
         raise KeyboardInterrupt
-    before, _Early.heard = _Early.heard, Interrupted(number)
+    before, _Early.received = _Early.received, Interrupted(number)
     if before is not None or _imports(frame):
-        end(_Early.heard)
-    raise _Early.heard
+        end(_Early.received)
+    raise _Early.received
 
 
 def _imports(frame: FrameType | None) -> bool:

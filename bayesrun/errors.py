@@ -18,10 +18,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-_MOST_SHOWN = 50
-_MOST_NAMES = 60
-_LONGEST_WORD = 300
-_LONGEST = 4000
+_MAX_SHOWN = 50
+_MAX_NAMES = 60
+_MAX_WORD_LENGTH = 300
+_MAX_LENGTH = 4000
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class UserError(BayesrunError):
     def __str__(self) -> str:
         count = len(self.problems)
         head = "1 problem" if count == 1 else f"{count} problems"
-        rest = [f"  ... and {count - _MOST_SHOWN} more"] if count > _MOST_SHOWN else []
-        shown = [f"  - {problem}" for problem in self.problems[:_MOST_SHOWN]]
+        rest = [f"  ... and {count - _MAX_SHOWN} more"] if count > _MAX_SHOWN else []
+        shown = [f"  - {problem}" for problem in self.problems[:_MAX_SHOWN]]
         return "\n".join([f"{head} in the config or the data:", *shown, *rest])
 
 
@@ -131,8 +131,8 @@ def check(problems: Sequence[Problem]) -> None:
 
 def shorten(text: str) -> str:
     """Shorten what is too long to read: words of more than 300 characters, and texts of more than 4,000."""
-    text = re.sub(rf"\S{{{_LONGEST_WORD},}}", _cut_word, text)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ... ({len(text):,} characters)"
+    text = re.sub(rf"\S{{{_MAX_WORD_LENGTH},}}", _cut_word, text)
+    return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} ... ({len(text):,} characters)"
 
 
 def _cut_word(word: re.Match[str]) -> str:
@@ -143,7 +143,7 @@ def _cut_word(word: re.Match[str]) -> str:
 def did_you_mean(got: str, allowed: Iterable[str]) -> str:
     """Return the hint for an unknown name: which names are allowed, the nearest one first."""
     names = sorted(allowed)
-    more = f", ... ({len(names):,} in all)" if len(names) > _MOST_NAMES else ""
-    listed = f"allowed: {', '.join(names[:_MOST_NAMES])}{more}" if names else "none is allowed here"
+    more = f", ... ({len(names):,} in all)" if len(names) > _MAX_NAMES else ""
+    listed = f"allowed: {', '.join(names[:_MAX_NAMES])}{more}" if names else "none is allowed here"
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'? {listed}" if near else listed

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SURPLUS = 1.1
 """Safety factor on the draws that the effective sample size seems to need, which is an estimate."""
-_MOST_GROWTH = 4
+_MAX_GROWTH = 4
 """Largest growth of the draws in one round: an early estimate may be far off."""
 
 
@@ -91,7 +91,7 @@ def next_draws(draws: int, ess: float, wanted: int, most: int) -> int:
         Draws per chain at most.
     """
     needed = math.ceil(draws * _SURPLUS * wanted / ess) if ess > 0 else most
-    return min(max(needed, draws + 1), _MOST_GROWTH * draws, most)
+    return min(max(needed, draws + 1), _MAX_GROWTH * draws, most)
 
 
 def with_draws(config: RunConfig, draws: int) -> RunConfig:

@@ -153,11 +153,11 @@ def open_run(
             yield opened
     except (Exception, KeyboardInterrupt) as error:
         signals.ignore()
-        told = as_output_error(error, folder.path)
+        reported = as_output_error(error, folder.path)
         with suppress(OSError):  # the disk may be full
-            opened.fail(told)
+            opened.fail(reported)
             log.debug("the run failed", exc_info=True)
-        _tell(told, opened)
+        _tell(reported, opened)
     finally:
         signals.ignore()
         with suppress(OSError):

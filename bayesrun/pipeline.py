@@ -38,7 +38,7 @@ from bayesrun.samplers.base import SAMPLERS, Monitor, Sampled
 from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
-from bayesrun.samplers.monitors import Several, TimeLimit, Tracked
+from bayesrun.samplers.monitors import MonitorGroup, TimeLimit, Tracked
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import MAX_SCALARS
 
@@ -250,13 +250,13 @@ def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: E
         ]
         try:
             sampler = SAMPLERS.load(spec.method, "sampler.method")
-            told = Several(monitors, opened.tracker.ready)
+            monitor = MonitorGroup(monitors, opened.tracker.ready)
             if earlier is None:
                 store = (opened.store,) if sampler.keeps_draws else ()
-                sampled = sampler.sample(model, spec, config.top.seed, told, *store)
+                sampled = sampler.sample(model, spec, config.top.seed, monitor, *store)
             else:
                 assert sampler.extend is not None
-                sampled = sampler.extend(model, spec, config.top.seed, told, opened.store, earlier)
+                sampled = sampler.extend(model, spec, config.top.seed, monitor, opened.store, earlier)
         except BayesrunError:
             raise
         except Exception as error:

@@ -67,13 +67,13 @@ def uninterrupted() -> Iterator[None]:
 
     To be held around a fork: what Python calls before and after one swallows what a signal's handler raises.
     """
-    own, before, heard = os.getpid(), dict[int, Any](), list[tuple[int, Any]]()
+    own, before, received = os.getpid(), dict[int, Any](), list[tuple[int, Any]]()
     if may_handle_signals():
         before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
 
     def hear(number: int, frame: Any) -> None:
         if os.getpid() == own:
-            heard.append((number, frame))
+            received.append((number, frame))
         elif number != signal.SIGINT:  # a child that was forked meanwhile
             os._exit(128 + number)
 
@@ -84,7 +84,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number, frame in heard[:1]:
+        for number, frame in received[:1]:
             before[number](number, frame)
 
 

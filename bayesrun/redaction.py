@@ -37,7 +37,7 @@ from bayesrun.secret_patterns import (
     url_spans,
 )
 
-_SHORTEST = 4  # shorter ones are removed only where they are recognised: they would be found inside words
+_MIN_LENGTH = 4  # shorter ones are removed only where they are recognised: they would be found inside words
 _known: set[str] = set()
 
 
@@ -203,7 +203,7 @@ def remember_environment() -> None:
     values = os.environ.items()
     named = [value for name, value in values if ENVIRONMENT_NAME.search(name)]
     in_urls = [secret for _, value in values if "://" in value for secret in secrets_of(value)]
-    _remember(secret for secret in (*named, *in_urls) if len(secret) >= 2 * _SHORTEST and not secret.isalpha())
+    _remember(secret for secret in (*named, *in_urls) if len(secret) >= 2 * _MIN_LENGTH and not secret.isalpha())
 
 
 def secrets_of(text: str) -> list[str]:
@@ -246,14 +246,14 @@ def _forms(secret: str, parts: bool = False) -> set[str]:
     forms |= {form for each in plain for form in (json.dumps(each)[1:-1], repr(each)[1:-1])}
     if parts:
         forms |= {word for each in plain for word in re.split(r"[\s/?#@:=&]+", each)}
-    return {form for form in forms if len(form) >= _SHORTEST and not _is_common(form)}
+    return {form for form in forms if len(form) >= _MIN_LENGTH and not _is_common(form)}
 
 
 def _is_common(word: str) -> bool:
     """Return whether a word is a number or a common one: removing it everywhere would make texts unreadable."""
     try:
         float(word)
-        return len(word) < 2 * _SHORTEST
+        return len(word) < 2 * _MIN_LENGTH
     except ValueError:
         return word.lower() in ("true", "false", "null", "none", "auto", "data", "user", "host", "require")
 

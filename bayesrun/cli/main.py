@@ -19,7 +19,7 @@ from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
-from bayesrun.early_signals import end, heard, interrupt_on_all
+from bayesrun.early_signals import end, interrupt_on_all, received
 from bayesrun.errors import BayesrunError, Problem, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
@@ -72,7 +72,7 @@ def _run(arguments: Namespace) -> int:
 
 def _tell(error: BaseException) -> int:
     """Print what ended the command, in one message, and return the exit status."""
-    interrupted = heard()  # it may have surfaced as another error
+    interrupted = received()  # it may have surfaced as another error
     if interrupted is not None:
         end(interrupted)
     if isinstance(error, KeyboardInterrupt):

@@ -39,11 +39,11 @@ from bayesrun.config.override_merge import Merged, sets_first
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 
 MAIN = "main"
-_MOST_OVERRIDES = 500
-_LONGEST = 20_000
-_LONGEST_KEY = 500
-_LONGEST_NAME = 200
-_DEEPEST = 60
+_MAX_OVERRIDES = 500
+_MAX_LENGTH = 20_000
+_MAX_KEY_LENGTH = 500
+_MAX_NAME_LENGTH = 200
+_MAX_DEPTH = 60
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ _bases: dict[tuple[str, ...], _Base] = {}
 
 def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
     """Parse overrides; those that can't be read are reported and left out."""
-    if len(overrides) > _MOST_OVERRIDES:
-        message = f"the command line has {len(overrides):,} overrides; it may have {_MOST_OVERRIDES}"
+    if len(overrides) > _MAX_OVERRIDES:
+        message = f"the command line has {len(overrides):,} overrides; it may have {_MAX_OVERRIDES}"
         raise fail("", message, "put them into a file: experiment=NAME")
     read = []
     for index, text in enumerate(overrides):
@@ -140,15 +140,15 @@ def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> lis
 def _too_large(text: str) -> Problem | None:
     """Refuse overrides of a size that no config needs; Hydra's parser would take minutes for them."""
     key = text.partition("=")[0]
-    if len(text) > _LONGEST:
-        return Problem(key, f"has {len(text):,} characters; an override may have {_LONGEST:,}", "put it into a file")
-    if len(key) > _LONGEST_KEY:
-        return Problem(key, f"is a key of {len(key):,} characters; it may have {_LONGEST_KEY}")
+    if len(text) > _MAX_LENGTH:
+        return Problem(key, f"has {len(text):,} characters; an override may have {_MAX_LENGTH:,}", "put it into a file")
+    if len(key) > _MAX_KEY_LENGTH:
+        return Problem(key, f"is a key of {len(key):,} characters; it may have {_MAX_KEY_LENGTH}")
     depth = deepest = 0
     for character in text.partition("=")[2]:
         depth += (character in "{[") - (character in "}]")
         deepest = max(depth, deepest)
-    return Problem(key, f"is nested more than {_DEEPEST} levels deep") if deepest > _DEEPEST else None
+    return Problem(key, f"is nested more than {_MAX_DEPTH} levels deep") if deepest > _MAX_DEPTH else None
 
 
 def _unreadable(text: str) -> Problem:
@@ -207,9 +207,9 @@ def _is_first(written: Written) -> bool:
 
 def _asks_for_sweep(config: DictConfig, offered: Sequence[Offer]) -> bool:
     """Return whether a file (an experiment) itself asks for a sweep."""
-    said = [str(offer.value) for offer in offered if offer.key == "mode"]
+    modes = [str(offer.value) for offer in offered if offer.key == "mode"]
     mode = config.hydra.mode
-    return said[-1] == "MULTIRUN" if said else mode is not None and mode.name == "MULTIRUN"
+    return modes[-1] == "MULTIRUN" if modes else mode is not None and mode.name == "MULTIRUN"
 
 
 def _sweep_problems(written: Written, sweeping: bool) -> list[Problem]:
@@ -310,7 +310,7 @@ def _find(
 def _is_name(written: Written) -> bool:
     value = written.override.value()
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    known = bool(names) and all(isinstance(name, str) and len(name) <= _LONGEST_NAME for name in names)
+    known = bool(names) and all(isinstance(name, str) and len(name) <= _MAX_NAME_LENGTH for name in names)
     return written.override.is_delete() or known
 
 
@@ -365,8 +365,8 @@ def _strip_defaults(node: Any) -> None:
 def _first_line(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
-    said = str(error).strip() or type(error).__name__
-    return " ".join(said.split()) if error.__class__.__module__.startswith("yaml") else said.splitlines()[0]
+    message = str(error).strip() or type(error).__name__
+    return " ".join(message.split()) if error.__class__.__module__.startswith("yaml") else message.splitlines()[0]
 
 
 def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:

@@ -248,7 +248,7 @@ class Gate:
 
     def _admit(self, offer: Offer) -> list[Problem]:
         where = f"hydra.{offer.key}" if offer.key else "hydra"
-        if offer.key == "searchpath" or self._is_said(offer):  # the search path is checked before files are looked for
+        if offer.key == "searchpath" or self._is_reported(offer):  # the search path is checked earlier
             return []
         if offer.key in _ANYWHERE and (offer.value is None or isinstance(offer.value, str)):
             return self._set(offer)
@@ -264,7 +264,7 @@ class Gate:
             return [Problem(where, f"{refused} ({offer.where})", _hint(section, option))]
         return self._set(offer)
 
-    def _is_said(self, offer: Offer) -> bool:
+    def _is_reported(self, offer: Offer) -> bool:
         """Return whether Hydra's node has this value already (a run folder's `config.yaml` has bayesrun's own keys)."""
         if not _exists(self._config.hydra, offer.key):
             return False

@@ -45,7 +45,7 @@ from bayesrun.errors import fail
 VERSION_BASE = "1.3"
 """Version of Hydra whose defaults hold."""
 
-_MOST_FILES = 200
+_MAX_FILES = 200
 """Files of a composition, each counted as often as a defaults list names it."""
 
 HYDRA_FAULTS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OSError, RecursionError)
@@ -196,8 +196,8 @@ class _CountingRepository(CachingConfigRepository):  # type: ignore[misc]  # unt
 
     def load_config(self, config_path: str) -> Any:
         self._reads += 1
-        if self._reads > _MOST_FILES:
-            raise fail("defaults", f"the config is made of more than {_MOST_FILES} files", "choose each group once")
+        if self._reads > _MAX_FILES:
+            raise fail("defaults", f"the config is made of more than {_MAX_FILES} files", "choose each group once")
         return super().load_config(config_path)
 
 
@@ -395,7 +395,7 @@ def start_hydra(config_dir: str | None, conf: Path, compose: Compose) -> Loader:
     return hydra.config_loader
 
 
-_MOST_INTERPOLATIONS, _MOST_INTERPOLATED = 5_000, 200_000
+_MAX_INTERPOLATIONS, _MAX_INTERPOLATED = 5_000, 200_000
 _interpolations = _interpolated = 0
 _resolve_node_interpolation = Container._resolve_node_interpolation
 
@@ -416,8 +416,8 @@ def _counted(self: Container, inter_key: str, memo: set[int] | None) -> Node:
     found = _resolve_node_interpolation(self, inter_key=inter_key, memo=memo)
     _interpolations += 1
     _interpolated += _size(found)
-    if _interpolations > _MOST_INTERPOLATIONS or _interpolated > _MOST_INTERPOLATED:
-        most = f"{_MOST_INTERPOLATIONS:,} interpolations, or {_MOST_INTERPOLATED:,} values that they bring in"
+    if _interpolations > _MAX_INTERPOLATIONS or _interpolated > _MAX_INTERPOLATED:
+        most = f"{_MAX_INTERPOLATIONS:,} interpolations, or {_MAX_INTERPOLATED:,} values that they bring in"
         raise TooManyInterpolations(f"the config has more than {most}")
     return found
 

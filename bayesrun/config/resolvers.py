@@ -33,7 +33,7 @@ _SILENT = (
     "model.figures",
     "data.url",
 )
-_LONGEST = 80
+_MAX_LENGTH = 80
 
 
 def conf() -> Path:
@@ -67,10 +67,10 @@ def run_name(name: str | None, model: str, overrides: str) -> str:
     """
     if name:
         return _slug(name)
-    said = [o for o in re.split(r",(?=[+~]*[\w./@-]+=)", overrides) if _tells(o)]
-    said = [o for o in said if redact_override(o) == o]  # a folder's name is read by everybody
-    parts = [".".join(o.lstrip("+").split("=", 1)[0].split(".")[-2:]) + "=" + o.split("=", 1)[1] for o in said]
-    return _slug("_".join([model, *parts]))[:_LONGEST].rstrip("_.-")
+    named = [o for o in re.split(r",(?=[+~]*[\w./@-]+=)", overrides) if _tells(o)]
+    named = [o for o in named if redact_override(o) == o]  # a folder's name is read by everybody
+    parts = [".".join(o.lstrip("+").split("=", 1)[0].split(".")[-2:]) + "=" + o.split("=", 1)[1] for o in named]
+    return _slug("_".join([model, *parts]))[:_MAX_LENGTH].rstrip("_.-")
 
 
 def workers(cores: Any) -> int:

@@ -189,27 +189,27 @@ def _tracking_problems(spec: TrackingSpec | None) -> list[Problem]:
 
 def _too_large(node: Any, key: str) -> list[Problem]:
     """Refuse numbers and texts of a size that no model needs: they would fail much later, or fill the memory."""
-    if key == "tags" and isinstance(node, Mapping) and len(node) > _MOST_TAGS:
-        return [Problem(key, f"has {len(node):,} tags; a run may have {_MOST_TAGS}", "put tables into files")]
+    if key == "tags" and isinstance(node, Mapping) and len(node) > _MAX_TAGS:
+        return [Problem(key, f"has {len(node):,} tags; a run may have {_MAX_TAGS}", "put tables into files")]
     if isinstance(node, Mapping):
-        long = [Problem(join(key, [str(k)]), _TOO_LONG.format(len(str(k)), _LONGEST_NAME)) for k in node if _is_long(k)]
+        long = [Problem(join(key, [str(k)]), _TOO_LONG.format(len(str(k)), _MAX_NAME)) for k in node if _is_long(k)]
         return long + [p for k, v in node.items() for p in _too_large(v, join(key, [str(k)])) if not _is_long(k)]
     if isinstance(node, list):
         return [problem for index, value in enumerate(node) for problem in _too_large(value, join(key, [index]))]
     if isinstance(node, int) and abs(node) >= 2**63:
         digits = int(abs(node).bit_length() * math.log10(2)) + 1  # Python refuses to write out more than 4,300
         return [Problem(key, f"is a number of {digits:,} digits; whole numbers may have 18")]
-    most = _LONGEST_NAME if key in _NAMES else _LONGEST_TEXT
+    most = _MAX_NAME if key in _NAMES else _MAX_TEXT
     if isinstance(node, str) and len(node) > most:
         return [Problem(key, _TOO_LONG.format(len(node), most))]
     return []
 
 
 def _is_long(key: Any) -> bool:
-    return len(str(key)) > _LONGEST_NAME
+    return len(str(key)) > _MAX_NAME
 
 
-_LONGEST_NAME, _LONGEST_TEXT, _MOST_TAGS = 200, 20_000, 500
+_MAX_NAME, _MAX_TEXT, _MAX_TAGS = 200, 20_000, 500
 _TOO_LONG = "has {:,} characters; it may have {:,}"
 _NAMES = ("name", "experiment_name", "model.name", "data.name")
 

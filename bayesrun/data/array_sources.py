@@ -14,7 +14,7 @@ from bayesrun.data.files import check_file, resolve, sha256_of
 from bayesrun.errors import check, fail
 from bayesrun.lazy import xr
 
-_MOST_DIGITS = 18  # of a 64-bit integer
+_MAX_DIGITS = 18  # of a 64-bit integer
 
 
 class InlineSpec(ArraySpec):
@@ -61,7 +61,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _number(digits: str) -> int | float:
     """Return an integer; one too large for 64 bits becomes a float, which is infinite from 309 digits on."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+    return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from bayesrun.lazy import pd, xr
 Array = np.ndarray[Any, Any]
 _PLACES = 10
 _VALUES = 5
-_LONGEST = 80
+_MAX_LENGTH = 80
 
 Variables = Mapping[str, tuple[tuple[str, ...], Array]]
 
@@ -287,7 +287,7 @@ def text_of(value: Any) -> str:
         return str(pd.Timestamp(value)).removesuffix(" 00:00:00")
     if not isinstance(value, str):
         return str(value)
-    return f"'{value}'" if len(value) <= _LONGEST else f"'{value[:_LONGEST]}...'"
+    return f"'{value}'" if len(value) <= _MAX_LENGTH else f"'{value[:_MAX_LENGTH]}...'"
 
 
 def _place(where: xr.DataArray, index: Any) -> str:

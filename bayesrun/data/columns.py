@@ -16,7 +16,7 @@ from bayesrun.lazy import pd, xr
 _SHOWN = 5
 _ODD_CELLS = 3
 _SAMPLE = 1000
-_LONGEST_NUMBER = 100
+_MAX_NUMBER_LENGTH = 100
 _NUMBER = re.compile(r"\s*[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?\s*")
 _CODE = re.compile(r"\s*0\d+\s*")
 # 1,234,567 or, as in India, 12,34,567; spaces may be non-breaking
@@ -118,7 +118,7 @@ def why_text(name: str, values: Array) -> str:
     if values.dtype != object or values.ndim != 1:
         return ""
     there = np.flatnonzero(~pd.isna(values))
-    texts = [str(value)[:_LONGEST_NUMBER] for value in values[there]]
+    texts = [str(value)[:_MAX_NUMBER_LENGTH] for value in values[there]]
     some = texts[:_SAMPLE]
     if len(texts) < 2 or 4 * sum(any(c.isdigit() for c in text) for text in some) < len(some):
         return ""  # a column of words, which does not need to be checked cell by cell
@@ -139,12 +139,12 @@ def why_text(name: str, values: Array) -> str:
 
 def note_odd_cells(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.Dataset:
     """Record in the attribute `text_because` why a column is text; columns of a declared type are skipped."""
-    said = {}
+    annotated = {}
     for name in [str(name) for name in data.data_vars if name not in declared]:
         reason = why_text(name, data.variables[name].values)
         if reason:
-            said[name] = data[name].assign_attrs(text_because=reason)
-    return data.assign(said)
+            annotated[name] = data[name].assign_attrs(text_because=reason)
+    return data.assign(annotated)
 
 
 def advice(variable: xr.DataArray) -> str:

@@ -33,7 +33,7 @@ SEPARATORS = (",", ";", "\t", "|")
 _CODE = re.compile(r"0\d+")
 _POINT_OR_THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 _READ_AGAIN = 1_000
-_MOST_NOTED = 500
+_MAX_NOTED = 500
 _BLANKS = " \u00a0\u202f"
 _EXCELS_LINE = re.compile(r'"?sep=(.)"?')
 _FORMATS = {
@@ -50,7 +50,7 @@ _FORMATS = {
 }
 """First bytes of files that are not text tables, with a description and advice."""
 _SAMPLE = 100
-_MOST_TITLES = 20
+_MAX_TITLES = 20
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?(?:\d{1,3}(?:\.\d{3})+|\d*),(\d+)(?:[eE][+-]?\d+)?")
 _GROUPED = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
@@ -158,7 +158,7 @@ def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.Da
     doubtful = {}
     rows = list(islice(records(path, how), 1, _READ_AGAIN))
     for place, name in enumerate(map(str, frame.columns)):
-        kind = frame.iloc[:, place].dtype.kind if len(frame.columns) <= _MOST_NOTED else "O"
+        kind = frame.iloc[:, place].dtype.kind if len(frame.columns) <= _MAX_NOTED else "O"
         cells = [row[place].strip() for row in rows if len(row) > place] if kind in "if" else []
         codes = [cell for cell in cells if _CODE.fullmatch(cell)]
         if codes:
@@ -437,7 +437,7 @@ def _lines(path: Path, how: Dialect) -> Iterator[str]:
 
 def _title_lines(path: Path, how: Dialect) -> int:
     """Return the number of lines before a table; 0 when no table is found within the first few."""
-    for lines in range(1, _MOST_TITLES + 1):
+    for lines in range(1, _MAX_TITLES + 1):
         rest = how.without(lines)
         for sep in SEPARATORS:
             titles = list(islice(_lines(path, how), lines))

@@ -26,7 +26,7 @@ log = logging.getLogger("bayesrun")
 _BLOCK = 1 << 20
 _LISTED = 10
 _FEWEST = 3
-MOST_COLUMNS = 5_000
+MAX_COLUMNS = 5_000
 _UNIT = re.compile(r"[(\[].*[)\]]")
 # names that pandas gives to unnamed columns
 _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
@@ -154,10 +154,10 @@ def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
     UserError
         When there are too many and `data.columns` is not set.
     """
-    if len(names) <= MOST_COLUMNS:
+    if len(names) <= MAX_COLUMNS:
         return list(range(len(names)))
     if spec.columns is None:
-        message = f"the table has {len(names):,} columns (most allowed: {MOST_COLUMNS:,})"
+        message = f"the table has {len(names):,} columns (most allowed: {MAX_COLUMNS:,})"
         raise fail("data.columns", message, "choose those that the model needs: data.columns=[y, x]")
     wanted = {spec.dim, *(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns)}
     found = [place for place, name in enumerate(names) if name in wanted]

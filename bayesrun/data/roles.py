@@ -18,8 +18,8 @@ log = logging.getLogger("bayesrun")
 
 Rule = MissingRule | Mapping[str, MissingRule] | None
 
-_MOST_LIMITS = 5
-_LONGEST_LABEL = 200
+_MAX_LIMITS = 5
+_MAX_LABEL_LENGTH = 200
 _WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
 
 
@@ -147,8 +147,8 @@ def _long_labels(data: xr.Dataset, roles: Sequence[Role], uses: Collection[str])
         if values.dtype != object or not (labels := [v for v in values.ravel() if isinstance(v, str)]):
             continue
         longest = max(labels, key=len)
-        if len(longest) > _LONGEST_LABEL:
-            message = f"'{name}' holds a label of {len(longest):,} characters; it may have {_LONGEST_LABEL}"
+        if len(longest) > _MAX_LABEL_LENGTH:
+            message = f"'{name}' holds a label of {len(longest):,} characters; it may have {_MAX_LABEL_LENGTH}"
             hint = f"it begins with '{longest[:40]}'; fix the cell, or make labels of the column first"
             problems.append(Problem("data", message, hint))
     return problems
@@ -224,7 +224,7 @@ def outside(variable: xr.DataArray, low: Array | float, high: Array | float, wha
 def _one(limits: Array, at: Array) -> str:
     """Return a limit as text: one number, or those of the invalid rows."""
     found = np.unique(limits) if np.unique(limits).size == 1 else np.unique(limits[at])
-    return ", ".join(f"{limit:g}" for limit in found[:_MOST_LIMITS]) + ("" if found.size == 1 else " (by row)")
+    return ", ".join(f"{limit:g}" for limit in found[:_MAX_LIMITS]) + ("" if found.size == 1 else " (by row)")
 
 
 def settle_type(variable: xr.DataArray, domain: Domain) -> xr.DataArray:

@@ -20,7 +20,7 @@ from bayesrun.lazy import special
 Counts = NDArray[np.int64]
 Numbers = NDArray[np.float64]
 
-_MOST_POINTS = 64
+_MAX_POINTS = 64
 _BISECTIONS = 50
 
 
@@ -130,7 +130,7 @@ def simultaneous_bands(fits: int, draws: int, probability: float = 0.95) -> Band
 
 def _edges(fits: int, possible: int) -> Counts:
     """Return the ranks below which ranks are counted: no more than there are fits."""
-    number = max(2, min(possible, fits, _MOST_POINTS))
+    number = max(2, min(possible, fits, _MAX_POINTS))
     return np.asarray(np.unique(np.round(np.linspace(0, possible, number + 1)).astype(np.int64))[1:-1])
 
 

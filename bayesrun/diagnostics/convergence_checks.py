@@ -20,7 +20,7 @@ from bayesrun.diagnostics.base import (
 )
 from bayesrun.diagnostics.summary import names_of
 
-_FEWEST_DRAWS = 4
+_MIN_DRAWS = 4
 """Minimum number of draws per chain for which R-hat and ESS are defined."""
 
 
@@ -28,10 +28,10 @@ def check_chains(judged: Judged) -> CheckResult:
     """Warn of a single chain and of missing draws, and count the kept draws."""
     chains, draws = judged.idata.posterior.sizes["chain"], judged.idata.posterior.sizes["draw"]
     metrics = {"n_draws": float(chains * draws)}
-    if draws < _FEWEST_DRAWS:
+    if draws < _MIN_DRAWS:
         message = f"{draws} draws per chain are too few to judge anything."
         remedy = "Increase the number of draws: `sampler.draws=1000`."
-        finding = Finding("chains", "fail", message, value=float(draws), threshold=float(_FEWEST_DRAWS), remedy=remedy)
+        finding = Finding("chains", "fail", message, value=float(draws), threshold=float(_MIN_DRAWS), remedy=remedy)
         return CheckResult((finding,), metrics)
     lost = _lost(judged, draws)
     if chains > 1 or judged.method not in ("nuts", "smc"):

@@ -62,7 +62,7 @@ class Fitted:
     coefficients
         Posterior draws, (draw, column).
     response
-        Observed values, shares for counts of trials, (row,); NaN where missing.
+        Observed values, proportions for counts of trials, (row,); NaN where missing.
     """
 
     formula: Formula

@@ -50,7 +50,7 @@ def _mark_interval(ax: Axes, scalar: Scalar, prob: float) -> None:
 
 COMPARED = 12
 COLUMNS = 3
-FEWEST = 25  # prior draws near the posterior that make a density
+MIN_NEAR = 25  # prior draws near the posterior that make a density
 PEAKS = 2.5  # a prior's peak is cut off at this multiple of the posterior's, which would look flat otherwise
 
 
@@ -84,7 +84,7 @@ def _draw_densities(ax: Axes, scalar: Scalar, prior: Array) -> None:
     for artist in (*ax.lines, *ax.collections, *ax.patches):
         artist.set_zorder(3)  # in front of the prior's, which is drawn later
     top = PEAKS * ax.get_ylim()[1]
-    if near.size >= FEWEST:
+    if near.size >= MIN_NEAR:
         draw_marginal(ax, near, look.GREY, "prior", part=near.size / prior.size)
     elif prior.size and high > low:
         _draw_level(ax, near.size / prior.size / (high - low), prior)

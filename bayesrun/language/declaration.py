@@ -161,13 +161,13 @@ class Likelihood:
         Its distribution and name.
     observed
         The observed data.
-    rows_alike
+    elementwise
         Whether rows differ only in their values: an engine may then infer shapes from a single value for all rows.
     """
 
     plan: Plan
     observed: Observed
-    rows_alike: bool = False
+    elementwise: bool = False
 
     @property
     def name(self) -> str:
@@ -318,13 +318,13 @@ class Draft:
         """Add a term of the log density."""
         self._items.append(Potential(name, value, tuple(densities)))
 
-    def likelihood(self, plan: Plan, observed: Observed, rows_alike: bool = False) -> Value:
+    def likelihood(self, plan: Plan, observed: Observed, elementwise: bool = False) -> Value:
         """Add a likelihood; its value is the observed data with missing values imputed."""
         self.add_coords(observed.coords)
         observed = self._own_labels(plan.name, observed)
         if observed.missing is not None:
             self._missing[observed.missing.dim] = observed.missing.labels
-        self._items.append(Likelihood(plan, observed, rows_alike))
+        self._items.append(Likelihood(plan, observed, elementwise))
         return variable(plan.name, observed.dims, observed.shape)
 
     def observe(
@@ -333,11 +333,11 @@ class Draft:
         family: str,
         parameters: Mapping[str, Value],
         observed: Observed,
-        rows_alike: bool = False,
+        elementwise: bool = False,
     ) -> Value:
         """Add a likelihood whose parameters the builder has computed."""
         plan = of_values(name, family, parameters, observed.dims, observed.shape)
-        return self.likelihood(plan, observed, rows_alike)
+        return self.likelihood(plan, observed, elementwise)
 
     def _own_labels(self, name: str, observed: Observed) -> Observed:
         """Use a separate dim for missing values if another likelihood has different missing rows of the same dim."""

@@ -312,7 +312,7 @@ class _Walk:
             times = self._scope.dates_along(values[0].dims[0 if name == "lag" else -1])
             if times is not None:
                 check_row_before(name, times, names_in(node))
-        parts = self._scope.learned.taken_apart(node, values[0], dim) if self._scope.learned and values else None
+        parts = self._scope.learned.expanded(node, values[0], dim) if self._scope.learned and values else None
         if parts is not None:
             return self.value(parts)
         if name in PARTS:

@@ -402,12 +402,12 @@ def register_materializer() -> str:
 
         @override  # type: ignore[untyped-decorator]
         def _evaluate(self, expr: str, metadata: Any, spec: Any) -> Any:
-            return super()._evaluate(told_apart(expr), metadata, spec)
+            return super()._evaluate(with_distinct_calls(expr), metadata, spec)
 
     return str(Materializer.REGISTER_NAME)
 
 
-def told_apart(expr: str) -> str:
+def with_distinct_calls(expr: str) -> str:
     """Make identical calls textually distinct: `min(x) + min(x)` becomes the equivalent `min(x) + min(+x)`."""
     tree = ast.parse(expr, mode="eval")
     seen: dict[str, int] = {}

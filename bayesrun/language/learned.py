@@ -3,7 +3,7 @@
 `mean(x)`, `x[0]` and `dot(w, x)` are properties of the rows that they are computed from. The fit computes and stores
 them by their text. For new rows they keep their fitted values, even if `x` is absent.
 What is over the rows (`log(x)`, `cumsum(x)`, `lag(x)`) is computed from the new rows. For composite functions such as
-`zscore(x)`, the parts are learned (`_TAKEN_APART`).
+`zscore(x)`, the parts are learned (`_EXPANSIONS`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LEARNED = 10_000
 """Longest array that is learned; a longer one selects individual rows, which do not apply to new rows."""
 
 _COUNTED = ("arange", "zeros", "ones")
-_TAKEN_APART = {
+_EXPANSIONS = {
     "zscore": "(x - mean(x)) / std(x)",
     "softmax": "exp(x - logsumexp(x))",
     "trend": "(x - min(x)) / (max(x) - min(x))",
@@ -124,16 +124,16 @@ class Learned:
         names = {tree.id} if isinstance(tree, ast.Name) else set()
         return names.union(*map(self.names_needed, inner))
 
-    def taken_apart(self, node: ast.Call, argument: Value, dim: str | int | None) -> ast.expr | None:
+    def expanded(self, node: ast.Call, argument: Value, dim: str | int | None) -> ast.expr | None:
         """Return a function along the rows in terms of reductions; None for all other functions."""
         name = _called(node)
-        if name not in _TAKEN_APART or argument.known is None or self.rows not in argument.dims:
+        if name not in _EXPANSIONS or argument.known is None or self.rows not in argument.dims:
             return None
         axis = argument.dims.index(self.rows)
         by_default = dim is None and (name != "softmax" or axis == argument.ndim - 1)
         if not by_default and dim not in (self.rows, axis, axis - argument.ndim):
             return None
-        made = ast.parse(_TAKEN_APART[name], mode="eval").body
+        made = ast.parse(_EXPANSIONS[name], mode="eval").body
         along_rows = [ast.Name(self.rows)] if name == "softmax" and dim is None else node.args[1:]
         self._parts[node] = _Replaced(node, along_rows).visit(made)
         return self._parts[node]

@@ -8,6 +8,9 @@ Some priors have parametrizations that are easier to sample; names and posterior
 `theta = location + scale * theta_offset`, `theta_offset` of the standard family, so that the shape of the prior does
 not change with its scale (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014). Whitened: see
 `random_walks`.
+
+Initial values are those of `initval`, or increasing values if the transform is `ordered`. One that depends on other
+variables is computed by the engine from their initial values.
 """
 
 from __future__ import annotations
@@ -18,19 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from bayesrun.errors import check, fail
+from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
+from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index, log
-from bayesrun.language.initial_values import initial_value
-from bayesrun.language.modifier_checks import modifier_problems, split
 from bayesrun.language.modifiers import plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
-from bayesrun.language.prior_checks import check_prior
+from bayesrun.language.prior_checks import check_prior, modifier_problems, split
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import all_equal
-from bayesrun.language.values import Value, compute, constant, fixed, replaceable
+from bayesrun.language.values import Fault, Value, compute, conform, constant, fixed, replaceable
 
 # Fisher information of a typical likelihood about one point of a walk; a wrong guess only costs speed.
 _INFORMATION = 1.5
@@ -292,3 +294,64 @@ def _whitened(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
 
 
 __all__ = ["Draft", "Scope", "declare", "declare_likelihood"]
+
+
+_SCALES = ("sigma", "b", "s", "beta")
+_CENTRES = ("mu", "alpha")
+
+
+def initial_value(this: Plan, scope: Scope) -> Value | None:
+    """Return the initial value of a variable; None for the distribution's default.
+
+    Parameters
+    ----------
+    this
+        The variable.
+    scope
+        Values of the names in `initval`.
+
+    Raises
+    ------
+    UserError
+        When `initval` does not fit the variable.
+    """
+    given = this.option("initval")
+    if given is not None:
+        return _given(this, given, scope)
+    if this.option("transform") == "ordered" and this.shape and this.shape[-1] > 1:
+        return _spread(this)
+    return None
+
+
+def _given(this: Plan, given: object, scope: Scope) -> Value:
+    key = f"{this.key}.initval"
+    value = read(given, scope, key, this.dims)
+    if value.known is None:
+        raise UserError([Problem(key, "must not depend on a random variable", "write a number or use data")])
+    try:
+        fitted = conform(value, this.dims, this.shape)
+    except Fault as fault:
+        raise UserError([Problem(key, fault.message, fault.hint)]) from None
+    full = np.broadcast_to(fitted.known, this.shape)
+    if this.option("transform") == "ordered" and not np.all(np.diff(full, axis=-1) > 0):
+        raise UserError([Problem(key, "must increase, as transform is ordered", "leave it out to have it spread")])
+    return constant(full.astype(np.int64 if this.family.discrete else float), this.dims)
+
+
+def _spread(this: Plan) -> Value:
+    """Return increasing numbers along the last axis, spaced by the prior's scale and inside its support."""
+    steps = np.broadcast_to(np.linspace(-1.0, 1.0, this.shape[-1]), this.shape)
+    support = this.family.support
+    if support == "positive":
+        return constant(np.exp(steps))
+    if support == "unit":
+        return constant(1 / (1 + np.exp(-steps)))
+    if support == "interval" and {"lower", "upper"} <= this.values.keys():
+        low, high = this.values["lower"], this.values["upper"]
+        return low + (high - low) * (steps * 0.4 + 0.5)
+    centre, scale = _first(this, _CENTRES, 0.0), _first(this, _SCALES, 1.0)
+    return compute("increasing", [centre, scale], (None,) * len(this.shape), this.shape)
+
+
+def _first(this: Plan, names: tuple[str, ...], default: float) -> Value:
+    return next((this.values[name] for name in names if name in this.values), constant(default))

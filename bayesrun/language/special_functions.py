@@ -15,7 +15,7 @@ from bayesrun.lazy import special
 Array = NDArray[Any]
 
 _EPSILON, _TINY = 4e-15, 1e-300
-_LONGEST = 20_000
+_MAX_TERMS = 20_000
 """Maximum number of terms of a series or continued fraction; a few times the square root of the larger parameter
 are needed."""
 
@@ -93,7 +93,7 @@ def _gamma_series(a: Array, x: Array) -> tuple[Array, Array]:
     """Return `sum_n x^n / ((a + 1) ... (a + n))` and its derivative by `a`."""
     term, slope = np.ones(np.shape(x)), np.zeros(np.shape(x))
     total, total_slope = term.copy(), slope.copy()
-    for n in range(1, _LONGEST):
+    for n in range(1, _MAX_TERMS):
         slope = (slope - term / (a + n)) * x / (a + n)
         term = term * x / (a + n)
         total, total_slope = total + term, total_slope + slope
@@ -109,7 +109,7 @@ def _gamma_fraction(a: Array, x: Array) -> tuple[Array, Array]:
     c, c_slope = np.full(np.shape(b), 1.0 / _TINY), np.zeros(np.shape(b))
     d, d_slope = 1.0 / b, 1.0 / b**2
     value, slope = d, d_slope
-    for n in range(1, _LONGEST):
+    for n in range(1, _MAX_TERMS):
         factor, b = -n * (n - a), b + 2.0
         c, c_slope = b + factor / c, -1.0 + n / c - factor * c_slope / c**2
         below, below_slope = b + factor * d, -1.0 + n * d + factor * d_slope
@@ -163,7 +163,7 @@ def _beta_fraction(a: Array, b: Array, x: Array) -> tuple[Array, Array, Array]:
     d = 1.0 / below
     d_slopes = [x * (1.0 - b) / (a + 1.0) ** 2 / below**2, x / (a + 1.0) / below**2]
     value, slopes = d, d_slopes
-    for m in range(1, _LONGEST):
+    for m in range(1, _MAX_TERMS):
         at, odd = a + 2.0 * m, a + m
         factors = (
             (m * (b - m) * x / ((at - 1.0) * at), m * x / ((at - 1.0) * at), -1.0 / (at - 1.0) - 1.0 / at),

@@ -32,7 +32,7 @@ from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.functions.base import FUNCTIONS, Function
 from bayesrun.schema import Section
 
-FURTHEST = 100_000
+MAX_VALUE = 100_000
 """Largest absolute value of `a` that is considered."""
 _NEGLIGIBLE = 1e-12
 """Values with a prior probability below this fraction of the largest are omitted."""
@@ -225,7 +225,7 @@ def _chosen(draft: Draft, possible: Preimage) -> Value:
 
 def _support(prior: Plan) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the values in the prior's support, and their log probabilities over (value, row)."""
-    values = np.arange(-FURTHEST, FURTHEST + 1)
+    values = np.arange(-MAX_VALUE, MAX_VALUE + 1)
     logs = log_probability(prior, values[:, None])
     logs = np.broadcast_to(logs, (len(values), int(np.prod(prior.shape))))
     kept = (logs > logs.max(axis=0) + np.log(_NEGLIGIBLE)).any(axis=1)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel
 from bayesrun.lazy import az, xr
-from bayesrun.samplers.base import Sampled
-from bayesrun.samplers.prior_draws import why_no_draws
+from bayesrun.samplers.base import Sampled, why_no_draws
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -20,7 +20,7 @@ _WIDTH = 100
 """Columns of a file or a pipe, and the least that the table needs."""
 _NUMBER = 9
 """Columns of a number and the blank before it."""
-_LEAST_SHOWN = ("mcse_sd", "mcse_mean")
+_DROPPED_FIRST = ("mcse_sd", "mcse_mean")
 """Columns that are left to `summary.csv` where the terminal is too narrow, the first one first."""
 
 
@@ -73,7 +73,7 @@ def _table(summary: pd.DataFrame, width: int) -> Table:
     columns = list(summary.columns)
     names = [str(name) for name in summary.index[:_ROWS]]
     longest = max(map(len, names), default=0)
-    for column in _LEAST_SHOWN:
+    for column in _DROPPED_FIRST:
         if longest + (_NUMBER + 1) * len(columns) > width and column in columns:
             columns.remove(column)
     room = max(20, width - (_NUMBER + 1) * len(columns))

@@ -47,7 +47,7 @@ _LINKS = {"softplus": "softplus⁻¹", "tan_half": "tan½"}
 _ORDER = {"likelihood": 0, "predictor": 1, "deterministic": 2, "potential": 3, "prior": 4}
 _LONG = 45  # characters of a parameter, above which it gets a line of its own
 _SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", "MvStudentTRandomWalk")
-_MOST_LAGS = 4
+_MAX_LAGS = 4
 
 
 @dataclass(frozen=True)
@@ -376,7 +376,7 @@ class _Distributions:
         text = str(body.get("rho"))
         constant = 1 if body.get("constant") else 0
         order = self._notation.size(self._notation.dims(text)[-1]) if self._notation.dims(text) else 1
-        if not text.isidentifier() or order - constant > _MOST_LAGS:
+        if not text.isidentifier() or order - constant > _MAX_LAGS:
             return None
         base, own = mathml.symbol(text)
         rho = [subscript(base, own, mathml.number(k)) if self._notation.dims(text) else base for k in range(order)]

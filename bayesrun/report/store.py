@@ -17,7 +17,7 @@ from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun")
 
-_LONGEST_NAME = 240  # bytes; NetCDF allows 256
+_MAX_NAME_LENGTH = 240  # bytes; NetCDF allows 256
 
 
 def save(
@@ -111,7 +111,7 @@ def _storable_name(name: str) -> str:
     clean = re.sub(r"[\x00-\x1f\x7f]", "_", name.replace("/", "÷")).strip(" ")
     if not clean or (clean[0].isascii() and not (clean[0].isalnum() or clean[0] == "_")):
         clean = f"_{clean}"
-    while len(clean.encode()) > _LONGEST_NAME:
+    while len(clean.encode()) > _MAX_NAME_LENGTH:
         clean = clean[:-1]
     return clean
 

@@ -27,8 +27,8 @@ from bayesrun.processes import may_fork, processors, uninterrupted
 from bayesrun.samplers.base import Monitor, SamplerSpec
 
 Stats = Mapping[str, NDArray[Any]]
-GoOn = Callable[[], bool]
-RunChain = Callable[[int, GoOn], Stats]
+KeepGoing = Callable[[], bool]
+RunChain = Callable[[int, KeepGoing], Stats]
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -201,7 +201,7 @@ def run_chains(
     processes
         How many run at the same time.
     run_chain
-        `(chain, go_on) -> statistics`; ends early when `go_on()` is False.
+        `(chain, keep_going) -> statistics`; ends early when `keep_going()` is False.
     shared
         Memory that all processes see; `shared.stop` ends them.
     on_progress
@@ -230,7 +230,7 @@ def _here(chains: int, run_chain: RunChain, shared: SharedDraws, on_progress: Ca
     """Run the chains in turn in this process, where no other may be started."""
     stops: list[KeyboardInterrupt] = []
 
-    def go_on() -> bool:
+    def keep_going() -> bool:
         try:
             on_progress()
         except KeyboardInterrupt as stop:
@@ -241,7 +241,7 @@ def _here(chains: int, run_chain: RunChain, shared: SharedDraws, on_progress: Ca
     stats = {}
     for chain in range(chains):
         if not shared.stop[0]:
-            stats[chain] = run_chain(chain, go_on)
+            stats[chain] = run_chain(chain, keep_going)
     return Outcome(stats, stops[0] if stops else KeyboardInterrupt() if shared.stop[0] else None)
 
 
@@ -275,14 +275,14 @@ def _work(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     parent = os.getppid()
 
-    def go_on() -> bool:
+    def keep_going() -> bool:
         return not shared.stop[0] and os.getppid() == parent
 
     with suppress(BrokenPipeError):  # the parent is gone
         try:
             for chain in chains:
-                if go_on():
-                    results.send((chain, run_chain(chain, go_on)))
+                if keep_going():
+                    results.send((chain, run_chain(chain, keep_going)))
         except BrokenPipeError:
             raise
         except BaseException:  # whatever it is, the parent reports it

@@ -48,10 +48,10 @@ SECONDS = 1.0
 """Seconds of draws that are not on disk yet, at most."""
 STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n_steps", "lp")
 """Statistics that are stored, under ArviZ's names."""
-MOST_RESERVED = 2_000_000_000
+MAX_RESERVED = 2_000_000_000
 STATES = "states"
 HELPERS = "helpers.npz"
-MOST_STATES = 12
+MAX_STATES = 12
 """Largest number of states kept of a chain: that of the end of tuning, some in between, the last."""
 _MAGIC = b"bayesrn1"
 _STAT_TYPES = {"diverging": "bool", "tree_depth": "int64", "n_steps": "int64"}
@@ -239,7 +239,7 @@ class ChainFile:
                 np.savez(file, **state)
             os.replace(temporary, final)
             self._draws_of_states.append(draws)
-            if len(self._draws_of_states) > MOST_STATES:
+            if len(self._draws_of_states) > MAX_STATES:
                 for old in self._draws_of_states[1:-1:2]:
                     self._state_path(self._states, old).unlink(missing_ok=True)
                 del self._draws_of_states[1:-1:2]
@@ -376,7 +376,7 @@ def _reserved(folder: Path, chain: int, layout: Layout) -> Path:
     path = folder / f"chain-{chain}.draws"
     size = _chain_bytes(layout)
     with path.open("xb") as file:
-        if 0 < layout.chains * size <= MOST_RESERVED and hasattr(os, "posix_fallocate"):
+        if 0 < layout.chains * size <= MAX_RESERVED and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
         os.fsync(file.fileno())
     return path

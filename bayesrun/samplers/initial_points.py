@@ -28,9 +28,9 @@ CORRELATED_UP_TO = 200
 """Parameters up to which `init: auto` looks at correlations; beyond, estimating them costs more than it saves."""
 _STRONG = 0.9
 """Correlation at the mode from which on coordinates are changed."""
-_LEAST_EIGENVALUE = 1e-12
+_MIN_EIGENVALUE = 1e-12
 """Least eigenvalue, relative to the diagonal, of a curvature that has an inverse."""
-_FURTHEST = 20.0
+_MAX_DISTANCE = 20.0
 """Standard deviations from the mode up to which an initial point is left as it is."""
 _STEEP = 1e10
 """An initial point whose gradient is larger than this is not usable."""
@@ -173,7 +173,7 @@ class Coordinates:
         """
         away = linalg.solve_triangular(self.factor, (points - self.mode).T, lower=True)
         furthest = np.max(np.abs(away), axis=0)
-        return np.asarray(self.mode + (self.factor @ (away * np.minimum(1.0, _FURTHEST / furthest))).T)
+        return np.asarray(self.mode + (self.factor @ (away * np.minimum(1.0, _MAX_DISTANCE / furthest))).T)
 
 
 def find_coordinates(density: LogDensity, spec: NutsSpec) -> Coordinates | None:
@@ -236,7 +236,7 @@ def _covariance(curvature: Vector) -> Vector | None:
     if not np.all(np.isfinite(curvature)) or np.any(scale == 0):
         return None
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
-    if values[0] <= _LEAST_EIGENVALUE:
+    if values[0] <= _MIN_EIGENVALUE:
         return None
     return np.asarray((vectors / values) @ vectors.T / np.outer(scale, scale))
 

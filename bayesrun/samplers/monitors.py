@@ -30,7 +30,7 @@ def reason_of(stop: KeyboardInterrupt | None) -> Literal["interrupt", "max_secon
     return "max_seconds" if isinstance(stop, TimeIsUp) else "interrupt"
 
 
-class Several:
+class MonitorGroup:
     """Notifies several monitors of each draw.
 
     Parameters

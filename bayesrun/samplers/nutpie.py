@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bayesrun.engines.base import CompiledModel
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
+    KeepGoing,
     Progress,
     SharedDraws,
     chain_seeds,
@@ -38,7 +39,7 @@ Shifted = Callable[[Vector, Vector], tuple[float, Vector]]
 
 log = logging.getLogger("bayesrun.sampling")
 
-_LEAST_TUNE = 10
+_MIN_TUNE = 10
 """Fewest tuning draws for which nutpie can lay out its windows of adaptation."""
 _STATS = {
     "diverging": "diverging",
@@ -72,8 +73,8 @@ def unusable(model: CompiledModel, spec: NutsSpec | None = None) -> str | None:
     """
     if importlib.util.find_spec("nutpie") is None:
         return "nutpie is not installed"
-    if spec is not None and spec.tune < _LEAST_TUNE:
-        return f"nutpie needs at least {_LEAST_TUNE} tuning draws"
+    if spec is not None and spec.tune < _MIN_TUNE:
+        return f"nutpie needs at least {_MIN_TUNE} tuning draws"
     if not model.blocks:
         return "the model has no free variables"
     if discrete := [block.name for block in model.blocks if block.discrete]:
@@ -132,9 +133,9 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
     monitor.begin()
     began_sampling = time.perf_counter()
 
-    def one(chain: int, go_on: Any) -> Mapping[str, NDArray[Any]]:
+    def one(chain: int, keep_going: KeepGoing) -> Mapping[str, NDArray[Any]]:
         saver = _Saver(files[chain], layout, shared.points[chain], spec.tune)
-        return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, saver, go_on)
+        return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, saver, keep_going)
 
     progress = Progress(shared, spec.tune, monitor)
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
@@ -198,7 +199,7 @@ def run_chain(
     settings: Settings,
     shared: SharedDraws,
     saver: _Saver,
-    go_on: Callable[[], bool],
+    keep_going: KeepGoing,
 ) -> Mapping[str, NDArray[Any]]:
     """Sample one chain; draws and progress go to the shared memory as they come.
 
@@ -218,7 +219,7 @@ def run_chain(
         Where draws and progress are written.
     saver
         Takes the draws to disk now and then.
-    go_on
+    keep_going
         Called now and then in this thread; False ends the chain and keeps its draws.
 
     Returns
@@ -246,7 +247,7 @@ def run_chain(
         blocking=False,
     )
     try:
-        complete = _watch(sampler, finished, shared, chain, saver, go_on)
+        complete = _watch(sampler, finished, shared, chain, saver, keep_going)
     except BaseException:
         sampler.cancel()
         raise
@@ -262,7 +263,7 @@ def _watch(
     shared: SharedDraws,
     chain: int,
     saver: _Saver,
-    go_on: Callable[[], bool],
+    keep_going: KeepGoing,
 ) -> bool:
     """Wait for the end of the chain; return whether it finished."""
     polls = 0
@@ -274,7 +275,7 @@ def _watch(
                 shared.diverging[chain] = int(stats["diverging"].sum())
                 if saver.is_due:
                     saver.save(done, stats)
-            if not go_on():
+            if not keep_going():
                 return False
     except KeyboardInterrupt:
         shared.stop[0] = 1

@@ -1,25 +1,47 @@
-"""NUTS for continuous variables; nutpie's, or the engine's own with its choice of step for other variables."""
+"""NUTS by nutpie, or by the engine with its choice of step method for each variable that NUTS can't move.
+
+With the engine's step methods, chains run in processes that fork after compiling. Their draws go to memory that all
+processes see, and to the run's `DrawStore`; so does the state of NUTS, from which a later run continues.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import time
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
-from bayesrun.engines.base import CompiledModel
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.engines.base import Arrays, CompiledModel, StepChain, StepSettings
 from bayesrun.errors import Problem, SamplingError
 from bayesrun.samplers import nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
-from bayesrun.samplers.draw_store import NOWHERE, DrawStore
+from bayesrun.samplers.chains import (
+    KeepGoing,
+    Progress,
+    SharedDraws,
+    chain_seeds,
+    kept_chains,
+    parallel_chains,
+    run_chains,
+    share_draws,
+)
+from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, split_rows
 from bayesrun.samplers.earlier import EarlierDraws
-from bayesrun.samplers.step_methods import compound, sample_with_steps
+from bayesrun.samplers.initial_points import choose_init
+from bayesrun.samplers.monitors import reason_of
 
 log = logging.getLogger("bayesrun.sampling")
 
-
-CAREFUL = 0.95
-"""`target_accept` of a second try."""
+HIGHER_ACCEPT = 0.95
+"""`target_accept` of a second attempt."""
 _FEW = 0.01
+_FROM_START: tuple[int, Arrays | None] = (0, None)
 
 
 def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
@@ -29,18 +51,18 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
     smaller steps, which mostly removes them. Many divergences come from the model's form, which no step size fixes.
     """
     sampled = _once(model, spec, seed, monitor, store)
-    if not worth_another(spec, sampled):
+    if not is_worth_repeating(spec, sampled):
         return sampled
     count, all_draws = int(sampled.stats["diverging"].sum()), sampled.stats["diverging"].size
-    log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", CAREFUL)
-    again = _once(model, spec.model_copy(update={"target_accept": CAREFUL}), seed, monitor, store)
+    log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", HIGHER_ACCEPT)
+    again = _once(model, spec.model_copy(update={"target_accept": HIGHER_ACCEPT}), seed, monitor, store)
     if again.interrupted is not None:  # the first try is complete
         return replace(sampled, interrupted=again.interrupted)
     compiling = sampled.seconds_compile + again.seconds_compile
     return replace(again, seconds_compile=compiling, seconds_sample=sampled.seconds_sample + again.seconds_sample)
 
 
-def worth_another(spec: NutsSpec, sampled: Sampled) -> bool:
+def is_worth_repeating(spec: NutsSpec, sampled: Sampled) -> bool:
     """Whether a few draws diverged of a complete run whose settings were bayesrun's to choose."""
     default = NutsSpec.model_fields["target_accept"].default
     if spec.init != "auto" or spec.target_accept != default or sampled.interrupted is not None:
@@ -111,6 +133,130 @@ def check(model: CompiledModel, spec: NutsSpec) -> list[Problem]:
         message, hint = f"nutpie can't sample this model: {reason}", "use engine=auto or engine=pymc3"
         problems.append(Problem("sampler.engine", message, hint))
     return problems
+
+
+def sample_with_steps(
+    model: CompiledModel,
+    spec: NutsSpec,
+    seed: int,
+    monitor: Monitor,
+    store: DrawStore = NOWHERE,
+    earlier: EarlierDraws | None = None,
+) -> Sampled:
+    """Sample with the engine's own step methods (see `Sampler.sample`).
+
+    Parameters
+    ----------
+    model, spec, seed, monitor, store
+        As for every sampler.
+    earlier
+        Draws of the same chains that are not made again: each chain continues from its last stored state.
+    """
+    seeds = chain_seeds(seed, spec.chains)
+    began = time.perf_counter()
+    origins = [earlier.origin(chain) if earlier else _FROM_START for chain in range(spec.chains)]
+    continued = all(state is not None for _, state in origins)
+    sampler = model.step_sampler(_settings(model, spec, seeds[0], continued), seeds[0])
+    _log_steps(sampler.steps)
+    chosen = {"engine": "pymc3", "target_accept": spec.target_accept}
+    layout = Layout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps, chosen)
+    shared = share_draws(spec.chains, spec.draws, layout.width)
+    files = store.begin(layout)
+    for chain, (draws, state) in enumerate(origins):
+        if earlier is not None and state is not None:
+            files[chain].copy_states(earlier.states, draws)
+            shared.points[chain, :draws] = rows = earlier.rows(chain, draws, layout)
+            files[chain].append(rows)
+            shared.done[chain] = spec.tune + draws
+    monitor.begin()
+    compiled = time.perf_counter()
+
+    def one(chain: int, keep_going: KeepGoing) -> Mapping[str, NDArray[Any]]:
+        work = _Chain(chain, sampler.chain(chain, seeds[chain], origins[chain][1]), shared, files[chain], layout)
+        work.run(spec.tune, sampler.keeps_state, keep_going)
+        return {}
+
+    progress = Progress(shared, spec.tune, monitor, [int(done) for done in shared.done])
+    outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
+    kept, length = kept_chains({n: int(done) - spec.tune for n, done in enumerate(shared.done)}, spec.chains, outcome)
+    parts = [split_rows(shared.points[chain, :length], layout) for chain in kept]
+    return Sampled(
+        draws={name: np.stack([draws[name] for draws, _ in parts]).astype(sampler.types[name]) for name in parts[0][0]},
+        stats={name: np.stack([stats[name] for _, stats in parts]) for name in parts[0][1]},
+        steps=sampler.steps,
+        seconds_compile=compiled - began,
+        seconds_sample=time.perf_counter() - compiled,
+        interrupted=reason_of(outcome.stop),
+        died=outcome.died,
+        kept=kept,
+        attempt=store.attempts,
+    )
+
+
+def compound(model: CompiledModel, spec: NutsSpec) -> str | None:
+    """Return why the step methods are more than NUTS for all variables; None where they are not."""
+    if spec.step:
+        return f"step methods are set in sampler.step ({', '.join(spec.step)})"
+    if discrete := [block.name for block in model.blocks if block.discrete]:
+        return f"discrete variables: {', '.join(discrete)}"
+    return model.missing_gradient()
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """One chain at work in its process."""
+
+    number: int
+    chain: StepChain
+    shared: SharedDraws
+    file: ChainFile
+    layout: Layout
+
+    def run(self, tune: int, keeps_state: bool, keep_going: KeepGoing) -> None:
+        """Make the draws; those that are kept go to the file, and now and then the state, if it can be kept."""
+        shared, number, file = self.shared, self.number, self.file
+        rows, made, end = shared.points[number], int(shared.done[number]), tune + self.layout.draws
+        while made < end and keep_going():
+            draw, stats = self.chain.advance()
+            if made >= tune:
+                self._write(rows[made - tune], draw, stats)
+            made += 1
+            shared.diverging[number] += stats.get("diverging", 0) > 0
+            shared.done[number] = made
+            due = made > tune and file.is_due
+            if due:
+                file.append(rows[file.saved : made - tune])
+            if keeps_state and (made == tune or due or made == end - 1):  # a continued run makes the last draw again
+                file.save_state(made - tune, self.chain.state())
+        if made > tune:
+            file.append(rows[file.saved : made - tune])
+        file.finish()
+
+    def _write(self, row: NDArray[Any], draw: Arrays, stats: Mapping[str, float]) -> None:
+        begin = 0
+        for name in self.layout.columns:
+            values = draw[name].ravel()
+            row[begin : begin + values.size] = values
+            begin += values.size
+        row[begin:] = [stats.get(name, math.nan) for name in self.layout.stats]
+
+
+def _settings(model: CompiledModel, spec: NutsSpec, seed: int, continued: bool) -> StepSettings:
+    """Choose initial points and mass matrix of NUTS; continued chains have theirs."""
+    init = "adapt_diag" if continued else spec.init
+    if not continued and compound(model, spec) is None:
+        init = choose_init(model, seed) if spec.init == "auto" else spec.init
+        log.info("init: %s%s", init, " (chosen by init=auto)" if spec.init == "auto" else "")
+    return StepSettings(spec.tune, spec.chains, spec.step, init, spec.target_accept, spec.max_treedepth)
+
+
+def _log_steps(steps: Mapping[str, str]) -> None:
+    """Log which variables each step method moves."""
+    by_method = defaultdict(list)
+    for variable, method in steps.items():
+        by_method[method].append(variable)
+    for method, variables in by_method.items():
+        log.info("step %s: %s", method, ", ".join(variables))
 
 
 SAMPLER = Sampler(NutsSpec, sample, check, keeps_draws=True, extend=extend, not_extendable=not_extendable)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import time
 
 from bayesrun.engines.base import CompiledModel
-from bayesrun.samplers.base import Monitor, Sampled, Sampler, SamplerSpec
-from bayesrun.samplers.prior_draws import check_proper, prior_draws
+from bayesrun.samplers.base import Monitor, Sampled, Sampler, SamplerSpec, check_proper, prior_draws
 
 
 class PriorSpec(SamplerSpec):

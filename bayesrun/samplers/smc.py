@@ -29,10 +29,9 @@ from pydantic import Field
 from bayesrun.engines.base import CompiledModel, TemperedDensity
 from bayesrun.errors import SamplingError, fail
 from bayesrun.lazy import linalg, special
-from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec
+from bayesrun.samplers.base import Count, Monitor, Sampled, Sampler, SamplerSpec, check_proper, prior_draws
 from bayesrun.samplers.chains import Outcome, SharedDraws, chain_seeds, parallel_chains, run_chains, share_draws
 from bayesrun.samplers.monitors import reason_of
-from bayesrun.samplers.prior_draws import check_proper, prior_draws
 
 Vector = NDArray[np.float64]
 
@@ -104,8 +103,8 @@ def sample(model: CompiledModel, spec: SmcSpec, seed: int, monitor: Monitor) -> 
     compiled = time.perf_counter()
     shared = share_draws(spec.chains, spec.draws, len(tempered.discrete))
 
-    def one(chain: int, go_on: Callable[[], bool]) -> Mapping[str, Any]:
-        return _run_chain(tempered, initial[chain], spec, seeds[chain], shared, chain, go_on)
+    def one(chain: int, keep_going: Callable[[], bool]) -> Mapping[str, Any]:
+        return _run_chain(tempered, initial[chain], spec, seeds[chain], shared, chain, keep_going)
 
     progress = _Progress(shared, spec.draws, monitor)
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
@@ -169,11 +168,11 @@ def _run_chain(
     seed: int,
     shared: SharedDraws,
     chain: int,
-    go_on: Callable[[], bool],
+    keep_going: Callable[[], bool],
 ) -> Mapping[str, Any]:
     def on_move(beta: float) -> bool:
         shared.done[chain] = min(int(beta * spec.draws), spec.draws - 1)
-        return go_on()
+        return keep_going()
 
     settings = Settings(spec.threshold, spec.n_steps, spec.p_acc_rate)
     try:
@@ -268,7 +267,7 @@ def temper(
     initial: Vector,
     settings: Settings,
     rng: np.random.Generator,
-    go_on: Callable[[float], bool],
+    keep_going: Callable[[float], bool],
 ) -> Result:
     """Move a population from the prior to the posterior.
 
@@ -282,13 +281,13 @@ def temper(
         How it moves.
     rng
         Source of randomness.
-    go_on
+    keep_going
         Called with `beta` after each move of the population; False ends the run.
 
     Raises
     ------
     Stopped
-        When `go_on` said so.
+        When `keep_going` said so.
     SamplingError
         When no particle has a likelihood.
     """
@@ -302,7 +301,7 @@ def temper(
         beta, evidence = min(1.0, beta + step), evidence + ratio
         proposal = fit(population.points, weights)
         population = _resampled(population, weights, rng)
-        moved, accepted = _move(tempered, population, proposal, beta, steps, rng, go_on)
+        moved, accepted = _move(tempered, population, proposal, beta, steps, rng, keep_going)
         steps = _steps(accepted, settings)
     return Result(population, evidence, moved)
 
@@ -380,7 +379,7 @@ def _move(
     beta: float,
     steps: int,
     rng: np.random.Generator,
-    go_on: Callable[[float], bool],
+    keep_going: Callable[[float], bool],
 ) -> tuple[float, float]:
     """Move all particles `steps` times; return the share that moved at all, and the mean acceptance."""
     ever, rate = np.zeros(len(population.prior), bool), 0.0
@@ -388,7 +387,7 @@ def _move(
         accepted = _metropolis(tempered, population, proposal, beta, rng)
         ever |= accepted
         rate += float(accepted.mean()) / steps
-        if not go_on(beta):
+        if not keep_going(beta):
             raise Stopped
     return float(ever.mean()), rate
 

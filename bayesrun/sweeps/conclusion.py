@@ -19,7 +19,7 @@ from bayesrun.sweeps.base import Goal
 from bayesrun.sweeps.table import Setting, small_variables_first
 
 _LARGE = 1.0
-_MOST_NAMED = 3
+_MAX_NAMED = 3
 _SIDES = {1: "is above 0", -1: "is below 0", 0: "includes 0"}
 
 
@@ -134,8 +134,8 @@ def best_setting(settings: Sequence[Setting], goal: Goal) -> str:
     if not ranked:
         return f"There is no best setting: no job has the metric {goal.metric}."
     (first, *others), kind = ranked, "highest" if goal.maximize else "lowest"
-    said = f"The {kind} {goal.metric} of {len(records)} jobs is {first.metrics[goal.metric]:.4g}, at '{first.setting}'"
-    return f"{said}; next is {others[0].metrics[goal.metric]:.4g}, at '{others[0].setting}'." if others else f"{said}."
+    best = f"The {kind} {goal.metric} of {len(records)} jobs is {first.metrics[goal.metric]:.4g}, at '{first.setting}'"
+    return f"{best}; next is {others[0].metrics[goal.metric]:.4g}, at '{others[0].setting}'." if others else f"{best}."
 
 
 def _what_moved(settings: Sequence[Setting], found: Sequence[Move], baseline: str) -> list[str]:
@@ -175,14 +175,14 @@ def _mean(row: dict[str, Any]) -> str:
 def _conclusion(found: Sequence[Move], baseline: str, interval: str) -> list[str]:
     changed = [m for m in found if m.changed]
     if changed:
-        told = "; ".join(_change(m, interval) for m in changed[:_MOST_NAMED])
-        more = f"; and {len(changed) - _MOST_NAMED} more parameters" if len(changed) > _MOST_NAMED else ""
-        return [f"The conclusion does not hold: {told}{more}."]
+        changes = "; ".join(_change(m, interval) for m in changed[:_MAX_NAMED])
+        more = f"; and {len(changed) - _MAX_NAMED} more parameters" if len(changed) > _MAX_NAMED else ""
+        return [f"The conclusion does not hold: {changes}{more}."]
     if not found or not baseline:
         return []
     large = [m.parameter for m in found if m.beyond_error and abs(m.shift) >= _LARGE]
     if large:
-        named = ", ".join(large[:_MOST_NAMED]) + (", ..." if len(large) > _MOST_NAMED else "")
+        named = ", ".join(large[:_MAX_NAMED]) + (", ..." if len(large) > _MAX_NAMED else "")
         return [
             f"The direction holds (every {interval} stays on its side of zero), the size does not: {named} moved by "
             f"{_LARGE:g} sd or more."
@@ -200,16 +200,16 @@ def _change(move: Move, interval: str) -> str:
 def _caveats(settings: Sequence[Setting]) -> list[str]:
     failed = [s.name for s in settings if s.verdict == "fail"]
     missing = [s.name for s in settings if not s.summaries]
-    said = []
+    sentences = []
     if failed and len(failed) == len(settings):
-        said.append("Do not rely on this yet: every setting has the verdict fail.")
+        sentences.append("Do not rely on this yet: every setting has the verdict fail.")
     elif failed:
-        said.append(f"Do not rely on this yet: the verdict is fail for {_named(failed)}.")
+        sentences.append(f"Do not rely on this yet: the verdict is fail for {_named(failed)}.")
     if missing:
-        said.append(f"No posterior: {_named(missing)}.")
-    return said
+        sentences.append(f"No posterior: {_named(missing)}.")
+    return sentences
 
 
 def _named(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name}'" for name in names[:_MOST_NAMED])
-    return shown + (f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else "")
+    shown = ", ".join(f"'{name}'" for name in names[:_MAX_NAMED])
+    return shown + (f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else "")

@@ -24,9 +24,9 @@ Floats = NDArray[np.float64]
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-10
-_LEAST_WEIGHT = 1e-9
+_MIN_WEIGHT = 1e-9
 _REPLICATES = (20, 200)
-_MOST_TERMS = 2_000_000
+_MAX_TERMS = 2_000_000
 
 
 def compare(records: Sequence[Record]) -> tuple[pd.DataFrame | None, str]:
@@ -189,7 +189,7 @@ def weight_intervals(points: Floats, prob: float) -> tuple[Floats, Floats]:
     low, high : ndarray
         One value per setting.
     """
-    replicates = int(np.clip(_MOST_TERMS // points.size, *_REPLICATES))
+    replicates = int(np.clip(_MAX_TERMS // points.size, *_REPLICATES))
     densities = np.exp(points - points.max(axis=0))
     shares = np.random.default_rng(0).dirichlet(np.ones(points.shape[1]), replicates) * points.shape[1]
     weights = [_best_mixture(densities, own) for own in shares]
@@ -212,9 +212,9 @@ def _best_mixture(densities: Floats, shares: Floats) -> Floats:
             np.full(count, 1.0 / count),
             jac=True,
             method="SLSQP",
-            bounds=[(_LEAST_WEIGHT, 1.0)] * count,  # at 0, a point that one setting alone explains has no density
+            bounds=[(_MIN_WEIGHT, 1.0)] * count,  # at 0, a point that one setting alone explains has no density
             constraints={"type": "eq", "fun": lambda w: w.sum() - 1.0, "jac": np.ones_like},
             options={"ftol": _TOLERANCE, "maxiter": _ITERATIONS},
         )
-    weights = np.where(found.x <= 2 * _LEAST_WEIGHT, 0.0, np.clip(found.x, 0.0, 1.0))
+    weights = np.where(found.x <= 2 * _MIN_WEIGHT, 0.0, np.clip(found.x, 0.0, 1.0))
     return np.asarray(weights / weights.sum())

@@ -18,8 +18,8 @@ from bayesrun.figures.drawing import save
 from bayesrun.sweeps.local_workers import beside
 from bayesrun.sweeps.table import Setting, density_at, is_counted
 
-MOST_PARAMETERS = 4
-MOST_SETTINGS = 20
+MAX_PARAMETERS = 4
+MAX_SETTINGS = 20
 _WIDTH = 9.0
 _DPI = 130
 _INNER = 0.5  # probability of the thick interval
@@ -47,8 +47,8 @@ def draw_overlays(
     list of Path
         What was drawn.
     """
-    shown = [s for s in settings if s.draws][:MOST_SETTINGS]
-    drawn = [p for p in parameters if any(p in s.draws for s in shown)][:MOST_PARAMETERS]
+    shown = [s for s in settings if s.draws][:MAX_SETTINGS]
+    drawn = [p for p in parameters if any(p in s.draws for s in shown)][:MAX_PARAMETERS]
     if not drawn:
         return []
     folder.mkdir(exist_ok=True)

@@ -21,8 +21,8 @@ from bayesrun.sweeps.table import Setting, small_variables_first
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
 _ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight ({})", "Pareto k")
 _ROWS = 60
-_MOST_MOVED = 5
-_MOST_ROWS = 1000
+_MAX_MOVED = 5
+_MAX_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def _markdown(table: pd.DataFrame) -> list[str]:
 
 def page(found: Findings, figures: Sequence[Path]) -> str:
     """Write the answer as one page that needs no other file."""
-    shown = found.moves[:_MOST_MOVED]
+    shown = found.moves[:_MAX_MOVED]
     rest = len(found.moves) - len(shown)
     page: str = _template().render(
         title=found.title,
@@ -203,7 +203,7 @@ def best(elpd: pd.DataFrame) -> str:
 
 def _whole_table(table: pd.DataFrame) -> dict[str, Any]:
     shown = table[[c for c in table.columns if c != "jobs"]].replace({"note": {"": None}})
-    shown = shown.dropna(axis="columns", how="all").head(_MOST_ROWS)
+    shown = shown.dropna(axis="columns", how="all").head(_MAX_ROWS)
     names = [str(c) for c in shown.columns]
     rows = [
         [_cell(name, value) for name, value in zip(names, row, strict=True)] for row in shown.itertuples(index=False)

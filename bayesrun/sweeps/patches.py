@@ -113,10 +113,10 @@ def keep_interrupts() -> Iterator[None]:
     if not may_handle_signals():
         yield
         return
-    before, heard = signal.getsignal(signal.SIGINT), []
+    before, received = signal.getsignal(signal.SIGINT), []
 
     def hear(number: int, frame: FrameType | None) -> None:
-        heard.append(number)
+        received.append(number)
         before(number, frame)  # type: ignore[operator,misc]
 
     if callable(before):
@@ -124,12 +124,12 @@ def keep_interrupts() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not heard:
+        if not received:
             raise
         raise KeyboardInterrupt from error
     finally:
         signal.signal(signal.SIGINT, before)
-    if heard:
+    if received:
         raise KeyboardInterrupt
 
 

@@ -26,7 +26,7 @@ from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweeps.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweeps.local_workers import in_worker
 
-MOST_JOBS = 10_000
+MAX_JOBS = 10_000
 """Largest number of jobs of a sweep."""
 
 _Choice = tuple[str, ...]
@@ -92,8 +92,8 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         fixed.pop(key, None), swept.pop(key, None)
         if not override.is_sweep_override():
             fixed[key] = override.input_line or f"{written}={override.get_value_element_as_str()}"
-        elif _length(override) > MOST_JOBS:
-            message = f"has {_length(override):,} values; a sweep may have {MOST_JOBS:,} jobs"
+        elif _length(override) > MAX_JOBS:
+            message = f"has {_length(override):,} values; a sweep may have {MAX_JOBS:,} jobs"
             problems.append(Problem(key, message, "give fewer values: a larger step, or sweeper=optuna"))
         elif override.is_discrete_sweep():
             swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
@@ -112,13 +112,13 @@ def _length(override: Override) -> int:
     if not isinstance(value, RangeSweep) or value.start is None or value.stop is None or not value.step:
         return 0
     count = (value.stop - value.start) / value.step
-    return max(0, math.ceil(count)) if count < MOST_JOBS else int(min(count, 1e300))
+    return max(0, math.ceil(count)) if count < MAX_JOBS else int(min(count, 1e300))
 
 
 def _check_number(groups: Sequence[Sequence[str]], swept: Mapping[str, list[str]], spec: SweepSpec) -> None:
     jobs = math.prod(len(swept[group[0]]) for group in groups) * spec.seeds
-    if jobs > MOST_JOBS:
-        message = f"the values make {jobs:,} jobs; a sweep may have {MOST_JOBS:,}"
+    if jobs > MAX_JOBS:
+        message = f"the values make {jobs:,} jobs; a sweep may have {MAX_JOBS:,}"
         raise fail("sweep", message, "give fewer values, or move keys together: sweep.zip")
 
 

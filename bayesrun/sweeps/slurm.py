@@ -23,7 +23,7 @@ Submit = Callable[[int, Path], "str | None"]
 """Submits a job by number with a folder for submitit's files, waits for it, and returns what went wrong."""
 
 _POLL_SECONDS = 1.0
-_MOST_SECONDS = 5
+_MAX_SECONDS = 5
 _POLLS_GONE = 3
 _WAIT_FOR_STATE = 120.0
 _FOLDER = ".submitit"
@@ -40,7 +40,7 @@ class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
     """Reads the state of jobs from Slurm's queue, with or without accounting; shared by all jobs and threads."""
 
     def __init__(self) -> None:
-        super().__init__(delay_s=_MOST_SECONDS)
+        super().__init__(delay_s=_MAX_SECONDS)
         self._asking = threading.Lock()
         self._polls_gone: Counter[str] = Counter()
 
@@ -132,10 +132,10 @@ def explain_state(shown: str) -> str:
     shown
         What `scontrol --oneliner show job` says of it; empty when Slurm has forgotten it.
     """
-    said = dict(word.split("=", 1) for word in shown.split() if "=" in word)
-    state = said.get("JobState", "")
+    fields = dict(word.split("=", 1) for word in shown.split() if "=" in word)
+    state = fields.get("JobState", "")
     words = _WORDS.get(state) or "it left Slurm's queue without a result"
-    known = [f"{key}={said[key]}" for key in ("JobState", "Reason", "ExitCode", "NodeList") if key in said]
+    known = [f"{key}={fields[key]}" for key in ("JobState", "Reason", "ExitCode", "NodeList") if key in fields]
     return f"{words} ({', '.join(known) or 'its state is no longer known'})"
 
 

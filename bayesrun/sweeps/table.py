@@ -23,8 +23,8 @@ from bayesrun.sweeps.base import Record
 Floats = NDArray[np.float64]
 
 _ORDER = ("ok", "warn", "fail")
-MOST_SCALARS = 200
-_MOST_VALUES = 200
+MAX_SCALARS = 200
+_MAX_VALUES = 200
 
 _FIRST_COLUMNS = ("parameter", "setting", "mean", "sd")
 _ENDS = ("hdi_lower", "hdi_upper")
@@ -97,7 +97,7 @@ def _setting(name: str, records: tuple[Record, ...]) -> Setting:
         summary = _summary(record)
         if summary is not None:
             summaries.append(summary)
-            parts.append(_draws(record, small_variables_first(summary.index)[:MOST_SCALARS]))
+            parts.append(_draws(record, small_variables_first(summary.index)[:MAX_SCALARS]))
     shared = [scalar for scalar in (parts[0] if parts else {}) if all(scalar in part for part in parts)]
     draws = {scalar: np.concatenate([part[scalar] for part in parts]) for scalar in shared}
     return Setting(name, records, tuple(summaries), draws)
@@ -262,7 +262,7 @@ def overlap(a: Floats, b: Floats) -> float:
 
 def is_counted(values: Floats) -> bool:
     """Return whether draws are whole numbers, few enough to compare the share of each."""
-    return is_discrete(values) and len(np.unique(values)) <= _MOST_VALUES
+    return is_discrete(values) and len(np.unique(values)) <= _MAX_VALUES
 
 
 def density_at(values: Floats, grid: Floats) -> Floats:

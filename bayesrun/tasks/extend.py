@@ -49,7 +49,7 @@ _FREE = (
 _FREE_BELOW = ("model.figures", "sampler.cores", "sampler.max_seconds", "sampler.progress")
 _DRAWS = re.compile(r"\+{0,2}sampler\.draws=(\+?)(\d{1,9})")
 _HOW_MUCH = "sampler.draws=+N adds N draws per chain; until_ess=N adds as many as that ESS needs"
-_MOST_TIMES = 20
+_MAX_TIMES = 20
 
 
 class ExtendSpec(Section):
@@ -82,7 +82,7 @@ def extend(request: TaskRequest) -> int:
     folder = RunFolder(request.run.folder.absolute())
     _check_method(config, folder)
     earlier = read_earlier(folder)
-    most = options.max_draws or _MOST_TIMES * earlier.length
+    most = options.max_draws or _MAX_TIMES * earlier.length
     if options.until_ess is None:
         draws = options.draws or earlier.length + (options.more_draws or 0)
     else:
@@ -111,8 +111,8 @@ def _check_request(request: TaskRequest, options: ExtendSpec) -> None:
     ]
     if "sampler.draws" in keys:
         problems.append(Problem("sampler.draws", "must be a number of draws", _HOW_MUCH))
-    said = [options.more_draws, options.draws, options.until_ess]
-    if not problems and sum(one is not None for one in said) != 1:
+    goals = [options.more_draws, options.draws, options.until_ess]
+    if not problems and sum(one is not None for one in goals) != 1:
         problems.append(Problem("extend", "needs either sampler.draws or until_ess, not both", _HOW_MUCH))
     if options.max_draws is not None and options.until_ess is None:
         problems.append(Problem("extend.max_draws", "bounds until_ess, which is not set", _HOW_MUCH))

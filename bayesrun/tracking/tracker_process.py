@@ -59,7 +59,7 @@ _STATES = {
 }
 _POLL_SECONDS = 2.0
 _LINGER_SECONDS = 600.0
-_LONGEST_REASON = 300
+_MAX_REASON_LENGTH = 300
 _VANISHED = {"status": "failed", "error": "the process ended without a message (killed?)"}
 
 
@@ -306,7 +306,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     innermost = re.search(r"\(Caused by .*?: ([^:]*?)[\"')]+$", text, re.DOTALL)
     lines = (innermost.group(1) if innermost else text).splitlines() or [""]
-    return redact(f"{type(error).__name__}: {lines[0][:_LONGEST_REASON]}")
+    return redact(f"{type(error).__name__}: {lines[0][:_MAX_REASON_LENGTH]}")
 
 
 def _status_of(folder: Path) -> str:

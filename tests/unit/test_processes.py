@@ -37,7 +37,7 @@ def test_an_interrupt_waits_for_the_end_of_the_block(name):
     "fork",
     [
         "with forked(1, str) as submit: submit(1)",
-        "run_chains(1, 1, lambda chain, go_on: {}, share_draws(1, 1, 1), lambda: None)",
+        "run_chains(1, 1, lambda chain, keep_going: {}, share_draws(1, 1, 1), lambda: None)",
     ],
 )
 def test_an_interrupt_while_forking_is_not_lost(fork, name):

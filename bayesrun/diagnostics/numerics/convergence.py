@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 Places = NDArray[np.intp]
 
 _TAILS = (0.05, 0.95)
-_FEWEST_DRAWS = 4
+_MIN_DRAWS = 4
 
 
 def statistics(draws: Floats, interval: float) -> Floats:
@@ -44,9 +44,7 @@ def statistics(draws: Floats, interval: float) -> Floats:
     flat = draws.reshape(len(draws), -1)
     ordered = in_order(flat)
     sd = flat.std(axis=1, ddof=1)
-    diagnosed = (
-        _convergence(draws, ordered, sd) if draws.shape[2] >= _FEWEST_DRAWS else np.full((5, len(draws)), np.nan)
-    )
+    diagnosed = _convergence(draws, ordered, sd) if draws.shape[2] >= _MIN_DRAWS else np.full((5, len(draws)), np.nan)
     diagnosed[:, np.isnan(flat.sum(axis=1)) & np.isnan(flat).any(axis=1)] = np.nan
     return np.stack([flat.mean(axis=1), sd, *hdi_of_sorted(ordered.values, interval), *diagnosed], axis=1)
 

@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 _UNDERSMOOTHED = 0.5
 """Share of the usual bandwidth: the bias of a density at its mode stays below its Monte Carlo error."""
-_LEAST_NEAR = 10
+_MIN_NEAR = 10
 """Effective draws within a bandwidth of the point below which a density there is not estimated."""
 
 
@@ -111,7 +111,7 @@ def log_density_at(draws: Floats, point: float) -> Estimate | None:
     if width <= 0.0:
         return None
     near = float((np.abs(flat - point) <= width).mean()) * effective
-    if near < _LEAST_NEAR:
+    if near < _MIN_NEAR:
         return None
     kernel = np.exp(-0.5 * ((flat - point) / width) ** 2) / (width * math.sqrt(2.0 * math.pi))
     density = float(kernel.mean())

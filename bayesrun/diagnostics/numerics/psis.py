@@ -21,7 +21,7 @@ from scipy.special import logsumexp, softmax
 
 Floats = NDArray[np.float64]
 
-_FEWEST_TAIL = 5
+_MIN_TAIL = 5
 _LOWEST = float(np.log(np.finfo(float).tiny))
 _SAME = 1e-10
 """Largest difference of log densities that is a rounding error."""
@@ -116,7 +116,7 @@ def _with_tail(body: Floats, tail: Floats, cut: Floats) -> tuple[Floats, Floats]
     In the body, weight times likelihood is the same for each draw: the smallest likelihood. It is taken as 1 here, and
     the caller adds its logarithm.
     """
-    smooth, k = _smoothed(tail, cut) if tail.shape[1] >= _FEWEST_TAIL else (tail, np.full(len(tail), np.inf))
+    smooth, k = _smoothed(tail, cut) if tail.shape[1] >= _MIN_TAIL else (tail, np.full(len(tail), np.inf))
     above = body.shape[1] + np.exp(smooth - tail).sum(axis=1)
     below = np.exp(body).sum(axis=1) + np.exp(smooth).sum(axis=1)
     return np.log(above) - np.log(below), k

@@ -202,7 +202,7 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
         note.dims[f"{item.name}_missing"] = (observed.missing.dim,)
         note.coords[observed.missing.dim] = observed.missing.labels
         note.missing[item.name] = observed.missing.mask
-    with _made_by_pymc3(item.plan), applied("small_test_values") if item.rows_alike else nullcontext():
+    with _made_by_pymc3(item.plan), applied("small_test_values") if item.elementwise else nullcontext():
         return make_variable(item.plan, observed.dims, lower, None, _values(observed, variables))
 
 

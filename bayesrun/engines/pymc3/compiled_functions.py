@@ -127,9 +127,9 @@ def is_replaceable(variable: Any) -> bool:
     return bool(getattr(variable.tag, "replaceable", False))
 
 
-_MOST = 24
+_MAX_KEPT = 24
 """Functions that are kept; each keeps its numbers, data among them, in memory."""
-_LEAST_INDEX = 8
+_MIN_INDEX = 8
 """Longest array of whole numbers that stays in a graph: shapes are such arrays, and must be known."""
 
 Make = Callable[[Sequence[Any], Sequence[Any]], Any]
@@ -199,7 +199,7 @@ def compiled(inputs: Sequence[Any], outputs: Sequence[Any], make: Make) -> Any:
             return kept.function
     function = make(inputs, lifted)
     _kept.append(_Kept(inputs, lifted, numbers, function, _run))
-    del _kept[:-_MOST]
+    del _kept[:-_MAX_KEPT]
     return function
 
 
@@ -240,7 +240,7 @@ def _is_array(variable: Any) -> bool:
         return False
     if variable.dtype == "float64":
         return True
-    return bool(variable.dtype.startswith("int") and _fixed_value(variable).size > _LEAST_INDEX)
+    return bool(variable.dtype.startswith("int") and _fixed_value(variable).size > _MIN_INDEX)
 
 
 def _shared(variable: Any) -> Any:

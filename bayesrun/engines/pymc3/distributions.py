@@ -29,7 +29,7 @@ from bayesrun.language.values import Value, node_of
 Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
-_LONGEST_CONSTANT = 256
+_MAX_CONSTANT_LENGTH = 256
 _OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk, "MvNormal": MvNormal}
 
 
@@ -105,7 +105,7 @@ def _argument(this: Plan, name: str, value: Value, lower: Lower) -> Any:
     parameter = this.family.parameters.get(name)
     if parameter is not None and parameter.domain in _WHOLE:
         return _at_least_row(this, name, value.known.astype(np.int64))
-    if value.known.size > _LONGEST_CONSTANT:
+    if value.known.size > _MAX_CONSTANT_LENGTH:
         return lower(node_of(value))
     known = replaceable_number(value.known) if value.ndim == 0 else value.known.astype(float)
     return _at_least_row(this, name, known)

@@ -28,7 +28,7 @@ from bayesrun.engines.pymc3.scalar_functions import (
 from bayesrun.language.operations import Call, Constant, Node, in_order, place_picks
 
 # Arrays up to this size become constants of the graph; Theano hashes constants, which is slow for long ones.
-_LONGEST_CONSTANT = 256
+_MAX_CONSTANT_LENGTH = 256
 
 
 class Lowering:
@@ -69,7 +69,7 @@ class Lowering:
 def _constant(node: Constant) -> Any:
     if node.replaceable:
         return replaceable_number(node.numbers)
-    if node.numbers.size <= _LONGEST_CONSTANT:
+    if node.numbers.size <= _MAX_CONSTANT_LENGTH:
         return tt.as_tensor_variable(node.numbers)
     return shared(node.numbers)
 

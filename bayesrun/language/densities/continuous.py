@@ -11,7 +11,9 @@ from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
     SMALLEST,
     at_least,
+    beta_proportion_density,
     exp,
+    gamma_density,
     gammaln,
     log,
     log_beta_i,
@@ -27,7 +29,6 @@ from bayesrun.language.densities.algebra import (
 )
 from bayesrun.language.densities.base import Declared, Values
 from bayesrun.language.densities.draws import Array, elementwise
-from bayesrun.language.densities.elementary import beta_proportion_density, gamma_density
 from bayesrun.language.values import Value
 from bayesrun.lazy import special
 

@@ -13,28 +13,26 @@ import numpy as np
 
 from bayesrun.language.densities.algebra import (
     at_least,
+    beta_binomial_mass,
+    beta_proportion_density,
     equals,
     exp,
     expm1,
+    gamma_density,
     log,
     log1m,
     log1mexp,
     log1p,
+    log_normal_density,
     logaddexp,
+    negative_binomial_mass,
+    negative_binomial_zero,
+    poisson_mass,
     square,
     where,
 )
 from bayesrun.language.densities.base import Declared, Density, Values
 from bayesrun.language.densities.draws import Array, Draw, Parameters, spread
-from bayesrun.language.densities.elementary import (
-    beta_binomial_mass,
-    beta_proportion_density,
-    gamma_density,
-    log_normal_density,
-    negative_binomial_mass,
-    negative_binomial_zero,
-    poisson_mass,
-)
 from bayesrun.language.values import Value
 
 Of = Callable[[Values], Value]

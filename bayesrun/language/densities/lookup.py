@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bayesrun.language.densities import categories, continuous, inflated, ordinal
+from bayesrun.language.densities import categories, continuous, inflated
 from bayesrun.language.densities.algebra import at_most, less, only_where
 from bayesrun.language.densities.base import DENSITIES, Declared, Values
 from bayesrun.language.distributions import Family
 from bayesrun.language.values import Value, constant
 
 _OWN: Mapping[str, Declared] = {
-    name: declared
-    for module in (categories, continuous, inflated, ordinal)
-    for name, declared in module.DISTRIBUTIONS.items()
+    name: declared for module in (categories, continuous, inflated) for name, declared in module.DISTRIBUTIONS.items()
 }
 
 

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
-from bayesrun.language.modifier_checks import modifier_problems, split
-from bayesrun.language.prior_checks import check_prior, dims_problems
+from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec

@@ -9,8 +9,8 @@ import numpy as np
 from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.language.expressions import read
-from bayesrun.language.modifier_checks import split
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
+from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, times_along

@@ -145,14 +145,14 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
     from formulaic.errors import DataMismatchWarning
 
     try:
-        with warnings.catch_warnings(record=True) as told, np.errstate(all="ignore"):
+        with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
             warnings.simplefilter("always")
             matrix = design.at(arrays)
-        unseen = [str(one.message) for one in told if issubclass(one.category, DataMismatchWarning)]
+        unseen = [str(one.message) for one in caught if issubclass(one.category, DataMismatchWarning)]
         return matrix, ", ".join(text.partition("{")[2].partition("}")[0] for text in unseen)
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
-        said = str(error).strip().splitlines()
-        text = re.sub(r"\x1b\[[0-9;]*m", "", said[0]) if said else type(error).__name__
+        lines = str(error).strip().splitlines()
+        text = re.sub(r"\x1b\[[0-9;]*m", "", lines[0]) if lines else type(error).__name__
         raise _NotComputed(shown(text)) from error
 
 

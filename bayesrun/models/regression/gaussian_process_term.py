@@ -38,7 +38,7 @@ MATERN: Mapping[str, float] = {"matern32": 1.5, "matern52": 2.5}
 """Smoothness of the Matérn covariance functions."""
 RULES: Mapping[str, tuple[float, float]] = {"exp_quad": (1.75, 3.2), "matern52": (2.65, 4.1), "matern32": (3.42, 4.5)}
 """Factors `(a, b)` of the rules `m >= a c / rho` and `c >= b rho`, with rho the lengthscale by half the range."""
-LEAST_C = 1.2
+MIN_C = 1.2
 _EXPECTED = {1: (0.2, 0.8), 2: (0.4, 0.8), 3: (0.8, 0.8)}
 """Lengthscales, by half the range, for which the default basis is large enough, by the number of inputs."""
 _MOST = 2_000
@@ -46,7 +46,7 @@ _MOST = 2_000
 
 def boundary_for(covariance: str, lengthscale: float) -> float:
     """Return the least boundary factor `c` for a lengthscale, given by half the range of the input."""
-    return max(LEAST_C, RULES[covariance][1] * lengthscale)
+    return max(MIN_C, RULES[covariance][1] * lengthscale)
 
 
 def functions_for(covariance: str, lengthscale: float, boundary: float) -> int:

@@ -126,7 +126,7 @@ def _observe(
 ) -> None:
     family, parameters = likelihood(spec.family, spec.link(), predictor, auxiliaries, prepared.trials)
     name = likelihood_of(response_variables(spec.parsed().response, KEY)[0])
-    draft.observe(name, family, parameters, observed_values(prepared.response), rows_alike=True)
+    draft.observe(name, family, parameters, observed_values(prepared.response), elementwise=True)
 
 
 def _declare_term(draft: Draft, data: xr.Dataset, spec: GlmSpec, term: Term, scale: Any) -> Value:

@@ -78,9 +78,9 @@ class GroupEffects:
         columns = {n: formula_column(rows.data, n, n in formula.categorical) for n in formula.variables}
         made = design(formula, columns or {rows.dim: rows.data[rows.dim].values})
         means, sds = moments(made.matrix)
-        told = _reliability(made.matrix, codes, len(labels), setting)
+        reliability = _reliability(made.matrix, codes, len(labels), setting)
         fitted = FittedGroups(
-            self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), told, setting.prefix
+            self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), reliability, setting.prefix
         )
         return fitted, fitted.as_columns(codes, made.matrix, list(labels), rows)
 
@@ -88,8 +88,8 @@ class GroupEffects:
         """Rebuild it from the output of `plain`."""
         made = restored_design(content["design"], self.term.effects)
         means, sds = (np.array(content[name]) for name in ("means", "sds"))
-        told = float(content["reliability"])
-        return FittedGroups(self, made, means, sds, tuple(content["labels"]), told, setting.prefix)
+        reliability = float(content["reliability"])
+        return FittedGroups(self, made, means, sds, tuple(content["labels"]), reliability, setting.prefix)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from bayesrun.lazy import linalg, sparse_linalg
 
 Array = NDArray[Any]
 
-MOST_KNOTS = 1_000
+MAX_KNOTS = 1_000
 """Number of distinct points from which the knots of a thin plate spline are some of them."""
 _ZERO = 1e-10
 
@@ -169,7 +169,7 @@ Basis = Spline | Tensor
 def thin_plate(points: Array, size: int) -> Spline:
     """Return a thin plate regression spline (Wood 2003, doi:10.1111/1467-9868.00374), mgcv's `bs = "tp"`.
 
-    Of the thin plate spline with a knot at each distinct point (at `MOST_KNOTS` of them, evenly spread in their order)
+    Of the thin plate spline with a knot at each distinct point (at `MAX_KNOTS` of them, evenly spread in their order)
     it is the part of this size that changes the fit least: the largest eigenvalues of its radial functions are kept.
 
     Parameters
@@ -181,8 +181,8 @@ def thin_plate(points: Array, size: int) -> Spline:
     """
     centre, unit = _scale(points)
     distinct = np.unique(points, axis=0)
-    if len(distinct) > MOST_KNOTS:
-        distinct = distinct[np.unique(np.linspace(0, len(distinct) - 1, MOST_KNOTS).round().astype(int))]
+    if len(distinct) > MAX_KNOTS:
+        distinct = distinct[np.unique(np.linspace(0, len(distinct) - 1, MAX_KNOTS).round().astype(int))]
     knots = _scaled(distinct, centre, unit)
     matrix = _radial(knots, knots)
     if size < len(knots) - 1:

@@ -21,7 +21,7 @@ from bayesrun.models.regression.blocked_algebra import triangular
 if TYPE_CHECKING:
     from bayesrun.models.regression.expansion import Expansion
 
-_LEAST = 1e-6
+_MIN_RATIO = 1e-6
 _WIDE = 10.0
 """Sd of the whitened coefficients' base measure, which the priors' potential cancels."""
 
@@ -59,7 +59,7 @@ def _basis(matrix: NDArray[Any], spread: float) -> NDArray[Any]:
     lengths = np.where(lengths > 0, lengths, 1.0)
     _, values, vectors = np.linalg.svd(triangular(matrix, lengths))
     values = np.r_[values, np.zeros(len(vectors) - len(values))]
-    kept = np.maximum(values, _LEAST * values[0])
+    kept = np.maximum(values, _MIN_RATIO * values[0])
     return np.asarray(spread * vectors.T / kept / lengths[:, None])
 
 

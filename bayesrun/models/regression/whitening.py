@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bayesrun.models.regression.blocked_algebra import triangular
 from bayesrun.models.regression.design_matrix import Prepared
 
-_LEAST = 1e-6
+_MIN_RATIO = 1e-6
 """Singular values are clipped below at this fraction of the largest: for collinear columns, the priors decide."""
 
 
@@ -57,7 +57,7 @@ def whitening(prepared: Prepared, link: str, spread: float) -> Whitening:
     lengths = np.where(lengths > 0, lengths, 1.0)
     _, values, vectors = np.linalg.svd(triangular(matrix, lengths))
     values = np.r_[values, np.zeros(len(vectors) - len(values))]
-    kept = np.maximum(values, _LEAST * values[0])
+    kept = np.maximum(values, _MIN_RATIO * values[0])
     inverse = vectors.T / kept / lengths[:, None]
     target = _linear_response(prepared, link)
     centre = inverse @ (inverse.T @ (matrix[known].T @ target[known] if not known.all() else matrix.T @ target))

@@ -16,8 +16,7 @@ from scipy import special, stats
 
 from bayesrun.engines.pymc3.build import build
 from bayesrun.engines.pymc3.theano_setup import building
-from bayesrun.language.densities.tails import tails
-from bayesrun.language.densities.truncation import draw_within
+from bayesrun.language.densities.tails import draw_within, tails
 from bayesrun.language.distributions import known_family
 from bayesrun.language.values import constant
 from bayesrun.models.declarative import DeclarativeSpec, check, static_check

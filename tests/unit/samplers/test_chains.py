@@ -14,7 +14,7 @@ from bayesrun.samplers.chains import run_chains, share_draws
 
 parent = os.getpid()
 
-def chain(number, go_on):
+def chain(number, keep_going):
     os.write(1, f"{os.getpid()}\\n".encode())
     while os.getppid() == parent:
         time.sleep(0.05)

@@ -15,7 +15,7 @@ from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
 from bayesrun.samplers.base import NutsSpec
 from bayesrun.samplers.initial_points import initial_points, strongest_correlation
-from bayesrun.samplers.step_methods import sample_with_steps
+from bayesrun.samplers.nuts import sample_with_steps
 from tests.unit.samplers.conftest import Listener
 
 

@@ -9,13 +9,13 @@ import time
 
 import pytest
 
-from bayesrun.samplers.monitors import Several, Signals, TimeIsUp, TimeLimit, Tracked, reason_of
+from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeIsUp, TimeLimit, Tracked, reason_of
 from tests.unit.samplers.conftest import Listener
 
 
 def test_several_tells_all_of_them() -> None:
     one, two = Listener(), Listener()
-    several = Several([one, two])
+    several = MonitorGroup([one, two])
     several.draw(0, 1, True, False)
     several.draw(1, 1, True, False)
     assert one.told == two.told == {0: [1], 1: [1]}

@@ -16,7 +16,7 @@ from bayesrun.samplers.base import NutsSpec, Sampled
 from bayesrun.samplers.chains import chain_seeds
 from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.samplers.earlier import EarlierDraws
-from bayesrun.samplers.step_methods import sample_with_steps
+from bayesrun.samplers.nuts import sample_with_steps
 from tests.unit.samplers.conftest import Listener
 
 SPEC = NutsSpec(draws=40, tune=40, chains=2, cores=2, init="jitter+adapt_diag")

@@ -56,8 +56,8 @@ def _described() -> str | None:
     processor = [line for line in lines if line.split("\t")[0] in ("vendor_id", "model", "model name", "flags")]
     if not processor:
         return None
-    said = [*processor, theano.config.cxx, gcc_version_str, theano.config.gcc__cxxflags, theano.__version__]
-    return hashlib.sha256("\n".join(map(str, said)).encode()).hexdigest()[:16]
+    parts = [*processor, theano.config.cxx, gcc_version_str, theano.config.gcc__cxxflags, theano.__version__]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 PATCH = Patch(_apply, "process")
