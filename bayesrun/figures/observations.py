@@ -73,11 +73,16 @@ def predicted(subject: Subject, count: int) -> list[Observed]:
 def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
     predictions, observed = group_of(subject, "posterior_predictive"), group_of(subject, "observed_data")
     for name in (str(n) for n in observed.data_vars if n in predictions):
-        values = observed[name].values.ravel()
-        kept = np.isfinite(values.astype(float))
-        if kept.any():
-            draws = _thinned(predictions[name], count)[:, kept]
-            yield Observed(name, axis_label(subject, name), values[kept], draws)
+        # the responses of a regression have units of their own
+        labels = observed[name]["response"].values if "response" in observed[name].dims else [None]
+        for label in labels:
+            at = {} if label is None else {"response": label}
+            values = observed[name].sel(at).values.ravel()
+            kept = np.isfinite(values.astype(float))
+            if kept.any():
+                draws = _thinned(predictions[name].sel(at), count)[:, kept]
+                shown = axis_label(subject, name if label is None else f"{label}_obs")
+                yield Observed(name, shown, values[kept], draws)
 
 
 def _thinned(data: xr.DataArray, count: int) -> Array:
@@ -111,6 +116,9 @@ def _data_name(subject: Subject, likelihood: str) -> str:
     model, options = subject.model, subject.model.get("options") or {}
     regression = regression_of(model)
     if regression is not None:
+        several, name = regression.responses(), likelihood.removesuffix("_obs")
+        if several:
+            return name if name in several else ", ".join(several)
         return next(iter(regression.formulas().values())).partition("~")[0].strip()
     written = (model.get("likelihood") or {}).get(likelihood) or {}
     return str(written.get("observed") or options.get("response") or options.get("observed") or likelihood)

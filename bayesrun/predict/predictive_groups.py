@@ -231,7 +231,13 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
         coords = {**coords, **{str(d): data[d].values for d in data.dims if d in data.coords}}
     found = {name: dict(getattr(groups, name)) for name in Groups.__dataclass_fields__ if getattr(groups, name)}
     observed = dict(model.observed_data())
+    terms = found.pop("log_likelihood", {})
     idata = az.from_dict(**found, observed_data=observed, coords=coords, dims=dims, save_warmup=False, pred_dims=None)
+    if terms:
+        # a term of several values of one row lacks their dim
+        over = {name: list(dims.get(name, ()))[: array.ndim - 2] for name, array in terms.items()}
+        made = az.from_dict(log_likelihood=terms, coords=coords, dims=over, save_warmup=False)
+        idata.add_groups({"log_likelihood": made["log_likelihood"]})
     if data is not None and data.data_vars:
         idata.add_groups({"constant_data": _plain(data)})
     return idata

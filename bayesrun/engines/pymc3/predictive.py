@@ -213,7 +213,10 @@ def without_pointwise_terms(variable: Any) -> str | None:
     """Return the distribution of a likelihood that has no term per observation; None where it has them."""
     with building():
         terms = variable.logp_elemwiset.tag.test_value.shape
-    return None if terms == variable.tag.test_value.shape else name_of(variable.distribution)
+    known, shape = family(name_of(variable.distribution)), variable.tag.test_value.shape
+    # rows of a multivariate distribution have one term each
+    jointly = known is not None and known.event == 1 and len(shape) > 1 and terms == shape[:-1]
+    return None if terms == shape or jointly else name_of(variable.distribution)
 
 
 def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing) -> dict[str, Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bayesrun.data.arrays import shown_values
 from bayesrun.data.factors import as_levels, codes_of, levels_of
 from bayesrun.errors import fail
+from bayesrun.language.declaration import Deterministic
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Learned
 from bayesrun.language.modifiers import STATUSES
@@ -67,6 +68,10 @@ class Expansion:
         Vectors of coefficients and the matrices by which they are multiplied.
     notes
         Descriptions of choices that were made from the data.
+    recalled
+        Auxiliary variables that don't belong to a term, as functions of the posterior's variables.
+    responses
+        The expansions of several responses, by name; empty for a single one.
     """
 
     model: Mapping[str, Any]
@@ -77,9 +82,13 @@ class Expansion:
     helpers: frozenset[str] = frozenset()
     whitened: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    recalled: tuple[Deterministic, ...] = ()
+    responses: Mapping[str, Expansion] = field(default_factory=dict)
 
     def state(self) -> dict[str, Any]:
         """Return what was learned from the rows, as plain values that JSON can hold."""
+        if self.responses:
+            return {"responses": {name: one.state() for name, one in self.responses.items()}}
         scales = {name: [s.spread, s.middle, s.response] for name, s in self.settings.items()}
         terms = {name: [dict(term.plain()) for term in terms] for name, terms in self.terms.items()}
         levels = [level.item() if hasattr(level, "item") else level for level in self.levels]
@@ -126,9 +135,9 @@ def expand(data: xr.Dataset, spec: RegressionSpec, this: RegressionPlan) -> Expa
             if isinstance(one, FittedPopulation):
                 settings[name] = _without_population(settings[name], more)
             fitted.append(one)
-            columns = _merged(columns, more)
+            columns = merged(columns, more)
         terms[name] = tuple(fitted)
-    return _declared(spec, this, explained, columns, terms, settings)
+    return _declared(spec, this, *_prefixed(explained, columns, this), terms, settings)
 
 
 def expand_at(
@@ -160,8 +169,20 @@ def expand_at(
         pairs = zip(predictor.terms, state["terms"][name], strict=True)
         terms[name] = tuple(term.restored(content, settings[name]) for term, content in pairs)
         for term in terms[name]:
-            columns = _merged(columns, term.columns(rows))
-    return _declared(spec, this, explained, columns, terms, settings)
+            columns = merged(columns, term.columns(rows))
+    return _declared(spec, this, *_prefixed(explained, columns, this), terms, settings)
+
+
+def _prefixed(explained: Explained, columns: xr.Dataset, this: RegressionPlan) -> tuple[Explained, xr.Dataset]:
+    """Name the response and its additions after the response, if it is one of several."""
+    if not this.prefix:
+        return explained, columns
+    names = {str(name): f"{this.prefix}{name}" for name in explained.columns.data_vars}
+    names |= {str(name): f"{this.prefix}{name}" for name in ("cutpoint", "level") if name in explained.columns.dims}
+    name = f"{this.prefix}counts" if this.response.counts else this.prefix.removesuffix("_")
+    names[explained.name] = name
+    of = {old: new for old, new in names.items() if old in columns.variables or old in columns.dims}
+    return replace(explained, name=name, columns=explained.columns.rename(of)), columns.rename(of)
 
 
 def _row_dim(data: xr.Dataset, this: RegressionPlan) -> str:
@@ -175,7 +196,7 @@ def _row_dim(data: xr.Dataset, this: RegressionPlan) -> str:
     return str(array.dims[0])
 
 
-def _merged(columns: xr.Dataset, more: xr.Dataset) -> xr.Dataset:
+def merged(columns: xr.Dataset, more: xr.Dataset) -> xr.Dataset:
     """Add columns; columns shared by two predictors are identical."""
     known = {str(name) for name in (*columns.data_vars, *columns.coords)}
     return columns.merge(more.drop_vars([n for n in more.variables if str(n) in known]), join="override")
@@ -198,17 +219,21 @@ def _declared(
         priors.update(part.priors)
         deterministics.update(part.deterministics)
     main = next(iter(settings.values()))
-    for name in this.numbers:
+    for parameter in this.numbers:
+        name = f"{this.prefix}{parameter}"
         priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
-        prior = numbers_of(spec.priors["cutpoints"], "model.priors.cutpoints", np.asarray(main.spread), None)
+        name = f"{this.prefix}cutpoints"
+        prior = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.spread), None)
         transform = {"transform": "ordered"} if this.family.ordered else {}
-        priors["cutpoints"] = {**prior, "dims": ["cutpoint"], **transform}
+        priors[name] = {**prior, "dims": [f"{this.prefix}cutpoint"], **transform}
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}
     model |= {"deterministics": deterministics} if deterministics else {}
     predictors = {name: body for part in every for name, body in part.likelihood.items()}
-    model["likelihood"] = {likelihood_of(explained.name): likelihood, **predictors}
+    # a response of which missing values are a predictor's has the predictor's name
+    own = explained.name if this.response.imputed and this.prefix else likelihood_of(explained.name)
+    model["likelihood"] = {own: likelihood, **predictors}
     return Expansion(
         model,
         columns,
@@ -226,7 +251,7 @@ def _likelihood(
 ) -> dict[str, Any]:
     """Write the distribution of the response with its parameters as expressions."""
     family = this.family
-    meanings: dict[str, str] = {name: name for name in family.parameters}
+    meanings: dict[str, str] = {name: f"{this.prefix}{name}" for name in family.parameters}
     etas = {name: " + ".join(part.expression for part in of if part.expression) or "0" for name, of in parts.items()}
     if family.categories == "reference":
         main = [eta for name, eta in etas.items() if name not in this.predictors or name == family.main]
@@ -238,11 +263,12 @@ def _likelihood(
         inverse = INVERSE_LINKS[this.predictors[name].link]
         count = name == family.main and family.values == "count" and this.predictors[name].link == "log"
         meanings[name] = inverse.format(eta=f"minimum({eta}, {LARGEST})" if count else eta)
-    if "trials" in explained.columns:
-        meanings["trials"] = "trials"
+    if f"{this.prefix}trials" in explained.columns:
+        meanings["trials"] = f"{this.prefix}trials"
     if this.response.error is not None:
         sigma = meanings["sigma"] if this.response.adds_sigma else None
-        meanings["sigma"] = "error" if sigma is None else f"sqrt(({sigma}) ** 2 + error ** 2)"
+        error = f"{this.prefix}error"
+        meanings["sigma"] = error if sigma is None else f"sqrt(({sigma}) ** 2 + {error} ** 2)"
     chosen = dict(family.by_link.get(this.main.link, {}))
     distribution = chosen.pop("dist", family.likelihood)
     arguments = {name: _filled(text, meanings) for name, text in (chosen or family.arguments).items()}
@@ -253,13 +279,15 @@ def _likelihood(
 def _observation(this: RegressionPlan, explained: Explained) -> dict[str, Any]:
     """Write the response's modifiers: weights, censoring, truncation."""
     found: dict[str, Any] = {}
-    if "weights" in explained.columns:
-        found["weights"] = "weights"
-    if "censored" in explained.columns:
-        found["censored"] = {"status": "censored"}
-        found["censored"] |= {"upper": "upper"} if "upper" in explained.columns else {}
+    named = {part: f"{this.prefix}{part}" for part in ("weights", "censored", "upper", "at_least", "at_most")}
+    there = {part for part, name in named.items() if name in explained.columns}
+    if "weights" in there:
+        found["weights"] = named["weights"]
+    if "censored" in there:
+        found["censored"] = {"status": named["censored"]}
+        found["censored"] |= {"upper": named["upper"]} if "upper" in there else {}
     bounds = {"lower": "at_least", "upper": "at_most"}
-    limits = {side: name for side, name in bounds.items() if name in explained.columns}
+    limits = {side: named[part] for side, part in bounds.items() if part in there}
     return found | ({"truncated": limits} if limits else {})
 
 
@@ -361,7 +389,7 @@ def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, Line
     for level in levels[1:]:
         word = re.sub(r"\W", "_", str(level))
         name = word if word.isidentifier() else f"level_{word}"
-        found[name] = replace(this.main, prefix=f"{name}_")
+        found[name] = replace(this.main, prefix=f"{this.prefix}{name}_")
     return found | {name: one for name, one in this.predictors.items() if name != this.family.main}
 
 
@@ -436,7 +464,8 @@ def _setting(
 
 def _noise(this: RegressionPlan, predictor: LinearPredictor) -> str | None:
     """Return the name of the sd of the noise around the main linear predictor, if it is one number."""
-    return "sigma" if predictor.parameter == this.family.main and "sigma" in this.numbers else None
+    one = predictor.parameter == this.family.main and "sigma" in this.numbers
+    return f"{this.prefix}sigma" if one else None
 
 
 def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:

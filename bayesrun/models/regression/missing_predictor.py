@@ -32,10 +32,13 @@ class MissingPredictor:
         The predictor.
     key
         Config key of the formula.
+    modelled
+        Whether it has a formula of its own.
     """
 
     column: str
     key: str
+    modelled: bool = False
 
     @property
     def label(self) -> str:
@@ -48,7 +51,8 @@ class MissingPredictor:
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the names of the slope, and of mean and sd of the predictor."""
-        return (f"{prefix}{self.label}", f"{self.column}_mean", f"{self.column}_sd")
+        moments = () if self.modelled else (f"{self.column}_mean", f"{self.column}_sd")
+        return (f"{prefix}{self.label}", *moments)
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedMissing, xr.Dataset]:
         """Store mean and sd of the observed values."""
@@ -99,6 +103,10 @@ class FittedMissing:
         """Declare the slope, and the distribution of the predictor."""
         column, scale = self.term.column, np.asarray(setting.spread / self.sd)
         key, given = own_prior_of(setting.priors, self.term.label, self.prefix)
+        named = {f"{self.prefix}{self.term.label}": self.slope}
+        if self.term.modelled:
+            slope = numbers_of(given, f"model.priors.{key}", scale, setting.data)
+            return Part(f"{self.slope} * {column}", {self.slope: slope}, named, helpers=frozenset({self.slope}))
         wide = {"dist": "Normal", "mu": self.mean, "sigma": 10 * self.sd}
         own = {
             f"{column}_mean": setting.priors.get(f"{column}_mean", wide),
@@ -108,7 +116,6 @@ class FittedMissing:
         priors = {name: numbers_of(prior, f"model.priors.{name}", spread, setting.data) for name, prior in own.items()}
         priors[self.slope] = numbers_of(given, f"model.priors.{key}", scale, setting.data)
         predictor = {"dist": "Normal", "mu": f"{column}_mean", "sigma": f"{column}_sd", "observed": column}
-        named = {f"{self.prefix}{self.term.label}": self.slope}
         return Part(f"{self.slope} * {column}", priors, named, {column: predictor}, frozenset({self.slope}))
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:

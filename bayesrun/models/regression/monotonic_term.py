@@ -34,7 +34,7 @@ from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.group_terms import summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.smooth_calls import SmoothCall, read_call
-from bayesrun.models.regression.term_priors import numbers_of, prior_in, prior_of
+from bayesrun.models.regression.term_priors import numbers_of, own_prior_of, prior_in, prior_of
 
 Array = NDArray[Any]
 _CALL = re.compile(r"(?<![\w.])mo\s*\(")
@@ -324,7 +324,7 @@ class FittedMonotonic:
             name, label = self.name(columns), f"{self.prefix}{self.term.label(columns.name)}"
             level = [] if columns.labels is None else [f"{name}_level"]
             scales = setting.spread / np.array(self.sds[columns.start : columns.stop])
-            key, given = prior_of(setting.priors, self.term.names(columns.name, ""), self.prefix)
+            key, given = own_prior_of(setting.priors, self.term.names(columns.name, ""), self.prefix)
             own = numbers_of(given, f"model.priors.{key}", scales if level else scales[0], setting.data)
             priors[name] = {**own, "dims": level} if level else own
             named[label] = {"expr": f"1 * {name}", "dims": level} if level else name

@@ -15,7 +15,7 @@ from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.errors import check as raise_problems
 from bayesrun.language.declaration import Declaration, Deterministic, ModelDesign
 from bayesrun.language.formula_grammar import with_symbols
-from bayesrun.language.formulas import plain
+from bayesrun.language.formulas import INTERCEPT, plain
 from bayesrun.language.grammar import single_name
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.lazy import xr
@@ -25,17 +25,23 @@ from bayesrun.models.declarative import declarative_rows
 from bayesrun.models.regression import glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear
 from bayesrun.models.regression.design_matrix import labels_in
-from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion, expand, expand_at
+from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion
 from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.grouped_sums import summed
 from bayesrun.models.regression.hierarchical_centring import around_population
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
-from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.regression_spec import RESCOR, RegressionSpec
 from bayesrun.models.regression.regression_statements import statements
 from bayesrun.models.regression.response_families import GLM_FAMILIES
 from bayesrun.models.regression.response_terms import names_of
+from bayesrun.models.regression.several_responses import (
+    expanded,
+    expanded_at,
+    plans_of,
+    wrong_correlation,
+)
 from bayesrun.models.regression.shrinkage_priors import SHRINKAGE, is_shrinkage, shrinkage_problems
 from bayesrun.models.regression.smooth_calls import is_smooth
 from bayesrun.models.regression.smooth_term import FittedSmooth
@@ -44,7 +50,7 @@ from bayesrun.models.regression.whitened_coefficients import whitened
 
 log = logging.getLogger("bayesrun")
 
-_NEW = re.compile(r"\||\b(offset|cbind|prop|proportion|mi)\s*\(|^\s*p\s*\(")
+_NEW = re.compile(r"\||\b(offset|mvbind|cbind|prop|proportion|mi)\s*\(|^\s*p\s*\(")
 # a prior of another family's parameter is ignored, so that a sweep can vary the family
 _PARAMETERS = frozenset(name for family in FAMILY_TABLE.values() for name in family.parameters)
 _DOMAINS: Mapping[str, Domain] = {
@@ -68,7 +74,7 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     link = spec.options.link
     if family not in GLM_FAMILIES or not isinstance(spec.formula, str) or isinstance(link, dict):
         return None
-    if any(map(is_shrinkage, spec.priors.values())):
+    if any(map(is_shrinkage, spec.priors.values())) or spec.options.rescor:
         return None
     text = with_symbols(spec.formula)
     if (
@@ -78,6 +84,7 @@ def as_glm(spec: RegressionSpec) -> GlmSpec | None:
     ):
         return None
     content = spec.model_dump()
+    del content["options"]["rescor"]
     # priors of group effects and smooths, in a model without any
     content["priors"] = {n: p for n, p in content["priors"].items() if n not in SECTIONS or set(p) - {DEFAULT}}
     return GlmSpec.model_validate({**content, "family": family})
@@ -88,7 +95,10 @@ def roles(spec: RegressionSpec) -> tuple[Role, ...]:
     glm = as_glm(spec)
     if glm is not None:
         return glm_type.roles(glm)
-    this = plan(spec)
+    return tuple(dict.fromkeys(role for this in plans_of(spec).values() for role in _roles(this)))
+
+
+def _roles(this: RegressionPlan) -> tuple[Role, ...]:
     response = this.response
     observed = response.names(KEY)
     plainly = single_name(response.text, KEY) is not None or observed == response.counts
@@ -108,18 +118,28 @@ def _predictors(this: RegressionPlan) -> tuple[Role, ...]:
 def static_check(spec: RegressionSpec) -> list[Problem]:
     """Find errors in formulas, family, links and priors; needs no data."""
     if spec.family not in FAMILIES.names():
-        here = ELSEWHERE.get(spec.family)
-        hint = f"here it is '{here}'" if here else did_you_mean(spec.family, FAMILIES.names())
-        return [Problem("model.family", f"unknown family '{spec.family}'", f"{hint}; see docs/regression.md")]
+        return [_unknown_family(spec.family)]
     glm = as_glm(spec)
     if glm is not None:
         return glm_type.static_check(glm)
+    unknown = [one.family for one in spec.responses().values() if one.family not in FAMILIES.names()]
+    if unknown:
+        return [_unknown_family(unknown[0])]
     try:
-        this = plan(spec)
+        plans = plans_of(spec)
         roles(spec)
     except UserError as error:
         return list(error.problems)
-    return [*_wrong_links(spec, this), *_wrong_response(spec, this), *_wrong_priors(spec, this)]
+    several = spec.responses() or {"": spec}
+    problems = [p for name, this in plans.items() for p in _wrong_links(several[name], this)]
+    problems += [p for name, this in plans.items() for p in _wrong_response(several[name], this)]
+    return [*problems, *wrong_correlation(spec, plans), *_wrong_priors(spec, plans)]
+
+
+def _unknown_family(name: str) -> Problem:
+    here = ELSEWHERE.get(name)
+    hint = f"here it is '{here}'" if here else did_you_mean(name, FAMILIES.names())
+    return Problem("model.family", f"unknown family '{name}'", f"{hint}; see docs/regression.md")
 
 
 def _wrong_links(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
@@ -151,33 +171,42 @@ def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Prob
         yield Problem(KEY, f"family {spec.family} has no sigma that se() could replace", "family: normal has")
 
 
-def _wrong_priors(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Problem]:
+def _wrong_priors(spec: RegressionSpec, plans: Mapping[str, RegressionPlan]) -> Iterator[Problem]:
     """Find priors that match nothing in the model, and errors in its sections."""
-    names: list[str] = [*this.numbers, "default", "Intercept"]
-    for predictor in this.predictors.values():
-        for term in predictor.terms:
-            names.extend(term.prior_names(predictor.prefix))
-    names += ["cutpoints"] if this.family.categories == "thresholds" else []
+    names: list[str] = [DEFAULT, INTERCEPT]
+    for this in plans.values():
+        mine = [*this.numbers, DEFAULT, INTERCEPT]
+        mine += ["cutpoints"] if this.family.categories == "thresholds" else []
+        # a prior without the response's name is that of all responses
+        names += [f"{prefix}{name}" for prefix in dict.fromkeys(("", this.prefix)) for name in mine]
+        for predictor in this.predictors.values():
+            for prefix in dict.fromkeys((predictor.prefix, predictor.prefix.removeprefix(this.prefix))):
+                names += [name for term in predictor.terms for name in term.prior_names(prefix)]
     within = {section: [n.partition(".")[2] for n in names if n.startswith(f"{section}.")] for section in SECTIONS}
     names = [name for name in names if name.partition(".")[0] not in SECTIONS]
     known = {plain(name) for name in names}
-    ends = tuple(f"_{name}" for name in names) if this.family.categories == "reference" else ()
+    by_level = any(this.family.categories == "reference" for this in plans.values())
+    ends = tuple(f"_{name}" for name in names) if by_level else ()
     for name, prior in spec.priors.items():
         if name in SECTIONS:
             yield from _wrong_section(name, prior, within[name])
+        elif name == RESCOR:
+            yield from _wrong_section("cor", prior if DEFAULT in prior else {DEFAULT: prior}, [])
         elif is_shrinkage(prior):
-            yield from _wrong_shrinkage(name, prior, this)
+            yield from _wrong_shrinkage(name, prior, plans)
         elif plain(name) not in known and name not in _PARAMETERS and not name.endswith(ends):
             yield Problem(f"model.priors.{name}", f"the model has no '{name}'", did_you_mean(name, names))
 
 
-def _wrong_shrinkage(name: str, prior: Mapping[str, Any], this: RegressionPlan) -> Iterator[Problem]:
+def _wrong_shrinkage(name: str, prior: Mapping[str, Any], plans: Mapping[str, RegressionPlan]) -> Iterator[Problem]:
     """Find errors of a prior of all coefficients together, which only a default can be."""
-    key, allowed = f"model.priors.{name}", [f"{one.prefix}{DEFAULT}" for one in this.predictors.values()]
-    if name not in allowed and this.family.categories != "reference":
-        hint = f"write it as model.priors.{' or model.priors.'.join(allowed)}"
-        yield Problem(key, f"{prior['dist']} is a prior of all coefficients together", hint)
-    yield from shrinkage_problems(key, prior)
+    prefixes = [(this.prefix, one.prefix) for this in plans.values() for one in this.predictors.values()]
+    allowed = [f"{of}{DEFAULT}" for first, one in prefixes for of in dict.fromkeys((one.removeprefix(first), one))]
+    by_level = any(this.family.categories == "reference" for this in plans.values())
+    if name not in allowed and not by_level:
+        hint = f"write it as model.priors.{' or model.priors.'.join(dict.fromkeys(allowed))}"
+        yield Problem(f"model.priors.{name}", f"{prior['dist']} is a prior of all coefficients together", hint)
+    yield from shrinkage_problems(f"model.priors.{name}", prior)
 
 
 def _wrong_section(section: str, priors: Mapping[str, Any], names: Sequence[str]) -> Iterator[Problem]:
@@ -207,7 +236,7 @@ def check(data: xr.Dataset, spec: RegressionSpec) -> list[Problem]:
     if glm is not None:
         return glm_type.check(data, glm)
     try:
-        _checked(expand(data, spec, plan(spec)), spec)
+        _checked(expanded(data, spec), spec)
     except UserError as error:
         return list(error.problems)
     return []
@@ -249,9 +278,9 @@ def expansion_of(data: xr.Dataset, spec: RegressionSpec) -> Expansion:
     """
     glm = as_glm(spec)
     if glm is None:
-        return _checked(expand(data, spec, plan(spec)), spec)
+        return _checked(expanded(data, spec), spec)
     raise_problems(glm_type.check(data, glm))
-    return expand(data, spec, plan(spec))
+    return expanded(data, spec)
 
 
 def _declarative(expansion: Expansion) -> declarative.DeclarativeSpec:
@@ -272,8 +301,7 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
     glm = as_glm(spec)
     if glm is not None:
         return glm_type.checked_build(data, glm)
-    this = plan(spec)
-    expansion = _checked(expand(data, spec, this), spec)
+    expansion = _checked(expanded(data, spec), spec)
     for note in expansion.notes:
         log.info(note)
     declared = declarative.build(expansion.columns, _declarative(expansion))
@@ -282,7 +310,8 @@ def build(data: xr.Dataset, spec: RegressionSpec) -> Declaration:
     if spec.options.form == "direct":
         return direct
     sampled = _with_intercepts_at_means(whitened(direct, expansion), expansion)
-    return summed(around_population(sampled, expansion), expansion, this, spec.family)
+    sampled = around_population(sampled, expansion)
+    return sampled if expansion.responses else summed(sampled, expansion, plan(spec), spec.family)
 
 
 def _with_intercepts_at_means(declared: Declaration, expansion: Expansion) -> Declaration:
@@ -298,7 +327,10 @@ def needs(rows: NewRows, spec: RegressionSpec) -> tuple[Role, ...]:
     glm = as_glm(spec)
     if glm is not None:
         return glm_rows.needs(rows, glm)
-    this = plan(spec)
+    return tuple(dict.fromkeys(role for this in plans_of(spec).values() for role in _needs(this)))
+
+
+def _needs(this: RegressionPlan) -> tuple[Role, ...]:
     response = this.response
     texts = [text for part, text in response.others().items() if part in NEEDED_OF_NEW_ROWS]
     texts += [response.text] if response.failures is not None else list(response.counts)
@@ -311,7 +343,7 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
     glm = as_glm(spec)
     if glm is not None:
         return glm_rows.at_rows(rows, glm)
-    expansion = expand_at(rows.data, spec, plan(spec), rows.design.terms, rows.dim, rows.draw_over_rows)
+    expansion = expanded_at(rows.data, spec, rows.design.terms, rows.dim, rows.draw_over_rows)
     grown = {
         dim: size
         for terms in expansion.terms.values()
@@ -319,14 +351,15 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
         for dim, size in term.known_groups().items()
         if expansion.columns.sizes[dim] > size
     }
-    recalled = [
+    recalled = [*expansion.recalled]
+    recalled += [
         item
         for name, terms in expansion.terms.items()
         for term in terms
         for item in term.recalled(expansion.settings[name])
     ]
     quantities = {**rows.quantities, **{i.name: Quantity(i.value.dims, i.value.shape) for i in recalled}}
-    likelihoods = dict.fromkeys(expansion.model["likelihood"], (rows.dim,))
+    likelihoods = {name: (rows.dim, *rows.likelihoods.get(name, ())[1:]) for name in expansion.model["likelihood"]}
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
     known = replace(expansion, model=_without_definitions(expansion.model, recalled))
     declared: Declaration = declarative_rows.at_rows(over, _declarative(known))
@@ -342,7 +375,7 @@ def _without_definitions(model: Mapping[str, Any], recalled: Sequence[Determinis
 
 MODEL = ModelType(
     RegressionSpec,
-    PriorNames(open=True, nested=tuple(SECTIONS), joint=tuple(SHRINKAGE)),
+    PriorNames(open=True, nested=(*SECTIONS, RESCOR), joint=tuple(SHRINKAGE)),
     roles,
     build,
     check,

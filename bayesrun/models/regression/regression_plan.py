@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
@@ -68,11 +68,14 @@ class RegressionPlan:
         The family.
     predictors
         The linear predictors by parameter, the main one first.
+    prefix
+        Prefix of all names of its variables: empty for a single response.
     """
 
     response: Response
     family: Family
     predictors: Mapping[str, LinearPredictor]
+    prefix: str = ""
 
     @property
     def main(self) -> LinearPredictor:
@@ -91,8 +94,17 @@ class RegressionPlan:
         )
 
 
-def plan(spec: RegressionSpec) -> RegressionPlan:
+def plan(spec: RegressionSpec, name: str = "", modelled: Collection[str] = ()) -> RegressionPlan:
     """Parse a regression's formulas.
+
+    Parameters
+    ----------
+    spec
+        The regression of one response.
+    name
+        Name of the response among several; empty for a single one.
+    modelled
+        Predictors with missing values that have a formula of their own.
 
     Raises
     ------
@@ -112,16 +124,18 @@ def plan(spec: RegressionSpec) -> RegressionPlan:
     if spec.options.trials and not (response.trials or response.failures):
         response = Response(**{**vars(response), "trials": spec.options.trials})
     predictors = {}
-    for name, text in formulas.items():
-        key = KEY if isinstance(spec.formula, str) else f"{KEY}.{name}"
-        if name not in family.parameters or not family.parameters[name].links:
+    for parameter, text in formulas.items():
+        key = KEY if isinstance(spec.formula, str) else f"{KEY}.{parameter}"
+        if parameter not in family.parameters or not family.parameters[parameter].links:
             able = ", ".join(n for n, p in family.parameters.items() if p.links)
-            raise fail(key, f"family {spec.family} has no parameter '{name}' to predict", f"it has: {able}")
+            raise fail(key, f"family {spec.family} has no parameter '{parameter}' to predict", f"it has: {able}")
         own, right = _sides(text, key)
-        if own and name != family.main:
+        if own and parameter != family.main:
             raise fail(key, f"'{text}' has a response of its own", f"write '~ {right}'")
-        predictors[name] = _predictor(name, family, spec, left, right, key)
-    return RegressionPlan(response, family, predictors)
+        predictors[parameter] = _predictor(
+            parameter, family, spec, left, right, key, f"{name}_" if name else "", modelled
+        )
+    return RegressionPlan(response, family, predictors, f"{name}_" if name else "")
 
 
 def _sides(text: str, key: str) -> tuple[str, str]:
@@ -137,10 +151,19 @@ def _sides(text: str, key: str) -> tuple[str, str]:
     return quoted(left), right
 
 
-def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right: str, key: str) -> LinearPredictor:
+def _predictor(
+    name: str,
+    family: Family,
+    spec: RegressionSpec,
+    left: str,
+    right: str,
+    key: str,
+    prefix: str,
+    modelled: Collection[str],
+) -> LinearPredictor:
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
-    rest, missing = _without_missing(rest, key)
+    rest, missing = _without_missing(rest, key, modelled)
     rest, smooths = without_smooths(rest, key)
     rest, monotonic = without_monotonic(rest, key)
     if main and spec.options.offset:
@@ -155,7 +178,7 @@ def _predictor(name: str, family: Family, spec: RegressionSpec, left: str, right
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
     terms += monotonic
     terms += [GaussianProcess(call) if call.function == "hsgp" else SmoothTerm(call) for call in smooths]
-    return LinearPredictor(name, "" if main else f"{name}_", spec.link(name), (*terms, *missing, *offsets))
+    return LinearPredictor(name, prefix if main else f"{prefix}{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 
 def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
@@ -174,13 +197,13 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
     return text or "1", offsets
 
 
-def _without_missing(right: str, key: str) -> tuple[str, list[MissingPredictor]]:
+def _without_missing(right: str, key: str, modelled: Collection[str]) -> tuple[str, list[MissingPredictor]]:
     """Extract predictors with missing values, `mi(x)`, from the right side of a formula."""
     kept, found = [], list[MissingPredictor]()
     for sign, part in summands(right):
         call = re.fullmatch(r"mi\s*\(\s*(\w+)\s*\)", part)
         if call and sign == "+":
-            found.append(MissingPredictor(call[1], key))
+            found.append(MissingPredictor(call[1], key, call[1] in modelled))
             continue
         if re.search(r"\bmi\s*\(", part):
             raise fail(key, f"'{part}' can't be read", "mi(x) is a term of its own, and x one column of numbers")

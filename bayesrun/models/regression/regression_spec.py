@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,6 +16,12 @@ from bayesrun.models.regression.shrinkage_priors import is_shrinkage
 from bayesrun.models.regression.term_priors import DEFAULT, SECTIONS, sections_in
 from bayesrun.schema import Section
 
+RESPONSES = "responses"
+RESCOR = "rescor"
+_KEYS = ("family", "link")
+_MVBIND = re.compile(r"\s*mvbind\s*\(([^()]*)\)\s*((?:\|[^~]*)?~.*)", re.DOTALL)
+_IMPUTED = re.compile(r"[^~]*\|[^~]*\bmi\s*\(\s*\)[^~]*~")
+_SEVERAL = 'several responses are written {responses: {a: "a ~ x", b: {mu: "b ~ x", sigma: "~ x", family: student}}}'
 _OTHER_DEFAULT: Mapping[str, Any] = {"dist": "Normal", "mu": 0.0, "sigma": "2.5 * term_scale"}
 
 
@@ -34,6 +41,8 @@ class RegressionOptions(Section):
         Expression that is added to the linear predictor, as `offset(...)` in the formula.
     check_design
         Whether collinear columns and complete separation are errors. With False the priors have to resolve them.
+    rescor
+        Whether the residuals of several responses are correlated; null = if all are `normal` or all `student`.
     """
 
     form: Literal["whitened", "direct"] = "whitened"
@@ -41,21 +50,33 @@ class RegressionOptions(Section):
     trials: str | None = None
     offset: str | None = None
     check_design: bool = True
+    rescor: bool | None = None
 
 
 class RegressionSpec(ModelSpec):
     """Config of `type: regression`. Missing priors are set to their defaults.
 
-    `formula` is one formula, or a mapping of the family's parameters to formulas.
+    `formula` is one formula, a mapping of the family's parameters to formulas, or `{responses: {NAME: formula}}`, where
+    each is a formula or a mapping of parameters, with a `family` and a `link` of its own.
     """
 
-    formula: str | dict[str, str]
+    formula: str | dict[str, Any]
     family: str = "normal"
     options: RegressionOptions = RegressionOptions()
 
     @field_validator("formula", mode="before")
     @classmethod
     def _text_or_mapping(cls, value: Any) -> Any:
+        several = value.get(RESPONSES) if isinstance(value, Mapping) else None
+        if several is not None:
+            if len(value) > 1 or not isinstance(several, Mapping) or len(several) < 2:
+                raise ValueError(_SEVERAL)
+            value_of = [
+                each for one in several.values() for each in (one.values() if isinstance(one, Mapping) else [one])
+            ]
+            if not all(isinstance(text, str) for text in value_of) or not all(map(str.isidentifier, several)):
+                raise ValueError(_SEVERAL)
+            return value
         texts = list(value.values()) if isinstance(value, Mapping) else [value]
         if not texts or not all(isinstance(text, str) for text in texts):
             raise ValueError('must be a formula, "y ~ x + (1 | g)", or formulas by parameter')
@@ -66,14 +87,41 @@ class RegressionSpec(ModelSpec):
     def _fill_in_priors(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping) or not isinstance(raw.get("priors") or {}, Mapping):
             return raw
-        name = str(raw.get("family") or "normal")
-        if name not in FAMILIES.names():
-            return raw
-        return {**raw, "priors": _filled_in(FAMILIES.load(name, "model.family"), raw)}
+        several = parts_of(raw.get("formula"), str(raw.get("family") or "normal"))
+        priors = dict(raw.get("priors") or {})
+        for family, formula in several.values():
+            if family in FAMILIES.names():
+                own = _filled_in(FAMILIES.load(family, "model.family"), {"formula": formula, "priors": priors})
+                priors = {**own, **priors, **{name: own[name] for name in SECTIONS if name in own}}
+        if len(several) > 1 and "" not in several:
+            mine = priors.get(RESCOR)
+            priors[RESCOR] = {DEFAULT: {"dist": "LKJ", "eta": 1.0} if mine is None else mine.get(DEFAULT, mine)}
+        return {**raw, "priors": priors}
+
+    def responses(self) -> dict[str, RegressionSpec]:
+        """Return the regressions of several responses by name; empty for a single response.
+
+        The name of the response of `mu`, beside predictors with a formula of their own, is empty.
+        """
+        found = parts_of(self.formula, self.family)
+        if len(found) < 2:
+            return {}
+        links = {name: one.get("link") for name, one in _mappings(self.formula).items()}
+        content = self.model_dump()
+        made = {}
+        for name, (family, formula) in found.items():
+            options = {**content["options"], "link": links.get(name) or content["options"]["link"]}
+            given = {key: value for key, value in content["priors"].items() if key != RESCOR}
+            sub = {**content, "formula": formula, "family": family, "options": options, "priors": given}
+            one = RegressionSpec.model_validate(sub)
+            made[name] = one.model_copy(update={"priors": _of_response(one.priors, name)}) if name else one
+        return made
 
     def formulas(self) -> dict[str, str]:
-        """Return the formulas by parameter; the main parameter's first."""
+        """Return the formulas by parameter, the main parameter's first; of several responses, those of the first."""
         main = self.known_family().main
+        if several := self.responses():
+            return next(iter(several.values())).formulas()
         if isinstance(self.formula, str):
             return {main: self.formula}
         return {main: self.formula[main], **self.formula} if main in self.formula else dict(self.formula)
@@ -89,6 +137,51 @@ class RegressionSpec(ModelSpec):
         if isinstance(given, str):
             return given if parameter == family.main else own
         return (given or {}).get(parameter, own)
+
+
+def parts_of(formula: Any, family: str) -> dict[str, tuple[str, Any]]:
+    """Return family and formula of each response, by name; a single response has an empty name.
+
+    Several are `mvbind(a, b) ~ x`, `{responses: {a: "a ~ x", b: "b ~ x"}}`, or predictors with missing values beside
+    the response, `{mu: "y ~ mi(x)", x: "x | mi() ~ z"}`.
+    """
+    if isinstance(formula, str):
+        bound = _MVBIND.fullmatch(formula)
+        names = [name.strip() for name in bound[1].split(",")] if bound else []
+        if len(names) > 1 and all(map(str.isidentifier, names)):
+            return {name: (family, f"{name} {bound[2]}") for name in names}  # type: ignore[index]
+        return {"": (family, formula)}
+    if not isinstance(formula, Mapping):
+        return {}
+    if isinstance(formula.get(RESPONSES), Mapping):
+        own = {str(name): one if isinstance(one, Mapping) else {} for name, one in formula[RESPONSES].items()}
+        return {
+            name: (str(one.get("family", family)), {k: v for k, v in one.items() if k not in _KEYS})
+            if one
+            else (family, formula[RESPONSES][name])
+            for name, one in own.items()
+        }
+    imputed = {name: text for name, text in formula.items() if _IMPUTED.match(str(text))}
+    main = {name: text for name, text in formula.items() if name not in imputed}
+    return {"": (family, main if main else formula), **{str(n): ("normal", t) for n, t in imputed.items() if main}}
+
+
+def _mappings(formula: Any) -> Mapping[str, Mapping[str, Any]]:
+    several = formula.get(RESPONSES, {}) if isinstance(formula, Mapping) else {}
+    return {name: one for name, one in several.items() if isinstance(one, Mapping)}
+
+
+def _of_response(priors: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return priors under the names of one response: those for all responses, unless it has its own."""
+    found: dict[str, Any] = {}
+    for key, prior in priors.items():
+        if key in SECTIONS:
+            common = {f"{name}_{n}": p for n, p in prior.items() if n != DEFAULT and f"{name}_{n}" not in prior}
+            found[key] = {**prior, **common}
+        else:
+            found[key] = prior
+            found.setdefault(f"{name}_{key}", priors.get(f"{name}_{key}", prior))
+    return found
 
 
 def _filled_in(family: Family, raw: Mapping[str, Any]) -> dict[str, Any]:

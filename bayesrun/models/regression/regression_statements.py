@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from bayesrun.data.factors import LABELS
@@ -18,8 +19,9 @@ from bayesrun.models.regression.missing_predictor import MissingPredictor
 from bayesrun.models.regression.monotonic_term import MonotonicTerm
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
-from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan, plan
-from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
+from bayesrun.models.regression.regression_spec import RESCOR, RegressionSpec
+from bayesrun.models.regression.several_responses import is_correlated, plans_of
 from bayesrun.models.regression.smooth_term import SmoothTerm
 from bayesrun.models.regression.term_priors import DEFAULT, prior_of
 
@@ -30,17 +32,42 @@ _LONG = 60  # characters of a distribution's argument, above which the family's 
 
 def statements(spec: RegressionSpec, data: xr.Dataset | None) -> list[Statement]:
     """Return the lines of a regression; the data tell which columns hold labels."""
-    this = plan(spec)
     labels = frozenset() if data is None else frozenset(str(n) for n in data.variables if _holds_labels(data[n]))
-    lines = [_likelihood(spec, this)]
-    for predictor in this.predictors.values():
-        lines.append(_predictor(predictor, this, labels))
-    for predictor in this.predictors.values():
-        lines += _priors(predictor, spec)
-    lines += [Statement("prior", name, (), distribution_in(spec.priors[name])) for name in this.numbers]
-    if this.family.categories == "thresholds":
-        lines.append(Statement("prior", "cutpoints", ("cutpoint",), distribution_in(spec.priors["cutpoints"])))
+    several, plans = spec.responses() or {"": spec}, plans_of(spec)
+    jointly = is_correlated(spec, plans)
+    lines = [_joint_likelihood(spec, plans)] if jointly else [_likelihood(several[n], plans[n]) for n in plans]
+    # the parameters of several responses bear the name of the response
+    for this in plans.values():
+        for predictor in this.predictors.values():
+            lines.append(_predictor(_of_response(predictor, this), this, labels))
+    for name, this in plans.items():
+        for predictor in this.predictors.values():
+            lines += _priors(_of_response(predictor, this), several[name])
+        numbers = [f"{this.prefix}{one}" for one in this.numbers if not (jointly and one == "nu")]
+        lines += [Statement("prior", one, (), distribution_in(several[name].priors[one])) for one in numbers]
+        if this.family.categories == "thresholds":
+            cutpoints = f"{this.prefix}cutpoints"
+            prior = distribution_in(several[name].priors[cutpoints])
+            lines.append(Statement("prior", cutpoints, (f"{this.prefix}cutpoint",), prior))
+    if jointly:
+        own = spec.priors[RESCOR]
+        lines.append(Statement("prior", RESCOR, (), {"dist": "LKJ", "eta": own.get(DEFAULT, own).get("eta", 1.0)}))
+        if "nu" in next(iter(plans.values())).numbers:
+            lines.append(Statement("prior", "nu", (), distribution_in(spec.priors["nu"])))
     return lines
+
+
+def _of_response(predictor: LinearPredictor, this: RegressionPlan) -> LinearPredictor:
+    return replace(predictor, parameter=f"{this.prefix}{predictor.parameter}")
+
+
+def _joint_likelihood(spec: RegressionSpec, plans: Mapping[str, RegressionPlan]) -> Statement:
+    first = next(iter(plans.values()))
+    means, sds = ("stack(" + ", ".join(f"{name}_{one}" for name in plans) + ")" for one in ("mu", "sigma"))
+    body = {"dist": "MvStudentT", "nu": "nu"} if "nu" in first.numbers else {"dist": "MvNormal"}
+    left = f"stack({', '.join(this.response.text for this in plans.values())})"
+    body |= {"mu": means, "cov": f"covariance({sds}, {RESCOR})"}
+    return Statement("likelihood", first.response.names(KEY)[0], (ROWS,), body, left=left)
 
 
 def _holds_labels(column: xr.DataArray) -> bool:
@@ -57,9 +84,11 @@ def _likelihood(spec: RegressionSpec, this: RegressionPlan) -> Statement:
         name: _PLACE.sub(lambda found: _symbol(found[1], this), text) for name, text in family.arguments.items()
     }
     if any(len(text) > _LONG for text in arguments.values()):
-        arguments = {name: name for name in family.parameters}
+        arguments = {name: f"{this.prefix}{name}" for name in family.parameters}
     if response.error is not None and "sigma" in arguments:
-        arguments["sigma"] = f"sqrt(sigma ** 2 + {response.error} ** 2)" if response.adds_sigma else response.error
+        arguments["sigma"] = (
+            f"sqrt({this.prefix}sigma ** 2 + {response.error} ** 2)" if response.adds_sigma else response.error
+        )
     body: dict[str, Any] = {"dist": chosen.get("dist", family.likelihood), **arguments}
     body |= {"weights": response.weights} if response.weights else {}
     if response.censored:
@@ -80,7 +109,7 @@ def _symbol(place: str, this: RegressionPlan) -> str:
         if rest and rest[2].strip() == response.text:  # cbind(y, n - y)
             return rest[1].strip()
         return response.trials or f"({response.text} + {response.failures})"
-    return "eta" if place.endswith((".eta", ".etas")) else place
+    return f"{this.prefix}eta" if place.endswith((".eta", ".etas")) else f"{this.prefix}{place}"
 
 
 # ---------------------------------------------------------------- linear predictors
@@ -89,8 +118,8 @@ def _symbol(place: str, this: RegressionPlan) -> str:
 def _predictor(predictor: LinearPredictor, this: RegressionPlan, labels: frozenset[str]) -> Statement:
     terms = [text for term in predictor.terms for text in _summands(term, predictor, labels)]
     used = "".join(this.family.arguments.values())
-    scored = predictor is this.main and f"{{{predictor.parameter}.eta" in used
-    name, link = ("eta", "identity") if scored else (predictor.parameter, predictor.link)
+    scored = predictor.prefix == this.prefix and f"{{{this.family.main}.eta" in used
+    name, link = (f"{this.prefix}eta", "identity") if scored else (predictor.parameter, predictor.link)
     return Statement("predictor", name, (ROWS,), expression=" + ".join(terms) or "0", link=link)
 
 
@@ -160,6 +189,8 @@ def _priors(predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statem
             yield from _of_coefficients(names, predictor, spec)
         elif isinstance(term, MissingPredictor):
             yield from _of_coefficients([term.label], predictor, spec)
+            if term.modelled:
+                continue
             spread = {"dist": "Normal", "mu": f"{term.column}_mean", "sigma": f"{term.column}_sd"}
             yield Statement("prior", term.column, (ROWS,), spread)
         elif isinstance(term, GroupEffects):

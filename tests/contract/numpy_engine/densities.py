@@ -130,7 +130,9 @@ def _cholesky(plan: Plan, p: Parameters, x: Array) -> Array:
 
 def _vectors(plan: Plan, p: Parameters, x: Array) -> Array:
     covariance = p["chol"] @ p["chol"].T if "chol" in p else p["cov"] if "cov" in p else np.linalg.inv(p["tau"])
-    return stats.multivariate_normal(np.zeros(len(covariance)), covariance).logpdf(x - p["mu"])
+    zeros = np.zeros(len(covariance))
+    of = stats.multivariate_t(zeros, covariance, p["nu"]) if "nu" in p else stats.multivariate_normal(zeros, covariance)
+    return of.logpdf(x - p["mu"])
 
 
 _OF_SERIES: Mapping[str, Callable[[Plan, Parameters, Array], Array]] = {
@@ -140,4 +142,5 @@ _OF_SERIES: Mapping[str, Callable[[Plan, Parameters, Array], Array]] = {
     "GaussianRandomWalk": _random_walk,
     "LKJCholeskyCov": _cholesky,
     "MvNormal": _vectors,
+    "MvStudentT": _vectors,
 }
