@@ -64,6 +64,7 @@ class StoreSpec(Section):
     groups: list[str] = [
         "sample_stats",
         "log_likelihood",
+        "loo",
         "observed_data",
         "constant_data",
         "prior",

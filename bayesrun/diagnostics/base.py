@@ -47,6 +47,18 @@ class Thresholds(Section):
     expected_data: tuple[float, float] = (0.05, 0.5)
 
 
+class LooSpec(Section):
+    """Keys of `diagnostics.loo`.
+
+    Parameters
+    ----------
+    repair
+        What is done about points with a Pareto k above 0.7: `auto` matches moments in small models, `none` nothing.
+    """
+
+    repair: Literal["auto", "none"] = "auto"
+
+
 class DiagnosticsSpec(Section):
     """Keys of `diagnostics`.
 
@@ -62,6 +74,8 @@ class DiagnosticsSpec(Section):
         Whether to measure how sensitive the posterior is to prior and likelihood.
     expect
         Range `[lower, upper]` in which data are plausible, by explained variable: where the prior should simulate them.
+    loo
+        How leave-one-out cross-validation is made.
     fail_run
         Whether the verdict `fail` sets the exit status.
     """
@@ -72,6 +86,7 @@ class DiagnosticsSpec(Section):
     log_likelihood_max: int = 50_000_000
     prior_sensitivity: bool = False
     expect: dict[str, tuple[float, float]] = {}
+    loo: LooSpec = LooSpec()
     fail_run: bool = False
 
     @field_validator("expect")

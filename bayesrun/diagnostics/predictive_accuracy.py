@@ -66,7 +66,7 @@ def relative_efficiency(terms: xr.DataArray, summary: pd.DataFrame) -> float:
     return min(1.0, ess / draws) if ess == ess else 1.0
 
 
-def loo_of(terms: xr.DataArray, summary: pd.DataFrame) -> Loo:
+def loo_of(terms: xr.DataArray, summary: pd.DataFrame, repaired: xr.Dataset | None = None) -> Loo:
     """Leave out each observed point in turn.
 
     Parameters
@@ -75,8 +75,16 @@ def loo_of(terms: xr.DataArray, summary: pd.DataFrame) -> Loo:
         Pointwise log likelihood over chain, draw, point.
     summary
         The table of `summary.csv`, whose ESS gives the relative efficiency of the draws.
+    repaired
+        `elpd` and `pareto_k` over `point` of points for which the model itself was used (group `loo`).
     """
-    return leave_one_out(by_point(terms), relative_efficiency(terms, summary))
+    loo = leave_one_out(by_point(terms), relative_efficiency(terms, summary))
+    if repaired is None:
+        return loo
+    place = {str(point): i for i, point in enumerate(terms["point"].values)}
+    at = [place[str(point)] for point in repaired["point"].values]
+    loo.elpd_i[at], loo.pareto_k[at] = repaired["elpd"].values, repaired["pareto_k"].values
+    return loo
 
 
 def _stack(array: xr.DataArray, name: str) -> xr.DataArray:
@@ -94,7 +102,8 @@ def check_loo(judged: Judged) -> CheckResult:
     if found is None or not found[0].sizes["point"]:
         return CheckResult()
     terms, left_out = found
-    loo = loo_of(terms, judged.summary)
+    repaired = judged.idata.get("loo")
+    loo = loo_of(terms, judged.summary, repaired)
     k = loo.judged_k
     bad = [str(p) for p, high in zip(terms["point"].values, k > GOOD_K, strict=True) if high]
     share = grade_above(len(bad) / len(k), judged.settings.thresholds.pareto_k)
@@ -104,6 +113,9 @@ def check_loo(judged: Judged) -> CheckResult:
     message += (
         f"Pareto k is above {GOOD_K} for {len(bad)}: {listed(bad)}." if bad else f"largest Pareto k {k.max():.2f}."
     )
+    if repaired is not None:
+        names = [str(point) for point in repaired["point"].values]
+        message = f"{message[:-1]}, after moment matching of {len(names)}: {listed(names)}."
     remedy = ["elpd_loo is unreliable because of these points: check them.", *advice.heavier_tails(judged)]
     finding = graded("loo", grade, float(k.max()), message, remedy, bad[0] if bad else None)
     metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}

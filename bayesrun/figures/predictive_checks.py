@@ -186,7 +186,7 @@ def draw_pareto_k(subject: Subject) -> Canvas:
 def pareto_k(subject: Subject) -> tuple[list[str], Array]:
     """Return the label and the Pareto k of each observation: as judged by the check `loo`."""
     terms = terms_of(subject)
-    found = loo_of(terms, subject.summary)
+    found = loo_of(terms, subject.summary, subject.idata.get("loo"))
     return [str(point) for point in terms["point"].values], found.judged_k
 
 

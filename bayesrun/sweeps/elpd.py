@@ -118,11 +118,15 @@ def _terms(folder: Path) -> Any:
     found = observed_terms(az.InferenceData(log_likelihood=group))
     if found is None or not found[0].sizes["point"]:
         return None
-    return found[0], pd.read_csv(folder / "summary.csv", index_col="name")
+    try:
+        repaired = xr.load_dataset(folder / "posterior.nc", group="loo")
+    except OSError:
+        repaired = None
+    return found[0], pd.read_csv(folder / "summary.csv", index_col="name"), repaired
 
 
 def _other_points(terms: dict[str, Any]) -> str:
-    points = {name: [str(p) for p in array["point"].values] for name, (array, _) in terms.items()}
+    points = {name: [str(p) for p in array["point"].values] for name, (array, *_) in terms.items()}
     first = next(iter(points))
     other = next((name for name in points if points[name] != points[first]), None)
     return f"'{other}' observes other points than '{first}'" if other else ""

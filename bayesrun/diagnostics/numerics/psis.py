@@ -90,6 +90,28 @@ def leave_one_out(blocks: Iterable[Floats], relative_efficiency: float) -> Loo:
     return Loo(elpd, lppd, k)
 
 
+def smoothed_weights(log_weights: Floats, relative_efficiency: float) -> tuple[Floats, float]:
+    """Smooth the largest of the importance weights of one quantity.
+
+    Parameters
+    ----------
+    log_weights
+        Raw log weights (draw,); -inf for draws that weigh nothing.
+    relative_efficiency
+        ESS divided by the number of draws.
+
+    Returns
+    -------
+    weights : ndarray
+        Smoothed log weights (draw,), normalised.
+    pareto_k : float
+        Shape of their tail; infinite where it can't be fitted.
+    """
+    lowest = np.maximum(log_weights - log_weights.max(), 10 * _LOWEST)
+    weights, k = az.psislw(lowest, relative_efficiency)
+    return np.asarray(weights), float(k)
+
+
 def _leave_out(terms: Floats, relative_efficiency: float) -> tuple[Floats, Floats]:
     """Return `elpd_i` and `pareto_k` of a block of points."""
     points, draws = terms.shape

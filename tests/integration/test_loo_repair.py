@@ -1,0 +1,82 @@
+"""Points with a large Pareto k are repaired by themselves: against exact leave-one-out, through the real command."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy.stats import norm
+
+from tests.conftest import Command
+
+_ERROR = 0.05
+"""Monte Carlo standard error of a density with 2,000 draws (`test_moment_matching` has the spread over seeds)."""
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a regression with a known sd, some points of which decide much."""
+    folder = tmp_path_factory.mktemp("influential")
+    for name in ("model", "data"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    x, z = rng.standard_t(2, size=30), rng.normal(size=30)
+    x[0] = 12.0
+    y = 1 + 0.5 * x - z + rng.normal(size=30)
+    y[0] += 12.0
+    pd.DataFrame({"x": x, "z": z, "y": y}).to_csv(folder / "points.csv", index=False)
+    (folder / "data" / "points.yaml").write_text(f"name: points\nsource: csv\npath: {folder / 'points.csv'}\n")
+    model = """
+        defaults: [{/data@_global_.data: points}, _self_]
+        name: influential
+        type: declarative
+        priors:
+          a: {dist: Normal, mu: 0, sigma: 10}
+          b: {dist: Normal, mu: 0, sigma: 10}
+          c: {dist: Normal, mu: 0, sigma: 10}
+        likelihood:
+          y: {dist: Normal, mu: a + b * x + c * z, sigma: 1, observed: y}
+        figures: [pareto_k]
+    """
+    (folder / "model" / "influential.yaml").write_text(textwrap.dedent(model))
+    return folder
+
+
+def _run(bayesrun: Command, configs: Path, *more: str) -> tuple[Path, dict[str, str]]:
+    given = ["--config-dir", configs, "model=influential", f"paths.outputs={configs / 'outputs'}", "tracking=none"]
+    done = bayesrun(*given, "sampler.draws=500", "sampler.tune=500", *more)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.rpartition("folder: ")[2].split("\n")[0].strip())
+    findings = {f["check"]: f for f in json.loads((folder / "findings.json").read_text())}
+    return folder, findings["loo"]
+
+
+def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, configs: Path) -> None:
+    folder, finding = _run(bayesrun, configs)
+    assert finding["severity"] == "ok"
+    assert "after moment matching of 2: y[0], y[5]." in finding["message"]
+    table = pd.read_csv(configs / "points.csv")
+    design = np.c_[np.ones(30), table["x"], table["z"]]
+    exact = []
+    for i in range(30):
+        own, values = np.delete(design, i, axis=0), np.delete(table["y"].to_numpy(), i)
+        covariance = np.linalg.inv(own.T @ own + np.eye(3) / 100)
+        mean = covariance @ own.T @ values
+        exact.append(norm.logpdf(table["y"][i], design[i] @ mean, np.sqrt(1 + design[i] @ covariance @ design[i])))
+    repaired = xr.open_dataset(folder / "posterior.nc", group="loo")
+    assert abs(float(repaired["elpd"].sel(point="y[0]")) - exact[0]) < 4 * _ERROR
+    elpd = json.loads((folder / "metrics.json").read_text())["elpd_loo"]
+    assert abs(elpd - sum(exact)) < 4 * _ERROR * 2
+
+
+def test_without_repair_the_point_warns_and_is_wrong(bayesrun: Command, configs: Path) -> None:
+    folder, finding = _run(bayesrun, configs, "diagnostics.loo.repair=none")
+    assert finding["severity"] == "warn"
+    assert "Pareto k is above 0.7 for 2: y[0], y[5]." in finding["message"]
+    with pytest.raises(OSError):
+        xr.open_dataset(folder / "posterior.nc", group="loo")
