@@ -23,7 +23,7 @@ from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel
 from bayesrun.errors import BayesrunError
 from bayesrun.lazy import xr
-from bayesrun.logs import flush_to
+from bayesrun.logs import flush_to, timed
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.run_folder import RunFolder, as_output_error, under_way
@@ -162,8 +162,22 @@ def open_run(
         signals.ignore()
         with suppress(OSError):
             folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
+        if config.top.report:
+            write_report_of(folder)
         opened.close()
         signals.restore()
+
+
+def write_report_of(folder: RunFolder) -> None:
+    """Write `report.html`; a page that can't be made costs no run."""
+    from bayesrun.report.run_page import write_report
+
+    try:
+        with timed("report"):
+            write_report(folder)
+    except Exception as error:
+        log.debug("no report", exc_info=True)
+        log.warning("report.html could not be written: %s", error)
 
 
 class OpenRun:

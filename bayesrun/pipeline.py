@@ -472,13 +472,17 @@ def _store_and_draw(
 ) -> None:
     """Write what is left; figures take longest, and are drawn in parallel to the rest."""
     from bayesrun.figures.drawing import draw_all
-    from bayesrun.report.model_graph import write_graph
+    from bayesrun.report.model_graph import write_graph, written_distributions
+    from bayesrun.report.written_graph import written_graph
 
     def store() -> None:
         _store(config, folder, idata)
-        write_graph(prepared.model.graph(), folder, config.plain["model"])
-        if prepared.written is not None:
+        if prepared.written is None:
+            write_graph(prepared.model.graph(), folder, written_distributions(config.plain["model"]))
+        else:
             folder.write_json("model.json", prepared.written.plain())
+            graph, written = written_graph(prepared.written)
+            write_graph(graph, folder, written)
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)

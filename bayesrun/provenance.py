@@ -34,11 +34,12 @@ PACKAGES = (
 )
 
 
+_OF_NO_MOMENT = ("name", "experiment_name", "tags", "report", "paths", "tracking", "store")
+
+
 def config_digest(plain: Mapping[str, Any]) -> str:
     """Return the SHA-256 of what decides the posterior: the config without names, places, tracking and display."""
-    kept = {
-        k: v for k, v in plain.items() if k not in ("name", "experiment_name", "tags", "paths", "tracking", "store")
-    }
+    kept = {k: v for k, v in plain.items() if k not in _OF_NO_MOMENT}
     kept["sampler"] = {k: v for k, v in (kept.get("sampler") or {}).items() if k not in ("progress", "cores")}
     kept["model"] = {k: v for k, v in (kept.get("model") or {}).items() if k != "figures"}
     data = kept.get("data") or {}

@@ -91,6 +91,7 @@ class TopSpec(Section):
     experiment_name: str
     tags: dict[str, str | int | float | bool | None] = {}
     plugins: list[str] = []
+    report: bool = True
     intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
 
 

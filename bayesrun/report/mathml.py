@@ -36,7 +36,8 @@ def text(words: str) -> str:
 
 def operator(sign: str, space: bool = True) -> str:
     """Return an operator between two parts; without space between indices."""
-    return f'<mo form="infix">{escape(sign)}</mo>' if space else f'<mo lspace="0" rspace="0">{escape(sign)}</mo>'
+    how = 'form="infix"' if space else 'lspace="0" rspace="0" stretchy="false"'
+    return f"<mo {how}>{escape(sign)}</mo>"
 
 
 def number(value: float) -> str:
@@ -65,8 +66,9 @@ def one(parts: str) -> str:
 
 
 def fenced(*parts: str, left: str = "(", right: str = ")") -> str:
-    """Return parts between parentheses or other fences."""
-    fences = (f'<mo fence="true">{left}</mo>', f'<mo fence="true">{right}</mo>')
+    """Return parts between parentheses or other fences, which grow around fractions alone."""
+    grows = "true" if any(tall in part for part in parts for tall in ("<mfrac", "<mtable", "<munder")) else "false"
+    fences = [f'<mo fence="true" stretchy="{grows}">{fence}</mo>' for fence in (left, right)]
     return row(fences[0], *parts, fences[1])
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +20,6 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, 
 from matplotlib.path import Path as Line
 
 from bayesrun.language.distributions import family
-from bayesrun.models.declarative import DeclarativeSpec
-from bayesrun.models.declarative.definitions import definitions
 from bayesrun.report.graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
@@ -46,7 +44,7 @@ CHARACTER = 0.082  # mean width at 9 points
 LINE = 30  # characters of a line in a node
 
 
-def write_graph(graph: ModelGraph, folder: RunFolder, model: Mapping[str, Any]) -> Path:
+def write_graph(graph: ModelGraph, folder: RunFolder, written: Mapping[str, str]) -> Path:
     """Write `model.svg`.
 
     Parameters
@@ -55,11 +53,9 @@ def write_graph(graph: ModelGraph, folder: RunFolder, model: Mapping[str, Any]) 
         Variables and edges.
     folder
         The run folder.
-    model
-        The config section `model` as plain values, whose priors and likelihoods are written on the nodes.
+    written
+        Distributions with their parameters, by node.
     """
-    graph = with_data_edges(graph, model)
-    written = written_distributions(graph, model)
     dot = shutil.which("dot")
     if dot:
         text = dot_text(graph, written)
@@ -70,31 +66,18 @@ def write_graph(graph: ModelGraph, folder: RunFolder, model: Mapping[str, Any]) 
     return folder.write("model.svg", lambda path: draw(_marks(graph, written), graph, path))
 
 
-def with_data_edges(graph: ModelGraph, model: Mapping[str, Any]) -> ModelGraph:
-    """Add edges from data to what the YAML computes from them: the engine may have folded data into constants."""
-    if model.get("type") != "declarative":
-        return graph
-    spec = DeclarativeSpec.model_validate(dict(model))
-    data = {node.name for node in graph.nodes if node.kind == "data"}
-    names = {node.name for node in graph.nodes}
-    found = {(name, d.name) for d in definitions(spec) if d.name in names for name in d.names & data - {d.name}}
-    return replace(graph, edges=tuple(sorted({*graph.edges, *found})))
-
-
-def written_distributions(graph: ModelGraph, model: Mapping[str, Any]) -> dict[str, str]:
-    """Return the distributions of priors and likelihoods as in the YAML: `Normal(0, 5)`, `Gamma(alpha=2, beta=1)`.
-
-    Terms of a GLM without a prior of their own have `model.priors.default`.
-    """
+def written_distributions(model: Mapping[str, Any]) -> dict[str, str]:
+    """Return the distributions of the priors of a config section `model`, as in the YAML: `Normal(0, 5)`."""
     bodies = {**(model.get("priors") or {}), **(model.get("likelihood") or {})}
-    if model.get("type") == "glm" and "default" in bodies:
-        bodies = {**{node.name: bodies["default"] for node in graph.nodes if node.kind == "free"}, **bodies}
-    return {name: _distribution(body) for name, body in bodies.items() if isinstance(body, Mapping) and "dist" in body}
+    known = {name: body for name, body in bodies.items() if isinstance(body, Mapping) and "dist" in body}
+    return {name: distribution_text(body) for name, body in known.items()}
 
 
-def _distribution(body: Mapping[str, Any]) -> str:
+def distribution_text(body: Mapping[str, Any]) -> str:
+    """Return a distribution in one line; the names of parameters are left out where their order is clear."""
     known = family(str(body["dist"]))
-    given = {name: _value(body[name]) for name in (known.parameters if known else ()) if name in body}
+    names = known.parameters if known else [name for name in body if name != "dist"]
+    given = {name: _value(body[name]) for name in names if name in body}
     usual = len(given) == 1 or (known is not None and tuple(given) == known.location_scale)
     return f"{body['dist']}({', '.join(v if usual else f'{n}={v}' for n, v in given.items())})"
 
@@ -125,8 +108,8 @@ def dot_text(graph: ModelGraph, written: Mapping[str, str]) -> str:
 def label(node: Node, written: Mapping[str, str]) -> str:
     """Return the text of a node: its name, and its distribution below with the parameters of the YAML."""
     text = written.get(node.name) or node.distribution
-    wrapped = textwrap.wrap(f"~ {text}", LINE, break_long_words=False, break_on_hyphens=False) if text else []
-    return "\n".join([node.name, *wrapped])
+    wrapped = textwrap.wrap(text, LINE - 2, break_long_words=False, break_on_hyphens=False) if text else []
+    return "\n".join([node.name, *(f"~ {line}" if place == 0 else line for place, line in enumerate(wrapped))])
 
 
 def _attributes(node: Node, written: Mapping[str, str]) -> str:

@@ -193,8 +193,9 @@ class Notation:
 
 def _in_order(statements: Sequence[Statement]) -> list[Statement]:
     """Put the data first and priors last, those on which others depend after them."""
-    priors = {s.name: s for s in statements if s.kind == "prior"}
-    used = {name: {n for n in _names_in(s.distribution) if n in priors and n != name} for name, s in priors.items()}
+    made = {s.name: s for s in statements if s.kind in ("prior", "deterministic")}
+    texts = {name: [s.distribution, s.expression] for name, s in made.items()}
+    used = {name: {n for n in _names_in(of) if n in made and n != name} for name, of in texts.items()}
     depth: dict[str, int] = {}
 
     def level(name: str, above: tuple[str, ...] = ()) -> int:

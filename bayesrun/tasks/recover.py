@@ -17,7 +17,7 @@ from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, check, fail
-from bayesrun.open_run import OpenRun
+from bayesrun.open_run import OpenRun, write_report_of
 from bayesrun.pipeline import conclude, prepare
 from bayesrun.run_folder import RunFolder, dead_runs, forget
 from bayesrun.samplers.draw_store import read_draws
@@ -86,6 +86,8 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     sampled = recovered(stored, prepared.model.constrain)
     opened = OpenRun(NoTracker(), folder)
     conclude(config, prepared, sampled, opened, began)
+    if config.top.report:
+        write_report_of(folder)
     _send(config, folder)
     chains, draws = next(iter(sampled.draws.values())).shape[:2]
     return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"

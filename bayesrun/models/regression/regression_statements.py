@@ -224,8 +224,10 @@ def _of_groups(term: GroupEffects, predictor: LinearPredictor, spec: RegressionS
         around = {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}"}
         yield Statement("prior", f"r_{name}", (term.dim, f"{name}_effect"), around)
     else:
-        around = {"dist": "MvNormal", "mu": 0, "cov": f"covariance(sd_{name}, cor_{name})"}
+        around = {"dist": "MvNormal", "mu": 0, "cov": f"Sigma_{name}"}
         yield Statement("prior", f"r_{name}", (term.dim, f"{name}_effect"), around)
+        matrix = f"covariance(sd_{name}, cor_{name})"
+        yield Statement("deterministic", f"Sigma_{name}", (), expression=matrix)
     for effect in effects if several else [""]:
         own = several.get(effect, spec.priors["sd"].get(DEFAULT, {})) if several else sd
         left = f"sd_{name}[{effect!r}]" if effect else ""

@@ -11,8 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.language.statements import Statement, WrittenModel
 from bayesrun.report.graph_layout import GAP, Item, Layout, lay_out
-from bayesrun.report.model_graph import dot_text, label, with_data_edges, write_graph, written_distributions
+from bayesrun.report.model_graph import dot_text, label, write_graph, written_distributions
+from bayesrun.report.written_graph import written_graph
 from bayesrun.run_folder import RunFolder
 
 SCHOOL = ("school (8)",)
@@ -28,16 +30,12 @@ EIGHT = ModelGraph(
     edges=(("mu", "theta"), ("tau", "theta"), ("theta", "count"), ("stderr", "count"), ("mu", 'odd "name" $x$')),
 )
 
-MODEL = {
-    "name": "schools",
-    "type": "of_a_plugin",
-    "priors": {"mu": {"dist": "Normal", "mu": 0, "sigma": 5.0}, "tau": {"dist": "HalfCauchy", "beta": 5}},
-}
+WRITTEN = {"mu": "Normal(0, 5)", "tau": "HalfCauchy(5)"}
 
 
 def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    root = ElementTree.parse(write_graph(EIGHT, RunFolder(tmp_path), MODEL)).getroot()
+    root = ElementTree.parse(write_graph(EIGHT, RunFolder(tmp_path), WRITTEN)).getroot()
     assert root.tag.endswith("svg")
     text = ElementTree.tostring(root, encoding="unicode")
     # matplotlib writes each text's letters as shapes below a comment-free group; six nodes and one plate
@@ -47,7 +45,7 @@ def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
 def test_dot_draws_what_is_written(tmp_path: Path) -> None:
-    text = write_graph(EIGHT, RunFolder(tmp_path), MODEL).read_text()
+    text = write_graph(EIGHT, RunFolder(tmp_path), WRITTEN).read_text()
     ElementTree.fromstring(text)
     assert "HalfCauchy" in text and "school (8)" in text and "odd &quot;name&quot;" in text
     assert text.count('class="edge"') == len(EIGHT.edges)
@@ -60,7 +58,7 @@ def test_a_dot_that_fails_is_replaced(tmp_path: Path, monkeypatch: pytest.Monkey
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setenv("PATH", f"{broken.parent}:/bin:/usr/bin")
-    assert "Matplotlib" in write_graph(EIGHT, RunFolder(tmp_path), MODEL).read_text()
+    assert "Matplotlib" in write_graph(EIGHT, RunFolder(tmp_path), WRITTEN).read_text()
 
 
 def test_dot_text_tells_kinds_apart() -> None:
@@ -90,23 +88,28 @@ def test_label() -> None:
     ],
 )
 def test_parameters_are_written_as_in_the_yaml(prior: dict[str, object], text: str) -> None:
-    assert written_distributions(EIGHT, {"type": "declarative", "priors": {"x": prior}}) == {"x": text}
+    assert written_distributions({"priors": {"x": prior}}) == {"x": text}
 
 
-def test_terms_of_a_glm_bear_the_default_prior() -> None:
-    model = {"type": "glm", "priors": {"default": {"dist": "Normal", "mu": 0, "sigma": "10 * term_scale"}}}
-    assert written_distributions(EIGHT, model)["mu"] == "Normal(0, 10 * term_scale)"
-
-
-def test_data_that_the_engine_folded_into_a_constant_have_their_edge(tmp_path: Path) -> None:
-    graph = ModelGraph((Node("x", "data", "", SCHOOL), Node("b", "free", "Flat"), Node("y", "observed", "Normal")), ())
-    model = {
-        "name": "m",
-        "type": "declarative",
-        "priors": {"b": {"dist": "Flat"}},
-        "likelihood": {"y": {"dist": "Normal", "mu": "b * (x - 50)", "sigma": 1, "observed": "z"}},
-    }
-    assert with_data_edges(graph, model).edges == (("x", "y"),)
+def test_the_graph_of_a_written_model_links_the_names_of_its_lines() -> None:
+    line = "coefficient('x') * x + effect('g', 'Intercept')"
+    lines = (
+        Statement("likelihood", "y", ("rows",), {"dist": "Poisson", "mu": "mu"}),
+        Statement("predictor", "mu", ("rows",), expression=line, link="log"),
+        Statement("prior", "x", (), {"dist": "Normal", "mu": 0, "sigma": 1}, left="coefficient('x')"),
+        Statement("prior", "r_g", ("g",), {"dist": "Normal", "mu": 0, "sigma": "sd_g"}),
+        Statement("prior", "sd_g", (), {"dist": "HalfNormal", "sigma": 1}),
+    )
+    model = WrittenModel(lines, {"x": ("obs",), "g": ("obs",), "y": ("obs",)}, {"obs": 10, "g": 3}, "obs")
+    graph, written = written_graph(model)
+    nodes = {node.name: (node.kind, node.dims, node.discrete) for node in graph.nodes}
+    assert nodes["y"] == ("observed", ("obs (10)",), True)
+    assert nodes["x"] == ("data", ("obs (10)",), False) and nodes["b[x]"] == ("free", (), False)
+    assert nodes["r_g"] == ("free", ("g (3)",), False)
+    assert set(graph.edges) == {
+        ("mu", "y"), ("b[x]", "mu"), ("x", "mu"), ("r_g", "mu"), ("g", "mu"), ("sd_g", "r_g"),
+    }  # fmt: skip
+    assert written["r_g"] == "Normal(0, sd_g)" and "mu" not in written
 
 
 @pytest.mark.parametrize("seed", range(20))

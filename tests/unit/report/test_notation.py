@@ -162,10 +162,11 @@ def test_an_autoregression_names_the_values_before() -> None:
 def test_correlated_group_effects(tmp_path: Path) -> None:
     priors = {"sd": {"default": {"dist": "HalfNormal", "sigma": 50}}, "cor": {"default": {"dist": "LKJ", "eta": 2}}}
     shown = regression(tmp_path, "sleepstudy", "Reaction ~ Days + (1 + Days | Subject)", "normal", priors=priors)
-    assert shown[:3] == [
+    assert shown[:4] == [
         "Reaction_{i} ∼ Normal(μ_{i},σ)",
         "μ_{i} = β_{0}+β_{Days}·Days_{i}+r_{Subject[i],0}+r_{Subject[i],Days}·Days_{i}",
-        "r_{Subject,j} ∼ MvNormal(0,diag(sd_{Subject})·cor_{Subject}·diag(sd_{Subject}))",
+        "Σ_{Subject} = diag(sd_{Subject})·cor_{Subject}·diag(sd_{Subject})",
+        "r_{Subject,j} ∼ MvNormal(0,Σ_{Subject})",
     ]
     assert "sd_{Subject,k} ∼ Half-Normal(50)" in shown and "cor_{Subject} ∼ LKJ(2)" in shown
 
