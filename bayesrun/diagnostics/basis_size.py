@@ -21,8 +21,8 @@ from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 
 _NAME = "basis_size"
-_LOW = 0.1
-"""Quantile of the lengthscale for which a remedy's `m` is large enough."""
+_MARGIN = 1.3
+"""How much shorter than the median the lengthscale may be for which a remedy's `m` is large enough."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class _Needs:
     functions, boundary
         The least `m` with the `c` at hand, and the least `c`.
     better
-        `m` and `c` that are enough for all but the shortest lengthscales of the posterior.
+        `m` and `c` that are enough, with a margin.
     """
 
     lengthscale: float
@@ -109,8 +109,7 @@ def _needs(judged: Judged, term: GaussianProcess, variable: str, number: int) ->
     low, high = float(medians.min()), float(medians.max())
     boundary = boundary_for(term.covariance, high)
     wide = np.ceil(10.0 * max(boundary, 1.0)) / 10.0
-    shortest = float(np.quantile(values, _LOW, axis=0).min()) / half
-    better = (functions_for(term.covariance, shortest, wide), float(wide))
+    better = (functions_for(term.covariance, low / _MARGIN, wide), float(wide))
     functions = functions_for(term.covariance, low, term.boundaries()[number])
     worst = low if term.sizes()[number] < functions else high
     return _Needs(worst, functions, boundary, better)

@@ -79,7 +79,7 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "matplotlib_patches", "observations", "selection", "style"),
+    others=("drawing", "matplotlib_patches", "observations", "selection", "smooth_effects", "style"),
     shared={
         "posteriors": ("posterior", "prior_posterior", "imputed"),
         "mixing": ("trace", "trace_chains", "rank", "autocorrelation", "energy"),

@@ -30,6 +30,7 @@ from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.observations import codes_of, regression_of
 from bayesrun.figures.selection import title_of
+from bayesrun.figures.smooth_effects import draw_smooths
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
 from bayesrun.models.regression.regression_model import as_glm
@@ -115,7 +116,14 @@ class Fitted:
 
 
 def draw(subject: Subject) -> Canvas:
-    """Draw one panel per predictor: partial residuals, the predicted mean and its interval."""
+    """Draw one panel per predictor: partial residuals, the predicted mean and its interval.
+
+    Of a regression with smooth or monotonic terms those are drawn instead (`smooth_effects`).
+    """
+    regression = regression_of(subject.model)
+    stored = "constant_data" in subject.idata.groups()
+    if regression is not None and stored and as_glm(regression) is None:
+        return draw_smooths(subject, regression)
     fitted = _fitted(subject)
     names = list(fitted.formula.variables)
     if not names:
@@ -151,8 +159,6 @@ def _fitted(subject: Subject) -> Fitted:
     regression = regression_of(model)
     if regression is None or "constant_data" not in subject.idata.groups():
         raise NotDrawable("effects need a regression, and its data (store.groups: constant_data)")
-    if as_glm(regression) is None:
-        raise NotDrawable("effects are drawn only for generalised linear models without group effects or modifiers")
     options = model.get("options") or {}
     data = subject.idata.constant_data
     formula = parse(str(model["formula"]), "model.formula")

@@ -1,7 +1,8 @@
 """Published regressions have the posteriors of brms under the same priors: means and sds within Monte Carlo error.
 
 `published/brms.csv` holds the means, sds and Monte Carlo errors of brms 2.18.0 (2 chains of 4,000 draws each), which
-`published/brms.R` makes; `published/bugs.csv` those of an example of BUGS. `published/README.md` names the sources of
+`published/brms.R` makes; `published/smooths.csv` those of `published/smooths.R`, and `published/bugs.csv` those of an
+example of BUGS. `published/README.md` names the sources of
 the data. One sweep fits all cases.
 """
 
@@ -19,10 +20,15 @@ import pytest
 import xarray as xr
 import yaml
 
+from bayesrun.models.regression.linear_terms import Rows
+from bayesrun.models.regression.regression_model import expansion_of
+from bayesrun.models.regression.regression_spec import RegressionSpec
 from tests.conftest import Command
 
 HERE = Path(__file__).parent
-REFERENCES = pd.concat(pd.read_csv(HERE / f"published/{name}.csv") for name in ("brms", "bugs")).set_index("fit")
+REFERENCES = pd.concat(pd.read_csv(HERE / f"published/{name}.csv") for name in ("brms", "smooths", "bugs")).set_index(
+    "fit"
+)
 DRAWS = 8000  # of brms
 FEW = (
     "sampler.chains=2",
@@ -82,6 +88,11 @@ def same(*names: str) -> dict[str, str]:
     return {f"b_{name}": name for name in names}
 
 
+def shares(reference: str, ours: str, number: int) -> dict[str, tuple[str, str | int]]:
+    """Return the simplex of a monotonic effect."""
+    return {f"simo_{reference}1[{k + 1}]": (f"simo_{ours}", k) for k in range(number)}
+
+
 def thresholds(number: int) -> dict[str, tuple[str, str | int]]:
     return {f"b_Intercept[{k + 1}]": ("cutpoints", k) for k in range(number)}
 
@@ -89,6 +100,7 @@ def thresholds(number: int) -> dict[str, tuple[str, str | int]]:
 # 1 / sd, as that of an sd whose precision is Gamma(0.001, 0.001), within a share of 1e-3 of any sd here
 PRECISION_GAMMA = {"dist": "LogNormal", "mu": 1, "sigma": 10, "initval": 2.0}
 ORDINAL = {"cutpoints": normal(10), "default": normal(5)}
+TIMES = ("5", "10", "15", "20", "25", "30", "35", "40", "50")  # at which the curve of mcycle is compared
 INHALER = same("treat", "period", "carry")
 CASES: Mapping[str, Case] = {
     # Reaction ~ Days + (Days | Subject): Bates et al. 2015, doi:10.18637/jss.v067.i01
@@ -268,6 +280,46 @@ CASES: Mapping[str, Case] = {
         {**thresholds(3), **INHALER},
         {"formula": "rating ~ treat + period + carry", "family": "sequential", "priors": ORDINAL},
     ),
+    # accel ~ s(times): MASS's ?mcycle, Silverman 1985; the curve at some times, and the sd of what bends
+    "mcycle": Case(
+        "published/mcycle.csv",
+        {"sigma": "sigma", "sds_stimes_1": "sds_s_times", **{f"curve[{at}]": ("curve", at) for at in TIMES}},
+        {
+            "formula": "accel ~ s(times)",
+            "priors": {**coefficients(1000), "sds": half_normal(100), "sigma": half_normal(100)},
+        },
+    ),
+    # ncases | trials(n) ~ mo(age) + mo(alc) + mo(tob): R's ?esoph, Breslow and Day 1980
+    "esoph": Case(
+        "published/esoph.csv",
+        {
+            **same("Intercept"),
+            **{f"bsp_mo{name}": f"mo({name})" for name in ("age", "alc", "tob")},
+            **shares("moage", "mo_age", 5),
+            **shares("moalc", "mo_alc", 3),
+            **shares("motob", "mo_tob", 3),
+        },
+        {
+            "formula": "ncases | trials(n) ~ mo(age) + mo(alc) + mo(tob)",
+            "family": "binomial",
+            "priors": coefficients(5),
+        },
+    ),
+    "esoph_interaction": Case(
+        "published/esoph.csv",
+        {
+            **same("Intercept", "tob"),
+            **{"bsp_moage": "mo(age)", "bsp_moalc": "mo(alc)", "bsp_moalc:tob": "mo(alc):tob"},
+            **shares("moage", "mo_age", 5),
+            **shares("moalc", "mo_alc", 3),
+            **shares("moalc:tob", "mo_alc_tob", 3),
+        },
+        {
+            "formula": "ncases | trials(n) ~ mo(age) + mo(alc) * tob",
+            "family": "binomial",
+            "priors": coefficients(5),
+        },
+    ),
     # OpenBUGS' example Rats, which prints alpha0 = 106.6 (sd 3.66) and beta.c = 6.186 (0.109): Gelfand et al. 1990
     "rats": Case(
         "published/rats.csv",
@@ -313,7 +365,22 @@ def posteriors(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> M
     for path in (folder / "out").rglob("posterior.nc"):
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
         found[str(config["model"]["name"])] = az.from_netcdf(path).posterior
+    found["mcycle"] = with_curve(found["mcycle"])
     return found
+
+
+def with_curve(posterior: xr.Dataset) -> xr.Dataset:
+    """Add the curve of mcycle at some times, from the posterior's coefficients and weights."""
+    case = CASES["mcycle"]
+    table = pd.read_csv(HERE / case.table)
+    data = xr.Dataset(
+        {name: ("obs", table[name].values) for name in table}, {"obs": np.arange(len(table))}, {"dim": "obs"}
+    )
+    spec = RegressionSpec.model_validate({"name": "mcycle", "type": "regression", **case.model})
+    (_, smooth) = expansion_of(data, spec).terms["mu"]
+    at = xr.Dataset({"times": ("obs", np.array(TIMES, float))}, {"obs": list(TIMES)})
+    columns = smooth.columns(Rows(at, "obs", "key")).rename(obs="time").assign_coords(time=list(TIMES))
+    return posterior.assign(curve=posterior["Intercept"] + smooth.curve(columns, posterior))
 
 
 def draws_of(posterior: xr.Dataset, ours: str | tuple[str, str | int]) -> np.ndarray[Any, Any]:

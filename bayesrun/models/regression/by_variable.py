@@ -67,6 +67,25 @@ class By:
         """Return the numbers that multiply the smooth, over the rows."""
         return np.asarray(rows.data[str(self.column)].values.astype(float))
 
+    def combined(self, draws: xr.DataArray, design: xr.DataArray, columns: xr.Dataset, name: str) -> xr.DataArray:
+        """Return draws of coefficients times the columns of rows, over (chain, draw, row).
+
+        Parameters
+        ----------
+        draws
+            Over (chain, draw, column), for a factor over (chain, draw, level, column).
+        design
+            Over (row, column).
+        columns
+            All columns of the rows, with the codes of the levels.
+        name
+            Name of the smooth.
+        """
+        if not self.is_factor:
+            return draws.dot(design)
+        own = draws.isel({f"{name}_level": columns[f"{name}_code"]})
+        return (own * design).sum(str(design.dims[-1]))
+
     def plain(self) -> Mapping[str, Any]:
         """Return it as values that JSON can hold."""
         levels = None if self.levels is None else [x.item() if hasattr(x, "item") else x for x in self.levels]

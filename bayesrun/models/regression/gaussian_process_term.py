@@ -243,6 +243,11 @@ class FittedProcess:
                 far = f"beyond {beyond:.4g} from the range it is no Gaussian process, and near there a poor one"
                 log.warning("%s: %s; %s", self.term.call.short, told, far)
 
+    def curve(self, columns: xr.Dataset, posterior: xr.Dataset) -> xr.DataArray:
+        """Return what it adds to the linear predictor of rows with these columns, over (chain, draw, row)."""
+        name = self.name
+        return self.by.combined(posterior[f"weights_{name}"], columns[f"{name}_design"], columns, name)
+
     def known_groups(self) -> Mapping[str, int]:
         """Return nothing: its levels are those of the fit."""
         return {}

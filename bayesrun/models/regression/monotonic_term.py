@@ -311,6 +311,22 @@ class FittedMonotonic:
                 variables[f"{name}_design"] = (rows.dim, of[:, 0])
         return xr.Dataset(variables, coords=coords)
 
+    def curve(self, columns: xr.Dataset, posterior: xr.Dataset) -> xr.DataArray:
+        """Return what it adds to the linear predictor of rows with these columns, over (chain, draw, row)."""
+        reached = columns[f"{self.term.call.name}_reached"]
+        total: Any = 0.0
+        for term in self.design.terms:
+            name, label = self.name(term), f"{self.prefix}{self.term.label(term.name)}"
+            level = f"{name}_level"
+            slope = (
+                posterior[label] if term.labels is None else posterior[label].rename({posterior[label].dims[-1]: level})
+            )
+            share = posterior[f"simo_{name}"] if len(self.steps) > 1 else 1.0
+            part = slope * len(self.steps) * (reached * share).sum(self.step_dim)
+            part = part * columns[f"{name}_design"] if f"{name}_design" in columns else part
+            total = total + (part if term.labels is None else part.sum(level))
+        return xr.DataArray(total)
+
     def known_groups(self) -> Mapping[str, int]:
         """Return nothing: its levels are those of the fit."""
         return {}

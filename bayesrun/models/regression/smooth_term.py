@@ -279,6 +279,22 @@ class FittedSmooth:
         found = numbers_of(given, f"model.priors.{key}", scales, setting.data)
         return as_vector([found], [len(scales)]) or found
 
+    def curve(self, columns: xr.Dataset, posterior: xr.Dataset) -> xr.DataArray:
+        """Return what it adds to the linear predictor of rows, over (chain, draw, row).
+
+        Parameters
+        ----------
+        columns
+            Their columns.
+        posterior
+            The draws.
+        """
+        name, by = self.name, self.by
+        found = by.combined(posterior[name], columns[f"{name}_fixed"], columns, name)
+        if self.penalised:
+            found = found + by.combined(posterior[f"weights_{name}"], columns[f"{name}_design"], columns, name)
+        return found
+
     def unpenalised(self, columns: xr.Dataset) -> tuple[Array, tuple[str, ...]]:
         """Return the unpenalised columns of rows and their names, for the check that they are not collinear."""
         fixed: Array = columns[f"{self.name}_fixed"].values
