@@ -6,6 +6,7 @@ A process's name stays right after it has ended and its number was given to anot
 from __future__ import annotations
 
 import gc
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
 
 import psutil
 
@@ -138,26 +141,49 @@ def _call_forked(*arguments: Any) -> Any:
 
 
 def process_label(pid: int) -> str:
-    """Name a process of this host: `HOST:PID:SECONDS`, the time when it started."""
-    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or ''}"
+    """Name a process of this host: `HOST:PID:SECONDS:SYSTEM`, with the time when it started, and whose number it is."""
+    return f"{socket.gethostname()}:{pid}:{_start_time(pid) or ''}:{_system()}"
 
 
 def process_has_ended(label: str) -> bool:
-    """Return whether a named process has ended; False for processes of other hosts, of which nothing is known."""
-    host, pid, started = _parts(label)
+    """Return whether a named process has ended, as far as that is known (`process_state`)."""
+    return process_state(label) == "ended"
+
+
+def process_state(label: str) -> Literal["running", "ended", "unknown"]:
+    """Return whether a named process runs.
+
+    `unknown` is a process of another host, or of another container: its number means another process there.
+    """
+    host, pid, started, system = [*label.split(":"), "", "", "", ""][:4]
     if host != socket.gethostname() or not pid.isdigit():
-        return False
+        return "unknown"
+    (machine, boot, numbers), own = [*system.split("."), "", "", ""][:3], _system().split(".")
+    if machine != own[0] and system:
+        return "unknown"
+    if boot != own[1] and system:  # the machine was started anew; without an id of its own it may be another one
+        return "ended" if machine else "unknown"
+    if numbers != own[2] and system:
+        return "unknown"
     now = _start_time(int(pid))
-    return now is None or (started is not None and abs(now - started) > _SAME_START_SECONDS)
+    is_another = bool(started) and now is not None and abs(now - float(started)) > _SAME_START_SECONDS
+    return "ended" if now is None or is_another else "running"
 
 
-def _parts(label: str) -> tuple[str, str, float | None]:
-    host, _, rest = label.partition(":")
-    pid, _, started = rest.partition(":")
+@lru_cache(maxsize=1)
+def _system() -> str:
+    """Return digests of the machine's id and of its current boot, and the id of the namespace of process numbers."""
+    ids = []
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            ids.append(hashlib.sha256(Path(path).read_bytes().strip()).hexdigest()[:8])
+        except OSError:  # a small container, or not Linux
+            ids.append("")
     try:
-        return host, pid, float(started)
-    except ValueError:
-        return host, pid, None
+        namespace = "".join(filter(str.isdigit, os.readlink("/proc/self/ns/pid")))
+    except OSError:
+        namespace = ""
+    return ".".join([*ids, namespace])
 
 
 def _start_time(pid: int) -> float | None:

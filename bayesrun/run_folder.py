@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bayesrun.errors import BayesrunError, OutputError
-from bayesrun.processes import process_has_ended, process_label
+from bayesrun.processes import process_has_ended, process_label, process_state
 from bayesrun.redaction import redact_known
 
 Status = Literal["running", "finished", "partial", "failed"]
@@ -87,6 +87,14 @@ class RunFolder:
         except (OSError, ValueError, KeyError):
             return None
 
+    def process_state(self) -> Literal["running", "ended", "unknown"]:
+        """Return whether the process runs that `status.json` names; `ended` where the run is over."""
+        try:
+            content = json.loads((self.path / "status.json").read_text())
+            return process_state(content["process"]) if content["status"] == "running" else "ended"
+        except (OSError, ValueError, KeyError):
+            return "ended"
+
     @property
     def figures(self) -> Path:
         """The folder of pictures."""
@@ -108,8 +116,10 @@ class RunFolder:
         return final
 
     def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
-        """Write `status.json`; on a full disk over the old one, in its own place."""
+        """Write `status.json`, of a running run with its process; on a full disk over the old one, in its own place."""
         content = {"status": status, "verdict": verdict, "error": error}
+        if status == "running":
+            content["process"] = process_label(os.getpid())
         try:
             return self.write_json("status.json", content)
         except OSError:
@@ -199,18 +209,25 @@ def forget(outputs: Path, folder: Path) -> None:
 
 def dead_runs(outputs: Path) -> list[Path]:
     """Return the folders of runs whose process has ended without an end of the run, oldest first."""
-    found, notes = list[Path](), list[Path]()
+    return [folder for folder, process in _noted_runs(outputs) if process_state(process) == "ended"]
+
+
+def runs_elsewhere(outputs: Path) -> list[Path]:
+    """Return the folders of runs on other hosts, or in other containers: whether they go on is not known here."""
+    return [folder for folder, process in _noted_runs(outputs) if process_state(process) == "unknown"]
+
+
+def _noted_runs(outputs: Path) -> list[tuple[Path, str]]:
+    found, notes = list[tuple[Path, str]](), list[Path]()
     with suppress(OSError):  # an impossible outputs folder is reported when a run needs it
         notes = sorted((outputs / _RUNNING).glob("*.json"), key=lambda path: path.name)
     for note in notes:
         with suppress(OSError, ValueError, KeyError):
             content = json.loads(note.read_text())
-            folder = Path(content["folder"])
-            if not process_has_ended(content["process"]):
-                continue
+            folder, process = Path(content["folder"]), str(content["process"])
             if folder.is_dir():
-                found.append(folder)
-            else:
+                found.append((folder, process))
+            elif process_has_ended(process):
                 note.unlink(missing_ok=True)
     return found
 

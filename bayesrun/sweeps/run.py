@@ -38,6 +38,7 @@ from bayesrun.sweeps.sweep_folder import (
     claim,
     forget_launcher,
     is_answered,
+    is_launching,
     note_launcher,
     read_json,
     read_record,
@@ -126,6 +127,9 @@ def run_sweep(request: Request) -> EndOfSweep:
         print(f"checking {len(points):,} jobs; the first starts when all are valid", flush=True)
     if steering.resume:
         check_place(Path(steering.resume).absolute())
+        if is_launching(Path(steering.resume)):
+            hint = "wait until it has ended, or end it with Ctrl-C"
+            raise fail("resume", f"the sweep '{steering.resume}' is still running", hint)
     checked = [_with_figures(job, steering) for job in preflight(points, request.compose, request.problems)]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)

@@ -25,6 +25,7 @@ import psutil
 
 from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
+from bayesrun.processes import process_label, process_state
 from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweeps.base import Record
@@ -127,8 +128,21 @@ def _lasting(overrides: Sequence[str]) -> list[str]:
 def note_launcher(sweep: Path) -> None:
     """Note that this process launches the sweep's jobs from now on."""
     process = psutil.Process()
-    note = {"pid": process.pid, "started": process.create_time(), "host": socket.gethostname()}
+    note = {
+        "pid": process.pid,
+        "started": process.create_time(),
+        "host": socket.gethostname(),
+        "process": process_label(process.pid),
+    }
     RunFolder(sweep).write_json(_LAUNCHER, note)
+
+
+def is_launching(sweep: Path) -> bool:
+    """Return whether a process launches the sweep's jobs; where another host or container did, that is not known."""
+    try:
+        return process_state(str(read_json(sweep / _LAUNCHER)["process"])) == "running"
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def forget_launcher(sweep: Path) -> None:

@@ -219,6 +219,9 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
     if text == "last":
         return _last_run(_places(arguments)[0])
     folder = Path(text)
+    if (folder / "sweep.json").is_file() and not (folder / "status.json").is_file():
+        hint = f"finish it: python -m bayesrun -m resume={text}; or name a job of it: run={text}/0"
+        raise fail("run", f"'{text}' is a sweep that has not ended", hint)
     if not (folder / "status.json").is_file():
         raise fail("run", f"'{text}' is not a run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")
     return FinishedRun(folder)

@@ -3,23 +3,28 @@
 python -m bayesrun task=recover run=FOLDER       one run
 python -m bayesrun task=recover                  every killed run below the outputs folder
 
-Each command does this by itself for the killed runs below its outputs folder.
+Each command does this by itself for the killed runs below its outputs folder. A run that goes on is left alone. Whether
+one of another host or container goes on is not known here: `force=true` recovers it all the same.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from argparse import Namespace
 from pathlib import Path
 
+from filelock import Timeout
+
 from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.errors import BayesrunError, check, fail
+from bayesrun.errors import BayesrunError, Problem, check, fail
+from bayesrun.locks import named_lock
 from bayesrun.open_run import OpenRun, write_report_of
 from bayesrun.pipeline import conclude, prepare
-from bayesrun.run_folder import RunFolder, dead_runs, forget
+from bayesrun.run_folder import RunFolder, dead_runs, forget, runs_elsewhere
 from bayesrun.samplers.draw_store import read_draws
 from bayesrun.samplers.earlier import recovered
 from bayesrun.tasks.base import Task, TaskRequest
@@ -28,34 +33,77 @@ from bayesrun.tracking.none import NoTracker
 
 log = logging.getLogger("bayesrun")
 
+_ELSEWHERE = "was started on another host, or in another container, where it may still be running"
+_FORCE = "if it has ended there: python -m bayesrun task=recover run={} force=true"
+
 
 def recover(request: TaskRequest) -> int:
     """Recover the given runs, else all killed runs; return 1 if one can't be recovered."""
     outputs = Path(str(request.config.paths.outputs))
     named = [run.folder for run in (request.run, *request.runs) if run]
+    is_forced = bool(request.config.force)
+    check([problem for folder in named for problem in _still_runs(folder, is_forced)])
     folders = named or dead_runs(outputs)
     if not folders:
         print("no run died below", outputs)
+    if not named:
+        for folder in runs_elsewhere(outputs):
+            print(f"{folder}: {_ELSEWHERE}; {_FORCE.format(folder)}")
     return max([_recover(folder, outputs) for folder in folders], default=0)
+
+
+def _still_runs(folder: Path, is_forced: bool) -> list[Problem]:
+    """Refuse a run that goes on: recovering it would take its draws away from it."""
+    state = RunFolder(folder).process_state()
+    if state == "running":
+        return [Problem("run", f"'{folder}' is still running", "wait until it has ended, or end it with Ctrl-C")]
+    if state == "unknown" and not is_forced:
+        return [Problem("run", f"'{folder}' {_ELSEWHERE}", _FORCE.format(folder))]
+    return []
 
 
 def recover_dead_runs(outputs: Path) -> None:
     """Recover the killed runs below an outputs folder; failures are logged, and nothing is raised."""
     for folder in dead_runs(outputs):
-        if "sweeps" not in folder.relative_to(outputs.absolute()).parts[:1]:  # `resume=` runs a sweep's jobs again
+        if not (folder.parent / "sweep.json").is_file():  # `resume=` runs a sweep's jobs again
             _recover(folder, outputs)
 
 
 def _recover(folder: Path, outputs: Path) -> int:
     try:
-        print(f"{folder}: {recover_run(_config_of(folder), RunFolder(folder))}")
+        with named_lock(f"recover {folder.resolve()}", timeout=0):
+            return _recover_alone(folder, outputs)
+    except Timeout:
+        print(f"{folder}: another command is recovering it")
+        return 0
+
+
+def _recover_alone(folder: Path, outputs: Path) -> int:
+    """Recover one run; an interrupt leaves it as it is, to be recovered by the next command."""
+    status = 0
+    try:
+        said = _end_task_run(folder) or recover_run(_config_of(folder), RunFolder(folder))
+        print(f"{folder}: {said}")
     except BayesrunError as error:
         print(f"{folder}: can't be recovered: {error}")
         RunFolder(folder).write_status("failed", None, f"killed; {error}")
-        return 1
-    finally:
-        forget(outputs, folder)
-    return 0
+        status = 1
+    forget(outputs, folder)
+    return status
+
+
+def _end_task_run(folder: Path) -> str:
+    """Mark what a task makes of another run as failed if it was killed; empty where the folder is that of a model."""
+    try:
+        content = json.loads((folder / "status.json").read_text(encoding="utf-8"))
+        task = content["task"]
+    except (OSError, ValueError, KeyError):
+        return ""
+    if content["status"] != "running":
+        return f"needs no recovery: it is {content['status']}"
+    del content["process"]
+    RunFolder(folder).write_json("status.json", {**content, "status": "failed", "error": "killed"})
+    return f"task={task} was killed: run it again"
 
 
 def recover_run(config: RunConfig, folder: RunFolder) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,10 +21,11 @@ from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import pd, xr
 from bayesrun.logs import flush_to
 from bayesrun.open_run import read_config
+from bayesrun.processes import process_label
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.registry import load_plugins
-from bayesrun.run_folder import RunFolder
+from bayesrun.run_folder import RunFolder, under_way
 from bayesrun.tasks.base import TaskRequest
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, flatten
 from bayesrun.tracking.tracking_record import read_record
@@ -175,7 +177,8 @@ def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(config.tracking, _card(made, own))
     status: RunStatus = "failed"
     try:
-        yield own
+        with under_way(config.paths.outputs, own.path):
+            yield own
         status = "finished"
         _write_status(made, own, status)
     except BaseException as error:
@@ -209,7 +212,8 @@ def _write_beginning(made: TaskRun, own: RunFolder, parents: list[dict[str, str 
 def _write_status(made: TaskRun, own: RunFolder, status: str, error: str | None = None) -> None:
     parent = str(made.parents[0].absolute())
     content = {"status": status, "verdict": None, "error": error, "task": made.task, "parent": parent}
-    own.write_json("status.json", content)
+    process = {"process": process_label(os.getpid())} if status == "running" else {}
+    own.write_json("status.json", {**content, **process})
 
 
 def _card(made: TaskRun, own: RunFolder) -> RunCard:

@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from bayesrun.processes import forked, process_has_ended, process_label, uninterrupted
+from bayesrun.processes import forked, process_has_ended, process_label, process_state, uninterrupted
 
 
 def test_forked_processes_have_what_this_one_has():
@@ -72,8 +72,20 @@ def test_an_ended_process_is_gone():
 
 
 def test_a_reused_number_is_told_apart():
-    host, pid, started = process_label(os.getpid()).rsplit(":", 2)
-    assert process_has_ended(f"{host}:{pid}:{float(started) - 3600}")
+    host, pid, started, system = process_label(os.getpid()).rsplit(":", 3)
+    assert process_has_ended(f"{host}:{pid}:{float(started) - 3600}:{system}")
+    assert process_has_ended(f"{host}:{pid}:{float(started) - 3600}")  # of an earlier version
+
+
+def test_a_number_means_a_process_only_where_it_was_given():
+    host, pid, started, system = process_label(os.getpid()).rsplit(":", 3)
+    machine, boot, numbers = system.split(".")
+    gone = f"{host}:999999999:{started}"
+    assert process_state(f"{gone}:{system}") == "ended"
+    assert process_state(f"{gone}:{machine}.{boot}.1") == "unknown"  # another container
+    assert process_state(f"{gone}:00000000.{boot}.{numbers}") == "unknown"  # another machine of this name
+    if machine:
+        assert process_state(f"{host}:{pid}:{started}:{machine}.00000000.{numbers}") == "ended"  # before a restart
 
 
 def test_other_hosts_are_left_alone():
