@@ -15,7 +15,7 @@ from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import split, summands
 from bayesrun.models.regression.linear_terms import Term
-from bayesrun.models.regression.missing_predictor import MissingPredictor
+from bayesrun.models.regression.missing_predictor import without_missing
 from bayesrun.models.regression.monotonic_term import without_monotonic
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
@@ -163,7 +163,7 @@ def _predictor(
 ) -> LinearPredictor:
     main = name == family.main
     rest, offsets = _without_offsets(right, key)
-    rest, missing = _without_missing(rest, key, modelled)
+    rest, missing = without_missing(rest, key, modelled)
     rest, smooths = without_smooths(rest, key)
     rest, monotonic = without_monotonic(rest, key)
     if main and spec.options.offset:
@@ -195,18 +195,3 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
     if len(offsets) > 1:
         offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
     return text or "1", offsets
-
-
-def _without_missing(right: str, key: str, modelled: Collection[str]) -> tuple[str, list[MissingPredictor]]:
-    """Extract predictors with missing values, `mi(x)`, from the right side of a formula."""
-    kept, found = [], list[MissingPredictor]()
-    for sign, part in summands(right):
-        call = re.fullmatch(r"mi\s*\(\s*(\w+)\s*\)", part)
-        if call and sign == "+":
-            found.append(MissingPredictor(call[1], key, call[1] in modelled))
-            continue
-        if re.search(r"\bmi\s*\(", part):
-            raise fail(key, f"'{part}' can't be read", "mi(x) is a term of its own, and x one column of numbers")
-        kept.append((sign, part))
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", found

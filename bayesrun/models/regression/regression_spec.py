@@ -112,6 +112,8 @@ class RegressionSpec(ModelSpec):
         for name, (family, formula) in found.items():
             options = {**content["options"], "link": links.get(name) or content["options"]["link"]}
             given = {key: value for key, value in content["priors"].items() if key != RESCOR}
+            if name and "" in found:  # priors without a name are those of the response of mu
+                given = {key: value for key, value in given.items() if key.startswith(f"{name}_") or key in SECTIONS}
             sub = {**content, "formula": formula, "family": family, "options": options, "priors": given}
             one = RegressionSpec.model_validate(sub)
             made[name] = one.model_copy(update={"priors": _of_response(one.priors, name)}) if name else one
@@ -161,7 +163,9 @@ def parts_of(formula: Any, family: str) -> dict[str, tuple[str, Any]]:
             else (family, formula[RESPONSES][name])
             for name, one in own.items()
         }
-    imputed = {name: text for name, text in formula.items() if _IMPUTED.match(str(text))}
+    parameters = FAMILIES.load(family, "model.family").parameters if family in FAMILIES.names() else {}
+    beside = [name for name, text in formula.items() if name not in parameters and _IMPUTED.match(str(text))]
+    imputed = {name: formula[name] for name in beside}
     main = {name: text for name, text in formula.items() if name not in imputed}
     return {"": (family, main if main else formula), **{str(n): ("normal", t) for n, t in imputed.items() if main}}
 

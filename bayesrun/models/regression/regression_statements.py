@@ -134,7 +134,7 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
     elif isinstance(term, OffsetTerm):
         yield term.text
     elif isinstance(term, MissingPredictor):
-        yield f"{_coefficient(term.label, predictor)} * {term.column}"
+        yield f"{_coefficient(term.label, predictor)} * {term.column}" + (f" * ({term.others})" if term.others else "")
     elif isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm):
         yield from term.summands()
 

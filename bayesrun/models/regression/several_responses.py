@@ -50,6 +50,9 @@ def plans_of(spec: RegressionSpec) -> dict[str, RegressionPlan]:
         if this.response.imputed and name and this.response.text != name:
             hint = f"write {this.response.text}: '{this.response.text} | mi() ~ ...'"
             raise fail(f"{KEY}.{name}", f"the response with mi() is '{this.response.text}', its name '{name}'", hint)
+        if this.response.imputed and name and this.family.values != "real":
+            message = f"missing values of '{name}' can't be imputed from family {several[name].family}"
+            raise fail(f"{KEY}.{name}", message, "a predictor with mi() is normal, student or skew_normal")
     return plans
 
 
