@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER = HERE / ".cache" / "peers"
 PYTHON = FOLDER / "bin" / "python"
 REQUIREMENTS = HERE / "peers.txt"
-LIBRARIES = {"pymc": "PyMC 6 + nutpie", "numpyro": "NumPyro", "stan": "PyStan"}
+LIBRARIES = {"pymc": "PyMC 6 + nutpie", "bambi": "Bambi", "numpyro": "NumPyro", "stan": "PyStan"}
 
 
 def environment() -> tuple[dict[str, str], list[str]]:
@@ -44,7 +44,7 @@ def environment() -> tuple[dict[str, str], list[str]]:
 def versions() -> dict[str, str]:
     """Return what is installed in the peers' environment."""
     listed = _uv("pip", "list", "--format", "json", "--python", str(PYTHON))
-    wanted = {"pymc", "nutpie", "numpyro", "jax", "pystan", "numba", "pytensor"}
+    wanted = {"pymc", "bambi", "nutpie", "numpyro", "jax", "pystan", "numba", "pytensor"}
     return {package["name"]: package["version"] for package in json.loads(listed) if package["name"] in wanted}
 
 

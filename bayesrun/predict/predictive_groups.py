@@ -21,6 +21,8 @@ log = logging.getLogger("bayesrun.predictive")
 
 LARGEST = 50_000_000
 """Maximum number of values in a group of predictive draws."""
+MANY = 5_000_000
+"""Number of prior predictive values from which on fewer draws are made of the prior."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     model
         The model.
     draws
-        Number of draws; 0 = none.
+        Number of draws; 0 = none. Fewer are made if they have more than `MANY` numbers.
     seed
         Seed of the draws.
     helpers
@@ -131,7 +133,11 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     prior, prior_predictive
         Arrays of one chain. A prior that can't be sampled (flat) has none; the reason is recorded.
     """
-    size = draws * sum(map(math.prod, model.likelihoods.values()))
+    each = sum(map(math.prod, model.likelihoods.values()))
+    size = draws * each
+    if MANY < size <= LARGEST:  # they only show the range of the data, which takes no more draws for more rows
+        draws = MANY // each
+        log.info("%d draws of the prior predictive are made: each has %s numbers", draws, f"{each:,}")
     if draws == 0 or size > LARGEST:
         reason = {} if draws == 0 else {"prior": f"{size:,} numbers are too many"}
         return Predicted(missing=reason), Predicted()

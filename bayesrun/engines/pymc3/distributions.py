@@ -19,7 +19,13 @@ from bayesrun.engines.pymc3.declared_distributions import (
     ModifiedDiscrete,
     to_real_line,
 )
-from bayesrun.engines.pymc3.replaced_distributions import GARCH11, GaussianRandomWalk, MvNormal, covariance_factor
+from bayesrun.engines.pymc3.replaced_distributions import (
+    GARCH11,
+    GaussianRandomWalk,
+    MvNormal,
+    VonMises,
+    covariance_factor,
+)
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node
@@ -30,7 +36,12 @@ Lower = Callable[[Node], Any]
 _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _MAX_CONSTANT_LENGTH = 256
-_OUR_OWN = {"GARCH11": GARCH11, "GaussianRandomWalk": GaussianRandomWalk, "MvNormal": MvNormal}
+_OUR_OWN = {
+    "GARCH11": GARCH11,
+    "GaussianRandomWalk": GaussianRandomWalk,
+    "MvNormal": MvNormal,
+    "VonMises": VonMises,
+}
 
 
 def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any, observed: Any = None) -> Any:

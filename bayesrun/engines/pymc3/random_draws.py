@@ -1,7 +1,8 @@
 """Random draws of a distribution at many values of its parameters at once, where PyMC3's own are wrong or missing.
 
 PyMC3 draws mixtures in the wrong shape when the number of draws happens to be the number of rows, takes its vector
-distributions one draw at a time, and can't draw autoregressions at all.
+distributions one draw at a time, draws angles around their mean instead of between -pi and pi, and can't draw
+autoregressions at all.
 """
 
 from __future__ import annotations
@@ -150,6 +151,12 @@ def _multivariate(distribution: Any, observed: Any) -> Recipe | None:
     return Recipe((distribution.mu, distribution.chol_cov, *nu), draw)
 
 
+def _von_mises(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    mu, kappa = (_wide(v, shape, 0) for v in values)
+    draws: Array = rng.vonmises(mu, kappa)
+    return draws
+
+
 def _autoregression(distribution: Any, observed: Any) -> Recipe:
     lags, constant = int(distribution.p), bool(distribution.constant)
 
@@ -223,4 +230,5 @@ _RECIPES: dict[str, Callable[[Any, Any], Recipe | None]] = {
     "AR": _autoregression,
     "GARCH11": _fixed("omega", "alpha_1", "beta_1", "initial_vol")(_garch),
     "GaussianRandomWalk": _walk,
+    "VonMises": _fixed("mu", "kappa")(_von_mises),
 }

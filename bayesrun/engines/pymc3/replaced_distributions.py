@@ -189,3 +189,12 @@ def _correlation(rows: list[list[Any]], sds: list[Any], i: int, j: int) -> Any:
 def _matrix(elements: list[list[Any]]) -> Any:
     flat = [element for row in elements for element in row]
     return tt.stack(flat).reshape((len(elements), len(elements)))
+
+
+class VonMises(pm.VonMises):  # type: ignore[misc]
+    """PyMC3's distribution, with draws in its support; PyMC3 draws angles around `mu` that may lie beyond it."""
+
+    def random(self, point: Any = None, size: Any = None) -> Any:
+        """Draw angles from -pi to pi."""
+        drawn = np.asarray(super().random(point=point, size=size))
+        return (drawn + np.pi) % (2.0 * np.pi) - np.pi

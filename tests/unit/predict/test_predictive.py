@@ -111,6 +111,12 @@ def test_a_group_that_is_too_large_is_named(
     assert "too many" in groups.predict(PyMC3Model(line), draws, 1).missing["posterior_predictive y"]
 
 
+def test_fewer_draws_of_the_prior_are_made_of_many_rows(line: pm.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "MANY", 10 * len(Y))
+    prior, predicted = groups.draw_prior(PyMC3Model(line), 100, 1, frozenset())
+    assert predicted.draws["y"].shape == (1, 10, len(Y)) and prior.draws["a"].shape == (1, 10)
+
+
 def test_log_likelihood_is_that_of_scipy(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
     found = groups.log_likelihood(PyMC3Model(line), draws, 10**9).draws["y"]
     expected = stats.norm(draws["a"][..., None] + draws["b"][..., None] * X, SIGMA).logpdf(Y)

@@ -9,8 +9,10 @@ import numpy as np
 import pymc3 as pm
 import pytest
 import theano
+from scipy import special
 
 from bayesrun.engines.pymc3.random_draws import recipe
+from bayesrun.engines.pymc3.replaced_distributions import VonMises
 
 N = 4000
 
@@ -119,3 +121,11 @@ def test_walk() -> None:
 
 def test_what_pymc3_draws_well_has_no_recipe() -> None:
     assert recipe(pm.Normal.dist(0, 1)) is None
+
+
+def test_angles_are_between_minus_pi_and_pi() -> None:
+    mu, kappa = np.array([-3.0, 0.5, 3.0]), 2.0
+    draws = drawn(VonMises.dist(mu=mu, kappa=kappa, shape=3), (3,))
+    assert np.all(np.abs(draws) <= np.pi)
+    close(np.cos(draws - mu), special.i1(kappa) / special.i0(kappa))
+    assert np.all(np.abs(VonMises.dist(mu=mu, kappa=kappa, shape=3).random(size=N)) <= np.pi)
