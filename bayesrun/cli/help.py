@@ -25,6 +25,7 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
                                                                    what the prior implies, and if that is plausible
   python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
   python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
+  python -m bayesrun task=effects run=last effects.of=x            what a predictor does to the outcome
   python -m bayesrun task=hypothesis run=last 'mu > 0' 'mu - tau'   how probable statements are
   python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'            which run predicts best
   python -m bayesrun task=rerun run=FOLDER                         the same run again: are the draws the same?

@@ -119,6 +119,31 @@ def load_new(
     return settle(data, predictors, spec.drop_missing)
 
 
+def read_columns(spec: DataSpec, directory: Path) -> pd.DataFrame:
+    """Read the columns of a data set as they are written: typed, but neither transformed nor coded.
+
+    Parameters
+    ----------
+    spec
+        The parsed section `data`.
+    directory
+        `paths.data`.
+
+    Returns
+    -------
+    DataFrame
+        One column per variable over the rows alone.
+    """
+    raw, _ = _read(spec, directory)
+    table = apply_types(choose(raw, spec.columns), spec.dtypes)
+    table, _ = parse_dates(table, spec.parse_dates, spec.date_format)
+    longest = max(
+        (v.dims for v in table.data_vars.values() if v.ndim == 1), key=lambda d: table.sizes[d[0]], default=()
+    )
+    own = {str(name): array.values for name, array in table.data_vars.items() if array.dims == longest}
+    return pd.DataFrame(own)
+
+
 def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:
     """Read the raw variables, and the number format of a text table."""
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)

@@ -1,0 +1,142 @@
+"""`task=effects` against what the posterior draws give by hand, through the real command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from tests.conftest import Command
+
+_MODELS = {
+    "logistic": "type: regression\nfamily: bernoulli\nformula: y ~ x * t + (1 | clinic)",
+    "line": "type: regression\nformula: z ~ x + I(x**2)",
+    "grades": "type: regression\nfamily: cumulative\nformula: grade ~ x",
+}
+
+
+@pytest.fixture(scope="module")
+def fitted(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Fit three regressions to one table, a row of which has no `x`."""
+    folder = tmp_path_factory.mktemp("effects")
+    for name in ("model", "data"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(3)
+    size = 80
+    clinic, x, t = rng.integers(0, 5, size), rng.normal(size=size), rng.choice(["ctrl", "drug"], size)
+    line = -0.3 + 0.8 * x + (t == "drug") + rng.normal(size=5)[clinic]
+    table = pd.DataFrame({"x": x, "t": t, "clinic": [f"c{i}" for i in clinic]})
+    table["y"] = (rng.uniform(size=size) < 1 / (1 + np.exp(-line))).astype(int)
+    table["z"] = 1 + 2 * x - x**2 + rng.normal(size=size)
+    table["grade"] = pd.cut(x + rng.logistic(size=size), [-99, -1, 1, 99], labels=["low", "mid", "top"])
+    table.loc[7, "x"] = np.nan
+    table.to_csv(folder / "table.csv", index=False)
+    text = f"name: table\nsource: csv\npath: {folder / 'table.csv'}\ndrop_missing: rows\n"
+    text += "levels: {grade: [low, mid, top]}\n"
+    (folder / "data" / "table.yaml").write_text(text)
+    found = {"outputs": folder / "outputs", "table": folder / "table.csv"}
+    for name, body in _MODELS.items():
+        head = f"defaults: [{{/data@_global_.data: table}}, _self_]\nname: {name}\nfigures: []\n"
+        (folder / "model" / f"{name}.yaml").write_text(head + body + "\n")
+        short = ["sampler.draws=150", "sampler.tune=300", "tracking=none", f"paths.outputs={folder / 'outputs'}"]
+        done = bayesrun("--config-dir", folder, f"model={name}", *short)
+        assert done.returncode == 0, done.stderr
+        found[name] = Path(done.stdout.rpartition("folder: ")[2].split("\n")[0].strip())
+    return found
+
+
+def _asked(bayesrun: Command, fitted: Mapping[str, Path], model: str, *more: str) -> pd.DataFrame:
+    given = ["task=effects", f"run={fitted[model]}", f"paths.outputs={fitted['outputs']}", "tracking=none"]
+    done = bayesrun(*given, *more)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 80 rows have missing values and are left out" in done.stdout
+    return pd.read_csv(Path(done.stdout.strip().rpartition("folder: ")[2]) / "effects.csv")
+
+
+def _draws(folder: Path) -> dict[str, np.ndarray]:
+    posterior = xr.open_dataset(folder / "posterior.nc", group="posterior")
+    return {str(a.attrs.get("name", n)): a.values.reshape(-1, *a.shape[2:]) for n, a in posterior.data_vars.items()}
+
+
+def _probabilities(draws: Mapping[str, np.ndarray], table: pd.DataFrame, group: float = 1.0) -> np.ndarray:
+    """Return probabilities (draw, row) of the logistic model."""
+    x, drug = table["x"].to_numpy(), (table["t"] == "drug").to_numpy(dtype=float)
+    clinic = table["clinic"].str[1:].astype(int).to_numpy()
+    line = draws["Intercept"][:, None] + draws["x"][:, None] * x + draws["t"] * drug
+    line = line + draws["x:t"] * x * drug + group * draws["r_clinic"][:, clinic, 0]
+    return np.asarray(1 / (1 + np.exp(-line)))
+
+
+def test_averages_of_a_logistic_regression_are_those_of_its_draws(
+    bayesrun: Command, fitted: Mapping[str, Path]
+) -> None:
+    table = pd.read_csv(fitted["table"]).dropna(subset=["x"])
+    draws = _draws(fitted["logistic"])
+    sides = [_probabilities(draws, table.assign(t=t)).mean(axis=1) for t in ("ctrl", "drug")]
+    row = _asked(bayesrun, fitted, "logistic", "effects.of=t").iloc[0]
+    assert row["contrast"] == "drug - ctrl"
+    difference = sides[1] - sides[0]
+    assert row["mean"] == pytest.approx(difference.mean())
+    assert row["sd"] == pytest.approx(difference.std(ddof=1))
+    assert row["above_0"] == pytest.approx((difference > 0).mean())
+    odds = [side / (1 - side) for side in sides]
+    row = _asked(bayesrun, fitted, "logistic", "effects.of=t", "effects.comparison=odds_ratio").iloc[0]
+    assert row["mean"] == pytest.approx((odds[1] / odds[0]).mean())
+    by_clinic = _asked(bayesrun, fitted, "logistic", "effects.by=clinic").set_index("clinic")
+    for clinic in ("c0", "c3"):
+        own = _probabilities(draws, table[table["clinic"] == clinic]).mean(axis=1)
+        assert by_clinic.loc[clinic, "mean"] == pytest.approx(own.mean())
+    for x, mean in _asked(bayesrun, fitted, "logistic", "effects.at={x: [-1, 2]}", "effects.groups=none")[
+        ["x", "mean"]
+    ].to_numpy():
+        assert mean == pytest.approx(_probabilities(draws, table.assign(x=x), group=0.0).mean())
+
+
+def test_slopes_are_derivatives_and_typical_rows_are_means(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
+    table = pd.read_csv(fitted["table"]).dropna(subset=["x"])
+    draws = _draws(fitted["line"])
+    slope = draws["x"] + 2 * draws["I(x**2)"] * table["x"].mean()
+    row = _asked(bayesrun, fitted, "line", "effects.of=x", "effects.kind=slopes").iloc[0]
+    assert row["mean"] == pytest.approx(slope.mean(), rel=1e-6)
+    assert row["sd"] == pytest.approx(slope.std(ddof=1), rel=1e-6)
+    typical = draws["Intercept"] + draws["x"] * table["x"].mean() + draws["I(x**2)"] * table["x"].mean() ** 2
+    row = _asked(bayesrun, fitted, "line", "effects.typical=true").iloc[0]
+    assert row["mean"] == pytest.approx(typical.mean())
+
+
+def test_levels_of_an_ordinal_outcome_have_probabilities_that_sum_to_one(
+    bayesrun: Command, fitted: Mapping[str, Path]
+) -> None:
+    found = _asked(bayesrun, fitted, "grades")
+    assert list(found["level"]) == ["low", "mid", "top"]
+    assert found["mean"].sum() == pytest.approx(1)
+    changes = _asked(bayesrun, fitted, "grades", "effects.of=x")
+    assert changes["mean"].sum() == pytest.approx(0, abs=1e-12)
+    assert changes["mean"].iloc[2] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["effects.of=dose"], "effects.of: the rows have no column 'dose'"),
+        (["effects.of=z"], "effects.of: 'z' changes no expected value: the model does not use it"),
+        (["effects.kind=slopes"], "effects.of: is required for slopes"),
+        (["effects.of=t", "effects.kind=slopes"], "'t' is no number, so there is no slope along it"),
+        (["effects.of=x", "effects.at={x: 1}"], "effects.at: sets 'x', which effects.of changes"),
+        (["effects.of=t", "effects.values=[ctrl,cure]"], "'cure'"),
+        (["effects.of=x", "effects.values=[1]"], "needs two values"),
+        (["sampler.draws=5"], "sampler.draws: belongs to the run"),
+    ],
+)
+def test_what_can_not_be_asked_is_told(
+    bayesrun: Command, fitted: Mapping[str, Path], words: list[str], said: str
+) -> None:
+    given = ["task=effects", f"run={fitted['logistic']}", f"paths.outputs={fitted['outputs']}", "tracking=none"]
+    done = bayesrun(*given, *words)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
