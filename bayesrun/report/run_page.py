@@ -6,7 +6,6 @@ believed. Whatever a run has not written is left out: a run that failed has a pa
 
 from __future__ import annotations
 
-import base64
 import logging
 import re
 import shlex
@@ -17,16 +16,14 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from bayesrun import __version__
 from bayesrun.diagnostics.base import find_interval_columns, listed, shorten
 from bayesrun.language.statements import WrittenModel
-from bayesrun.redaction import redact_known
 from bayesrun.report import data_table
 from bayesrun.report.notation import Formula, Notation
 from bayesrun.report.numbers import count, plain, seconds, signed, to_error, when
 from bayesrun.report.small_densities import MOST, SmallDensity, small_densities
 from bayesrun.report.stored_run import StoredRun
-from bayesrun.report.templating import render
+from bayesrun.report.templating import Pictures, write_page
 from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun.report")
@@ -78,40 +75,12 @@ def write_report(folder: RunFolder) -> Path:
     Path
         The page.
     """
-    run = StoredRun(folder.path)
-    pictures = _Pictures(run)
+    run, pictures = StoredRun(folder.path), Pictures()
     try:
-        page = redact_known(render("run.html", **_content(run, pictures)))
+        content = _content(run, pictures)
     finally:
         run.close()
-    return folder.write(NAME, lambda path: path.write_text(pictures.put_in(page), encoding="utf-8"))
-
-
-class _Pictures:
-    """Pictures, which come into the page last: their letters are no text in which a secret could stand."""
-
-    def __init__(self, run: StoredRun) -> None:
-        self._sources: dict[str, str] = {}
-        self.left_out: list[str] = []
-        self.shown: dict[str, str] = {}
-        room = _BYTES
-        for name, path in run.figures.items():
-            size = path.stat().st_size
-            if size > room:
-                self.left_out.append(name)
-                continue
-            room -= size
-            self.shown[name] = self.add(path.read_bytes(), "image/png")
-
-    def add(self, content: bytes, kind: str) -> str:
-        """Return what stands for a picture until the page is written."""
-        mark = f"picture:{len(self._sources)}:"
-        self._sources[mark] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
-        return mark
-
-    def put_in(self, page: str) -> str:
-        """Return the page with its pictures."""
-        return re.sub(r'src="(picture:\d+:)"', lambda found: f'src="{self._sources[found[1]]}"', page)
+    return write_page(folder, NAME, "run.html", content, pictures)
 
 
 @dataclass(frozen=True)
@@ -124,10 +93,10 @@ class Fact:
     severity: str = ""
 
 
-def _content(run: StoredRun, pictures: _Pictures) -> dict[str, Any]:
+def _content(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
     model = run.section("model")
     densities, has_prior = _densities(run)
-    figures = {name: _figure(name, source) for name, source in pictures.shown.items()}
+    figures, left_out = _figures(run, pictures)
     return {
         "title": str(model.get("name") or run.folder.name),
         "started": when(run.provenance.get("started")),
@@ -142,13 +111,12 @@ def _content(run: StoredRun, pictures: _Pictures) -> dict[str, Any]:
         "densities_note": f"The first {MOST} scalars are shown." if len(densities) == MOST else "",
         "predictive": _predictive(run, figures),
         "figures": [figure for name, figure in figures.items() if name not in _PREDICTIVE],
-        "left_out": list(_left_out(run, pictures)),
+        "left_out": list(_left_out(run, left_out)),
         "sampler": {"settings": list(_settings(run)), "steps": _steps(run)},
         "again": f"python -m bayesrun --config-dir {shlex.quote(str(run.folder))} --config-name config",
         "command": _command(run),
         "config": run.config_text,
         "provenance": list(_provenance(run)),
-        "version": __version__,
         "folder": str(run.folder),
     }
 
@@ -245,7 +213,7 @@ def _elpd(metrics: Mapping[str, float]) -> Fact:
 # ---------------------------------------------------------------- model and data
 
 
-def _model(run: StoredRun, pictures: _Pictures) -> dict[str, Any]:
+def _model(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
     formulas: tuple[Formula, ...] = ()
     indices: list[dict[str, str]] = []
     notes = []
@@ -282,7 +250,7 @@ def _model(run: StoredRun, pictures: _Pictures) -> dict[str, Any]:
     }
 
 
-def _graph(run: StoredRun, pictures: _Pictures) -> dict[str, Any] | None:
+def _graph(run: StoredRun, pictures: Pictures) -> dict[str, Any] | None:
     path = run.folder / "model.svg"
     if not path.is_file():
         return None
@@ -396,16 +364,24 @@ def _predictive(run: StoredRun, figures: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _figure(name: str, source: str) -> dict[str, str]:
-    caption = _CAPTIONS.get(name, "")
-    title = name.replace("_", " ")
-    alt = f"{title}: {caption}" if caption else f"Figure {title}"
-    return {"title": title, "alt": alt, "caption": caption, "source": source}
+def _figures(run: StoredRun, pictures: Pictures) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return the figures that the page has room for, and the names of the others."""
+    shown, left_out, room = dict[str, dict[str, str]](), list[str](), _BYTES
+    for name, path in run.figures.items():
+        size = path.stat().st_size
+        if size > room:
+            left_out.append(name)
+            continue
+        room -= size
+        caption, title = _CAPTIONS.get(name, ""), name.replace("_", " ")
+        alt = f"{title}: {caption}" if caption else f"Figure {title}"
+        shown[name] = {"title": title, "alt": alt, "caption": caption, "source": pictures.add(path.read_bytes())}
+    return shown, left_out
 
 
-def _left_out(run: StoredRun, pictures: _Pictures) -> Iterator[str]:
-    if pictures.left_out:
-        yield f"Only in the folder figures/, so that the page stays small: {listed(pictures.left_out, 20)}."
+def _left_out(run: StoredRun, large: Sequence[str]) -> Iterator[str]:
+    if large:
+        yield f"Only in the folder figures/, so that the page stays small: {listed(large, 20)}."
     wanted = [str(name) for name in run.section("model").get("figures") or ()]
     missing = [name for name in wanted if name not in run.figures]
     if missing and run.summary is not None:

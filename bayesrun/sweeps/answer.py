@@ -17,7 +17,7 @@ from bayesrun.sweeps.base import Goal, Record
 from bayesrun.sweeps.elpd import compare
 from bayesrun.sweeps.local_workers import beside
 from bayesrun.sweeps.overlays import draw_overlays
-from bayesrun.sweeps.page import Findings, describe, page, text
+from bayesrun.sweeps.page import Findings, describe, text, write_sweep_page
 from bayesrun.sweeps.table import Setting, gather, tabulate
 
 log = logging.getLogger("bayesrun.sweeps")
@@ -77,7 +77,7 @@ def answer(
     if elpd is not None:
         RunFolder(folder).write_text("elpd.csv", elpd.to_csv())
     found = replace(found, elpd=elpd, why_no_elpd=why_not)
-    RunFolder(folder).write_text("sweep.html", page(found, figures))
+    write_sweep_page(found, figures, RunFolder(folder))
     RunFolder(folder).write_text("description.md", describe(found))
     failed = sum(r.path is None for r in records)
     _write_for_tracking(folder, records, table, failed, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
+from bayesrun.report.templating import Pictures, write_page
+from bayesrun.run_folder import RunFolder
 from bayesrun.sweeps.base import Goal, one_line
 from bayesrun.sweeps.conclusion import Move, best_setting, interval_name, moves, sentences
 from bayesrun.sweeps.table import Setting, small_variables_first
@@ -128,11 +128,13 @@ def _markdown(table: pd.DataFrame) -> list[str]:
     return [*lines, *("| " + " | ".join(map(_short, row)) + " |" for row in table.itertuples(index=False))]
 
 
-def page(found: Findings, figures: Sequence[Path]) -> str:
-    """Write the answer as one page that needs no other file."""
+def write_sweep_page(found: Findings, figures: Sequence[Path], folder: RunFolder) -> Path:
+    """Write the answer as `sweep.html`, one page that needs no other file and opens with the answer."""
     shown = found.moves[:_MAX_MOVED]
     rest = len(found.moves) - len(shown)
-    page: str = _template().render(
+    pictures = Pictures()
+    shown_pictures = {path.stem: pictures.add(path.read_bytes()) for path in figures}
+    values = dict(
         title=found.title,
         answer=found.answer,
         done=found.fitted,
@@ -141,7 +143,7 @@ def page(found: Findings, figures: Sequence[Path]) -> str:
         moved_heads=_MOVED,
         moved=[_moved_row(move) for move in shown],
         unmoved=f"{rest} more parameters are in the table at the end." if rest else "",
-        pictures={"forest": "", "density": "", **{p.stem: base64.b64encode(p.read_bytes()).decode() for p in figures}},
+        pictures={"forest": "", "density": "", **shown_pictures},
         elpd_heads=[] if found.elpd is None else _elpd_heads(found.elpd),
         elpd=[] if found.elpd is None else [_elpd_row(str(name), row.to_dict()) for name, row in found.elpd.iterrows()],
         best="" if found.elpd is None else best(found.elpd),
@@ -149,13 +151,7 @@ def page(found: Findings, figures: Sequence[Path]) -> str:
         failures=[s for s in found.settings if not s.summaries or s.error],
         table=_whole_table(found.table),
     )
-    return page
-
-
-def _template() -> Any:
-    folder = FileSystemLoader(Path(__file__).parent)
-    environment = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("sweep.html")
+    return write_page(folder, "sweep.html", "sweep.html", values, pictures)
 
 
 def _moved_row(move: Move) -> list[str]:
@@ -184,7 +180,7 @@ def _elpd_row(name: str, row: Mapping[Any, Any]) -> list[str]:
     weight = f"{row['weight']:.2f} ({low:.2f} to {high:.2f})"
     return [
         name,
-        f"{row['elpd_loo']:.1f} ± {row['se']:.1f}",
+        f"{row['elpd_loo']:.1f} ± {row['se']:.1f}".replace("-", "−"),
         behind,
         weight,
         "some above 0.7" if row["warning"] else "all below 0.7",
