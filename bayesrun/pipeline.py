@@ -106,6 +106,7 @@ def run(
             config = keep_table(config, job.table, folder)
             prepared.data = prepared.data.assign_attrs(origin=str(folder.path / job.table.name))
         with open_run(config, job, prepared.data, prepared.data_digest, folder, memory) as opened:
+            _write_model(prepared, folder)
             with timed("sample"):
                 if extension is None:
                     sampled = _sample(config, prepared.model, opened)
@@ -472,20 +473,35 @@ def _store_and_draw(
 ) -> None:
     """Write what is left; figures take longest, and are drawn in parallel to the rest."""
     from bayesrun.figures.drawing import draw_all
-    from bayesrun.report.model_graph import write_graph, written_distributions
-    from bayesrun.report.written_graph import written_graph
 
     def store() -> None:
         _store(config, folder, idata)
-        if prepared.written is None:
-            write_graph(prepared.model.graph(), folder, written_distributions(config.plain["model"]))
-        else:
-            folder.write_json("model.json", prepared.written.plain())
-            graph, written = written_graph(prepared.written)
-            write_graph(graph, folder, written)
+        _write_model(prepared, folder)
+        _write_graph(config, prepared, folder)
 
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
+
+
+def _write_model(prepared: Prepared, folder: RunFolder) -> None:
+    """Write the model as it is written: before sampling, so that a run that fails has it too."""
+    if prepared.written is not None:
+        folder.write_json("model.json", prepared.written.plain())
+
+
+def _write_graph(config: RunConfig, prepared: Prepared, folder: RunFolder) -> None:
+    """Write the graph of the model as it is written, otherwise of the engine's model."""
+    from bayesrun.report.model_graph import write_graph, written_distributions
+    from bayesrun.report.written_graph import written_graph
+
+    if prepared.written is not None:
+        try:
+            graph, written = written_graph(prepared.written)
+            write_graph(graph, folder, written)
+            return
+        except Exception:  # a graph must not cost a run
+            log.debug("the written model has no graph", exc_info=True)
+    write_graph(prepared.model.graph(), folder, written_distributions(config.plain["model"]))
 
 
 def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:

@@ -19,7 +19,7 @@ from markupsafe import Markup, escape
 from bayesrun.diagnostics.base import find_interval_columns, listed, shorten
 from bayesrun.language.statements import WrittenModel
 from bayesrun.report import data_table
-from bayesrun.report.notation import Formula, Notation
+from bayesrun.report.notation import Formula, Index, Notation
 from bayesrun.report.numbers import count, plain, seconds, signed, to_error, when
 from bayesrun.report.small_densities import MOST, SmallDensity, small_densities
 from bayesrun.report.stored_run import StoredRun
@@ -54,9 +54,9 @@ _CAPTIONS = {
     "accident_rate": "The data, the rate over time, the switchpoint and imputed values.",
 }
 _SENTENCES = {
-    "ok": "The posterior passed every check.",
-    "warn": "Use this posterior with care: {}.",
-    "fail": "Do not trust this posterior: {}.",
+    "ok": "{what} passed every check.",
+    "warn": "Use this {what} with care: {number}.",
+    "fail": "Do not trust this {what}: {number}.",
 }
 _METHODS = {"nuts": "NUTS", "smc": "SMC", "advi": "ADVI"}
 _TRANSFORM = re.compile(r"_[a-z-]+__$")  # `sigma_log__`: the variable as it is sampled
@@ -134,12 +134,16 @@ def _lead(run: StoredRun) -> str:
         parts.append(f"{model['formula']}, family {model.get('family', 'normal')}")
     draws = run.metrics.get("n_draws")
     if draws:
-        chains = sampler.get("chains")
-        by = f" of {chains} chains" if chains and chains != 1 else ""
         method = str(sampler.get("method", "nuts"))
-        how = " from the prior" if method == "prior" else f"{by} by {_METHODS.get(method, method)}"
+        chains = sampler.get("chains") if method in ("nuts", "smc") else None
+        by = f" of {chains} chains" if chains and chains != 1 else ""
+        how = " from the prior" if _is_prior(run) else f"{by} by {_METHODS.get(method, method)}"
         parts.append(f"{count(draws)} draws{how}")
     return " · ".join(parts)
+
+
+def _is_prior(run: StoredRun) -> bool:
+    return run.section("sampler").get("method") == "prior"
 
 
 def _verdict(run: StoredRun) -> dict[str, Any]:
@@ -151,7 +155,9 @@ def _verdict(run: StoredRun) -> dict[str, Any]:
     if severity in _SENTENCES:
         worst = [one for one in problems if one["severity"] == severity]
         word = {"warn": "warning", "fail": "failed check"}.get(severity, "")
-        sentence = _SENTENCES[severity].format(f"{len(worst)} {word}{'s' if len(worst) != 1 else ''}")
+        what = "sample of the prior" if _is_prior(run) else "posterior"
+        number = f"{len(worst)} {word}{'s' if len(worst) != 1 else ''}"
+        sentence = _SENTENCES[severity].format(what=f"The {what}" if severity == "ok" else what, number=number)
         if status == "partial":
             detail = "Sampling ended early: the page is about the draws so far."
     else:
@@ -215,7 +221,7 @@ def _elpd(metrics: Mapping[str, float]) -> Fact:
 
 def _model(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
     formulas: tuple[Formula, ...] = ()
-    indices: list[dict[str, str]] = []
+    indices: list[dict[str, Any]] = []
     notes = []
     content = run.json("model.json")
     if content:
@@ -223,10 +229,7 @@ def _model(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
             notation = Notation(WrittenModel.restored(content))
             formulas, indices = (
                 notation.formulas,
-                [
-                    {"letter": one.letter, "dim": one.dim, "last": f"{one.size:,}" if one.size else one.letter.upper()}
-                    for one in notation.indices
-                ],
+                [{"letter": one.letter, "dim": one.dim, "values": _values(one)} for one in notation.indices],
             )
         except Exception:  # a formula must not cost the page
             log.debug("no formulas", exc_info=True)
@@ -250,6 +253,13 @@ def _model(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
     }
 
 
+def _values(index: Index) -> list[str]:
+    """Return the values of an index: all of a few, otherwise the first, dots and the last."""
+    if 0 < index.size <= 3:
+        return [str(number) for number in range(1, index.size + 1)]
+    return ["1", "…", f"{index.size:,}" if index.size else index.letter.upper()]
+
+
 def _graph(run: StoredRun, pictures: Pictures) -> dict[str, Any] | None:
     path = run.folder / "model.svg"
     if not path.is_file():
@@ -271,7 +281,7 @@ def _data(run: StoredRun) -> dict[str, Any] | None:
     dropped = str(attrs.get("dropped") or "")
     origin = str(attrs.get("origin") or section.get("path") or "")
     name = str(section.get("name") or "")
-    sizes = " × ".join(f"{size:,} {dim}" for dim, size in data_table.sizes(None, observed))
+    sizes = " × ".join(f"{dim} ({size:,})" for dim, size in data_table.sizes(None, observed))
     parts = [part for part in (name, sizes, origin if origin != name else "") if part]
     more = len(rows) - data_table.MOST
     return {
@@ -303,9 +313,8 @@ def _summary(run: StoredRun) -> dict[str, Any] | None:
     note = ""
     if len(table) > _ROWS:
         note = f"The first {_ROWS} of {len(table):,} rows; all are in summary.csv."
-    method = run.section("sampler").get("method")
     return {
-        "title": "Prior" if method == "prior" else "Posterior",
+        "title": "Prior" if _is_prior(run) else "Posterior",
         "heads": ["parameter", *(heads.get(column, column) for column in columns)],
         "rows": rows,
         "note": note,
@@ -336,7 +345,7 @@ def _cell(column: str, value: float, sd: float | None, limits: Mapping[str, Sequ
 
 def _densities(run: StoredRun) -> tuple[list[SmallDensity], bool]:
     posterior, prior = run.group("posterior"), run.group("prior")
-    if posterior is None or run.section("sampler").get("method") == "prior":
+    if posterior is None or _is_prior(run):
         return [], False
     try:
         return small_densities(posterior, prior), prior is not None
