@@ -163,7 +163,9 @@ def read_data(config: RunConfig) -> tuple[Any, str | None, list[str], FittedDesi
     if config.data is None:
         if roles:
             names = ", ".join(role.variable for role in roles)
-            raise fail("data", f"the model needs data ({names}), and there are none", "choose a data set: data=NAME")
+            raise fail(
+                "data", f"the model needs data ({names}), but no data set is chosen", "choose a data set: data=NAME"
+            )
         return None, None, [], None
     data, design = load_fitted(config.data, config.paths.data)
     uses = config.model_type.uses(config.model)

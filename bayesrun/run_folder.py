@@ -147,7 +147,7 @@ def check_place(folder: Path, needed: int = 0) -> None:
     """
     if not str(folder).isprintable():
         raise OutputError(
-            ascii(str(folder)).strip("'"), "the path has a line break or another character without a glyph"
+            ascii(str(folder)).strip("'"), "the path contains a line break or another non-printable character"
         )
     above = folder
     try:
@@ -159,7 +159,9 @@ def check_place(folder: Path, needed: int = 0) -> None:
     except OSError as error:
         raise OutputError(folder, f"files can't be written there: {error.strerror or error} ({above})") from error
     if free < needed:
-        raise OutputError(folder, f"the run needs {needed / 1e6:,.0f} MB at least, and {free / 1e6:,.0f} MB are free")
+        raise OutputError(
+            folder, f"the run needs {needed / 1e6:,.0f} MB at least, but only {free / 1e6:,.0f} MB are free"
+        )
 
 
 def as_output_error(error: BaseException, folder: Path) -> BaseException:

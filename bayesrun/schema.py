@@ -11,6 +11,22 @@ from bayesrun.errors import Problem, UserError, did_you_mean
 
 S = TypeVar("S", bound="Section")
 
+_WHOLE, _NUMBER, _BOOL = "must be a whole number", "must be a number", "must be true or false"
+_MESSAGES = {
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), _WHOLE),
+    **dict.fromkeys(("float_type", "float_parsing"), _NUMBER),
+    **dict.fromkeys(("bool_type", "bool_parsing"), _BOOL),
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+}
+"""What is said in place of pydantic's message, by the type of its error."""
+
 
 class Section(BaseModel):
     """One mapping of the config. Fields are the allowed keys, their defaults the documented ones."""
@@ -73,8 +89,15 @@ def _problem(section: type[Section], key: str, error: dict[str, Any]) -> Problem
         return Problem(where, f"unknown key '{location[-1]}'", did_you_mean(str(location[-1]), allowed))
     if error["type"] == "missing":
         return Problem(where, "is required but missing", "add it")
-    message = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return Problem(where, f"{message} (got {error['input']!r})")
+    return Problem(where, f"{_message(error)} (got {error['input']!r})")
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Return pydantic's message in the words of all other problems."""
+    if error["type"] in _MESSAGES:
+        return _MESSAGES[error["type"]].format(**error.get("ctx", {}))
+    message: str = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return message.replace("should ", "must ", 1)
 
 
 def _fields_at(section: type[Section], location: Sequence[str | int]) -> list[str]:

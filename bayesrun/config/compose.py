@@ -156,7 +156,7 @@ def _unreadable(text: str) -> Problem:
     if not equals:
         return Problem(key, f"'{text}' can't be read as an override", f"give it a value: {text}=VALUE")
     quoted = value.replace("'", "").replace('"', "").replace("\\", "")
-    hint = f"quote the value, and the whole for the shell: '{key}=\"{quoted}\"'"
+    hint = f"quote the value, and the whole argument for the shell: '{key}=\"{quoted}\"'"
     return Problem(key, f"'{text}' can't be read as an override", hint)
 
 

@@ -93,7 +93,7 @@ def _wrong_digest(path: Path, expected: str) -> list[Problem]:
     if found == expected.strip().lower():
         return []
     message = f"'{path.name}' has another SHA-256: expected {expected}, got {found}"
-    hint = "the file has changed: get the right one back, or set data.sha256 to the new digest (null = not checked)"
+    hint = "the file has changed: restore the original file, or set data.sha256 to the new digest (null = not checked)"
     return [Problem("data.sha256", message, hint)]
 
 

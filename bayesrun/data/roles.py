@@ -32,10 +32,10 @@ _ALLOWED: Mapping[Domain, tuple[str, Callable[[Array], Array]]] = {
     "number_or_date": ("finite numbers", lambda x: np.ones(x.shape, dtype=bool)),
     "positive": ("finite numbers above 0", lambda x: x > 0),
     "nonnegative": ("finite numbers from 0 up", lambda x: x >= 0),
-    "count": ("counts: whole numbers from 0 up", _whole_from_zero),
+    "count": ("counts: whole numbers, 0 or above", _whole_from_zero),
     "binary": ("0 or 1", lambda x: (x == 0) | (x == 1)),
     "unit": ("numbers from 0 to 1", lambda x: (x >= 0) & (x <= 1)),
-    "index": ("codes: whole numbers from 0 up", _whole_from_zero),
+    "index": ("codes: whole numbers, 0 or above", _whole_from_zero),
 }
 _HINTS: Mapping[Domain, str] = {
     "index": "make codes of labels with data.factors",

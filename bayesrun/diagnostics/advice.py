@@ -45,7 +45,7 @@ def _parameterizations(model: Mapping[str, Any]) -> Iterator[str]:
         elif current == "noncentered":
             yield f"{name} is non-centred, which samples poorly where the data are informative: try `{key}=centered`."
         elif _is_hierarchical(prior, priors):
-            yield f"{name} is centred, which samples poorly where the data say little: try `{sign}{key}=noncentered`."
+            yield f"{name} is centred, which samples poorly where the data are weak: try `{sign}{key}=noncentered`."
 
 
 def _is_hierarchical(prior: Mapping[str, Any], priors: Mapping[str, Any]) -> bool:

@@ -24,7 +24,7 @@ _TRACKED_SCALARS = 50
 _KEEP = "Keep the pointwise terms: `diagnostics.log_likelihood=true`."
 _REMEDY = {
     "prior-data conflict": "Prior and data disagree. Check where the prior has its mass, and justify or change it.",
-    "strong prior / weak likelihood": "The data say little about it: the prior decides. Report that, or get more data.",
+    "strong prior / weak likelihood": "The prior dominates: report this, or collect more informative data.",
 }
 
 

@@ -60,7 +60,7 @@ def date_of_text(text: str) -> Value:
             raise ValueError(text)
         day = pd.Timestamp(text)
     except ValueError:
-        raise Fault(f"'{text}' is no date", "write it as year-month-day: '2024-11-05'") from None
+        raise Fault(f"'{text}' is not a date", "write it as year-month-day: '2024-11-05'") from None
     stamp = day.tz_convert("UTC").tz_localize(None) if day.tzinfo else day
     return date_value(np.asarray(stamp.to_datetime64()), ())
 
@@ -82,7 +82,7 @@ def is_date_after_operator(operator: ast.AST, parts: Sequence[Value]) -> bool:
         if all(dates):
             return False
         raise Fault("a date is compared with a number", "compare it with a date: ts > '2024-11-05'")
-    raise Fault("dates can't be computed with in this way", _HINT)
+    raise Fault("dates can't be used in this way", _HINT)
 
 
 def is_date_after_call(name: str, arguments: Sequence[Value]) -> bool:
@@ -100,7 +100,7 @@ def is_date_after_call(name: str, arguments: Sequence[Value]) -> bool:
         if any(v.date for v in of) and not all(v.date for v in of):
             raise Fault(f"{name} mixes dates and numbers", "give it dates only, or make numbers with days(date)")
         return all(v.date for v in of)
-    raise Fault(f"{name} can't be computed of dates", _HINT)
+    raise Fault(f"{name} can't take dates", _HINT)
 
 
 def date_part(name: str, value: Value) -> Value:

@@ -77,7 +77,7 @@ def _named_dims(value: Value, data: xr.Dataset, key: str) -> list[str]:
     dims: list[str] = []
     for axis, (name, size) in enumerate(zip(value.dims, value.shape, strict=True)):
         if size == 0:
-            raise fail(key, "the result is empty", "a slice that takes nothing?")
+            raise fail(key, "the result is empty", "does a slice select nothing?")
         fitting = [str(d) for d, n in data.sizes.items() if n == size and d not in value.dims]
         alone = value.ndim == 1 and len(fitting) == 1
         dims.append(name or (fitting[0] if alone else f"{key.rsplit('.', 1)[-1]}_dim_{axis}"))
@@ -101,7 +101,7 @@ def read(given: Any, scope: Scope, key: str, dims: Dims = ()) -> Value:
     if isinstance(given, str):
         value = value_of(parse(given, key), scope, dims)
         if value.date:
-            raise fail(key, f"'{given}' holds dates, a number is needed", "use days(date), or trend(date)")
+            raise fail(key, f"'{given}' contains dates, but a number is needed", "use days(date), or trend(date)")
         return value
     if not isinstance(given, Sequence):
         return constant(given)
@@ -261,7 +261,7 @@ class _Walk:
             return self._operate(node.ops[0], pair if other is first else pair[::-1])
         assert isinstance(other, ast.Name)
         if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
-            raise Fault("labels have no order here", "texts are compared with == and != only")
+            raise Fault("labels can't be ordered", "text can only be compared with == and !=")
         return self._equals(other.id, cells, str(text.value), isinstance(node.ops[0], ast.Eq))
 
     def _equals(self, name: str, cells: tuple[Any, tuple[str, ...]], text: str, equal: bool) -> Value:

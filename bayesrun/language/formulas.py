@@ -124,7 +124,7 @@ def parse(text: str, key: str) -> Formula:
     response, right = (side.strip() for side in hidden.split("~"))
     right = respelled(right)
     if not response or not right:
-        raise fail(key, f"both sides of '~' must be there (got {text!r})", _HINT)
+        raise fail(key, f"a formula needs both sides of '~' (got {text!r})", _HINT)
     try:
         tokens = _tokens(right, key, text)
         faults = list(dict.fromkeys(_token_faults(tokens)))

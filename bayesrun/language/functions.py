@@ -122,7 +122,7 @@ def reduce_axis(name: str, value: Value, dim: str | int | None = None) -> Value:
     """Reduce an axis, or all axes if no dim is given; `std` and `var` divide by n - 1."""
     axis = None if dim is None else axis_of(value, dim)
     if name in ("min", "max", "median", "mean") and 0 in value.shape:
-        raise Fault(f"{name} of nothing: the array is empty")
+        raise Fault(f"{name} of an empty array")
     left = () if axis is None else tuple(d for i, d in enumerate(value.dims) if i != axis)
     return compute(name, [value], left, axis)
 
@@ -157,7 +157,7 @@ def dot(a: Value, b: Value) -> Value:
     shared = {d for d in rest_a if d is not None} & set(rest_b)
     if shared:
         name = a.dims[of_a] or "dim"
-        raise Fault(f"both have the further dim '{sorted(shared)[0]}'", f"use sum(a * b, {name})")
+        raise Fault(f"both also have the dim '{sorted(shared)[0]}'", f"use sum(a * b, {name})")
     check_size([n for i, n in enumerate(a.shape) if i != of_a] + [n for i, n in enumerate(b.shape) if i != of_b])
     return compute("contract", [a, b], rest_a + rest_b, of_a, of_b)
 
@@ -168,7 +168,7 @@ def _contracted(a: Value, b: Value) -> tuple[int, int]:
             return i, b.dims.index(a.dims[i])
     of_a, of_b = a.ndim - 1, 0
     if a.dims[of_a] is not None and b.dims[of_b] is not None:
-        raise Fault(f"dot has no common dim: the dims are {_all(a)} and {_all(b)}", "give both a common dim")
+        raise Fault(f"dot has no common dim: the dims are {_all(a)} and {_all(b)}", "give them a common dim")
     return of_a, of_b
 
 

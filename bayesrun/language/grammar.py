@@ -29,7 +29,7 @@ _NODES = (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compar
 _INSTEAD = {
     ast.IfExp: "use where(condition, a, b)",
     ast.List: "use stack(a, b, ...)",
-    ast.Attribute: "attributes do not exist here; functions are called by their bare names, such as exp(x)",
+    ast.Attribute: "there are no attributes; call functions by their bare names, such as exp(x)",
     ast.MatMult: "use dot(a, b)",
     ast.BitXor: "use ** for a power",
     ast.BitAnd: "use and",
@@ -52,7 +52,7 @@ _WORDS = {
     ast.NamedExpr: "':='",
 }
 _FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, slices and function calls are allowed"
-_NAMES = "a name that is no plain name, such as one with blanks, is written in back-ticks: `body mass`"
+_NAMES = "write a name that is not an identifier, such as one with blanks, in back-ticks: `body mass`"
 _QUOTED = re.compile(r"(`[^`\n]*`)")
 _SHOWN_WIDTH = 90
 # `?` marks an optional argument, `...` any number of further arguments. An argument called `dim` is the name of

@@ -114,7 +114,7 @@ class Learned:
         """
         for pick in picks if self.of_new_rows else ():
             if self.rows in pick.dims and pick.known is not None and np.any(pick.known < 0):
-                raise Fault(f"index {np.min(pick.known):g} of a new row is no code", "codes are counted from 0")
+                raise Fault(f"index {np.min(pick.known):g} of a new row is not a code", "codes are counted from 0")
 
     def names_needed(self, tree: ast.AST) -> set[str]:
         """Return the names in an expression outside its learned parts."""

@@ -145,5 +145,5 @@ class Scope:
         if array.dtype.kind not in "biuf":
             because = self._data[name].attrs.get("text_because") if self._data is not None else None
             hint = f"compare it with a text, {name} == '...', or turn its labels into codes with data.factors"
-            raise Fault(f"'{name}' holds no numbers" + (f": {because}" if because else ""), hint)
+            raise Fault(f"'{name}' is not numeric" + (f": {because}" if because else ""), hint)
         return constant(array, dims)

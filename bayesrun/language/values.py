@@ -116,7 +116,7 @@ def constant(array: Any, dims: Dims | None = None) -> Value:
     if known.dtype.kind == "b":
         known = known.astype(np.int64)
     if known.dtype.kind not in "iuf":
-        raise Fault("holds no numbers", "turn text into codes with data.factors")
+        raise Fault("is not numeric", "turn text into codes with data.factors")
     return Value((None,) * known.ndim if dims is None else dims, known.shape, known)
 
 

@@ -83,7 +83,7 @@ def static_check(spec: ArbitraryDeterministicSpec) -> list[Problem]:
 def _misfit(function: Function, prior: Mapping[str, Any]) -> Iterator[Problem]:
     known = family(str(prior.get("dist")))
     if function.takes == "integer" and known is not None and not known.discrete:
-        message = f"the function takes whole numbers, and {known.name} is continuous"
+        message = f"the function takes whole numbers, but {known.name} is continuous"
         yield Problem("model.priors.a.dist", message, "use a discrete distribution, such as Poisson")
 
 
@@ -97,7 +97,7 @@ def check(data: xr.Dataset, spec: ArbitraryDeterministicSpec) -> list[Problem]:
         return [
             Problem(
                 key,
-                f"'{name}' must be numbers, none of them missing",
+                f"'{name}' must be numeric, without missing values",
                 "drop_missing: rows drops rows with missing values",
             )
         ]
@@ -206,7 +206,7 @@ def preimage(prior: Plan, function: Function, observed: NDArray[Any], key: str) 
     found = [_possible(values, logs[:, row], given == b) for row, b in enumerate(wanted)]
     for b, (possible, _) in zip(wanted, found, strict=True):
         if not possible.size:
-            message = f"{b} was observed, and no a that its prior allows gives it"
+            message = f"{b} was observed, but no a in the support of its prior gives it"
             raise fail(key, message, "correct the data, or give a distribution around b: model.options.likelihood")
     longest = max(len(possible) for possible, _ in found)
     table = np.array([np.pad(possible, (0, longest - len(possible)), mode="edge") for possible, _ in found])

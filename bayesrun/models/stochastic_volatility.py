@@ -144,7 +144,7 @@ PRIORS = PriorNames(("nu", "sigma"))
 
 def at_rows(rows: NewRows, spec: StochasticVolatilitySpec) -> Declaration:
     """Reject new rows, which have no volatility."""
-    message = "the volatility 's' is a random walk over the rows, and new rows have no values of it"
+    message = "the volatility 's' is a random walk over the rows, which has no values for new ones"
     raise fail("predict.data", message, "predict from a model without a walk")
 
 

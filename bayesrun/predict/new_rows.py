@@ -94,7 +94,7 @@ def prepare_rows(
     """
     assert predict.data is not None
     if not fitted.likelihoods:
-        message = "the model has no likelihood: its data enter by potentials alone, from which nothing can be drawn"
+        message = "the model has no likelihood: its data enter only through potentials, from which nothing can be drawn"
         raise fail(KEY, message, "write the data's distribution into model.likelihood")
     population = predict.new_levels == "population"
     read = {role.variable for role in kind.roles(spec) if role.kind == "predictor"} | kind.uses(spec)
@@ -197,7 +197,7 @@ def _unknown(declared: Declaration, rows: NewRows) -> list[Problem]:
     return [
         Problem(
             KEY,
-            f"'{name}' ({distribution}) is a random variable over the rows, and new rows have no values of it",
+            f"'{name}' ({distribution}) is a random variable over the rows, which has no values for new ones",
             "predict from a model without it",
         )
         for name, distribution in over_rows.items()

@@ -151,8 +151,8 @@ def check(model: CompiledModel, spec: AdviSpec) -> list[Problem]:
     names = ", ".join(block.name for block in model.blocks if block.discrete)
     if not names:
         return []
-    message = f"advi approximates continuous variables only, and these are discrete: {names}"
-    return [Problem("sampler.method", message, "use sampler=nuts or sampler=smc, or sum them out")]
+    message = f"advi approximates continuous variables only, but these are discrete: {names}"
+    return [Problem("sampler.method", message, "use sampler=nuts or sampler=smc, or marginalize them")]
 
 
 SAMPLER = Sampler(AdviSpec, sample, check)

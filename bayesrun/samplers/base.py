@@ -192,7 +192,7 @@ def prior_draws(model: CompiledModel, draws: int, seed: int) -> Mapping[str, NDA
     try:
         return model.draw_prior(draws, seed)
     except Exception as error:  # an engine raises whatever a distribution's generator raises
-        message = f"this method needs draws from the prior, and they failed: {why_no_draws(model, error)}"
+        message = f"this method needs draws from the prior, but drawing failed: {why_no_draws(model, error)}"
         raise fail("sampler.method", message, "give it a proper prior, or use sampler=nuts") from error
 
 
@@ -205,5 +205,5 @@ def why_no_draws(model: CompiledModel, error: Exception) -> str:
 def check_proper(model: CompiledModel) -> list[Problem]:
     """Name the flat priors, for a sampler that draws from the prior."""
     flat = model.flat_priors()
-    message = f"this method draws from the prior, and these variables have a flat prior: {', '.join(flat)}"
+    message = f"this method draws from the prior, but these variables have a flat prior: {', '.join(flat)}"
     return [Problem("sampler.method", message, "give them a proper prior, or use sampler=nuts")] if flat else []

@@ -34,7 +34,7 @@ log = logging.getLogger("bayesrun.sampling")
 
 _POLL_SECONDS = 0.02
 _FAILED = -1
-DIED = "the process of chain %d %s: the others continued, and its draws up to then stay in the run's folder draws/"
+DIED = "the process of chain %d %s: the others continued, and its draws so far are in the run's folder draws/"
 """Message of a chain that died: its number, and how."""
 
 

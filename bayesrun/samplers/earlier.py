@@ -103,7 +103,7 @@ class EarlierDraws:
 def _check_same(name: str, chain: int, old: NDArray[Any], new: NDArray[Any]) -> None:
     if not np.array_equal(old, new, equal_nan=old.dtype.kind == "f"):
         differ = (old != new).reshape(len(old), -1).any(1)
-        message = f"draw {int(differ.argmax())} of '{name}' in chain {chain} is not the one of the earlier run"
+        message = f"draw {int(differ.argmax())} of '{name}' in chain {chain} differs from that of the earlier run"
         why = "another version of a library, another processor or changed files produce different draws"
         raise SamplingError(f"{message}: {why}; run the model again with as many draws as you need")
 

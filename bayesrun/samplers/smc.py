@@ -157,7 +157,7 @@ def prior_points(model: CompiledModel, tempered: TemperedDensity, count: int, se
         kept.append(points[np.isfinite(points).all(1) & np.isfinite(tempered.evaluate(points)[0])])
         if sum(map(len, kept)) >= count:
             return np.concatenate(kept)[:count]
-    message = "smc starts from draws of the prior, and too few of them have a positive prior density"
+    message = "smc starts from draws of the prior, but too few of them have positive density"
     raise fail("sampler.method", message, "check the priors' `transform` and bounds, or use sampler=nuts")
 
 

@@ -137,7 +137,7 @@ def test_what_is_wrong_with_an_extension_is_told_and_nothing_is_written(
         np.savez(changed / "state" / f"{chain}-59.npz", **{**state, "position": state["position"] + 1e-9})
     done = bayesrun("task=extend", f"run={changed}", "sampler.draws=+9", f"paths.outputs={tmp_path / 'out'}")
     assert done.returncode == 4
-    assert "draw 59 of 'mu' in chain 0 is not the one of the earlier run" in done.stderr
+    assert "draw 59 of 'mu' in chain 0 differs from that of the earlier run" in done.stderr
     assert "recover" not in done.stderr
 
 

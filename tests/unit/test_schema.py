@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 from pydantic import Field, ValidationError, field_validator
 
@@ -93,3 +95,22 @@ def test_join() -> None:
     assert join("a", ("b", 0, "c")) == "a.b[0].c"
     assert join("", ("b", "c")) == "b.c"
     assert join("a", ()) == "a"
+
+
+def test_messages_say_what_a_value_must_be() -> None:
+    class Settings(Section):
+        draws: int = Field(default=1, ge=1)
+        accept: float = Field(default=0.8, gt=0, lt=1)
+        progress: bool = False
+        form: Literal["centred", "whitened"] = "centred"
+
+    problems: list[Problem] = []
+    assert parse(Settings, {"draws": "many", "accept": 1, "progress": 3, "form": "x"}, "s", problems) is None
+    assert parse(Settings, {"draws": 0}, "s", problems) is None
+    assert [p.message for p in problems] == [
+        "must be a whole number (got 'many')",
+        "must be below 1.0 (got 1)",
+        "must be true or false (got 3)",
+        "must be 'centred' or 'whitened' (got 'x')",
+        "must be at least 1 (got 0)",
+    ]

@@ -78,7 +78,7 @@ def _unfit(method: str, name: str, variable: Any, differentiable: bool) -> str |
     if getattr(pm, method)._competence(variable, differentiable)[0] != Competence.INCOMPATIBLE:
         return None
     if method in ("NUTS", "HamiltonianMC"):
-        return f"{method} needs a gradient of the log density, and there is none in '{name}'"
+        return f"{method} needs a gradient of the log density, but there is none for '{name}'"
     return f"{method} can't move '{name}', whose distribution is {name_of(variable.distribution)}"
 
 

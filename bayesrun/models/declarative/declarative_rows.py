@@ -66,7 +66,9 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     """
     parts = plain_parts(spec)
     if not rows.likelihoods:
-        raise fail(_KEY, "the model has no likelihood: its data enter by potentials alone", "write model.likelihood")
+        raise fail(
+            _KEY, "the model has no likelihood: its data enter only through potentials", "write model.likelihood"
+        )
     used = _used(rows, parts)
     if not used:
         raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
@@ -153,7 +155,7 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
     event = known.event if known else 0
     what = f"'{part.name}' ({part.body['dist']})"
     if rows.dim in dims and (event or not rows.draw_over_rows):
-        message = f"{what} is a random variable over the rows, and new rows have no values of it"
+        message = f"{what} is a random variable over the rows, which has no values for new ones"
         hint = "predict from a model without it" if event else "predict.new_levels=population draws them anew"
         return [Problem(_KEY, message, hint)]
     along = [d for d in (dims[len(dims) - event :] if event else []) if d in rows.grown]

@@ -176,11 +176,17 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
 def _own_problems(part: Definition) -> Iterator[Problem]:
     label = part.kind == "deterministic" and _LABEL.fullmatch(part.name)
     if not (part.name.isidentifier() or label) or "__" in part.name or part.name in _RESERVED:
-        yield Problem(part.key, f"'{part.name}' can't be a name", "letters, digits and single _, not a digit first")
+        yield Problem(
+            part.key,
+            f"'{part.name}' is not a valid name",
+            "use letters, digits and single underscores, starting with a letter",
+        )
     if part.kind == "likelihood":
         yield from _likelihood_problems(part)
     elif part.kind == "prior" and _is_mixed(part):
-        message = f"{part.body['dist']} is for observed values: no sampler moves between its ends and what is between"
+        message = (
+            f"{part.body['dist']} is for observed values: no sampler can move between its end points and the interior"
+        )
         yield Problem(f"{part.key}.dist", message, "choose a continuous prior")
     elif part.kind != "prior":
         yield from _expression_problems(part)
@@ -196,12 +202,12 @@ def _likelihood_problems(part: Definition) -> Iterator[Problem]:
     yield from map(_or_observed, check_prior(part.key, prior))
     yield from modifier_problems(part.key, modifiers)
     if part.observed is None:
-        yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that is explained")
+        yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that it explains")
     elif not isinstance(part.observed, str):
         yield Problem(f"{part.key}.observed", f"must be the name of a data variable (got {part.observed!r})")
     for option in _NO_OPTION:
         if part.body.get(option) is not None:
-            yield Problem(f"{part.key}.{option}", f"'{option}' has no meaning for a likelihood", "remove it")
+            yield Problem(f"{part.key}.{option}", f"'{option}' does not apply to a likelihood", "remove it")
 
 
 def _or_observed(problem: Problem) -> Problem:

@@ -68,7 +68,7 @@ def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Probl
         return []
     taken = {str(n) for n in (*data.variables, *data.sizes)}
     own = [p for p in parts if p.name in taken and p.observed != p.name]
-    hint = "rename one of them; only a likelihood may bear the name of the variable that it explains"
+    hint = "rename one of them; only a likelihood may have the name of the variable that it explains"
     return [Problem(p.key, f"the name '{p.name}' is taken by the data", hint) for p in own]
 
 

@@ -179,7 +179,7 @@ def test_every_problem_of_every_role_is_reported_at_once(load_data):
     found = problems(inline(load_data, values), roles)
     assert len(found) == 5
     text = "\n".join(found)
-    assert "observed 'y' must be counts: whole numbers from 0 up (got -1.0, 2.5 (obs 0, 1))" in text
+    assert "observed 'y' must be counts: whole numbers, 0 or above (got -1.0, 2.5 (obs 0, 1))" in text
     assert "predictor 'x' must be numbers (got text: 'a', 'b', 'c' (obs 0, 1, 2))" in text
     assert "all values of 'gone' are missing" in text
     assert "observed 'b' must be 0 or 1 (got 2 (obs 2))" in text

@@ -106,7 +106,7 @@ def test_each_row_may_have_an_a_of_its_own() -> None:
 
 
 def test_what_no_a_gives_is_an_error() -> None:
-    with pytest.raises(UserError, match="7 was observed, and no a that its prior allows gives it"):
+    with pytest.raises(UserError, match="7 was observed, but no a in the support of its prior gives it"):
         built(_observed(7), _spec())
 
 
@@ -134,7 +134,7 @@ def test_faults_of_the_config_are_named(spec: Any, message: str) -> None:
     ("data", "message"),
     [
         (_observed(1, 2), "takes several values"),
-        (_observed(1, np.nan), "none of them missing"),
+        (_observed(1, np.nan), "without missing values"),
         (_observed(1).rename(b="c"), "no variable 'b'"),
     ],
 )

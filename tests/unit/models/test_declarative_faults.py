@@ -91,9 +91,9 @@ FAULTS: list[tuple[str, str, str]] = [
     (changed(potentials="tau: mu"), "model.potentials.tau", "taken by model.priors.tau"),
     (changed(likelihood="tau: {dist: Flat, observed: x}"), "model.likelihood.tau", "taken by model.priors.tau"),
     (changed(likelihood="x: {dist: Flat, observed: effect}"), "model.likelihood.x", "taken by the data"),
-    (changed(priors="a b: {dist: Flat}"), "model.priors.a b", "can't be a name"),
-    (changed(priors="draw: {dist: Flat}"), "model.priors.draw", "can't be a name"),
-    (changed(priors="a__b: {dist: Flat}"), "model.priors.a__b", "can't be a name"),
+    (changed(priors="a b: {dist: Flat}"), "model.priors.a b", "is not a valid name"),
+    (changed(priors="draw: {dist: Flat}"), "model.priors.draw", "is not a valid name"),
+    (changed(priors="a__b: {dist: Flat}"), "model.priors.a__b", "is not a valid name"),
     (
         changed(priors="{z: {dist: Normal, sigma: 1, parameterization: noncentered}, z_offset: {dist: Flat}}"),
         "model.priors.z_offset",
@@ -109,7 +109,7 @@ FAULTS: list[tuple[str, str, str]] = [
     (changed(likelihood=Y % "theta + x"), "model.likelihood.y.mu", "dims (school) and (obs) clash"),
     (changed(likelihood=Y % "theta[x]"), "model.likelihood.y.mu", "whole numbers"),
     (changed(likelihood=Y % "theta[code + 1]"), "model.likelihood.y.mu", "out of range"),
-    (changed(likelihood=Y % "label"), "model.likelihood.y.mu", "holds no numbers"),
+    (changed(likelihood=Y % "label"), "model.likelihood.y.mu", "is not numeric"),
     (changed(likelihood=Y % "gap"), "model.likelihood.y", "predictor 'gap' has 1 missing"),
     (changed(likelihood=Y % "x.mean"), "model.likelihood.y.mu", "attribute"),
     (changed(likelihood=Y % "dot(x, theta)"), "model.likelihood.y.mu", "(obs) and (school)"),
@@ -125,7 +125,7 @@ FAULTS: list[tuple[str, str, str]] = [
     (
         changed(likelihood="y: {dist: Normal, mu: mu, sigma: s, observed: effect, initval: 1}"),
         "model.likelihood.y.initval",
-        "no meaning",
+        "does not apply",
     ),
     (
         changed(
@@ -134,7 +134,7 @@ FAULTS: list[tuple[str, str, str]] = [
         "model.likelihood.y",
         "can't be imputed",
     ),
-    (changed(likelihood="y: 3"), "model.likelihood.y", "dict"),
+    (changed(likelihood="y: 3"), "model.likelihood.y", "mapping"),
     (changed(deterministics="d: [1, 2]"), "model.deterministics.d.expr", "must be an expression"),
     (changed(deterministics="d: {dims: [school]}"), "model.deterministics.d.expr", "required"),
     (changed(deterministics="d: {expr: mu, dim: [school]}"), "model.deterministics.d.dim", "unknown key"),
@@ -232,7 +232,7 @@ WALKS = [
     ([1, 2, 5], {"steps": "days(ts)", "parameterization": "noncentered"}, "", ""),
     ([1, 2, 5], {"steps": "arange(n_ts)"}, "", ""),
     ([1, 2, 5], {"steps": "diff(ts)"}, "", ""),
-    ([1, 2, 5], {"steps": "ts"}, "holds dates", "use days(date)"),
+    ([1, 2, 5], {"steps": "ts"}, "contains dates", "use days(date)"),
     ([1, 2, 5], {"steps": "effect"}, "times must increase", "step[1:]"),
     ([1, 2, 5], {"steps": "s"}, "must be known beforehand", ""),
     ([1, 2, 5], {"dims": ["ts", "g"]}, "it goes along 'g', but 'ts' holds dates", "write dims: [g, ts]"),

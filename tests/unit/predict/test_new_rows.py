@@ -219,7 +219,7 @@ def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
         _rows(declarative.MODEL, spec, fitted, x=[1.0, -1.0], g=["a", "b"])
     spec = _declarative(rest="+ a[gi - 1]")
     fitted = _fit(declarative.MODEL, spec)
-    with pytest.raises(UserError, match="index -1 of a new row is no code"):
+    with pytest.raises(UserError, match="index -1 of a new row is not a code"):
         _rows(declarative.MODEL, spec, fitted, x=[1.0, 1.0], g=["a", "b"])
 
 

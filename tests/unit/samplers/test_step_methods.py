@@ -91,7 +91,7 @@ def test_a_torn_state_is_passed_over_and_other_draws_are_found(compiled_line: Py
     earlier = EarlierDraws.of_sampled(short, store)
     assert earlier.origin(0)[0] < 39
     other = sample_with_steps(compiled_line, SPEC, 4, Listener())
-    with pytest.raises(SamplingError, match="draw 0 of 'a' in chain 0 is not the one of the earlier run"):
+    with pytest.raises(SamplingError, match="draw 0 of 'a' in chain 0 differs from that of the earlier run"):
         earlier.compare(other)
 
 
