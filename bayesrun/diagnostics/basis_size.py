@@ -17,8 +17,8 @@ from bayesrun.data.factors import formula_column
 from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged
 from bayesrun.errors import UserError
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess, boundary_for, functions_for
-from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.several_responses import plans_of
 
 _NAME = "basis_size"
 _MARGIN = 1.3
@@ -51,7 +51,7 @@ def run(judged: Judged) -> CheckResult:
         return CheckResult()
     spec = RegressionSpec.model_validate({"name": "model", **judged.model})
     try:
-        predictors = plan(spec).predictors.values()
+        predictors = [one for this in plans_of(spec).values() for one in this.predictors.values()]
     except UserError:  # a configuration of another version
         return CheckResult()
     findings = [

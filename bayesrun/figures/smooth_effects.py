@@ -30,8 +30,8 @@ from bayesrun.models.regression.gaussian_process_term import FittedProcess, Gaus
 from bayesrun.models.regression.linear_terms import Rows
 from bayesrun.models.regression.monotonic_term import FittedMonotonic, MonotonicTerm
 from bayesrun.models.regression.regression_model import expansion_of
-from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.several_responses import plans_of
 from bayesrun.models.regression.smooth_term import FittedSmooth, SmoothTerm
 
 Array = NDArray[Any]
@@ -93,7 +93,7 @@ class Panel:
 
 def draw_smooths(subject: Subject, spec: RegressionSpec) -> Canvas:
     """Draw one panel for each smooth or monotonic term."""
-    terms = [term for predictor in plan(spec).predictors.values() for term in predictor.terms]
+    terms = [term for this in plans_of(spec).values() for one in this.predictors.values() for term in one.terms]
     if not any(isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm) for term in terms):
         raise NotDrawable("effects are drawn only for GLMs without group effects or modifiers, and of smooths")
     found = list(_panels(subject, spec))
@@ -102,7 +102,7 @@ def draw_smooths(subject: Subject, spec: RegressionSpec) -> Canvas:
     figure, axes = look.panels(title, min(len(found), PANELS), columns=2, height=3.0)
     for ax, panel in zip(axes, found, strict=False):
         _draw(ax, panel, subject)
-        label = panel.text if len(spec.formulas()) == 1 else f"{panel.parameter}: {panel.text}"
+        label = panel.text if len({one.parameter for one in found}) == 1 else f"{panel.parameter}: {panel.text}"
         ax.set_title(shorten(label, 44), fontsize=9)
     return figure
 

@@ -86,6 +86,13 @@ class By:
         own = draws.isel({f"{name}_level": columns[f"{name}_code"]})
         return (own * design).sum(str(design.dims[-1]))
 
+    def note(self, call: SmoothCall, alone: bool) -> tuple[str, ...]:
+        """Return what to know of curves that differ by level where the levels have no effect of their own."""
+        if not (self.is_factor and alone):
+            return ()
+        hint = f"put {self.column} into the formula as well, unless all levels have the same mean"
+        return (f"the curves of {call.short} have a mean of 0 each: {hint}",)
+
     def plain(self) -> Mapping[str, Any]:
         """Return it as values that JSON can hold."""
         levels = None if self.levels is None else [x.item() if hasattr(x, "item") else x for x in self.levels]

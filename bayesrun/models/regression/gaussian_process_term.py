@@ -41,7 +41,7 @@ RULES: Mapping[str, tuple[float, float]] = {"exp_quad": (1.75, 3.2), "matern52":
 MIN_C = 1.2
 _EXPECTED = {1: (0.2, 0.8), 2: (0.4, 0.8), 3: (0.8, 0.8)}
 """Lengthscales, by half the range, for which the default basis is large enough, by the number of inputs."""
-_MOST = 2_000
+_MAX_FUNCTIONS = 2_000
 
 
 def boundary_for(covariance: str, lengthscale: float) -> float:
@@ -62,9 +62,12 @@ class GaussianProcess:
     ----------
     call
         The call.
+    alone
+        Whether the formula has no other effect of `by`.
     """
 
     call: SmoothCall
+    alone: bool = False
 
     @property
     def covariance(self) -> str:
@@ -98,11 +101,13 @@ class GaussianProcess:
         call, inputs = self.call, len(self.call.inputs)
         if inputs > 3:
             raise call.fault(f"hsgp takes one to three columns (got {inputs})", "several terms: hsgp(x) + hsgp(z)")
-        given = whole_numbers(call, "m", inputs, 2, _MOST)
+        given = whole_numbers(call, "m", inputs, 2, _MAX_FUNCTIONS)
         pairs = zip(given, self.boundaries(), strict=True)
         found = tuple(m or functions_for(self.covariance, _EXPECTED[inputs][0], c) for m, c in pairs)
-        if math.prod(found) > _MOST:
-            raise call.fault(f"{math.prod(found):,} basis functions are too many (up to {_MOST:,})", "set a smaller m")
+        if math.prod(found) > _MAX_FUNCTIONS:
+            raise call.fault(
+                f"{math.prod(found):,} basis functions are too many (up to {_MAX_FUNCTIONS:,})", "set a smaller m"
+            )
         return found
 
     def roles(self) -> tuple[Role, ...]:
@@ -278,7 +283,7 @@ class FittedProcess:
             expression = f"sum(weights_{name}[{name}_code] * {name}_design, {name}_basis)"
         else:
             expression = f"dot({name}_design, weights_{name})"
-        return Part(expression, priors)
+        return Part(expression, priors, notes=self.by.note(self.term.call, self.term.alone))
 
     def _scale(self, inputs: int, by_level: bool, several: bool) -> str:
         """Write the root of the spectral density at the frequencies, over (basis), or (level, basis)."""

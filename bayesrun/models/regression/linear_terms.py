@@ -7,9 +7,9 @@ columns of any rows, and writes what it adds to the declarative model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bayesrun.data.base import Role
 from bayesrun.lazy import xr
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from bayesrun.language.declaration import Deterministic
+    from bayesrun.language.statements import Statement
 
 
 @dataclass(frozen=True)
@@ -148,3 +149,14 @@ class Term(Protocol):
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the names that its priors may have in `model.priors`, those in a section as `sd.NAME`."""
+
+
+@runtime_checkable
+class WrittenTerm(Protocol):
+    """A term that writes its own lines of the model as people read it (`bayesrun.language.statements`)."""
+
+    def summands(self) -> tuple[str, ...]:
+        """Return what it adds to the linear predictor, as texts of statements."""
+
+    def prior_statements(self, priors: Mapping[str, Any], prefix: str) -> Iterator[Statement]:
+        """Yield the distributions of its variables, whose names begin with the prefix."""

@@ -39,7 +39,7 @@ from bayesrun.models.regression.term_priors import numbers_of, own_prior_of, pri
 Array = NDArray[Any]
 _CALL = re.compile(r"(?<![\w.])mo\s*\(")
 _HINT = "write mo(x), mo(x):z or mo(x) * z"
-_MOST = 100
+_MAX_LEVELS = 100
 
 
 def without_monotonic(right: str, key: str) -> tuple[str, list[MonotonicTerm]]:
@@ -223,9 +223,9 @@ class MonotonicTerm:
                 hint = "a smooth of any numbers is s(x)"
                 raise call.fault(f"'{self.column}' must be whole numbers, or labels with an order", hint)
             levels = tuple(range(int(values.min()), int(values.max()) + 1))
-        if not 2 <= len(levels) <= _MOST:
+        if not 2 <= len(levels) <= _MAX_LEVELS:
             hint = "it has an effect of two levels and more" if len(levels) < 2 else "a smooth of many values is s(x)"
-            raise call.fault(f"'{self.column}' has {len(levels)} levels (2 to {_MOST} are allowed)", hint)
+            raise call.fault(f"'{self.column}' has {len(levels)} levels (2 to {_MAX_LEVELS} are allowed)", hint)
         return levels
 
 

@@ -177,7 +177,11 @@ def _predictor(
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
     terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
     terms += monotonic
-    terms += [GaussianProcess(call) if call.function == "hsgp" else SmoothTerm(call) for call in smooths]
+    beside = {name for one in terms if isinstance(one, PopulationTerm) for name in one.formula.variables}
+    beside |= {name for one in groups for name in one.columns}
+    for call in smooths:
+        kind = GaussianProcess if call.function == "hsgp" else SmoothTerm
+        terms.append(kind(call, alone=call.by is not None and call.by not in beside))
     return LinearPredictor(name, prefix if main else f"{prefix}{name}_", spec.link(name), (*terms, *missing, *offsets))
 
 

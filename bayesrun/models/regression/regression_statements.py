@@ -13,16 +13,14 @@ from bayesrun.language.formulas import INTERCEPT
 from bayesrun.language.grammar import SIGNATURES
 from bayesrun.language.statements import ROWS, Statement, distribution_in
 from bayesrun.lazy import xr
-from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
+from bayesrun.models.regression.linear_terms import WrittenTerm
 from bayesrun.models.regression.missing_predictor import MissingPredictor
-from bayesrun.models.regression.monotonic_term import MonotonicTerm
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import PopulationTerm
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
 from bayesrun.models.regression.regression_spec import RESCOR, RegressionSpec
 from bayesrun.models.regression.several_responses import is_correlated, plans_of
-from bayesrun.models.regression.smooth_term import SmoothTerm
 from bayesrun.models.regression.term_priors import DEFAULT, prior_of
 
 _PLACE = re.compile(r"\{([\w.]+)\}")
@@ -135,7 +133,7 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
         yield term.text
     elif isinstance(term, MissingPredictor):
         yield f"{_coefficient(term.label, predictor)} * {term.column}" + (f" * ({term.others})" if term.others else "")
-    elif isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm):
+    elif isinstance(term, WrittenTerm):
         yield from term.summands()
 
 
@@ -195,7 +193,7 @@ def _priors(predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statem
             yield Statement("prior", term.column, (ROWS,), spread)
         elif isinstance(term, GroupEffects):
             yield from _of_groups(term, predictor, spec)
-        elif isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm):
+        elif isinstance(term, WrittenTerm):
             yield from term.prior_statements(spec.priors, predictor.prefix)
 
 

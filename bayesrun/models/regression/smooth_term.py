@@ -39,7 +39,7 @@ from bayesrun.models.regression.term_priors import as_vector, numbers_of, own_pr
 log = logging.getLogger("bayesrun")
 
 Array = NDArray[Any]
-_MOST = 200
+_MAX_COLUMNS = 200
 _DEFAULT_SIZE = {"tp": (10, 30), "cr": (10,)}
 """Columns of a basis of one input, and of two, as in mgcv."""
 _MARGIN = 5
@@ -53,9 +53,12 @@ class SmoothTerm:
     ----------
     call
         The call.
+    alone
+        Whether the formula has no other effect of `by`.
     """
 
     call: SmoothCall
+    alone: bool = False
 
     def roles(self) -> tuple[Role, ...]:
         """Return its columns, after a check of its arguments."""
@@ -120,7 +123,7 @@ class SmoothTerm:
         if self.call.function == "t2":
             given = whole_numbers(self.call, "k", inputs, 3, 20)
             return tuple(size or _MARGIN for size in given)
-        (size,) = whole_numbers(self.call, "k", 1, inputs + 2, _MOST)
+        (size,) = whole_numbers(self.call, "k", 1, inputs + 2, _MAX_COLUMNS)
         return (size or _DEFAULT_SIZE[self._kind()][inputs - 1],)
 
     def _basis(self, points: Array) -> Basis:
@@ -265,7 +268,7 @@ class FittedSmooth:
             weights = {"dist": "Normal", "mu": 0, "sigma": f"{sds}{index}", "dims": [*levels, f"{name}_basis"]}
             priors[f"weights_{name}"] = {**weights, "parameterization": "noncentered"}
             parts.append(self._product(f"weights_{name}{at}", f"{name}_design", f"{name}_basis"))
-        return Part(" + ".join(parts), priors)
+        return Part(" + ".join(parts), priors, notes=self.by.note(self.term.call, self.term.alone))
 
     def _product(self, coefficients: str, columns: str, dim: str) -> str:
         if self.by.is_factor:

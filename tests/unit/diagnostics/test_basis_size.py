@@ -59,5 +59,12 @@ def test_each_input_and_each_level_counts() -> None:
     assert of_sigma[0].variable == "lscale_sigma_hsgp_x" and of_sigma[0].severity == "warn"
 
 
+def test_each_response_counts() -> None:
+    given = subject("hsgp(x)", 3.0, name="y_hsgp_x")
+    model = {**given.model, "formula": "mvbind(y, z) ~ hsgp(x)"}
+    (finding,) = run("basis_size", Judged(**{**vars(given), "model": model})).findings
+    assert finding.variable == "lscale_y_hsgp_x" and finding.severity == "warn"
+
+
 def test_other_models_have_no_basis() -> None:
     assert not run("basis_size", judged({"x": np.zeros((4, 10))})).findings

@@ -113,6 +113,13 @@ def test_smooths_stand_beside_groups_and_in_any_parameter() -> None:
     assert MODEL.build(data(), spec(both)).items
 
 
+def test_curves_of_levels_without_an_effect_of_the_levels_are_told() -> None:
+    (note,) = expanded("y ~ s(x, by = g)").notes
+    assert "put g into the formula as well" in note
+    assert not expanded("y ~ g + hsgp(x, by = g)").notes and not expanded("y ~ s(x, by = z)").notes
+    assert len(expanded("y ~ s(x, by = g) + (1 | g)").notes) == 1  # that of the group effects
+
+
 def test_without_a_penalty_a_smooth_is_a_spline() -> None:
     made = expanded("y ~ s(x, k = 6, fx = TRUE)")
     assert "sds_s_x" not in made.model["priors"] and made.columns["s_x_fixed"].shape == (ROWS, 5)
