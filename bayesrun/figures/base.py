@@ -79,7 +79,15 @@ FIGURES: Registry[Figure] = Registry(
     "bayesrun.figures",
     "FIGURE",
     Figure,
-    others=("drawing", "matplotlib_patches", "observations", "selection", "smooth_effects", "style"),
+    others=(
+        "drawing",
+        "linear_predictors",
+        "matplotlib_patches",
+        "observations",
+        "selection",
+        "smooth_effects",
+        "style",
+    ),
     shared={
         "posteriors": ("posterior", "prior_posterior", "imputed"),
         "mixing": ("trace", "trace_chains", "rank", "autocorrelation", "energy"),
@@ -91,9 +99,9 @@ FIGURES: Registry[Figure] = Registry(
 _GENERAL = ("trace", "forest", "posterior", "prior_posterior", "rank", "energy", "ppc", "loo_pit", "pareto_k")
 _FIRST = {
     "declarative": ("scatter", "imputed"),
-    "glm": ("effects", "scatter"),
+    "glm": ("effects", "shrinkage", "scatter"),
     "linear_regression": ("scatter",),
-    "regression": ("effects", "scatter"),
+    "regression": ("effects", "shrinkage", "scatter"),
     "stochastic_volatility": ("volatility", "returns"),
     "switchpoint": ("accident_rate", "switchpoint", "imputed"),
 }

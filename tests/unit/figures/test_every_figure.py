@@ -15,7 +15,7 @@ from bayesrun.figures.drawing import draw_all
 from bayesrun.figures.mixing import autocorrelation, draw_by_chain
 from bayesrun.figures.predictive_checks import leave_one_out, pareto_k, pit
 
-OWN_TEST = {"effects"}  # needs a GLM's design; see test_effects
+OWN_TEST = {"effects", "shrinkage"}  # need a regression's design; see test_effects, test_shrinkage
 GENERAL = ("trace", "trace_chains", "posterior", "rank", "energy", "ppc", "forest", "autocorrelation",
            "prior_posterior", "pareto_k", "loo_pit")  # fmt: skip
 
