@@ -1,8 +1,9 @@
 """Ctrl-C, SIGTERM and SIGHUP before a run has anything to lose: one line, status 128 + number, nothing left behind.
 
 While Python imports, the process ends at once: an exception inside an import may come out as any other error. At other
-times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). From
-the moment when a run has a folder, its own rules apply: `hand_over`; a sweep treats all as Ctrl-C: `interrupt_on_all`.
+times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). While
+a run has a folder open its own rules apply (`samplers.monitors.Signals`); a sweep treats all as Ctrl-C
+(`interrupt_on_all`); a command that is done ignores them (`ignore_all`).
 
 Imports nothing but the standard library's smallest parts: it must be active before anything else is imported.
 """
@@ -46,8 +47,8 @@ def listen() -> None:
             signal.signal(number, _on_signal)
 
 
-def hand_over() -> None:
-    """Give the signals back to Python: from here on the run decides what they mean."""
+def _hand_over() -> None:
+    """Give the signals back to Python."""
     if signal.getsignal(signal.SIGINT) is _on_signal:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -57,7 +58,7 @@ def hand_over() -> None:
 
 def interrupt_on_all() -> None:
     """Treat SIGTERM and SIGHUP like Ctrl-C; signals that are ignored stay ignored."""
-    hand_over()
+    _hand_over()
     own = os.getpid()
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -74,6 +75,12 @@ def interrupt_on_all() -> None:
 def received() -> Interrupted | None:
     """Return the signal that arrived, whatever error it surfaced as."""
     return _Early.received
+
+
+def ignore_all() -> None:
+    """Ignore further signals: the command has its exit status, and only cleans up."""
+    for number in _WORDS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
@@ -98,8 +105,7 @@ def _imports(frame: FrameType | None) -> bool:
 
 def end(interrupted: Interrupted) -> None:
     """Print one line, clean up for a few seconds at most, and end the process."""
-    for number in _WORDS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_all()
     with suppress(OSError):  # the terminal was closed
         os.write(2, f"{interrupted}\n".encode())
     signal.signal(signal.SIGALRM, lambda *_: os._exit(interrupted.exit_status))

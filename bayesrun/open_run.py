@@ -117,6 +117,7 @@ def open_run(
     data_digest: str | None,
     folder: RunFolder,
     memory: MemoryHandler,
+    signals: Signals,
 ) -> Iterator[OpenRun]:
     """Open a run. However the block ends, `status.json` is written and tracking is closed.
 
@@ -130,6 +131,8 @@ def open_run(
         The claimed run folder.
     memory
         The log so far, which goes into the folder.
+    signals
+        Held until the block begins, and ignored once it has ended.
     """
     flush_to(memory, folder.log)
     compiler = ENGINES.load(config.engine.name, "engine.name").compiler()
@@ -147,7 +150,6 @@ def open_run(
         config.tracking, _card(config, job, _dataset(data, data_digest), record, folder)
     )
     opened = OpenRun(tracker, folder, job.shows)
-    signals = Signals()
     try:
         with under_way(config.paths.outputs, folder.path):
             yield opened
@@ -165,7 +167,6 @@ def open_run(
         if config.top.report:
             write_report_of(folder)
         opened.close()
-        signals.restore()
 
 
 def write_report_of(folder: RunFolder) -> None:

@@ -19,7 +19,6 @@ from bayesrun.config.run_config import RunConfig
 from bayesrun.data.prepare import digest, load_fitted
 from bayesrun.data.roles import settle
 from bayesrun.diagnostics.base import CheckResult, Judged, judge, verdict
-from bayesrun.early_signals import hand_over
 from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, did_you_mean, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
@@ -31,7 +30,6 @@ from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
-from bayesrun.predict.loo_repair import repaired_points
 from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
@@ -39,7 +37,7 @@ from bayesrun.samplers.base import SAMPLERS, Monitor, Sampled
 from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
-from bayesrun.samplers.monitors import MonitorGroup, TimeLimit, Tracked
+from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeLimit, Tracked
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import MAX_SCALARS
 
@@ -100,20 +98,21 @@ def run(
         if extension is not None:
             extension.check(config, prepared.model, prepared.data_digest)
         check_place(job.folder, least_bytes(config, prepared.model))
-        hand_over()
-        folder = RunFolder.claim(job.folder)
-        if job.table is not None and prepared.data is not None:
-            config = keep_table(config, job.table, folder)
-            prepared.data = prepared.data.assign_attrs(origin=str(folder.path / job.table.name))
-        with open_run(config, job, prepared.data, prepared.data_digest, folder, memory) as opened:
-            _write_model(prepared, folder)
-            with timed("sample"):
-                if extension is None:
-                    sampled = _sample(config, prepared.model, opened)
-                else:
-                    config, sampled = _extend(config, prepared, opened, extension)
-                    write_config(config, job, folder)
-            conclude(config, prepared, sampled, opened, began, afterwards)
+        with Signals(held=True) as signals:
+            folder = RunFolder.claim(job.folder)
+            if job.table is not None and prepared.data is not None:
+                config = keep_table(config, job.table, folder)
+                prepared.data = prepared.data.assign_attrs(origin=str(folder.path / job.table.name))
+            with open_run(config, job, prepared.data, prepared.data_digest, folder, memory, signals) as opened:
+                signals.release()
+                _write_model(prepared, folder)
+                with timed("sample"):
+                    if extension is None:
+                        sampled = _sample(config, prepared.model, opened)
+                    else:
+                        config, sampled = _extend(config, prepared, opened, extension)
+                        write_config(config, job, folder)
+                conclude(config, prepared, sampled, opened, began, afterwards)
     return opened.result(config)
 
 
@@ -449,6 +448,8 @@ def _diagnose(
 
 def _repair_loo(model: CompiledModel, sampled: Sampled, idata: az.InferenceData, summary: pd.DataFrame) -> None:
     """Add the group `loo`: points whose leave-one-out density needs more than their importance weights."""
+    from bayesrun.predict.loo_repair import repaired_points
+
     try:
         repaired = repaired_points(model, sampled, idata, summary)
     except Exception:  # the check warns of these points, as without a repair

@@ -19,7 +19,7 @@ from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
-from bayesrun.early_signals import end, interrupt_on_all, received
+from bayesrun.early_signals import end, ignore_all, interrupt_on_all, received
 from bayesrun.errors import BayesrunError, Problem, check
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
@@ -42,6 +42,7 @@ def main() -> None:
 
 def _leave(status: int) -> None:
     """End the process after the registered clean-up; Python would first free every object, which takes 0.5 s."""
+    ignore_all()
     logging.shutdown()
     atexit._run_exitfuncs()
     with suppress(OSError):  # the reader of the output has gone

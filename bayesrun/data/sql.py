@@ -1,8 +1,9 @@
 """Source `sql`: the rows that a query selects from a database, through SQLAlchemy.
 
-A query comes from a YAML file, which may be untrusted, so it is read-only. It must be a single statement that selects;
-for SQLite, an authorizer denies everything except reading (`VACUUM INTO` and `ATTACH` would write files); for
-PostgreSQL, the transaction is read-only.
+A query comes from a YAML file, which may be untrusted, so it is read-only. It must be a single statement that selects,
+and that selects into nothing; for SQLite, an authorizer denies everything except reading (`VACUUM INTO` and `ATTACH`
+would write files); for PostgreSQL, CockroachDB, MySQL, MariaDB and Oracle, the transaction is read-only; of any other
+database the transaction is rolled back.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib.util
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote_plus
 
 from pydantic import Field, PlainSerializer
 
@@ -26,7 +28,15 @@ if TYPE_CHECKING:
 
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_QUOTED_IN_MYSQL = re.compile(  # a backslash escapes there, and a comment needs a blank after `--`
+    r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`[^`]*`|(?:--(?=\s)|#)[^\n]*|/\*(?!M?!).*?\*/", re.DOTALL
+)
 _SELECTS = ("select", "with", "values", "table")
+_READ_ONLY = {
+    **dict.fromkeys(("mysql", "mariadb"), "SET SESSION TRANSACTION READ ONLY"),
+    **dict.fromkeys(("cockroachdb", "oracle"), "SET TRANSACTION READ ONLY"),
+}
+"""What makes the transaction of a dialect read-only."""
 # SQLite's action codes for reading: SELECT, READ, FUNCTION, RECURSIVE
 _READING = (21, 20, 31, 33)
 _SQLITE_FILE = re.compile(r"^sqlite(?:\+\w+)?:///(?!file:)([^?]+)")
@@ -63,17 +73,23 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
         return [Problem("data.url", "has more than one '@'", "write an '@' within a user name or password as %40")]
     # SQLite would create a new, empty file
     return [
-        *_not_a_selection(spec.query),
+        *_not_a_selection(spec.query, spec.url),
+        *_driver_problems(spec.url),
         *(p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")),
     ]
 
 
-def _not_a_selection(query: str) -> list[Problem]:
-    """Reject anything but a single statement that selects."""
-    bare = _QUOTED.sub(" ", query).strip().removesuffix(";").strip()
+def _not_a_selection(query: str, url: str) -> list[Problem]:
+    """Reject anything but a single statement that selects, by the database's rules for quotes and comments."""
+    quoted = _QUOTED_IN_MYSQL if re.match(r"(mysql|mariadb)\b", url, re.IGNORECASE) else _QUOTED
+    bare = quoted.sub(" ", query).strip().removesuffix(";").strip()
     hint = "write one statement that selects rows: SELECT ..., or WITH ... SELECT ..."
+    if re.search(r"/\*M?!", bare):
+        return [Problem("data.query", "holds a comment that MySQL executes (/*! ... */)", "leave it out")]
     if ";" in bare:
         return [Problem("data.query", "holds more than one statement", hint)]
+    if re.search(r"\binto\b", bare, re.IGNORECASE):
+        return [Problem("data.query", "selects INTO something: it may only read", hint)]
     word = re.split(r"\W", bare.lstrip("("), maxsplit=1)[0].lower()
     if word not in _SELECTS:
         return [Problem("data.query", f"must select rows (it begins with '{word[:20]}')", hint)]
@@ -112,6 +128,13 @@ def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
         raise fail("data.query", _first_line(error, spec), "it must be one statement that selects rows") from None
 
 
+def _driver_problems(url: str) -> list[Problem]:
+    """Reject an ODBC driver that is given as a file: it is a library, which would be loaded."""
+    if re.search(r"driver\s*=\s*\{?[^;&]*[/\\]", unquote_plus(unquote_plus(url.partition("?")[2])), re.IGNORECASE):
+        return [Problem("data.url", "names a file as driver, whose code would run", "name a driver of odbcinst.ini")]
+    return []
+
+
 def _reading_only(connection: sa.Connection) -> sa.Connection:
     """Make a connection read-only by the means of the database."""
     name = connection.dialect.name
@@ -119,7 +142,11 @@ def _reading_only(connection: sa.Connection) -> sa.Connection:
         raw = connection.connection.driver_connection
         raw.set_authorizer(lambda action, *_: 0 if action in _READING else 1)  # type: ignore[union-attr]
         return connection
-    return connection.execution_options(postgresql_readonly=True) if name == "postgresql" else connection
+    if name == "postgresql":
+        return connection.execution_options(postgresql_readonly=True)
+    if name in _READ_ONLY:
+        connection.exec_driver_sql(_READ_ONLY[name])
+    return connection
 
 
 def _rows(connection: sa.Connection, query: str) -> pd.DataFrame:

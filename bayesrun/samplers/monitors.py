@@ -113,11 +113,17 @@ class Signals:
 
     Several signals within a second count as one: pressing Ctrl-C twice means to end the run, not to lose it. While
     the run writes its last files they are ignored. Outside the main thread nothing is changed.
+
+    Parameters
+    ----------
+    held
+        Whether signals wait until `release`: while a run is opened, an interrupt would leave it half open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, held: bool = False) -> None:
         self._before: dict[int, Any] = {}
         self._last = -math.inf
+        self._held, self._waiting = held, list[int]()
         self._ignored = False
         if not may_handle_signals():
             return
@@ -125,6 +131,18 @@ class Signals:
             self._before[number] = getsignal(number)
             if self._before[number] != SIG_IGN:  # as nohup and a shell's background jobs ask for
                 signal(number, self._interrupt)
+
+    def __enter__(self) -> Signals:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.restore()
+
+    def release(self) -> None:
+        """Raise what was held, and raise at once from here on."""
+        self._held = False
+        if self._waiting and not self._ignored:
+            raise KeyboardInterrupt(SignalName(self._waiting[0]).name)
 
     def ignore(self) -> None:
         """Ignore further signals: the run is ending."""
@@ -137,5 +155,7 @@ class Signals:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         recent, self._last = time.monotonic() - self._last < _ONE_SIGNAL_SECONDS, time.monotonic()
-        if not recent and not self._ignored:
+        if self._held:
+            self._waiting.append(number)
+        elif not recent and not self._ignored:
             raise KeyboardInterrupt(SignalName(number).name)

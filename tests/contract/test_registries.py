@@ -44,6 +44,14 @@ def test_every_name_is_of_a_thing(registry: Registry[Any], name: str) -> None:
     assert isinstance(registry.load(name, "key"), registry.thing)
 
 
+def test_the_command_line_imports_nothing_that_takes_seconds() -> None:
+    """Nor SciPy's optimizers: imported before PyMC3, they make NumPy's distutils print on the console."""
+    names = [*(name for name in HEAVY if name != "scipy"), "scipy.optimize", "scipy.stats"]
+    code = f"import sys, bayesrun.cli.main; print([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(("registry", "name"), MODULES, ids=_ids)
 def test_every_module_holds_its_thing_and_says_what_it_is(registry: Registry[Any], name: str) -> None:
     module = importlib.import_module(registry.module_of(name))

@@ -166,7 +166,7 @@ def _do(place: Place, run: StartedRun) -> tuple[int, ...]:
         else:
             place.outcome.happened += ", all of its group"
             run.signal(signal.SIGKILL, group=True)
-        return (-signal.SIGKILL,)
+        return (-signal.SIGKILL, 0) if place.case.moment == "end" else (-signal.SIGKILL,)  # it may just have ended
     if fault == "power cut":
         run.kill_all()
         return (-signal.SIGKILL,)

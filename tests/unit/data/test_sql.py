@@ -128,3 +128,38 @@ def test_a_query_reads_and_nothing_more(tmp_path, database, faults, query):
 def test_a_semicolon_within_a_text_is_no_second_statement(database, load_data):
     query = "select id from t where town is null or town <> 'a;b';"
     assert load_data(source="sql", url="sqlite:///t.db", query=query).sizes["obs"] == 3
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select 1 into outfile '/tmp/x'",
+        "select * into copied from t",
+        "select 1 /*!50000 into outfile '/tmp/x' */",
+        "select 1 /*M! into dumpfile '/tmp/x' */",
+        "select '\\''; drop table t; -- '",
+        "select 1 # '\n; drop table t; # '",
+    ],
+)
+def test_a_query_of_mysql_reads_and_nothing_more(faults, query):
+    """By MySQL's own quotes and comments, before its driver is asked for."""
+    said = faults(source="sql", url="mysql+pymysql://me@localhost/db", query=query)
+    assert any(part in said["data.query"] for part in ("INTO", "executes", "more than one statement"))
+
+
+def test_quotes_and_comments_that_only_look_dangerous_are_allowed(database, load_data):
+    query = """select id from t where town is not 'a;b into' -- and; into
+    and "id" < 9 /* ; into */"""
+    assert load_data(source="sql", url="sqlite:///t.db", query=query)["id"].values.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mssql+pyodbc://@/?driver=/shared/evil.so",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3D%7B%2Fshared%2Fevil.so%7D%3BSERVER%3Dh",
+        "mssql+pyodbc://h/db?Driver=..%5Cevil.dll",
+    ],
+)
+def test_a_library_is_no_driver(faults, url):
+    assert "names a file as driver" in faults(source="sql", url=url, query="select 1")["data.url"]

@@ -69,6 +69,19 @@ def test_a_signal_is_an_interrupt_inside_and_what_it_was_outside(number: int) ->
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_a_run_is_opened_is_raised_once_it_is_open(number: int) -> None:
+    before, reached = signal.getsignal(number), []
+    with Signals(held=True) as signals:
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGHUP)
+        reached.append("opened")
+        with pytest.raises(KeyboardInterrupt, match=signal.Signals(number).name):
+            signals.release()
+    assert reached == ["opened"]
+    assert signal.getsignal(number) is before
+
+
 def test_signals_are_ignored_while_a_run_ends() -> None:
     signals = Signals()
     signals.ignore()
