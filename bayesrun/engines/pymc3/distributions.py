@@ -25,6 +25,7 @@ from bayesrun.engines.pymc3.replaced_distributions import (
     MvNormal,
     VonMises,
     covariance_factor,
+    ordered,
 )
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
@@ -75,7 +76,14 @@ def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any,
         maker, arguments = _truncated(this, {**parameters, **options})
     else:
         maker, arguments = _class_of(this.family), {**_given(this, parameters), **options}
+    if this.option("transform") == "ordered" and observed is None and isinstance(maker, type):
+        maker = ordered(maker, _is_exchangeable(this))
     return maker(this.name, **arguments, **_axes(this, dims))
+
+
+def _is_exchangeable(this: Plan) -> bool:
+    """Return whether the numbers along the last axis have the same distribution."""
+    return all(value.ndim == 0 or value.shape[-1] == 1 for value in this.values.values())
 
 
 def _modified(this: Plan, lower: Lower, parameters: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ Random walks go along the last axis: PyMC3's go along the first, and count the d
 the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `theano.scan` is a hundred times slower.
 Small Cholesky factors, and normal vectors by them, are sums and products of their elements: PyMC3's own solve a
 triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
-model's gradient.
+model's gradient. Draws of angles and of ordered vectors are in the support of the density.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from theano.graph.op import Op
 from bayesrun.engines.pymc3.random_draws import walks
 
 Array = NDArray[Any]
+
+_MAX_REDRAWS = 1_000
 
 
 class GaussianRandomWalk(pm.GaussianRandomWalk):  # type: ignore[misc]
@@ -198,3 +200,30 @@ class VonMises(pm.VonMises):  # type: ignore[misc]
         """Draw angles from -pi to pi."""
         drawn = np.asarray(super().random(point=point, size=size))
         return (drawn + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def ordered(distribution: type, exchangeable: bool) -> type:
+    """Return a distribution whose draws increase along the last axis, as the density of `transform: ordered` has them.
+
+    Parameters
+    ----------
+    distribution
+        The distribution of the numbers.
+    exchangeable
+        Whether they have the same distribution: then their draws are sorted. Otherwise draws that do not increase are
+        drawn again.
+    """
+
+    def random(self: Any, point: Any = None, size: Any = None) -> Any:
+        drawn = np.asarray(distribution.random(self, point=point, size=size))  # type: ignore[attr-defined]
+        if exchangeable:
+            return np.sort(drawn, axis=-1)
+        for _ in range(_MAX_REDRAWS):
+            wrong = np.any(np.diff(drawn, axis=-1) <= 0, axis=-1, keepdims=True)
+            if not wrong.any():
+                return drawn
+            again = distribution.random(self, point=point, size=size)  # type: ignore[attr-defined]
+            drawn = np.where(wrong, again, drawn)
+        raise ValueError("hardly any draws increase along the last axis, as transform: ordered wants them to")
+
+    return type(distribution.__name__, (distribution,), {"random": random})

@@ -15,6 +15,7 @@ from scipy import stats
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.build import metadata
+from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.models.declarative import DeclarativeSpec, build, check, roles, static_check
 
 RNG = np.random.default_rng(3)
@@ -164,6 +165,17 @@ def test_ordered_starts_are_apart_and_inside_the_support(prior: str) -> None:
     assert np.all(np.diff(start) > 0.05)
     assert np.isfinite(model.logp(model.test_point))
     assert np.isfinite(model.dlogp()(model.test_point)).all()
+
+
+@pytest.mark.parametrize("mu", ["0", "[0, 1, -0.5]"])
+def test_prior_draws_of_an_ordered_vector_increase(mu: str) -> None:
+    model = model_of(f"priors: {{a: {{dist: Normal, mu: {mu}, sigma: 1, shape: 3, transform: ordered}}}}")
+    draws = PyMC3Model(model).draw_prior(2000, 5)["a"]
+    assert draws.shape == (2000, 3) and np.all(np.diff(draws, axis=-1) > 0)
+    free = np.random.default_rng(2).normal(yaml.safe_load(mu), 1, size=(200_000, 3))
+    wanted = free[np.all(np.diff(free, axis=-1) > 0, axis=-1)]
+    error = np.sqrt(draws.var(axis=0) / len(draws) + wanted.var(axis=0) / len(wanted))
+    assert np.all(np.abs(draws.mean(axis=0) - wanted.mean(axis=0)) < 4.5 * error)
 
 
 def test_gaps_are_imputed_under_their_labels() -> None:
