@@ -22,6 +22,12 @@ _CODE = re.compile(r"\s*0\d+\s*")
 # 1,234,567 or, as in India, 12,34,567; spaces may be non-breaking
 _THOUSANDS = re.compile(r"\s*[+-]?\d{1,3}(?:([,.' \u00a0\u202f])\d{2,3})*([,.' \u00a0\u202f])\d{3}(?:[.,]\d+)?\s*")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*")
+_REMEDIES = {
+    "all its cells look like numbers": "set data.dtypes: {{{}: number}}",
+    "this looks like": "set what this looks like",
+    "": "fix the cells, or list their words in data.missing",
+}
+"""Part of the reason why a column is text, and what makes numbers of it."""
 _UNIT = re.compile(r"\s*[$€£]?\s*[+-]?[\d.,' ]*\d\s*[%$€£]?\s*")
 
 
@@ -149,11 +155,9 @@ def note_odd_cells(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.D
 
 def advice(variable: xr.DataArray) -> str:
     """Advise how to fix a column that is text by mistake."""
-    name = variable.name
-    return (
-        f"for numbers fix these cells, list their words in data.missing, or set data.dtypes: {{{name}: number}}; "
-        f"for labels set data.dtypes: {{{name}: text}}"
-    )
+    name, reason = variable.name, variable.attrs["text_because"]
+    numbers = next(remedy for sign, remedy in _REMEDIES.items() if sign in reason)
+    return f"For numbers {numbers.format(name)}; for labels set data.dtypes: {{{name}: text}}"
 
 
 def apply_types(data: xr.Dataset, declared: Mapping[str, ColumnKind]) -> xr.Dataset:

@@ -322,6 +322,8 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
                 )
             ]
     if _is_column_of_decimal_commas(path, how):
+        if how.sep != ",":
+            return []
         message = f"'{path}' has one column of numbers with a decimal comma, which is no separator"
         return [Problem("data.decimal", message, "set data.sep=';' and data.decimal=','")]
     other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
@@ -423,8 +425,6 @@ def _other_format(path: Path) -> list[Problem]:
 
 
 def _is_column_of_decimal_commas(path: Path, how: Dialect) -> bool:
-    if how.sep != ",":
-        return False
     lines = [line.strip() for line in islice(_lines(path, how), _SAMPLE) if line.strip()]
     rest = [line for line in lines[1:] if not _NUMBER.fullmatch(line)]
     return "," not in lines[0] and bool(rest) and all(map(_DECIMAL_COMMA.fullmatch, rest)) if lines else False

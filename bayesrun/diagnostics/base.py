@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pydantic import field_validator
@@ -308,3 +309,17 @@ def shorten(text: str, width: int = 28) -> str:
         return text
     head = (width - 1) // 2
     return f"{text[:head]}…{text[-(width - 1 - head) :]}"
+
+
+def shorten_all(texts: Sequence[str], width: int = 28) -> list[str]:
+    """Shorten labels, and keep what tells them apart: names of one kind often differ only in the middle."""
+    short = [shorten(text, width) for text in texts]
+    found = list(short)
+    for cut in {text for text in short if short.count(text) > 1}:
+        places = [place for place, text in enumerate(short) if text == cut]
+        same = takewhile(lambda signs: len(set(signs)) == 1, zip(*(texts[place] for place in places), strict=False))
+        start = max(0, len(list(same)) - width // 3)
+        for place in places:
+            rest = f"…{texts[place][start:]}" if start else texts[place]
+            found[place] = rest if len(rest) <= width else f"{rest[: width - 1]}…"
+    return found

@@ -23,12 +23,13 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from bayesrun.data.factors import row_column
 from bayesrun.diagnostics.base import listed, shorten
 from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import codes_of, regression_of
+from bayesrun.figures.observations import codes_of, regression_of, without_back_ticks
 from bayesrun.figures.selection import title_of
 from bayesrun.figures.smooth_effects import draw_smooths
 from bayesrun.language.formulas import Formula, parse
@@ -64,6 +65,8 @@ class Fitted:
         Posterior draws, (draw, column).
     response
         Observed values, proportions for counts of trials, (row,); NaN where missing.
+    known
+        Levels in the order of the data, of the columns that have one.
     """
 
     formula: Formula
@@ -72,6 +75,7 @@ class Fitted:
     link: str
     coefficients: Array
     response: Array
+    known: Mapping[str, Sequence[Any]]
 
     def average(self, settings: Mapping[str, Array]) -> Array:
         """Return the predicted mean averaged over rows of the data, (draw, setting).
@@ -111,8 +115,9 @@ class Fitted:
         numeric = values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical)
         if numeric:
             return None
-        counts = pd.Series(values).value_counts()
-        return sorted(counts.index[: look.LEVELS], key=str)
+        frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
+        levels = self.known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))
+        return [level for level in levels if level in frequent]
 
 
 def draw(subject: Subject) -> Canvas:
@@ -167,12 +172,14 @@ def _fitted(subject: Subject) -> Fitted:
     except (UserError, KeyError) as error:
         raise NotDrawable(f"the formula can't be computed from the stored data: {error}") from error
     link = options.get("link") or GLM_FAMILIES[model["family"]].links[0]
-    variables = {name: np.asarray(data[name].values) for name in formula.variables}
+    columns = {name: row_column(data, name) for name in formula.variables}
+    known = {n: np.atleast_1d(c.attrs["levels"]).tolist() for n, c in columns.items() if "levels" in c.attrs}
+    variables = {name: np.asarray(column.values) for name, column in columns.items()}
     response = prepared.response.values.astype(float)
     if prepared.trials is not None:
         response = response / np.maximum(prepared.trials, 1)
     coefficients = _coefficients(subject.idata.posterior, prepared)
-    return Fitted(formula, variables, prepared, str(link), coefficients, response)
+    return Fitted(formula, variables, prepared, str(link), coefficients, response, known)
 
 
 def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
@@ -295,7 +302,7 @@ def _format(value: Any) -> str:
 
 
 def _mean_label(subject: Subject, fitted: Fitted) -> str:
-    response = shorten(fitted.formula.response, 24)
+    response = shorten(without_back_ticks(fitted.formula.response), 24)
     if subject.model["family"] == "binomial":
         return f"proportion of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
     return f"mean of {response}"

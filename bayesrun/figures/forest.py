@@ -17,7 +17,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 
-from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, Subject
@@ -120,7 +119,7 @@ def _draw_panel(ax: Axes, panel: Sequence[Picked], prob: float) -> None:
     low, high = ax.dataLim.intervalx
     if high - low >= NEAR_ZERO * (max(high, 0) - min(low, 0)):
         ax.axvline(0, color=look.GREY, linewidth=0.9, zorder=0)
-    ax.set_yticks(range(len(scalars)), [shorten(s.name, 30) for s in scalars])
+    ax.set_yticks(range(len(scalars)), [s.label for s in scalars])
     ax.set_ylim(len(scalars) - 0.4, -0.6)
     ax.margins(x=0.05)
     look.few_ticks(ax, x=6, y=None)

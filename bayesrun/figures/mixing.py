@@ -11,12 +11,12 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from scipy.stats import binom
 
-from bayesrun.diagnostics.base import shorten
+from bayesrun.diagnostics.base import shorten, shorten_all
 from bayesrun.diagnostics.numerics.convergence import bfmi
 from bayesrun.diagnostics.numerics.densities import density
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.selection import Array, Picked, Scalar, group_of, pick, pick_of_each, title_of
+from bayesrun.figures.selection import ELEMENT, Array, Picked, Scalar, group_of, pick, pick_of_each, title_of
 from bayesrun.figures.style import draw_marginal, frame
 
 VARIABLES = 10
@@ -40,8 +40,9 @@ def draw_trace(subject: Subject) -> Canvas:
 
 def _draw_variable(left: Axes, right: Axes, picked: Picked, where: Array | None) -> None:
     single = len(picked.shown) == 1
+    labels = _elements(picked)
     for index, scalar in enumerate(picked.shown):
-        draw_marginal(left, scalar.pooled, look.INK if single else look.colour(index), _element(scalar), fill=single)
+        draw_marginal(left, scalar.pooled, look.INK if single else look.colour(index), labels[index], fill=single)
         for chain, values in enumerate(scalar.values):
             draw_chain(right, values, look.colour(chain if single else index), alpha=0.6)
     frame(left, np.concatenate([s.pooled for s in picked.shown]))
@@ -55,14 +56,13 @@ def _draw_variable(left: Axes, right: Axes, picked: Picked, where: Array | None)
     if not single:
         handles = [Line2D([], [], color=look.colour(i)) for i in range(len(picked.shown))]
         columns = 1 if len(handles) <= 4 else 2
-        names = [_element(scalar) for scalar in picked.shown]
-        left.legend(handles, names, loc="upper left", bbox_to_anchor=(1.0, 1.1), ncols=columns, fontsize=7,
+        left.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.0, 1.1), ncols=columns, fontsize=7,
                     handlelength=0.8, borderpad=0, labelspacing=0.25, columnspacing=0.6)  # fmt: skip
 
 
-def _element(scalar: Scalar) -> str:
-    """Return the label of a vector's element; the vector's name is the title of its row."""
-    return shorten(scalar.name[len(scalar.variable) + 1 : -1] or scalar.name, 12)
+def _elements(picked: Picked) -> list[str]:
+    """Return the labels of a vector's elements; the vector's name is the title of its row."""
+    return shorten_all([s.name[len(s.variable) + 1 : -1] or s.name for s in picked.shown], ELEMENT)
 
 
 def _legend(figure: Canvas, rows: list[Picked], where: Array | None) -> None:
@@ -84,7 +84,7 @@ def draw_by_chain(subject: Subject) -> Canvas:
         for chain, values in enumerate(scalar.values):
             draw_chain(ax, values, look.colour(chain), alpha=0.7, label=f"chain {chain}")
         draw_rug(ax, where)
-        ax.set_title(shorten(scalar.name, 40))
+        ax.set_title(scalar.label)
         ax.margins(x=0.01)
         look.few_ticks(ax, x=6, y=4, whole_y=scalar.discrete)
     for ax in axes[-2:]:
@@ -157,7 +157,7 @@ def _draw_ranks(ax: Axes, scalar: Scalar, prob: float) -> None:
             baseline=None,
             label=f"chain {chain}",
         )
-    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=shorten(scalar.name))
+    ax.set(xlim=(0, scalar.values.size), ylim=(0, None), title=scalar.label)
     look.few_ticks(ax, x=3, y=4)
     place = ax.get_subplotspec()
     if place is not None and place.is_first_col():
@@ -197,7 +197,7 @@ def _draw_lags(ax: Axes, scalar: Scalar) -> None:
     for chain, values in enumerate(scalar.values):
         found = autocorrelation(values, LAGS)
         ax.plot(np.arange(len(found)), found, color=look.colour(chain), linewidth=1, alpha=0.8, label=f"chain {chain}")
-    ax.set(ylim=(-0.35, 1.05), xlim=(0, LAGS), title=shorten(scalar.name))
+    ax.set(ylim=(-0.35, 1.05), xlim=(0, LAGS), title=scalar.label)
     ax.set_yticks([0, 0.5, 1])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,9 +120,15 @@ def _data_name(subject: Subject, likelihood: str) -> str:
         several, name = regression.responses(), likelihood.removesuffix("_obs")
         if several:
             return name if name in several else ", ".join(several)
-        return next(iter(regression.formulas().values())).partition("~")[0].strip()
+        return without_back_ticks(next(iter(regression.formulas().values())).partition("~")[0])
     written = (model.get("likelihood") or {}).get(likelihood) or {}
     return str(written.get("observed") or options.get("response") or options.get("observed") or likelihood)
+
+
+def without_back_ticks(text: str) -> str:
+    """Return the left side of a formula, without back-ticks if it is a column alone."""
+    quoted = re.fullmatch(r"\s*`([^`]*)`\s*", text)
+    return quoted[1] if quoted else text.strip()
 
 
 def series_of(subject: Subject, name: str | None = None) -> xr.DataArray:

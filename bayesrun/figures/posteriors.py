@@ -34,7 +34,7 @@ def _draw_with_interval(ax: Axes, scalar: Scalar, prob: float) -> None:
     frame(ax, draws)
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
-    ax.set_title(shorten(scalar.name))
+    ax.set_title(scalar.label)
     if draws.size > 1:
         _mark_interval(ax, scalar, prob)
 
@@ -93,7 +93,7 @@ def _draw_densities(ax: Axes, scalar: Scalar, prior: Array) -> None:
     ax.set_ylim(top=min(top, ax.get_ylim()[1]))
     look.few_ticks(ax, x=4, whole_x=scalar.discrete)
     look.no_scale(ax)
-    ax.set_title(shorten(scalar.name))
+    ax.set_title(scalar.label)
 
 
 def _draw_level(ax: Axes, height: float, prior: Array) -> None:

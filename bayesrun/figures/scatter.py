@@ -38,9 +38,19 @@ def draw(subject: Subject) -> Canvas:
     figure, axes = look.panels(title_of(subject, f"observed data{note}"), min(len(found), LIMIT), columns=2, height=3.0)
     for ax, predictor in zip(axes, found, strict=False):
         _draw_predictor(ax, predictor, response)
-        ax.set(xlabel=shorten(predictor.name), ylabel=shorten(axis_label(subject, str(response.name))))
+        ax.set(
+            xlabel=label_of(predictor),
+            ylabel=shorten(axis_label(subject, str(response.name))),
+        )
     look.legend_below(figure, next((ax for ax in axes if ax.get_legend_handles_labels()[0]), axes[0]))
     return figure
+
+
+def label_of(predictor: Predictor) -> str:
+    """Return the name of a predictor, and how many of its levels are shown if not all are."""
+    count = len(predictor.levels or ())
+    note = f" (the first {look.LEVELS} of {count} levels)" if count > look.LEVELS else ""
+    return shorten(predictor.name) + note
 
 
 def _draw_predictor(ax: Axes, predictor: Predictor, response: xr.DataArray) -> None:
@@ -130,7 +140,8 @@ def _predictor(data: xr.Dataset, name: str) -> Predictor:
         return Predictor(str(labels), named, levels)
     if values.dtype.kind in "iufM":
         return Predictor(name, values, None)
-    return Predictor(name, values, tuple(_levels(values)))
+    given = array.attrs.get("levels")
+    return Predictor(name, values, tuple(_levels(values) if given is None else np.atleast_1d(given).tolist()))
 
 
 def _levels(values: Array) -> list[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import arviz as az
@@ -11,11 +12,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics.base import shorten_all
 from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.summary import SAMPLE, in_order, names_of
 from bayesrun.figures.base import NotDrawable, Subject
 
 Array = NDArray[Any]
+LABEL = 30  # characters of a scalar's label
+ELEMENT = 12  # at least of them for its place in its variable
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Scalar:
         Draws, (chain, draw).
     r_hat
         From the summary; NaN where there is none.
+    label
+        The name, shortened, and unlike those of the others that are shown.
     """
 
     name: str
@@ -41,6 +47,7 @@ class Scalar:
     index: int
     values: Array
     r_hat: float
+    label: str
 
     @property
     def pooled(self) -> Array:
@@ -149,7 +156,18 @@ def _worst(elements: list[_Element], limit: int) -> list[_Element]:
 
 def _with_draws(subject: Subject, chosen: list[_Element]) -> Iterator[Scalar]:
     arrays: dict[str, Array] = {}
-    for e in chosen:
+    for e, label in zip(chosen, _labels(chosen), strict=True):
         if e.variable not in arrays:
             arrays[e.variable] = draws_of(subject.idata.posterior[e.variable])
-        yield Scalar(e.name, e.variable, e.index, arrays[e.variable][:, :, e.index], e.r_hat)
+        yield Scalar(e.name, e.variable, e.index, arrays[e.variable][:, :, e.index], e.r_hat, label)
+
+
+def _labels(elements: list[_Element]) -> Iterator[str]:
+    """Shorten names; an element keeps the name of its variable, unless that is long, and what tells it from others."""
+    for variable, group in groupby(elements, key=lambda e: e.variable):
+        names = [e.name for e in group]
+        room = LABEL - len(variable) - 2
+        if len(names) > 1 and room >= ELEMENT and max(map(len, names)) > LABEL:
+            yield from (f"{variable}[{text}]" for text in shorten_all([n[len(variable) + 1 : -1] for n in names], room))
+        else:
+            yield from shorten_all(names, LABEL)

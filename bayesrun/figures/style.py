@@ -20,7 +20,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bayesrun.diagnostics.base import shorten
+from bayesrun.diagnostics.base import shorten_all
 from bayesrun.diagnostics.numerics.densities import density, frequencies, is_discrete
 
 Array = NDArray[Any]
@@ -151,6 +151,7 @@ def draw_points(ax: Axes, x: Array, y: Array, colour: str = GREY) -> None:
 
 
 LEVELS = 30  # of a factor, as many as fit side by side
+MOST_SLANTED = 12  # of them; the labels of more stand upright
 
 
 def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour: str = GREY) -> int:
@@ -178,8 +179,11 @@ def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour:
     kept = (codes >= 0) & (codes < shown)
     jitter = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
     draw_points(ax, (codes + jitter)[kept], y[kept], colour)
-    texts = [shorten(str(level), 14) for level in levels[:shown]]
+    texts = shorten_all([str(level) for level in levels[:shown]], 14)
     ax.set_xlim(-0.5, shown - 0.5)
+    if shown > MOST_SLANTED:
+        ax.set_xticks(range(shown), texts, rotation=90, fontsize=6)
+        return shown
     slanted = max(map(len, texts)) * shown > 40
     ax.set_xticks(range(shown), texts, rotation=35 if slanted else 0, ha="right" if slanted else "center")
     return shown

@@ -70,6 +70,15 @@ _QUOTED = re.compile(r"`([^`]*)`")
 # a rare letter that is valid in identifiers and unchanged by Unicode normalization
 _MARK = "\ua78c"
 _SYMBOL = re.compile(f"{_MARK}([0-9a-f]+){_MARK}")
+RESERVED = frozenset(
+    {
+        *("chain", "draw"),  # the axes of draws
+        *("sigma", "nu", "alpha", "phi", "lam", "kappa", "zi", "hu", "zoi", "coi", "cutpoints"),
+        *("sd", "cor", "sds", "sdgp", "lscale", "simo"),  # sections of priors
+        *("design", "default", "coefficients", "coefficients_whitened", "likelihood", "term_scale"),
+    }
+)
+"""Names that a regression gives to variables of its own: a column with one of them keeps its back-ticks as a term."""
 REMEDIES = {
     "groups": "a group term is a summand of its own: y ~ x + (1 | g); or write a declarative model (docs/language.md)",
     "counts": "successes and trials stand on the left, y | trials(n) ~ x, or in model.options.trials",

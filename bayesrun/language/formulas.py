@@ -28,7 +28,6 @@ from bayesrun.language.formula_spellings import fault_elsewhere, respelled
 from bayesrun.lazy import pd
 
 INTERCEPT = "Intercept"
-_AXES_OF_DRAWS = ("chain", "draw")
 _HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2), y ~ `a name with blanks`"
 
 
@@ -153,7 +152,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     """
     from formulaic import SimpleFormula
 
-    spelled = _spellings(formula.parsed)
+    spelled = _spellings(formula.parsed, formula.response)
     try:
         with _quiet():
             made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
@@ -172,7 +171,13 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
 
 
 def plain(name: str) -> frozenset[str]:
-    """Normalize a term's name: spaces, kind of quotes and the order of an interaction do not matter."""
+    """Normalize a term's name: spaces, kind of quotes and the order of an interaction do not matter.
+
+    Back-ticks do, if they tell a column from what a model has of the same name: `` `sigma` `` and `sigma`.
+    """
+    quoted = re.fullmatch(r"\s*`(\w+)`\s*", name)
+    if quoted and quoted[1] in {INTERCEPT, *grammar.RESERVED}:
+        return frozenset({f"`{quoted[1]}`"})
     return frozenset(_bare(part) for part in _split(name))
 
 
@@ -230,7 +235,7 @@ def _terms(right: str, key: str, text: str) -> list[Any]:
 
 
 def _named(text: str, key: str, response: str, tokens: list[Any], terms: list[Any]) -> Formula:
-    spelled = _spellings(terms)
+    spelled = _spellings(terms, response)
     factors = {factor.expr for term in terms for factor in term.factors}
     names = {t.token: grammar.names_in(t.token) for t in tokens if t.kind.value in ("name", "python")}
     used = {expr: found for expr, found in names.items() if expr in factors}
@@ -339,20 +344,21 @@ def _first_line(error: Exception) -> str:
 
 
 def _identity(term: Any) -> tuple[str, ...]:
-    """Return the identity of a term: its factors' expressions."""
+    """Identify a term by its factors' expressions."""
     return tuple(factor.expr for factor in term.factors)
 
 
-def _spellings(terms: list[Any]) -> dict[tuple[str, ...], str]:
+def _spellings(terms: list[Any], response: str) -> dict[tuple[str, ...], str]:
     """Name each term as the user spelled it, not as the parser prints it.
 
-    A column keeps its back-ticks, or gets them, where its name is that of another term (`a:b`, `Intercept`), or of the
-    axes of draws.
+    A column keeps its back-ticks, or gets them, where its name is that of another term (`a:b`, `Intercept`), of the
+    response's likelihood, or of a variable that models have (`grammar.RESERVED`).
     """
+    taken = {*grammar.RESERVED, f"{grammar.shown(response).strip('` ')}_obs"}
     parts = {_identity(t): [INTERCEPT] if t == "1" else list(map(_spelled, t.factors)) for t in terms}
     names = {identity: ":".join(map(grammar.shown, of)) for identity, of in parts.items()}
     for identity, name in list(names.items()):
-        if name in _AXES_OF_DRAWS or (list(names.values()).count(name) > 1 and identity != ("1",)):
+        if name in taken or (list(names.values()).count(name) > 1 and identity != ("1",)):
             names[identity] = ":".join(map(_in_back_ticks, parts[identity]))
     return {identity: name.replace("/", "÷") for identity, name in names.items()}
 
@@ -466,7 +472,6 @@ def _of_days(name: str) -> Callable[[Any], Any]:
     """Make a function for a part of dates, which are given as days since 1970-01-01."""
 
     def call(days: Any) -> Any:
-
         return part_of_days(name, np.asarray(days, dtype=float))
 
     return call

@@ -125,7 +125,8 @@ def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.Random
 
 
 def _drawn_from(distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
-    own = recipe(distribution, variable.tag.test_value)
+    imputed = f"{variable.name}_missing" in draws
+    own = recipe(distribution, variable if imputed else np.asarray(variable.tag.test_value))
     if own is not None:
         return _by_recipe(model, variable, own, draws, rng)
     parameters = _parameters(distribution)

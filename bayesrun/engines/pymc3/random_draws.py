@@ -44,7 +44,7 @@ def recipe(distribution: Any, observed: Any = None) -> Recipe | None:
     distribution
         The distribution.
     observed
-        Values observed of it; an autoregression starts from the first of them.
+        Values observed of it, with which a series starts: an array, or a Theano variable if some are imputed.
     """
     if hasattr(distribution, "recipe"):
         own: Recipe = distribution.recipe()
@@ -159,6 +159,7 @@ def _von_mises(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.G
 
 def _autoregression(distribution: Any, observed: Any) -> Recipe:
     lags, constant = int(distribution.p), bool(distribution.constant)
+    imputed = _is_imputed(observed)
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
         rho = values[0].reshape(values[0].shape[0], -1)
@@ -166,12 +167,17 @@ def _autoregression(distribution: Any, observed: Any) -> Recipe:
         sigma = np.broadcast_to(values[1].reshape(values[1].shape[0], -1)[:, 0], rho.shape[:1])
         series: Array = rng.normal(size=(rho.shape[0], *shape)) * sigma[:, None]
         if observed is not None:
-            series[:, :lags] = np.asarray(observed)[:lags]
+            series[:, :lags] = values[2] if imputed else np.asarray(observed)[:lags]
         for t in range(lags, shape[0]):
             series[:, t] += level + np.einsum("nl,nl->n", rho, series[:, t - lags : t][:, ::-1])
         return series
 
-    return Recipe((distribution.rho, distribution.sigma), draw)
+    return Recipe((distribution.rho, distribution.sigma, *([observed[:lags]] if imputed else [])), draw)
+
+
+def _is_imputed(observed: Any) -> bool:
+    """Return whether the values that a series starts with differ between draws."""
+    return observed is not None and not isinstance(observed, np.ndarray)
 
 
 def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
@@ -185,14 +191,15 @@ def _garch(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Gener
 
 
 def _walk(distribution: Any, observed: Any) -> Recipe:
-    """A walk whose first value is the observed one, or 0."""
+    """A walk whose first value is the observed or imputed one, or 0."""
+    imputed = _is_imputed(observed)
 
     def draw(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-        start = 0.0 if observed is None else np.asarray(observed)[..., 0]
+        start = values[2] if imputed else 0.0 if observed is None else np.asarray(observed)[..., 0]
         first = np.broadcast_to(start, (len(values[0]), *shape[:-1]))
         return walks(values[0], values[1], first, shape, rng.normal)
 
-    return Recipe((distribution.mu, distribution.sigma), draw)
+    return Recipe((distribution.mu, distribution.sigma, *([observed[..., 0]] if imputed else [])), draw)
 
 
 def walks(mu: Array, sigma: Array, first: Array, shape: Sequence[int], normal: Callable[..., Array]) -> Array:

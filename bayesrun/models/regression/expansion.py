@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bayesrun.data.arrays import shown_values
 from bayesrun.data.factors import as_levels, codes_of, levels_of
-from bayesrun.errors import fail
+from bayesrun.errors import check, fail
 from bayesrun.language.declaration import Deterministic
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Learned
@@ -22,7 +22,7 @@ from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of, response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
-from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting
+from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting, repeated_names
 from bayesrun.models.regression.offset_term import OffsetTerm
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
@@ -215,6 +215,7 @@ def _declared(
     every = [part for of in parts.values() for part in of]
     priors: dict[str, Any] = {}
     deterministics: dict[str, Any] = {}
+    check(repeated_names(every, KEY))
     for part in every:
         priors.update(part.priors)
         deterministics.update(part.deterministics)

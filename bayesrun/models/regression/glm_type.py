@@ -22,13 +22,12 @@ from bayesrun.lazy import xr
 from bayesrun.models.base import ModelType, PriorNames
 from bayesrun.models.regression.design_checks import wrong_design, wrong_response
 from bayesrun.models.regression.design_matrix import Prepared, labels_in, prepare, response_variables
-from bayesrun.models.regression.glm_model import HELPER, build, build_prepared
+from bayesrun.models.regression.glm_model import build, build_prepared
 from bayesrun.models.regression.glm_rows import at_rows, needs
 from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 from bayesrun.models.regression.response_families import GLM_FAMILIES
 
 _AUXILIARIES = frozenset(name for family in GLM_FAMILIES.values() for name in family.auxiliaries)
-_TAKEN = {*_AUXILIARIES, "design", "default", HELPER}
 
 
 def roles(spec: GlmSpec) -> tuple[Role, ...]:
@@ -71,8 +70,6 @@ def _wrong_names(spec: GlmSpec, formula: Formula) -> Iterator[Problem]:
         if name not in ("default", INTERCEPT, *_AUXILIARIES) and plain(name) not in known:
             hint = did_you_mean(name, [*formula.terms, "default", *spec.known_family().auxiliaries])
             yield Problem(f"model.priors.{name}", f"'{spec.formula}' has no term '{name}'", hint)
-    for name in sorted(_TAKEN & set(formula.terms)):
-        yield Problem(KEY, f"a term can't be called '{name}'", "rename the column with data.columns")
 
 
 def check(data: xr.Dataset, spec: GlmSpec) -> list[Problem]:

@@ -7,11 +7,12 @@ columns of any rows, and writes what it adds to the declarative model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bayesrun.data.base import Role
+from bayesrun.errors import Problem
 from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
@@ -160,3 +161,20 @@ class WrittenTerm(Protocol):
 
     def prior_statements(self, priors: Mapping[str, Any], prefix: str) -> Iterator[Statement]:
         """Yield the distributions of its variables, whose names begin with the prefix."""
+
+
+def repeated_names(parts: Sequence[Part], key: str) -> list[Problem]:
+    """Find variables of one name that differ, such as the column `sd_g` beside the sd of `(1 | g)`.
+
+    Parameters
+    ----------
+    parts
+        What the terms declare.
+    key
+        Config key of the formula, for messages.
+    """
+    first: dict[str, Any] = {}
+    items = [item for part in parts for item in (*part.priors.items(), *part.deterministics.items())]
+    repeated = [name for name, body in items if first.setdefault(name, body) != body]
+    message = "two variables of the model are called '{}', and one may be a column"
+    return [Problem(key, message.format(name), "rename the column by data.columns") for name in repeated]

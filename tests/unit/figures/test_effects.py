@@ -107,6 +107,15 @@ def test_an_interaction_is_drawn_by_the_values_of_the_other_predictor() -> None:
     np.testing.assert_allclose(slopes, 0.5 + 0.25 * quantiles, rtol=1e-4)
 
 
+def test_levels_are_in_the_order_of_the_data() -> None:
+    subject = _subject()
+    subject.idata.constant_data = DATA.assign(g=DATA.g.assign_attrs(levels=["b", "a"]))
+    by_g = effects.draw(subject).axes[1]
+    assert [text.get_text() for text in by_g.get_xticklabels()] == ["b", "a"]
+    means = dict(zip("ba", np.asarray(_curve(by_g).get_ydata(), float), strict=True))
+    assert means["a"] > means["b"]  # the first level is the reference, and the coefficient 1 that of the other
+
+
 def test_the_interval_follows_the_setting() -> None:
     widths = []
     for prob in (0.5, 0.94):

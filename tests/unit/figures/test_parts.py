@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bayesrun.diagnostics.base import shorten
+from bayesrun.diagnostics.base import shorten, shorten_all
 from bayesrun.diagnostics.numerics.convergence import bfmi
 from bayesrun.diagnostics.numerics.densities import frequencies, hdi, is_discrete
 from bayesrun.diagnostics.summary import label_texts
@@ -131,6 +131,17 @@ def test_the_legend_of_predictions_can_be_seen() -> None:
     handle = next(h for h in figure.legends[0].legend_handles if str(h.get_label()).startswith("predicted"))
     assert handle.get_alpha() == 1
     assert handle.get_linewidth() >= 1.5
+
+
+def test_shortened_labels_of_one_kind_can_be_told_apart() -> None:
+    schools = [f"Gymnasium of St. {saint}-on-the-Water" for saint in ("Anne", "Bart", "Anton")]
+    assert shorten_all([*schools, "Eton"], 14) == ["…St. Anne-on-…", "…St. Bart-on-…", "…St. Anton-on…", "Eton"]
+    assert shorten_all(["alpha", "beta"], 14) == ["alpha", "beta"]
+    names = [f"r_school[{school}, Intercept]" for school in schools]
+    posterior = {"r_school": np.random.default_rng(0).normal(size=(2, 20, 3))}
+    idata = az.from_dict(posterior=posterior, coords={"g": [n[9:-1] for n in names]}, dims={"r_school": ["g"]})
+    labels = [scalar.label for scalar in pick(Subject(idata, pd.DataFrame(), {}), 9).shown]
+    assert len(set(labels)) == 3 and all(text.startswith("r_school[") and len(text) <= 30 for text in labels)
 
 
 def test_shorten_keeps_both_ends() -> None:

@@ -73,6 +73,19 @@ def test_codes_of_a_factor_are_shown_as_its_labels() -> None:
     np.testing.assert_allclose(heights, [DATA.y.values[::2].mean(), DATA.y.values[1::2].mean()])
 
 
+def test_levels_are_in_the_order_of_the_data_and_those_left_out_are_told() -> None:
+    subject = _subject({**GLM, "formula": "`y` ~ kind + many"})
+    many = np.array([f"level {i:02}" for i in range(ROWS)], dtype=object)
+    ordered = DATA.kind.assign_attrs(levels=["c", "a", "b"])
+    subject.idata.constant_data = DATA.assign(kind=ordered, many=("obs", many))
+    by_kind, by_many = scatter.draw(subject).axes
+    assert [text.get_text() for text in by_kind.get_xticklabels()] == ["c", "a", "b"]
+    assert by_kind.get_ylabel() == "y" and by_many.get_xlabel() == "many"
+    assert {text.get_rotation() for text in by_many.get_xticklabels()} == {90.0}
+    wide = scatter.Predictor("many", np.array(["a"]), tuple(range(40)))
+    assert scatter.label_of(wide) == "many (the first 30 of 40 levels)"
+
+
 def test_a_model_without_predictors_says_so() -> None:
     alone = {**DECLARATIVE, "deterministics": {}, "likelihood": {"y_obs": {"dist": "Normal", "observed": "y"}}}
     with pytest.raises(NotDrawable, match="uses no predictor"):

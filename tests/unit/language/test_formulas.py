@@ -143,6 +143,7 @@ QUOTED = [
     ("y ~ `km/h` * `x[1]`", ["km÷h", "x[1]", "km÷h:x[1]"]),
     ("y ~ `a:b` + a:b", ["`a:b`", "a:b"]),
     ("y ~ `Intercept` + `class`", ["`Intercept`", "class"]),
+    ("y ~ sigma + `nu` + y_obs + x:sigma", ["`sigma`", "`nu`", "`y_obs`", "x:sigma"]),
     ("y ~ chain + draw", ["`chain`", "`draw`"]),
     ("y ~ `x`", ["x"]),
 ]

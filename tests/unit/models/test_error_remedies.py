@@ -12,15 +12,17 @@ import yaml
 
 from bayesrun.engines.pymc3.build import build
 from bayesrun.errors import UserError
+from bayesrun.language.prior_checks import check_prior
 from bayesrun.models import declarative, regression
 from bayesrun.models.regression.regression_spec import RegressionSpec
 
 ROWS = 12
 DAYS = np.datetime64("2024-11-01", "ns") + np.cumsum(1 + np.arange(ROWS) % 2) * np.timedelta64(1, "D")
 RNG = np.random.default_rng(4)
+ODD = ("sd_g", "sd_of_g", "sigma", "sd", "cor")
 DATA = xr.Dataset(
     {
-        **{name: ("day", RNG.normal(size=ROWS)) for name in ("y", "x", "body mass", "class")},
+        **{name: ("day", RNG.normal(size=ROWS)) for name in ("y", "x", "body mass", "class", *ODD)},
         "gap": ("day", np.where(np.arange(ROWS) % 2, 1.0, 2.0)),
         "hole": ("day", np.where(np.arange(ROWS) == 3, np.nan, 1.0 + np.arange(ROWS))),
         "k": ("day", np.arange(ROWS) % 3),
@@ -34,6 +36,8 @@ WALK = "{priors: {z: {dist: GaussianRandomWalk, sigma: 1, %s}}, " + OBSERVED + "
 AR = "{priors: {r: {dist: Normal, mu: 0, sigma: 1}}, likelihood: {o: {dist: AR, rho: r, sigma: 1, observed: y%s}}}"
 PLAIN = "{priors: {a: {dist: Normal, mu: 0, sigma: 1}}, likelihood: {o: {%s}}}"
 
+PRIOR = "{priors: {w: {dist: Normal, mu: 0, sigma: 1}, z: {%s}}, " + OBSERVED.replace("mu: z", "mu: w") + "}"
+
 
 def _declarative(text: str) -> str:
     spec = declarative.DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **yaml.safe_load(text)})
@@ -46,8 +50,12 @@ def _glm(formula: str) -> str:
 
 
 def _told(model: Any, spec: Any) -> str:
+    given = spec.priors if model is declarative else {}
     try:
-        problems = model.static_check(spec) or model.check(DATA, spec)
+        problems = [p for name, prior in given.items() for p in check_prior(f"model.priors.{name}", prior)]
+        problems = problems or model.static_check(spec) or model.check(DATA, spec)
+        if not problems and model is declarative:
+            build(model.build(DATA, spec))
     except UserError as error:
         problems = list(error.problems)
     return "\n".join(map(str, problems))
@@ -99,6 +107,87 @@ REMEDIES: list[tuple[Callable[[str], str], str, str, str]] = [
         "use 'sigma'",
         PLAIN % "dist: Normal, mu: a, sigma: 1, observed: y",
     ),
+    *(
+        (_declarative, PRIOR % wrong, remedy, PRIOR % right)
+        for wrong, remedy, right in [
+            ("mu: 0, sigma: 1", "name a distribution, such as dist: Normal", "dist: Normal, mu: 0, sigma: 1"),
+            ("dist: Normal, mu: 0", "add what is missing", "dist: Normal, mu: 0, sigma: 1"),
+            ("dist: Beta, alpha: 2", "Beta needs", "dist: Beta, alpha: 2, beta: 3"),
+            (
+                "dist: Beta, alpha: 2, beta: 3, mu: 0.5, sigma: 0.1",
+                "remove one of them",
+                "dist: Beta, mu: 0.5, sigma: 0.1",
+            ),
+            (
+                "dist: Normal, mu: 0, sigma: 1, dims: [store], shape: 2",
+                "keep one of them",
+                "dist: Normal, mu: 0, sigma: 1, shape: 2",
+            ),
+            (
+                "dist: Normal, mu: 0, sigma: 1, shape: day",
+                "use dims for named axes",
+                "dist: Normal, mu: 0, sigma: 1, dims: [day]",
+            ),
+            (
+                "dist: Normal, mu: 0, sigma: 1, dims: [shop]",
+                "allowed: day, store",
+                "dist: Normal, mu: 0, sigma: 1, dims: [store]",
+            ),
+            (
+                "dist: Normal, mu: 0, sigma: 1, transform: ordered",
+                "write shape: 2, or dims",
+                "dist: Normal, mu: 0, sigma: 1, transform: ordered, shape: 2",
+            ),
+            ("dist: Dirichlet, a: [1, 1], transform: ordered", "remove transform", "dist: Dirichlet, a: [1, 1]"),
+            ("dist: Poisson, mu: 1, transform: log", "remove it", "dist: Poisson, mu: 1"),
+            (
+                "dist: Poisson, mu: 1, parameterization: noncentered",
+                "noncentered is possible for Cauchy",
+                "dist: Cauchy, alpha: 0, beta: 1, parameterization: noncentered",
+            ),
+            ("dist: Normal, mu: 0, sigma: 1, parameterization: whitened", "remove it", "dist: Normal, mu: 0, sigma: 1"),
+            (
+                "dist: GaussianRandomWalk, sigma: 1",
+                "write dims: [year] or shape: 10",
+                "dist: GaussianRandomWalk, sigma: 1, shape: 10",
+            ),
+            (
+                "dist: GaussianRandomWalk, sigma: 1, shape: [2, 5], parameterization: whitened",
+                "use centered",
+                "dist: GaussianRandomWalk, sigma: 1, shape: [2, 5], parameterization: centered",
+            ),
+            (
+                "dist: Mixture, w: [1], comp_dists: {dist: Normal}",
+                "write [{dist: ...}, ...]",
+                "dist: Mixture, w: [0.5, 0.5], comp_dists: [{dist: Poisson, mu: 1}, {dist: Poisson, mu: 5}]",
+            ),
+            (
+                "dist: Normal, mu: 0, sigma: 1, initval: w",
+                "write a number or use data",
+                "dist: Normal, mu: 0, sigma: 1, initval: 'x[0]'",
+            ),
+            ("dist: Normal, mu: '', sigma: 1", "write a number or a formula", "dist: Normal, mu: 0, sigma: 1"),
+            (
+                "dist: Normal, mu: day, sigma: 1, dims: [day]",
+                "days(date)",
+                "dist: Normal, mu: days(day), sigma: 1, dims: [day]",
+            ),
+        ]
+    ),
+    *(
+        (
+            _declarative,
+            PLAIN % f"dist: Poisson, mu: exp(a), observed: k, {wrong}",
+            remedy,
+            PLAIN % f"dist: Poisson, mu: exp(a), observed: k, {right}",
+        )
+        for wrong, remedy, right in [
+            ("upper: 9", "write truncated: {lower: , upper: }", "truncated: {lower: -1, upper: 9}"),
+            ("weights: a", "give numbers or data", "weights: gap"),
+            ("truncated: {up: 9}", "did you mean 'upper'", "truncated: {upper: 9}"),
+            ("censored: {status: k, lower: 0}", "exclude each other", "censored: {lower: 0}"),
+        ]
+    ),
     (_glm, "y ~ body mass", "y ~ `a name with blanks`", "y ~ `body mass`"),
     (_glm, "y ~ Q('body mass')", "in back-ticks: `body mass`", "y ~ `body mass`"),
     (_glm, "y ~ class", "in back-ticks: `class`", "y ~ `class`"),
@@ -109,6 +198,7 @@ REMEDIES: list[tuple[Callable[[str], str], str, str, str]] = [
     (_glm, "y ~ day", "C(weekday(day))", "y ~ C(weekday(day))"),
     (_glm, "y ~ x:(1 | g)", "y ~ x + (1 | g)", "y ~ x + (1 | g)"),
     (_glm, "y ~ I(g == 'z')", "allowed: a, b", "y ~ I(g == 'a')"),
+    (_glm, "y ~ sd_g + (1 | g)", "rename the column by data.columns", "y ~ sd_of_g + (1 | g)"),
 ]
 
 
@@ -117,6 +207,10 @@ def test_what_an_error_tells_to_write_is_right(read: Callable[[str], str], wrong
     told = read(wrong)
     assert remedy in told, told
     assert remedy not in read(right) and read(right) == ""
+
+
+def test_columns_called_as_parts_of_a_regression_are_terms() -> None:
+    assert _glm("y ~ sigma + sd + cor + (1 | g)") == ""
 
 
 def test_a_dim_that_is_called_as_the_axes_of_draws_is_refused_and_the_remedy_works() -> None:

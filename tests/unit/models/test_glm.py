@@ -16,7 +16,9 @@ from scipy.special import expit
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.build import metadata
 from bayesrun.errors import UserError
+from bayesrun.language.formula_grammar import RESERVED
 from bayesrun.models.regression import glm_type as glm
+from bayesrun.models.regression.families import FAMILY_TABLE
 from bayesrun.models.regression.glm_model import HELPER
 
 ROWS = 40
@@ -206,7 +208,6 @@ def test_roles_follow_from_the_formula() -> None:
         (_spec("y ~ x", priors={"xx": NORMAL}), "model.priors.xx: .* no term 'xx'.*\n.*did you mean 'x'"),
         (_spec("y ~ x + foo(z)"), "unknown function 'foo'"),
         (_spec("y + ~ x"), "model.formula"),
-        (_spec("y ~ sigma"), "can't be called 'sigma'"),
         (_spec("y ~ x", family="poisson", options={"link": "logit"}), "poisson has no link 'logit'"),
         (_spec("y ~ x", options={"trials": "n"}), "only binomial has trials"),
         (_spec("y ~ x", options={"offset": "open('x')"}), "model.options.offset"),
@@ -245,6 +246,15 @@ def test_what_the_data_show_is_named_before_sampling(spec: glm.GlmSpec, variable
 
     found = _faults(spec, _data(**variables))
     assert re.search(message, found, re.MULTILINE), found
+
+
+def test_columns_called_as_variables_of_the_model_are_terms_of_their_own() -> None:
+    columns = {"sigma": X, "Intercept": np.cos(X), "y_obs": np.sin(X), "y": LINEAR}
+    made = built(_data(**columns), _spec("y ~ sigma + `Intercept` + y_obs", priors={"`sigma`": NORMAL}))
+    assert {"sigma", "`sigma`", "Intercept", "`Intercept`", "`y_obs`", "y_obs"} <= set(made.named_vars)
+    assert not hasattr(made["`sigma`"], "transformed") and hasattr(made["sigma"], "transformed")  # of the sd alone
+    assert {name for family in FAMILY_TABLE.values() for name in family.parameters} - {"mu"} <= RESERVED
+    assert HELPER in RESERVED
 
 
 def test_a_degenerate_design_can_be_left_to_the_priors() -> None:

@@ -54,6 +54,24 @@ def test_posterior_predictive_has_the_moments_of_the_likelihood(line: pm.Model, 
     assert abs(np.corrcoef(residual[..., 0].ravel(), residual[..., 1].ravel())[0, 1]) < 4 / np.sqrt(CHAINS * DRAWS)
 
 
+def test_a_series_starts_with_the_imputed_values_of_each_draw() -> None:
+    observed = np.ma.masked_array([9.0, 9.0, 1.0, 2.0, 9.0], mask=[True, False, False, False, True])
+    with building(), pm.Model() as model:
+        rho = pm.Normal("rho", 0.0, 1.0, shape=2)
+        pm.AR("ar", rho, sigma=0.01, observed=observed)
+        pm.GaussianRandomWalk("walk", sigma=0.01, observed=observed)
+    rng = np.random.default_rng(8)
+    first, last = rng.normal(5.0, 2.0, (2, CHAINS, DRAWS))
+    missing = np.stack([first, last], axis=-1)
+    rho = np.broadcast_to([0.5, 0.25], (CHAINS, DRAWS, 2))
+    found = groups.predict(PyMC3Model(model), {"rho": rho, "ar_missing": missing, "walk_missing": missing}, 1).draws
+    np.testing.assert_array_equal(found["ar"][..., 0], first)
+    np.testing.assert_array_equal(found["ar"][..., 1], 9.0)
+    np.testing.assert_allclose(found["ar"][..., 2], 4.5 + 0.25 * first, atol=0.06)
+    np.testing.assert_array_equal(found["walk"][..., 0], first)
+    np.testing.assert_allclose(found["walk"][..., 1], first, atol=0.06)
+
+
 def test_posterior_predictive_is_reproducible(line: pm.Model, draws: dict[str, np.ndarray]) -> None:
     one, again, other = (groups.predict(PyMC3Model(line), draws, seed).draws["y"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
