@@ -6,6 +6,7 @@ error or by a signal, `status.json` says how, and tracking is closed.
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shutil
@@ -252,6 +253,13 @@ def write_config(config: RunConfig, job: Job, folder: RunFolder) -> None:
     """Write `config.yaml`, from which the run can be run again."""
     content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
     folder.write_text("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
+
+
+def read_findings(folder: Path) -> list[dict[str, Any]]:
+    """Return the findings of a run that are not `ok`; none where it has no posterior."""
+    path = folder / "findings.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return [finding for finding in found if finding["severity"] != "ok"]
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,9 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
                                                                    a sweep
   python -m bayesrun model=switchpoint sampler.draws=2000 seed=1   any key can be set
   python -m bayesrun --config-dir DIR model=mine                   your own YAML, DIR/model/mine.yaml
+  python -m bayesrun list models                                   what there is: data, samplers, families, tasks, ...
+  python -m bayesrun describe nuts                                 its keys, with defaults, a line each
+  python -m bayesrun new model rows.csv                            YAML for a table of your own, to begin with
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
   python -m bayesrun task=prior model=switchpoint 'expect={disasters: [0, 20]}'
                                                                    what the prior implies, and if that is plausible
@@ -32,6 +35,9 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
 """
 _TAIL = """\
+-q prints warnings and the verdict only, -v all of the log; output=json prints the end of a run or a sweep, `list` and
+`describe` as JSON; --shell-completion install=bash (zsh, fish) prints what a shell needs to complete words.
+
 Exit status: 0 finished (also `partial` by max_seconds); 1 config or data wrong, or jobs of a sweep failed;
 2 unknown flag; 3 verdict `fail` with diagnostics.fail_run=true; 4 sampling failed; 130 interrupted (Ctrl-C);
 143 terminated before the first draw (SIGTERM). HYDRA_FULL_ERROR=1 shows tracebacks; --hydra-help shows Hydra's flags.

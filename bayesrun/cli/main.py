@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import atexit
+import io
 import logging
 import os
 import re
 import sys
 from argparse import Namespace
-from contextlib import suppress
+from contextlib import nullcontext, redirect_stdout, suppress
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 
+from bayesrun.cli.commands import (
+    do_command,
+    end_as_json,
+    is_command,
+    problems_as_json,
+    result_as_json,
+    wants_json,
+)
+from bayesrun.cli.completion import script_for
 from bayesrun.cli.help import help_text, show_config
 from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.early_signals import end, ignore_all, interrupt_on_all, received
-from bayesrun.errors import BayesrunError, Problem, check
+from bayesrun.errors import BayesrunError, Problem, UserError, check
+from bayesrun.logs import console_level
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.sweeps.sweep_folder import resumed
@@ -52,23 +63,42 @@ def _leave(status: int) -> None:
 
 
 def _run(arguments: Namespace) -> int:
+    as_json = False
     try:
         check(_flags_without_effect(arguments))
+        as_json = wants_json(arguments)
+        if is_command(arguments):
+            return do_command(arguments, as_json)
         if _only_shows(arguments):
             return _show(arguments)
-        task = _task(arguments)
-        if task != "run":
-            return do_task(task, arguments)
-        arguments = _resumed(arguments)
-        _warm_default_tracker(arguments)
-        composition = compose(arguments, conf())
-        return (
-            _sweep(arguments, composition)
-            if _sweeps(arguments, composition.config)
-            else run_composed(composition).exit_status
-        )
+        level = logging.WARNING if arguments.quiet else logging.DEBUG if arguments.verbose else logging.INFO
+        with console_level(level):
+            return _do(_task(arguments), arguments, as_json)
     except BaseException as error:
+        if as_json and isinstance(error, UserError):
+            print(problems_as_json(error.problems))
         return _tell(error)
+
+
+def _do(task: str, arguments: Namespace, as_json: bool) -> int:
+    """Do a task, or run what the command line composes, once or as a sweep."""
+    if task != "run":
+        check([Problem("output", "json is for runs, sweeps, list and describe", "leave it out")] if as_json else [])
+        return do_task(task, arguments)
+    arguments = _resumed(arguments)
+    if arguments.quiet:
+        arguments.overrides = ["sampler.progress=false", *arguments.overrides]
+    _warm_default_tracker(arguments)
+    composition = compose(arguments, conf())
+    if _sweeps(arguments, composition.config):
+        return _sweep(arguments, composition, as_json)
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = run_composed(composition, shows=not (as_json or arguments.quiet))
+    if as_json:
+        print(result_as_json(result))
+    elif arguments.quiet and result.verdict:
+        print(f"verdict: {result.verdict}\nfolder: {result.folder}")
+    return result.exit_status
 
 
 def _tell(error: BaseException) -> int:
@@ -105,8 +135,11 @@ def _only_shows(arguments: Namespace) -> bool:
 
 def _show(arguments: Namespace) -> int:
     """Answer a flag that only shows something; nothing is run."""
-    if arguments.hydra_help or arguments.shell_completion:  # Hydra answers these itself, without the user's files
-        sys.argv[1:] = [word for word in sys.argv[1:] if word.startswith(("--hydra-help", "--shell", "-sc", "query="))]
+    if arguments.shell_completion:
+        print(script_for(arguments.overrides), end="")
+        return 0
+    if arguments.hydra_help:  # Hydra answers itself, without the user's files
+        sys.argv[1:] = ["--hydra-help"]
         return _ask_hydra()
     composition = compose(arguments, conf())
     check(composition.problems)
@@ -153,9 +186,13 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
     return bool(arguments.multirun or (mode is not None and mode.name == "MULTIRUN" and not arguments.run))
 
 
-def _sweep(arguments: Namespace, composition: Composition) -> int:
+def _sweep(arguments: Namespace, composition: Composition, as_json: bool) -> int:
     interrupt_on_all()
-    end = sweep_composed(arguments, composition)
+    with redirect_stdout(sys.stderr if as_json else io.StringIO()) if as_json or arguments.quiet else nullcontext():
+        end = sweep_composed(arguments, composition)
+    if as_json:
+        print(end_as_json(end))
+        return end.exit_status
     print(end.text, flush=True)
     if end.compare_hint:
         print(f"compare: {end.compare_hint}", flush=True)

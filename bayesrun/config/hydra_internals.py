@@ -174,6 +174,8 @@ def command_line() -> ArgumentParser:
         if action.dest == "version":
             action.version = f"bayesrun {__version__}"  # type: ignore[attr-defined]
             action.help = "Show the version and exit"
+    parser.add_argument("--quiet", "-q", action="store_true", help="Print warnings and the verdict only")
+    parser.add_argument("--verbose", "-v", action="store_true", help="Print all of what run.log holds")
     return parser
 
 

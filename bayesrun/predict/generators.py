@@ -276,8 +276,8 @@ _DRAWS: Mapping[str, Draw] = {
     ),
     "Constant": _elementwise(lambda rng, c: c, lambda p: (p["c"],)),
     "Categorical": _categorical,
-    "OrderedLogistic": _ordered(special.expit),
-    "OrderedProbit": _ordered(special.ndtr),
+    "OrderedLogistic": _ordered(lambda x: special.expit(x)),  # SciPy is imported when it is first needed
+    "OrderedProbit": _ordered(lambda x: special.ndtr(x)),
     "MvNormal": _mv_normal,
     "MvStudentT": _mv_normal,
     "Dirichlet": _dirichlet,

@@ -43,7 +43,7 @@ def show(summary: pd.DataFrame, findings: Sequence[Finding], verdict: str, folde
     terminal = sys.stdout.isatty()
     console = Console(
         highlight=False, soft_wrap=True, width=None if terminal else _WIDTH, force_terminal=terminal,
-        color_system="auto" if terminal else None,
+        color_system="auto" if terminal else None, force_jupyter=False,
     )  # fmt: skip
     console.print(_table(summary, max(console.width, _WIDTH)))
     if len(summary) > _ROWS:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayesrun.diagnostics.base import find_interval_columns, interval_probability
+from bayesrun.diagnostics.base import find_interval_columns, interval_probability, shorten
 from bayesrun.report.templating import Pictures, write_page
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweeps.base import Goal, one_line
@@ -106,6 +106,8 @@ def _shown(table: pd.DataFrame) -> list[str]:
 
 def _plain_table(table: pd.DataFrame) -> list[str]:
     shown = table.apply(lambda column: column.map(_short))
+    for name in {"parameter", "setting", "note"} & set(shown):  # else the table is wider than a page
+        shown[name] = [shorten(str(text)) for text in shown[name]]
     return str(shown.to_string(index=False)).splitlines()
 
 
