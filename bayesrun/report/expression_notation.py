@@ -316,7 +316,8 @@ class _Functions:
         return subscript("<mi>r</mi>", *below), _ATOM
 
     def _column(self, tree: ast.Call) -> tuple[str, int]:
-        return mathml.text(str(getattr(tree.args[0], "value", ""))), _ATOM
+        # a word, not a text: a text beside an operator counts as space, which moves the operator's own
+        return word(str(getattr(tree.args[0], "value", ""))), _ATOM
 
     def _covariance(self, tree: ast.Call) -> tuple[str, int]:
         """Return a covariance matrix of sds and correlations: D R D."""

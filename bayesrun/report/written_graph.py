@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from bayesrun.language.statements import ROWS, Statement, WrittenModel
 from bayesrun.report.expression_notation import parsed
 from bayesrun.report.model_graph import distribution_text
 
+_OF_TERM = "variables of "
 _KINDS = {"prior": "free", "likelihood": "observed", "potential": "potential"}
 
 
@@ -56,6 +58,12 @@ class _Graph:
 
     def finished(self) -> tuple[ModelGraph, dict[str, str]]:
         """Return the graph with the data that its lines name."""
+        used_by_others = {used for names in self._uses.values() for used in names}
+        for names in self._uses.values():
+            for term in [used for used in names if used.startswith(_OF_TERM)]:
+                # the variables of a smooth bear its name: `weights_s_x`, `s_x`
+                own = term.removeprefix(_OF_TERM)
+                names += [n for n in self._nodes if n.endswith(own) and n not in used_by_others]
         for used in [name for names in self._uses.values() for name in names]:
             if used not in self._nodes and (used in self._model.dims or used in self._model.sizes):
                 self._nodes[used] = Node(used, "data", "", self._plate(self._model.dims.get(used, (used,))))
@@ -95,9 +103,11 @@ def _coefficient(call: ast.Call) -> str:
 
 def _names(tree: ast.expr) -> Iterator[str]:
     """Yield the names that an expression uses: variables, data, coefficients, and effects with their groups."""
+    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            yield column_named(node.id)
+            if id(node) not in functions:
+                yield column_named(node.id)
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             texts = [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
             if node.func.id == "coefficient":
@@ -107,4 +117,5 @@ def _names(tree: ast.expr) -> Iterator[str]:
             elif node.func.id == "effect":
                 yield from (f"r_{texts[0]}", texts[0])
             elif node.func.id == "column":
-                yield from (n.id for n in ast.walk(parsed(texts[0])) if isinstance(n, ast.Name))
+                yield from _names(parsed(texts[0]))
+                yield f"{_OF_TERM}{re.sub(r'[^A-Za-z0-9]+', '_', texts[0]).strip('_')}"

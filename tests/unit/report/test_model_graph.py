@@ -112,6 +112,17 @@ def test_the_graph_of_a_written_model_links_the_names_of_its_lines() -> None:
     assert written["r_g"] == "Normal(0, sd_g)" and "mu" not in written
 
 
+def test_a_smooth_is_linked_to_the_variables_that_bear_its_name_and_functions_are_no_nodes() -> None:
+    lines = (
+        Statement("predictor", "mu", ("rows",), expression="column('s(x)') + log(x)"),
+        Statement("prior", "s_x", (), {"dist": "Flat"}),
+        Statement("prior", "weights_s_x", (), {"dist": "Normal", "mu": 0, "sigma": "sds_s_x"}),
+        Statement("prior", "sds_s_x", (), {"dist": "HalfNormal", "sigma": 1}),
+    )
+    graph, _ = written_graph(WrittenModel(lines, {"x": ("obs",)}, {"obs": 4, "column": 2, "log": 3}, "obs"))
+    assert set(graph.edges) == {("s_x", "mu"), ("weights_s_x", "mu"), ("x", "mu"), ("sds_s_x", "weights_s_x")}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_layout_of_any_graph(seed: int) -> None:
     lot = random.Random(seed)
