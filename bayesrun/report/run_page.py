@@ -29,7 +29,6 @@ from bayesrun.run_folder import RunFolder
 log = logging.getLogger("bayesrun.report")
 
 NAME = "report.html"
-_ROWS = 100
 _STEPPED = 60  # variables of a step that are named
 _BYTES = 2_000_000  # of all pictures as files; the page has four thirds of it
 _PREDICTIVE = ("ppc", "loo_pit", "pareto_k")
@@ -51,6 +50,7 @@ _CAPTIONS = {
     "volatility": "The returns with posterior mean and interval of the volatility.",
     "switchpoint": "Posterior probability of each point in time.",
     "imputed": "The distribution of each imputed value.",
+    "shrinkage": "Each group's own estimate, and its partially pooled effect.",
     "accident_rate": "The data, the rate over time, the switchpoint and imputed values.",
 }
 _SENTENCES = {
@@ -305,14 +305,13 @@ def _summary(run: StoredRun) -> dict[str, Any] | None:
     heads = {low: low.replace("hdi_", "HDI "), high: high.replace("hdi_", "HDI "), "r_hat": "R-hat"}
     heads |= {"mcse_mean": "MCSE", "ess_bulk": "bulk ESS", "ess_tail": "tail ESS"}
     limits = _limits(run)
-    shown = table.head(_ROWS)
     rows = []
-    for name, row in zip(map(str, shown.index), shown[columns].to_dict("records"), strict=True):
+    for name, row in zip(map(str, table.index), table[columns].to_dict("records"), strict=True):
         cells = [_cell(column, row[column], row.get("sd"), limits) for column in columns]
         rows.append({"name": name, "shown": shorten(name, 40), "cells": cells})
     note = ""
-    if len(table) > _ROWS:
-        note = f"The first {_ROWS} of {len(table):,} rows; all are in summary.csv."
+    if run.scalars > len(table):
+        note = f"The first {len(table)} of {run.scalars:,} rows; all are in summary.csv."
     return {
         "title": "Prior" if _is_prior(run) else "Posterior",
         "heads": ["parameter", *(heads.get(column, column) for column in columns)],

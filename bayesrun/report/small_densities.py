@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,15 @@ class SmallDensity:
 
 def small_densities(posterior: xr.Dataset, prior: xr.Dataset | None) -> list[SmallDensity]:
     """Draw the first scalars of a posterior with their priors; imputed values and helpers have none."""
-    found = []
-    for name, index, label in _scalars(posterior, prior):
-        after = _draws(posterior[name], index)
-        before = _draws(prior[name], index) if prior is not None and name in prior else np.empty(0)
+    found: list[SmallDensity] = []
+    arrays: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+    for name, index, label in islice(_scalars(posterior, prior), MOST):
+        if name not in arrays:  # a variable is read once
+            before = _draws(prior[name]) if prior is not None and name in prior else np.empty(0)
+            arrays[name] = _draws(posterior[name]), before
+        after, before = (_finite(draws[index] if draws.size else draws) for draws in arrays[name])
         if after.size > 3 and np.ptp(after) > 0:
             found.append(_drawn(label, after, before, posterior[name].dtype.kind in "iu"))
-        if len(found) == MOST:
-            break
     return found
 
 
@@ -68,12 +70,16 @@ def _scalars(posterior: xr.Dataset, prior: xr.Dataset | None) -> Iterator[tuple[
             yield name, index, f"{name}[{', '.join(labels[axis][at] for axis, at in enumerate(index))}]"
 
 
-def _draws(array: xr.DataArray, index: tuple[int, ...]) -> NDArray[np.float64]:
+def _draws(array: xr.DataArray) -> NDArray[np.float64]:
+    """Return the draws of all chains, over the variable's dims and draws."""
     dims = [dim for dim in array.dims if dim not in SAMPLE]
-    shape = (-1, *[array.sizes[dim] for dim in dims])
-    values = np.asarray(array.transpose(*SAMPLE, *dims).values, dtype=float).reshape(shape)
-    one: NDArray[np.float64] = np.moveaxis(values, 0, -1)[index]
-    return np.asarray(one[np.isfinite(one)])
+    values = np.asarray(array.values, dtype=float)
+    order = [array.dims.index(dim) for dim in (*dims, *SAMPLE)]
+    return values.transpose(order).reshape(*[array.sizes[dim] for dim in dims], -1)
+
+
+def _finite(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(draws[np.isfinite(draws)])
 
 
 def _drawn(label: str, after: NDArray[np.float64], before: NDArray[np.float64], whole: bool) -> SmallDensity:

@@ -14,6 +14,9 @@ import yaml
 
 from bayesrun.lazy import pd, xr
 
+MAX_ROWS = 100
+"""Rows of `summary.csv` that are read."""
+
 
 @dataclass(frozen=True)
 class StoredRun:
@@ -79,9 +82,16 @@ class StoredRun:
 
     @cached_property
     def summary(self) -> pd.DataFrame | None:
-        """`summary.csv`; None without one."""
+        """The first rows of `summary.csv`; None without one."""
         path = self.folder / "summary.csv"
-        return pd.read_csv(path, index_col="name", keep_default_na=True) if path.is_file() else None
+        return pd.read_csv(path, index_col="name", nrows=MAX_ROWS) if path.is_file() else None
+
+    @cached_property
+    def scalars(self) -> int:
+        """Number of rows of `summary.csv`, each on a line of its own."""
+        with suppress(OSError), (self.folder / "summary.csv").open("rb") as file:
+            return sum(1 for _ in file) - 1
+        return 0
 
     @cached_property
     def figures(self) -> dict[str, Path]:
