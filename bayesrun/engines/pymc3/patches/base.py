@@ -20,7 +20,6 @@ NAMES: tuple[str, ...] = (
     "softplus_test_values",
     "small_test_values",
     "caller_names",
-    "c_code_read_once",
     "graphs_in_python",
     "functions_in_c",
     "one_module",

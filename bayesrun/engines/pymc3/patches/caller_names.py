@@ -4,7 +4,7 @@ Theano calls `inspect.getframeinfo` for the name of the calling function; that o
 all loaded modules for it.
 
 Versions: Theano-PyMC 1.1.2.
-Buys: 0.15 to 0.3 s per command.
+Buys: 0.09 s per command.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 An operation with a method `python_constant_folding` decides it; here all have one.
 
 Versions: Theano-PyMC 1.1.2.
-Buys: 0.2 s per command; 0.8 s where nothing is compiled yet.
+Buys: 1.6 s of 11.0 s where nothing is compiled yet.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Models of a million rows with a logit link wait for it.
 
 Versions: Theano-PyMC 1.1.2.
-Buys: 1.8 s for a logistic regression of 300,000 rows.
+Buys: 0.4 s per logit link over 300,000 rows.
 """
 
 from __future__ import annotations
