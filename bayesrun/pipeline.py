@@ -30,6 +30,7 @@ from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
+from bayesrun.predict.loo_repair import repair_loo
 from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
@@ -427,7 +428,7 @@ def _diagnose(
     depth = getattr(config.sampler, "max_treedepth", 10)
     method = SAMPLERS.load(config.sampler.method, "sampler.method").judged_as or config.sampler.method
     if config.diagnostics.loo.repair == "auto" and method == "nuts":
-        _repair_loo(model, sampled, idata, summary)
+        repair_loo(model, sampled, idata, summary)
     result = judge(
         Judged(
             idata,
@@ -444,19 +445,6 @@ def _diagnose(
     )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])
     return summary, result
-
-
-def _repair_loo(model: CompiledModel, sampled: Sampled, idata: az.InferenceData, summary: pd.DataFrame) -> None:
-    """Add the group `loo`: points whose leave-one-out density needs more than their importance weights."""
-    from bayesrun.predict.loo_repair import repaired_points
-
-    try:
-        repaired = repaired_points(model, sampled, idata, summary)
-    except Exception:  # the check warns of these points, as without a repair
-        log.debug("no moment matching", exc_info=True)
-        return
-    if repaired is not None:
-        idata.add_groups({"loo": repaired})
 
 
 def _timings(sampled: Sampled, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -35,6 +35,17 @@ _TARGET_K = 0.5
 """The search for a map goes on below what is reliable: the estimate gets better still, and a round costs little."""
 
 
+def repair_loo(model: CompiledModel, sampled: Sampled, idata: az.InferenceData, summary: pd.DataFrame) -> None:
+    """Add the group `loo` with `repaired_points`; should that fail, the check warns of the points, as without it."""
+    try:
+        repaired = repaired_points(model, sampled, idata, summary)
+    except Exception:  # it must not cost a posterior
+        log.debug("no moment matching", exc_info=True)
+        return
+    if repaired is not None:
+        idata.add_groups({"loo": repaired})
+
+
 def repaired_points(
     model: CompiledModel, sampled: Sampled, idata: az.InferenceData, summary: pd.DataFrame
 ) -> xr.Dataset | None:
