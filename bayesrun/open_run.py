@@ -210,7 +210,10 @@ class OpenRun:
 
     def fail(self, error: BaseException) -> None:
         """Write the error to `status.json`."""
-        self.has_draws = self.has_draws or self.store.stored() is not None
+        is_stored = self.store.stored() is not None
+        with suppress(OSError):
+            self.store.trim() if is_stored else self.store.remove()
+        self.has_draws = self.has_draws or is_stored
         self.status, self.error = "partial" if self.has_draws else "failed", redact(f"{type(error).__name__}: {error}")
         self.exit_status = 130 if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 4)
         self.folder.write_status(self.status, None, self.error)

@@ -345,7 +345,9 @@ def conclude(
     metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
     metrics |= afterwards(folder) if afterwards else {}
     opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
-    if not sampled.died:  # a chain that died has draws, later than those of the other chains, in the store alone
+    if sampled.died:  # its draws, later than those of the other chains, are in the store alone
+        opened.store.trim()
+    else:
         opened.store.remove()
     if opened.shows:
         show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())

@@ -176,6 +176,14 @@ class DrawStore:
         except OSError as error:
             log.warning("the state of the chains can't be kept (%s): task=extend can't continue it", error.strerror)
 
+    def trim(self) -> None:
+        """Cut the files of chains that could not do so themselves, after their last whole segment."""
+        for path in () if self._folder is None else self._folder.glob("*/layout.json"):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                layout, _ = read_layout(path)
+                for file in path.parent.glob("chain-*.draws"):
+                    os.truncate(file, _read_rows(file, layout.width)[1])
+
     def remove(self) -> None:
         """Remove the store, once the draws are kept elsewhere."""
         if self._folder is not None:
@@ -338,13 +346,14 @@ def _read_attempt(folder: Path) -> StoredDraws | None:
         return None
     chains = {}
     for chain in range(layout.chains):
-        rows = _read_rows(folder / f"chain-{chain}.draws", layout.width)
+        rows, _ = _read_rows(folder / f"chain-{chain}.draws", layout.width)
         if len(rows):
             chains[chain] = split_rows(rows, layout)
     return StoredDraws(layout, chains, int(folder.name))
 
 
-def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
+def _read_rows(path: Path, width: int) -> tuple[NDArray[np.float64], int]:
+    """Return the rows (draw, column) of the whole segments at a file's beginning, and the bytes that these take."""
     content = path.read_bytes() if path.exists() else b""
     segments, offset, count = [np.empty((0, width))], 0, 0
     while offset + _HEADER.size <= len(content):
@@ -356,7 +365,7 @@ def _read_rows(path: Path, width: int) -> NDArray[np.float64]:
             break
         segments.append(np.frombuffer(content[begin:end], dtype="<f8").reshape(draws, width))
         offset, count = end, count + draws
-    return np.concatenate(segments)
+    return np.concatenate(segments), offset
 
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:

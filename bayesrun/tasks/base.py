@@ -171,6 +171,8 @@ def _options(name: str, task: Task, config: DictConfig, problems: list[Problem])
 
 def _on_config_of(run: FinishedRun, arguments: Namespace) -> Namespace:
     """Let the run's own `config.yaml` be the primary config; a folder of the user's is still searched."""
+    if (run.folder / "sweep.json").is_file():
+        raise fail("run", f"'{run.folder}' is a sweep", f"name one of its jobs: run={run.folder}/0")
     if not (run.folder / "config.yaml").is_file():
         raise fail("run", f"'{run.folder}' has no config.yaml", "give the folder of a run")
     user = [f"hydra.searchpath=[file://{Path(arguments.config_dir).absolute()}]"] if arguments.config_dir else []

@@ -159,3 +159,30 @@ def test_what_cannot_be_extended_is_refused(
     assert done.returncode == 1
     assert reason in done.stderr
     assert len(list(tmp_path.glob("runs/*/*"))) == 1
+
+
+def test_a_sweeps_job_of_a_file_goes_on_unless_the_file_has_changed(bayesrun: Command, tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("x,y\n" + "".join(f"{i},{2 * i + i * 7 % 5}\n" for i in range(20)))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.yaml").write_text(f"name: rows\nsource: csv\npath: {table}\n")
+    model = [f"--config-dir={tmp_path}", "model=glm", "model.formula='y ~ x'", "data=rows", *QUIET, *UNTRACKED]
+    done = bayesrun("-m", *model, "sampler.draws=60", "seed=1,2", f"paths.outputs={tmp_path}/sweep")
+    assert done.returncode == 0, done.stderr
+    (job,) = tmp_path.glob("sweep/sweeps/*/*/1")
+    more = run(bayesrun, tmp_path / "out", "task=extend", f"run={job}", "sampler.draws=+40")
+    long = run(bayesrun, tmp_path / "out", *model, "sampler.draws=100", "seed=2", "name=long")
+    assert same(more, long)
+    assert same(more, job, 60)
+    bound = bayesrun(
+        "task=extend", f"run={more}", "until_ess=1000000", "max_draws=150", f"paths.outputs={tmp_path}/bound"
+    )
+    assert bound.returncode == 0
+    assert "until_ess=1000000 is not reached with 150 draws per chain (extend.max_draws)" in bound.stderr
+    whole = bayesrun("task=extend", f"run={job.parent}", "sampler.draws=+40")
+    assert f"is a sweep\n    name one of its jobs: run={job.parent}/0" in whole.stderr
+    table.write_text(table.read_text().replace("\n3,", "\n3.5,"))
+    changed = bayesrun("task=extend", f"run={job}", "sampler.draws=+40", f"paths.outputs={tmp_path}/changed")
+    assert changed.returncode == 1
+    assert f"the data are no longer those of '{job}'" in changed.stderr
+    assert not (tmp_path / "changed").exists()

@@ -7,6 +7,7 @@ decides what all of its users run: a cache that belongs to another user is not u
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import hashlib
 import logging
@@ -27,7 +28,8 @@ from platformdirs import user_cache_path
 log = logging.getLogger("bayesrun.theano")
 
 _DIGEST = "sha256"
-_HELPERS = ("cutils_ext", "lazylinker_ext")
+_HELPERS = ("cutils_ext", "lazylinker_ext", "scan_perform")
+_KEY = "key.pkl"
 _PLACES = ("base_compiledir", "compiledir")
 _ELF_HEADER = 64
 
@@ -106,6 +108,28 @@ def _has_full_length(library: Path) -> bool:
     (table,) = struct.unpack_from("<Q", header, 40)
     size, count = struct.unpack_from("<HH", header, 58)
     return bool(0 < table + size * count <= library.stat().st_size)
+
+
+def check_modules(compile_folder: Path) -> None:
+    """Remove the broken modules of Theano's own cache, which it would load unseen; it then compiles them again.
+
+    For `engine.patches` without `content_cache`, whose modules are checked as they are loaded. What is compiled from
+    here on gets its digest when the process ends: until then only a module that is too short is known to be broken.
+    """
+    for folder in _compiled(compile_folder):
+        if not is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    if compile_folder not in _sealed_at_exit:
+        _sealed_at_exit.append(compile_folder)
+        atexit.register(lambda: [is_whole(folder) for folder in _compiled(compile_folder)])
+
+
+_sealed_at_exit: list[Path] = []
+
+
+def _compiled(compile_folder: Path) -> list[Path]:
+    """Return the folders of Theano's modules that are complete: it writes the key last."""
+    return [key.parent for key in compile_folder.glob(f"*/{_KEY}")]
 
 
 class _HelperGuard(MetaPathFinder):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from bayesrun.engines.pymc3.compile_cache import guard_helpers, seal_helpers
+from bayesrun.engines.pymc3.compile_cache import check_modules, guard_helpers, seal_helpers
 from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, is_chosen, switch
 
 log = logging.getLogger("bayesrun.theano")
@@ -44,6 +44,8 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
         import theano
         from theano.compile.mode import get_default_mode
     seal_helpers(Path(theano.config.compiledir))
+    if not is_chosen("content_cache"):
+        check_modules(Path(theano.config.compiledir))
     switch()
     with compiling():
         get_default_mode()  # Theano makes it once, from the settings of the first call

@@ -59,6 +59,24 @@ def test_a_flipped_bit_ends_the_chain_there(tmp_path):
     assert len(read_draws(tmp_path).chains[1][0]["mu"]) == 25
 
 
+def test_reserved_space_is_no_draw_and_is_cut_away(tmp_path):
+    """As a chain leaves it that fails, or is killed."""
+    store(tmp_path, 100, 40)
+    (tmp_path / "1" / "chain-1.draws").write_bytes((tmp_path / "1" / "chain-1.draws").read_bytes()[:-7] + b"torn...")
+    reserved = [path.stat().st_size for path in sorted(tmp_path.glob("1/*.draws"))]
+    assert reserved == [100 * (9 * 8 + 32)] * 2
+    before = read_draws(tmp_path)
+    DrawStore(tmp_path).trim()
+    assert [path.stat().st_size for path in sorted(tmp_path.glob("1/*.draws"))] == [n * 72 + 4 * 32 for n in (100, 40)]
+    after = read_draws(tmp_path)
+    assert [len(after.chains[n][0]["mu"]) for n in (0, 1)] == [100, 40]
+    assert np.array_equal(before.chains[1][0]["theta"], after.chains[1][0]["theta"])
+    DrawStore(tmp_path / "none").begin(LAYOUT)
+    assert read_draws(tmp_path / "none") is None
+    DrawStore(tmp_path / "none").trim()
+    assert [path.stat().st_size for path in tmp_path.glob("none/1/*.draws")] == [0, 0]
+
+
 def test_the_attempt_with_the_most_draws_counts(tmp_path):
     keeper = DrawStore(tmp_path)
     for count in (30, 10):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,29 @@ def test_a_torn_digest_or_no_module_is_no_whole_one(module: Path, tmp_path: Path
     (module / "sha256").write_text("")
     assert not is_whole(module)
     assert not is_whole(tmp_path / "nowhere")
+
+
+def test_broken_modules_of_theanos_own_cache_are_removed_and_new_ones_get_a_digest(tmp_path: Path) -> None:
+    """Of folders with a key: without one, another process still compiles."""
+    import _ctypes
+
+    content = Path(_ctypes.__file__).read_bytes()
+    for name, library in {"whole": content, "short": content[:5000], "flipped": content, "begun": b""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.so").write_bytes(library)
+        if name != "begun":
+            (tmp_path / name / "key.pkl").touch()
+    seal(tmp_path / "flipped")
+    (tmp_path / "flipped" / "module.so").write_bytes(DAMAGE["one bit"](content))
+    code = f"""
+import pathlib, shutil
+from bayesrun.engines.pymc3.compile_cache import check_modules
+check_modules(pathlib.Path({str(tmp_path)!r}))
+shutil.copytree({str(tmp_path / "whole")!r}, {str(tmp_path / "new")!r}, ignore=lambda *_: ["sha256"])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "new", "whole"]
+    assert sorted(path.parent.name for path in tmp_path.glob("*/sha256")) == ["new", "whole"]
 
 
 def test_a_cache_that_others_can_write_to_is_not_used(
