@@ -225,6 +225,8 @@ class Declaration:
         `draws` after `recover`.
     design
         What was learned from the rows in addition to the posterior.
+    notes
+        What a reader should know of the rows that it was declared for.
     """
 
     items: tuple[Item, ...]
@@ -233,6 +235,7 @@ class Declaration:
     recover: Recover | None = None
     reported: Declaration | None = None
     design: ModelDesign = ModelDesign()
+    notes: tuple[str, ...] = ()
 
     def random(self, name: str) -> Random:
         """Return the random variable with a given name."""

@@ -111,7 +111,7 @@ def prepare_rows(
     _check_finite(declared, fresh, rows)
     if grown:
         _check_known_groups(kind, spec, rows)
-    said = tuple(dict.fromkeys([*notes, *more]))
+    said = tuple(dict.fromkeys([*notes, *more, *declared.notes]))
     apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
     levels = _observed_levels(kind, spec, fitted)
     return PreparedRows(data, declared, fresh, apart, fitted.model.rows, levels, said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,30 @@ def input_points(call: SmoothCall, rows: Rows) -> Array:
             )
         parts.append(values)
     return np.column_stack(parts)
+
+
+def told_outside(call: SmoothCall, rows: Rows, low: Array, high: Array, then: Sequence[str]) -> tuple[str, ...]:
+    """Return a sentence for each input of which rows are outside of the range of the fitted rows.
+
+    Parameters
+    ----------
+    call
+        The call.
+    rows
+        The rows.
+    low, high
+        The range of each input.
+    then
+        What the smooth does there, for each input.
+    """
+    points, found = input_points(call, rows), []
+    for number, name in enumerate(call.inputs):
+        outside = (points[:, number] < low[number]) | (points[:, number] > high[number])
+        if outside.any():
+            where = places(rows.data[rows.dim].copy(data=outside))
+            told = f"'{name}' is outside of the fit's range, {low[number]:.4g} to {high[number]:.4g} ({where})"
+            found.append(f"{call.short}: {told}; {then[number]}")
+    return tuple(found)
 
 
 def _labels(rows: Rows, name: str) -> xr.DataArray:

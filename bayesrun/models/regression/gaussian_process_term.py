@@ -10,7 +10,6 @@ are taken relative to their means over the fitted rows; that moves the mean of `
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,18 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.data.arrays import places
 from bayesrun.data.base import Role
 from bayesrun.errors import did_you_mean
 from bayesrun.language.declaration import Deterministic
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.lazy import xr
-from bayesrun.models.regression.by_variable import By, input_points, learn_by, smooth_roles
+from bayesrun.models.regression.by_variable import By, input_points, learn_by, smooth_roles, told_outside
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.smooth_calls import SmoothCall, truth, whole_numbers
 from bayesrun.models.regression.term_priors import numbers_of, prior_in
-
-log = logging.getLogger("bayesrun")
 
 Array = NDArray[Any]
 
@@ -219,7 +215,6 @@ class FittedProcess:
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the basis functions of other rows, and the squares of their frequencies."""
         points, name = input_points(self.term.call, rows), self.name
-        self._tell_outside(points, rows)
         columns = self.basis(points)
         if self.by.is_numeric:
             columns = columns * self.by.numbers(rows)[:, None]
@@ -237,16 +232,11 @@ class FittedProcess:
             variables[f"{name}_code"] = (rows.dim, self.by.codes(rows))
         return xr.Dataset(variables, coords=coords)
 
-    def _tell_outside(self, points: Array, rows: Rows) -> None:
-        for number, name in enumerate(self.term.call.inputs):
-            low, high = self.low[number], self.high[number]
-            outside = (points[:, number] < low) | (points[:, number] > high)
-            if outside.any():
-                where = places(rows.data[rows.dim].copy(data=outside))
-                beyond = (self.term.boundaries()[number] - 1.0) * self.half_range[number]
-                told = f"'{name}' is outside of the fit's range, {low:.4g} to {high:.4g} ({where})"
-                far = f"beyond {beyond:.4g} from the range it is no Gaussian process, and near there a poor one"
-                log.warning("%s: %s; %s", self.term.call.short, told, far)
+    def outside(self, rows: Rows) -> tuple[str, ...]:
+        """Return what to know of rows that are outside of the range of the fitted ones."""
+        ends = (np.array(self.term.boundaries()) - 1.0) * self.half_range
+        then = [f"the approximation gets worse from there on, and ends {end:.4g} from the range" for end in ends]
+        return told_outside(self.term.call, rows, self.low, self.high, then)
 
     def curve(self, columns: xr.Dataset, posterior: xr.Dataset) -> xr.DataArray:
         """Return what it adds to the linear predictor of rows with these columns, over (chain, draw, row)."""

@@ -163,6 +163,14 @@ class WrittenTerm(Protocol):
         """Yield the distributions of its variables, whose names begin with the prefix."""
 
 
+@runtime_checkable
+class RangedTerm(Protocol):
+    """A fitted term that is worse, or another one, outside of the range of the fitted rows."""
+
+    def outside(self, rows: Rows) -> tuple[str, ...]:
+        """Return what to know of rows that are outside of the range."""
+
+
 def repeated_names(parts: Sequence[Part], key: str) -> list[Problem]:
     """Find variables of one name that differ, such as the column `sd_g` beside the sd of `(1 | g)`.
 

@@ -30,6 +30,7 @@ from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABL
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.grouped_sums import summed
 from bayesrun.models.regression.hierarchical_centring import around_population
+from bayesrun.models.regression.linear_terms import RangedTerm, Rows
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RESCOR, RegressionSpec
@@ -363,7 +364,10 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
     over = replace(rows, data=expansion.columns, grown=grown, quantities=quantities, likelihoods=likelihoods)
     known = replace(expansion, model=_without_definitions(expansion.model, recalled))
     declared: Declaration = declarative_rows.at_rows(over, _declarative(known))
-    return replace(declared, items=(*recalled, *declared.items))
+    given = Rows(rows.data, rows.dim, "predict.data", rows.draw_over_rows)
+    ranged = [term for terms in expansion.terms.values() for term in terms if isinstance(term, RangedTerm)]
+    notes = tuple(note for term in ranged for note in term.outside(given))
+    return replace(declared, items=(*recalled, *declared.items), notes=notes)
 
 
 def _without_definitions(model: Mapping[str, Any], recalled: Sequence[Deterministic]) -> dict[str, Any]:

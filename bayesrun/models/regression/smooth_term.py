@@ -9,7 +9,6 @@ it holds the effect of `z` itself.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.data.arrays import places
 from bayesrun.data.base import Role
 from bayesrun.language.declaration import Deterministic
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.lazy import xr
-from bayesrun.models.regression.by_variable import By, input_points, learn_by, smooth_roles
+from bayesrun.models.regression.by_variable import By, input_points, learn_by, smooth_roles, told_outside
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.smooth_calls import SmoothCall, truth, whole_numbers
 from bayesrun.models.regression.spline_bases import (
@@ -35,8 +33,6 @@ from bayesrun.models.regression.spline_bases import (
     thin_plate,
 )
 from bayesrun.models.regression.term_priors import as_vector, numbers_of, own_prior_of, prior_in, prior_of
-
-log = logging.getLogger("bayesrun")
 
 Array = NDArray[Any]
 _MAX_COLUMNS = 200
@@ -212,7 +208,6 @@ class FittedSmooth:
     def columns(self, rows: Rows) -> xr.Dataset:
         """Return the columns of other rows, straight lines outside of the range of the fitted ones."""
         points, name = input_points(self.term.call, rows), self.name
-        self._tell_outside(points, rows)
         coords: dict[str, Any] = {f"{name}_column": list(self.fixed_labels)}
         fixed = _fixed(self.basis, self.by, not self.penalised, points, rows)
         variables: dict[str, Any] = {f"{name}_fixed": ((rows.dim, f"{name}_column"), fixed)}
@@ -233,14 +228,10 @@ class FittedSmooth:
     def _factor(self, rows: Rows) -> Array:
         return self.by.numbers(rows)[:, None] if self.by.is_numeric else np.ones((1, 1))
 
-    def _tell_outside(self, points: Array, rows: Rows) -> None:
-        low, high = self.basis.low, self.basis.high
-        for number, name in enumerate(self.term.call.inputs):
-            outside = (points[:, number] < low[number]) | (points[:, number] > high[number])
-            if outside.any():
-                where = places(rows.data[rows.dim].copy(data=outside))
-                told = f"'{name}' is outside of the fit's range, {low[number]:.4g} to {high[number]:.4g} ({where})"
-                log.warning("%s: %s; the smooth goes on as a straight line", self.term.call.short, told)
+    def outside(self, rows: Rows) -> tuple[str, ...]:
+        """Return what to know of rows that are outside of the range of the fitted ones."""
+        then = ("the smooth goes on as a straight line",) * len(self.term.call.inputs)
+        return told_outside(self.term.call, rows, self.basis.low, self.basis.high, then)
 
     def known_groups(self) -> Mapping[str, int]:
         """Return nothing: its levels are those of the fit."""

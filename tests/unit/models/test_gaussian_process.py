@@ -14,7 +14,8 @@ from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import regression
 from bayesrun.models.regression.expansion import Expansion, expand, expand_at
-from bayesrun.models.regression.gaussian_process_term import boundary_for, functions_for
+from bayesrun.models.regression.gaussian_process_term import FittedProcess, boundary_for, functions_for
+from bayesrun.models.regression.linear_terms import Rows
 from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 
@@ -144,15 +145,15 @@ def test_priors_are_in_the_units_of_the_data() -> None:
 
 
 @pytest.mark.parametrize("formula", ["y ~ hsgp(x)", "y ~ g + hsgp(x, z, by = g, m = 5)", "y ~ hsgp(x, by = z)"])
-def test_one_new_row_has_the_columns_of_the_fit(formula: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_new_row_has_the_columns_of_the_fit(formula: str) -> None:
     this = spec(formula)
     fitted = expand(data(), this, plan(this))
     new = expand_at(data().isel(obs=[7]), this, plan(this), fitted.state(), "obs", False)
-    assert not caplog.text
     (name,) = [str(n) for n in fitted.columns.data_vars if str(n).startswith("hsgp") and str(n).endswith("_design")]
     np.testing.assert_allclose(new.columns[name].values, fitted.columns[name].values[[7]], rtol=1e-10)
-    expand_at(data(x=X + 100), this, plan(this), fitted.state(), "obs", False)
-    assert "outside of the fit's range" in caplog.text
+    (process,) = [term for term in new.terms["mu"] if isinstance(term, FittedProcess)]
+    assert not process.outside(Rows(data(), "obs", "key"))
+    assert "'x' is outside of the fit's range" in process.outside(Rows(data(x=X + 100), "obs", "key"))[0]
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ from bayesrun.language.declaration import Likelihood
 from bayesrun.models import regression
 from bayesrun.models.base import NewRows
 from bayesrun.models.regression.expansion import Expansion, expand
+from bayesrun.models.regression.linear_terms import Rows
 from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.smooth_term import FittedSmooth
 from tests.contract.numpy_engine.engine import log_densities
 
 MODEL = regression.MODEL
@@ -152,9 +154,11 @@ def test_one_new_row_has_the_columns_of_the_fit(formula: str) -> None:
         np.testing.assert_allclose(new.columns[name].values, wanted, rtol=1e-8, atol=1e-10)
 
 
-def test_what_is_beyond_the_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    _at(data(x=X + 20).isel(obs=[1, 2]), "y ~ s(x)")
-    assert "outside of the fit's range" in caplog.text and "straight line" in caplog.text
+def test_what_is_beyond_the_fit_is_told() -> None:
+    smooth = _at(data().isel(obs=[1]), "y ~ s(x)")[1].terms["mu"][-1]
+    assert isinstance(smooth, FittedSmooth) and not smooth.outside(Rows(data(), "obs", "key"))
+    (told,) = smooth.outside(Rows(data(x=X + 40).isel(obs=[1, 2]), "obs", "key"))
+    assert "'x' is outside of the fit's range" in told and "(obs 1, 2)" in told and "straight line" in told
     with pytest.raises(UserError, match="not fitted to 'q' of 'g'"):
         _at(data(g=np.full(ROWS, "q")), "y ~ g + s(x, by = g)")
 
