@@ -84,6 +84,7 @@ FIGURES: Registry[Figure] = Registry(
         "linear_predictors",
         "matplotlib_patches",
         "observations",
+        "regression_means",
         "selection",
         "smooth_effects",
         "style",

@@ -30,8 +30,9 @@ from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.observations import codes_of, regression_of, without_back_ticks
+from bayesrun.figures.regression_means import ROWS, RegressionMeans, regression_means
 from bayesrun.figures.selection import title_of
-from bayesrun.figures.smooth_effects import draw_smooths
+from bayesrun.figures.smooth_effects import draw_smooths, has_smooths
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
 from bayesrun.models.regression.regression_model import as_glm
@@ -41,7 +42,6 @@ Array = NDArray[Any]
 
 PREDICTORS = 12  # panels at most
 DRAWS = 400  # of the posterior
-ROWS = 200  # of the data, over which predictions are averaged
 POINTS = 1_000  # observations shown
 GRID = 40
 CURVES = 5  # values of the other predictor of an interaction
@@ -59,8 +59,8 @@ class Fitted:
         Columns of the data that the formula uses, (row,).
     prepared
         Response, design, offset and trials.
-    link
-        Name of the link function.
+    family, link
+        Names of the family and of the link function.
     coefficients
         Posterior draws, (draw, column).
     response
@@ -72,6 +72,7 @@ class Fitted:
     formula: Formula
     variables: Mapping[str, Array]
     prepared: Prepared
+    family: str
     link: str
     coefficients: Array
     response: Array
@@ -101,6 +102,14 @@ class Fitted:
         """Name of the points that are drawn beside the curves."""
         return "partial residuals" if self.link in ("identity", "log") else "observed"
 
+    @property
+    def mean_label(self) -> str:
+        """What the curves show."""
+        response = shorten(without_back_ticks(self.formula.response), 24)
+        if self.family == "binomial":
+            return f"proportion of {response}" if self.prepared.trials is not None else f"probability of {response}"
+        return f"mean of {response}"
+
     def _rows(self) -> Array:
         return _evenly(len(self.response), ROWS)
 
@@ -127,31 +136,35 @@ def draw(subject: Subject) -> Canvas:
     """
     regression = regression_of(subject.model)
     stored = "constant_data" in subject.idata.groups()
+    fits: Sequence[Fitted | RegressionMeans]
     if regression is not None and stored and as_glm(regression) is None:
-        return draw_smooths(subject, regression)
-    fitted = _fitted(subject)
-    names = list(fitted.formula.variables)
-    if not names:
+        if has_smooths(regression):
+            return draw_smooths(subject, regression)
+        fits = regression_means(subject, regression)
+    else:
+        fits = [_fitted(subject)]
+    found = [(fitted, name) for fitted in fits for name in fitted.formula.variables]
+    if not found:
         raise NotDrawable("the formula has no predictor")
-    shown = names[:PREDICTORS]
-    figure, axes = look.panels(_title(subject, fitted, len(names)), len(shown), columns=2, height=3.0)
-    for ax, name in zip(axes, shown, strict=True):
+    shown = found[:PREDICTORS]
+    figure, axes = look.panels(_title(subject, fits[0], len(found)), len(shown), columns=2, height=3.0)
+    for ax, (fitted, name) in zip(axes, shown, strict=True):
         _draw_panel(ax, name, fitted, subject)
-        ax.set(xlabel=shorten(name), ylabel=_mean_label(subject, fitted))
-    figure.legend(handles=_legend(fitted, subject), loc="outside lower left", ncols=3)
+        ax.set(xlabel=shorten(name), ylabel=shorten(fitted.mean_label, 40))
+    figure.legend(handles=_legend(fits, subject), loc="outside lower left", ncols=3)
     return figure
 
 
-def _legend(fitted: Fitted, subject: Subject) -> list[Line2D]:
+def _legend(fits: Sequence[Fitted | RegressionMeans], subject: Subject) -> list[Line2D]:
     style: dict[str, Any] = {"color": look.GREY, "linestyle": "", "markeredgewidth": 0}
     return [
         Line2D([], [], color=look.VERMILLION, label="predicted mean"),
         Line2D([], [], color=look.VERMILLION, alpha=0.25, linewidth=6, label=f"{subject.hdi_name} of the mean"),
-        Line2D([], [], marker="o", markersize=4, label=fitted.points, **style),
+        Line2D([], [], marker="o", markersize=4, label=" or ".join(sorted({one.points for one in fits})), **style),
     ]
 
 
-def _title(subject: Subject, fitted: Fitted, predictors: int) -> str:
+def _title(subject: Subject, fitted: Fitted | RegressionMeans, predictors: int) -> str:
     title = title_of(subject, "effects (average predictions)")
     rows = len(fitted.response)
     notes = [f"{ROWS} of {rows:,} rows"] if rows > ROWS else []
@@ -179,7 +192,7 @@ def _fitted(subject: Subject) -> Fitted:
     if prepared.trials is not None:
         response = response / np.maximum(prepared.trials, 1)
     coefficients = _coefficients(subject.idata.posterior, prepared)
-    return Fitted(formula, variables, prepared, str(link), coefficients, response, known)
+    return Fitted(formula, variables, prepared, str(model["family"]), str(link), coefficients, response, known)
 
 
 def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
@@ -196,7 +209,7 @@ def _evenly(count: int, limit: int) -> Array:
     return np.asarray(np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int)))
 
 
-def _draw_panel(ax: Axes, name: str, fitted: Fitted, subject: Subject) -> None:
+def _draw_panel(ax: Axes, name: str, fitted: Fitted | RegressionMeans, subject: Subject) -> None:
     levels = fitted.levels(name)
     values = fitted.variables[name]
     grid = np.linspace(values.min(), values.max(), GRID) if levels is None else np.array(levels, dtype=values.dtype)
@@ -226,7 +239,7 @@ def _moderator(name: str, formula: Formula) -> str | None:
     return None
 
 
-def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
+def _values_of(name: str, fitted: Fitted | RegressionMeans) -> Sequence[Any]:
     """Choose values of a predictor: its most frequent levels, or its 10%, 50% and 90% quantiles."""
     levels = fitted.levels(name)
     if levels is None:
@@ -235,14 +248,14 @@ def _values_of(name: str, fitted: Fitted) -> Sequence[Any]:
     return [level for level in levels if level in frequent]
 
 
-def _chosen(other: str, fitted: Fitted) -> str | None:
+def _chosen(other: str, fitted: Fitted | RegressionMeans) -> str | None:
     """Describe which values of the other predictor have a curve, if not all do."""
     if fitted.levels(other) is None:
         return f"{shorten(other, 14)} at its 10, 50, 90% quantiles" if len(_values_of(other, fitted)) == 3 else None
     return f"the {CURVES} most frequent levels" if len(np.unique(fitted.variables[other])) > CURVES else None
 
 
-def _curve_of_rows(other: str | None, others: Sequence[Any], fitted: Fitted) -> Array:
+def _curve_of_rows(other: str | None, others: Sequence[Any], fitted: Fitted | RegressionMeans) -> Array:
     """Return the index of the curve that each row belongs to, (row,); -1 for a level without a curve."""
     if other is None:
         return np.zeros(len(fitted.response), int)
@@ -265,7 +278,9 @@ def _draw_curve(
     ax.errorbar(at, middle, spread, fmt="o", color=colour, markersize=4, capsize=4, zorder=4, label=label)
 
 
-def _draw_points(ax: Axes, name: str, fitted: Fitted, grid: Array, curves: Array, nearest: Array) -> None:
+def _draw_points(
+    ax: Axes, name: str, fitted: Fitted | RegressionMeans, grid: Array, curves: Array, nearest: Array
+) -> None:
     """Draw partial residuals, or the observations if the link has none, in the colours of their curves."""
     rows = _evenly(len(fitted.response), POINTS)
     rows = rows[(nearest[rows] >= 0) & np.isfinite(fitted.response[rows])]
@@ -292,20 +307,13 @@ def _curve_at(x: Array, own: Array, grid: Array, curves: Array, numeric: bool) -
     return np.asarray(heights[own, np.arange(len(x))])
 
 
-def _partial_residuals(fitted: Fitted, rows: Array, curve: Array) -> Array:
+def _partial_residuals(fitted: Fitted | RegressionMeans, rows: Array, curve: Array) -> Array:
     y, at_rows = fitted.response[rows], fitted.at_rows(rows)
     return np.asarray(y - at_rows + curve if fitted.link == "identity" else y / at_rows * curve)
 
 
 def _format(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else shorten(str(value), 16)
-
-
-def _mean_label(subject: Subject, fitted: Fitted) -> str:
-    response = shorten(without_back_ticks(fitted.formula.response), 24)
-    if subject.model["family"] == "binomial":
-        return f"proportion of {response}" if fitted.prepared.trials is not None else f"probability of {response}"
-    return f"mean of {response}"
 
 
 FIGURE = Figure(draw=draw)

@@ -91,11 +91,14 @@ class Panel:
         return np.asarray(curve.transpose("chain", "draw", dim).values.reshape(-1, count))
 
 
+def has_smooths(spec: RegressionSpec) -> bool:
+    """Return whether a regression has a smooth or monotonic term."""
+    predictors = [one for this in plans_of(spec).values() for one in this.predictors.values()]
+    return any(isinstance(t, SmoothTerm | GaussianProcess | MonotonicTerm) for one in predictors for t in one.terms)
+
+
 def draw_smooths(subject: Subject, spec: RegressionSpec) -> Canvas:
     """Draw one panel for each smooth or monotonic term."""
-    terms = [term for this in plans_of(spec).values() for one in this.predictors.values() for term in one.terms]
-    if not any(isinstance(term, SmoothTerm | GaussianProcess | MonotonicTerm) for term in terms):
-        raise NotDrawable("effects are drawn only for GLMs without group effects or modifiers, and of smooths")
     found = list(_panels(subject, spec))
     title = title_of(subject, f"smooth effects on the linear predictor, mean and {subject.hdi_name}")
     title += f" (the first {PANELS} of {len(found)})" if len(found) > PANELS else ""

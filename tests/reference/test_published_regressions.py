@@ -102,6 +102,7 @@ PRECISION_GAMMA = {"dist": "LogNormal", "mu": 1, "sigma": 10, "initval": 2.0}
 ORDINAL = {"cutpoints": normal(10), "default": normal(5)}
 TIMES = ("5", "10", "15", "20", "25", "30", "35", "40", "50")  # at which the curve of mcycle is compared
 INHALER = same("treat", "period", "carry")
+GAPS = np.flatnonzero(pd.read_csv(HERE / "published/imputed.csv")["x"].isna())
 CASES: Mapping[str, Case] = {
     # Reaction ~ Days + (Days | Subject): Bates et al. 2015, doi:10.18637/jss.v067.i01
     "sleepstudy": Case(
@@ -318,6 +319,38 @@ CASES: Mapping[str, Case] = {
             "formula": "ncases | trials(n) ~ mo(age) + mo(alc) * tob",
             "family": "binomial",
             "priors": coefficients(5),
+        },
+    ),
+    # y ~ x1 + ... + x12 with R2D2(0.5, 2, 0.5), of standardised columns
+    "sparse_r2d2": Case(
+        "published/sparse.csv",
+        {**same("Intercept", *(f"x{k}" for k in range(1, 13))), "sigma": "sigma", "R2D2_R2": "R2D2_R2"},
+        {
+            "formula": "y ~ " + " + ".join(f"x{k}" for k in range(1, 13)),
+            "priors": {
+                "default": {"dist": "R2D2", "mean_R2": 0.5, "prec_R2": 2, "cons_D2": 0.5},
+                "Intercept": {"dist": "StudentT", "nu": 3, "mu": 0, "sigma": 2.5},
+                "sigma": {"dist": "HalfStudentT", "nu": 3, "sigma": 2.5},
+            },
+        },
+    ),
+    # bf(y ~ mi(x) * z) + bf(x | mi() ~ z), with imputed values
+    "imputed": Case(
+        "published/imputed.csv",
+        {
+            **{"b_y_Intercept": "Intercept", "b_y_z": "z", "bsp_y_mix": "mi(x)", "bsp_y_mix:z": "mi(x):z"},
+            **{"b_x_Intercept": "x_Intercept", "b_x_z": "x_z", "sigma_y": "sigma", "sigma_x": "x_sigma"},
+            **{f"Ymi_x[{row + 1}]": ("x_missing", k) for k, row in enumerate(GAPS)},
+        },
+        {
+            "formula": {"mu": "y ~ mi(x) * z", "x": "x | mi() ~ z"},
+            "priors": {
+                **coefficients(5),
+                "sigma": half_normal(2),
+                "x_default": normal(5),
+                "x_Intercept": normal(5),
+                "x_sigma": half_normal(2),
+            },
         },
     ),
     # OpenBUGS' example Rats, which prints alpha0 = 106.6 (sd 3.66) and beta.c = 6.186 (0.109): Gelfand et al. 1990

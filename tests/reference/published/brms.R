@@ -6,7 +6,7 @@ rows <- list()
 fit <- function(name, ...) {
   made <- brm(..., chains = 2, iter = 5000, warmup = 1000, seed = 1, refresh = 0, silent = 2)
   found <- posterior::summarise_draws(as_draws_array(made), "mean", "sd", "mcse_mean", "ess_bulk")
-  found <- as.data.frame(found)[!grepl("^r_|^z_|lp__|lprior|^L_|^disc$", found$variable), ]
+  found <- as.data.frame(found)[!grepl("^r_|^z_|lp__|lprior|^L_|^disc$|phi", found$variable), ]
   rows[[name]] <<- cbind(fit = name, setNames(found, c("variable", "mean", "sd", "mcse", "ess")))
 }
 
@@ -62,5 +62,15 @@ d <- table_of("radon")
 fit("radon", log_radon ~ 0 + Intercept + floor + log_uranium + (floor | county), data = d,
     prior = c(prior(normal(0, 5), class = b), prior(normal(0, 2), class = sd), prior(normal(0, 2), class = sigma),
               prior(lkj(2), class = cor)))
+
+d <- table_of("sparse")
+fit("sparse_r2d2", y ~ ., data = d, control = list(adapt_delta = 0.98),
+    prior = c(prior(R2D2(0.5, 2, 0.5), class = b), prior(student_t(3, 0, 2.5), class = Intercept),
+              prior(student_t(3, 0, 2.5), class = sigma)))
+
+d <- table_of("imputed")
+fit("imputed", bf(y ~ 0 + Intercept + mi(x) * z) + bf(x | mi() ~ 0 + Intercept + z) + set_rescor(FALSE), data = d,
+    prior = c(prior(normal(0, 5), class = b, resp = y), prior(normal(0, 5), class = b, resp = x),
+              prior(normal(0, 2), class = sigma, resp = y), prior(normal(0, 2), class = sigma, resp = x)))
 
 write.csv(do.call(rbind, rows), "brms.csv", row.names = FALSE)

@@ -138,7 +138,7 @@ def test_axes_are_labelled_with_what_they_show() -> None:
     ("subject", "reason"),
     [
         (_subject({**MODEL, "type": "switchpoint"}), "effects need a regression"),
-        (_subject({**MODEL, "type": "regression", "formula": "y ~ x + (1 | kind)"}), "without group effects"),
+        (_subject({**MODEL, "type": "regression", "formula": "y ~ x + (1 | kind)"}), "can't be computed"),
         (_subject({**MODEL, "formula": "y ~ 1"}), "no predictor"),
         (_subject({**MODEL, "formula": "y ~ x + z"}), "can't be computed"),
         (_subject(g=None), "does not hold g"),

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 
 from bayesrun.figures import effects
 from bayesrun.figures.base import NotDrawable, Subject
+from bayesrun.figures.smooth_effects import has_smooths
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
 
@@ -95,5 +96,7 @@ def test_processes_maps_and_monotonic_effects_have_a_panel_each() -> None:
 
 
 def test_a_regression_without_smooths_has_none() -> None:
-    with pytest.raises(NotDrawable, match="and of smooths"):
-        effects.draw(subject("y ~ x + (1 | g)"))
+    model = {"name": "m", "type": "regression", "formula": "y ~ x + (1 | g)"}
+    assert not has_smooths(RegressionSpec.model_validate(model))
+    with pytest.raises(NotDrawable, match=r"computed from posterior\.nc"):
+        effects.draw(subject("y ~ x + (1 | g)", Intercept=((), ())))
