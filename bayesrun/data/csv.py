@@ -456,12 +456,18 @@ def _sample(path: Path, how: Dialect, sep: str) -> list[list[str]]:
 
 
 def _width(path: Path, how: Dialect, sep: str) -> int:
-    """Return the number of cells in each of the first records; 0 when they differ."""
+    """Return the number of cells in each of the first records; 0 when they differ.
+
+    The names may be one fewer, as R writes them, where row names have none.
+    """
     try:
-        widths = {len(record) for record in _sample(path, how, sep)}
+        first, *rows = _sample(path, how, sep) or [[]]
     except csv.Error:
         return 0
-    return widths.pop() if len(widths) == 1 else 0
+    widths = {len(row) for row in rows} or {len(first)}
+    width = widths.pop() if len(widths) == 1 else 0
+    named_rows = width == len(first) + 1 > 2 and any(_NUMBER.fullmatch(cell.strip()) for cell in rows[0])
+    return width if width == len(first) or named_rows else 0
 
 
 def _has_decimal_comma(record: Sequence[str]) -> bool:

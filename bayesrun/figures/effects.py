@@ -44,6 +44,7 @@ PREDICTORS = 12  # panels at most
 DRAWS = 400  # of the posterior
 POINTS = 1_000  # observations shown
 GRID = 40
+ACROSS = 62  # characters of a legend above a panel
 CURVES = 5  # values of the other predictor of an interaction
 
 
@@ -227,7 +228,10 @@ def _draw_panel(ax: Axes, name: str, fitted: Fitted | RegressionMeans, subject: 
         _draw_curve(ax, at, (low, curves[-1], high), colour, label, joined=levels is None)
     _draw_points(ax, name, fitted, grid, np.stack(curves), _curve_of_rows(other, others, fitted))
     if other is not None:
-        ax.legend(fontsize=7, handlelength=1.2, loc="best", title=_chosen(other, fitted), title_fontsize=7)
+        longest = max(map(len, ax.get_legend_handles_labels()[1]))
+        columns = min(len(others), max(1, ACROSS // (longest + 5)))
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": columns, "borderpad": 0}
+        ax.legend(fontsize=7, handlelength=1.2, title=_chosen(other, fitted), title_fontsize=7, **above)
 
 
 def _moderator(name: str, formula: Formula) -> str | None:
@@ -292,9 +296,9 @@ def _draw_points(
     for index in range(len(curves)):
         mine, colour = own == index, look.GREY if len(curves) == 1 else look.colour(index)
         if codes is None or levels is None:
-            look.draw_points(ax, x[mine], y[mine], colour)
+            look.draw_points(ax, x[mine], y[mine], colour, len(rows))
         else:
-            look.draw_levels(ax, levels, codes[mine], y[mine], colour)
+            look.draw_levels(ax, levels, codes[mine], y[mine], colour, len(rows))
     if codes is None:
         look.few_ticks(ax, whole_x=is_discrete(fitted.variables[name]))
 

@@ -5,6 +5,7 @@ The predictors are those columns, over the rows of the response, that the model'
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from bayesrun.figures.selection import Array, group_of, title_of
 from bayesrun.models.declarative import DeclarativeSpec
 from bayesrun.models.declarative.definitions import definitions
 from bayesrun.models.regression import MODEL as REGRESSION
+from bayesrun.models.regression.regression_plan import plan
 
 LIMIT = 9
 POINTS = 5000
@@ -100,7 +102,19 @@ def predictors_of(subject: Subject, response: xr.DataArray) -> list[Predictor]:
     """Return the columns over the rows of `response` that the model uses, without the response itself."""
     data = group_of(subject, "constant_data")
     names = _used(subject.model, data)
-    return [_predictor(data, name) for name in names if _is_predictor(data, name, response)]
+    labels = _used_as_labels(subject.model)
+    return [_predictor(data, name, name in labels) for name in names if _is_predictor(data, name, response)]
+
+
+def _used_as_labels(model: Any) -> set[str]:
+    """Return the columns that a formula uses as labels alone: `C(rating)`."""
+    regression = regression_of(model)
+    population = None if regression is None or regression.responses() else plan(regression).main.population
+    if population is None:
+        return set()
+    formula = population.formula
+    within = {match[1].strip("` ") for term in formula.terms for match in re.finditer(r"\bC\(([^,()]*)", term)}
+    return (within & set(formula.categorical)) - set(formula.terms)
 
 
 def _used(model: Any, data: xr.Dataset) -> list[str]:
@@ -129,7 +143,7 @@ def _is_predictor(data: xr.Dataset, name: str, response: xr.DataArray) -> bool:
     return True
 
 
-def _predictor(data: xr.Dataset, name: str) -> Predictor:
+def _predictor(data: xr.Dataset, name: str, labelled: bool) -> Predictor:
     array = data[name]
     values = np.asarray(array.values)
     labels = array.attrs.get(LABELS)
@@ -138,7 +152,7 @@ def _predictor(data: xr.Dataset, name: str) -> Predictor:
         whole = np.nan_to_num(values.astype(float), nan=-1).astype(int)
         named = np.array([levels[code] if code >= 0 else None for code in whole], dtype=object)
         return Predictor(str(labels), named, levels)
-    if values.dtype.kind in "iufM":
+    if values.dtype.kind in "iufM" and not labelled:
         return Predictor(name, values, None)
     given = array.attrs.get("levels")
     return Predictor(name, values, tuple(_levels(values) if given is None else np.atleast_1d(given).tolist()))

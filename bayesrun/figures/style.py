@@ -144,9 +144,9 @@ def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
 FEW = 50  # observations
 
 
-def draw_points(ax: Axes, x: Array, y: Array, colour: str = GREY) -> None:
-    """Draw observations as faint points, larger and darker if they are few."""
-    alpha, size = (0.8, 5.0) if y.size <= FEW else (0.45, 3.5)
+def draw_points(ax: Axes, x: Array, y: Array, colour: str = GREY, total: int | None = None) -> None:
+    """Draw observations as faint points, larger and darker if they, or `total` with those of other colours, are few."""
+    alpha, size = (0.8, 5.0) if (y.size if total is None else total) <= FEW else (0.45, 3.5)
     ax.plot(x, y, "o", color=colour, alpha=alpha, markersize=size, markeredgewidth=0)
 
 
@@ -154,7 +154,9 @@ LEVELS = 30  # of a factor, as many as fit side by side
 MOST_SLANTED = 12  # of them; the labels of more stand upright
 
 
-def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour: str = GREY) -> int:
+def draw_levels(
+    ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour: str = GREY, total: int | None = None
+) -> int:
     """Draw observations by level, with horizontal jitter, and label the levels.
 
     Parameters
@@ -169,6 +171,8 @@ def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour:
         Values, over row.
     colour
         Colour of the points.
+    total
+        Number of points of all colours; by default that of these.
 
     Returns
     -------
@@ -178,7 +182,7 @@ def draw_levels(ax: Axes, levels: Sequence[Any], codes: Array, y: Array, colour:
     shown = min(len(levels), LEVELS)
     kept = (codes >= 0) & (codes < shown)
     jitter = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
-    draw_points(ax, (codes + jitter)[kept], y[kept], colour)
+    draw_points(ax, (codes + jitter)[kept], y[kept], colour, total)
     texts = shorten_all([str(level) for level in levels[:shown]], 14)
     ax.set_xlim(-0.5, shown - 0.5)
     if shown > MOST_SLANTED:

@@ -86,6 +86,14 @@ def test_levels_are_in_the_order_of_the_data_and_those_left_out_are_told() -> No
     assert scatter.label_of(wide) == "many (the first 30 of 40 levels)"
 
 
+@pytest.mark.parametrize(("formula", "drawn"), [("y ~ C(place)", (0, 1)), ("y ~ C(place) + place", None)])
+def test_numbers_that_a_formula_uses_as_labels_alone_are_levels(formula: str, drawn: tuple[int, ...] | None) -> None:
+    subject = _subject({**GLM, "formula": formula})
+    subject.idata.constant_data = DATA.drop_vars("town").assign(place=("obs", np.arange(ROWS) % 2))
+    (found,) = predictors_of(subject, series_of(subject))
+    assert found.levels == drawn
+
+
 def test_a_model_without_predictors_says_so() -> None:
     alone = {**DECLARATIVE, "deterministics": {}, "likelihood": {"y_obs": {"dist": "Normal", "observed": "y"}}}
     with pytest.raises(NotDrawable, match="uses no predictor"):
