@@ -111,6 +111,7 @@ class Forward:
         self.count = len(next(iter(self._draws.values())))
         self._known: dict[str, Array] = {}
         self._containers: dict[str, Array] = {}
+        self._evaluated: tuple[Plan, dict[str, Array]] | None = None
 
     def run(self, declared: Declaration) -> dict[str, Forecast]:
         """Compute and draw the items of a declaration in order, and return its likelihoods."""
@@ -181,6 +182,7 @@ class Forward:
 
     def _likelihood(self, item: Likelihood) -> Forecast:
         shape = item.observed.shape
+        self._evaluated = None
         try:
             drawn = self._full(self.draw(item.plan, shape))
         except ValueError as error:
@@ -192,6 +194,7 @@ class Forward:
         expected = self.expected(item.plan, shape)
         labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
         shares = self.shares(item.plan, shape)
+        self._evaluated = None
         return Forecast(
             drawn,
             None if expected is None else self._full(expected),
@@ -204,9 +207,11 @@ class Forward:
         return np.broadcast_to(values, (self.count, *values.shape[1:]))
 
     def parameters(self, plan: Plan) -> dict[str, Array]:
-        """Evaluate a distribution's parameters at every draw."""
-        found = dict(zip(plan.values, self.values(list(plan.values.values())), strict=True))
-        return {name: np.asarray(values) for name, values in found.items()}
+        """Evaluate a distribution's parameters at every draw; those of the last one are kept, for its mean."""
+        if self._evaluated is None or self._evaluated[0] is not plan:
+            found = dict(zip(plan.values, self.values(list(plan.values.values())), strict=True))
+            self._evaluated = plan, {name: np.asarray(values) for name, values in found.items()}
+        return self._evaluated[1]
 
     def draw(self, plan: Plan, shape: tuple[int, ...]) -> Array:
         """Draw from a distribution at every draw of its parameters: (draw, *shape)."""
