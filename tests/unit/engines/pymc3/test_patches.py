@@ -66,7 +66,7 @@ def state():
     from theano.link.c import cmodule
     from theano.tensor import basic
     places = {
-        "folding": getattr(op.Op, "python_constant_folding", None), "c_file": op.ExternalCOp.load_c_code,
+        "folding": getattr(op.Op, "python_constant_folding", None),
         "inspect": toolbox.inspect, "cache": type(cmodule._module_cache), "flags": theano.config.gcc__cxxflags,
         "compile": cmodule.GCC_compiler.compile_str, "function": theano.function, "test": op.compute_test_value,
         "softplus": vars(tt.nnet.softplus).get("ufunc"), "alloc": basic.Alloc.c_code,
@@ -98,7 +98,7 @@ def test_what_is_switched_off_is_taken_back() -> None:
     plain, patched, again = json.loads(done.stdout.splitlines()[-1])
     assert plain == again
     different = {name for name in plain if plain[name] != patched[name]}
-    assert {"folding", "c_file", "inspect", "cache", "flags", "compile", "softplus"} <= different
+    assert {"folding", "inspect", "cache", "flags", "compile", "softplus"} <= different
     assert not different & {"function", "test", "alloc"}  # changed only while something is built or compiled
 
 
