@@ -158,6 +158,25 @@ def test_the_page_needs_no_other_file(tmp_path):
     assert "| mu | a=1 |" in (tmp_path / "description.md").read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_on_the_page_and_a_phone_does_not_scroll_sideways(tmp_path, scheme):
+    playwright = pytest.importorskip("playwright.sync_api")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    records = [make_job(tmp_path, i, float(i), f"model.priors.a_long_name.lam={i}") for i in range(3)]
+    answer(tmp_path, [*records, Record(3, "a=4", {}, status="failed", error="SamplingError: no")], 0)
+    with playwright.sync_playwright() as player:
+        browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        for width in (1200, 400):
+            page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+            page.goto(f"file://{tmp_path}/sweep.html")
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+            assert axe.run(page).response["violations"] == []
+        browser.close()
+
+
 def test_what_was_reused_is_counted(tmp_path):
     records = [make_job(tmp_path, 0, 0.0, "a=1"), make_job(tmp_path, 1, 0.0, "a=2")]
     records[1] = replace(records[1], note="reused run1")
