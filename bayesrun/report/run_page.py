@@ -268,7 +268,13 @@ def _graph(run: StoredRun, pictures: Pictures) -> dict[str, Any] | None:
     size = re.search(rb'<svg[^>]*?width="([\d.]+)(pt|px)?"', content[:3000])
     width = float(size[1]) * (4 / 3 if size[2] == b"pt" else 1) if size else 800
     alt = "Graph of the model: priors above the variables that depend on them, plates around the dims"
-    return {"source": pictures.add(content, "image/svg+xml"), "width": round(width), "alt": alt}
+    # beside the formulas if it is legible there, that is at four fifths of its size
+    return {
+        "source": pictures.add(content, "image/svg+xml"),
+        "width": round(width),
+        "basis": round(0.8 * width),
+        "alt": alt,
+    }
 
 
 def _data(run: StoredRun) -> dict[str, Any] | None:
