@@ -30,7 +30,6 @@ from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
-from bayesrun.predict.loo_repair import repair_loo
 from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
@@ -39,6 +38,7 @@ from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
 from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeLimit, Tracked
+from bayesrun.served_model import write_model
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import MAX_SCALARS
 
@@ -342,6 +342,9 @@ def conclude(
     with timed("store and draw"):
         _store_and_draw(config, folder, idata, summary, prepared)
     _keep_state(config, prepared.model, sampled, opened)
+    if config.store.model and prepared.fitted is not None and prepared.data is not None:
+        with timed("write the model"):
+            write_model(config, prepared.data, prepared.fitted, folder)
     metrics = {**result.metrics, **_timings(sampled, result.metrics), **_scalars(summary)}
     metrics |= afterwards(folder) if afterwards else {}
     opened.finish(result, {**metrics, "seconds_total": time.perf_counter() - began})
@@ -424,6 +427,7 @@ def _diagnose(
     missing: Mapping[str, str],
 ) -> tuple[pd.DataFrame, CheckResult]:
     from bayesrun.diagnostics.summary import summarise
+    from bayesrun.predict.loo_repair import repair_loo  # ArviZ and SciPy, which a check of the config does without
 
     summary = summarise(idata, config.top.intervals)
     folder.write("summary.csv", summary.to_csv)

@@ -57,7 +57,7 @@ class PredictiveSpec(Section):
 
 
 class StoreSpec(Section):
-    """What `posterior.nc` keeps: variables, groups, precision and compression."""
+    """What the run folder keeps: variables, groups, precision and compression of `posterior.nc`; an MLflow model."""
 
     variables: list[str] | None = None
     exclude: list[str] = []
@@ -73,6 +73,7 @@ class StoreSpec(Section):
     ]
     float32_above: Annotated[int, Field(ge=0)] = 1_000_000
     compression: Annotated[int, Field(ge=0, le=9)] = 1
+    model: bool = True
 
 
 class PathsSpec(Section):

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 MAX_SCALARS = 100
 _REFUSED = re.compile(r"[^\w.\-:/ ]+")
 _ROWS_SHOWN = 20
@@ -26,6 +28,10 @@ _TAGS = (
     "git_commit",
     "steps",
 )
+
+
+MODEL, MODEL_FILE = "model", "MLmodel"
+"""Folder of a run's MLflow model, and the file in it that describes it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ def read_entries(folder: Path) -> Entries:
     if status.get("error"):
         tags["error"] = as_tag(status["error"])
     findings = read_json(folder / "findings.json")
+    if (folder / MODEL / MODEL_FILE).is_file():
+        tags["mlflow.log-model.history"] = _models(folder)  # MLflow's pages find the model by it
     tags["mlflow.note.content"] = _written_description(folder) or describe(folder, status, findings, summary)
     return Entries(clean_metrics(metrics), tags)
 
@@ -142,3 +150,9 @@ def _written_description(folder: Path) -> str:
     # a sweep writes its own
     path = folder / "description.md"
     return path.read_text() if path.is_file() else ""
+
+
+def _models(folder: Path) -> str:
+    described = yaml.safe_load((folder / MODEL / MODEL_FILE).read_text(encoding="utf-8"))
+    run_id = read_json(folder / "tracking.json").get("run_id")
+    return json.dumps([{**described, "artifact_path": MODEL, "run_id": run_id}])
