@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bayesrun.diagnostics.base import Finding, Judged
+from tests.conftest import ROOT
 from tests.unit.diagnostics.conftest import judged, run
 
 X, Z = np.linspace(100.0, 160.0, 50), np.linspace(0.0, 1.0, 50)
@@ -46,6 +47,12 @@ def test_a_basis_that_is_too_small_is_told_with_one_that_is_enough(call: str, ra
     assert finding.severity == "warn" and told in finding.message, finding.message
     found = re.search(r"Write (hsgp\(.*\)) into", finding.remedy)
     assert found and [one.severity for one in findings(found[1], ratio * 30)] == ["ok"], finding.remedy
+
+
+def test_the_example_of_the_docs_is_a_finding() -> None:
+    (finding,) = findings("hsgp(x)", 0.1 * 30)
+    docs = (ROOT / "docs/regression.md").read_text()
+    assert f"warn basis_size: {finding.message}" in docs and finding.remedy in docs
 
 
 def test_each_input_and_each_level_counts() -> None:
