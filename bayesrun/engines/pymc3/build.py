@@ -11,9 +11,9 @@ import numpy as np
 import pymc3 as pm
 import theano.tensor as tt
 
-from bayesrun.engines.pymc3.distributions import make_distribution, make_variable, names_of
-from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.engines.pymc3.patches.base import applied
+from bayesrun.engines.pymc3.random_variables import make_distribution, make_variable, names_of
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.language.declaration import (

@@ -10,7 +10,7 @@ import theano.tensor as tt
 from pymc3.distributions import transforms
 from pymc3.distributions.distribution import Continuous, Discrete, draw_values
 
-from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.engines.pymc3.random_draws import Recipe
 from bayesrun.language.densities.base import Values
 from bayesrun.language.densities.lookup import declared, log_density, unnamed

@@ -109,7 +109,7 @@ def test_theano_gives_the_same(text: str, dims: tuple[str, ...], expected: objec
     import theano
     import theano.tensor as tt
 
-    from bayesrun.engines.pymc3.operations import Lowering
+    from bayesrun.engines.pymc3.lowering import Lowering
 
     found, tensors = with_random_names(text), {}
     with theano.config.change_flags(compute_test_value="ignore", cxx="", mode="FAST_COMPILE"):
@@ -129,7 +129,7 @@ def test_nodes_have_the_same_meaning_in_numpy(text: str, dims: tuple[str, ...], 
 
 
 def test_every_operation_of_expressions_has_a_graph() -> None:
-    from bayesrun.engines.pymc3.operations import OPERATIONS
+    from bayesrun.engines.pymc3.lowering import OPERATIONS
 
     assert operations.OPERATIONS.keys() - {"increasing"} == OPERATIONS.keys()  # that one is of initial values alone
 

@@ -10,8 +10,8 @@ import pymc3 as pm
 import pytest
 import theano
 
-from bayesrun.engines.pymc3.distributions import make_distribution
-from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.lowering import Lowering
+from bayesrun.engines.pymc3.random_variables import make_distribution
 from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.plan import plan
 from bayesrun.language.probability_masses import log_probability

@@ -11,8 +11,8 @@ import theano
 import theano.tensor as tt
 from scipy import special
 
-from bayesrun.engines.pymc3.distributions import make_distribution
-from bayesrun.engines.pymc3.operations import Lowering
+from bayesrun.engines.pymc3.lowering import Lowering
+from bayesrun.engines.pymc3.random_variables import make_distribution
 from bayesrun.engines.pymc3.scalar_functions import (
     log1mexp,
     log_beta_i,
