@@ -25,6 +25,7 @@ from bayesrun.models.regression.term_priors import DEFAULT, prior_of
 
 _PLACE = re.compile(r"\{([\w.]+)\}")
 _FACTOR = re.compile(r"C\((`[^`]*`|\w+)[^)]*\)")
+_COEFFICIENT = re.compile(r"(coefficient\('[^']*')(?=[,)])")
 _LONG = 60  # characters of a distribution's argument, above which the family's own parameters are shown
 
 
@@ -37,10 +38,12 @@ def statements(spec: RegressionSpec, data: xr.Dataset | None) -> list[Statement]
     # the parameters of several responses bear the name of the response
     for this in plans.values():
         for predictor in this.predictors.values():
-            lines.append(_predictor(_of_response(predictor, this), this, labels))
+            line = _predictor(_of_response(predictor, this), this, labels)
+            lines.append(_of_level(line) if _by_level(this) else line)
     for name, this in plans.items():
         for predictor in this.predictors.values():
-            lines += _priors(_of_response(predictor, this), several[name])
+            priors = _priors(_of_response(predictor, this), several[name])
+            lines += map(_of_level, priors) if _by_level(this) else priors
         numbers = [f"{this.prefix}{one}" for one in this.numbers if not (jointly and one == "nu")]
         lines += [Statement("prior", one, (), distribution_in(several[name].priors[one])) for one in numbers]
         if this.family.categories == "thresholds":
@@ -53,6 +56,16 @@ def statements(spec: RegressionSpec, data: xr.Dataset | None) -> list[Statement]
         if "nu" in next(iter(plans.values())).numbers:
             lines.append(Statement("prior", "nu", (), distribution_in(spec.priors["nu"])))
     return lines
+
+
+def _by_level(this: RegressionPlan) -> bool:
+    return this.family.categories == "reference"
+
+
+def _of_level(line: Statement) -> Statement:
+    """Return a line of a predictor that each level but the reference has: its coefficients are those of level k."""
+    expression, left = (_COEFFICIENT.sub(r"\1, 'k'", text) for text in (line.expression, line.left))
+    return replace(line, expression=expression, left=f"{line.name}['k']" if line.kind == "predictor" else left)
 
 
 def _of_response(predictor: LinearPredictor, this: RegressionPlan) -> LinearPredictor:
@@ -106,6 +119,8 @@ def _symbol(place: str, this: RegressionPlan) -> str:
         rest = re.fullmatch(r"(.+) - (.+)", response.failures or "")
         if rest and rest[2].strip() == response.text:  # cbind(y, n - y)
             return rest[1].strip()
+        if response.counts:
+            return " + ".join(response.counts)
         return response.trials or f"({response.text} + {response.failures})"
     return f"{this.prefix}eta" if place.endswith((".eta", ".etas")) else f"{this.prefix}{place}"
 

@@ -13,6 +13,9 @@ import yaml
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.language.statements import Statement, WrittenModel, written_model
+from bayesrun.models.regression.families import FAMILY_TABLE
+from bayesrun.models.regression.regression_spec import RegressionSpec
+from bayesrun.models.regression.regression_statements import statements
 from bayesrun.pipeline import load_data
 from bayesrun.report.notation import Notation
 from tests.composing import parsed
@@ -196,6 +199,19 @@ def test_offsets_counts_and_ordered_levels(tmp_path: Path) -> None:
     assert counts[:2] == ["incidence_{i} ∼ NegBinomial(μ_{i},α)", "log(μ_{i}) = β_{0}+log(size_{i})"]
     levels = regression(tmp_path, "cbpp", "period ~ incidence", "cumulative")
     assert levels[:2] == ["period_{i} ∼ OrderedLogistic(η_{i},cutpoints)", "η_{i} = β_{incidence}·incidence_{i}"]
+
+
+@pytest.mark.parametrize("name", sorted(FAMILY_TABLE))
+def test_every_family_has_formulas(name: str) -> None:
+    left = {"trials": "y | trials(n)", "counts": "cbind(a, b, c)"}.get(FAMILY_TABLE[name].values, "y")
+    content = {"name": "m", "type": "regression", "family": name, "formula": f"{left} ~ x + (1 | g)"}
+    dims = dict.fromkeys(("a", "b", "c", "g", "n", "x", "y"), ("obs",))
+    spec = RegressionSpec.model_validate(content)
+    shown = lines(Notation(WrittenModel(tuple(statements(spec, None)), dims, {"obs": 9}, "obs")))
+    assert " ∼ " in shown[0] and "None" not in shown[0] and "r_{g[i]}" in shown[1]
+    if name == "multinomial":
+        assert shown[0] == "(a_{i},b_{i},c_{i}) ∼ MultinomialLogit(n=a_{i}+b_{i}+c_{i},η)"
+        assert shown[1] == "η_{k} = β_{0}^{k}+β_{x}^{k} x_{i}+r_{g[i]}"
 
 
 # ---------------------------------------------------------------- the language
