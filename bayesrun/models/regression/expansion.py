@@ -29,6 +29,7 @@ from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, Reg
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, names_of
 from bayesrun.models.regression.term_priors import numbers_of
+from bayesrun.models.regression.working_responses import of_levels, of_mean, of_shares, target
 
 LARGEST = 35
 """Largest linear predictor whose exponential is a mean from which an engine can draw counts."""
@@ -444,7 +445,10 @@ def _setting(
     spread, middle = float(np.nanstd(y)) or 1.0, float(np.nanmean(y))
     own_units = link == "identity" and this.family.values in ("real", "positive", "nonnegative")
     if this.family.categories:
-        return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
+        if predictor.parameter != this.family.main:
+            return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
+        residual, information = _working_response(this, predictor, explained, y)
+        return Setting(prefix, spec.priors, 1.0, 0.0, 0.0, residual, information, data)
     if predictor.parameter != this.family.main:
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
@@ -457,10 +461,11 @@ def _setting(
         middle = 0.0 if this.family.categories else level_on_link(float(np.nansum(y) / total), link, 0.5 / total)
         spread = 1.0
     middle -= float(np.mean(offset))
-    target = _target(explained, y, link) - offset
-    residual, information = _working_response(this, explained, y, link)
+    sizes = explained.columns["trials"].values if "trials" in explained.columns else 1.0
+    towards = target(y, sizes, link) - offset
+    residual, information = _working_response(this, predictor, explained, y)
     noise = _noise(this, predictor)
-    return Setting(prefix, spec.priors, spread, middle, target, residual, information, data, in_units, noise)
+    return Setting(prefix, spec.priors, spread, middle, towards, residual, information, data, in_units, noise)
 
 
 def _noise(this: RegressionPlan, predictor: LinearPredictor) -> str | None:
@@ -479,22 +484,6 @@ def _without_population(setting: Setting, columns: xr.Dataset) -> Setting:
     return replace(setting, residual=setting.residual - matrix @ found)
 
 
-def _target(explained: Explained, y: NDArray[Any], link: str) -> NDArray[Any]:
-    """Return the response on the scale of the linear predictor, kept away from values where the link is infinite."""
-    if link in ("logit", "probit", "cloglog"):
-        trials = explained.columns["trials"].values if "trials" in explained.columns else 1.0
-        share = (y + 0.5) / (trials + 1.0)
-        return np.asarray(np.log(share / (1.0 - share)))
-    if link == "log":
-        mean = float(np.nanmean(y))
-        return np.asarray(np.log(np.maximum(y, 0.1 * mean)) if mean > 0 else np.zeros_like(y))
-    if link in ("identity", "softplus"):
-        return y
-    with np.errstate(all="ignore"):
-        middle = {"inverse": 1.0 / np.nanmean(y), "sqrt": np.sqrt(np.nanmean(y))}.get(link, 0.0)
-    return np.full_like(y, middle if np.isfinite(middle) else 0.0)
-
-
 def _offset(predictor: LinearPredictor, rows: Rows) -> NDArray[Any] | float:
     """Return the offset of the linear predictor."""
     found: NDArray[Any] | float = 0.0
@@ -506,20 +495,21 @@ def _offset(predictor: LinearPredictor, rows: Rows) -> NDArray[Any] | float:
 
 
 def _working_response(
-    this: RegressionPlan, explained: Explained, y: NDArray[Any], link: str
+    this: RegressionPlan, predictor: LinearPredictor, explained: Explained, y: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return responses on the scale of the linear predictor, to first order at their mean, and their inverse variances.
-
-    It is the first step of iteratively reweighted least squares (McCullagh and Nelder 1989, section 2.5).
-    """
-    size = len(y)
-    if this.family.values in ("trials", "binary"):
-        trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(size)
-        share = float(np.clip(np.nansum(y) / max(1.0, float(np.sum(trials))), 0.02, 0.98))
-        return (y / np.maximum(trials, 1) - share) / (share * (1 - share)), trials * share * (1 - share)
-    mean, variance = float(np.nanmean(y)), float(np.nanvar(y)) or 1.0
-    if link == "log" and mean > 0:
-        return (y - mean) / mean, np.full(size, mean**2 / max(variance, mean if this.family.values == "count" else 0.0))
-    if link == "identity" or this.family.likelihood == "LogNormal":
-        return y - mean, np.full(size, 1.0 / variance)
-    return np.zeros(size), np.full(size, 1.0)
+    """Return responses on the scale of the linear predictor, and the information of each row (`working_responses`)."""
+    columns, family = explained.columns, this.family
+    trials = columns["trials"].values if "trials" in columns else np.ones(len(y))
+    if family.categories == "thresholds":
+        chosen = family.by_link.get(predictor.link, {})
+        return of_levels(y, len(explained.levels), chosen.get("dist", family.likelihood))
+    if family.categories == "reference":
+        # the level against all others
+        prefixes = [one.prefix for one in predictors_of(this, explained.levels).values()]
+        place = 1 + prefixes.index(predictor.prefix)
+        own = y[:, place] if y.ndim == 2 else np.where(np.isnan(y), np.nan, y == place)
+        return of_shares(own, trials)
+    if family.values in ("trials", "binary"):
+        return of_shares(y, trials)
+    link = "identity" if family.likelihood == "LogNormal" else predictor.link
+    return of_mean(y, link, family.values == "count")
