@@ -20,6 +20,7 @@ Rule = MissingRule | Mapping[str, MissingRule] | None
 
 _MAX_LIMITS = 5
 _MAX_LABEL_LENGTH = 200
+_MAX_LEVELS = 12
 _WHOLE: tuple[Domain, ...] = ("count", "binary", "index")
 
 
@@ -244,7 +245,11 @@ def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
     odd = np.vectorize(_is_no_number, otypes=[bool])(variable.values)
     # every cell is a number written as text
     odd = odd if odd.any() else variable.notnull().values
-    hint = "fix the values; labels become codes with data.factors"
+    hint, there = "fix the values; labels become codes with data.factors", variable.notnull().values
+    if role.kind == "observed" and role.domain in ("index", "binary") and there.any() and odd[there].all():
+        labels = list(dict.fromkeys(map(str, variable.values[there])))
+        listed = ", ".join(labels[:_MAX_LEVELS]) + (", ..." if len(labels) > _MAX_LEVELS else "")
+        hint = f"name the labels in their order: data.levels={{{role.variable}: [{listed}]}}"
     return Problem(role.key, f"{must} (got text: {shown_values(variable, variable.copy(data=odd))})", hint)
 
 

@@ -48,6 +48,12 @@ _DOMAINS: Mapping[str, Domain] = MappingProxyType(
     }
 )
 
+_OF_LEVELS = (
+    *("Categorical", "CategoricalLogit", "OrderedLogistic", "OrderedProbit", "OrderedCloglog"),
+    *("SequentialLogistic", "AdjacentLogistic"),
+)
+"""Distributions of codes of levels."""
+
 
 class DeclarativeSpec(ModelSpec):
     """Config of `type: declarative`.
@@ -67,7 +73,7 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
     for part in definitions(spec):
         known = family(str(part.body.get("dist")))
         if part.kind == "likelihood" and known is not None:
-            domain = _DOMAINS.get(known.support, "real")
+            domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
             found.append(Role(str(part.observed), "observed", domain, f"{part.key}.observed"))
     return tuple(found)
 

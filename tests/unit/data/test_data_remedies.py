@@ -158,6 +158,14 @@ def test_what_an_error_about_values_tells_to_do_is_right(
     assert _told(tmp_path, {"source": "inline", "values": values, **right}, roles) == ""
 
 
+def test_observed_labels_get_codes_in_the_order_that_the_message_asks_for(tmp_path: Path) -> None:
+    values, role = {"sat": ["Low", "Mid", "High"]}, (Role("sat", "observed", "index"),)
+    told = _told(tmp_path, {"source": "inline", "values": values}, role)
+    assert "name the labels in their order: data.levels={sat: [Low, Mid, High]}" in told
+    levels = {"levels": {"sat": ["Low", "Mid", "High"]}}
+    assert _told(tmp_path, {"source": "inline", "values": values, **levels}, role) == ""
+
+
 @pytest.mark.parametrize(
     ("domain", "remedy", "right"),
     [
