@@ -156,7 +156,7 @@ def open_run(
             yield opened
     except (Exception, KeyboardInterrupt) as error:
         signals.ignore()
-        reported = as_output_error(error, folder.path)
+        reported = as_output_error(interrupt_behind(error) or error, folder.path)
         with suppress(OSError):  # the disk may be full
             opened.fail(reported)
             log.debug("the run failed", exc_info=True)
@@ -168,6 +168,13 @@ def open_run(
         if config.top.report:
             write_report_of(folder)
         opened.close()
+
+
+def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that surfaced as another error: a library in C calls Python, and reports what it likes."""
+    while error is not None and type(error) is not KeyboardInterrupt:
+        error = error.__cause__ or error.__context__
+    return error  # type: ignore[return-value]
 
 
 def write_report_of(folder: RunFolder) -> None:

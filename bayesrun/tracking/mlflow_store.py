@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
+import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -270,8 +270,10 @@ def _check_database(path: Path) -> None:
         raise IsADirectoryError(f"'{path}' is a folder, not a database")
     if not path.exists():
         folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise PermissionError(f"'{path}' can't be made in '{folder}'")
+        try:
+            tempfile.TemporaryFile(dir=folder).close()  # what a folder such as /proc allows is not what it takes
+        except OSError as error:
+            raise PermissionError(f"'{path}' can't be made in '{folder}': {error.strerror}") from None
     elif path.stat().st_size:
         with path.open("rb") as file:
             if file.read(len(_SQLITE)) != _SQLITE:

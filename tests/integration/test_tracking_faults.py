@@ -22,6 +22,7 @@ import pytest
 from bayesrun.errors import BayesrunError
 from bayesrun.tracking.base import RunCard, TrackingSpec
 from bayesrun.tracking.mlflow import open_run, upload
+from bayesrun.tracking.mlflow_store import create_local_database
 from bayesrun.tracking.tracking_record import read_record
 from tests.conftest import Command, only_run
 from tests.integration.mlflow_server import mlflow_server
@@ -242,3 +243,12 @@ def test_a_server_that_comes_back_gets_the_run_by_itself(bayesrun: Command, tmp_
         again = bayesrun("task=sync", f"run={lost}")
         assert "nothing is missing" in again.stdout
         assert len(runs(uri, "linear_regression")) == 2
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc")
+def test_a_database_where_none_can_be_made_is_reported_at_once(tmp_path: Path) -> None:
+    """`os.access` allows root to write to /proc; MLflow would try for a minute."""
+    began = time.monotonic()
+    with pytest.raises(PermissionError, match="can't be made in '/proc'"):
+        create_local_database("sqlite:////proc/mlflow.db", str(tmp_path))
+    assert time.monotonic() - began < 2

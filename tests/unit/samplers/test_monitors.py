@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from bayesrun.open_run import interrupt_behind
 from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeIsUp, TimeLimit, Tracked, reason_of
 from tests.unit.samplers.conftest import Listener
 
@@ -101,3 +102,12 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_an_interrupt_that_surfaces_as_another_error_is_one() -> None:
+    """C code that calls Python may leave the exception behind: Python then raises SystemError from it."""
+    interrupt, other = KeyboardInterrupt("SIGHUP"), SystemError("<built-in function monotonic> returned a result ...")
+    other.__cause__ = interrupt
+    assert interrupt_behind(other) is interrupt
+    assert interrupt_behind(interrupt) is interrupt
+    assert interrupt_behind(SystemError("x")) is None
