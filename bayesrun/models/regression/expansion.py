@@ -448,7 +448,8 @@ def _setting(
         if predictor.parameter != this.family.main:
             return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
         residual, information = _working_response(this, predictor, explained, y)
-        return Setting(prefix, spec.priors, 1.0, 0.0, 0.0, residual, information, data)
+        steps = this.family.categories == "thresholds"
+        return Setting(prefix, spec.priors, 1.0, 0.0, 0.0, residual, information, data, thresholds=steps)
     if predictor.parameter != this.family.main:
         is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
         middle = float(np.log(spread)) if is_scale and link == "log" else 0.0

@@ -197,7 +197,7 @@ class FittedGroups:
         """Declare sds, correlations and effects."""
         size, name = len(self.design.columns), self.name
         sd, key = self._sd_prior(setting)
-        form, note = self._parameterization()
+        form, note = self._parameterization(setting)
         effects = {"dims": [self.dim, self.effect_dim], "parameterization": form}
         expression = self._expression()
         if not self.correlated:
@@ -282,13 +282,19 @@ class FittedGroups:
             raise fail(key, "correlations have an LKJ prior", "write {dist: LKJ, eta: 2}")
         return float(eta)
 
-    def _parameterization(self) -> tuple[str, str]:
-        """Choose centred or non-centred effects by how well the rows of a group determine its effects."""
-        form = "centered" if self.reliability >= RELIABLE else "noncentered"
+    def _parameterization(self, setting: Setting) -> tuple[str, str]:
+        """Choose centred or non-centred effects by how well the rows of a group determine its effects.
+
+        Levels of groups beside thresholds are never centred: as a whole they trade off with all thresholds, and no
+        coefficient of the population could take their mean.
+        """
+        beside = setting.thresholds and INTERCEPT in self.design.columns
+        form = "centered" if self.reliability >= RELIABLE and not beside else "noncentered"
         grouping = ":".join(self.effects.term.columns)
         words = {"centered": "centred", "noncentered": "non-centred"}[form]
         note = f"effects of {len(self.labels)} groups of '{grouping}' are sampled {words}"
-        return form, f"{note} (reliability {self.reliability:.2f})"
+        why = ", beside cutpoints" if beside else ""
+        return form, f"{note} (reliability {self.reliability:.2f}{why})"
 
 
 def _of_grouping(section: Mapping[str, Any], fitted: FittedGroups, key: str) -> tuple[Mapping[str, Any], str]:

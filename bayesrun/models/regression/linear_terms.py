@@ -76,6 +76,8 @@ class Setting:
         Sd of the response in its own units.
     noise
         Name of the sd of the noise around the linear predictor; None if it is not one number.
+    thresholds
+        Whether thresholds take the place of the intercept.
     """
 
     prefix: str
@@ -88,6 +90,7 @@ class Setting:
     data: xr.Dataset | None = None
     response: float = 1.0
     noise: str | None = None
+    thresholds: bool = False
 
 
 @dataclass(frozen=True)

@@ -86,5 +86,8 @@ def test_effects_on_levels_and_shares_are_centred_where_rows_determine_them(
     expansion = expansion_of(rows, spec)
     effects = [prior for name, prior in expansion.model["priors"].items() if name.startswith("r_")]
     told = [float(re.search(r"reliability ([\d.]+)", note)[1]) for note in expansion.notes]  # type: ignore[index]
-    assert effects[-1]["parameterization"] == form
+    # beside cutpoints, intercepts of groups are never centred
+    beside = family in ("cumulative", "sequential", "adjacent")
+    assert effects[-1]["parameterization"] == ("noncentered" if beside else form)
+    assert all(("beside cutpoints" in note) is beside for note in expansion.notes)
     assert told[-1] > 0.8 if form == "centered" else told[-1] < 0.4
