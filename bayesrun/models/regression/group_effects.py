@@ -27,6 +27,7 @@ from bayesrun.language.values import Value, compute, variable
 from bayesrun.lazy import pd, xr
 from bayesrun.models.regression.blocked_algebra import moments
 from bayesrun.models.regression.formula_rows import columns_at
+from bayesrun.models.regression.group_reliability import Beside, reliability
 from bayesrun.models.regression.group_terms import GroupTerm
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import DEFAULT, as_vector, numbers_of
@@ -45,10 +46,13 @@ class GroupEffects:
         The term as written.
     dim
         Dim of the groups in the model.
+    beside
+        Columns of each other grouping of the same formula.
     """
 
     term: GroupTerm
     dim: str
+    beside: tuple[tuple[str, ...], ...] = ()
 
     def roles(self) -> tuple[Role, ...]:
         """Return the columns of the grouping, and of the effects."""
@@ -69,7 +73,7 @@ class GroupEffects:
         from bayesrun.models.regression.design_matrix import column_problems
 
         formula = self.term.effects
-        check([*_not_over_rows(rows, self.term), *column_problems(rows.data, formula, rows.dim)])
+        check([*_not_over_rows(rows, self.term.columns, formula.key), *column_problems(rows.data, formula, rows.dim)])
         keys = _row_keys(rows, self.term.columns)
         labels, codes = _levels(rows, self.term.columns, keys)
         if len(labels) < 2:
@@ -78,11 +82,16 @@ class GroupEffects:
         columns = {n: formula_column(rows.data, n, n in formula.categorical) for n in formula.variables}
         made = design(formula, columns or {rows.dim: rows.data[rows.dim].values})
         means, sds = moments(made.matrix)
-        reliability = _reliability(made.matrix, codes, len(labels), setting)
+        told = reliability(made.matrix, codes, len(labels), setting, [self._beside(rows, one) for one in self.beside])
         fitted = FittedGroups(
-            self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), reliability, setting.prefix
+            self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), told, setting.prefix
         )
         return fitted, fitted.as_columns(codes, made.matrix, list(labels), rows)
+
+    def _beside(self, rows: Rows, columns: tuple[str, ...]) -> Beside:
+        check(_not_over_rows(rows, columns, self.term.effects.key))
+        codes = _levels(rows, columns, _row_keys(rows, columns))[1]
+        return Beside(codes, set(columns) > set(self.term.columns))
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedGroups:
         """Rebuild it from the output of `plain`."""
@@ -308,10 +317,10 @@ def _pairs(size: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(size) for j in range(i)]
 
 
-def _not_over_rows(rows: Rows, term: GroupTerm) -> list[Problem]:
+def _not_over_rows(rows: Rows, columns: Sequence[str], key: str) -> list[Problem]:
     return [
-        Problem(term.effects.key, f"'{name}' must be over the rows, one label each", "a grouping is a column")
-        for name in term.columns
+        Problem(key, f"'{name}' must be over the rows, one label each", "a grouping is a column")
+        for name in columns
         if row_column(rows.data, name).dims != (rows.dim,)
     ]
 
@@ -353,39 +362,3 @@ def _levels(rows: Rows, columns: Sequence[str], keys: NDArray[Any]) -> tuple[lis
     inverse = np.asarray(inverse).ravel()
     first = {code: row for row, code in reversed(list(enumerate(inverse)))}
     return [keys[first[code]] for code in range(len(combined))], inverse.astype(np.int64)
-
-
-def _reliability(matrix: NDArray[Any], codes: NDArray[Any], groups: int, setting: Setting) -> float:
-    """Return how reliably the rows of the median group determine its effects, for the least reliable effect.
-
-    With `v_j` the sampling variance of group j's least-squares estimate of an effect and `t` the variance between
-    groups (by moments), it is the median of `t / (t + v_j)`. Centred effects mix at a rate that grows with it,
-    non-centred ones at one that falls (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
-    """
-    if setting.residual is None or setting.information is None:
-        return 0.0
-    known = np.isfinite(setting.residual)
-    z, e, w, of = matrix[known], setting.residual[known], setting.information[known], codes[known]
-    size = z.shape[1]
-    cross = np.empty((groups, size, size))
-    sums = np.empty((groups, size))
-    for j in range(size):
-        sums[:, j] = np.bincount(of, w * z[:, j] * e, groups)
-        for k in range(j + 1):
-            cross[:, j, k] = cross[:, k, j] = np.bincount(of, w * z[:, j] * z[:, k], groups)
-    values = np.linalg.eigvalsh(cross)
-    whole = values[:, 0] > 1e-9 * np.maximum(values[:, -1], 1e-300)
-    if np.count_nonzero(whole) < max(2, groups // 2):
-        return 0.0
-    variances = np.linalg.inv(cross[whole])
-    estimates = np.einsum("jkl,jl->jk", variances, sums[whole])
-    everywhere = np.zeros((groups, size))
-    everywhere[whole] = estimates
-    rest = e - np.einsum("nk,nk->n", z, everywhere[of])
-    inside, freedom = whole[of], np.count_nonzero(whole[of]) - size * np.count_nonzero(whole)
-    noise = float(np.sum(w[inside] * rest[inside] ** 2) / freedom) if freedom > 0 else 1.0
-    sampling = noise * np.einsum("jkk->jk", variances)
-    between = np.maximum(0.0, np.mean(estimates**2, axis=0) - np.mean(sampling, axis=0))
-    total = between + sampling
-    share = np.divide(between, total, out=np.zeros_like(total), where=total > 0)  # 0 without variation
-    return float(np.min(np.median(share, axis=0)))

@@ -175,7 +175,9 @@ def _predictor(
         intercept = not (main and family.categories == "thresholds")
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
-    terms += [GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name) for one in groups]
+    for one in groups:
+        others = tuple(other.columns for other in groups if other is not one)
+        terms.append(GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name, others))
     terms += monotonic
     beside = {name for one in terms if isinstance(one, PopulationTerm) for name in one.formula.variables}
     beside |= {name for one in groups for name in one.columns}

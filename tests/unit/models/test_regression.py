@@ -157,6 +157,15 @@ def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups
     assert alike.model["priors"]["r_g"]["parameterization"] == "noncentered"
 
 
+def test_groups_within_a_group_are_noise_of_its_effect() -> None:
+    part = np.repeat(["k", "l"], ROWS // 2)
+    level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)
+    rows = data(y=level + 0.3 * Y, part=part)
+    assert expanded("y ~ 1 + (1 | g)", rows).model["priors"]["r_g"]["parameterization"] == "centered"
+    nested = expanded("y ~ 1 + (1 | g/part)", rows).model["priors"]
+    assert nested["r_g"]["parameterization"] == "noncentered" and nested["r_g_part"]["parameterization"] == "centered"
+
+
 def test_successes_of_trials_and_offsets() -> None:
     successes = RNG.integers(0, 8, size=ROWS)
     rows = data(s=successes, f=N - successes)

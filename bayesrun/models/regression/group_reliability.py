@@ -1,0 +1,93 @@
+"""How well the rows of a group determine its effects, which decides how they are sampled.
+
+With `v_j` the sampling variance of group j's least-squares estimate of an effect and `t` the variance between groups
+(by moments), the reliability is the median of `t / (t + v_j)`. Centred effects mix at a rate that grows with it,
+non-centred ones at one that falls (Papaspiliopoulos, Roberts and Skold 2007, doi:10.1214/088342307000000014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.models.regression.linear_terms import Setting
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Another grouping of the same formula.
+
+    Parameters
+    ----------
+    codes
+        Code of each row.
+    finer
+        Whether its groups are parts of the groups in question.
+    """
+
+    codes: Array
+    finer: bool
+
+
+def reliability(matrix: Array, codes: Array, groups: int, setting: Setting, others: Sequence[Beside] = ()) -> float:
+    """Return how reliably the rows of the median group determine its effects, for the least reliable effect.
+
+    Parameters
+    ----------
+    matrix
+        Columns of the effects (row, effect).
+    codes
+        Group of each row.
+    groups
+        Number of groups.
+    setting
+        Residual and information of each row.
+    others
+        The other groupings. Of groups within these groups the means, not the rows, tell an intercept.
+    """
+    if setting.residual is None or setting.information is None:
+        return 0.0
+    known = np.isfinite(setting.residual)
+    z, e, w, of = matrix[known], setting.residual[known], setting.information[known], codes[known]
+    finer = [other.codes[known] for other in others if other.finer]
+    if finer and np.all(z == 1.0):
+        parts = np.unique(finer[0], return_index=True)[1]
+        sizes = np.bincount(finer[0])
+        e = (np.bincount(finer[0], e) / np.maximum(sizes, 1))[finer[0][parts]]
+        z, w, of = z[parts], np.ones(len(parts)), of[parts]
+        if len(parts) <= groups:
+            return 0.0
+    return _share_between(z, e, w, of, groups)
+
+
+def _share_between(z: Array, e: Array, w: Array, of: Array, groups: int) -> float:
+    """Return the reliability of the median group's least reliable effect."""
+    size = z.shape[1]
+    cross = np.empty((groups, size, size))
+    sums = np.empty((groups, size))
+    for j in range(size):
+        sums[:, j] = np.bincount(of, w * z[:, j] * e, groups)
+        for k in range(j + 1):
+            cross[:, j, k] = cross[:, k, j] = np.bincount(of, w * z[:, j] * z[:, k], groups)
+    values = np.linalg.eigvalsh(cross)
+    whole = values[:, 0] > 1e-9 * np.maximum(values[:, -1], 1e-300)
+    if np.count_nonzero(whole) < max(2, groups // 2):
+        return 0.0
+    variances = np.linalg.inv(cross[whole])
+    estimates = np.einsum("jkl,jl->jk", variances, sums[whole])
+    everywhere = np.zeros((groups, size))
+    everywhere[whole] = estimates
+    rest = e - np.einsum("nk,nk->n", z, everywhere[of])
+    inside, freedom = whole[of], np.count_nonzero(whole[of]) - size * np.count_nonzero(whole)
+    noise = float(np.sum(w[inside] * rest[inside] ** 2) / freedom) if freedom > 0 else 1.0
+    sampling = noise * np.einsum("jkk->jk", variances)
+    between = np.maximum(0.0, np.mean(estimates**2, axis=0) - np.mean(sampling, axis=0))
+    total = between + sampling
+    share = np.divide(between, total, out=np.zeros_like(total), where=total > 0)  # 0 without variation
+    return float(np.min(np.median(share, axis=0)))
