@@ -30,7 +30,7 @@ from bayesrun.finished_run import LateEngine, draws_for
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.open_run import read_config
-from bayesrun.predict.effects import Comparison, Effect, Expected, Kind, Question, effects
+from bayesrun.predict.counterfactuals import Comparison, Effect, Expected, Kind, Question, effects
 from bayesrun.predict.fitted_model import FittedModel, read_design
 from bayesrun.predict.forward import Forecast
 from bayesrun.predict.new_rows import forecasts, prepare_rows
