@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says more about the machine
+settings.load_profile("untimed")
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # a shell's background job ignores Ctrl-C, and so would everything that the tests of it start
