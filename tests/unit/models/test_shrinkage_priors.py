@@ -152,7 +152,7 @@ def test_prior_draws_have_the_r2_that_a_sweep_declares(tmp_path: Path, bayesrun:
     swept = ("-m", "model.priors.default.mean_R2=0.2,0.5")
     done = bayesrun(f"--config-dir={tmp_path}", *words, *swept, f"paths.outputs={tmp_path}/out")
     assert done.returncode in (0, 3), done.stderr
-    runs = sorted(tmp_path.rglob("posterior.nc"), key=str)
+    runs = sorted(tmp_path.glob("out/sweeps/*/*/[01]/posterior.nc"), key=str)
     assert len(runs) == 2
     for path in runs:
         config = yaml.safe_load((path.parent / "config.yaml").read_text())
