@@ -142,6 +142,20 @@ def read_posterior(folder: Path) -> az.InferenceData:
     return az.InferenceData(**{group: _with_own_names(stored[group]) for group in stored.groups()})
 
 
+def read_groups(folder: Path, names: Sequence[str]) -> dict[str, xr.Dataset]:
+    """Open some groups of `posterior.nc`, as `read_posterior` reads all; those that were not stored are left out."""
+    path = folder / "posterior.nc"
+    if not path.is_file():
+        raise fail("run", f"'{folder}' has no posterior.nc", "use a run that finished")
+    found = {}
+    for name in names:
+        try:
+            found[name] = _with_own_names(xr.open_dataset(path, group=name, engine="netcdf4"))
+        except OSError:
+            continue
+    return found
+
+
 def _with_own_names(group: xr.Dataset) -> xr.Dataset:
     own = {name: str(array.attrs["name"]) for name, array in group.variables.items() if "name" in array.attrs}
     return group.rename({stored: name for stored, name in own.items() if stored != name})

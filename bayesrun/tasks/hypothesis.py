@@ -33,6 +33,7 @@ from bayesrun.diagnostics.numerics.hypotheses import (
 )
 from bayesrun.diagnostics.summary import SAMPLE, label_texts, names_of
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.finished_run import read_groups
 from bayesrun.language.expressions import value_of
 from bayesrun.language.grammar import Expression, parse, text_of
 from bayesrun.language.scope import Scope
@@ -42,7 +43,7 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.predict.forward import evaluate_at_draws
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, posterior_groups
+from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -155,7 +156,7 @@ def hypothesis(request: TaskRequest) -> int:
     config = config_of(request, folder)
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
-        groups = posterior_groups(folder, ("posterior", "prior"))
+        groups = read_groups(folder, ("posterior", "prior"))
         if "posterior" not in groups:
             raise fail("run", f"'{folder}' has no posterior draws", "use a run that finished")
         table = _table(options, groups, config.top.intervals)

@@ -23,12 +23,13 @@ from bayesrun.config.compose import placing_keys
 from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
+from bayesrun.finished_run import read_groups
 from bayesrun.lazy import pd, xr
 from bayesrun.open_run import Job
 from bayesrun.pipeline import read_data, run
 from bayesrun.run_folder import RunFolder
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import key_of, posterior_groups
+from bayesrun.tasks.task_run import key_of
 from bayesrun.tracking.tracking_record import read_record
 
 log = logging.getLogger("bayesrun")
@@ -127,7 +128,7 @@ def _check_data(config: RunConfig, earlier: Mapping[str, Any]) -> None:
 
 
 def _compare(parent: Path, own: Path, earlier: Mapping[str, Any]) -> _Comparison:
-    groups = [posterior_groups(folder, ("posterior",))["posterior"] for folder in (parent, own)]
+    groups = [read_groups(folder, ("posterior",))["posterior"] for folder in (parent, own)]
     names = dict.fromkeys([*map(str, groups[0].data_vars), *map(str, groups[1].data_vars)])
     sizes = {name: _difference(name, *groups) for name in names}
     now = _json(own / "provenance.json")

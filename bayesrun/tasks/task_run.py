@@ -17,8 +17,8 @@ from omegaconf import OmegaConf
 
 from bayesrun.config.resolvers import run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
-from bayesrun.errors import Problem, check, fail
-from bayesrun.lazy import pd, xr
+from bayesrun.errors import Problem, check
+from bayesrun.lazy import pd
 from bayesrun.logs import flush_to
 from bayesrun.open_run import read_config
 from bayesrun.processes import process_label
@@ -87,8 +87,8 @@ def config_of(request: TaskRequest, folder: Path, sections: Sequence[str] = ()) 
     written = [key_of(override) for override in request.arguments.overrides]
     changed = {}
     for section in sections:
-        said = {key for key in given[section] if _is_written(f"{section}.{key}", written)}
-        changed[section] = {**(stored.get(section) or {}), **{key: given[section][key] for key in said}}
+        own_keys = {key for key in given[section] if _is_written(f"{section}.{key}", written)}
+        changed[section] = {**(stored.get(section) or {}), **{key: given[section][key] for key in own_keys}}
     own = {key: given[key] for key in OF_RUN if _is_written(key, written)}
     kept = {key: value for key, value in stored.items() if key not in ("data", "hydra")}
     plain = {**kept, **own, **{key: given[key] for key in _OF_COMMAND}, **changed, "data": None}
@@ -119,35 +119,6 @@ def key_of(override: str) -> str:
 
 def _is_written(key: str, written: Sequence[str]) -> bool:
     return any(one == key or one.startswith(f"{key}.") for one in written)
-
-
-def posterior_groups(folder: Path, names: Sequence[str]) -> dict[str, xr.Dataset]:
-    """Open groups of a finished run's `posterior.nc`, with the names that the model knows.
-
-    Parameters
-    ----------
-    folder
-        Folder of the finished run.
-    names
-        Groups to open; those that were not stored are left out.
-
-    Raises
-    ------
-    UserError
-        When the run has no posterior.
-    """
-    path = folder / "posterior.nc"
-    if not path.is_file():
-        raise fail("run", f"'{folder}' has no posterior.nc", "use a run that finished")
-    found = {}
-    for name in names:
-        try:
-            group = xr.open_dataset(path, group=name, engine="netcdf4")
-        except OSError:
-            continue
-        # NetCDF can't hold every name: the attribute has the one that the model knows
-        found[name] = group.rename({n: str(v.attrs["name"]) for n, v in group.data_vars.items() if "name" in v.attrs})
-    return found
 
 
 @contextmanager
