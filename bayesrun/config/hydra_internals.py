@@ -170,6 +170,8 @@ def parse_override(text: str, by_hand: bool = True) -> Written:
 def command_line() -> ArgumentParser:
     """Return the parser of Hydra's flags, with bayesrun's version."""
     parser = get_args_parser()
+    parser.prog = "bayesrun"
+    parser.usage = "bayesrun [-m] [KEY=VALUE ...] [FLAGS]; --help shows examples, --hydra-help the flags"
     for action in parser._actions:
         if action.dest == "version":
             action.version = f"bayesrun {__version__}"  # type: ignore[attr-defined]

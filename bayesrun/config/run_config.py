@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bayesrun.config.hydra_internals import TooManyInterpolations, count_interpolations
 from bayesrun.data.base import GENERATORS, SOURCES, DataSpec
@@ -94,6 +94,14 @@ class TopSpec(Section):
     plugins: list[str] = []
     report: bool = True
     intervals: Annotated[float, Field(gt=0, lt=1)] = INTERVAL
+
+    @field_validator("tags", mode="before")
+    @classmethod
+    def _single_values(cls, tags: Any) -> Any:
+        for name, value in tags.items() if isinstance(tags, Mapping) else ():
+            if isinstance(value, Mapping | list):
+                raise ValueError(f"tag '{name}' must be a text, a number, true or false")
+        return tags
 
 
 @dataclass(frozen=True)

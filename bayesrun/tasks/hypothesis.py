@@ -72,7 +72,7 @@ class HypothesisSpec(Section):
     @classmethod
     def _ordered(cls, rope: tuple[float, float] | None) -> tuple[float, float] | None:
         if rope is not None and not rope[0] < rope[1]:
-            raise ValueError(f"must be [lower, upper] with lower < upper (got {list(rope)})")
+            raise ValueError("must be [lower, upper] with lower < upper")
         return rope
 
 

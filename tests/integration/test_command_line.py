@@ -111,3 +111,10 @@ def test_defaults_are_shown_and_may_be_named(bayesrun: Command, own: Path) -> No
     words = (f"--config-dir={own}", "model=mine", "name='${store.compression}_${sampler.draws}'", "--cfg=job")
     shown = bayesrun(*words, "--resolve", "--package=name")
     assert shown.stdout == "1_1000\n", shown.stderr
+
+
+def test_an_unknown_flag_is_told_without_the_name_of_a_file(bayesrun: Command) -> None:
+    done = bayesrun("--nope")
+    assert done.returncode == 2
+    assert "bayesrun: error: unrecognized arguments: --nope" in done.stderr
+    assert "__main__" not in done.stderr

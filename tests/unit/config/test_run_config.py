@@ -132,6 +132,13 @@ def test_a_fault_bears_its_key(changes: dict[str, Any], key: str) -> None:
     assert key in [p.key for p in caught.value.problems], caught.value.problems
 
 
+def test_a_tag_that_is_no_single_value_is_one_problem() -> None:
+    with pytest.raises(UserError) as caught:
+        minimal(tags={"who": {"first": "me"}})
+    (problem,) = caught.value.problems
+    assert problem.message.startswith("tag 'who' must be a text, a number, true or false")
+
+
 def test_data_may_be_absent() -> None:
     assert minimal(data=None).data is None
 
