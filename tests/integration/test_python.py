@@ -109,6 +109,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 
 
 def test_it_is_a_guest_of_a_program_of_hydras(tmp_path: Path) -> None:
+    GlobalHydra.instance().clear()  # what other tests of this process composed
     with hydra.initialize(version_base=None, config_path="."):
         theirs = GlobalHydra.instance().hydra
         library.run("linear_regression", ["sampler=prior", "sampler.draws=20", *QUICK[3:], f"paths.outputs={tmp_path}"])
@@ -211,19 +212,30 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def fitted(frame: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    outputs = tmp_path_factory.mktemp("fitted")
-    return library.fit(
-        "count ~ x + size",
-        frame,
-        family="poisson",
-        priors={"x": {"dist": "Normal", "mu": 0, "sigma": 1}},
-        seed=9,
-        sampler={"draws": 100, "tune": 100, "chains": 2},
-        model={"figures": []},
-        tracking="none",
-        paths={"outputs": str(outputs)},
-        quiet=True,
+    """Fit the frame in a process of its own: this one's engine has seen the settings of other tests."""
+    folder = tmp_path_factory.mktemp("fitted")
+    frame.to_pickle(folder / "frame.pickle")
+    done = python(
+        f"""
+import bayesrun, pandas
+run = bayesrun.fit(
+    "count ~ x + size",
+    pandas.read_pickle("frame.pickle"),
+    family="poisson",
+    priors={{"x": {{"dist": "Normal", "mu": 0, "sigma": 1}}}},
+    seed=9,
+    sampler={{"draws": 100, "tune": 100, "chains": 2}},
+    model={{"figures": []}},
+    tracking="none",
+    paths={{"outputs": {str(folder / "outputs")!r}}},
+    quiet=True,
+)
+print(run.folder)
+""",
+        folder,
     )
+    assert done.returncode == 0, done.stderr
+    return library.load(done.stdout.strip())
 
 
 def test_a_fit_has_its_frame_priors_and_levels(fitted: Any, frame: pd.DataFrame) -> None:
