@@ -178,7 +178,7 @@ def plain(name: str) -> frozenset[str]:
     quoted = re.fullmatch(r"\s*`(\w+)`\s*", name)
     if quoted and quoted[1] in {INTERCEPT, *grammar.RESERVED}:
         return frozenset({f"`{quoted[1]}`"})
-    return frozenset(_bare(part) for part in _split(name))
+    return frozenset(_bare(part) for part in split_interaction(name))
 
 
 def _tokens(right: str, key: str, text: str) -> list[Any]:
@@ -379,8 +379,8 @@ def _bare(name: str) -> str:
     return re.sub(r"[\s`]+", "", respelled(name)).replace('"', "'").replace("/", "÷")
 
 
-def _split(name: str) -> list[str]:
-    """Split at colons outside parentheses."""
+def split_interaction(name: str) -> list[str]:
+    """Split the name of a term at colons outside parentheses."""
     parts, depth = [""], 0
     for char in name:
         depth += {"(": 1, ")": -1}.get(char, 0)

@@ -113,12 +113,7 @@ class GaussianProcess:
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return its names below `sdgp` and `lscale`."""
-        return tuple(f"{section}.{name}" for section in ("sdgp", "lscale") for name in self.names(prefix))
-
-    def names(self, prefix: str) -> tuple[str, ...]:
-        """Return the names that it may have in `model.priors`."""
-        call = self.call
-        return tuple(dict.fromkeys(f"{prefix}{name}" for name in (call.name, call.short, call.text)))
+        return tuple(f"{section}.{name}" for section in ("sdgp", "lscale") for name in self.call.prior_names(prefix))
 
     def summands(self) -> tuple[str, ...]:
         """Return what it adds to the linear predictor, as a statement has it."""
@@ -127,7 +122,7 @@ class GaussianProcess:
     def prior_statements(self, priors: Mapping[str, Any], prefix: str) -> Iterator[Statement]:
         """Yield the distributions of sd and lengthscale."""
         for section in ("sdgp", "lscale"):
-            own = distribution_in(prior_in(section, priors, self.names(prefix))[1])
+            own = distribution_in(prior_in(section, priors, self.call.prior_names(prefix))[1])
             yield Statement("prior", f"{section}_{prefix}{self.call.name}", (), own)
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedProcess, xr.Dataset]:
@@ -256,7 +251,7 @@ class FittedProcess:
         name, inputs = self.name, len(self.term.call.inputs)
         levels = [f"{name}_level"] if self.by.is_factor else []
         several = [f"{name}_input"] if inputs > 1 and not self.term.isotropic else []
-        names = self.term.names(self.prefix)
+        names = self.term.call.prior_names(self.prefix)
         key, given = prior_in("sdgp", setting.priors, names)
         sd = numbers_of(given, key, np.asarray(setting.spread), setting.data)
         key, given = prior_in("lscale", setting.priors, names)

@@ -9,7 +9,7 @@ from typing import Any
 
 from bayesrun.data.factors import LABELS
 from bayesrun.language.formula_grammar import names_in, shown
-from bayesrun.language.formulas import INTERCEPT
+from bayesrun.language.formulas import INTERCEPT, split_interaction
 from bayesrun.language.grammar import SIGNATURES
 from bayesrun.language.statements import ROWS, Statement, distribution_in
 from bayesrun.lazy import xr
@@ -153,7 +153,7 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
 
 
 def _coefficient(name: str, predictor: LinearPredictor) -> str:
-    plain = ":".join(_FACTOR.sub(r"\1", part) for part in _interacting(shown(name)))
+    plain = ":".join(_FACTOR.sub(r"\1", part) for part in split_interaction(shown(name)))
     parts = [repr(plain), *([repr(predictor.parameter)] if predictor.prefix else [])]
     return f"coefficient({', '.join(parts)})"
 
@@ -163,7 +163,7 @@ def _times(coefficient: str, term: str, labels: frozenset[str]) -> str:
     if term == INTERCEPT:
         return coefficient
     factors, picked = [], []
-    for part in _interacting(term):
+    for part in split_interaction(term):
         names = names_in(part)
         if part.startswith("C(") or (len(names) == 1 and part == names[0] and part in labels):
             picked.append(shown(names[0]) if names else part)
@@ -174,18 +174,6 @@ def _times(coefficient: str, term: str, labels: frozenset[str]) -> str:
     if picked:
         coefficient = f"{coefficient[:-1]}, level=({', '.join(map(repr, picked))},))"
     return " * ".join([coefficient, *(f"({factor})" for factor in factors)])
-
-
-def _interacting(term: str) -> list[str]:
-    """Split a term at colons outside parentheses."""
-    parts, depth = [""], 0
-    for char in term:
-        depth += {"(": 1, ")": -1}.get(char, 0)
-        if char == ":" and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
 
 
 def _effect_name(term: GroupEffects, predictor: LinearPredictor) -> str:

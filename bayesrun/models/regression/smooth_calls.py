@@ -87,6 +87,10 @@ class SmoothCall:
         columns = ", ".join(self.inputs)
         return f"{self.function}({columns})" if self.by is None else f"{self.function}({columns}, by = {self.by})"
 
+    def prior_names(self, prefix: str) -> tuple[str, ...]:
+        """Return the names that its term may have in `model.priors`."""
+        return tuple(dict.fromkeys(f"{prefix}{name}" for name in (self.name, self.short, self.text)))
+
     def fault(self, message: str, hint: str) -> Exception:
         """Return an error about this call."""
         return fail(self.key, f"'{self.text}': {message}", hint)

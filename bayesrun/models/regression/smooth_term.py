@@ -63,13 +63,8 @@ class SmoothTerm:
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the names of its unpenalised coefficients, and those of its sds below `sds`."""
-        names = self.names(prefix)
+        names = self.call.prior_names(prefix)
         return (*names, *(f"sds.{name}" for name in names))
-
-    def names(self, prefix: str) -> tuple[str, ...]:
-        """Return the names that it may have in `model.priors`."""
-        call = self.call
-        return tuple(dict.fromkeys(f"{prefix}{name}" for name in (call.name, call.short, call.text)))
 
     def summands(self) -> tuple[str, ...]:
         """Return what it adds to the linear predictor, as a statement has it."""
@@ -78,12 +73,14 @@ class SmoothTerm:
     def prior_statements(self, priors: Mapping[str, Any], prefix: str) -> Iterator[Statement]:
         """Yield the distributions of its coefficients, weights and sds."""
         name = f"{prefix}{self.call.name}"
-        line = distribution_in(prior_of(priors, self.names(""), prefix)[1])
+        line = distribution_in(prior_of(priors, self.call.prior_names(""), prefix)[1])
         yield Statement("prior", name, (f"{name}_column",), line)
         if not truth(self.call, "fx", False):
             weights = {"dist": "Normal", "mu": 0, "sigma": f"sds_{name}"}
             yield Statement("prior", f"weights_{name}", (f"{name}_basis",), weights)
-            yield Statement("prior", f"sds_{name}", (), distribution_in(prior_in("sds", priors, self.names(prefix))[1]))
+            yield Statement(
+                "prior", f"sds_{name}", (), distribution_in(prior_in("sds", priors, self.call.prior_names(prefix))[1])
+            )
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedSmooth, xr.Dataset]:
         """Make the basis of the fitted rows, and return their columns."""
@@ -251,7 +248,7 @@ class FittedSmooth:
         if self.penalised:
             several = [f"{name}_penalty"] if len(self.penalties) > 1 else []
             sds, index = f"sds_{name}", ""
-            key, given = prior_in("sds", setting.priors, self.term.names(self.prefix))
+            key, given = prior_in("sds", setting.priors, self.term.call.prior_names(self.prefix))
             own = numbers_of(given, key, np.asarray(setting.spread), setting.data)
             priors[sds] = {**own, "dims": [*levels, *several]} if levels or several else own
             if several:
@@ -268,7 +265,7 @@ class FittedSmooth:
 
     def _fixed_prior(self, setting: Setting) -> Mapping[str, Any]:
         """Return the prior of the unpenalised coefficients: that of the smooth, or the default of coefficients."""
-        key, given = own_prior_of(setting.priors, self.term.names(""), self.prefix)
+        key, given = own_prior_of(setting.priors, self.term.call.prior_names(""), self.prefix)
         scales = setting.spread / np.array(self.scales)
         found = numbers_of(given, f"model.priors.{key}", scales, setting.data)
         return as_vector([found], [len(scales)]) or found
