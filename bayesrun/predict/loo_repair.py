@@ -25,9 +25,9 @@ Floats = NDArray[np.float64]
 
 log = logging.getLogger("bayesrun.predictive")
 
-_MOST_POINTS = 10
-_MOST_PARAMETERS = 100
-_MOST_TERMS = 400_000
+_MAX_POINTS = 10
+_MAX_PARAMETERS = 100
+_MAX_TERMS = 400_000
 """Maximum number of pointwise terms, observations times draws, that one evaluation of the likelihood may have."""
 _DRAWS = (1_000, 2_000)
 """Fewest and most draws that are moved."""
@@ -72,11 +72,13 @@ def repaired_points(
     if found is None or not found[0].sizes["point"] or not _can_move(model):
         return None
     terms = found[0]
+    draws = terms.sizes["chain"] * terms.sizes["draw"]
+    step = max(-(-draws * terms.sizes["point"] // _MAX_TERMS), draws // _DRAWS[1], 1)
+    if model.blocks[-1].end > _MAX_PARAMETERS or draws // step < _DRAWS[0]:
+        return None
     k = loo_of(terms, summary).judged_k
     bad = [str(point) for point in terms["point"].values[k > GOOD_K]]
-    draws = terms.sizes["chain"] * terms.sizes["draw"]
-    step = max(-(-draws * terms.sizes["point"] // _MOST_TERMS), draws // _DRAWS[1], 1)
-    if not bad or len(bad) > _MOST_POINTS or model.blocks[-1].end > _MOST_PARAMETERS or draws // step < _DRAWS[0]:
+    if not 0 < len(bad) <= _MAX_POINTS:
         return None
     density = _density(model)
     likelihood = _likelihoods(model)
