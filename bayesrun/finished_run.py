@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
 from bayesrun.data.frames import as_pandas, data_of, write_table
+from bayesrun.data.section import parse_rows
 from bayesrun.engines.base import ENGINES
-from bayesrun.errors import check, fail
+from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import az, pd, xr
 from bayesrun.open_run import read_config
 from bayesrun.predict.fitted_model import FittedModel, read_design
@@ -82,18 +83,39 @@ def predict_frame(
         For every problem with the rows, by column and row.
     """
     table = as_pandas(frame, KEY)
+    config = _config(folder, {"interval": interval, "new_levels": new_levels, "group_by": list(group_by)}, seed)
+    fitted = read_design(folder, getattr(config.model, "formula", None))
+    rows = rows_of_frame(config, fitted, table, new_levels)
+    check_groups(rows, config.predict.group_by)
+    for note in rows.notes:
+        log.info("%s: %s", KEY, note)
+    draws, engine = draws_for(fitted, folder), LateEngine(config.engine)
+    top = config.top
+    return Predictions(*predicted_tables(config.predict, top.intervals, top.seed, rows, fitted, draws, engine))
+
+
+def rows_of_frame(
+    config: RunConfig, fitted: FittedModel, table: pd.DataFrame, new_levels: NewLevels = "error"
+) -> PreparedRows:
+    """Prepare the rows of a data frame for prediction, transformed as in the fit.
+
+    Parameters
+    ----------
+    config
+        The finished run's config.
+    fitted
+        What its fit has learned.
+    table
+        The rows.
+    new_levels
+        As `predict.new_levels`.
+    """
     with tempfile.TemporaryDirectory(prefix="bayesrun_") as place:
         data = {**data_of(table, write_table(table, Path(place), KEY)), "levels": {}}  # levels are those of the fit
-        predict = {"data": data, "interval": interval, "new_levels": new_levels, "group_by": list(group_by)}
-        config = _config(folder, predict, seed)
-        fitted = read_design(folder, getattr(config.model, "formula", None))
-        rows = prepare_rows(config.model_type, config.model, fitted, config.predict, config.paths.data)
-        check_groups(rows, config.predict.group_by)
-        for note in rows.notes:
-            log.info("%s: %s", KEY, note)
-        draws, engine = draws_for(rows, fitted, folder), LateEngine(config.engine)
-        top = config.top
-        return Predictions(*predicted_tables(config.predict, top.intervals, top.seed, rows, fitted, draws, engine))
+        problems: list[Problem] = []
+        predict = parse_rows({"data": data, "new_levels": new_levels}, config.paths.data, problems)
+        check(problems)
+        return prepare_rows(config.model_type, config.model, fitted, predict, config.paths.data)
 
 
 def _config(folder: Path, predict: Mapping[str, Any], seed: int | None) -> RunConfig:
@@ -106,15 +128,15 @@ def _config(folder: Path, predict: Mapping[str, Any], seed: int | None) -> RunCo
     return parse_config(OmegaConf.create(plain))
 
 
-def draws_for(rows: PreparedRows, fitted: FittedModel, folder: Path) -> dict[str, NDArray[Any]]:
-    """Read the posterior draws (chain, draw, ...) that predictions of rows need; those not stored are left out.
+def draws_for(fitted: FittedModel, folder: Path) -> dict[str, NDArray[Any]]:
+    """Read the posterior draws (chain, draw, ...) that predictions of new rows need; those not stored are left out.
 
     Raises
     ------
     UserError
         When the run has no posterior, or none of these draws.
     """
-    names = [name for name, of in fitted.quantities.items() if rows.dim not in of.dims]
+    names = [name for name, of in fitted.quantities.items() if fitted.model.rows not in of.dims]
     path = folder / "posterior.nc"
     if not path.is_file():
         raise fail("run", f"'{folder}' has no posterior.nc", "predict from a run that finished")

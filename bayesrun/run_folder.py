@@ -80,6 +80,13 @@ class RunFolder:
         """The folder of the states from which sampling can continue."""
         return self.path / "state"
 
+    def read_json(self, name: str) -> Any:
+        """Return a JSON file as plain values; an empty mapping where it can't be read."""
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
     def status(self) -> str | None:
         """Return the status of `status.json`; None where it can't be read."""
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from bayesrun.lazy import pd, xr
+from bayesrun.run_folder import RunFolder
 
 MAX_ROWS = 100
 """Rows of `summary.csv` that are read."""
@@ -33,10 +33,7 @@ class StoredRun:
 
     def json(self, name: str) -> Any:
         """Return a JSON file as plain values; an empty mapping if it can't be read."""
-        try:
-            return json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        return RunFolder(self.folder).read_json(name)
 
     @cached_property
     def status(self) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from bayesrun.schema import Section
 from bayesrun.sweeps.elpd import compare_folders
 from bayesrun.sweeps.page import best
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run
+from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -85,9 +85,7 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _show(table: pd.DataFrame) -> None:
-    shown = table.drop(columns="rank").reset_index()
-    with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_colwidth", 60):
-        print(shown.to_string(index=False, float_format=lambda number: f"{number:.4g}"))
+    show_table(table.drop(columns="rank").reset_index())
     print(f"\n{best(table)}")
     doubtful = [str(name) for name in table.index if table.loc[name, "warning"]]
     if doubtful:

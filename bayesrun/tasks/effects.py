@@ -10,7 +10,6 @@ Averages are over the rows of the fit, which are read again, or over those of `e
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,23 +19,22 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data.frames import data_of, write_table
 from bayesrun.data.prepare import read_columns
-from bayesrun.data.section import parse_data, parse_rows
+from bayesrun.data.section import parse_data
 from bayesrun.diagnostics.base import interval_columns
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.errors import Problem, check, fail
-from bayesrun.finished_run import LateEngine, draws_for
+from bayesrun.finished_run import LateEngine, draws_for, rows_of_frame
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.open_run import read_config
 from bayesrun.predict.counterfactuals import Comparison, Effect, Expected, Kind, Question, effects
 from bayesrun.predict.fitted_model import FittedModel, read_design
 from bayesrun.predict.forward import Forecast
-from bayesrun.predict.new_rows import forecasts, prepare_rows
+from bayesrun.predict.new_rows import forecasts
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run
+from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -116,8 +114,7 @@ def run(request: TaskRequest) -> int:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_text("description.md", as_markdown(table))
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
-    with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_rows", 60):
-        print(table.to_string(index=False, na_rep="", float_format=lambda number: f"{number:.4g}"))
+    show_table(table)
     print(f"\nfolder: {own.path}")
     return 0
 
@@ -162,19 +159,14 @@ def _predictor(config: RunConfig, fitted: FittedModel, folder: Path, groups: str
     if groups != "known" and not of_groups:
         raise fail("effects.groups", f"is '{groups}', and the model has no group effects", "leave it out")
 
+    draws = draws_for(fitted, folder)
+    if groups == "none":
+        draws = {name: np.zeros_like(v) if name in of_groups else v for name, v in draws.items()}
+
     def expected(frame: pd.DataFrame) -> Expected:
         if groups == "population":
             frame = _with_new_groups(frame, fitted)
-        with tempfile.TemporaryDirectory(prefix="bayesrun_") as place:
-            data = {**data_of(frame, write_table(frame, Path(place), "effects"), "effects"), "levels": {}}
-            problems: list[Problem] = []
-            new = "population" if groups == "population" else "error"
-            predict = parse_rows({"data": data, "new_levels": new}, config.paths.data, problems)
-            check(problems)
-            rows = prepare_rows(config.model_type, config.model, fitted, predict, config.paths.data)
-        draws = draws_for(rows, fitted, folder)
-        if groups == "none":
-            draws = {name: np.zeros_like(v) if name in of_groups else v for name, v in draws.items()}
+        rows = rows_of_frame(config, fitted, frame, "population" if groups == "population" else "error")
         parts: dict[tuple[str, Any], list[NDArray[Any]]] = {}
         for _, found in forecasts(rows, fitted, draws, config.top.seed, engine.draw):
             for key, values in _values(found, rows.levels, rows.dim):

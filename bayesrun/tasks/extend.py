@@ -9,16 +9,12 @@ The draws are those of one long run, with the same checks, figures and tracking 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from bayesrun.config.compose import placing_keys
-from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
@@ -30,7 +26,7 @@ from bayesrun.samplers.base import SAMPLERS, Count
 from bayesrun.samplers.earlier import read_earlier
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tracking.tracking_record import read_record
+from bayesrun.tasks.task_run import job_of, key_of
 
 _FREE = (
     "tracking",
@@ -94,15 +90,17 @@ def extend(request: TaskRequest) -> int:
     if draws <= earlier.length:
         key = "extend.max_draws" if options.until_ess else "sampler.draws"
         raise fail(key, f"is {draws:,}, and the run has {earlier.length:,} draws per chain", "ask for more")
-    parent = {"folder": str(folder.path), "run_id": getattr(read_record(folder.path), "run_id", None)}
-    digest, seconds = _json(folder, "provenance.json").get("data_digest"), _json(folder, "metrics.json")
-    extension = Extension(parent, earlier, digest, float(seconds.get("seconds_sample") or 0.0), options.until_ess, most)
-    return run(with_draws(config, draws), _job(config, parent, options, draws), extension).exit_status
+    job = _job(config, folder, options, draws)
+    assert job.parent is not None
+    digest = folder.read_json("provenance.json").get("data_digest")
+    seconds = float(folder.read_json("metrics.json").get("seconds_sample") or 0.0)
+    extension = Extension(job.parent, earlier, digest, seconds, options.until_ess, most)
+    return run(with_draws(config, draws), job, extension).exit_status
 
 
 def _check_request(request: TaskRequest, options: ExtendSpec) -> None:
     """Refuse keys that would change the chains, and a request without a number of draws or an ESS."""
-    keys = [override.partition("=")[0].lstrip("+~") for override in request.arguments.overrides]
+    keys = [key_of(override) for override in request.arguments.overrides]
     hint = f"allowed: {', '.join((*_FREE[:-2], *_FREE_BELOW, 'sampler.draws', 'until_ess', 'max_draws'))}"
     problems = [
         Problem(key, "belongs to the run that is extended", hint)
@@ -137,29 +135,11 @@ def _summary(folder: RunFolder) -> Any:
         raise fail("run", f"'{folder.path}' has no summary.csv", hint) from None
 
 
-def _json(folder: RunFolder, name: str) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((folder.path / name).read_text(encoding="utf-8"))
-        return content
-    except (OSError, ValueError):
-        return {}
-
-
-def _job(config: RunConfig, parent: dict[str, Any], options: ExtendSpec, draws: int) -> Job:
+def _job(config: RunConfig, parent: RunFolder, options: ExtendSpec, draws: int) -> Job:
     """Return where the new run belongs; it names its parent."""
     how_far = f"until_ess={options.until_ess}" if options.until_ess else f"draws={draws}"
-    name = run_name(config.top.name, f"{config.model.name}_extend", how_far)
-    began = datetime.now()
-    place = config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}"
-    return Job(
-        place.absolute(),
-        name,
-        placing_keys(conf()),
-        parent_run_id=parent["run_id"],
-        tags={"task": "extend", "parent_folder": parent["folder"]},
-        parent=parent,
-        params={"sampler.draws": how_far} if options.until_ess else {},
-    )
+    params = {"sampler.draws": how_far} if options.until_ess else {}
+    return job_of("extend", config, parent.path, how_far, params)
 
 
 def as_options(overrides: Sequence[str]) -> list[str]:

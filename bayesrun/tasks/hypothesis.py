@@ -43,7 +43,7 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.predict.forward import evaluate_at_draws
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run
+from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -166,7 +166,7 @@ def hypothesis(request: TaskRequest) -> int:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_text("description.md", as_markdown(table))
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
-    _show(table)
+    show_table(table)
     print(f"\nfolder: {own.path}")
     return 0
 
@@ -287,11 +287,6 @@ def _metrics(table: pd.DataFrame) -> dict[str, float]:
             if row.get(kind) == row.get(kind) and row.get(kind) is not None:
                 found[f"{kind}/{name}"] = float(row[kind])
     return found
-
-
-def _show(table: pd.DataFrame) -> None:
-    with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_colwidth", 60):
-        print(table.to_string(index=False, na_rep="", float_format=lambda number: f"{number:.4g}"))
 
 
 def with_key(overrides: Sequence[str]) -> list[str]:

@@ -46,7 +46,7 @@ def predict(request: TaskRequest) -> int:
         check_groups(rows, config.predict.group_by)
         for note in rows.notes:
             log.info("predict.data: %s", note)
-        draws = draws_for(rows, fitted, folder)
+        draws = draws_for(fitted, folder)
         with open_task_run(_task_run(config, folder, rows), memory) as own:
             interval, seed = config.top.intervals, config.top.seed
             engine = LateEngine(config.engine)

@@ -9,28 +9,22 @@ versions and machine.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bayesrun.config.compose import placing_keys
-from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
 from bayesrun.finished_run import read_groups
 from bayesrun.lazy import pd, xr
-from bayesrun.open_run import Job
 from bayesrun.pipeline import read_data, run
 from bayesrun.run_folder import RunFolder
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.task_run import key_of
-from bayesrun.tracking.tracking_record import read_record
+from bayesrun.tasks.task_run import job_of, key_of
 
 log = logging.getLogger("bayesrun")
 
@@ -49,7 +43,7 @@ def rerun(request: TaskRequest) -> int:
     if parent.status() != "finished":
         raise fail("run", f"'{parent.path}' is {parent.status()}", "run a finished run again")
     config = parse_config(request.config)
-    earlier = _json(parent.path / "provenance.json")
+    earlier = parent.read_json("provenance.json")
     if not parent.posterior.is_file():
         raise fail("run", f"'{parent.path}' has no posterior.nc", "run again what has draws")
     _check_data(config, earlier)
@@ -60,7 +54,7 @@ def rerun(request: TaskRequest) -> int:
         folder.write_json(FILE, found[0].content())
         return {"draws_identical": float(found[0].identical)}
 
-    result = run(config, _job(config, parent), afterwards=compare)
+    result = run(config, job_of("rerun", config, parent.path), afterwards=compare)
     if not found:
         return result.exit_status or 4
     for line in found[0].lines():
@@ -131,7 +125,7 @@ def _compare(parent: Path, own: Path, earlier: Mapping[str, Any]) -> _Comparison
     groups = [read_groups(folder, ("posterior",))["posterior"] for folder in (parent, own)]
     names = dict.fromkeys([*map(str, groups[0].data_vars), *map(str, groups[1].data_vars)])
     sizes = {name: _difference(name, *groups) for name in names}
-    now = _json(own / "provenance.json")
+    now = RunFolder(own).read_json("provenance.json")
     environments = [_environment(record) for record in (earlier, now)]
     changed = {
         key: (environments[0].get(key), environments[1].get(key))
@@ -166,29 +160,6 @@ def _environment(record: Mapping[str, Any]) -> dict[str, Any]:
         value = record.get(key)
         flat |= value if isinstance(value, dict) else {key: value}
     return flat
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content
-
-
-def _job(config: RunConfig, parent: RunFolder) -> Job:
-    name = run_name(config.top.name, f"{config.model.name}_rerun", "")
-    began = datetime.now()
-    place = config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}"
-    names = {"folder": str(parent.path), "run_id": getattr(read_record(parent.path), "run_id", None)}
-    return Job(
-        place.absolute(),
-        name,
-        placing_keys(conf()),
-        parent_run_id=names["run_id"],
-        tags={"task": "rerun", "parent_folder": names["folder"] or ""},
-        parent=names,
-    )
 
 
 TASK = Task(do=rerun, needs_run=True, uses_config_of_run=True)

@@ -10,17 +10,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from logging.handlers import MemoryHandler
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 
-from bayesrun.config.resolvers import run_name
+from bayesrun.config.compose import placing_keys
+from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
 from bayesrun.errors import Problem, check
 from bayesrun.lazy import pd
 from bayesrun.logs import flush_to
-from bayesrun.open_run import read_config
+from bayesrun.open_run import Job, read_config
 from bayesrun.processes import process_label
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
@@ -33,6 +35,7 @@ from bayesrun.tracking.tracking_record import read_record
 OF_RUN = ("seed", "intervals", "name", "experiment_name", "tags", "engine")
 """Keys that keep the finished run's values unless the command sets them."""
 _OF_COMMAND = ("tracking", "paths")
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
     RunFolder
         The claimed folder, which the block fills.
     """
-    config, own = made.config, RunFolder.claim(_place(made))
+    config = made.config
+    own = RunFolder.claim(place_of(config, _name(made)))
     flush_to(memory, own.log)
     parents = [
         {"folder": str(folder.absolute()), "run_id": run_id}
@@ -159,11 +163,43 @@ def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
         tracker.close(own.path, status)
 
 
-def _place(made: TaskRun) -> Path:
-    config = made.config
-    name = run_name(config.top.name, f"{config.model.name}_{made.task}", made.label)
+def place_of(config: RunConfig, name: str) -> Path:
+    """Return where a task's run folder should be, as other runs are placed."""
     began = datetime.now()
     return (config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}").absolute()
+
+
+def job_of(task: str, config: RunConfig, parent: Path, label: str = "", params: Mapping[str, str] = _NO_PARAMS) -> Job:
+    """Return where a run that a task samples belongs; it names its parent.
+
+    Parameters
+    ----------
+    task
+        Name of the task.
+    config
+        The run's config.
+    parent
+        Folder of the finished run.
+    label
+        What tells this run of the task from others.
+    params
+        Parameters for tracking that are not in the config.
+    """
+    name = run_name(config.top.name, f"{config.model.name}_{task}", label)
+    names = {"folder": str(parent), "run_id": getattr(read_record(parent), "run_id", None)}
+    return Job(
+        place_of(config, name),
+        name,
+        placing_keys(conf()),
+        parent_run_id=names["run_id"],
+        tags={"task": task, "parent_folder": str(parent)},
+        parent=names,
+        params=params,
+    )
+
+
+def _name(made: TaskRun) -> str:
+    return run_name(made.config.top.name, f"{made.config.model.name}_{made.task}", made.label)
 
 
 def _write_beginning(made: TaskRun, own: RunFolder, parents: list[dict[str, str | None]]) -> None:
@@ -214,3 +250,9 @@ def _short(cell: Any) -> str:
     if isinstance(cell, str):
         return cell.replace("|", r"\|")
     return "" if cell is None or cell != cell else f"{cell:.4g}"
+
+
+def show_table(table: pd.DataFrame) -> None:
+    """Print a table on the console."""
+    with pd.option_context("display.width", 200, "display.max_columns", None, "display.max_colwidth", 60):
+        print(table.to_string(index=False, na_rep="", float_format=lambda number: f"{number:.4g}"))
