@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes says more about the machine
-settings.load_profile("untimed")
+# the same examples in every run, as all seeds of the tests are fixed; how long one takes says more about the machine.
+# `HYPOTHESIS_PROFILE=fuzz uv run pytest ...` draws others.
+settings.register_profile("repeatable", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 # a shell's background job ignores Ctrl-C, and so would everything that the tests of it start

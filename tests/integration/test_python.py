@@ -22,6 +22,7 @@ import polars
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from omegaconf.resolvers import oc
 
 import bayesrun as library
 from bayesrun.errors import RunInterrupted, SamplingError, UserError, VerdictError
@@ -110,6 +111,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
 
 def test_it_is_a_guest_of_a_program_of_hydras(tmp_path: Path) -> None:
     GlobalHydra.instance().clear()  # what other tests of this process composed
+    OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)  # and what they forbade
     with hydra.initialize(version_base=None, config_path="."):
         theirs = GlobalHydra.instance().hydra
         library.run("linear_regression", ["sampler=prior", "sampler.draws=20", *QUICK[3:], f"paths.outputs={tmp_path}"])

@@ -50,7 +50,8 @@ SHRINKAGE: Mapping[str, Mapping[str, float | None]] = {
 
 def is_shrinkage(prior: Any) -> bool:
     """Return whether a prior in YAML is one of all coefficients together."""
-    return isinstance(prior, Mapping) and prior.get("dist") in SHRINKAGE
+    dist = prior.get("dist") if isinstance(prior, Mapping) else None
+    return isinstance(dist, str) and dist in SHRINKAGE
 
 
 def shrinkage_problems(key: str, prior: Mapping[str, Any]) -> Iterator[Problem]:

@@ -200,6 +200,16 @@ def test_any_value_at_any_place_parses_or_is_told(data: Any, name: str, shipped:
     parses_or_tells(raw)
 
 
+@pytest.mark.parametrize("wrong", [[], {"a": 1}, 3.5, True])
+def test_a_prior_whose_dist_is_no_name_is_told(wrong: Any, shipped: dict[str, dict[str, Any]]) -> None:
+    for name in ("glm_linear", "linear_regression"):
+        raw = copy.deepcopy(shipped[name])
+        raw["model"]["priors"][next(iter(raw["model"]["priors"]))]["dist"] = wrong
+        with pytest.raises(UserError) as caught:
+            parse_config(OmegaConf.create(raw))
+        assert any("dist" in (problem.key or "") for problem in caught.value.problems)
+
+
 @given(
     raw=st.dictionaries(st.sampled_from(["model", "data", "sampler", "paths", "seed", "plugins", "tags", "x"]), VALUES)
 )
