@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import importlib.util
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 
-from bayesrun.config.resolvers import conf
+from bayesrun.cli.key_docs import comments_in, comments_of_section, documented, first_comment
 from bayesrun.config.run_config import CHOSEN, SECTIONS, TopSpec
 from bayesrun.data.base import SOURCES
 from bayesrun.data.section import PredictSpec
@@ -126,7 +125,7 @@ def _files(kind: str) -> Callable[[Sequence[Path]], list[Entry]]:
     def entries(folders: Sequence[Path]) -> list[Entry]:
         files = {path.relative_to(folder / group): path for folder in folders for path in _below(folder / group)}
         return [
-            Entry(word, str(name.with_suffix("")), _first_comment(path), f"{group}={name.with_suffix('')}")
+            Entry(word, str(name.with_suffix("")), first_comment(path), f"{group}={name.with_suffix('')}")
             for name, path in sorted(files.items())
         ]
 
@@ -135,35 +134,6 @@ def _files(kind: str) -> Callable[[Sequence[Path]], list[Entry]]:
 
 def _below(folder: Path) -> list[Path]:
     return [*folder.rglob("*.yaml")] if folder.is_dir() else []
-
-
-def _first_comment(path: Path) -> str:
-    """Return the first comment of a file that is not Hydra's, as one line."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = [line.lstrip("# ").rstrip() for line in lines if line.startswith("#") and "@package" not in line]
-    return comments[0] if comments else ""
-
-
-def comments_in(path: Path) -> dict[str, str]:
-    """Return the comments beside the keys of a YAML file, by dotted key."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    found: dict[str, str] = {}
-
-    def visit(node: Any, above: str) -> None:
-        if not isinstance(node, yaml.MappingNode):
-            return
-        for name, value in node.value:
-            key = f"{above}{name.value}"
-            block = isinstance(value, yaml.CollectionNode) and not value.flow_style
-            end = name.end_mark if block else value.end_mark
-            rest = lines[end.line][end.column :] if end.line < len(lines) else ""
-            if match := re.search(r"#\s*(.*)", rest):
-                found[key] = match[1].strip()
-            visit(value, f"{key}.")
-
-    visit(yaml.compose(text, yaml.SafeLoader), "")
-    return found
 
 
 # ---------------------------------------------------------------- registered modules
@@ -288,7 +258,7 @@ def _with_keys(entry: Entry, folders: Sequence[Path]) -> Entry:
     elif entry.kind == "task":
         keys = _keys_of_task(entry.name)
     elif entry.kind == "section":
-        keys = _keys_of(_KEYS_OF_SECTIONS[entry.name], {}, _comments_of_section(entry.name))
+        keys = _keys_of(_KEYS_OF_SECTIONS[entry.name], {}, comments_of_section(entry.name))
     return Entry(entry.kind, entry.name, entry.line, entry.use, keys)
 
 
@@ -308,25 +278,14 @@ def _keys_of_file(entry: Entry, folders: Sequence[Path]) -> tuple[Key, ...]:
 def _keys_of_task(name: str) -> tuple[Key, ...]:
     options = TASKS.load(name, "task").options
     spec = _KEYS_OF_SECTIONS.get(name) if options is None else options
-    return () if spec is None else _keys_of(spec, {}, _comments_of_section(name))
-
-
-def _comments_of_section(name: str) -> dict[str, str]:
-    """Return the comments of a section's keys in the shipped files."""
-    found: dict[str, str] = {}
-    for path in [*sorted((conf() / name).glob("*.yaml")), conf() / "main.yaml"]:
-        for key, comment in comments_in(path).items():
-            own = key if path.parent.name == name or name == "top" else key.removeprefix(f"{name}.")
-            if own != key or path.parent.name == name or name == "top":
-                found.setdefault(own, comment)
-    return found
+    return () if spec is None else _keys_of(spec, {}, comments_of_section(name))
 
 
 def _keys_of(
     spec: type[Section], given: Mapping[str, Any], comments: Mapping[str, str], above: str = ""
 ) -> tuple[Key, ...]:
     """Return the keys of a section: from its schema, with a file's values and the comments beside them."""
-    documented = _parameters_in(spec.__doc__ or "")
+    words = documented(spec)
     keys: list[Key] = []
     for name, of in spec.model_fields.items():
         default = None if of.is_required() else of.get_default(call_default_factory=True)
@@ -336,7 +295,7 @@ def _keys_of(
             below = value.model_dump(mode="json") if isinstance(value, Section) else value or {}
             keys += _keys_of(inner, below, comments, f"{above}{name}.")
             continue
-        meaning = comments.get(f"{above}{name}") or documented.get(name, "")
+        meaning = comments.get(f"{above}{name}") or words.get(name, "")
         if isinstance(value, Mapping) and value:
             below = {f"{above}{name}.{inner}": of_inner for inner, of_inner in value.items()}
             keys += [Key(key, each, "", comments.get(key, meaning)) for key, each in below.items()]
@@ -347,19 +306,6 @@ def _keys_of(
 
 def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, Section) else value
-
-
-def _parameters_in(doc: str) -> dict[str, str]:
-    """Return the entries of `Parameters` in a docstring, each as one line up to its first full stop."""
-    part = doc.partition("----------\n")[2]
-    found, names = dict[str, list[str]](), list[str]()
-    for line in part.splitlines():
-        if re.match(r"    \w", line):
-            names = [name.strip() for name in line.split(",")]
-        elif line.strip() and names:
-            for name in names:
-                found.setdefault(name, []).append(line.strip())
-    return {name: re.split(r"(?<=\.)\s", " ".join(lines))[0].rstrip(".") for name, lines in found.items()}
 
 
 def _takes(kind: Any, bounds: Sequence[Any] = ()) -> str:
@@ -397,4 +343,4 @@ _LISTS: Mapping[str, Callable[[Sequence[Path]], list[Entry]]] = {
     "tasks": _registered("task", TASKS, "task={name}"),
 }
 
-__all__ = ["Entry", "Key", "as_json", "comments_in", "described", "kinds", "listed"]
+__all__ = ["Entry", "Key", "as_json", "described", "kinds", "listed"]

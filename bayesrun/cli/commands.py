@@ -1,7 +1,9 @@
-"""What a command does beside runs: `list` what there is, `describe` something by its name.
+"""What a command does beside runs: `list` what there is, `describe` something by its name, write files to begin with.
 
 bayesrun list models
 bayesrun describe nuts output=json
+bayesrun new model rows.csv
+bayesrun schema model
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from typing import Any
 
 from bayesrun.cli.catalogue import Entry, as_json, described, kinds, listed
 from bayesrun.cli.completion import completions
-from bayesrun.cli.new_files import new
+from bayesrun.cli.new_files import FOLDER, new
+from bayesrun.cli.schemas import kinds as schema_kinds
+from bayesrun.cli.schemas import schema_of, write
 from bayesrun.config.resolvers import conf
 from bayesrun.errors import Problem, check, fail
 from bayesrun.open_run import RunResult, read_findings
@@ -160,6 +164,21 @@ def _new(words: Sequence[str], folders: Sequence[Path], as_data: bool) -> int:
     return 0
 
 
+def _schema(words: Sequence[str], folders: Sequence[Path], as_data: bool) -> int:
+    """Print one JSON Schema, or write all of them into the user's config folder."""
+    plugins = [word.partition("=")[2].strip("[]").split(",") for word in words if word.startswith("plugins=")]
+    kinds_asked = [word for word in words if not word.startswith("plugins=")]
+    if len(kinds_asked) > 1:
+        raise fail("schema", f"takes one kind (got {len(kinds_asked)})", f"one of {', '.join(schema_kinds())}")
+    packages = [name.strip() for names in plugins for name in names if name.strip()]
+    if kinds_asked:
+        print(json.dumps(schema_of(kinds_asked[0], packages), indent=1))
+        return 0
+    files = write(folders[1] if len(folders) > 1 else FOLDER, packages)
+    print(json.dumps(list(map(str, files)), indent=1) if as_data else "\n".join(f"wrote {path}" for path in files))
+    return 0
+
+
 def _complete(words: Sequence[str], folders: Sequence[Path], as_data: bool) -> int:
     print("\n".join(completions(words[-1] if words else "", folders)))
     return 0
@@ -169,5 +188,6 @@ _COMMANDS: Mapping[str, Callable[[Sequence[str], Sequence[Path], bool], int]] = 
     "list": _list,
     "describe": _describe,
     "new": _new,
+    "schema": _schema,
     "complete": _complete,
 }

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bayesrun.cli.catalogue import described, kinds, listed
+from bayesrun.cli.schemas import kinds as schema_kinds
 from bayesrun.errors import UserError, did_you_mean, fail
 
 _SECTIONS = ("diagnostics", "engine", "paths", "predict", "predictive", "store", "sweep", "tracking")
-_WORDS = ("list", "describe", "new")
+_WORDS = ("list", "describe", "new", "schema")
 _BASH = """\
 _bayesrun() {
     local line="${COMP_LINE:0:COMP_POINT}" found
@@ -92,6 +93,8 @@ def _candidates(before: Sequence[str], word: str, folders: Sequence[Path]) -> It
         return kinds() if len(before) == 1 else []
     if before[:1] == ["describe"]:
         return [entry.name for kind in kinds() for entry in listed(kind, folders)] if len(before) == 1 else []
+    if before[:1] == ["schema"]:
+        return schema_kinds() if len(before) == 1 else []
     group, equals, _ = word.partition("=")
     if equals:
         return [f"{group}={name}" for name in _values(group, folders)]
@@ -105,7 +108,7 @@ def _candidates(before: Sequence[str], word: str, folders: Sequence[Path]) -> It
 
 def _groups(folders: Sequence[Path]) -> list[str]:
     found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir() if path.is_dir()}
-    return sorted(found - {"hydra"})
+    return sorted(name for name in found - {"hydra"} if not name.startswith("."))
 
 
 def _values(group: str, folders: Sequence[Path]) -> list[str]:

@@ -23,6 +23,7 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun list models                                   what there is: data, samplers, families, tasks, ...
   python -m bayesrun describe nuts                                 its keys, with defaults, a line each
   python -m bayesrun new model rows.csv                            YAML for a table of your own, to begin with
+  python -m bayesrun schema model                                  JSON Schema of a model's YAML, for editors
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
   python -m bayesrun task=prior model=switchpoint 'expect={disasters: [0, 20]}'
                                                                    what the prior implies, and if that is plausible

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bayesrun.cli.schemas import header
+from bayesrun.cli.schemas import write as write_schemas
 from bayesrun.data.prepare import load
 from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.lazy import pd, xr
 
-_FOLDER = Path("my_configs")
+FOLDER = Path("my_configs")
 _SOURCES = {".csv": "csv", ".tsv": "csv", ".txt": "csv", ".parquet": "parquet", ".xlsx": "excel"}
 _MOST_LEVELS = 8
 """Labels that a term of its own is made for; a column with more of them groups the rows."""
@@ -76,7 +78,7 @@ def new(words: Sequence[str], folder: Path | None) -> str:
     if len(plain) != 2 or plain[0] not in ("model", "data"):
         raise fail("new", f"takes what to write and a table (got {' '.join(plain)!r})", "bayesrun new model FILE.csv")
     kind, table = plain[0], Path(plain[1]).absolute()
-    folder = folder or _FOLDER
+    folder = folder or FOLDER
     name = re.sub(r"\W+", "_", table.stem).strip("_") or "table"
     data_file, model_file = folder / "data" / f"{name}.yaml", folder / "model" / f"{name}.yaml"
     targets = [data_file, model_file] if kind == "model" else [data_file]
@@ -94,7 +96,8 @@ def new(words: Sequence[str], folder: Path | None) -> str:
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    written = "".join(f"wrote {path}\n" for path in files)
+    schemas = write_schemas(folder)[0].parent
+    written = "".join(f"wrote {path}\n" for path in files) + f"wrote {schemas}: keys and values, for editors\n"
     run = f"--config-dir {folder} model={name}" if kind == "model" else f"--config-dir {folder} model=MODEL data={name}"
     return f"{written}run it: python -m bayesrun {run}"
 
@@ -242,6 +245,7 @@ def _data_yaml(
         section = {key: value for key, value in section.items() if key != "parse_dates"}
         section |= {"parse_dates": dates} if dates else {}
     lines = [
+        header("data"),
         f"# {rows:,} rows of {table.name}",
         *_yaml(section),
         f"sha256: {data.attrs['sha256']}   # null = not checked",
@@ -284,6 +288,7 @@ def _model_yaml(name: str, formula: _Formula, columns: Sequence[Column], folder:
     left = [f"#   {column.ljust(space)}  {why}" for column, why in formula.left_out]
     return "\n".join(
         [
+            header("model"),
             f"# A regression for {name}, to begin with.",
             f"#   python -m bayesrun --config-dir {folder} model={name}",
             "defaults:",

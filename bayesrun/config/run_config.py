@@ -50,14 +50,38 @@ REGISTRIES: tuple[Registry[Any], ...] = (
 
 
 class PredictiveSpec(Section):
-    """`prior`: prior predictive draws (0 = none); `posterior`: draw each likelihood once per posterior draw."""
+    """Keys of `predictive`.
+
+    Parameters
+    ----------
+    prior
+        Prior predictive draws; 0 = none.
+    posterior
+        Whether each likelihood is drawn once per posterior draw.
+    """
 
     prior: Annotated[int, Field(ge=0, le=10_000_000)] = 500
     posterior: bool = True
 
 
 class StoreSpec(Section):
-    """What the run folder keeps: variables, groups, precision and compression of `posterior.nc`; an MLflow model."""
+    """What the run folder keeps.
+
+    Parameters
+    ----------
+    variables
+        Variables of the posterior to keep; null = all.
+    exclude
+        Variables to leave out.
+    groups
+        Groups of `posterior.nc` to keep beside the posterior.
+    float32_above
+        Variables with more numbers than this are stored in single precision.
+    compression
+        Level of compression of `posterior.nc`; 0 = none.
+    model
+        Whether the fit is also kept as an MLflow model.
+    """
 
     variables: list[str] | None = None
     exclude: list[str] = []
@@ -77,7 +101,17 @@ class StoreSpec(Section):
 
 
 class PathsSpec(Section):
-    """`root`, `data` (where relative data paths start) and `outputs` (run folders, tracking store)."""
+    """Where files are.
+
+    Parameters
+    ----------
+    root
+        Folder of the project.
+    data
+        Where relative paths of data begin.
+    outputs
+        Run folders, sweeps and the tracking store.
+    """
 
     root: Path
     data: Path
@@ -85,7 +119,25 @@ class PathsSpec(Section):
 
 
 class TopSpec(Section):
-    """Keys at the top of the config that belong to no group."""
+    """Keys at the top of the config that belong to no group.
+
+    Parameters
+    ----------
+    seed
+        The same config and seed give the same draws.
+    name
+        Name of the run; null = made from the model and the overrides.
+    experiment_name
+        Experiment in MLflow.
+    tags
+        Further tags of the run, `{tag: value}`.
+    plugins
+        Installed packages whose registrations are loaded.
+    report
+        Whether `report.html` is written.
+    intervals
+        Probability inside every interval in tables and figures.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 8927
     name: str | None = None

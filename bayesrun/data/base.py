@@ -27,7 +27,33 @@ Domain = Literal["real", "positive", "nonnegative", "count", "binary", "unit", "
 
 
 class DataSpec(Section):
-    """Keys of `data` that every source has (design part 3); the spec of each source extends this class."""
+    """Keys of `data` that every source has; the spec of each source extends this class.
+
+    Parameters
+    ----------
+    name
+        Label of the data set, for tags and the report.
+    source
+        Registered name of the source.
+    dim
+        Name of the row dimension; a column of that name gives the labels of the rows.
+    columns
+        Names to keep, or `{name: column in the file}`; null = all.
+    dtypes
+        Columns to read as `text` or `number`, whatever they hold.
+    parse_dates
+        Columns to parse as dates.
+    date_format
+        How dates are written, `%d/%m/%Y`, or by column; null = found.
+    factors
+        Labels that become codes, `{code: column}`.
+    levels
+        Labels in their order, `{column: [low, high]}`; null = sorted.
+    derive
+        New variables, `{name: expression}`, in order.
+    drop_missing
+        What happens to rows with missing values: `rows`, `error`, `impute`, or one of them by variable; null = by role.
+    """
 
     name: str
     source: str
@@ -85,7 +111,15 @@ class DataSpec(Section):
 
 
 class FileSpec(DataSpec):
-    """Keys of the sources that read one file."""
+    """Keys of the sources that read one file.
+
+    Parameters
+    ----------
+    path
+        The file; a relative path is from `paths.data`.
+    sha256
+        SHA-256 of the file, another one is an error; null = not checked.
+    """
 
     path: str
     sha256: str | None = None
@@ -103,7 +137,7 @@ class TextTableSpec(FileSpec):
     """
 
     missing: list[str] = Field(default=["NA", "NaN"])
-    skip_rows: int | list[int] = 0
+    skip_rows: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=1)]] = 0
 
     @property
     def skipped(self) -> frozenset[int]:
@@ -120,7 +154,7 @@ class TextTableSpec(FileSpec):
             return value
         raise ValueError("must be the number of lines before the names, or a list of the numbers of lines, from 1")
 
-    @field_validator("missing", mode="before")
+    @field_validator("missing", mode="before", json_schema_input_type=list[Label])
     @classmethod
     def _words(cls, value: Any) -> Any:
         if isinstance(value, list) and all(isinstance(word, str | int | float) for word in value):
@@ -129,7 +163,13 @@ class TextTableSpec(FileSpec):
 
 
 class ArraySpec(DataSpec):
-    """Keys of the sources whose variables may be arrays over several dims."""
+    """Keys of the sources whose variables may be arrays over several dims.
+
+    Parameters
+    ----------
+    dims
+        Dims of arrays by their name in the file, `{X: [obs, feature]}`.
+    """
 
     dims: dict[str, list[str]] = Field(default_factory=dict)
 

@@ -16,7 +16,13 @@ _SAMPLE = 100
 
 
 class ExcelSpec(TextTableSpec):
-    """Keys of `source: excel`; `sheet` is the name of the sheet; null selects the first one."""
+    """Keys of `source: excel`.
+
+    Parameters
+    ----------
+    sheet
+        Name of the sheet; null = the first one.
+    """
 
     sheet: str | None = None
 

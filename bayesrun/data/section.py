@@ -66,7 +66,7 @@ class PredictSpec(Section):
     new_levels: Literal["error", "population"] = "error"
     group_by: list[str] = []
 
-    @field_validator("group_by", mode="before")
+    @field_validator("group_by", mode="before", json_schema_input_type=str | list[str])
     @classmethod
     def _one_or_more(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value

@@ -34,7 +34,31 @@ SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")
 
 
 class Thresholds(Section):
-    """Limits of the checks, each `[warn, fail]`. Shares refer to all draws or points."""
+    """Limits of the checks, each `[warn, fail]`. Shares refer to all draws or points.
+
+    Parameters
+    ----------
+    r_hat
+        Above: R-hat of any scalar.
+    ess
+        Below: total bulk and tail effective sample size.
+    divergences
+        Above: share of draws.
+    bfmi
+        Below: Bayesian fraction of missing information.
+    tree_depth
+        Above: share of draws at the depth limit.
+    pareto_k
+        Above: share of points with k > 0.7; never worse than a warning.
+    elbo
+        Above: nats that the bound of ADVI still moves.
+    approximation
+        Above: Pareto k of the importance weights of ADVI.
+    particles
+        Below: share of the particles of SMC that move in the last stage.
+    expected_data
+        Above: share of the data that the prior simulates outside of `expect`.
+    """
 
     r_hat: tuple[float, float] = (1.01, 1.05)
     ess: tuple[float, float] = (400.0, 100.0)
@@ -71,6 +95,8 @@ class DiagnosticsSpec(Section):
         Their limits.
     log_likelihood
         Whether to keep pointwise terms of the likelihood: `auto` keeps up to `log_likelihood_max` numbers.
+    log_likelihood_max
+        Most numbers (draws times points) of pointwise terms that `auto` keeps.
     prior_sensitivity
         Whether to measure how sensitive the posterior is to prior and likelihood.
     expect

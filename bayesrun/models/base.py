@@ -23,9 +23,20 @@ if TYPE_CHECKING:
 
 
 class ModelSpec(Section):
-    """Keys of `model` that every type has (design part 2); a type's own spec extends this.
+    """Keys of `model` that every type has; a type's own spec extends this.
 
-    `priors` holds the YAML, one mapping per prior; it has been checked against the table of distributions.
+    Parameters
+    ----------
+    name
+        Name of the model; also that of its runs and of its experiment in MLflow, unless others are given.
+    type
+        Registered name of the model type.
+    priors
+        One prior per name, `{dist: NAME, PARAM: VALUE, ...}`; checked against the table of distributions.
+    figures
+        Names of the figures to draw.
+    options
+        Options of the model type.
     """
 
     name: str

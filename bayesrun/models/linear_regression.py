@@ -19,7 +19,15 @@ from bayesrun.schema import Section
 
 
 class Options(Section):
-    """`predictors`: names of the predictor variables in the data; `response`: name of the response variable."""
+    """Options of the model type.
+
+    Parameters
+    ----------
+    predictors
+        Names of the predictor variables in the data.
+    response
+        Name of the response variable.
+    """
 
     predictors: list[str] = Field(default=["X1", "X2"], min_length=1)
     response: str = "Y"

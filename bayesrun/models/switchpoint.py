@@ -43,7 +43,18 @@ log = logging.getLogger("bayesrun.models")
 
 
 class Options(Section):
-    """`form`: parametrization for sampling; `response`, `time`: the names of the counts and of their dim."""
+    """Options of the model type.
+
+    Parameters
+    ----------
+    form
+        How it is sampled: `marginal` sums the discrete variables out and draws them afterwards, `compound` moves them
+        by Metropolis beside NUTS.
+    response
+        Data variable with the counts.
+    time
+        Dim of the counts; the switchpoint is in its units.
+    """
 
     form: Literal["marginal", "compound"] = "marginal"
     response: str = "disasters"

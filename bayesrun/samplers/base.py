@@ -48,6 +48,23 @@ class SamplerSpec(Section):
     """Keys of `sampler` that every method takes; a method's own spec extends this.
 
     Methods without warm-up take `tune`, too, so that one command line fits several methods; they ignore it.
+
+    Parameters
+    ----------
+    method
+        Registered name of the sampler.
+    draws
+        Kept draws per chain.
+    tune
+        Warm-up draws per chain, discarded.
+    chains
+        Number of chains.
+    cores
+        Processes; null = as many as chains and processors allow.
+    max_seconds
+        Stop sampling after this time and keep the draws so far; null = no limit.
+    progress
+        `auto` shows a line in a terminal and a plain line from time to time elsewhere.
     """
 
     method: str = "nuts"
@@ -64,7 +81,21 @@ class SamplerSpec(Section):
 
 
 class NutsSpec(SamplerSpec):
-    """Config of `method: nuts`; `engine` says whose NUTS moves what is continuous."""
+    """Config of `method: nuts`.
+
+    Parameters
+    ----------
+    init
+        Start and mass matrix: `auto` = bayesrun's choice, written to the log; or a name of PyMC3's.
+    target_accept
+        Mean acceptance that the step size is adapted to.
+    max_treedepth
+        Limit of the trajectory: at most 2 to this power steps per draw.
+    step
+        Step methods by variable, `{switchpoint: Metropolis}`.
+    engine
+        Whose NUTS moves what is continuous: `auto`, `nutpie` or `pymc3`.
+    """
 
     tune: Annotated[int, Field(ge=0, le=100_000_000)] = 1000
     init: Init = "auto"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft7Validator
 
 from bayesrun.cli.catalogue import kinds
 from tests.conftest import ROOT, Command, only_run
@@ -74,6 +75,8 @@ def test_a_name_is_described_by_its_keys(bayesrun: Command, tmp_path: Path) -> N
         (["list", "modells"], "list: there is no kind 'modells'\n    did you mean 'models'?"),
         (["list"], "list: takes one kind (got 0)"),
         (["describe", "nutz"], "describe: nothing is called 'nutz'\n    did you mean 'nuts'?"),
+        (["schema", "modell"], "schema: there is no schema 'modell'\n    did you mean 'model'?"),
+        (["schema", "model", "plugins=[nowhere]"], "'nowhere' is not an installed bayesrun plug-in"),
         (["new", "model", "/nowhere.csv"], "no file '/nowhere.csv'"),
         (["new", "thing", "x.csv"], "new: takes what to write and a table"),
         (["model=ar", "output=xml"], "output: must be text or json (got 'xml')"),
@@ -150,6 +153,25 @@ def test_the_files_of_a_table_run_as_they_are(bayesrun: Command, tables: Path, n
     line = made.stdout.splitlines()[-1].removeprefix("run it: python -m bayesrun ").split()
     done = bayesrun(*line, *PRIOR, f"paths.outputs={tables}/out")
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_files_of_a_table_name_schemas_and_are_valid(bayesrun: Command, tables: Path, name: str) -> None:
+    bayesrun(f"--config-dir={tables}/own", "new", "model", str(tables / f"{name}.csv"))
+    for group in ("data", "model"):
+        file = tables / "own" / group / f"{name}.yaml"
+        named = file.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+        schema = json.loads((file.parent / named).read_text())
+        assert [error.message for error in Draft7Validator(schema).iter_errors(yaml.safe_load(file.read_text()))] == []
+    (entry,) = json.loads(bayesrun(f"--config-dir={tables}/own", "describe", name, "output=json").stdout)[:1]
+    assert entry["line"].startswith("A regression for")
+
+
+def test_schemas_are_printed_and_written(bayesrun: Command, tmp_path: Path) -> None:
+    assert "sampler.nuts" in json.loads(bayesrun("schema", "sampler").stdout)["$defs"]
+    written = bayesrun(f"--config-dir={tmp_path}", "schema").stdout.splitlines()
+    assert f"wrote {tmp_path}/.schemas/model.json" in written
+    assert all(Path(line.removeprefix("wrote ")).is_file() for line in written)
 
 
 def test_what_was_found_in_a_table_is_said(bayesrun: Command, tables: Path) -> None:

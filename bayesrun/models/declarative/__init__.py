@@ -58,8 +58,14 @@ _OF_LEVELS = (
 class DeclarativeSpec(ModelSpec):
     """Config of `type: declarative`.
 
-    `deterministics` and `potentials` map a name to an expression, or to `{expr: ..., dims: [...]}`; `likelihood` maps
-    a name to a distribution whose `observed` names a data variable.
+    Parameters
+    ----------
+    deterministics
+        Quantities computed for each draw and kept: `{name: expression}`, or `{name: {expr: ..., dims: [...]}}`.
+    potentials
+        Terms added to the log density, written as deterministics are.
+    likelihood
+        Distributions of what was observed: `{name: {dist: NAME, PARAM: VALUE, ..., observed: data variable}}`.
     """
 
     deterministics: dict[str, Any] = Field(default={})

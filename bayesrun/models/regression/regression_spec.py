@@ -56,8 +56,13 @@ class RegressionOptions(Section):
 class RegressionSpec(ModelSpec):
     """Config of `type: regression`. Missing priors are set to their defaults.
 
-    `formula` is one formula, a mapping of the family's parameters to formulas, or `{responses: {NAME: formula}}`, where
-    each is a formula or a mapping of parameters, with a `family` and a `link` of its own.
+    Parameters
+    ----------
+    formula
+        One formula, a mapping of the family's parameters to formulas, or `{responses: {NAME: formula}}`, where each
+        is a formula or a mapping of parameters, with a `family` and a `link` of its own.
+    family
+        Registered name of the family of the response.
     """
 
     formula: str | dict[str, Any]
