@@ -258,7 +258,8 @@ GENERATORS: Registry[Generator] = Registry(
     "generator", "bayesrun.data.generators", "GENERATOR", Generator,
     shared={
         "examples": (
-            *("ar", "garch", "gaussian_mixture", "linear_regression", "robust_regression", "varying_intercepts"),
+            *("ar", "garch", "gaussian_mixture", "linear_regression", "robust_regression", "smooth_curve"),
+            "varying_intercepts",
             "zero_inflated_counts",
         )
     },

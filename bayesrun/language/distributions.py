@@ -116,6 +116,11 @@ ZeroInflatedGeometric | count | 0 | mu:positive zero:unit
 ZeroOneInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero_one:unit one:unit
 """
 
+# Distributions that are written in terms of others before an engine sees them.
+_COMPOSED_TABLE = """\
+GaussianProcess | real | 1 | x:inputs kernel:kernel mu[]:real? sigma:positive? jitter:number? hsgp:basis?
+"""
+
 _DISCRETE = ("binary", "count", "integer")
 _MIXED = ("nonnegative", "unit_or_end")
 
@@ -177,6 +182,8 @@ class Family:
         Groups of alternatives; exactly one alternative (a set of names) of each group must be given.
     declared
         Whether it is defined by expressions, which every engine can evaluate.
+    composed
+        Whether it is written in terms of others before an engine sees it.
     """
 
     name: str
@@ -185,6 +192,7 @@ class Family:
     parameters: Mapping[str, Parameter]
     required: tuple[tuple[frozenset[str], ...], ...]
     declared: bool = False
+    composed: bool = False
 
     @property
     def discrete(self) -> bool:
@@ -209,7 +217,7 @@ def _parameter(text: str) -> Parameter:
     return Parameter(name, domain, len(axes) // 2)
 
 
-def _family(line: str, declared: bool = False) -> Family:
+def _family(line: str, declared: bool = False, composed: bool = False) -> Family:
     name, support, event, rest = (part.strip() for part in line.split("|", 3))
     parameters: dict[str, Parameter] = {}
     required = []
@@ -218,12 +226,13 @@ def _family(line: str, declared: bool = False) -> Family:
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
             required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
-    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required), declared)
+    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required), declared, composed)
 
 
 _OF_ENGINES = [_family(line) for line in _TABLE.strip().splitlines()]
 _DECLARED = [_family(line, declared=True) for line in _DECLARED_TABLE.strip().splitlines()]
-FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED)})
+_COMPOSED = [_family(line, composed=True) for line in _COMPOSED_TABLE.strip().splitlines()]
+FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED, *_COMPOSED)})
 # These need Python code, which YAML never holds.
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 
@@ -269,5 +278,6 @@ def truncatable(known: Family) -> bool:
         known.event == 0
         and known.support not in ("any", "matrix", "binary")
         and not known.declared
+        and not known.composed
         and "lower" not in known.parameters
     )

@@ -194,6 +194,51 @@ def transpose(a: Value) -> Value:
     return compute("transpose", [a], a.dims[::-1])
 
 
+def cholesky(x: Value) -> Value:
+    """Return the lower Cholesky factor of a symmetric matrix; its second axis has no name."""
+    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+        raise Fault(f"cholesky needs a square matrix (got {_all(x)} of shape {x.shape})")
+    made = compute("cholesky", [x], (x.dims[0], None))
+    if made.known is not None and not np.isfinite(made.known).all():
+        raise Fault("this matrix is not positive definite", "add a small multiple of identity(n) to it")
+    return made
+
+
+def identity(n: Value) -> Value:
+    """Return the identity matrix of a size."""
+    size = whole_number(n, "n")
+    if size < 1:
+        raise Fault(f"identity needs a size above 0 (got {size})")
+    check_size([size, size])
+    return constant(np.eye(size))
+
+
+def distance(a: Value, b: Value) -> Value:
+    """Return the Euclidean distances between the points of `a` and `b`, over (point of a, point of b).
+
+    Points are numbers, or rows of coordinates.
+    """
+    if not 1 <= a.ndim == b.ndim <= 2 or a.shape[1:] != b.shape[1:]:
+        raise Fault(f"distance needs two arrays of points with the same coordinates (got {_all(a)} and {_all(b)})")
+    check_size([a.shape[0], b.shape[0]])
+    dims = (a.dims[0], b.dims[0] if b.dims[0] != a.dims[0] else None)
+    apart = [_apart(a, b, i) for i in range(1 if a.ndim == 1 else a.shape[1])]
+    if len(apart) == 1:
+        return apply("abs", apart).named(dims)
+    total = reduce(lambda x, y: x + y, map(square, apart))
+    same = apply("equal", [total, 0.0])
+    # the gradient of the root is infinite at 0
+    return where(same, 0.0, apply("sqrt", [total + same])).named(dims)
+
+
+def _apart(a: Value, b: Value, coordinate: int) -> Value:
+    """Return the differences of all pairs of points in one coordinate."""
+    columns = [p if p.ndim == 1 else index(p, [slice(None), constant(coordinate)]) for p in (a, b)]
+    left, right = (p.named((None,)) for p in columns)
+    ones = [constant(np.ones(p.shape[0])) for p in columns]
+    return outer(left, ones[1]) - outer(ones[0], right)
+
+
 def stack(*arguments: Value) -> Value:
     """Stack arrays along a new, unnamed last axis."""
     dims, aligned = align(arguments)
@@ -345,6 +390,9 @@ _ARRAYS: Mapping[str, Callable[..., Value]] = MappingProxyType(
         "dot": dot,
         "outer": outer,
         "transpose": transpose,
+        "cholesky": cholesky,
+        "identity": identity,
+        "distance": distance,
         "stack": stack,
         "concatenate": concatenate,
         "diff": diff,

@@ -63,7 +63,8 @@ probit(x) erf(x) gammaln(x) softmax(x, dim?) dot(a, b) sum(x, dim?) prod(x, dim?
 var(x, dim?) min(x, dim?) max(x, dim?) median(x, dim?) cumsum(x, dim?) cumprod(x, dim?) where(condition, a, b)
 switch(condition, a, b) clip(x, low, high) minimum(a, b, ...) maximum(a, b, ...) stack(a, b?, ...)
 concatenate(a, b?, ...) zscore(x, dim?) diff(x) lag(x, steps?) arange(start, stop?, step?) zeros(shape) ones(shape)
-outer(a, b) transpose(x) logsumexp(x, dim?) days(date) year(date) month(date) weekday(date) day_of_year(date) trend(x)
+outer(a, b) transpose(x) cholesky(x) identity(n) distance(a, b) logsumexp(x, dim?)
+days(date) year(date) month(date) weekday(date) day_of_year(date) trend(x)
 """
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.language import special_functions
-from bayesrun.lazy import fft, special
+from bayesrun.lazy import fft, linalg, special
 
 Array = NDArray[Any]
 
@@ -210,6 +210,43 @@ def _scaled_cholesky(matrix: Any, scale: Any) -> Any:
     return np.asarray(scale)[:, None] * np.linalg.cholesky(matrix)
 
 
+def _cholesky(x: Any) -> Any:
+    """Return the lower Cholesky factor; NaN where the matrix is not positive definite."""
+    try:
+        return np.linalg.cholesky(x)
+    except np.linalg.LinAlgError:
+        return np.full(np.shape(x), np.nan)
+
+
+def _conditional_draw(covariance: Any, cross: Any, own: Any, given: Any, standard: Any) -> Any:
+    """Draw a zero-mean normal vector given another one.
+
+    Parameters
+    ----------
+    covariance
+        Of what is given (n, n).
+    cross
+        Covariances of what is drawn with what is given (m, n).
+    own
+        Covariance of what is drawn (m, m).
+    given
+        What is given (..., n).
+    standard
+        Standard normal numbers (..., m), which decide the draw.
+    """
+    factor = _cholesky(covariance)
+    if not np.isfinite(factor).all():
+        return np.full(np.shape(standard), np.nan)
+    solved = linalg.solve_triangular(factor, cross.T, lower=True)
+    mean = np.moveaxis(solved.T @ linalg.solve_triangular(factor, np.moveaxis(given, -1, 0), lower=True), 0, -1)
+    left = own - solved.T @ solved
+    root = _cholesky(left + 1e-9 * np.mean(np.diag(own)) * np.eye(len(left)))
+    if not np.isfinite(root).all():
+        values, vectors = np.linalg.eigh(left)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+    return mean + np.moveaxis(root @ np.moveaxis(standard, -1, 0), 0, -1)
+
+
 def _black_box(x: Any, function: Any, name: str) -> Any:
     """Call a Python function of one number for each element."""
     convert = int if function.takes == "integer" else float
@@ -333,6 +370,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "increasing": _increasing,
         "correlations": _correlations,
         "scaled_cholesky": _scaled_cholesky,
+        "cholesky": _cholesky,
+        "conditional_draw": _conditional_draw,
         "black_box": _black_box,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,

@@ -11,6 +11,7 @@ import numpy as np
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
 from bayesrun.language.distributions import Family, Parameter, known_family
 from bayesrun.language.expressions import read
+from bayesrun.language.kernels import read_process
 from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, all_equal, step_lengths
@@ -21,6 +22,7 @@ _LIKE_DRAW = {
     "Dirichlet": ("a",),
     "DirichletMultinomial": ("a",),
     "Multinomial": ("p",),
+    "GaussianProcess": ("mu",),
     "MvNormal": ("mu",),
     "MvStudentT": ("mu",),
     "KroneckerNormal": ("mu",),
@@ -29,7 +31,8 @@ _LIKE_DRAW = {
 }
 # Families whose parameters may vary along the draw (a walk with a different step width at each time).
 _ALONG_DRAW = ("GaussianRandomWalk", "MatrixNormal")
-_NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices", "steps")
+_OF_PROCESS = ("inputs", "kernel", "number", "basis")
+_NO_VALUES = ("bool", "text", "distribution", "distributions", "matrices", "steps", *_OF_PROCESS)
 _BOUNDS = ("lower", "upper")
 _ONE_SERIES = ("AR", "AR1", "GARCH11")
 
@@ -136,11 +139,32 @@ def plan(
     family = known_family(prior["dist"])
     wanted = axes_of(prior, scope, key, dims, shape)
     given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
+    if "kernel" in family.parameters:
+        return _process(name, prior, given, scope, key, wanted)
     raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _NO_VALUES}  # type: ignore[union-attr]
     values = _evaluated(family, {k: v for k, v in given.items() if k not in raw}, scope, key, wanted)
     target = wanted if wanted is not None else _inferred(family, values, key)
     fitted = _fitted(family, values, target, key)
     return _with_steps(_with_parts(Plan(name, key, family, *target, fitted, prior=prior), raw, scope), raw, scope)
+
+
+def _process(
+    name: str,
+    prior: Mapping[str, Any],
+    given: Mapping[str, Any],
+    scope: Scope,
+    key: str,
+    wanted: tuple[Dims, tuple[int, ...]] | None,
+) -> Plan:
+    """Plan a Gaussian process, whose last axis is that of its inputs."""
+    family, process = known_family("GaussianProcess"), read_process(given, scope, key)
+    target = wanted or ((process.dim,), (process.size,))
+    if target[0][-1:] != (process.dim,) or target[1][-1] != process.size:
+        message = f"the inputs are over '{process.dim}' ({process.size}), which must be the last dim of '{name}'"
+        raise fail(f"{key}.x", f"{message} (got {', '.join(map(str, target[0]))})", "write dims: with it at the end")
+    own = {k: v for k, v in given.items() if family.parameters[k].domain not in _OF_PROCESS}
+    values = _fitted(family, _evaluated(family, own, scope, key, target), target, key)
+    return Plan(name, key, family, *target, values, flags={"process": process}, prior=prior)
 
 
 def of_values(

@@ -21,10 +21,11 @@ from typing import Any
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, distributions, family, truncatable
 from bayesrun.language.grammar import parse
+from bayesrun.language.kernel_checks import basis_problems, input_problems, kernel_problems, process_problems
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
-_NONCENTERED = ("GaussianRandomWalk", "MvNormal")
+_NONCENTERED = ("GaussianProcess", "GaussianRandomWalk", "MvNormal")
 """Families other than location-scale families that can be constructed from a standard one."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
@@ -42,13 +43,14 @@ _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
         "integer": (lambda v: v == math.floor(v), "a whole number"),
         "matrices": (lambda v: True, "a number"),
         "steps": (lambda v: True, "a number"),
+        "number": (lambda v: v > 0, "above 0"),
     }
 )
 _INFINITE = ("lower", "upper")
 _TOLERANCE = 1e-6
 
 
-def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
+def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> list[Problem]:
     """Find all errors in a prior that can be detected without data.
 
     Parameters
@@ -57,6 +59,8 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
         Config key of the prior (`model.priors.mu`).
     prior
         What the YAML says.
+    observed
+        Whether it is the distribution of a likelihood.
 
     Returns
     -------
@@ -72,13 +76,16 @@ def check_prior(key: str, prior: Mapping[str, Any]) -> list[Problem]:
     if known is None:
         return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
     given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
-    return [
+    problems = [
         *_unknown_keys(key, known, given),
         *_missing(key, known, given),
         *_wrong_values(key, known, given),
         *_wrong_bounds(key, given),
         *_wrong_options(key, known, given),
     ]
+    if known.name == "GaussianProcess" and not problems:
+        problems += process_problems(key, given, observed)
+    return problems
 
 
 def _hint_for_unknown(name: str) -> str:
@@ -136,8 +143,21 @@ def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator
             yield from _inner(where, value)
         elif parameter.domain == "distributions":
             yield from _inner_list(where, value)
+        elif parameter.domain == "kernel":
+            yield from kernel_problems(where, value, _of_part)
+        elif parameter.domain == "inputs":
+            yield from input_problems(where, value, _of_part)
+        elif parameter.domain == "basis":
+            yield from basis_problems(where, value)
+        elif parameter.domain == "number" and not _number(value):
+            yield Problem(where, f"must be a number (got {value!r})", "it is fixed, such as 1e-8")
         else:
             yield from value_problems(where, value, parameter)
+
+
+def _of_part(key: str, value: Any, name: str, domain: str) -> Iterator[Problem]:
+    """Check a number inside of a parameter that is a mapping."""
+    yield from value_problems(key, value, Parameter(name, domain))
 
 
 def _inner(key: str, prior: Any) -> Iterator[Problem]:
@@ -188,6 +208,9 @@ def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -
     if wanted == "noncentered" and not known.location_scale and known.name not in _NONCENTERED:
         able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n in _NONCENTERED))
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
+    for option in ("initval", "transform"):
+        if known.name == "GaussianProcess" and given.get(option) is not None:
+            yield Problem(f"{key}.{option}", f"'{option}' does not apply to a GaussianProcess", "remove it")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")
     for other in ("transform", "lower", "upper"):

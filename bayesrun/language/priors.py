@@ -26,6 +26,7 @@ from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index, log
+from bayesrun.language.gaussian_processes import approximated, as_vectors, remember
 from bayesrun.language.modifiers import plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import check_prior, modifier_problems, split
@@ -81,7 +82,9 @@ def declare(
     check(check_prior(key, prior))
     this = plan(name, prior, scope, key, dims)
     form = this.option("parameterization")
-    if form == "noncentered":
+    if this.family.name == "GaussianProcess":
+        made = _process(draft, this, scope)
+    elif form == "noncentered":
         made = _noncentered(draft, this, scope)
     elif form == "whitened":
         made = _whitened(draft, this, scope)
@@ -119,8 +122,11 @@ def declare_likelihood(
         When the distribution is wrong, or its parameters do not fit the observed values' dims.
     """
     prior, modifiers = split(body)
-    check([*check_prior(key, prior), *modifier_problems(key, modifiers)])
+    check([*check_prior(key, prior, observed=True), *modifier_problems(key, modifiers)])
     this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
+    if this.family.name == "GaussianProcess":
+        remember(draft.scope, this, prior.get("mu"), observed)
+        return draft.likelihood(as_vectors(this), observed)
     this = with_modifiers(this, modifiers, draft.scope, observed.values, new_rows)
     if this.option("parameterization") in ("noncentered", "whitened"):
         raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
@@ -145,6 +151,18 @@ def with_modifiers(
         raise fail(this.key, "lower and upper can't be combined with modifiers", "write truncated: {lower: , upper: }")
     made = plan_modifiers(this.family, modifiers, scope, this.key, this.dims, np.asarray(observed), new_rows)
     return this if made is None else replace(this, modifiers=made)
+
+
+def _process(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
+    """Add a latent Gaussian process, non-centred unless the prior says otherwise."""
+    dims = draft.name_axes(this.name, this.dims, this.shape, scope)
+    remember(scope, this, this.option("mu"))
+    if this.flags["process"].approximation is not None:
+        approximated(draft, this, dims)
+        return variables_of(this)
+    vectors = as_vectors(this)
+    centered = this.option("parameterization") == "centered"
+    return draft.random(vectors, dims) if centered else _noncentered_vectors(draft, vectors, scope)
 
 
 def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:

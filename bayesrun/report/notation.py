@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bayesrun.language.distributions import family
+from bayesrun.language.kernel_checks import COMPOSED
 from bayesrun.language.statements import ROWS, Statement, WrittenModel
 from bayesrun.report import mathml
 from bayesrun.report.expression_notation import ExpressionSetter, parsed
@@ -275,6 +276,8 @@ class _Distributions:
         if name.startswith("LKJ"):
             given.pop("n", None)  # the size of a matrix is that of its dims
         limits = {k: given.pop(k) for k in ("lower", "upper") if k in given and not _takes(name, k)}
+        if name == "GaussianProcess":
+            return self._process(given)
         order = self._usual(name, given)
         parts = [self._parameter(name, parameter, given.get(parameter, 0)) for parameter in order or given]
         if order is None:
@@ -288,6 +291,27 @@ class _Distributions:
         if body.get("weights"):
             pieces.append(row(mathml.text(", weights "), self._setter.set(parsed(body["weights"]))))
         return tuple(pieces)
+
+    def _process(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return a Gaussian process by its mean and its covariance function."""
+        mean = self._setter.bare(parsed(given.get("mu", 0)))
+        covariance = self._kernel(given["kernel"])
+        if given.get("sigma") is not None:
+            noise = mathml.superscript(mathml.one(self._setter.set(parsed(given["sigma"]))), mathml.number(2))
+            covariance = row(covariance, operator("+"), noise, "<mi>I</mi>")
+        return (row(word("GP"), fenced(listed([mean, covariance]))),)
+
+    def _kernel(self, given: Mapping[str, Any]) -> str:
+        """Return a covariance function with its parameters; sums and products of them as such."""
+        name, body = next(iter(given.items()))
+        if name in COMPOSED:
+            parts = [self._kernel(part) for part in body]
+            nested = [
+                fenced(p) if name == "product" and "sum" in one else p for p, one in zip(parts, body, strict=True)
+            ]
+            return operator("+").join(nested) if name == "sum" else row(*nested)
+        shown = [self._named(p, v, self._parameter("", p, v)) for p, v in (body or {}).items() if p != "x"]
+        return row(mathml.text(name.replace("_", " ")), fenced(listed(shown)) if shown else "")
 
     def _usual(self, name: str, given: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the order of parameters that need no names; None if they do. A missing location is 0."""

@@ -19,7 +19,7 @@ DEPRECATED = {("LKJCorr", "p")}
 OURS = {"steps"}  # parameters that the language adds
 ABSTRACT = {"Distribution", "Continuous", "Discrete", "NoDistribution", "TensorType", "Bound"}
 
-OF_PYMC3 = sorted(name for name, known in FAMILIES.items() if not known.declared)
+OF_PYMC3 = sorted(name for name, known in FAMILIES.items() if not (known.declared or known.composed))
 
 
 def public() -> set[str]:

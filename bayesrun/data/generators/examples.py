@@ -262,12 +262,42 @@ def garch(parameters: GARCH, seed: int) -> Mapping[str, Any]:
     return {"y": y}
 
 
+class SmoothCurve(Section):
+    """True values of the simulated curve.
+
+    Parameters
+    ----------
+    size
+        Number of points.
+    height
+        Height of its first wave.
+    sigma
+        Standard deviation of the noise.
+    """
+
+    size: Size = 60
+    height: float = 2.0
+    sigma: NonNegative = 0.4
+
+
+def smooth_curve(parameters: SmoothCurve, seed: int) -> Mapping[str, Any]:
+    """Draw `y ~ N(height exp(-x / 6) sin(1.4 x), sigma)`, with `x` sorted and uniform on [0, 10].
+
+    Returns `x` and `y`, each of length `size`.
+    """
+    rng = np.random.default_rng(seed)
+    x = np.sort(rng.uniform(0.0, 10.0, parameters.size))
+    curve = parameters.height * np.exp(-x / 6.0) * np.sin(1.4 * x)
+    return {"x": x, "y": rng.normal(curve, parameters.sigma)}
+
+
 GENERATORS = {
     "ar": Generator(parameters=AR, draw=ar),
     "garch": Generator(parameters=GARCH, draw=garch),
     "gaussian_mixture": Generator(parameters=GaussianMixture, draw=gaussian_mixture),
     "linear_regression": Generator(parameters=LinearRegression, draw=linear_regression),
     "robust_regression": Generator(parameters=RobustRegression, draw=robust_regression),
+    "smooth_curve": Generator(parameters=SmoothCurve, draw=smooth_curve),
     "varying_intercepts": Generator(parameters=VaryingIntercepts, draw=varying_intercepts),
     "zero_inflated_counts": Generator(parameters=ZeroInflatedCounts, draw=zero_inflated_counts),
 }

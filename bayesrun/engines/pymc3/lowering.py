@@ -14,7 +14,7 @@ import theano.tensor as tt
 from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
-from bayesrun.engines.pymc3.python_operations import BlackBox, Cosine
+from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.engines.pymc3.scalar_functions import (
     log1mexp,
@@ -153,6 +153,15 @@ def _correlations(below: Any, size: int) -> Any:
     return tt.set_subtensor(matrix[places[::-1]], below)
 
 
+def _conditional_draw(covariance: Any, cross: Any, own: Any, given: Any, standard: Any) -> Any:
+    factor = Cholesky()(covariance)
+    solved = tt.slinalg.solve_lower_triangular(factor, cross.T)
+    mean = tt.dot(solved.T, tt.slinalg.solve_lower_triangular(factor, given.T)).T
+    left = own - tt.dot(solved.T, solved)
+    root = Cholesky()(left + 1e-9 * tt.mean(tt.diag(own)) * tt.eye(left.shape[0]))
+    return mean + tt.dot(root, standard.T).T
+
+
 def _index(x: Any, *rest: Any) -> Any:
     *picks, parts = rest
     return x[place_picks(parts, tuple(picks))]
@@ -239,6 +248,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "bounded": bound,
         "correlations": _correlations,
         "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
+        "cholesky": Cholesky(),
+        "conditional_draw": _conditional_draw,
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
         "softplus_sum_of_groups": partial(row_sum_of_groups, softplus),

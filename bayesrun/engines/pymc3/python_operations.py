@@ -1,4 +1,4 @@
-"""Operations of Theano that Python computes: a registered function, and transforms of vectors by SciPy."""
+"""Operations of Theano that Python computes: a registered function, and linear algebra and transforms by SciPy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+import scipy.linalg
 import theano.tensor as tt
 from numpy.typing import NDArray
 from theano.graph.basic import Apply
@@ -95,3 +96,54 @@ class Cosine(Op):  # type: ignore[misc]
     def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
         """The transform is as long as its input."""
         return shapes
+
+
+class Cholesky(Op):  # type: ignore[misc]
+    """Lower Cholesky factor of a symmetric matrix, with its gradient in one step.
+
+    With `L` the factor and `G` the gradient by it, that by the matrix is `L^-T P L^-1`, made symmetric, where `P` is
+    the lower triangle of `L'G` with half its diagonal (Murray 2016, arXiv:1602.07527, equation 9).
+    """
+
+    __props__ = ()
+
+    def make_node(self, matrix: Any) -> Apply:
+        """Take any float matrix, make a float64 matrix."""
+        return Apply(self, [tt.cast(tt.as_tensor_variable(matrix), "float64")], [tt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
+        """Decompose; a matrix that is not positive definite raises `LinAlgError`."""
+        outputs[0][0] = scipy.linalg.cholesky(inputs[0], lower=True, check_finite=False)
+
+    def L_op(self, inputs: list[Any], outputs: list[Any], gradients: list[Any]) -> list[Any]:
+        """Return the gradient by the matrix."""
+        return [CholeskyGradient()(outputs[0], gradients[0])]
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """The factor has the shape of the matrix."""
+        return shapes
+
+
+class CholeskyGradient(Op):  # type: ignore[misc]
+    """The gradient of `Cholesky` by its matrix, of the factor and the gradient by it."""
+
+    __props__ = ()
+
+    def make_node(self, factor: Any, gradient: Any) -> Apply:
+        """Take two matrices, make one."""
+        given = [tt.cast(tt.as_tensor_variable(x), "float64") for x in (factor, gradient)]
+        return Apply(self, given, [tt.dmatrix()])
+
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
+        """Compute it."""
+        factor, gradient = inputs
+        product = np.tril(factor.T @ np.tril(gradient))
+        np.fill_diagonal(product, 0.5 * np.diag(product))
+        options = {"lower": True, "trans": "T", "check_finite": False}
+        half = scipy.linalg.solve_triangular(factor, product, **options)
+        whole = scipy.linalg.solve_triangular(factor, half.T, **options)
+        outputs[0][0] = 0.5 * (whole + whole.T)
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """The gradient has the shape of the matrix."""
+        return [shapes[0]]

@@ -17,7 +17,9 @@ from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
+from bayesrun.language.gaussian_processes import latent_at_rows, observed_at_rows
 from bayesrun.language.grammar import parse
+from bayesrun.language.plan import plan
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.values import Value, variable
 from bayesrun.lazy import xr
@@ -152,6 +154,9 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
             draft.scope.add(name, _of_draws(rows, name))
         return []
     known = family(str(part.body["dist"]))
+    if part.body["dist"] == "GaussianProcess" and rows.dim == dims[-1] and not set(dims) & set(rows.grown):
+        latent_at_rows(draft, plan(part.name, part.body, draft.scope, part.key), part.body, _all_draws(rows))
+        return []
     event = known.event if known else 0
     what = f"'{part.name}' ({part.body['dist']})"
     if rows.dim in dims and (event or not rows.draw_over_rows):
@@ -169,6 +174,10 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
 
 def _of_draws(rows: NewRows, name: str) -> Value:
     return variable(name, rows.quantities[name].dims, rows.quantities[name].shape)
+
+
+def _all_draws(rows: NewRows) -> dict[str, Value]:
+    return {name: _of_draws(rows, name) for name in rows.quantities}
 
 
 def _declare(draft: Draft, part: Definition) -> None:
@@ -216,18 +225,26 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
 
     dims = tuple(rows.likelihoods[part.name])
     known = family(str(part.body["dist"]))
+    if part.body["dist"] == "GaussianProcess":
+        this = plan(part.name, part.body, draft.scope, part.key)
+        draft.likelihood(observed_at_rows(draft, this, part.body, _all_draws(rows)), _blank(data, dims))
+        return
     if known is not None and known.event and rows.dim in dims[-known.event :]:
         message = f"'{part.name}' is one {known.name} of all rows: new ones depend on those of the fit"
         raise fail(_KEY, message, "rows that depend on each other can't be predicted one by one")
     if part.observed == part.name and part.name in data.variables and has_missing(data, part.name):
         observed = observed_values(data[part.name])
     else:
-        blank = np.zeros([data.sizes[d] for d in dims])
-        labels = {d: list(data[d].values) if d in data.coords else list(range(data.sizes[d])) for d in dims}
-        observed = Observed(blank, dims, labels)
+        observed = _blank(data, dims)
     value = declare_likelihood(draft, part.name, part.body, part.key, observed, new_rows=True)
     if observed.missing is not None:
         draft.scope.add(part.name, value, replace=True)
+
+
+def _blank(data: xr.Dataset, dims: tuple[str, ...]) -> Observed:
+    """Return the place of values that are not observed."""
+    labels = {d: list(data[d].values) if d in data.coords else list(range(data.sizes[d])) for d in dims}
+    return Observed(np.zeros([data.sizes[d] for d in dims]), dims, labels)
 
 
 __all__ = ["at_rows", "needs"]

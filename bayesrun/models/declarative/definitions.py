@@ -145,6 +145,8 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
+    if part.body.get("dist") == "GaussianProcess":
+        made = ("process", "new") if part.kind == "likelihood" else ("offset", "weights", "new")
     missing = ("missing",) if part.kind == "likelihood" else ()
     return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
@@ -199,7 +201,7 @@ def _is_mixed(part: Definition) -> bool:
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:
     prior, modifiers = split(part.body)
-    yield from map(_or_observed, check_prior(part.key, prior))
+    yield from map(_or_observed, check_prior(part.key, prior, observed=True))
     yield from modifier_problems(part.key, modifiers)
     if part.observed is None:
         yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that it explains")

@@ -1,11 +1,10 @@
 """`hsgp(x)`: a Gaussian process, approximated by basis functions on an interval (Riutort-Mayol et al. 2023).
 
-    f(x) = sum_j phi_j(x) w_j,     w_j ~ Normal(0, sqrt(S(omega_j))),     phi_j(x) = sin(omega_j (x + L)) / sqrt(L)
+    f(x) = sum_j phi_j(x) w_j,     w_j ~ Normal(0, sqrt(S(omega_j)))
 
-`x` is relative to the middle of its range, whose half is `R`. The boundary is `L = c R`, the frequencies are
-`omega_j = j pi / (2 L)` for j from 1 to m, and `S` is the spectral density of the covariance function with `sdgp` and
-`lscale` (doi:10.1007/s11222-022-10167-2, equations 5 to 9). Of several inputs the basis has all products. Its columns
-are taken relative to their means over the fitted rows; that moves the mean of `f` into the intercept.
+The basis functions `phi_j` and the spectral density `S` are those of `bayesrun.language.hilbert_basis`, with `sdgp` and
+`lscale`. The columns are taken relative to their means over the fitted rows; that moves the mean of `f` into the
+intercept.
 """
 
 from __future__ import annotations
@@ -21,6 +20,16 @@ from numpy.typing import NDArray
 from bayesrun.data.base import Role
 from bayesrun.errors import did_you_mean
 from bayesrun.language.declaration import Deterministic
+from bayesrun.language.hilbert_basis import (
+    EXPECTED,
+    MAX_FUNCTIONS,
+    RULES,
+    basis,
+    boundary_for,
+    frequencies,
+    functions_for,
+    spectral_root,
+)
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.lazy import xr
 from bayesrun.models.regression.by_variable import By, input_points, learn_by, smooth_roles, told_outside
@@ -29,25 +38,6 @@ from bayesrun.models.regression.smooth_calls import SmoothCall, truth, whole_num
 from bayesrun.models.regression.term_priors import numbers_of, prior_in
 
 Array = NDArray[Any]
-
-MATERN: Mapping[str, float] = {"matern32": 1.5, "matern52": 2.5}
-"""Smoothness of the Matérn covariance functions."""
-RULES: Mapping[str, tuple[float, float]] = {"exp_quad": (1.75, 3.2), "matern52": (2.65, 4.1), "matern32": (3.42, 4.5)}
-"""Factors `(a, b)` of the rules `m >= a c / rho` and `c >= b rho`, with rho the lengthscale by half the range."""
-MIN_C = 1.2
-_EXPECTED = {1: (0.2, 0.8), 2: (0.4, 0.8), 3: (0.8, 0.8)}
-"""Lengthscales, by half the range, for which the default basis is large enough, by the number of inputs."""
-_MAX_FUNCTIONS = 2_000
-
-
-def boundary_for(covariance: str, lengthscale: float) -> float:
-    """Return the least boundary factor `c` for a lengthscale, given by half the range of the input."""
-    return max(MIN_C, RULES[covariance][1] * lengthscale)
-
-
-def functions_for(covariance: str, lengthscale: float, boundary: float) -> int:
-    """Return the least number of basis functions `m` for a lengthscale and a boundary factor."""
-    return math.ceil(RULES[covariance][0] * boundary / lengthscale)
 
 
 @dataclass(frozen=True)
@@ -84,7 +74,7 @@ class GaussianProcess:
         call, inputs = self.call, len(self.call.inputs)
         given = call.arguments.get("c")
         if given is None:
-            return (boundary_for(self.covariance, _EXPECTED[inputs][1]),) * inputs
+            return (boundary_for(self.covariance, EXPECTED[inputs][1]),) * inputs
         values = given if isinstance(given, tuple) else (given,) * inputs
         right = all(isinstance(v, int | float) and not isinstance(v, bool) and 1 < v <= 100 for v in values)
         if not right or len(values) != inputs:
@@ -97,12 +87,12 @@ class GaussianProcess:
         call, inputs = self.call, len(self.call.inputs)
         if inputs > 3:
             raise call.fault(f"hsgp takes one to three columns (got {inputs})", "several terms: hsgp(x) + hsgp(z)")
-        given = whole_numbers(call, "m", inputs, 2, _MAX_FUNCTIONS)
+        given = whole_numbers(call, "m", inputs, 2, MAX_FUNCTIONS)
         pairs = zip(given, self.boundaries(), strict=True)
-        found = tuple(m or functions_for(self.covariance, _EXPECTED[inputs][0], c) for m, c in pairs)
-        if math.prod(found) > _MAX_FUNCTIONS:
+        found = tuple(m or functions_for(self.covariance, EXPECTED[inputs][0], c) for m, c in pairs)
+        if math.prod(found) > MAX_FUNCTIONS:
             raise call.fault(
-                f"{math.prod(found):,} basis functions are too many (up to {_MAX_FUNCTIONS:,})", "set a smaller m"
+                f"{math.prod(found):,} basis functions are too many (up to {MAX_FUNCTIONS:,})", "set a smaller m"
             )
         return found
 
@@ -186,21 +176,13 @@ class FittedProcess:
 
     def frequencies(self) -> Array:
         """Return the frequencies of all basis functions, over (basis, input), per unit of the inputs."""
-        each = self._of_inputs(np.array(self.term.boundaries()) * self.half_range)
-        return np.stack([grid.ravel() for grid in np.meshgrid(*each, indexing="ij")], axis=1)
+        return frequencies(np.array(self.term.boundaries()) * self.half_range, self.term.sizes())
 
     def basis(self, points: Array) -> Array:
         """Return the basis functions less their means, over (row, basis)."""
         ends = np.array(self.term.boundaries()) * self.half_range
-        at = points - (self.low + self.high) / 2.0 + ends
-        waves = [np.sin(np.outer(at[:, i], w)) for i, w in enumerate(self._of_inputs(ends))]
-        found = waves[0] / np.sqrt(ends[0])
-        for wave, end in zip(waves[1:], ends[1:], strict=True):
-            found = (found[:, :, None] * wave[:, None, :] / np.sqrt(end)).reshape(len(points), -1)
+        found = basis(points, (self.low + self.high) / 2.0, ends, self.term.sizes())
         return np.asarray(found - self.means)
-
-    def _of_inputs(self, ends: Array) -> list[Array]:
-        return [np.pi * np.arange(1, m + 1) / (2.0 * end) for m, end in zip(self.term.sizes(), ends, strict=True)]
 
     def plain(self) -> Mapping[str, Any]:
         """Return the ranges of the inputs, the means of the basis functions, and the levels of `by`."""
@@ -283,13 +265,7 @@ class FittedProcess:
             total = f"sum({frequency}, {name}_input)"
             bends = f"outer({scale} ** 2, {total})" if by_level else f"{scale} ** 2 * {total}"
         front = f"sdgp_{name} * sqrt({product})"
-        nu = MATERN.get(self.term.covariance)
-        if nu is None:
-            constant, shape = (2.0 * np.pi) ** (inputs / 4), f"exp(-0.25 * {bends})"
-        else:
-            constant = math.sqrt(
-                2**inputs * math.pi ** (inputs / 2) * math.gamma(nu + inputs / 2) * (2 * nu) ** nu / math.gamma(nu)
-            )
-            shape = f"({2 * nu:g} + {bends}) ** {-(nu + inputs / 2) / 2:g}"
+        constant, shift, exponent = spectral_root(self.term.covariance, inputs)
+        shape = f"exp({exponent:g} * {bends})" if shift is None else f"({shift:g} + {bends}) ** {exponent:g}"
         front = f"{constant * math.sqrt(volume):.17g} * {front}"
         return f"outer({front}, ones(n_{name}_basis)) * {shape}" if by_level else f"{front} * {shape}"

@@ -139,5 +139,6 @@ def test_any_text_parses_or_is_refused_with_our_error(text: str) -> None:
 def test_the_functions_are_those_of_the_design_and_of_regressions_links() -> None:
     wanted = """exp log log1p expm1 sqrt abs sign sin cos tan atan tanh sigmoid logit probit erf gammaln softmax dot sum
     prod mean std var min max median cumsum cumprod where switch clip minimum maximum stack concatenate zscore diff
-    lag arange zeros ones outer transpose logsumexp days year month weekday day_of_year trend"""
+    lag arange zeros ones outer transpose logsumexp days year month weekday day_of_year trend
+    cholesky identity distance"""
     assert {f.partition("(")[0] for f in signatures()} == set(wanted.split())

@@ -10,11 +10,12 @@ import xarray as xr
 from scipy.linalg import block_diag
 
 from bayesrun.language.declaration import Container, Deterministic
+from bayesrun.language.hilbert_basis import boundary_for, functions_for
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import regression
 from bayesrun.models.regression.expansion import Expansion, expand, expand_at
-from bayesrun.models.regression.gaussian_process_term import FittedProcess, boundary_for, functions_for
+from bayesrun.models.regression.gaussian_process_term import FittedProcess
 from bayesrun.models.regression.linear_terms import Rows
 from bayesrun.models.regression.regression_plan import plan
 from bayesrun.models.regression.regression_spec import RegressionSpec

@@ -262,7 +262,27 @@ def test_each_line_is_read_aloud_and_its_names_stay_text() -> None:
     assert second.spoken == "mu alpha is distributed as Flat"
 
 
-@pytest.mark.parametrize("model", ["garch", "zero_inflated_counts", "robust_regression", "glm", "regression"])
+def test_a_gaussian_process_has_its_kernel() -> None:
+    (line, *_) = lines(Notation(written(parsed("model=gaussian_process"))))
+    assert line == "y ∼ GP(0,exp quad(sd=height,lengthscale=scale)+σ^{2}I)"
+    process = "{dist: GaussianProcess, x: [x, y], kernel: {product: [{sum: [{constant: {sd: 2}}, {linear: {}}]}, "
+    body = yaml.safe_load(process + "{matern32: {lengthscale: [1, 2]}}]}}")
+    (line,) = lines(Notation(WrittenModel((Statement("prior", "f", ("row",), body),), sizes={"row": 3})))
+    assert line.endswith("GP(0,(constant(sd=2)+linear)matern32(lengthscale=[1,2]))")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "garch",
+        "gaussian_process",
+        "hilbert_space_process",
+        "zero_inflated_counts",
+        "robust_regression",
+        "glm",
+        "regression",
+    ],
+)
 def test_every_shipped_model_has_formulas_that_are_well_formed(model: str) -> None:
     shown = lines(notation(f"model={model}"))
     assert len(shown) > 3 and " ∼ " in shown[0]
