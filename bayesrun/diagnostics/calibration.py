@@ -9,7 +9,6 @@ doi:10.1007/s11222-022-10090-6), which is computed exactly here, without simulat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +100,7 @@ def uniformity(found: Counts, draws: int) -> Uniformity:
     shares = edges / (draws + 1)
     tails = _tails(below, fits, shares)
     worst = int(np.argmin(tails))
-    inside = _probability_inside(fits, shares, tails[worst] * (1 + 1e-9))
+    inside = _Path(fits, shares).probability_inside(tails[worst] * (1 + 1e-9))
     return Uniformity(1.0 - inside, float(shares[worst]), int(below[worst]), float(fits * shares[worst]))
 
 
@@ -121,10 +120,11 @@ def simultaneous_bands(fits: int, draws: int, probability: float = 0.95) -> Band
     """
     edges = _edges(fits, draws + 1)
     shares, low, high = edges / (draws + 1), 0.0, 0.5
+    path = _Path(fits, shares)
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _probability_inside(fits, shares, middle) >= probability else (low, middle)
-    limits = np.array(list(_limits(fits, shares, low))) / fits
+        low, high = (middle, high) if path.probability_inside(middle) >= probability else (low, middle)
+    limits = np.array(path.limits(low)) / fits
     return Bands(shares, limits[:, 0], limits[:, 1])
 
 
@@ -143,26 +143,39 @@ def _poisson(counts: Counts | int, mean: float) -> Numbers:
     return np.asarray(np.exp(special.xlogy(counts, mean) - mean - special.gammaln(np.add(counts, 1))))
 
 
-def _limits(fits: int, shares: Numbers, tail: float) -> Iterator[tuple[int, int]]:
-    """Yield the smallest and the largest count at each point of which both tail probabilities are above `tail`."""
-    counts = np.arange(fits + 1)
-    for share in shares:
-        places = np.flatnonzero(_tails(counts, fits, share) > tail)
-        yield (int(places[0]), int(places[-1])) if len(places) else (1, 0)
+class _Path:
+    """The counts of uniform ranks below points, as a path from point to point.
 
-
-def _probability_inside(fits: int, shares: Numbers, tail: float) -> float:
-    """Return the probability that all counts of uniform ranks are within their limits.
-
-    Counts between points are multinomial: independent Poisson counts, given that their sum is the number of ranks.
+    Parameters
+    ----------
+    fits
+        Number of ranks.
+    shares
+        The points, as shares of the possible ranks.
     """
-    counts, before = np.arange(fits + 1), 0.0
-    path = np.zeros(fits + 1)
-    path[0] = 1.0
-    for share, (least, most) in zip(shares, _limits(fits, shares, tail), strict=True):
-        path = np.convolve(path, _poisson(counts, fits * (share - before)))[: fits + 1]
-        path[:least] = 0.0
-        path[most + 1 :] = 0.0
-        before = float(share)
-    rest = _poisson(fits - counts, fits * (1.0 - before))
-    return min(1.0, float(path @ rest / _poisson(fits, fits)))
+
+    def __init__(self, fits: int, shares: Numbers) -> None:
+        self._fits, self._shares = fits, shares
+        counts = np.arange(fits + 1)
+        self._tails = [_tails(counts, fits, share) for share in shares]
+        self._steps = [_poisson(counts, fits * step) for step in np.diff(shares, prepend=0.0)]
+        self._rest = _poisson(fits - counts, fits * (1.0 - float(shares[-1]))) / _poisson(fits, fits)
+
+    def limits(self, tail: float) -> list[tuple[int, int]]:
+        """Return the smallest and the largest count at each point of which both tail probabilities are above `tail`."""
+        places = [np.flatnonzero(tails > tail) for tails in self._tails]
+        return [(int(found[0]), int(found[-1])) if len(found) else (1, 0) for found in places]
+
+    def probability_inside(self, tail: float) -> float:
+        """Return the probability that all counts are within their limits.
+
+        Counts between points are multinomial: independent Poisson counts, given that their sum is the number of ranks.
+        """
+        start, path = 0, np.ones(1)  # probabilities of the counts from `start` on
+        for step, (least, most) in zip(self._steps, self.limits(tail), strict=True):
+            least = max(least, start)
+            if most < least:
+                return 0.0
+            path = np.convolve(path, step[: most - start + 1])[least - start : most - start + 1]
+            start = least
+        return min(1.0, float(path @ self._rest[start : start + len(path)]))

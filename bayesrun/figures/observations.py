@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from bayesrun.data.factors import LABELS
 from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from bayesrun.figures.base import NotDrawable, Subject
 from bayesrun.figures.selection import Array, group_of
+from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.regression_spec import RegressionSpec
+
+Kind = Literal["binary", "ordinal", "categorical", "count", "positive", "continuous"]
+"""What values are: events, ordered or unordered levels, counts, positive ones over orders of magnitude, others."""
+
+_ORDERED = ("OrderedLogistic", "OrderedProbit", "SequentialLogistic", "AdjacentLogistic")
+_WIDE = 10.0
+"""Ratio of the 97.5% to the 2.5% quantile from which on positive values are better shown by their logarithms."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,24 @@ class Observed:
         Observed, (row,).
     draws
         Predicted, (draw, row).
+    kind
+        What its values are.
+    levels
+        Labels of the values 0, 1, ... of levels.
+    rows
+        Index of each value among all that were to be observed, flattened; (row,).
+    response
+        Name of the response, of a likelihood of several.
     """
 
     name: str
     axis_label: str
     values: Array
     draws: Array
+    kind: Kind = "continuous"
+    levels: tuple[str, ...] = ()
+    rows: Array = field(default_factory=lambda: np.arange(0))
+    response: str | None = None
 
     @cached_property
     def discrete(self) -> bool:
@@ -81,12 +102,55 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
             values = observed[name].sel(at).values.ravel()
             kept = np.isfinite(values.astype(float))
             if kept.any():
-                draws = _thinned(predictions[name].sel(at), count)[:, kept]
-                shown = axis_label(subject, name if label is None else f"{label}_obs")
-                yield Observed(name, shown, values[kept], draws)
+                draws = thinned(predictions[name].sel(at), count)[:, kept]
+                likelihood, own = name if label is None else f"{label}_obs", None if label is None else str(label)
+                shown = axis_label(subject, likelihood)
+                kind = _kind(subject.model, likelihood, values[kept], draws)
+                levels = _levels(subject, likelihood, values[kept], draws) if kind in ("ordinal", "categorical") else ()
+                yield Observed(name, shown, values[kept], draws, kind, levels, np.flatnonzero(kept), own)
 
 
-def _thinned(data: xr.DataArray, count: int) -> Array:
+def _kind(model: Mapping[str, Any], likelihood: str, values: Array, draws: Array) -> Kind:
+    """Tell what values are: levels by the model, all others by themselves."""
+    family = _family(model, likelihood)
+    if family is not None and family.values == "level":
+        return "ordinal" if family.categories == "thresholds" else "categorical"
+    written = str(((model.get("likelihood") or {}).get(likelihood) or {}).get("dist"))
+    if written in _ORDERED:
+        return "ordinal"
+    if written.startswith("Categorical"):
+        return "categorical"
+    ends = (min(values.min(), draws.min()), max(values.max(), draws.max()))
+    if is_discrete(values) and is_discrete(draws) and ends[0] >= 0:
+        return "binary" if ends[1] <= 1 else "count"
+    low, high = np.quantile(values, [0.025, 0.975])
+    return "positive" if ends[0] > 0 and high > _WIDE * low else "continuous"
+
+
+def _family(model: Mapping[str, Any], likelihood: str) -> Family | None:
+    """Return the family of a regression's response."""
+    regression = regression_of(model)
+    if regression is None or regression.family not in FAMILIES.names():
+        return None
+    of_response = regression.responses().get(likelihood.removesuffix("_obs"), regression)
+    return FAMILIES.load(of_response.family, "model.family")
+
+
+def _levels(subject: Subject, likelihood: str, values: Array, draws: Array) -> tuple[str, ...]:
+    """Return the labels of levels, as the data have them; otherwise their numbers."""
+    count = int(max(values.max(), draws.max())) + 1
+    data = subject.idata.get("constant_data")
+    name = _data_name(subject, likelihood)
+    if data is not None and name in data:
+        of_factor = data[name].attrs.get(LABELS)
+        labels = data[of_factor].values if of_factor in data.coords else data[name].attrs.get("levels", ())
+        if len(np.atleast_1d(labels)) >= count:
+            return tuple(map(str, np.atleast_1d(labels)))
+    return tuple(map(str, range(count)))
+
+
+def thinned(data: xr.DataArray, count: int) -> Array:
+    """Return at most `count` draws, evenly chosen of all chains: (draw, row)."""
     draws = data.transpose("chain", "draw", ...)
     chains, length = draws.shape[:2]
     chosen = np.unique(np.linspace(0, chains * length - 1, count).astype(int))

@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -17,7 +17,7 @@ from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import shorten_all
@@ -125,17 +125,31 @@ def few_ticks(ax: Axes, x: int = 5, y: int | None = 5, whole_x: bool = False, wh
         ax.yaxis.set_major_locator(MaxNLocator(y, min_n_ticks=1 if whole_y else 2, integer=whole_y))
 
 
+def log_scale(ax: Axes, axis: Literal["x", "y"]) -> None:
+    """Give an axis a logarithmic scale with plain numbers as labels."""
+    (ax.set_xscale if axis == "x" else ax.set_yscale)("log")
+    of = ax.xaxis if axis == "x" else ax.yaxis
+    low, high = np.log10(of.get_view_interval())
+    steps = (1.0,) if high - low > 3 else (1.0, 2.0, 5.0)
+    of.set_major_locator(LogLocator(subs=steps))
+    of.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    of.set_minor_locator(NullLocator())
+
+
 def no_scale(ax: Axes) -> None:
     """Hide the y axis, where only the shape of a density matters."""
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
 
 
-def legend_below(figure: Canvas, ax: Axes, columns: int = 4) -> None:
-    """Put the legend of `ax` below all axes, so that it covers no data; thin and faint lines are legible in it."""
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        legend = figure.legend(handles, labels, loc="outside lower left", ncols=columns)
+def legend_below(figure: Canvas, ax: Axes | Sequence[Axes], columns: int = 4) -> None:
+    """Put one legend of some axes below all, so that it covers no data; thin and faint lines are legible in it."""
+    found: dict[str, Any] = {}
+    for one in [ax] if isinstance(ax, Axes) else ax:
+        for handle, label in zip(*one.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        legend = figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=columns)
         for line in legend.get_lines():
             line.set_alpha(1)
             line.set_linewidth(max(1.5, line.get_linewidth()))
@@ -183,14 +197,20 @@ def draw_levels(
     kept = (codes >= 0) & (codes < shown)
     jitter = np.random.default_rng(0).uniform(-0.18, 0.18, size=codes.size)
     draw_points(ax, (codes + jitter)[kept], y[kept], colour, total)
-    texts = shorten_all([str(level) for level in levels[:shown]], 14)
+    label_levels(ax, levels[:shown])
+    return shown
+
+
+def label_levels(ax: Axes, levels: Sequence[Any]) -> None:
+    """Label levels at 0, 1, ... of the x axis; long or many labels are slanted or stand upright."""
+    shown = len(levels)
+    texts = shorten_all([str(level) for level in levels], 14)
     ax.set_xlim(-0.5, shown - 0.5)
     if shown > MOST_SLANTED:
         ax.set_xticks(range(shown), texts, rotation=90, fontsize=6)
-        return shown
+        return
     slanted = max(map(len, texts)) * shown > 40
     ax.set_xticks(range(shown), texts, rotation=35 if slanted else 0, ha="right" if slanted else "center")
-    return shown
 
 
 BARS = 60  # integers with a bar each; a wider range is binned

@@ -31,8 +31,17 @@ log = logging.getLogger("bayesrun.report")
 NAME = "report.html"
 _STEPPED = 60  # variables of a step that are named
 _BYTES = 2_000_000  # of all pictures as files; the page has four thirds of it
-_PREDICTIVE = ("ppc", "loo_pit", "pareto_k")
+_FORMS = ("density", "ecdf", "rootogram", "statistics", "calibration", "intervals", "residuals", "grouped")
+_PREDICTIVE = ("ppc", *(f"ppc_{form}" for form in _FORMS), "loo_pit", "pareto_k")
 _CAPTIONS = {
+    "ppc_density": "Densities of the data and of data sets that the fitted model predicts.",
+    "ppc_ecdf": "The distribution function of the data, and the band of predicted ones.",
+    "ppc_rootogram": "How often each count was observed and is predicted.",
+    "ppc_statistics": "Statistics of the data among those of predicted data sets.",
+    "ppc_calibration": "Predicted probabilities against what happened, and the band of calibrated ones.",
+    "ppc_intervals": "Each observation and the interval of its predictions.",
+    "ppc_residuals": "Residuals against predicted means; averages with the interval of predicted data.",
+    "ppc_grouped": "Observed and predicted means of each level.",
     "trace": "The distribution of each variable, and its draws in their order; ticks mark divergences.",
     "trace_chains": "The draws of each chain in their order; divergences are marked.",
     "rank": "Ranks of the draws by chain: flat bars where the chains agree.",
@@ -42,7 +51,7 @@ _CAPTIONS = {
     "autocorrelation": "Correlation of each draw with the ones before it.",
     "energy": "NUTS's energy against its changes, by chain.",
     "ppc": "The data against data sets that the fitted model predicts.",
-    "loo_pit": "Calibration: the position of each observation in its leave-one-out prediction.",
+    "loo_pit": "Calibration: positions of the observations in their leave-one-out predictions, against uniform ones.",
     "pareto_k": "Where leave-one-out is unreliable: the Pareto k of each observation.",
     "scatter": "The response against each column of the model.",
     "effects": "The predicted mean against each predictor, averaged over the others.",

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+_LEAST_SCALE = 0.05
+"""Smallest distance of a quantile from the median that counts, in units of the largest."""
+
 
 def hdi(draws: NDArray[Any], prob: float) -> NDArray[Any]:
     """Return the narrowest interval that contains a share of the draws, for many quantities at once.
@@ -52,6 +55,43 @@ def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDA
     lower = np.take_along_axis(ordered, start, -1)[..., 0]
     upper = np.take_along_axis(ordered, start + inside, -1)[..., 0]
     return lower, upper
+
+
+def envelope(curves: NDArray[Any], own: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return a simultaneous band of curves, which holds a further one at all points with at least this probability.
+
+    The deviation of a curve is its largest distance from the median curve, in units of the distances of the 2.5% and
+    the 97.5% quantile from it at the same point. If the further curve can be exchanged with the others, so can its
+    deviation, whatever the correlation between points.
+
+    Parameters
+    ----------
+    curves
+        Over curve, point.
+    own
+        The further curve, over point; all curves together decide the medians and quantiles.
+    prob
+        Probability of being inside at all points.
+
+    Returns
+    -------
+    lower, upper : array
+        Over point.
+
+    References
+    ----------
+    The directional quantile envelope of Myllymäki et al. (2017), doi:10.1111/rssb.12172.
+    """
+    every = np.concatenate([curves, own[None]])
+    quantiles: NDArray[Any] = np.asarray(np.quantile(every, [0.025, 0.5, 0.975], axis=0))
+    low, middle, high = quantiles[0], quantiles[1], quantiles[2]
+    least = max(
+        _LEAST_SCALE * float((high - low).max()), float(np.finfo(float).tiny)
+    )  # where nearly all curves are equal
+    below, above = np.maximum(middle - low, least), np.maximum(high - middle, least)
+    deviations = np.where(every < middle, (middle - every) / below, (every - middle) / above).max(axis=1)
+    size = np.sort(deviations)[int(np.ceil(prob * len(every))) - 1] * (1 + 1e-12)
+    return middle - size * below, middle + size * above
 
 
 def is_discrete(draws: NDArray[Any]) -> bool:

@@ -13,9 +13,11 @@ from matplotlib.image import imread
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
 from bayesrun.figures.drawing import draw_all
 from bayesrun.figures.mixing import autocorrelation, draw_by_chain
-from bayesrun.figures.predictive_checks import leave_one_out, pareto_k, pit
+from bayesrun.figures.predictive_calibration import leave_one_out, pareto_k, pit
 
 OWN_TEST = {"effects", "shrinkage"}  # need a regression's design; see test_effects, test_shrinkage
+OF_OUTCOME = {"ppc_calibration", "ppc_density", "ppc_ecdf", "ppc_grouped", "ppc_intervals", "ppc_residuals",
+              "ppc_rootogram", "ppc_statistics"}  # fmt: skip  # see test_predictive_checks
 GENERAL = ("trace", "trace_chains", "posterior", "rank", "energy", "ppc", "forest", "autocorrelation",
            "prior_posterior", "pareto_k", "loo_pit")  # fmt: skip
 
@@ -55,7 +57,7 @@ def test_a_figure_says_why_it_is_not_drawn(name: str, tmp_path: Path) -> None:
 
 def test_every_figure_is_tested() -> None:
     special = {"volatility", "switchpoint", "imputed", "accident_rate", "scatter", "returns"}
-    assert set(FIGURES.names()) == {*GENERAL, *special, *OWN_TEST}
+    assert set(FIGURES.names()) == {*GENERAL, *special, *OWN_TEST, *OF_OUTCOME}
 
 
 def test_figures_of_a_switchpoint_and_of_a_volatility(

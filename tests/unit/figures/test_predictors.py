@@ -13,7 +13,7 @@ import xarray as xr
 from bayesrun.figures import scatter
 from bayesrun.figures.base import NotDrawable, Subject, default_for
 from bayesrun.figures.observations import series_of
-from bayesrun.figures.scatter import predictors_of
+from bayesrun.figures.used_columns import predictors_of
 
 ROWS = 30
 RNG = np.random.default_rng(4)
