@@ -1,6 +1,6 @@
 # The steps of CI, one target each; `make` lists them, and `.ci/run` is `make ci` after the set-up.
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format types imports test quick wheel ci lock
+.PHONY: help setup lint format types imports test quick wheel ci lock site
 
 help:       ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s:
@@ -31,7 +31,10 @@ quick:      ## run the tests that take seconds
 wheel:      ## build the wheel
 	uv build --wheel
 
+site:       ## build the documentation into build/site, strictly
+	uv run --no-sync mkdocs build --quiet --strict
+
 lock:       ## export the exact versions with hashes for pip
 	uv export --quiet --no-dev --no-default-groups --no-emit-project --format requirements-txt -o requirements.lock
 
-ci: lint types imports test  ## all that CI checks
+ci: lint types imports site test  ## all that CI checks

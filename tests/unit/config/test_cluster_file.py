@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from argparse import Namespace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.errors import UserError
 from bayesrun.sweeps.sweep_folder import resumed, write_state
 from tests.composing import composed, plain
+from tests.conftest import ROOT
 
 FILE = "setup: [module load gcc]\nenvironment: {OMP_NUM_THREADS: 1, NAME: 'a b'}\n"
 
@@ -25,6 +27,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mine.yaml").write_text(FILE)
     (tmp_path / "mine.yaml").chmod(0o600)
     return tmp_path
+
+
+def test_the_file_that_the_docs_show(home: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/sweeps.md").read_text(), re.DOTALL)
+    (home / "mine.yaml").write_text(shown)
+    config = composed("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
+    assert plain(config, "hydra.launcher.setup") == ["export OMP_NUM_THREADS=1", "module load gcc"]
 
 
 def refused(*words: str) -> str:
