@@ -274,6 +274,7 @@ def _config(of_section: Mapping[str, Schema]) -> Schema:
 # ---------------------------------------------------------------- priors and likelihoods
 
 _VALUE: Schema = {"type": ["number", "string", "boolean", "array", "null"]}
+_MAPPING: Schema = {"type": ["object", "string", "null"]}
 _OBSERVED: Schema = {
     "observed": {"description": "The data variable that it explains", "type": "string"},
     "weights": {"description": "Times the log likelihood of each row", "type": ["string", "number", "null"]},
@@ -317,6 +318,8 @@ def _parameters(known: Family) -> dict[str, Schema]:
     nested: Mapping[str, Schema] = {
         "distribution": {"anyOf": [inner, {"type": "null"}]},
         "distributions": {"type": "array", "items": inner},
+        "kernel": _MAPPING,
+        "basis": _MAPPING,
     }
     for parameter in known.parameters.values():
         of = nested.get(parameter.domain, _VALUE)
