@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from bayesrun.errors import UserError
 from bayesrun.figures.base import NotDrawable, Subject
 from bayesrun.language.declaration import Container, Deterministic
+from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.values import Value, node_of
 from bayesrun.models import declarative
 from bayesrun.models.regression.expansion import Expansion
 from bayesrun.models.regression.linear_terms import FittedTerm
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
-from bayesrun.predict.forward import evaluate_at_draws
 
 Array = NDArray[Any]
 

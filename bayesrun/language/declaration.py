@@ -227,6 +227,9 @@ class Declaration:
         What was learned from the rows in addition to the posterior.
     notes
         What a reader should know of the rows that it was declared for.
+    fed
+        Data variables on whose earlier rows a recurrence depends, and the likelihood that draws each: predictions
+        continue what they have drawn (`bayesrun.language.recurrence_draws`).
     """
 
     items: tuple[Item, ...]
@@ -236,6 +239,7 @@ class Declaration:
     reported: Declaration | None = None
     design: ModelDesign = ModelDesign()
     notes: tuple[str, ...] = ()
+    fed: Mapping[str, str] = field(default_factory=dict)
 
     def random(self, name: str) -> Random:
         """Return the random variable with a given name."""

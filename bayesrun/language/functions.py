@@ -54,6 +54,11 @@ _LOGICAL: Mapping[type[ast.AST], str] = MappingProxyType(
 )
 
 
+def operation_of(operator: ast.AST) -> str:
+    """Return the name of the operation of an operator of the syntax tree."""
+    return _LOGICAL.get(type(operator)) or _OPERATORS[type(operator)]
+
+
 def operate(operator: ast.AST, arguments: Sequence[Value]) -> Value:
     """Apply an operator of the syntax tree."""
     if type(operator) in _LOGICAL:

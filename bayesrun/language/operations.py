@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.language import special_functions
+from bayesrun.language import recurrences, special_functions
 from bayesrun.lazy import fft, linalg, special
 
 Array = NDArray[Any]
@@ -373,6 +373,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cholesky": _cholesky,
         "conditional_draw": _conditional_draw,
         "black_box": _black_box,
+        "recurrence": lambda *rest: recurrences.run(OPERATIONS, *rest),
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,
         "softplus_sum_of_groups": _sum_of_groups(lambda eta: np.logaddexp(0.0, eta)),

@@ -69,6 +69,8 @@ class Statement:
         Name of a predictor's link.
     left
         The left side as an expression, where it is more than the name: several coefficients with one prior.
+    over
+        The dim along which a recurrence computes it; `y[t-1]` in its expression is the row before.
     """
 
     kind: Kind
@@ -78,6 +80,7 @@ class Statement:
     expression: str = ""
     link: str = ""
     left: str = ""
+    over: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def written_model(
     given = read_off(reported, data) if statements is None else statements
     lines = tuple(replace(line, dims=dims.get(line.name, ())) if line.dims is None else line for line in given)
     used = {dim for of in dims.values() for dim in of}
-    times = tuple(dim for dim in sizes if dim in used and (dim.lower() in _TIMES or _is_dated(data, dim)))
+    along = {line.over for line in lines}
+    times = tuple(d for d in sizes if d in used and (d.lower() in _TIMES or d in along or _is_dated(data, d)))
     rows = next((of[0] for of in observed if of), "")
     return WrittenModel(lines, dims, {dim: size for dim, size in sizes.items() if dim in used}, rows, times)
 

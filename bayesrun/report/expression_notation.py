@@ -152,8 +152,20 @@ class ExpressionSetter:
         if not isinstance(tree.value, ast.Name):
             return subscript(fenced(self.set(tree.value)), *map(self._pick, picks))
         base, own = mathml.symbol(column_named(tree.value.id))
+        if len(picks) == 1 and (shown := self._row_before(tree.value.id, picks[0])):
+            return subscript(base, own, *shown)
         rest = self.indices.dims(tree.value.id)[len(picks) :]
         return subscript(base, own, *map(self._pick, picks), *map(self.index, rest))
+
+    def _row_before(self, name: str, pick: ast.expr) -> list[str]:
+        """Return the indices of a value at an earlier row of a recurrence, `y[t-1]`; none if it is no such value."""
+        back = pick.right if isinstance(pick, ast.BinOp) and isinstance(pick.op, ast.Sub) else None
+        row_of = pick.left if isinstance(pick, ast.BinOp) and isinstance(back, ast.Constant) else pick
+        letters = {dim: self.indices.letter(dim) for dim in self.indices.dims(name)}
+        if not (isinstance(row_of, ast.Name) and row_of.id == "t" and "t" in letters.values()):
+            return []
+        at = "<mi>t</mi>" if back is None else row("<mi>t</mi>", operator(mathml.MINUS, space=False), self.set(back))
+        return [at if letter == "t" else f"<mi>{letter}</mi>" for letter in letters.values()]
 
     def _pick(self, pick: ast.expr) -> str:
         if isinstance(pick, ast.Slice):

@@ -34,13 +34,13 @@ from bayesrun.diagnostics.numerics.hypotheses import (
 from bayesrun.diagnostics.summary import SAMPLE, label_texts, names_of
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.finished_run import read_groups
+from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.expressions import value_of
 from bayesrun.language.grammar import Expression, parse, text_of
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, node_of, variable
 from bayesrun.lazy import pd, xr
 from bayesrun.logs import logging_to_memory
-from bayesrun.predict.forward import evaluate_at_draws
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table

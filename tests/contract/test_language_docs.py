@@ -47,6 +47,10 @@ def data_of(raw: dict[str, Any]) -> xr.Dataset:
     if raw["name"] == "level":
         days = np.datetime64("2024-11-01", "ns") + np.cumsum(1 + np.arange(24) % 3) * np.timedelta64(1, "D")
         here = here[["y"]].rename(obs="day").assign_coords(day=days)
+    if raw["name"] == "exponential_smoothing":
+        return here[["y"]]
+    if raw["name"] == "dogs":
+        return xr.Dataset({"shock": (("dog", "trial"), np.random.default_rng(0).integers(0, 2, (3, 8)))})
     return here.drop_vars("y") if "y" in raw["likelihood"] else here
 
 

@@ -28,6 +28,7 @@ from bayesrun.language.declaration import (
 )
 from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
+from bayesrun.language.recurrence_draws import Simulation, simulation_of
 from bayesrun.language.values import node_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Metadata:
         Dims of variables that the model's own record lacks.
     missing
         Where each likelihood has imputed values: True where one is, over the likelihood's dims.
+    simulation
+        How to draw the likelihoods on whose data recurrences depend.
     """
 
     helpers: set[str] = field(default_factory=set)
@@ -59,6 +62,7 @@ class Metadata:
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
+    simulation: Simulation | None = None
 
 
 def metadata(model: pm.Model) -> Metadata:
@@ -102,6 +106,7 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     note = metadata(model)
     note.helpers.update(declared.helpers)
     note.recover = declared.recover
+    note.simulation = simulation_of(declared)
     note.reported = None if declared.reported is None else build(declared.reported)
     return model
 

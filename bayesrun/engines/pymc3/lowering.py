@@ -15,6 +15,7 @@ from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
 from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine
+from bayesrun.engines.pymc3.recurrence_code import recurrence
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.engines.pymc3.scalar_functions import (
     log1mexp,
@@ -251,6 +252,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "cholesky": Cholesky(),
         "conditional_draw": _conditional_draw,
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
+        "recurrence": recurrence,
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
         "softplus_sum_of_groups": partial(row_sum_of_groups, softplus),
         "exponential_sum_of_groups": partial(row_sum_of_groups, exponential),

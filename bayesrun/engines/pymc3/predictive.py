@@ -26,6 +26,7 @@ from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family
+from bayesrun.language.recurrence_draws import Simulation
 
 Array = NDArray[Any]
 Draws = Mapping[str, Array]
@@ -53,7 +54,9 @@ def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
         np.random.set_state(before)
 
 
-def draw_prior(model: pm.Model, draws: int, seed: int, missing: Missing) -> dict[str, Array]:
+def draw_prior(
+    model: pm.Model, draws: int, seed: int, missing: Missing, simulation: Simulation | None = None
+) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
     Variables are drawn in the model's order: `pm.sample_prior_predictive` uses that of a set of their names, which
@@ -64,7 +67,15 @@ def draw_prior(model: pm.Model, draws: int, seed: int, missing: Missing) -> dict
     with building(), np.errstate(all="ignore"), lent_to_pymc3(rng):
         values = draw_values(variables, size=draws)
     drawn = {v.name: _each(np.asarray(found), v, draws) for v, found in zip(variables, values, strict=True)}
+    simulated = () if simulation is None else simulation.likelihoods
+    if simulation is not None:
+        try:
+            drawn |= simulation.draw(drawn, np.random.default_rng(rng.randint(2**31)))
+        except Exception as error:
+            log.info("no prior draws of %s: %s", ", ".join(simulated), error, exc_info=True)
     for variable in model.observed_RVs:
+        if variable.name in simulated:
+            continue
         drawn |= _prior_predictive(model, variable, drawn, missing.get(variable.name), rng)
     return drawn
 
@@ -89,13 +100,20 @@ def _prior_predictive(
 
 
 def predict(
-    model: pm.Model, names: Sequence[str], draws: Draws, seed: int
+    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, simulation: Simulation | None = None
 ) -> tuple[dict[str, Array], dict[str, Exception]]:
     """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
     rng = np.random.RandomState(seed % 2**32)
     predicted: dict[str, Array] = {}
     failed: dict[str, Exception] = {}
-    for name in names:
+    together = [] if simulation is None else [name for name in names if name in simulation.likelihoods]
+    if simulation is not None and together:
+        try:
+            found = _simulated(simulation, draws, rng)
+            predicted |= {name: found[name] for name in together}
+        except Exception as error:
+            failed |= dict.fromkeys(together, error)
+    for name in [name for name in names if name not in together]:
         try:
             predicted[name] = _predict(model, model[name], draws, rng)
         except MissingInputError:
@@ -103,6 +121,13 @@ def predict(
         except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
             failed[name] = error
     return predicted, failed
+
+
+def _simulated(simulation: Simulation, draws: Draws, rng: np.random.RandomState) -> dict[str, Array]:
+    chains, length = next(iter(draws.values())).shape[:2]
+    flat = {name: np.reshape(values, (chains * length, *values.shape[2:])) for name, values in draws.items()}
+    found = simulation.draw(flat, np.random.default_rng(rng.randint(2**31)))
+    return {name: values.reshape(chains, length, *values.shape[1:]) for name, values in found.items()}
 
 
 def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:

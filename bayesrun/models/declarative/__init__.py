@@ -25,6 +25,7 @@ from bayesrun.language.declaration import Declaration, Draft, ModelDesign, obser
 from bayesrun.language.distributions import family
 from bayesrun.language.learned import Learned
 from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.language.recurrence_reader import read_recurrence
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
@@ -33,6 +34,7 @@ from bayesrun.models.declarative.definitions import Definition, definitions, in_
 from bayesrun.models.declarative.dimension_checks import (
     completed,
     data_problems,
+    explained,
     expression_value,
     has_missing,
 )
@@ -64,12 +66,16 @@ class DeclarativeSpec(ModelSpec):
         Quantities computed for each draw and kept: `{name: expression}`, or `{name: {expr: ..., dims: [...]}}`.
     potentials
         Terms added to the log density, written as deterministics are.
+    recurrence
+        What is computed row by row: `{over: dim, state: ..., first: ..., step: {name: expression}, keep: [...]}`, or a
+        list of such (docs/language.md).
     likelihood
         Distributions of what was observed: `{name: {dist: NAME, PARAM: VALUE, ..., observed: data variable}}`.
     """
 
     deterministics: dict[str, Any] = Field(default={})
     potentials: dict[str, Any] = Field(default={})
+    recurrence: Any = None
     likelihood: dict[str, dict[str, Any]] = Field(default={})
 
 
@@ -77,7 +83,7 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the roles of observed variables; names in expressions are checked once the data are loaded."""
     found = []
     for part in definitions(spec):
-        known = family(str(part.body.get("dist")))
+        known = family(str(part.body.get("dist"))) if part.kind == "likelihood" else None
         if part.kind == "likelihood" and known is not None:
             domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
             found.append(Role(str(part.observed), "observed", domain, f"{part.key}.observed"))
@@ -108,7 +114,7 @@ def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
 
 
 def _is_whitened(part: Definition) -> bool:
-    return part.body.get("parameterization") == "whitened"
+    return part.kind == "prior" and part.body.get("parameterization") == "whitened"
 
 
 def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
@@ -116,10 +122,16 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
+    fed = explained(parts)
     for part in in_order(parts, completed(data, parts)):
-        _add(draft, part, data)
+        if part.kind == "recurrence":
+            add_recurrence(draft, part, fed)
+        else:
+            _add(draft, part, data)
     design = ModelDesign() if learned is None else ModelDesign(dict(learned.constants), rows=learned.rows)
-    return replace(draft.declaration(), design=design)
+    fed_by = {str(part.observed): part.name for part in parts if part.kind == "likelihood"}
+    has_recurrence = any(part.kind == "recurrence" for part in parts)
+    return replace(draft.declaration(), design=design, fed=fed_by if has_recurrence else {})
 
 
 def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
@@ -147,6 +159,16 @@ def _add_containers(draft: Draft, data: xr.Dataset | None, parts: Sequence[Defin
 def _used(data: xr.Dataset, parts: Iterable[Definition]) -> list[str]:
     names = {n for part in parts for n in part.names}
     return [str(n) for n in data.data_vars if n in names]
+
+
+def add_recurrence(draft: Draft, part: Definition, fed: frozenset[str]) -> None:
+    """Add what a recurrence computes; what it keeps becomes a variable of the posterior."""
+    for name, value in read_recurrence(part.body, draft.scope, part.key, fed).items():
+        made = value
+        if name in (part.body.get("keep") or ()):
+            dims = draft.name_axes(name, value.dims, value.shape, draft.scope)
+            made = draft.deterministic(name, value, dims)
+        draft.scope.add(name, made if value.known is None else replace(made, known=value.known))
 
 
 def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:

@@ -74,6 +74,7 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     used = _used(rows, parts)
     if not used:
         raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
+    _refuse_recurrences(rows, used)
     data = _with_drawn_predictors(rows.data, rows, used)
     draft = Draft(data, learned=rows.design.recalled())
     problems: list[Problem] = []
@@ -86,6 +87,18 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
             _add_likelihood(draft, part, data, rows)
     check(problems)
     return draft.declaration()
+
+
+def _refuse_recurrences(rows: NewRows, used: Sequence[Definition]) -> None:
+    for part in used:
+        if part.kind == "recurrence":
+            names = ", ".join(p.name for p in used if p.kind == "likelihood")
+            message = (
+                f"'{names}' depends on a recurrence over '{part.body['over']}', whose rows follow from the rows before"
+            )
+            raise fail(
+                _KEY, message, "new rows that stand alone can't be predicted; posterior_predictive has those of the fit"
+            )
 
 
 def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
@@ -107,6 +120,8 @@ def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
 
 def _is_made_again(rows: NewRows, part: Definition) -> bool:
     """Return whether a variable differs from that of the posterior."""
+    if part.kind == "recurrence":
+        return False
     if part.kind == "prior":
         return _is_new(rows, part)
     this = rows.quantities[part.name]

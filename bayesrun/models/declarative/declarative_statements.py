@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.lazy import xr
@@ -13,13 +14,41 @@ if TYPE_CHECKING:
 
 
 def statements(spec: DeclarativeSpec, data: xr.Dataset | None) -> list[Statement]:
-    """Return a line for each definition."""
-    return [_statement(part) for part in definitions(spec)]
+    """Return a line for each definition, and for each variable of a recurrence."""
+    return [line for part in definitions(spec) for line in _lines(part, data)]
+
+
+def _lines(part: Definition, data: xr.Dataset | None) -> list[Statement]:
+    if part.kind != "recurrence":
+        return [_statement(part)]
+    over, dims = str(part.body["over"]), _dims_of_series(part, data)
+    starts = [_start(name, given, 0, len(dims)) for name, given in (part.body.get("state") or {}).items()]
+    firsts = [_start(name, given, 1, len(dims)) for name, given in (part.body.get("first") or {}).items()]
+    steps = part.body["step"].items()
+    lines = [Statement("deterministic", name, dims, expression=str(text), over=over) for name, text in steps]
+    return [*lines, *(line for each in (*starts, *firsts) for line in each)]
+
+
+def _dims_of_series(part: Definition, data: xr.Dataset | None) -> tuple[str, ...]:
+    """Return the dims of a recurrence: those of the data that it uses, and last that along which it runs."""
+    over = str(part.body["over"])
+    used = [] if data is None else [data[name].dims for name in part.names if name in data.variables]
+    widest = max((tuple(map(str, dims)) for dims in used if over in dims), key=len, default=(over,))
+    return (*(dim for dim in widest if dim != over), over)
+
+
+def _start(name: str, given: Any, row: int, axes: int) -> list[Statement]:
+    """Return the lines of the values before the first row (row 0 and below), or from the first row on (row 1)."""
+    listed = [given] if isinstance(given, str) or not isinstance(given, Sequence) else list(given)
+    rows = range(row, row + len(listed)) if row else range(1 - len(listed), 1)
+    pairs = [(f"{name}[{':, ' * (axes - 1)}{number}]", str(one)) for number, one in zip(rows, listed, strict=True)]
+    return [Statement("deterministic", left, (), expression=text, left=left) for left, text in pairs]
 
 
 def _statement(part: Definition) -> Statement:
     given = part.body.get("dims")
     dims = None if not given else (given,) if isinstance(given, str) else tuple(given)
+    assert part.kind != "recurrence"
     if part.kind in ("deterministic", "potential"):
         return Statement(part.kind, part.name, dims, expression=str(part.body["expr"]))
     return Statement(part.kind, part.observed or part.name, dims, distribution_in(part.body))

@@ -14,11 +14,12 @@ from bayesrun.errors import Problem, UserError
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
+from bayesrun.language.recurrence_reader import names_used, recurrence_problems
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec
 
-Kind = Literal["prior", "deterministic", "potential", "likelihood"]
+Kind = Literal["prior", "deterministic", "potential", "likelihood", "recurrence"]
 _NO_OPTION = ("initval", "transform", "parameterization", "shape")
 # a quantity that no expression names may be called as a term of a formula is: log(x), C(g), a:b
 _LABEL = re.compile(r"[^\s/\\][^/\\\n]{0,199}")
@@ -38,7 +39,7 @@ class Definition:
     key
         Config key.
     body
-        A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`.
+        A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`; a recurrence.
     observed
         Observed data variable of a likelihood.
     """
@@ -52,6 +53,8 @@ class Definition:
     @property
     def names(self) -> frozenset[str]:
         """Names that its expressions use."""
+        if self.kind == "recurrence":
+            return names_used(self.body) if isinstance(self.body, Mapping) else frozenset()
         return frozenset(name for text in self.texts for name in _names_of(text))
 
     @property
@@ -71,10 +74,22 @@ def definitions(spec: DeclarativeSpec) -> list[Definition]:
         for name, entry in entries.items():
             body = entry if isinstance(entry, Mapping) else {"expr": entry}
             found.append(Definition(kind, name, f"model.{section}.{name}", body))
+    found += recurrences(spec.recurrence)
     for name, body in spec.likelihood.items():
         own = {k: v for k, v in body.items() if k != "observed"}
         found.append(Definition("likelihood", name, f"model.likelihood.{name}", own, body.get("observed")))
     return found
+
+
+def recurrences(given: Any) -> list[Definition]:
+    """Return the recurrences of a model: one mapping, or a list of them."""
+    if given is None or given == {} or given == []:
+        return []
+    listed = isinstance(given, Sequence) and not isinstance(given, str)
+    if not listed:
+        return [Definition("recurrence", "recurrence", "model.recurrence", given)]
+    keys = [f"recurrence[{i}]" for i in range(len(given))]
+    return [Definition("recurrence", key, f"model.{key}", one) for key, one in zip(keys, given, strict=True)]
 
 
 def _texts_in(given: Any) -> Iterator[str]:
@@ -113,7 +128,7 @@ def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list
     UserError
         When definitions need each other in a cycle.
     """
-    known = {p.name for p in parts if p.kind in ("prior", "deterministic")} | set(completed)
+    known = {p.name for p in parts if p.kind in ("prior", "deterministic", "recurrence")} | set(completed)
     owner = {n: p.name for p in parts for n in gives(p) if p.name in known}
     needs = {p.name: {owner[n] for n in p.names if n in owner} for p in parts}
     place = {p.name: number for number, p in enumerate(parts)}
@@ -137,11 +152,16 @@ def gives(part: Definition) -> tuple[str, ...]:
     """Return the names that a definition provides to others."""
     if part.kind == "prior" and part.body.get("dist") == "LKJCholeskyCov":
         return (part.name, f"{part.name}_corr", f"{part.name}_stds")
+    if part.kind == "recurrence":
+        step = part.body.get("step") if isinstance(part.body, Mapping) else None
+        return tuple(map(str, step)) if isinstance(step, Mapping) else ()
     return (part.name,)
 
 
 def _helpers(part: Definition) -> tuple[str, ...]:
     """Return the names of additional variables that a definition creates, which must not be used otherwise."""
+    if part.kind == "recurrence":
+        return ()
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
@@ -176,13 +196,14 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
 
 
 def _own_problems(part: Definition) -> Iterator[Problem]:
+    if part.kind == "recurrence":
+        yield from recurrence_problems(part.key, part.body)
+        for name in gives(part):
+            yield from _name_problems(name, f"{part.key}.step.{name}")
+        return
     label = part.kind == "deterministic" and _LABEL.fullmatch(part.name)
-    if not (part.name.isidentifier() or label) or "__" in part.name or part.name in _RESERVED:
-        yield Problem(
-            part.key,
-            f"'{part.name}' is not a valid name",
-            "use letters, digits and single underscores, starting with a letter",
-        )
+    if not label or "__" in part.name or part.name in _RESERVED:
+        yield from _name_problems(part.name, part.key)
     if part.kind == "likelihood":
         yield from _likelihood_problems(part)
     elif part.kind == "prior" and _is_mixed(part):
@@ -192,6 +213,12 @@ def _own_problems(part: Definition) -> Iterator[Problem]:
         yield Problem(f"{part.key}.dist", message, "choose a continuous prior")
     elif part.kind != "prior":
         yield from _expression_problems(part)
+
+
+def _name_problems(name: str, key: str) -> Iterator[Problem]:
+    if not name.isidentifier() or "__" in name or name in _RESERVED:
+        hint = "use letters, digits and single underscores, starting with a letter"
+        yield Problem(key, f"'{name}' is not a valid name", hint)
 
 
 def _is_mixed(part: Definition) -> bool:
@@ -238,9 +265,11 @@ def _expression_problems(part: Definition) -> Iterator[Problem]:
 def _repeats(parts: Sequence[Definition]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for part in parts:
-        if part.name in seen:
-            yield Problem(part.key, f"the name '{part.name}' is taken by {seen[part.name]}", "rename one of them")
-        seen.setdefault(part.name, part.key)
+        own = {name: f"{part.key}.step.{name}" for name in gives(part)} if part.kind == "recurrence" else None
+        for name, key in (own or {part.name: part.key}).items():
+            if name in seen:
+                yield Problem(key, f"the name '{name}' is taken by {seen[name]}", "rename one of them")
+            seen.setdefault(name, key)
     for part in parts:
         for helper in _helpers(part):
             if helper in seen:

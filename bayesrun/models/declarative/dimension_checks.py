@@ -12,11 +12,12 @@ from bayesrun.language.expressions import read
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers
+from bayesrun.language.recurrence_reader import read_recurrence
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES, times_along
 from bayesrun.language.values import Fault, Value, compute, conform, constant, variable
 from bayesrun.lazy import xr
-from bayesrun.models.declarative.definitions import Definition, in_order
+from bayesrun.models.declarative.definitions import Definition, gives, in_order
 
 _SCORED = {
     "AdjacentLogistic": "cutpoints",
@@ -27,6 +28,7 @@ _SCORED = {
     "OrderedProbit": "cutpoints",
     "SequentialLogistic": "cutpoints",
 }
+_GAPS = "fill them in, in the file or by data.derive"
 # Series whose missing values are imputed from their neighbours.
 _IMPUTED_SERIES = ("AR", "AR1", "GARCH11", "GaussianRandomWalk")
 
@@ -51,6 +53,11 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     return _shape_problems(data, ordered)
 
 
+def explained(parts: Sequence[Definition]) -> frozenset[str]:
+    """Return the data variables that likelihoods explain."""
+    return frozenset(part.observed for part in parts if isinstance(part.observed, str))
+
+
 def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
     """Return the likelihoods that have their data variable's name and complete its missing values."""
     own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
@@ -67,9 +74,14 @@ def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Probl
     if data is None:
         return []
     taken = {str(n) for n in (*data.variables, *data.sizes)}
-    own = [p for p in parts if p.name in taken and p.observed != p.name]
     hint = "rename one of them; only a likelihood may have the name of the variable that it explains"
-    return [Problem(p.key, f"the name '{p.name}' is taken by the data", hint) for p in own]
+    named = [(name, p) for p in parts for name in (gives(p) if p.kind == "recurrence" else (p.name,))]
+    own = [(name, p) for name, p in named if name in taken and p.observed != name]
+    return [Problem(_key_of(name, p), f"the name '{name}' is taken by the data", hint) for name, p in own]
+
+
+def _key_of(name: str, part: Definition) -> str:
+    return f"{part.key}.step.{name}" if part.kind == "recurrence" else part.key
 
 
 def _ends_of_intervals(part: Definition) -> frozenset[str]:
@@ -86,6 +98,10 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
             if has_missing(data, name) and name not in completed(data, parts):
                 assert data is not None
                 count = int(data[name].isnull().sum())
+                if part.kind == "recurrence":
+                    message = f"'{name}' has {count} missing values, but each row of a recurrence needs the rows before"
+                    problems.append(Problem(part.key, message, _GAPS))
+                    continue
                 hint = f"give it a likelihood: {name}: {{dist: ..., observed: {name}}}"
                 hint = hint if _has_series(parts) else f"set data.drop_missing=rows, or {hint}"
                 problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
@@ -94,11 +110,12 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
 
 def _has_series(parts: Sequence[Definition]) -> bool:
     """Return whether a model depends on consecutive rows, so that rows can't be dropped."""
-    return any(part.body.get("dist") in SERIES for part in parts)
+    return any(part.kind == "recurrence" or part.body.get("dist") in SERIES for part in parts)
 
 
 def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
     """Find series whose steps between rows are not time steps: unsorted, or of unequal lengths."""
+    yield from _untimely_recurrences(data, parts)
     for part in parts:
         name = str(part.body.get("dist"))
         if data is None or name not in SERIES:
@@ -121,29 +138,47 @@ def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> It
                 yield Problem(part.key, message, times.instead(name))
 
 
+def _untimely_recurrences(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
+    for part in parts:
+        if part.kind != "recurrence" or data is None or part.body["over"] not in data.sizes:
+            continue
+        times = times_along(data, str(part.body["over"]))
+        if times is not None and not times.in_order:
+            message = f"it goes from row to row, but the rows are not in the order of '{times.name}'"
+            yield Problem(f"{part.key}.over", message, f"sort the rows of the file by {times.name}")
+        elif times is not None and part.body.get("steps") is None and not times.equally_spaced:
+            message = f"it goes from row to row, but the rows are {times.spacing} by '{times.name}'"
+            hint = f"steps: arange(n_{times.dim}) counts each row as one step"
+            yield Problem(f"{part.key}.over", message, hint)
+
+
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
-    scope = Scope(data)
+    scope, fed = Scope(data), explained(ordered)
     problems: list[Problem] = []
     broken: set[str] = set()
     for part in ordered:
         if part.names & broken:
-            broken.add(part.name)
+            broken |= {part.name, *gives(part)}
             continue
         try:
-            _trace(part, data, scope)
+            _trace(part, data, scope, fed)
         except UserError as error:
             problems += error.problems
-            broken.add(part.name)
+            broken |= {part.name, *gives(part)}
     return problems
 
 
-def _trace(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
+def _trace(part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozenset[str]) -> None:
     """Infer the shape of one definition, and register its name."""
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
     elif part.kind == "prior":
         for name, value in variables_of(plan(part.name, part.body, scope, part.key)).items():
             scope.add(name, value)
+    elif part.kind == "recurrence":
+        for name, value in read_recurrence(part.body, scope, part.key, fed).items():
+            known = Value(value.dims, value.shape, value.known)
+            scope.add(name, known if value.known is not None else variable(name, value.dims, value.shape))
     else:
         value = expression_value(part, scope)
         known = Value(value.dims, value.shape, value.known)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayesrun.language import evaluation_at_draws
 from bayesrun.language.declaration import Draft
+from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.expressions import read
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import Value, node_of, variable
-from bayesrun.predict import forward
-from bayesrun.predict.forward import evaluate_at_draws
 
 RNG = np.random.default_rng(4)
 COUNT, ROWS = 7, 5
@@ -38,7 +38,7 @@ def _value(text: str) -> Value:
 )  # fmt: skip
 def test_each_draw_is_computed_as_by_itself(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     node = node_of(_value(text))
-    monkeypatch.setattr(forward, "_AT_ONCE", 12)  # some draws at a time
+    monkeypatch.setattr(evaluation_at_draws, "_AT_ONCE", 12)  # some draws at a time
     (found,) = evaluate_at_draws([node], DRAWS.__getitem__, {})
     for draw in range(COUNT):
         alone = evaluate(node, {name: values[draw] for name, values in DRAWS.items()}.__getitem__)

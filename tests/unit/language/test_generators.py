@@ -11,7 +11,7 @@ import theano
 from scipy import stats
 
 from bayesrun.engines.pymc3 import ENGINE
-from bayesrun.predict.generators import expectation, generator, level_probabilities
+from bayesrun.language.generators import expectation, generator, level_probabilities
 
 COUNT = 4000
 PARAMETERS: list[tuple[str, dict[str, float]]] = [

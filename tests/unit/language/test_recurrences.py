@@ -1,0 +1,215 @@
+"""Recurrences: their values against plain loops, exact gradients, new series, and messages for what can't be meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import yaml
+
+from bayesrun.errors import Problem, UserError
+from bayesrun.language.declaration import Declaration
+from bayesrun.language.evaluation_at_draws import evaluate_at_draws
+from bayesrun.language.recurrence_draws import NotSimulated, simulation_of
+from bayesrun.language.values import node_of
+from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
+
+ROWS, DOGS = 40, 3
+RNG = np.random.default_rng(5)
+Y = RNG.normal(size=ROWS)
+SHOCK = RNG.integers(0, 2, size=(DOGS, ROWS))
+
+
+def data() -> xr.Dataset:
+    return xr.Dataset(
+        {
+            "y": ("obs", Y),
+            "x": ("obs", np.linspace(-1, 1, ROWS)),
+            "gap": ("obs", np.where(np.arange(ROWS) == 4, np.nan, Y)),
+            "shock": (("dog", "trial"), SHOCK),
+            "weight": ("dog", np.arange(1.0, DOGS + 1)),
+        },
+        coords={"dog": list("abc")},
+    )
+
+
+def spec_of(recurrence: str, likelihood: str, priors: str = "a: {dist: Normal, mu: 0, sigma: 1}") -> DeclarativeSpec:
+    parts = {"recurrence": recurrence, "likelihood": likelihood, "priors": f"{{{priors}}}"}
+    raw = {"name": "m", "type": "declarative", **{key: yaml.safe_load(text) for key, text in parts.items()}}
+    return DeclarativeSpec.model_validate(raw)
+
+
+def declared(recurrence: str, likelihood: str, priors: str = "a: {dist: Normal, mu: 0, sigma: 1}") -> Declaration:
+    spec = spec_of(recurrence, likelihood, priors)
+    assert static_check(spec) == []
+    assert check(data(), spec) == []
+    return build(data(), spec)
+
+
+def values_of(declaration: Declaration, parameter: str, **draws: Any) -> Any:
+    """Return a parameter of the likelihood at one draw."""
+    node = node_of(declaration.items[-1].plan.values[parameter])  # type: ignore[union-attr]
+    made = {n: np.asarray(v, float)[None] for n, v in draws.items()}
+    containers = {i.name: i.numbers for i in declaration.items if type(i).__name__ == "Container"}
+    return evaluate_at_draws([node], made.__getitem__, containers)[0][0]
+
+
+NORMAL = "{o: {dist: Normal, mu: fit, sigma: 1, observed: y}}"
+TWO = "a: {dist: Normal, mu: 0, sigma: 1}, b: {dist: Normal, mu: 0, sigma: 1, shape: 2}"
+
+
+def test_lags_of_data_and_states_with_values_before_the_first_row() -> None:
+    made = declared(
+        """
+        over: obs
+        state: {y: [0.5, a], err: 0}
+        step: {err: y - fit, fit: "a + b[0] * y[t-1] + b[1] * y[t-2] + 0.3 * err[t - 1]"}
+        """,
+        NORMAL,
+        TWO,
+    )
+    found, (a, b) = values_of(made, "mu", a=0.2, b=[0.6, -0.3]), (0.2, (0.6, -0.3))
+    before, error, expected = [0.5, a, *Y], 0.0, []
+    for t in range(ROWS):
+        expected.append(a + b[0] * before[t + 1] + b[1] * before[t] + 0.3 * error)
+        error = Y[t] - expected[-1]
+    assert found == pytest.approx(np.array(expected), rel=1e-13)
+
+
+def test_values_at_the_first_rows_take_the_place_of_the_step() -> None:
+    made = declared(
+        "{over: obs, first: {fit: [7, a]}, step: {fit: 'fit[t-1] + a * fit[t-2] + log(y[t-1] ** 2)'}}", NORMAL
+    )
+    expected = [7.0, 0.5]
+    for t in range(2, ROWS):
+        expected.append(expected[t - 1] + 0.5 * expected[t - 2] + np.log(Y[t - 1] ** 2))
+    assert values_of(made, "mu", a=0.5) == pytest.approx(np.array(expected), rel=1e-13)
+
+
+DOGS_STEP = """
+over: trial
+first: {avoided: 0}
+step: {avoided: "avoided[t-1] + 1 - shock[t-1]", p: "sigmoid(a * weight - b[1] * avoided)"}
+"""
+BERNOULLI = "{o: {dist: Bernoulli, p: p, observed: shock}}"
+
+
+def test_several_series_with_parameters_of_their_own() -> None:
+    found = values_of(declared(DOGS_STEP, BERNOULLI, TWO), "p", a=0.4, b=[0.0, 0.7])
+    avoided = np.concatenate([np.zeros((DOGS, 1)), np.cumsum(1 - SHOCK, axis=1)[:, :-1]], axis=1)
+    expected = 1 / (1 + np.exp(-(0.4 * np.arange(1, DOGS + 1)[:, None] - 0.7 * avoided)))
+    assert found == pytest.approx(expected, rel=1e-13)
+
+
+# ------------------------------------------------------------ new series
+
+
+def simulated(declaration: Declaration, seed: int = 1, count: int = 20_000, **known: Any) -> Any:
+    simulation = simulation_of(declaration)
+    assert simulation is not None
+    draws = {name: np.broadcast_to(np.asarray(v, float), (count, *np.shape(v))) for name, v in known.items()}
+    return simulation.draw(draws, np.random.default_rng(seed))["o"]
+
+
+def test_new_series_of_an_autoregression_have_its_moments() -> None:
+    step = "{over: obs, state: {y: 2}, step: {fit: '1 + a * y[t-1]'}}"
+    found = simulated(declared(step, "{o: {dist: Normal, mu: fit + x, sigma: 0.5, observed: y}}"), a=0.8)
+    mean, variance, x = 2.0, 0.0, np.linspace(-1, 1, ROWS)
+    for t in range(ROWS):
+        mean, variance = 1 + 0.8 * mean + x[t], 0.64 * variance + 0.25
+        error = np.sqrt(variance / len(found))
+        assert abs(found[:, t].mean() - mean) < 4.5 * error
+        assert abs(found[:, t].var() / variance - 1) < 4.5 * np.sqrt(2 / len(found))
+
+
+def test_new_series_of_a_moving_average_depend_on_drawn_errors() -> None:
+    step = "{over: obs, state: {err: 0}, step: {fit: 'a * err[t-1]', err: y - fit}}"
+    found = simulated(declared(step, NORMAL), a=0.7)
+    assert abs(np.mean(found[:, 20] * found[:, 21]) - 0.7) < 4.5 * 1.8 / np.sqrt(len(found))
+    assert abs(np.mean(found[:, 20] * found[:, 22])) < 4.5 * 1.5 / np.sqrt(len(found))
+
+
+def test_new_series_of_several_dogs_follow_their_own_shocks() -> None:
+    made = declared(DOGS_STEP, BERNOULLI, TWO)
+    found = simulated(made, a=0.4, b=[0.0, 2.0], count=4_000)
+    assert found.shape == (4_000, DOGS, ROWS)
+    assert set(np.unique(found)) == {0, 1}
+    rng, avoided = np.random.default_rng(2), np.zeros((4_000, DOGS))
+    plain = np.empty(found.shape)
+    for t in range(ROWS):
+        plain[..., t] = rng.uniform(size=avoided.shape) < 1 / (
+            1 + np.exp(-(0.4 * np.arange(1, DOGS + 1) - 2 * avoided))
+        )
+        avoided += 1 - plain[..., t]
+    for ours, theirs in ((found[..., 1], plain[..., 1]), (found.sum(axis=2), plain.sum(axis=2))):
+        error = np.sqrt((ours.var(axis=0) + theirs.var(axis=0)) / len(found))
+        assert (np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) < 4.5 * error + 1e-12).all()
+
+
+def test_a_model_that_explains_data_by_themselves_is_not_simulated() -> None:
+    step = "{over: obs, step: {fit: 'a * y'}}"
+    with pytest.raises(NotSimulated, match="same row"):
+        simulated(declared(step, NORMAL), a=0.5, count=10)
+
+
+def test_what_does_not_depend_on_drawn_data_is_not_simulated() -> None:
+    assert simulation_of(declared("{over: obs, state: {fit: 0}, step: {fit: 'a + fit[t-1]'}}", NORMAL)) is None
+
+
+# ------------------------------------------------------------ messages
+
+FAULTS: list[tuple[str, str, str]] = [
+    ("{step: {fit: a}}", "over", "dim along which it runs"),
+    ("{over: week, step: {fit: a}}", "over", "unknown dim 'week'"),
+    ("{over: obs}", "step", "what is computed at each row"),
+    ("{over: obs, step: {fit: a}, keeps: [fit]}", "keeps", "unknown key"),
+    ("{over: obs, step: {fit: a}, keep: [fitt]}", "keep[0]", "no 'fitt'"),
+    ("{over: obs, step: {fit: 'a + * 2'}}", "step.fit", "not a valid expression"),
+    ("{over: obs, step: {fit: 'a * fit[t-1]'}}", "step.fit", "'fit' has no value 1 rows before"),
+    ("{over: obs, first: {fit: 1}, step: {fit: 'a * fit[t-3]'}}", "step.fit", "no value 2 rows before"),
+    ("{over: obs, state: {y: [1]}, step: {fit: 'a * y[t-2]'}}", "step.fit", "'y' has no value 2 rows before"),
+    ("{over: obs, state: {y: 1}, step: {fit: 'a * y[t+1]'}}", "step.fit", "backwards"),
+    ("{over: obs, state: {yy: 1}, step: {fit: a + y}}", "state.yy", "no expression uses"),
+    ("{over: obs, first: {fitt: 1}, step: {fit: a}}", "first.fitt", "no 'fitt'"),
+    ("{over: obs, step: {fit: a + fit}}", "step.fit", "write fit[t-1]"),
+    ("{over: obs, step: {fit: a + err, err: y - fit}}", "step", "defined by each other at the same row"),
+    ("{over: obs, state: {fit: 0}, step: {fit: 'sum(fit[t-1]) + a'}}", "step.fit", "needs all rows"),
+    ("{over: obs, state: {fit: 0}, step: {fit: 'gammaln(fit[t-1]) + a'}}", "step.fit", "functions that can"),
+    ("{over: obs, state: {fit: 0}, step: {fit: 'b[fit[t-1]] + a'}}", "step.fit", "counted from the current one"),
+    ("{over: obs, step: {fit: a + unknown}}", "step.fit", "unknown name 'unknown'"),
+    ("{over: obs, step: {fit: a + b}}", "step.fit", "index it, as in phi[0]"),
+    ("{over: obs, step: {fit: a + x * weight}}", "step.fit", "clash"),
+    ("{over: obs, state: {fit: x}, step: {fit: 'fit[t-1] + a'}}", "state.fit", "is over 'obs'"),
+    ("{over: obs, step: {fit: a + gap}}", "", "missing values, but each row of a recurrence"),
+    ("{over: obs, step: {y: a}}", "step.y", "taken by the data"),
+    ("{over: obs, step: {a: x}}", "step.a", "is taken by"),
+    ("{over: obs, step: {fit: a}, steps: 'cumsum(1 + (x > 0))'}", "steps", "counts rows"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "words"), FAULTS)
+def test_a_fault_is_one_message_at_its_key(text: str, key: str, words: str) -> None:
+    spec = spec_of(text, NORMAL, TWO)
+    found: list[Problem] = static_check(spec)
+    if not found:
+        try:
+            found = check(data(), spec)
+        except UserError as error:
+            found = list(error.problems)
+    assert any(p.key == f"model.recurrence{'.' if key else ''}{key}" or (key == "step" and key in p.key) for p in found)
+    assert any(words in f"{p.message} {p.hint}" for p in found), found
+
+
+def test_rows_with_dates_must_be_in_order_and_equally_spaced() -> None:
+    days = np.datetime64("2024-01-01", "ns") + np.array([0, 1, 2, 4]) * np.timedelta64(1, "D")
+    for order, steps, words in (
+        ([0, 2, 1, 3], "", "not in the order of 'day'"),
+        ([0, 1, 2, 3], "", "1 to 2 days apart"),
+        ([0, 1, 2, 3], ", steps: arange(n_day)", ""),
+    ):
+        here = xr.Dataset({"y": ("day", np.arange(4.0))}, coords={"day": days[order]})
+        spec = spec_of(f"{{over: day, state: {{y: 0}}, step: {{fit: 'a * y[t-1]'}}{steps}}}", NORMAL)
+        found = check(here, spec)
+        assert [words in p.message for p in found] == ([True] if words else [])
