@@ -136,7 +136,8 @@ def fit_all(
     Returns
     -------
     Fits
-        A fit whose process was killed is begun once more.
+        A fit whose process was killed is begun once more. The first one is made in this process: what it compiles, the
+        others find compiled.
     """
     found = {number: one for number in numbers if (one := cache.read(number)) is not None}
     waiting = [number for number in numbers if number not in found]
@@ -145,7 +146,8 @@ def fit_all(
     interrupted = False
     try:
         if may_fork():
-            pool.run(waiting, min(processes, len(waiting)))
+            pool.run_here(waiting[:1])
+            pool.run(waiting[1:], min(processes, len(waiting) - 1))
         else:
             pool.run_here(waiting)
     except KeyboardInterrupt:

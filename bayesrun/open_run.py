@@ -148,7 +148,7 @@ def open_run(
     folder.write_json("provenance.json", record)
     folder.write_status("running")
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
-        config.tracking, _card(config, job, _dataset(data, data_digest), record, folder)
+        config.tracking, _card(config, job, dataset_of(data, data_digest), record, folder)
     )
     opened = OpenRun(tracker, folder, job.shows)
     try:
@@ -303,7 +303,8 @@ def _card(
     )
 
 
-def _dataset(data: xr.Dataset | None, digest: str | None) -> DatasetInfo | None:
+def dataset_of(data: xr.Dataset | None, digest: str | None) -> DatasetInfo | None:
+    """Describe the prepared data for tracking; None for a model without data."""
     if data is None or digest is None:
         return None
     attrs = data.attrs

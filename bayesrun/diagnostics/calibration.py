@@ -21,6 +21,8 @@ Numbers = NDArray[np.float64]
 
 _MAX_POINTS = 64
 _BISECTIONS = 50
+_CLEAR = 2.0
+"""Standard errors from which on a deviation is put into words."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,71 @@ def uniformity(found: Counts, draws: int) -> Uniformity:
     worst = int(np.argmin(tails))
     inside = _Path(fits, shares).probability_inside(tails[worst] * (1 + 1e-9))
     return Uniformity(1.0 - inside, float(shares[worst]), int(below[worst]), float(fits * shares[worst]))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How far the ranks of one of several quantities are from uniform.
+
+    Parameters
+    ----------
+    p_value, p_adjusted
+        Of the test of uniformity, alone and adjusted for the number of quantities (Holm's method).
+    mean
+        Mean rank as a share of the possible ranks; 0.5 if they are uniform.
+    spread
+        Variance of the ranks over that of uniform ones.
+    reading
+        What the ranks say of the posterior, in words.
+    """
+
+    p_value: float
+    p_adjusted: float
+    mean: float
+    spread: float
+    reading: str
+
+
+def judge_ranks(found: Counts, draws: int) -> list[Judgement]:
+    """Test the ranks of several quantities.
+
+    Parameters
+    ----------
+    found
+        Ranks (fit, quantity).
+    draws
+        Number of draws among which the ranks are.
+    """
+    p_values = np.array([uniformity(column, draws).p_value for column in found.T])
+    shares = (found + 0.5) / (draws + 1)
+    means, spreads = shares.mean(axis=0), 12.0 * shares.var(axis=0, ddof=1) / (1.0 - (draws + 1.0) ** -2)
+    adjusted = holm(p_values)
+    return [
+        Judgement(float(p), float(q), float(mean), float(spread), _reading(mean, spread, len(found)))
+        for p, q, mean, spread in zip(p_values, adjusted, means, spreads, strict=True)
+    ]
+
+
+def holm(p_values: Numbers) -> Numbers:
+    """Adjust p-values for their number, so that the probability of any below a level by chance is at most that level.
+
+    Holm 1979, https://www.jstor.org/stable/4615733; valid for dependent tests, as those of one posterior are.
+    """
+    order, count = np.argsort(p_values), len(p_values)
+    raised = np.maximum.accumulate(np.minimum(1.0, p_values[order] * np.arange(count, 0, -1)))
+    adjusted = np.empty(count)
+    adjusted[order] = raised
+    return adjusted
+
+
+def _reading(mean: float, spread: float, fits: int) -> str:
+    """Say how a posterior is wrong whose ranks have this mean and spread; both are compared with their errors."""
+    of_mean, of_spread = (mean - 0.5) * np.sqrt(12.0 * fits), (spread - 1.0) * np.sqrt(fits / 0.8)
+    if max(abs(of_mean), abs(of_spread)) < _CLEAR:
+        return "the posterior is about as high and as wide as it should be"
+    if abs(of_mean) >= abs(of_spread):
+        return "the posterior is too low" if of_mean > 0 else "the posterior is too high"
+    return "the posterior is too narrow" if of_spread > 0 else "the posterior is too wide"
 
 
 def simultaneous_bands(fits: int, draws: int, probability: float = 0.95) -> Bands:

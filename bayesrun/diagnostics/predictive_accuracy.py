@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import arviz as az
 import numpy as np
@@ -78,13 +80,27 @@ def loo_of(terms: xr.DataArray, summary: pd.DataFrame, repaired: xr.Dataset | No
     repaired
         `elpd` and `pareto_k` over `point` of points for which the model itself was used (group `loo`).
     """
-    loo = leave_one_out(by_point(terms), relative_efficiency(terms, summary))
+    loo = _once(terms, relative_efficiency(terms, summary))
     if repaired is None:
         return loo
     place = {str(point): i for i, point in enumerate(terms["point"].values)}
     at = [place[str(point)] for point in repaired["point"].values]
     loo.elpd_i[at], loo.pareto_k[at] = repaired["elpd"].values, repaired["pareto_k"].values
     return loo
+
+
+def _once(terms: xr.DataArray, efficiency: float) -> Loo:
+    """Leave out each point, unless that was done last: a run's repair, check and figures all need the same."""
+    values = np.ascontiguousarray(terms.transpose(*SAMPLE, "point").values)
+    key = hashlib.blake2b(values.data, key=repr((values.shape, efficiency)).encode()[:64]).digest()
+    if key not in _last:
+        _last.clear()
+        _last[key] = leave_one_out(by_point(terms), efficiency)
+    loo = _last[key]
+    return replace(loo, elpd_i=loo.elpd_i.copy(), pareto_k=loo.pareto_k.copy())
+
+
+_last: dict[bytes, Loo] = {}
 
 
 def _stack(array: xr.DataArray, name: str) -> xr.DataArray:

@@ -84,6 +84,7 @@ FIGURES: Registry[Figure] = Registry(
         "linear_predictors",
         "matplotlib_patches",
         "observations",
+        "rank_ecdf",
         "regression_means",
         "reliability_panels",
         "selection",

@@ -96,6 +96,53 @@ class ProgressLine:
         )
 
 
+class CountLine:
+    """Shows how many of many equal jobs are done, and the time left.
+
+    Parameters
+    ----------
+    what
+        The jobs, as in `fits`.
+    total
+        How many.
+    show
+        As of `ProgressLine`.
+    """
+
+    def __init__(self, what: str, total: int, show: Literal["auto"] | bool) -> None:
+        self._what, self._total = what, total
+        self._live = _bar() if show is not False and sys.stdout.isatty() else None
+        self._plain = show is not False and self._live is None
+        self._task = self._live.add_task(what, total=total, note="") if self._live else None
+        self._began = self._shown = time.monotonic()
+        self._first: int | None = None
+
+    def __enter__(self) -> CountLine:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def tell(self, done: int) -> None:
+        """Take notice of how many are done; those of the first call were done before."""
+        if self._first is None:
+            self._first = done
+        now, made = time.monotonic(), done - self._first
+        if self._live and self._task is not None:
+            self._live.update(self._task, completed=done, note=f"{done:,}/{self._total:,} {self._what}")
+            self._live.refresh()
+        elif self._plain and now - self._shown > EVERY and made:
+            self._shown = now
+            left = (self._total - done) * (now - self._began) / made
+            share = 100 * done / self._total
+            print(f"  {done:,} of {self._total:,} {self._what} ({share:.0f}%), {left:,.0f} s left", flush=True)
+
+
 def _bar() -> Progress:
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
     return Progress(*columns, TimeRemainingColumn(), console=Console(), auto_refresh=False, transient=False)

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from bayesrun.config.compose import placing_keys
 from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
+from bayesrun.diagnostics.base import SEVERITIES
 from bayesrun.errors import Problem, check
 from bayesrun.lazy import pd
 from bayesrun.logs import flush_to
@@ -47,9 +48,9 @@ class TaskRun:
     task
         Name of the task.
     parents
-        Folders of the finished runs that it works on.
+        Folders of the finished runs that it works on; none for a task that works on a config.
     config
-        The first parent's config, with what the command changes.
+        The first parent's config with what the command changes, or the command's own.
     section
         What the task was asked to do: the section of its name in `config.yaml`, and its params in tracking.
     label
@@ -157,7 +158,8 @@ def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
         status = "finished"
         _write_status(made, own, status)
     except BaseException as error:
-        _write_status(made, own, status, redact(f"{type(error).__name__}: {error}"))
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        _write_status(made, own, "failed", redact(f"{type(error).__name__}: {error}"))
         raise
     finally:
         tracker.close(own.path, status)
@@ -208,7 +210,7 @@ def _write_beginning(made: TaskRun, own: RunFolder, parents: list[dict[str, str 
     record = {
         "seed": made.config.top.seed,
         "started": now(),
-        "parent": parents[0],
+        "parent": parents[0] if parents else None,
         "data_digest": made.data_digest,
         "command_line": [redact_override(word) for word in [sys.executable, *sys.argv]],
         "config_digest": config_digest(plain),
@@ -217,8 +219,10 @@ def _write_beginning(made: TaskRun, own: RunFolder, parents: list[dict[str, str 
 
 
 def _write_status(made: TaskRun, own: RunFolder, status: str, error: str | None = None) -> None:
-    parent = str(made.parents[0].absolute())
-    content = {"status": status, "verdict": None, "error": error, "task": made.task, "parent": parent}
+    parent = str(made.parents[0].absolute()) if made.parents else None
+    found = own.read_json("findings.json") or []
+    graded = max((one["severity"] for one in found), key=SEVERITIES.index, default=None)
+    content = {"status": status, "verdict": graded, "error": error, "task": made.task, "parent": parent}
     process = {"process": process_label(os.getpid())} if status == "running" else {}
     own.write_json("status.json", {**content, **process})
 
@@ -226,14 +230,15 @@ def _write_status(made: TaskRun, own: RunFolder, status: str, error: str | None 
 def _card(made: TaskRun, own: RunFolder) -> RunCard:
     config = made.config
     given = {k: str(v) for k, v in config.top.tags.items() if v is not None}
-    names = {"task": made.task, "model": config.model.name, "parent_folder": str(made.parents[0].absolute())}
+    names = {"task": made.task, "model": config.model.name}
+    names |= {"parent_folder": str(made.parents[0].absolute())} if made.parents else {}
     data = {"data": made.dataset.name} if made.dataset else {}
     return RunCard(
         experiment_name=config.top.experiment_name,
         run_name=own.path.name,
         params=flatten(redact_tree({made.task: dict(made.section), "seed": config.top.seed})),
         tags={**names, **data, "run_folder": str(own.path.absolute()), **given},
-        parent_run_id=made.parent_run_ids[0],
+        parent_run_id=made.parent_run_ids[0] if made.parent_run_ids else None,
         dataset=made.dataset,
         folder=str(own.path.absolute()),
     )

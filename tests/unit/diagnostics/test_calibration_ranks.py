@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.diagnostics.calibration import ranks, simultaneous_bands, uniformity
+from bayesrun.diagnostics.calibration import holm, judge_ranks, ranks, simultaneous_bands, uniformity
 
 RNG = np.random.default_rng(3)
 
@@ -49,3 +49,18 @@ def test_bands_hold_uniform_ranks_with_their_probability(fits: int, draws: int) 
 def test_ranks_that_are_not_uniform_are_seen(shape: tuple[float, float]) -> None:
     found = np.floor(RNG.beta(*shape, size=250) * 64).astype(int)
     assert uniformity(found, 63).p_value < 0.01
+
+
+def test_several_quantities_are_adjusted_for_their_number() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03, 0.5])).tolist() == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    tries = [min(one.p_adjusted for one in judge_ranks(RNG.integers(64, size=(50, 8)), 63)) for _ in range(150)]
+    assert np.mean(np.array(tries) < 0.1) < 0.1 + 4 * np.sqrt(0.09 / 150)
+
+
+@pytest.mark.parametrize(
+    "shape, reading",
+    [((1.7, 1.0), "too low"), ((1.0, 1.7), "too high"), ((0.6, 0.6), "too narrow"), ((2.0, 2.0), "too wide")],
+)
+def test_the_shape_of_ranks_is_put_into_words(shape: tuple[float, float], reading: str) -> None:
+    (judged,) = judge_ranks(np.floor(RNG.beta(*shape, size=(250, 1)) * 64).astype(int), 63)
+    assert judged.reading == f"the posterior is {reading}"
