@@ -21,6 +21,7 @@ NUMBER_BY_NUMBER = frozenset(
         *(
             "not",
             "not_equal",
+            "ode",
             "or",
             "positive",
             "power",

@@ -247,6 +247,12 @@ def _conditional_draw(covariance: Any, cross: Any, own: Any, given: Any, standar
     return mean + np.moveaxis(root @ np.moveaxis(standard, -1, 0), 0, -1)
 
 
+def _ode(*rest: Any) -> Any:
+    """Return the solution of a system of differential equations (..., time, state) of its inputs."""
+    *inputs, system = rest
+    return system.solution(inputs)
+
+
 def _black_box(x: Any, function: Any, name: str) -> Any:
     """Call a Python function of one number for each element."""
     convert = int if function.takes == "integer" else float
@@ -370,6 +376,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "increasing": _increasing,
         "correlations": _correlations,
         "scaled_cholesky": _scaled_cholesky,
+        "ode": _ode,
         "cholesky": _cholesky,
         "conditional_draw": _conditional_draw,
         "black_box": _black_box,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,14 @@ class Scope:
         """Register a value by name; with `replace` it replaces the data variable of the same name."""
         self._values[name] = value
         self._kinds[name] = "data variable" if replace else "variable of the model"
+
+    def extended(self, values: Mapping[str, Value]) -> Scope:
+        """Return a scope with further values, which does not change this one."""
+        made = copy(self)
+        made._values, made._kinds = dict(self._values), dict(self._kinds)
+        for name, value in values.items():
+            made.add(name, value)
+        return made
 
     def add_labels(self, dim: str, labels: Sequence[Any]) -> None:
         """Register a dim with its labels."""

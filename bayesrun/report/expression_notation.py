@@ -302,6 +302,16 @@ class _Functions:
     def _stack(self, tree: ast.Call) -> tuple[str, int]:
         return fenced(listed([self._setter.set(argument) for argument in tree.args])), _ATOM
 
+    def _derivative(self, tree: ast.Call) -> tuple[str, int]:
+        """Return the derivative of a state by the time."""
+        above, below = (row("<mi>d</mi>", self._setter.set(argument)) for argument in tree.args)
+        return fraction(above, below), _ATOM
+
+    def _at(self, tree: ast.Call) -> tuple[str, int]:
+        """Return a state at a time."""
+        name, time = (self._setter.set(argument) for argument in tree.args)
+        return row(name, operator("\u2061", space=False), fenced(time)), _ATOM
+
     # ------------------------------------------------------------ of regressions
 
     def _coefficient(self, tree: ast.Call) -> tuple[str, int]:
@@ -338,6 +348,8 @@ class _Functions:
         return row(diagonal, operator("·"), cor, operator("·"), diagonal), _PRODUCT
 
     _SPECIAL: ClassVar[Mapping[str, Callable[[_Functions, ast.Call], tuple[str, int]]]] = {
+        "at": _at,
+        "derivative": _derivative,
         "exp": _exp,
         "sqrt": _sqrt,
         "abs": _abs,

@@ -34,3 +34,20 @@ def test_a_gaussian_process_predicts_new_inputs(bayesrun: Command, tmp_path: Pat
     assert np.all(np.abs(found["mean"][:2] - truth) < 3.5 * found["sd"][:2])
     # far from all rows it returns to its prior
     assert abs(found["mean"][2]) < 0.3 and found["sd"][2] > 3 * found["sd"][0]
+
+
+def test_differential_equations_predict_other_years(bayesrun: Command, tmp_path: Path) -> None:
+    rows = "+predict.data={name: new, source: inline, values: {year: [1900, 1922]}, dim: year}"
+    done = bayesrun("model=lotka_volterra", rows, f"paths.outputs={tmp_path}", *SHORT)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    assert json.loads((run / "status.json").read_text())["verdict"] != "fail"
+    summary = pd.read_csv(run / "summary.csv", index_col="name")
+    # posteriordb's reference of hudson_lynx_hare, 10,000 draws: the mean and the sd
+    for name, mean, sd in (("growth", 0.5469, 0.0631), ("feeding", 0.0241, 0.0035), ("start[1]", 5.936, 0.5305)):
+        tolerance = 4 * np.hypot(summary.loc[name, "mcse_mean"], sd / 100)
+        assert abs(summary.loc[name, "mean"] - mean) < tolerance, name
+    table = pd.read_csv(run / "predictions.csv")
+    lynx = table[(table["kind"] == "observation") & (table["variable"] == "lynx")].set_index("year")["mean"]
+    assert lynx[1900] == np.clip(lynx[1900], 4.5, 8.0)
+    assert lynx[1922] > 0

@@ -14,6 +14,7 @@ import theano.tensor as tt
 from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
+from bayesrun.engines.pymc3.ode_solver import solution
 from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine
 from bayesrun.engines.pymc3.recurrence_code import recurrence
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
@@ -249,6 +250,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "bounded": bound,
         "correlations": _correlations,
         "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
+        "ode": solution,
         "cholesky": Cholesky(),
         "conditional_draw": _conditional_draw,
         "black_box": lambda x, function, name: BlackBox(name, function)(x),

@@ -32,6 +32,7 @@ from bayesrun.models.declarative.declarative_rows import at_rows, needs
 from bayesrun.models.declarative.declarative_statements import statements
 from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
 from bayesrun.models.declarative.dimension_checks import (
+    add_parts,
     completed,
     data_problems,
     explained,
@@ -196,7 +197,9 @@ def _add_expression(draft: Draft, part: Definition) -> None:
     dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
     made = draft.deterministic(part.name, value, dims)
     # a known quantity stays known, so that values computed from it can be learned
-    draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
+    kept = made if value.known is None else replace(made, known=value.known)
+    draft.scope.add(part.name, kept)
+    add_parts(part, kept, draft.scope)
 
 
 MODEL = ModelType(

@@ -25,7 +25,7 @@ from bayesrun.language.values import Value, variable
 from bayesrun.lazy import xr
 from bayesrun.models.base import NewRows
 from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
-from bayesrun.models.declarative.dimension_checks import completed, expression_value, has_missing
+from bayesrun.models.declarative.dimension_checks import add_parts, completed, expression_value, has_missing
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec
@@ -54,6 +54,7 @@ def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
     parts = plain_parts(spec)
     used = _used(rows, parts)
     own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
+    own |= {name for p in parts if p.system is not None for name in gives(p)}
     keys = {name: part.key for part in used for name in _data_names(rows, part)}
     return tuple(Role(name, "predictor", "any", key) for name, key in keys.items() if name not in own)
 
@@ -219,7 +220,9 @@ def _add_deterministic(draft: Draft, part: Definition) -> None:
     value = expression_value(part, draft.scope)
     dims = draft.name_axes(part.name, value.dims, value.shape, draft.scope)
     made = draft.deterministic(part.name, value, dims)
-    draft.scope.add(part.name, made if value.known is None else replace(made, known=value.known))
+    kept = made if value.known is None else replace(made, known=value.known)
+    draft.scope.add(part.name, kept)
+    add_parts(part, kept, draft.scope)
 
 
 def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> None:
@@ -227,6 +230,7 @@ def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> N
     dims = rows.quantities[part.name].dims
     if not _is_made_again(rows, part):
         draft.scope.add(part.name, _of_draws(rows, part.name))
+        add_parts(part, _of_draws(rows, part.name), draft.scope)
         return
     try:
         _add_deterministic(draft, part)
@@ -234,6 +238,7 @@ def _add_known_deterministic(draft: Draft, part: Definition, rows: NewRows) -> N
         if rows.dim in dims or set(dims) & set(rows.grown):
             raise
         draft.scope.add(part.name, _of_draws(rows, part.name))
+        add_parts(part, _of_draws(rows, part.name), draft.scope)
 
 
 def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewRows) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.language.statements import Statement, distribution_in
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
 
 def statements(spec: DeclarativeSpec, data: xr.Dataset | None) -> list[Statement]:
-    """Return a line for each definition, and for each variable of a recurrence."""
+    """Return a line for each definition, and for each variable of a recurrence or a system of equations."""
     return [line for part in definitions(spec) for line in _lines(part, data)]
 
 
 def _lines(part: Definition, data: xr.Dataset | None) -> list[Statement]:
+    if part.system is not None:
+        return list(_of_system(part))
     if part.kind != "recurrence":
         return [_statement(part)]
     over, dims = str(part.body["over"]), _dims_of_series(part, data)
@@ -43,6 +45,15 @@ def _start(name: str, given: Any, row: int, axes: int) -> list[Statement]:
     rows = range(row, row + len(listed)) if row else range(1 - len(listed), 1)
     pairs = [(f"{name}[{':, ' * (axes - 1)}{number}]", str(one)) for number, one in zip(rows, listed, strict=True)]
     return [Statement("deterministic", left, (), expression=text, left=left) for left, text in pairs]
+
+
+def _of_system(part: Definition) -> Iterator[Statement]:
+    """Yield the rate of change of each state, and its value at the start."""
+    time, begin = part.system.get("time", "t"), part.system.get("t0", 0)
+    for name, text in part.system["rhs"].items():
+        yield Statement("deterministic", part.name, (), expression=str(text), left=f"derivative({name}, {time})")
+    for name, text in part.system["state"].items():
+        yield Statement("deterministic", part.name, (), expression=str(text), left=f"at({name}, {begin})")
 
 
 def _statement(part: Definition) -> Statement:

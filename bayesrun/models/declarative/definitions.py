@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.errors import Problem, UserError
+from bayesrun.language.differential_equations import ode_names, ode_problems, states_of
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
@@ -39,7 +40,8 @@ class Definition:
     key
         Config key.
     body
-        A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`; a recurrence.
+        A prior's or likelihood's mapping, without `observed`; for expressions `{expr: ..., dims: ...}`, or
+        `{ode: {...}}`; a recurrence.
     observed
         Observed data variable of a likelihood.
     """
@@ -51,10 +53,17 @@ class Definition:
     observed: str | None = None
 
     @property
+    def system(self) -> Any:
+        """The differential equations that a deterministic is the solution of; None for an expression."""
+        return self.body.get("ode") if self.kind == "deterministic" else None
+
+    @property
     def names(self) -> frozenset[str]:
         """Names that its expressions use."""
         if self.kind == "recurrence":
             return names_used(self.body) if isinstance(self.body, Mapping) else frozenset()
+        if self.system is not None:
+            return ode_names(self.system)
         return frozenset(name for text in self.texts for name in _names_of(text))
 
     @property
@@ -155,6 +164,8 @@ def gives(part: Definition) -> tuple[str, ...]:
     if part.kind == "recurrence":
         step = part.body.get("step") if isinstance(part.body, Mapping) else None
         return tuple(map(str, step)) if isinstance(step, Mapping) else ()
+    if part.system is not None:
+        return (part.name, *states_of(part.system))
     return (part.name,)
 
 
@@ -246,6 +257,11 @@ def _or_observed(problem: Problem) -> Problem:
 
 
 def _expression_problems(part: Definition) -> Iterator[Problem]:
+    if part.kind == "deterministic" and "ode" in part.body:
+        for name in sorted(part.body.keys() - {"ode"}):
+            yield Problem(f"{part.key}.{name}", f"'{name}' does not apply to an ode", "remove it")
+        yield from ode_problems(f"{part.key}.ode", part.system)
+        return
     unknown = part.body.keys() - {"expr", "dims"}
     for name in sorted(unknown):
         yield Problem(f"{part.key}.{name}", f"unknown key '{name}'", "allowed: expr, dims")

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
+from bayesrun.language.differential_equations import read_ode, solutions, states_of
 from bayesrun.language.expressions import read
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
@@ -182,7 +183,9 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozens
     else:
         value = expression_value(part, scope)
         known = Value(value.dims, value.shape, value.known)
-        scope.add(part.name, known if value.known is not None else variable(part.name, value.dims, value.shape))
+        made = known if value.known is not None else variable(part.name, value.dims, value.shape)
+        scope.add(part.name, made)
+        add_parts(part, made, scope)
 
 
 def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
@@ -239,6 +242,10 @@ def expression_value(part: Definition, scope: Scope) -> Value:
     UserError
         When its dims are unknown or incompatible.
     """
+    if part.system is not None:
+        solved = read_ode(part.name, part.system, scope, f"{part.key}.ode")
+        scope.add_labels(f"{part.name}_state", list(states_of(part.system)))
+        return solved
     wanted = axes_of({"dims": part.body.get("dims")}, scope, part.key)
     value = read(part.body["expr"], scope, part.key, wanted[0] if wanted else ())
     if wanted is None:
@@ -247,6 +254,12 @@ def expression_value(part: Definition, scope: Scope) -> Value:
         return conform(value, *wanted).named(wanted[0]) if value.ndim == len(wanted[0]) else _wider(value, *wanted)
     except Fault as fault:
         raise UserError([Problem(f"{part.key}.dims", fault.message, fault.hint)]) from None
+
+
+def add_parts(part: Definition, value: Value, scope: Scope) -> None:
+    """Register the names of the parts of a deterministic: the states of a system of equations."""
+    for name, own in solutions(value, states_of(part.system)).items():
+        scope.add(name, own)
 
 
 def _wider(value: Value, dims: Sequence[str | None], shape: Sequence[int]) -> Value:

@@ -262,6 +262,12 @@ def test_each_line_is_read_aloud_and_its_names_stay_text() -> None:
     assert second.spoken == "mu alpha is distributed as Flat"
 
 
+def test_differential_equations_are_set_as_such() -> None:
+    found = lines(Notation(written(parsed("model=lotka_volterra"))))
+    assert "(dprey)/(dt) = (growth−hunting·predators)·prey" in found
+    assert "prey(0) = start_{0}" in found
+
+
 def test_a_gaussian_process_has_its_kernel() -> None:
     (line, *_) = lines(Notation(written(parsed("model=gaussian_process"))))
     assert line == "y ∼ GP(0,exp quad(sd=height,lengthscale=scale)+σ^{2}I)"
@@ -275,6 +281,7 @@ def test_a_gaussian_process_has_its_kernel() -> None:
     "model",
     [
         "garch",
+        "lotka_volterra",
         "gaussian_process",
         "hilbert_space_process",
         "zero_inflated_counts",
