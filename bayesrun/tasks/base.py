@@ -98,7 +98,9 @@ class Task:
     rewrite: Callable[[Sequence[str]], list[str]] = list
 
 
-TASKS: Registry[Task] = Registry("task", "bayesrun.tasks", "TASK", Task, others=("simulated_fits", "task_run"))
+TASKS: Registry[Task] = Registry(
+    "task", "bayesrun.tasks", "TASK", Task, others=("known_posteriors", "simulated_fits", "task_run")
+)
 
 
 def do_task(name: str, arguments: Namespace) -> int:
