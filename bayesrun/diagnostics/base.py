@@ -28,6 +28,8 @@ INTERVAL = 0.94
 """Default of `intervals`: probability inside every interval in tables and figures."""
 GOOD_K = 0.7
 """Largest Pareto k at which importance sampling is reliable (doi:10.48550/arXiv.1507.02646)."""
+DRAWN_AFTERWARDS = "drawn_afterwards"
+"""Attribute of variables of the posterior that were summed out while sampling."""
 ROUNDING = 1e-14
 """Largest relative sd of draws that differ only by rounding errors."""
 SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")

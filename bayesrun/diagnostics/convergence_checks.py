@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import (
+    DRAWN_AFTERWARDS,
     ROUNDING,
     Check,
     CheckResult,
@@ -68,16 +69,27 @@ def check_constant(judged: Judged) -> CheckResult:
     """List the scalars with constant draws, and warn of those that the model is not known to fix."""
     same = [str(n) for n in judged.summary.index[~judged.moving & judged.summary["sd"].notna()]]
     fixed = {*_constant_in_prior(judged), *_unit_diagonals(judged)} & set(same)
-    still = [name for name in same if name not in fixed]
+    certain = set(_drawn_afterwards(judged)) & set(same) - fixed
+    still = [name for name in same if name not in fixed | certain]
     findings = []
     if fixed:
         message = f"Fixed by the model: {listed([name for name in same if name in fixed])}."
+        findings.append(Finding("constant", "ok", message))
+    if certain:
+        message = f"Certain given the data, and drawn afterwards: {listed([name for name in same if name in certain])}."
         findings.append(Finding("constant", "ok", message))
     if still:
         where = "sampler.step and the priors" if judged.sampler.get("step") else "their priors and initial values"
         message = f"Constant in all draws: {listed(still)}. R-hat and ESS do not apply to them."
         findings.append(Finding("constant", "warn", message, still[0], 0.0, remedy=_STUCK.format(where=where)))
     return CheckResult(tuple(findings))
+
+
+def _drawn_afterwards(judged: Judged) -> Iterator[str]:
+    """Yield the names of scalars that no sampler moves: they were summed out, and drawn from their conditionals."""
+    for name, array in judged.idata.posterior.data_vars.items():
+        if array.attrs.get(DRAWN_AFTERWARDS):
+            yield from names_of(array, str(name))
 
 
 def _constant_in_prior(judged: Judged) -> Iterator[str]:

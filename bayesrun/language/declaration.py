@@ -27,6 +27,7 @@ from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
     from bayesrun.language.formulas import Design
+    from bayesrun.language.hidden_markov import HiddenStates
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
@@ -230,6 +231,8 @@ class Declaration:
     fed
         Data variables on whose earlier rows a recurrence depends, and the likelihood that draws each: predictions
         continue what they have drawn (`bayesrun.language.recurrence_draws`).
+    hidden
+        Hidden Markov chains, whose states are drawn afterwards.
     """
 
     items: tuple[Item, ...]
@@ -240,6 +243,7 @@ class Declaration:
     design: ModelDesign = ModelDesign()
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
+    hidden: HiddenStates | None = None
 
     def random(self, name: str) -> Random:
         """Return the random variable with a given name."""

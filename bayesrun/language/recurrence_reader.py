@@ -330,8 +330,14 @@ class _Reader:
                 blocks[name] = block.made
             except UserError as error:
                 problems += error.problems
+        starts: list[dict[str, tuple[list[int], bool]]] = []
+        for section in ("state", "first"):
+            try:
+                starts.append(self._starts(section))
+            except UserError as error:
+                problems += error.problems
         check(problems)
-        before, first = self._starts("state"), self._starts("first")
+        before, first = starts
         self._check_steps()
         return self._made(blocks, before, first)
 

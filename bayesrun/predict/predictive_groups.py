@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics.base import DRAWN_AFTERWARDS
 from bayesrun.engines.base import CompiledModel
 from bayesrun.lazy import az, xr
 from bayesrun.samplers.base import Sampled, why_no_draws
@@ -110,6 +111,8 @@ def collect(
         posterior_predictive=predicted.draws,
     )
     idata = inference_data(shown, data, groups)
+    for name in draws.keys() - sampled.draws.keys() - helpers:
+        idata.posterior[name].attrs[DRAWN_AFTERWARDS] = 1
     add_records(idata, sampled.records)
     return idata, {**prior.missing, **predicted.missing, **terms.missing}
 

@@ -26,6 +26,7 @@ from bayesrun.language.declaration import (
     Potential,
     Random,
 )
+from bayesrun.language.hidden_markov import HiddenStates
 from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
 from bayesrun.language.recurrence_draws import Simulation, simulation_of
@@ -62,7 +63,7 @@ class Metadata:
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
-    simulation: Simulation | None = None
+    simulation: Simulation | HiddenStates | None = None
 
 
 def metadata(model: pm.Model) -> Metadata:
@@ -106,7 +107,9 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     note = metadata(model)
     note.helpers.update(declared.helpers)
     note.recover = declared.recover
-    note.simulation = simulation_of(declared)
+    note.simulation = declared.hidden or simulation_of(declared)
+    if declared.hidden is not None:
+        note.dims.update(declared.hidden.dims)
     note.reported = None if declared.reported is None else build(declared.reported)
     return model
 

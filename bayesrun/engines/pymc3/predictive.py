@@ -26,6 +26,7 @@ from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.distributions import family
+from bayesrun.language.hidden_markov import HiddenStates
 from bayesrun.language.recurrence_draws import Simulation
 
 Array = NDArray[Any]
@@ -55,7 +56,7 @@ def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
 
 
 def draw_prior(
-    model: pm.Model, draws: int, seed: int, missing: Missing, simulation: Simulation | None = None
+    model: pm.Model, draws: int, seed: int, missing: Missing, simulation: Simulation | HiddenStates | None = None
 ) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
@@ -100,7 +101,7 @@ def _prior_predictive(
 
 
 def predict(
-    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, simulation: Simulation | None = None
+    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, simulation: Simulation | HiddenStates | None = None
 ) -> tuple[dict[str, Array], dict[str, Exception]]:
     """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
     rng = np.random.RandomState(seed % 2**32)
@@ -123,7 +124,7 @@ def predict(
     return predicted, failed
 
 
-def _simulated(simulation: Simulation, draws: Draws, rng: np.random.RandomState) -> dict[str, Array]:
+def _simulated(simulation: Simulation | HiddenStates, draws: Draws, rng: np.random.RandomState) -> dict[str, Array]:
     chains, length = next(iter(draws.values())).shape[:2]
     flat = {name: np.reshape(values, (chains * length, *values.shape[2:])) for name, values in draws.items()}
     found = simulation.draw(flat, np.random.default_rng(rng.randint(2**31)))

@@ -11,8 +11,15 @@ from bayesrun.language.densities.base import DENSITIES, Declared, Values
 from bayesrun.language.distributions import Family
 from bayesrun.language.values import Value, constant
 
+
+def _no_draws(p: Mapping[str, Any], shape: tuple[int, ...], rng: Any) -> Any:
+    raise ValueError("the rows of a hidden Markov chain are drawn together")
+
+
 _OWN: Mapping[str, Declared] = {
-    name: declared for module in (categories, continuous, inflated) for name, declared in module.DISTRIBUTIONS.items()
+    **{name: one for module in (categories, continuous, inflated) for name, one in module.DISTRIBUTIONS.items()},
+    # its terms are computed by the forward algorithm, from the data
+    "HiddenMarkov": Declared(lambda x, p: p["terms"], _no_draws),
 }
 
 

@@ -23,9 +23,11 @@ from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem
 from bayesrun.language.declaration import Declaration, Draft, ModelDesign, observed_values
 from bayesrun.language.distributions import family
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, HiddenStates, emitted, read_hidden_markov
 from bayesrun.language.learned import Learned
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.recurrence_reader import read_recurrence
+from bayesrun.language.values import constant
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
@@ -84,11 +86,20 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the roles of observed variables; names in expressions are checked once the data are loaded."""
     found = []
     for part in definitions(spec):
-        known = family(str(part.body.get("dist"))) if part.kind == "likelihood" else None
-        if part.kind == "likelihood" and known is not None:
-            domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
-            found.append(Role(str(part.observed), "observed", domain, f"{part.key}.observed"))
+        for key, name, dist in _observed(part) if part.kind == "likelihood" else ():
+            known = family(dist)
+            if known is not None:
+                domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
+                found.append(Role(name, "observed", domain, f"{key}.observed"))
     return tuple(found)
+
+
+def _observed(part: Definition) -> list[tuple[str, str, str]]:
+    """Return the keys, data variables and distributions of what a likelihood explains."""
+    if part.body.get("dist") != HIDDEN_MARKOV:
+        return [(part.key, str(part.observed), str(part.body.get("dist")))]
+    each = emitted(part.key, part.body)
+    return [(part.key if own is None else key, str(part.observed if own is None else own), d) for key, own, d in each]
 
 
 def uses(spec: DeclarativeSpec) -> frozenset[str]:
@@ -123,16 +134,22 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
-    fed = explained(parts)
+    fed, chains = explained(parts), list[HiddenMarkov]()
     for part in in_order(parts, completed(data, parts)):
         if part.kind == "recurrence":
             add_recurrence(draft, part, fed)
+        elif part.body.get("dist") == HIDDEN_MARKOV:
+            chains.append(_add_hidden_markov(draft, part, data))
         else:
             _add(draft, part, data)
     design = ModelDesign() if learned is None else ModelDesign(dict(learned.constants), rows=learned.rows)
     fed_by = {str(part.observed): part.name for part in parts if part.kind == "likelihood"}
     has_recurrence = any(part.kind == "recurrence" for part in parts)
-    return replace(draft.declaration(), design=design, fed=fed_by if has_recurrence else {})
+    made = replace(draft.declaration(), design=design, fed=fed_by if has_recurrence else {})
+    if not chains:
+        return made
+    hidden = HiddenStates(tuple(chains), made)
+    return replace(made, hidden=hidden, recover=hidden.recover)
 
 
 def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:
@@ -170,6 +187,16 @@ def add_recurrence(draft: Draft, part: Definition, fed: frozenset[str]) -> None:
             dims = draft.name_axes(name, value.dims, value.shape, draft.scope)
             made = draft.deterministic(name, value, dims)
         draft.scope.add(name, made if value.known is None else replace(made, known=value.known))
+
+
+def _add_hidden_markov(draft: Draft, part: Definition, data: xr.Dataset | None) -> HiddenMarkov:
+    assert data is not None and part.observed is not None
+    array = data[part.observed]
+    known = constant(array.values, tuple(map(str, array.dims)))
+    made = read_hidden_markov(part.name, part.body, draft.scope, part.key, known)
+    draft.name_axes(part.name, made.dims, made.shape, draft.scope)
+    draft.likelihood(made.plan(part.key), observed_values(array))
+    return made
 
 
 def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:

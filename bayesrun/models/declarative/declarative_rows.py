@@ -19,6 +19,7 @@ from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.gaussian_processes import latent_at_rows, observed_at_rows
 from bayesrun.language.grammar import parse
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV
 from bayesrun.language.plan import plan
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.values import Value, variable
@@ -53,6 +54,7 @@ def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the variables over the rows that the likelihoods need, except those that the model can draw."""
     parts = plain_parts(spec)
     used = _used(rows, parts)
+    _refuse_recurrences(used)
     own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
     own |= {name for p in parts if p.system is not None for name in gives(p)}
     keys = {name: part.key for part in used for name in _data_names(rows, part)}
@@ -75,7 +77,7 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     used = _used(rows, parts)
     if not used:
         raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
-    _refuse_recurrences(rows, used)
+    _refuse_recurrences(used)
     data = _with_drawn_predictors(rows.data, rows, used)
     draft = Draft(data, learned=rows.design.recalled())
     problems: list[Problem] = []
@@ -90,8 +92,11 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     return draft.declaration()
 
 
-def _refuse_recurrences(rows: NewRows, used: Sequence[Definition]) -> None:
+def _refuse_recurrences(used: Sequence[Definition]) -> None:
     for part in used:
+        if part.body.get("dist") == HIDDEN_MARKOV:
+            message = f"'{part.name}' is a hidden Markov chain, where each row needs the rows before"
+            raise fail(_KEY, message, "the posterior predictive draws of the fit are new series over its own rows")
         if part.kind == "recurrence":
             names = ", ".join(p.name for p in used if p.kind == "likelihood")
             message = (

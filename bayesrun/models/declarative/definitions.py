@@ -14,6 +14,7 @@ from bayesrun.errors import Problem, UserError
 from bayesrun.language.differential_equations import ode_names, ode_problems, states_of
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problems
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
 from bayesrun.language.recurrence_reader import names_used, recurrence_problems
 
@@ -178,7 +179,8 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
     if part.body.get("dist") == "GaussianProcess":
         made = ("process", "new") if part.kind == "likelihood" else ("offset", "weights", "new")
-    missing = ("missing",) if part.kind == "likelihood" else ()
+    missing: tuple[str, ...] = ("missing",) if part.kind == "likelihood" else ()
+    missing = ("state", "path") if part.body.get("dist") == HIDDEN_MARKOV else missing
     return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
 
@@ -238,8 +240,12 @@ def _is_mixed(part: Definition) -> bool:
 
 
 def _likelihood_problems(part: Definition) -> Iterator[Problem]:
-    prior, modifiers = split(part.body)
-    yield from map(_or_observed, check_prior(part.key, prior, observed=True))
+    if part.body.get("dist") == HIDDEN_MARKOV:
+        yield from hidden_markov_problems(part.key, part.body)
+        modifiers: dict[str, Any] = {}
+    else:
+        prior, modifiers = split(part.body)
+        yield from map(_or_observed, check_prior(part.key, prior, observed=True))
     yield from modifier_problems(part.key, modifiers)
     if part.observed is None:
         yield Problem(f"{part.key}.observed", "is required but missing", "name the data variable that it explains")

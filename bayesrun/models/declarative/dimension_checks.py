@@ -10,6 +10,7 @@ from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.language.differential_equations import read_ode, solutions, states_of
 from bayesrun.language.expressions import read
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers
@@ -119,7 +120,7 @@ def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> It
     yield from _untimely_recurrences(data, parts)
     for part in parts:
         name = str(part.body.get("dist"))
-        if data is None or name not in SERIES:
+        if data is None or name not in (*SERIES, HIDDEN_MARKOV):
             continue
         given = part.body.get("dims") or (data[part.observed].dims if part.observed in data else ())
         dims = [given] if isinstance(given, str) else [str(d) for d in given]
@@ -195,6 +196,14 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
         raise UserError([Problem(f"{part.key}.observed", message, f"they have: {', '.join(names) or 'nothing'}")])
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
+    if part.body.get("dist") == HIDDEN_MARKOV:
+        if has_missing(data, str(part.observed)):
+            message = (
+                f"'{part.observed}' has missing values, but each row of a hidden Markov chain needs the rows before"
+            )
+            raise UserError([Problem(part.key, message, _GAPS)])
+        read_hidden_markov(part.name, part.body, scope, part.key, constant(array.values, dims))
+        return
     prior, modifiers = split(part.body)
     this = plan(part.name, prior, scope, part.key, dims, array.shape)
     check(_out_of_range(this, array, f"{part.key}.observed"))
