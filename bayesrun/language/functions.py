@@ -23,7 +23,7 @@ _NUMBER_BY_NUMBER = frozenset(
 _FOLDED = frozenset(["minimum", "maximum"])
 ELEMENTWISE = _NUMBER_BY_NUMBER | _FOLDED | {"switch"}
 _REDUCTIONS = frozenset(["sum", "prod", "mean", "std", "var", "min", "max", "median", "logsumexp"])
-_ALONG = frozenset(["cumsum", "cumprod", "softmax", "zscore"])
+_ALONG = frozenset(["cumsum", "cumprod", "cummax", "softmax", "zscore"])
 _FILLED = {"zeros": 0.0, "ones": 1.0}
 
 _OPERATORS: Mapping[type[ast.AST], str] = MappingProxyType(
@@ -92,6 +92,8 @@ def call(name: str, arguments: Sequence[Value], dim: str | int | None = None) ->
         return reduce_axis(name, arguments[0], dim)
     if name in _ALONG:
         return along(name, arguments[0], dim)
+    if name in _OF_TWO:
+        return _OF_TWO[name](*arguments, dim)
     if name in _FILLED:
         return filled(_FILLED[name], arguments)
     return _ARRAYS[name](*arguments)
@@ -130,6 +132,62 @@ def reduce_axis(name: str, value: Value, dim: str | int | None = None) -> Value:
         raise Fault(f"{name} of an empty array")
     left = () if axis is None else tuple(d for i, d in enumerate(value.dims) if i != axis)
     return compute(name, [value], left, axis)
+
+
+def log10(x: Value) -> Value:
+    """Return the elementwise logarithm to the base 10."""
+    if x.known is not None:
+        with np.errstate(all="ignore"):
+            return replace(constant(np.log10(x.known), x.dims), date=False)
+    return log(x) / constant(np.log(10.0))
+
+
+def cov(x: Value, y: Value, dim: str | int | None = None) -> Value:
+    """Return the covariance of two arrays over a dim, or over all their elements; it divides by n - 1."""
+    dims, (a, b) = align([x, y])
+    if a.ndim != b.ndim or a.shape != b.shape:
+        raise Fault(f"cov needs two arrays over the same dims (got {_all(x)} and {_all(y)})")
+    a, b = a.named(dims), b.named(dims)
+    centred = [v - along_axis(reduce_axis("mean", v, dim), v, dim) for v in (a, b)]
+    total = reduce_axis("sum", centred[0] * centred[1], dim)
+    count = a.shape[axis_of(a, dim)] if dim is not None else int(np.prod(a.shape))
+    if count < 2:
+        raise Fault("cov needs two numbers or more")
+    return total / constant(float(count - 1))
+
+
+def along_axis(reduced: Value, of: Value, dim: str | int | None) -> Value:
+    """Give a reduced value an axis of length 1 in place of the one that it has lost."""
+    if dim is None:
+        return reduced
+    axis = axis_of(of, dim)
+    places = [i if i < axis else i - 1 for i in range(of.ndim)]
+    positions = tuple(None if i == axis else places[i] for i in range(of.ndim))
+    return compute("rearrange", [reduced], (None,) * of.ndim, positions, ())
+
+
+def quantile(x: Value, q: Value, dim: str | int | None = None) -> Value:
+    """Return a quantile along a dim, or of all elements, interpolated linearly as by NumPy."""
+    if q.known is None or q.ndim or not 0 <= float(q.known) <= 1:
+        raise Fault("'q' must be one number between 0 and 1")
+    if 0 in x.shape:
+        raise Fault("quantile of an empty array")
+    axis = None if dim is None else axis_of(x, dim)
+    left = () if axis is None else tuple(d for i, d in enumerate(x.dims) if i != axis)
+    return compute("quantile", [x], left, float(q.known), axis)
+
+
+def one_hot(code: Value, n: Value) -> Value:
+    """Return 1 at the place of each code and 0 elsewhere, along a new last axis of `n` places."""
+    size = whole_number(n, "n")
+    if size < 1:
+        raise Fault(f"one_hot needs a size above 0 (got {size})")
+    if code.known is not None and not np.all(np.isin(code.known, np.arange(size))):
+        wrong = np.asarray(code.known)[~np.isin(code.known, np.arange(size))].ravel()[0]
+        raise Fault(f"the code {wrong:g} is not among 0 to {size - 1}", "codes are counted from 0")
+    check_size((*code.shape, size))
+    wide = compute("rearrange", [code], (*code.dims, None), (*range(code.ndim), None), ())
+    return compute("equal", [wide, constant(np.arange(size))], (*code.dims, None))
 
 
 def axis_of(value: Value, dim: str | int) -> int:
@@ -390,6 +448,7 @@ def _unnamed_repeats(value: Value) -> Value:
     return value.named(dims)
 
 
+_OF_TWO: Mapping[str, Callable[..., Value]] = MappingProxyType({"cov": cov, "quantile": quantile})
 _ARRAYS: Mapping[str, Callable[..., Value]] = MappingProxyType(
     {
         "dot": dot,
@@ -398,6 +457,8 @@ _ARRAYS: Mapping[str, Callable[..., Value]] = MappingProxyType(
         "cholesky": cholesky,
         "identity": identity,
         "distance": distance,
+        "log10": log10,
+        "one_hot": one_hot,
         "stack": stack,
         "concatenate": concatenate,
         "diff": diff,

@@ -354,6 +354,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "logsumexp": lambda x, axis: special.logsumexp(x, axis=axis),
         "cumsum": lambda x, axis: np.cumsum(x, axis=axis),
         "cumprod": lambda x, axis: np.cumprod(x, axis=axis),
+        "cummax": lambda x, axis: np.maximum.accumulate(x, axis=axis),
+        "quantile": lambda x, q, axis: _quiet(np.nanquantile)(x, q=q, axis=axis),
         "softmax": lambda x, axis: special.softmax(x, axis=axis),
         "zscore": _zscore,
         # axes of arrays

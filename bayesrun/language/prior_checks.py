@@ -29,6 +29,35 @@ _NONCENTERED = ("GaussianProcess", "GaussianRandomWalk", "MvNormal")
 """Families other than location-scale families that can be constructed from a standard one."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
+_OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "bernoulli_logit": "Bernoulli with logit_p",
+        "binomial_logit": "Binomial with p: sigmoid(...)",
+        "chi_square": "ChiSquared",
+        "dbern": "Bernoulli",
+        "dnorm": "Normal",
+        "dt": "StudentT",
+        "double_exponential": "Laplace, with b for the scale",
+        "exp_mod_normal": "ExGaussian",
+        "gaussian": "Normal",
+        "inv_gamma": "InverseGamma",
+        "inv_wishart": "LKJCholeskyCov, a prior of the Cholesky factor of a covariance",
+        "inversewishart": "LKJCholeskyCov, a prior of the Cholesky factor of a covariance",
+        "lkj_corr_cholesky": "LKJCholeskyCov, which has the scales, too",
+        "multi_normal": "MvNormal with cov",
+        "multi_normal_cholesky": "MvNormal with chol",
+        "multi_normal_prec": "MvNormal with tau",
+        "multi_student_t": "MvStudentT",
+        "neg_binomial_2": "NegativeBinomial with mu and alpha",
+        "neg_binomial_2_log": "NegativeBinomial with mu: exp(...) and alpha",
+        "poisson_log": "Poisson with mu: exp(...)",
+        "uniform_int": "DiscreteUniform",
+        "categorical_logit": "CategoricalLogit, whose first score is 0",
+        "gaussian_process": "GaussianProcess with a kernel",
+        "gp": "GaussianProcess with a kernel",
+    }
+)
+"""What distributions of Stan, R and others are called here, where more than the spelling differs."""
 _INVERSES = {"logit": "sigmoid", "log": "exp"}
 _Test = Callable[[float], bool]
 _TESTS: Mapping[str, tuple[_Test, str]] = MappingProxyType(
@@ -91,7 +120,10 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
 def _hint_for_unknown(name: str) -> str:
     if name in LEFT_OUT:
         return f"{name} needs Python code; register a builder for it"
-    same = [known for known in distributions() if known.lower() == name.lower()]
+    other = _OTHER_NAMES.get(name.lower().removesuffix("_lpdf").removesuffix("_lpmf"))
+    if other is not None:
+        return f"{name}: here {other}"
+    same = [known for known in distributions() if known.lower() == name.lower().replace("_", "")]
     return f"did you mean '{same[0]}'?" if same else did_you_mean(name, distributions())
 
 

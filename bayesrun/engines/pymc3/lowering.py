@@ -15,7 +15,7 @@ from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
 from bayesrun.engines.pymc3.ode_solver import solution
-from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine
+from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine, CumulativeMaximum
 from bayesrun.engines.pymc3.recurrence_code import recurrence
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.engines.pymc3.scalar_functions import (
@@ -101,6 +101,16 @@ def _median(x: Any, axis: int | None) -> Any:
     size = flat.shape[axis]
     low, high = tt.take(ordered, (size - 1) // 2, axis=axis), tt.take(ordered, size // 2, axis=axis)
     return (low + high) / 2.0
+
+
+def _quantile(x: Any, q: float, axis: int | None) -> Any:
+    flat, axis = (x.flatten(), 0) if axis is None else (x, axis)
+    ordered = tt.sort(flat, axis=axis)
+    place = q * (tt.cast(flat.shape[axis], "float64") - 1.0)
+    low = tt.cast(tt.floor(place), "int64")
+    high = tt.minimum(low + 1, flat.shape[axis] - 1)
+    share = place - low
+    return (1.0 - share) * tt.take(ordered, low, axis=axis) + share * tt.take(ordered, high, axis=axis)
 
 
 def _logsumexp(x: Any, axis: int | None) -> Any:
@@ -231,6 +241,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "logsumexp": _logsumexp,
         "cumsum": lambda x, axis: tt.cumsum(x, axis=axis),
         "cumprod": lambda x, axis: tt.cumprod(x, axis=axis),
+        "cummax": lambda x, axis: CumulativeMaximum(axis % x.ndim)(x),
+        "quantile": _quantile,
         "softmax": _softmax,
         "zscore": _zscore,
         "contract": _contract,

@@ -147,3 +147,58 @@ class CholeskyGradient(Op):  # type: ignore[misc]
     def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
         """The gradient has the shape of the matrix."""
         return [shapes[0]]
+
+
+class CumulativeMaximum(Op):  # type: ignore[misc]
+    """The largest element so far along an axis; its gradient goes to the element that it is.
+
+    Parameters
+    ----------
+    axis
+        The axis.
+    """
+
+    __props__ = ("axis",)
+
+    def __init__(self, axis: int) -> None:
+        self.axis = axis
+
+    def make_node(self, array: Any) -> Apply:
+        """Take any float array, make one of the same type."""
+        array = tt.cast(tt.as_tensor_variable(array), "float64")
+        return Apply(self, [array], [array.type()])
+
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
+        """Accumulate."""
+        outputs[0][0] = np.maximum.accumulate(inputs[0], axis=self.axis)
+
+    def L_op(self, inputs: list[Any], outputs: list[Any], gradients: list[Any]) -> list[Any]:
+        """Return the gradient."""
+        return [CumulativeMaximumGradient(self.axis)(inputs[0], outputs[0], gradients[0])]
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """The result has the shape of the array."""
+        return shapes
+
+
+class CumulativeMaximumGradient(CumulativeMaximum):
+    """The gradient of `CumulativeMaximum`, of its array, its result and the gradient by it."""
+
+    def make_node(self, *given: Any) -> Apply:
+        """Take three arrays of one type, make another."""
+        arrays = [tt.cast(tt.as_tensor_variable(one), "float64") for one in given]
+        return Apply(self, arrays, [arrays[0].type()])
+
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
+        """Add the gradient of each place to the last new maximum at or before it."""
+        x, largest, gradient = (np.moveaxis(one, self.axis, -1) for one in inputs)
+        places = np.where(x == largest, np.arange(x.shape[-1]), 0)
+        source = np.maximum.accumulate(places, axis=-1)
+        found = np.zeros_like(gradient)
+        rest = tuple(np.indices(source.shape)[:-1])
+        np.add.at(found, (*rest, source), gradient)
+        outputs[0][0] = np.moveaxis(found, -1, self.axis)
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """The gradient has the shape of the array."""
+        return [shapes[0]]

@@ -140,5 +140,5 @@ def test_the_functions_are_those_of_the_design_and_of_regressions_links() -> Non
     wanted = """exp log log1p expm1 sqrt abs sign sin cos tan atan tanh sigmoid logit probit erf gammaln softmax dot sum
     prod mean std var min max median cumsum cumprod where switch clip minimum maximum stack concatenate zscore diff
     lag arange zeros ones outer transpose logsumexp days year month weekday day_of_year trend
-    cholesky identity distance"""
+    cholesky identity distance log10 cov quantile cummax one_hot"""
     assert {f.partition("(")[0] for f in signatures()} == set(wanted.split())
