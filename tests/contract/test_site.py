@@ -27,6 +27,7 @@ RUN_BY = {
     "regression.md": "tests/contract/test_regression_docs.py",
     "coming-from-brms.md": "tests/integration/test_coming_from_docs.py",
     "coming-from-bambi.md": "tests/integration/test_coming_from_docs.py",
+    "coming-from-stan.md": "tests/integration/test_coming_from_stan.py",
     "python.md": "tests/integration/test_python.py",
     "sweeps.md": "tests/unit/config/test_cluster_file.py",
     "server.md": "tests/integration/test_docs_server.py",
