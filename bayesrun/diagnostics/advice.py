@@ -20,6 +20,17 @@ _FORMS = {"stochastic_volatility": "whitened", "switchpoint": "marginal", "glm":
 """The form that is easiest to sample, for each model type with `model.options.form`."""
 _HEAVIER = {"normal": "student", "poisson": "negative_binomial"}
 _HEAVIER_DISTRIBUTION = {"Normal": "StudentT", "Poisson": "NegativeBinomial", "Binomial": "BetaBinomial"}
+_SCALES = {
+    "HalfNormal": "sigma",
+    "HalfCauchy": "beta",
+    "HalfStudentT": "sigma",
+    "Exponential": "lam",
+    "TruncatedNormal": "sigma",
+    "Gamma": "beta",
+    "InverseGamma": "beta",
+}
+"""The parameter that makes a distribution wider or narrower, of those that have no location and scale."""
+_WIDTHS = (0.5, 1.0, 2.0, 4.0)
 _ROUND_UP = 1.25
 _SHOWN = 3
 
@@ -92,6 +103,42 @@ def _rounded(number: float) -> int:
     """Round up to two digits."""
     unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
     return int(math.ceil(number / unit) * unit)
+
+
+def sweep_of_prior(model: Mapping[str, Any], scalar: str) -> list[str]:
+    """Advise a sweep over the width of the prior behind a scalar, where that is a number.
+
+    Parameters
+    ----------
+    model
+        The config section `model`.
+    scalar
+        A name as in `summary.csv`. Where the prior's width is a parameter itself, that parameter's prior is swept.
+    """
+    found = _width_of(model.get("priors") or {}, scalar.partition("[")[0], ())
+    if found is None:
+        return []
+    key, width = found
+    values = ",".join(f"{width * times:g}" for times in _WIDTHS)
+    return [
+        f"A sweep shows what wider and narrower priors do; add this to the command: `-m model.priors.{key}={values}`."
+    ]
+
+
+def _width_of(priors: Mapping[str, Any], name: str, seen: tuple[str, ...]) -> tuple[str, float] | None:
+    """Return the key, below the priors, of a width that is a number, and that number."""
+    prior = priors.get(name, priors.get("default") if not seen else None)
+    if not isinstance(prior, Mapping) or name in seen:
+        return None
+    known = family(str(prior.get("dist")))
+    if known is None:
+        return None
+    scale = known.location_scale[1] if known.location_scale else _SCALES.get(known.name, "")
+    width = prior.get(scale)
+    if isinstance(width, int | float) and not isinstance(width, bool):
+        return f"{name if name in priors else 'default'}.{scale}", float(width)
+    others = [other for other in re.findall(r"\w+", str(width)) if other in priors]
+    return next(filter(None, (_width_of(priors, other, (*seen, name)) for other in others)), None)
 
 
 def heavier_tails(judged: Judged) -> list[str]:

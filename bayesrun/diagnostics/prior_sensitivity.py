@@ -13,6 +13,7 @@ import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged, listed
 from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.summary import SAMPLE, names_of
@@ -47,7 +48,7 @@ def run(judged: Judged) -> CheckResult:
         return CheckResult((_not_made("log_prior" if prior is None else "log_likelihood", judged),))
     scalings = power.scale(prior), power.scale(likelihood)
     rows = list(sensitivities(judged.idata, *scalings))
-    findings = [_finding(row) for row in rows if row.diagnosis] or [_none_found(rows)]
+    findings = [_finding(row, judged) for row in rows if row.diagnosis] or [_none_found(rows)]
     return CheckResult((*findings, *_unreliable(scalings)), _metrics(rows, scalings))
 
 
@@ -81,10 +82,12 @@ def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: p
             yield Sensitivity(name, by_prior, by_likelihood, power.diagnose(by_prior, by_likelihood))
 
 
-def _finding(row: Sensitivity) -> Finding:
+def _finding(row: Sensitivity, judged: Judged) -> Finding:
     message = f"{row.name}: {row.diagnosis} (sensitivity to the prior {row.prior:.3f}, to the likelihood"
     message += f" {row.likelihood:.3f}; threshold {power.THRESHOLD:g})."
-    return Finding(_NAME, "warn", message, row.name, row.prior, power.THRESHOLD, _REMEDY[row.diagnosis])
+    conflict = row.diagnosis == "prior-data conflict"
+    remedy = " ".join([_REMEDY[row.diagnosis], *(advice.sweep_of_prior(judged.model, row.name) if conflict else [])])
+    return Finding(_NAME, "warn", message, row.name, row.prior, power.THRESHOLD, remedy)
 
 
 def _none_found(rows: list[Sensitivity]) -> Finding:

@@ -1,9 +1,12 @@
 """Power-scaling sensitivity against an exact posterior, and against the numbers that priorsense publishes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from bayesrun.diagnostics.advice import sweep_of_prior
 from bayesrun.diagnostics.base import DiagnosticsSpec, Judged
 from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.prior_sensitivity import CHECK, log_likelihood
@@ -151,3 +154,32 @@ def test_imputed_points_are_left_out():
     gaps[..., 3] = np.nan
     total = log_likelihood(judged(prior, gaps, mu).idata)
     assert np.allclose(total, np.delete(points, 3, axis=-1).sum(-1).ravel())
+
+
+@pytest.mark.parametrize(
+    ("priors", "scalar", "sweep"),
+    [
+        ({"mu": {"dist": "Normal", "mu": 8, "sigma": 1}}, "mu", "model.priors.mu.sigma=0.5,1,2,4"),
+        ({"mu": {"dist": "HalfCauchy", "beta": 5}}, "mu", "model.priors.mu.beta=2.5,5,10,20"),
+        (
+            {"theta": {"dist": "Normal", "mu": "m", "sigma": "tau"}, "tau": {"dist": "Exponential", "lam": 2}},
+            "theta[A]",
+            "model.priors.tau.lam=1,2,4,8",
+        ),
+        ({"default": {"dist": "Normal", "mu": 0, "sigma": 3}}, "X1", "model.priors.default.sigma=1.5,3,6,12"),
+        ({"default": {"dist": "Normal", "mu": 0, "sigma": "2.5 * term_scale"}}, "X1", None),
+        ({"a": {"dist": "Normal", "mu": 0, "sigma": "b"}, "b": {"dist": "HalfNormal", "sigma": "a"}}, "a", None),
+        ({"mu": {"dist": "Flat"}}, "mu", None),
+    ],
+)
+def test_a_sweep_of_the_prior_is_offered_where_its_width_is_a_number(priors, scalar, sweep):
+    advised = sweep_of_prior({"priors": priors}, scalar)
+    assert advised == [] if sweep is None else f"`-m {sweep}`." in advised[0]
+
+
+def test_a_conflict_has_the_sweep_as_its_remedy():
+    model = {"priors": {"mu": {"dist": "Normal", "mu": 8, "sigma": 1}}}
+    (found,) = CHECK.run(replace(judged(*normal_case(8, 1, 10)), model=model)).findings
+    assert "prior-data conflict" in found.message and "`-m model.priors.mu.sigma=0.5,1,2,4`" in found.remedy
+    (weak,) = CHECK.run(replace(judged(*normal_case(0, 0.1, 1)), model=model)).findings
+    assert "-m" not in weak.remedy
