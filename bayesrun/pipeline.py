@@ -447,6 +447,7 @@ def _diagnose(
             config.plain["sampler"],
             sampled.died,
             sampled.interrupted == "killed",
+            str(folder.path),
         )
     )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])

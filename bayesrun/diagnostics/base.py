@@ -180,6 +180,8 @@ class Judged:
         Chains whose process died, and the reason.
     killed
         Whether the run was killed; the draws are those that had been stored by then.
+    folder
+        The run folder, for commands in remedies; empty where there is none.
     """
 
     idata: az.InferenceData
@@ -192,6 +194,7 @@ class Judged:
     sampler: Mapping[str, Any] = field(default_factory=dict)
     died: Mapping[int, str] = field(default_factory=dict)
     killed: bool = False
+    folder: str = ""
 
     @property
     def moving(self) -> pd.Series[bool]:

@@ -133,9 +133,20 @@ def check_loo(judged: Judged) -> CheckResult:
         names = [str(point) for point in repaired["point"].values]
         message = f"{message[:-1]}, after moment matching of {len(names)}: {listed(names)}."
     remedy = ["elpd_loo is unreliable because of these points: check them.", *advice.heavier_tails(judged)]
+    remedy += [_exact(judged, len(bad))] if judged.method == "nuts" else []
     finding = graded("loo", grade, float(k.max()), message, remedy, bad[0] if bad else None)
     metrics = {"elpd_loo": loo.elpd, "elpd_loo_se": loo.se, "p_loo": loo.p_loo, "pareto_k_max": k.max()}
     return CheckResult((finding,), {name: float(value) for name, value in metrics.items()})
+
+
+_MANY_REFITS = 50
+
+
+def _exact(judged: Judged, points: int) -> str:
+    """Name the command that computes what importance sampling can't."""
+    task = "loo" if points <= _MANY_REFITS else "kfold"
+    how = "Fits without each of them are exact" if task == "loo" else "K-fold cross-validation needs no such weights"
+    return f"{how}: python -m bayesrun task={task} run={judged.folder or 'FOLDER'}"
 
 
 def check_waic(judged: Judged) -> CheckResult:

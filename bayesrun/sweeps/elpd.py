@@ -1,11 +1,14 @@
-"""Which setting predicts best, by PSIS-LOO on observed points, or why settings can't be compared (`elpd.csv`)."""
+"""Which setting predicts best, by PSIS-LOO on observed points, or why settings can't be compared (`elpd.csv`).
+
+Finished runs may also be compared by the densities that `task=loo` and `task=kfold` have computed by further fits.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import arviz as az
 import numpy as np
@@ -15,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayesrun.diagnostics.base import GOOD_K, INTERVAL, interval_columns, interval_probability
+from bayesrun.diagnostics.numerics.psis import Loo
 from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms
 from bayesrun.open_run import read_config
 from bayesrun.sweeps.base import Record
@@ -22,6 +26,7 @@ from bayesrun.sweeps.sweep_folder import read_json
 
 Floats = NDArray[np.float64]
 
+_POINTWISE = "pointwise.csv"
 _ITERATIONS = 200
 _TOLERANCE = 1e-10
 _MIN_WEIGHT = 1e-9
@@ -67,12 +72,74 @@ def compare_folders(folders: Mapping[str, Path], of: str) -> tuple[pd.DataFrame 
     reason = _prior_draws(folders) or _other_data(folders)
     if reason:
         return None, reason
-    terms = {name: _terms(folder) for name, folder in folders.items()}
-    without = [name for name, found in terms.items() if found is None]
+    found = {name: read_pointwise(folder) for name, folder in folders.items()}
+    without = [name for name, one in found.items() if one is None]
     if without:
         return None, f"{without[0]}: its posterior holds no pointwise log likelihood of observed points"
-    reason = _other_points(terms)
-    return (None, reason) if reason else (_table(terms, of), "")
+    every = {name: one for name, one in found.items() if one is not None}
+    reason = _other_points(every)
+    return (None, reason) if reason else (_table(every, of, _interval(next(iter(folders.values())))), "")
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """Expected log predictive densities of the observed points of a run.
+
+    Parameters
+    ----------
+    points
+        Names.
+    elpd, lppd
+        Log predictive density of each point without and with it (point); `lppd` is NaN where it is not known.
+    doubtful
+        Whether some of them are unreliable.
+    folds
+        The fold of each point (point); None for leave-one-out.
+    """
+
+    points: tuple[str, ...]
+    elpd: Floats
+    lppd: Floats
+    doubtful: bool
+    folds: tuple[int, ...] | None = None
+
+    @property
+    def measure(self) -> str:
+        """How the densities were computed: `loo` or `kfold`."""
+        return "loo" if self.folds is None else "kfold"
+
+
+def read_pointwise(folder: Path) -> Pointwise | None:
+    """Read the densities of a run, or of a folder that `task=loo` or `task=kfold` has written; None without any."""
+    if (folder / _POINTWISE).is_file():
+        table = pd.read_csv(folder / _POINTWISE)
+        names, elpd = tuple(map(str, table["point"])), table["elpd"].to_numpy()
+        if "fold" in table:
+            return Pointwise(names, elpd, np.full(len(elpd), np.nan), False, tuple(map(int, table["fold"])))
+        doubtful = (table["pareto_k"] > GOOD_K) & (table["method"] != "refit")
+        return Pointwise(names, elpd, table["lppd"].to_numpy(), bool(doubtful.any()))
+    found = read_loo(folder)
+    if found is None:
+        return None
+    names_of_points, loo, *_ = found
+    return Pointwise(tuple(names_of_points), loo.elpd_i, loo.lppd_i, bool((loo.judged_k > GOOD_K).any()))
+
+
+def _interval(folder: Path) -> float:
+    """Return the probability of a run's intervals."""
+    try:
+        columns = pd.read_csv(_origin(folder) / "summary.csv", nrows=0).columns
+    except FileNotFoundError:
+        return INTERVAL
+    return interval_probability(map(str, columns)) or INTERVAL
+
+
+def _origin(folder: Path) -> Path:
+    """Return the run that a folder of `task=loo` or `task=kfold` is of; other folders are runs themselves."""
+    if not (folder / _POINTWISE).is_file():
+        return folder
+    parent = read_json(folder / "status.json").get("parent")
+    return Path(parent) if parent and Path(parent).is_dir() else folder
 
 
 def _prior_draws(folders: Mapping[str, Path]) -> str:
@@ -93,7 +160,7 @@ def _other_data(folders: Mapping[str, Path]) -> str:
     digests = {name: read_json(folder / "provenance.json").get("data_digest") for name, folder in folders.items()}
     first, *others = digests
     for other in others:
-        if digests[other] != digests[first] and not _same_observed(folders[first], folders[other]):
+        if digests[other] != digests[first] and not _same_observed(_origin(folders[first]), _origin(folders[other])):
             return f"'{other}' and '{first}' have different data: their densities can't be compared"
     return ""
 
@@ -110,7 +177,20 @@ def _same_observed(one: Path, other: Path) -> bool:
     )
 
 
-def _terms(folder: Path) -> Any:
+def read_loo(folder: Path) -> tuple[list[str], Loo, list[str], xr.DataArray] | None:
+    """Leave out each observed point of a run in turn.
+
+    Returns
+    -------
+    points : list of str
+        Their names.
+    loo : Loo
+        Their densities.
+    matched : list of str
+        Those for which moments were matched.
+    terms : DataArray
+        Their log likelihood over chain, draw, point. The result is None without.
+    """
     try:  # only this one of the file's many groups
         group = xr.open_dataset(folder / "posterior.nc", group="log_likelihood")
     except OSError:
@@ -122,37 +202,46 @@ def _terms(folder: Path) -> Any:
         repaired = xr.load_dataset(folder / "posterior.nc", group="loo")
     except OSError:
         repaired = None
-    return found[0], pd.read_csv(folder / "summary.csv", index_col="name"), repaired
+    loo = loo_of(found[0], pd.read_csv(folder / "summary.csv", index_col="name"), repaired)
+    matched = [] if repaired is None else [str(point) for point in repaired["point"].values]
+    return [str(point) for point in found[0]["point"].values], loo, matched, found[0]
 
 
-def _other_points(terms: dict[str, Any]) -> str:
-    points = {name: [str(p) for p in array["point"].values] for name, (array, *_) in terms.items()}
-    first = next(iter(points))
-    other = next((name for name in points if points[name] != points[first]), None)
-    return f"'{other}' observes other points than '{first}'" if other else ""
+def _other_points(found: Mapping[str, Pointwise]) -> str:
+    """Return why densities can't be compared point by point."""
+    first = next(iter(found))
+    for name, one in found.items():
+        if one.measure != found[first].measure:
+            words = {"loo": "leave-one-out", "kfold": "K-fold"}
+            mine, other = words[one.measure], words[found[first].measure]
+            return f"'{name}' has {mine} densities and '{first}' {other} ones"
+        if one.points != found[first].points:
+            return f"'{name}' observes other points than '{first}'"
+        if one.folds != found[first].folds:
+            return f"'{name}' has other folds than '{first}': cross-validate both with the same kfold.* and seed"
+    return ""
 
 
-def _table(terms: dict[str, Any], of: str) -> pd.DataFrame:
+def _table(found: Mapping[str, Pointwise], of: str, prob: float) -> pd.DataFrame:
     """What `az.compare` returns (ArviZ 0.12's own does not work with pandas 2): rank, differences, stacking weights."""
-    loos = {name: loo_of(*found) for name, found in terms.items()}
-    names = sorted(loos, key=lambda name: -loos[name].elpd)
-    points = np.stack([loos[name].elpd_i for name in names])
+    names = sorted(found, key=lambda name: -found[name].elpd.sum())
+    points = np.stack([found[name].elpd for name in names])
     behind = points[0] - points
-    prob = interval_probability(next(iter(terms.values()))[1].columns) or INTERVAL
+    measure = found[names[0]].measure
     ends = interval_columns(prob, "weight")
     low, high = weight_intervals(points, prob)
     table = pd.DataFrame(
         {
             "rank": range(len(names)),
-            "elpd_loo": points.sum(axis=1),
-            "p_loo": [loos[name].p_loo for name in names],
+            f"elpd_{measure}": points.sum(axis=1),
+            f"p_{measure}": [float(found[name].lppd.sum() - found[name].elpd.sum()) for name in names],
             "elpd_diff": behind.sum(axis=1),
             "weight": stacking_weights(points),
             ends[0]: low,
             ends[1]: high,
-            "se": [loos[name].se for name in names],
+            "se": np.sqrt(points.shape[1] * points.var(axis=1)),
             "dse": np.sqrt(points.shape[1] * behind.var(axis=1)),
-            "warning": [bool((loos[name].judged_k > GOOD_K).any()) for name in names],
+            "warning": [found[name].doubtful for name in names],
         },
         index=pd.Index(names, name=of),
     )

@@ -99,7 +99,7 @@ class Task:
 
 
 TASKS: Registry[Task] = Registry(
-    "task", "bayesrun.tasks", "TASK", Task, others=("known_posteriors", "simulated_fits", "task_run")
+    "task", "bayesrun.tasks", "TASK", Task, others=("known_posteriors", "refits", "simulated_fits", "task_run")
 )
 
 

@@ -1,9 +1,10 @@
-"""`task=compare`: which of several finished runs predicts best, by leave-one-out cross-validation.
+"""`task=compare`: which of several finished runs predicts best, by cross-validation.
 
 python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'
 python -m bayesrun task=compare 'runs=[last,mlflow:RUN_ID,FOLDER]' 'compare.names=[linear,quadratic,spline]'
 
-The runs must explain the same observations; their predictors may differ.
+The runs must explain the same observations; their predictors may differ. Folders of `task=loo` and `task=kfold` can be
+compared as well, the latter with one another if they have the same folds.
 """
 
 from __future__ import annotations
@@ -80,16 +81,18 @@ def _named(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:
-    columns = ("elpd_loo", "elpd_diff", "dse", "weight")
+    columns = (next(c for c in table.columns if c in ("elpd_loo", "elpd_kfold")), "elpd_diff", "dse", "weight")
     return {f"{column}/{name}": float(table.loc[name, column]) for column in columns for name in table.index}
 
 
 def _show(table: pd.DataFrame) -> None:
-    show_table(table.drop(columns="rank").reset_index())
+    show_table(table.drop(columns="rank").dropna(axis="columns", how="all").reset_index())
     print(f"\n{best(table)}")
     doubtful = [str(name) for name in table.index if table.loc[name, "warning"]]
     if doubtful:
-        print(f"Pareto k is above {GOOD_K} in {', '.join(doubtful)}, whose elpd_loo is unreliable: see findings.json.")
+        print(
+            f"Pareto k is above {GOOD_K} in {', '.join(doubtful)}, whose elpd_loo is unreliable: task=loo run=FOLDER."
+        )
 
 
 TASK = Task(do=compare, options=CompareSpec)

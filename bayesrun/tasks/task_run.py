@@ -94,7 +94,9 @@ def config_of(request: TaskRequest, folder: Path, sections: Sequence[str] = ()) 
         own_keys = {key for key in given[section] if _is_written(f"{section}.{key}", written)}
         changed[section] = {**(stored.get(section) or {}), **{key: given[section][key] for key in own_keys}}
     own = {key: given[key] for key in OF_RUN if _is_written(key, written)}
-    kept = {key: value for key, value in stored.items() if key not in ("data", "hydra")}
+    own_task = (RunFolder(folder).read_json("status.json") or {}).get("task")  # its options are no key of a run
+    left_out = {"data", "hydra", *({own_task} - set(given))}
+    kept = {key: value for key, value in stored.items() if key not in left_out}
     plain = {**kept, **own, **{key: given[key] for key in _OF_COMMAND}, **changed, "data": None}
     check(load_plugins(list(plain.get("plugins") or []), REGISTRIES))
     return parse_config(OmegaConf.create(plain))

@@ -56,10 +56,8 @@ def _run(bayesrun: Command, configs: Path, *more: str) -> tuple[Path, dict[str, 
     return folder, findings["loo"]
 
 
-def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, configs: Path) -> None:
-    folder, finding = _run(bayesrun, configs)
-    assert finding["severity"] == "ok"
-    assert "after moment matching of 2: y[0], y[5]." in finding["message"]
+def _exact(configs: Path) -> list[float]:
+    """Return the leave-one-out density of each point in closed form."""
     table = pd.read_csv(configs / "points.csv")
     design = np.c_[np.ones(30), table["x"], table["z"]]
     exact = []
@@ -68,6 +66,14 @@ def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, conf
         covariance = np.linalg.inv(own.T @ own + np.eye(3) / 100)
         mean = covariance @ own.T @ values
         exact.append(norm.logpdf(table["y"][i], design[i] @ mean, np.sqrt(1 + design[i] @ covariance @ design[i])))
+    return exact
+
+
+def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, configs: Path) -> None:
+    folder, finding = _run(bayesrun, configs)
+    assert finding["severity"] == "ok"
+    assert "after moment matching of 2: y[0], y[5]." in finding["message"]
+    exact = _exact(configs)
     repaired = xr.open_dataset(folder / "posterior.nc", group="loo")
     assert abs(float(repaired["elpd"].sel(point="y[0]")) - exact[0]) < 4 * _ERROR
     elpd = json.loads((folder / "metrics.json").read_text())["elpd_loo"]
@@ -80,3 +86,26 @@ def test_without_repair_the_point_warns_and_is_wrong(bayesrun: Command, configs:
     assert "Pareto k is above 0.7 for 2: y[0], y[5]." in finding["message"]
     with pytest.raises(OSError):
         xr.open_dataset(folder / "posterior.nc", group="loo")
+
+
+def test_the_command_that_the_warning_names_makes_the_densities_exact(bayesrun: Command, configs: Path) -> None:
+    folder, finding = _run(bayesrun, configs, "diagnostics.loo.repair=none")
+    words = finding["remedy"].rpartition("python -m bayesrun ")[2].split()
+    assert words == ["task=loo", f"run={folder}"]
+    outputs = (f"paths.outputs={configs / 'outputs'}", "tracking=none")
+    done = bayesrun(*words, *outputs)
+    assert done.returncode == 0, done.stderr
+    made = Path(done.stdout.rpartition("folder: ")[2].split("\n")[0].strip())
+    points, exact = pd.read_csv(made / "pointwise.csv", index_col="point"), _exact(configs)
+    refits = points[points["method"] == "refit"]
+    assert list(refits.index) == ["y[0]", "y[5]"]
+    for place, name in ((0, "y[0]"), (5, "y[5]")):
+        assert abs(points.loc[name, "elpd"] - exact[place]) < 4.5 * points.loc[name, "mcse"] < 2
+        assert abs(points.loc[name, "before"] - exact[place]) > 2
+    assert json.loads((made / "provenance.json").read_text())["parent"]["folder"] == str(folder)
+    compared = bayesrun("task=compare", f"runs=[{folder},{made}]", "compare.names=[before,after]", *outputs)
+    assert compared.returncode == 0, compared.stderr
+    assert "Pareto k is above 0.7 in before, whose elpd_loo is unreliable: task=loo run=FOLDER." in compared.stdout
+    nothing, _ = _run(bayesrun, configs, "name=repaired")
+    done = bayesrun("task=loo", f"run={nothing}", *outputs)
+    assert done.returncode == 0 and "nothing to do: the largest Pareto k is" in done.stdout

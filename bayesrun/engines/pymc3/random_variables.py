@@ -71,7 +71,8 @@ def make_variable(this: Plan, dims: tuple[str, ...], lower: Lower, initial: Any,
         return special(this, lower)
     parameters, options = parameters_of(this, lower), _options(this, lower, initial, observed)
     if this.modifiers is not None:
-        maker, arguments = _modified(this, lower, parameters), options
+        of_base = _component_shape(this)  # the base has it
+        maker, arguments = _modified(this, lower, parameters), {n: v for n, v in options.items() if n not in of_base}
     elif this.truncated:
         maker, arguments = _truncated(this, {**parameters, **options})
     else:
@@ -103,7 +104,7 @@ def make_distribution(this: Plan, lower: Lower) -> Any:
     parameters = parameters_of(this, lower)
     if this.truncated:
         return pm.TruncatedNormal.dist(**parameters, **shape)
-    return _class_of(this.family).dist(**_given(this, parameters), **shape)
+    return _class_of(this.family).dist(**_given(this, parameters), **_component_shape(this), **shape)
 
 
 def parameters_of(this: Plan, lower: Lower) -> dict[str, Any]:
@@ -165,10 +166,15 @@ def _options(this: Plan, lower: Lower, initial: Any, observed: Any) -> dict[str,
     name = this.option("transform")
     if name is not None and observed is None:
         options["transform"] = _transform_of(name, this, lower)
-    if this.family.name == "NormalMixture":
-        wide = len(this.shape) > 1 or any(v.ndim > 1 for v in this.values.values())
-        options["comp_shape"] = component_shape(this) if wide else component_shape(this)[-1:]
-    return options
+    return {**options, **_component_shape(this)}
+
+
+def _component_shape(this: Plan) -> dict[str, tuple[int, ...]]:
+    """Return the shape of all components as `NormalMixture` takes it; nothing for other distributions."""
+    if this.family.name != "NormalMixture":
+        return {}
+    wide = len(this.shape) > 1 or any(v.ndim > 1 for v in this.values.values())
+    return {"comp_shape": component_shape(this) if wide else component_shape(this)[-1:]}
 
 
 def _axes(this: Plan, dims: tuple[str, ...]) -> dict[str, Any]:

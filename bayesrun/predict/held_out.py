@@ -1,0 +1,99 @@
+"""A model with some of its observations held out: their terms of the likelihood weigh nothing.
+
+The rows stay in the model, so that its design (levels, centring, knots, scales of default priors) is that of the whole
+fit. What only held-out rows depend on, such as the effects of their groups or later states of a series, keeps its prior
+given all else: these rows are predicted as rows of new groups and of the future are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.errors import fail
+from bayesrun.language.declaration import Declaration, Item, Likelihood, Potential
+from bayesrun.language.modifiers import Modifiers
+from bayesrun.language.values import Value, constant
+
+Kept = NDArray[np.bool_]
+
+_OF_ALL_ROWS = "likelihood"
+"""Name of the potential in which fast forms of a model have the likelihood of all rows as one number."""
+
+
+def rows_of(declared: Declaration) -> tuple[str, int]:
+    """Return the dim of the rows that can be held out, and their number.
+
+    Raises
+    ------
+    UserError
+        When the likelihoods are over several dims, or have terms that belong to no single row.
+    """
+    shown = declared.reported or declared
+    likelihoods = [item for item in shown.items if isinstance(item, Likelihood)]
+    if not likelihoods:
+        raise fail("run", "the model has no likelihood", "there is nothing to hold out")
+    found = {(item.observed.dims[:1], item.observed.shape[:1]) for item in likelihoods}
+    if len(found) > 1 or not next(iter(found))[0]:
+        names = ", ".join(f"{item.name} over {', '.join(item.observed.dims) or 'nothing'}" for item in likelihoods)
+        raise fail("run", f"its observations have no common rows ({names})", "hold out rows of a model that has them")
+    whole = [item for item in likelihoods if item.plan.family.event]
+    if whole:
+        message = f"'{whole[0].name}' is {whole[0].plan.family.name}, whose rows can't be weighted one by one"
+        raise fail("run", message, "compare it by LOO: task=compare")
+    (dim,), (rows,) = found.pop()
+    return dim, rows
+
+
+def holding_out(declared: Declaration, kept: Kept, only: str | None = None) -> Declaration:
+    """Return a model that is fitted to some rows only.
+
+    Parameters
+    ----------
+    declared
+        The model of all rows.
+    kept
+        Whether each row counts (row,).
+    only
+        The only likelihood of which rows are held out; None for all.
+
+    Returns
+    -------
+    Declaration
+        In the form in which the model is sampled, if its likelihood has a term for each row there; otherwise in the
+        form in which it is reported.
+    """
+    shown = declared.reported or declared
+    own = {item.name: item for item in shown.items if isinstance(item, Likelihood)}
+    weighted = {name: _weighted(item, kept) if only in (None, name) else item for name, item in own.items()}
+    sampled = {item.name for item in declared.items if isinstance(item, Likelihood)}
+    if own.keys() <= sampled:
+        return replace(declared, items=_replaced(declared.items, weighted), reported=shown)
+    summed = [item for item in declared.items if isinstance(item, Potential) and item.name == _OF_ALL_ROWS]
+    if summed and not sampled:
+        known = {item.name for item in declared.items}
+        missing = [item for item in shown.items if item.name not in known and not isinstance(item, Likelihood)]
+        rest = [item for item in declared.items if item not in summed]
+        return replace(declared, items=(*rest, *missing, *weighted.values()), reported=shown)
+    return replace(shown, items=_replaced(shown.items, weighted), reported=shown)
+
+
+def _replaced(items: Sequence[Item], by: dict[str, Likelihood]) -> tuple[Item, ...]:
+    return tuple(by.get(item.name, item) if isinstance(item, Likelihood) else item for item in items)
+
+
+def _weighted(item: Likelihood, kept: Kept) -> Likelihood:
+    """Multiply the weights of the rows by 1 or 0."""
+    own = item.plan.modifiers or Modifiers()
+    shape = (len(kept), *(1,) * (len(item.observed.shape) - 1))
+    weights: Value = constant(kept.astype(float).reshape(shape))
+    return replace(item, plan=replace(item.plan, modifiers=replace(own, weights=_times(own.weights, weights))))
+
+
+def _times(own: Value | None, weights: Value) -> Value:
+    if own is None:
+        return weights
+    return constant(np.asarray(own.known, dtype=float) * np.asarray(weights.known))
