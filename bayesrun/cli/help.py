@@ -34,7 +34,7 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'            which run predicts best
   python -m bayesrun task=sbc model=eight_schools                  is the sampler calibrated? fits to simulated data
   python -m bayesrun task=verify                                   known posteriors, sampled on this machine
-  python -m bayesrun task=kfold run=last kfold.k=5                 how well unseen rows are predicted (or kfold.by=GROUP)
+  python -m bayesrun task=kfold run=last kfold.k=5                 how well unseen rows are predicted (or kfold.by=g)
   python -m bayesrun task=loo run=FOLDER                           exact leave-one-out where importance sampling fails
   python -m bayesrun task=rerun run=FOLDER                         the same run again: are the draws the same?
   python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
