@@ -278,6 +278,10 @@ _MAPPING: Schema = {"type": ["object", "string", "null"]}
 _OBSERVED: Schema = {
     "observed": {"description": "The data variable that it explains", "type": "string"},
     "weights": {"description": "Times the log likelihood of each row", "type": ["string", "number", "null"]},
+    "observed_if": {
+        "description": "condition that holds for the rows that are observed",
+        "type": ["string", "number", "null"],
+    },
     "censored": {"description": "{status: column}, or limits {lower: ..., upper: ...}", "type": ["object", "null"]},
     "truncated": {"description": "{lower: ..., upper: ...}: no rows beyond them", "type": ["object", "null"]},
 }

@@ -194,12 +194,15 @@ class Role:
         `any` is not checked.
     key
         Config key that makes the model use the variable, for messages.
+    imputed
+        Whether missing values of an observed variable are imputed; else its rows are left out of the likelihood.
     """
 
     variable: str
     kind: RoleKind
     domain: Domain = "real"
     key: str = "model"
+    imputed: bool = True
 
 
 @dataclass(frozen=True)

@@ -333,7 +333,7 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
 def imputed(data: xr.Dataset, roles: Sequence[Role]) -> list[str]:
     """Describe the missing values of observed variables that will be imputed, one sentence per variable."""
     notes = []
-    for name in dict.fromkeys(role.variable for role in roles if role.kind == "observed"):
+    for name in dict.fromkeys(role.variable for role in roles if role.kind == "observed" and role.imputed):
         where = where_missing(data[name])
         count = int(where.sum())
         if count:

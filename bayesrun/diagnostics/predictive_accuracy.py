@@ -124,7 +124,7 @@ def check_loo(judged: Judged) -> CheckResult:
     bad = [str(p) for p, high in zip(terms["point"].values, k > GOOD_K, strict=True) if high]
     share = grade_above(len(bad) / len(k), judged.settings.thresholds.pareto_k)
     grade = Grade("ok" if share.severity == "ok" else "warn", GOOD_K)
-    where = f" ({left_out} imputed points are left out)" if left_out else ""
+    where = f" ({left_out} missing points are left out)" if left_out else ""
     message = f"elpd_loo {loo.elpd:.1f} (se {loo.se:.1f}) from {len(k)} observed points{where}; "
     message += (
         f"Pareto k is above {GOOD_K} for {len(bad)}: {listed(bad)}." if bad else f"largest Pareto k {k.max():.2f}."

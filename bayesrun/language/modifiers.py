@@ -48,6 +48,8 @@ class Modifiers:
         Limits beyond which a row would not be observed.
     inside
         An uncensored value, used in place of censored ones when the density is evaluated.
+    kept
+        Which rows are observed, over the likelihood's dims; None if all are.
     """
 
     weights: Value | None = None
@@ -56,6 +58,7 @@ class Modifiers:
     limits: Mapping[Side, Value] | None = None
     truncation: Mapping[Side, Value] | None = None
     inside: float = 0.0
+    kept: NDArray[np.bool_] | None = None
 
     def values(self) -> dict[str, Value]:
         """Return the values that an engine has to compute, by name."""
@@ -120,6 +123,10 @@ def plan_modifiers(
     )
     if new_rows:
         return made
+    kept = observed_rows(given, scope, key, dims, observed)
+    if kept is not None:
+        made = replace(made, kept=kept)
+        observed = np.where(kept, observed, observed[kept][0])
     if given.get("weights") is not None:
         made = replace(made, weights=_weights(reader.value("weights", given["weights"]), key))
     if by_row:
@@ -128,6 +135,29 @@ def plan_modifiers(
         made = replace(made, status=_status_at_limits(made.limits, observed, f"{key}.censored"))
     check(_beyond(made, observed, key))
     return replace(made, inside=_inside(made, family, observed))
+
+
+def observed_rows(
+    given: Mapping[str, Any], scope: Scope, key: str, dims: Dims, observed: NDArray[Any]
+) -> NDArray[np.bool_] | None:
+    """Return which rows of a likelihood are observed, over its dims; None if all are.
+
+    Raises
+    ------
+    UserError
+        When the condition depends on a random variable, holds nowhere, or holds for a row without a value.
+    """
+    if given.get("observed_if") is None:
+        return None
+    reader, where = _Reader(scope, key, dims, observed.shape), f"{key}.observed_if"
+    found = reader.known("observed_if", reader.value("observed_if", given["observed_if"]))
+    kept = np.asarray((found != 0) & ~np.isnan(found))
+    if not kept.any():
+        raise fail(where, "holds for no row: nothing is observed", "correct the condition")
+    missing = kept & np.isnan(np.asarray(observed, dtype=float))
+    if missing.any():
+        raise fail(where, f"holds for {missing.sum()} rows whose value is missing", "let it be false for these rows")
+    return kept
 
 
 def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]:
@@ -285,7 +315,8 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
     if made.truncation is not None:
         assert known is not None
         logs = only_where(logs - log_between(known, low, high, parameters), *_inside_of(made.truncation, x))
-    return logs if made.weights is None else made.weights * logs
+    logs = logs if made.weights is None else made.weights * logs
+    return logs if made.kept is None else where(constant(made.kept), logs, 0.0)
 
 
 def _truncation(family: Family, made: Modifiers) -> tuple[Value | None, Value | None]:

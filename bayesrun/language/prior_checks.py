@@ -8,6 +8,7 @@ weights:   w                                    # times its term of the log like
 censored:  {status: column, upper: column}      # none, left, right or interval, by row
 censored:  {lower: expression, upper: expression}
 truncated: {lower: expression, upper: expression}
+observed_if: condition                          # rows where it is false are not observed
 """
 
 from __future__ import annotations
@@ -353,7 +354,7 @@ def _number_problems(key: str, number: float, parameter: Parameter) -> Iterator[
         yield Problem(key, f"must be {words} (got {number:g})")
 
 
-MODIFIERS = ("weights", "censored", "truncated")
+MODIFIERS = ("weights", "censored", "truncated", "observed_if")
 _KEYS = {"censored": ("status", "lower", "upper"), "truncated": ("lower", "upper")}
 _EXAMPLES = {
     "censored": "write {status: column} or {lower: 0}",
@@ -382,6 +383,8 @@ def modifier_problems(key: str, modifiers: Mapping[str, Any]) -> Iterator[Proble
         where = f"{key}.{name}"
         if name == "weights":
             yield from value_problems(where, given, Parameter("weights", "nonnegative"))
+        elif name == "observed_if":
+            yield from value_problems(where, given, Parameter("observed_if", "real"))
         elif not isinstance(given, Mapping) or not given:
             yield Problem(where, f"must hold limits by name (got {given!r})", _EXAMPLES[name])
         else:

@@ -43,7 +43,7 @@ _SHOWN = {
     "HalfFlat": "Half-Flat",
     "Lognormal": "LogNormal",
 }
-_MODIFIERS = ("weights", "censored", "truncated")
+_MODIFIERS = ("weights", "censored", "truncated", "observed_if")
 _LINKS = {"softplus": "softplus⁻¹", "tan_half": "tan½"}
 _ORDER = {"likelihood": 0, "predictor": 1, "deterministic": 2, "potential": 3, "prior": 4}
 _LONG = 45  # characters of a parameter, above which it gets a line of its own
@@ -290,6 +290,8 @@ class _Distributions:
             pieces.append(mathml.text(", censored"))
         if body.get("weights"):
             pieces.append(row(mathml.text(", weights "), self._setter.set(parsed(body["weights"]))))
+        if body.get("observed_if"):
+            pieces.append(row(mathml.text(" if "), self._setter.set(parsed(body["observed_if"]))))
         return tuple(pieces)
 
     def _process(self, given: Mapping[str, Any]) -> tuple[str, ...]:

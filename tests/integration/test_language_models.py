@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
 from tests.conftest import Command, only_run
 
@@ -51,3 +52,23 @@ def test_differential_equations_predict_other_years(bayesrun: Command, tmp_path:
     lynx = table[(table["kind"] == "observation") & (table["variable"] == "lynx")].set_index("year")["mean"]
     assert lynx[1900] == np.clip(lynx[1900], 4.5, 8.0)
     assert lynx[1922] > 0
+
+
+def test_rows_that_are_not_observed_are_predicted_and_have_no_part_in_loo(bayesrun: Command, tmp_path: Path) -> None:
+    body = "{name: m, type: declarative, priors: {mu: {dist: Normal, mu: 0, sigma: 2}}, likelihood: {z: "
+    body += "{dist: Poisson, mu: exp(mu), observed: counts, observed_if: seen == 1}}}"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "m.yaml").write_text(body)
+    values = "{counts: [3, 1, null, 4, 90, 2], seen: [1, 1, 0, 1, 0, 1]}"
+    data = f"+data={{name: d, source: inline, values: {values}}}"
+    done = bayesrun("--config-dir", tmp_path, "model=m", data, f"paths.outputs={tmp_path}", *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert "imputed" not in done.stdout
+    run = only_run(tmp_path)
+    said = [f["message"] for f in json.loads((run / "findings.json").read_text()) if f["check"] == "loo"]
+    assert "from 4 observed points (2 missing points are left out)" in said[0]
+    with xr.open_dataset(run / "posterior.nc", group="observed_data") as seen:
+        assert np.isnan(seen["z"].values).tolist() == [False, False, True, False, True, False]
+    with xr.open_dataset(run / "posterior.nc", group="posterior_predictive") as predicted:
+        means = predicted["z"].mean(("chain", "draw")).values
+    assert np.all(np.abs(means - 2.5) < 1.0)

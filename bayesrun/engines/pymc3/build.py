@@ -53,6 +53,8 @@ class Metadata:
         Dims of variables that the model's own record lacks.
     missing
         Where each likelihood has imputed values: True where one is, over the likelihood's dims.
+    unobserved
+        Where each likelihood has rows that are not observed and not imputed, over its dims.
     simulation
         How to draw the likelihoods on whose data recurrences depend.
     """
@@ -62,6 +64,7 @@ class Metadata:
     coords: dict[str, Any] = field(default_factory=dict)
     dims: dict[str, tuple[str, ...]] = field(default_factory=dict)
     missing: dict[str, NDArray[Any]] = field(default_factory=dict)
+    unobserved: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
     simulation: Simulation | HiddenStates | None = None
 
@@ -210,6 +213,8 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
         note.dims[f"{item.name}_missing"] = (observed.missing.dim,)
         note.coords[observed.missing.dim] = observed.missing.labels
         note.missing[item.name] = observed.missing.mask
+    if item.plan.modifiers is not None and item.plan.modifiers.kept is not None:
+        note.unobserved[item.name] = ~item.plan.modifiers.kept
     with _made_by_pymc3(item.plan), applied("small_test_values") if item.elementwise else nullcontext():
         return make_variable(item.plan, observed.dims, lower, None, _values(observed, variables))
 

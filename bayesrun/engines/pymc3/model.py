@@ -89,7 +89,7 @@ class PyMC3Model:
         """Return the data of each likelihood; missing values are NaN."""
         observed = {}
         for variable in self.model.observed_RVs:
-            values, missing = np.array(variable.tag.test_value), self._missing.get(variable.name)
+            values, missing = np.array(variable.tag.test_value), self._absent.get(variable.name)
             observed[variable.name] = values if missing is None else np.where(missing, np.nan, values)
         return observed
 
@@ -173,7 +173,7 @@ class PyMC3Model:
 
     def log_likelihood(self, names: Sequence[str], draws: Arrays) -> dict[str, Array]:
         """Evaluate the pointwise terms of likelihoods at every draw."""
-        return predictive.log_likelihood(self.model, names, draws, self._missing)
+        return predictive.log_likelihood(self.model, names, draws, self._absent)
 
     def log_prior(self, draws: Arrays) -> Array:
         """Evaluate the log density of all priors at every draw."""
@@ -201,6 +201,11 @@ class PyMC3Model:
     def _missing(self) -> Mapping[str, NDArray[np.bool_]]:
         """Where each likelihood has imputed values, over its dims."""
         return self._metadata.missing
+
+    @property
+    def _absent(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Where each likelihood has no observed value, over its dims: imputed or not."""
+        return {**self._metadata.missing, **self._metadata.unobserved}
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

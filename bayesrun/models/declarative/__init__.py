@@ -90,7 +90,8 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
             known = family(dist)
             if known is not None:
                 domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
-                found.append(Role(name, "observed", domain, f"{key}.observed"))
+                is_imputed = part.body.get("observed_if") is None
+                found.append(Role(name, "observed", domain, f"{key}.observed", is_imputed))
     return tuple(found)
 
 

@@ -41,7 +41,7 @@ def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
 
 def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the parametrization of a prior, and the parts of a likelihood that are only known for observed rows."""
-    dropped = {"weights"}
+    dropped = {"weights", "observed_if"}
     if body.get("parameterization") in ("noncentered", "whitened"):
         dropped.add("parameterization")
     censored = body.get("censored")

@@ -207,7 +207,7 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     prior, modifiers = split(part.body)
     this = plan(part.name, prior, scope, part.key, dims, array.shape)
     check(_out_of_range(this, array, f"{part.key}.observed"))
-    missing = has_missing(data, str(part.observed))
+    missing = has_missing(data, str(part.observed)) and modifiers.get("observed_if") is None
     if missing and modifiers:
         message = f"'{part.observed}' has missing values, which can't be imputed with {' and '.join(modifiers)}"
         raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])

@@ -47,7 +47,7 @@ def test_imputed_points_are_left_out_and_that_is_said(draws: np.ndarray, terms: 
     with_gaps = np.insert(terms, [3, 7], np.nan, axis=-1)
     complete, gaps = run("loo", subject(draws, terms)), run("loo", subject(draws, with_gaps))
     assert gaps.metrics == pytest.approx(dict(complete.metrics))
-    assert "2 imputed points are left out" in only(gaps).message
+    assert "2 missing points are left out" in only(gaps).message
     assert f"{POINTS} observed points" in only(gaps).message
     waics = [run("waic", subject(draws, t)).metrics["elpd_waic"] for t in (terms, with_gaps)]
     assert waics[0] == pytest.approx(waics[1])

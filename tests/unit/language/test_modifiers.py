@@ -268,3 +268,48 @@ def test_missing_values_are_not_imputed_in_a_modified_likelihood() -> None:
 def _quiet() -> Iterator[None]:
     with np.errstate(all="ignore"):
         yield
+
+
+OBSERVED_IF = """
+name: m
+type: declarative
+priors: {mu: {dist: Normal, mu: 0, sigma: 2}}
+likelihood:
+  y: {dist: Poisson, mu: exp(mu), observed: counts, observed_if: seen == 1, weights: 1 + seen}
+"""
+
+
+def _seen(missing: int = 2) -> xr.Dataset:
+    counts = np.array([3.0, 1.0, np.nan, 4.0, -7.0, 2.0])
+    seen = np.array([1, 1, 0, 1, 0, 1])
+    seen[missing] = 1 if missing != 2 else 0
+    return xr.Dataset({"counts": ("obs", counts), "seen": ("obs", seen)})
+
+
+def test_rows_that_are_not_observed_have_no_term_in_both_engines() -> None:
+    spec = DeclarativeSpec.model_validate(yaml.safe_load(OBSERVED_IF))
+    assert [*static_check(spec), *check(_seen(), spec)] == []
+    declared = declare(_seen(), spec)
+    expected = 2 * stats.poisson.logpmf([3, 1, 4, 2], np.exp(0.4)).sum()
+    assert log_densities(declared, {"mu": 0.4})["y"] == pytest.approx(expected, rel=1e-12)
+    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
+        model = build(declared)
+        terms = model["y"].logp_elemwiset.eval({model["mu"]: 0.4})
+    assert terms.sum() == pytest.approx(expected, rel=1e-12)
+    assert terms[[2, 4]] == pytest.approx([0.0, 0.0])
+    assert not [item for item in declared.items if getattr(getattr(item, "observed", None), "missing", None)]
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ("seen > 5", "holds for no row"),
+        ("seen >= 0", "holds for 1 rows whose value is missing"),
+        ("mu > 0", "must not depend on a random variable"),
+    ],
+)
+def test_a_condition_that_does_not_fit_is_told(condition: str, message: str) -> None:
+    spec = DeclarativeSpec.model_validate(yaml.safe_load(OBSERVED_IF.replace("seen == 1", condition)))
+    (problem,) = check(_seen(), spec)
+    assert problem.key == "model.likelihood.y.observed_if"
+    assert message in problem.message
