@@ -1,8 +1,8 @@
 """Theano functions: compiled as one C module where that is possible and correct, and reused within a process.
 
-One module (`patches.one_module`) is quicker to compile and to call than one for each operation. An operation without
-C code can't be part of it: then Theano's usual linker is taken. A function that was made as one module is compared
-with Theano's Python implementation before it is used.
+One module (`patches.one_module`) is quicker to compile and to call than one for each operation. A loop, a lazy
+operation or a registered Python function can't be part of it: then Theano's usual linker is taken. A function that was
+made as one module is compared with Theano's Python implementation before it is used.
 
 The jobs of a sweep mostly differ in the numbers of a prior or in the data: their graphs are optimized and compiled
 once per process. For that, numbers are taken out of a graph before it is compiled, and become shared variables: the
@@ -26,11 +26,11 @@ import theano.tensor as tt
 from numpy.typing import NDArray
 from theano.compile.mode import Mode
 from theano.graph.basic import Constant, ancestors, equal_computations, graph_inputs, io_toposort
-from theano.graph.op import COp, compute_test_value
+from theano.graph.op import compute_test_value
 from theano.tensor.sharedvar import TensorSharedVariable
 
 from bayesrun.engines.pymc3.patches.base import applied, is_chosen
-from bayesrun.engines.pymc3.patches.one_module import is_product, one_module_mode
+from bayesrun.engines.pymc3.patches.one_module import may_be_called, one_module_mode
 from bayesrun.engines.pymc3.theano_setup import building, compiler, compiling
 
 Point = Sequence[NDArray[Any]]
@@ -100,9 +100,8 @@ def _agree(ours: Sequence[Any], expected: Sequence[Any]) -> bool:
 
 
 def _all_in_c(outputs: Sequence[Any]) -> bool:
-    """Return whether every operation may have C code, so that no graph is optimized in vain."""
-    nodes = [v.owner for v in ancestors(outputs) if v.owner is not None]
-    return all(isinstance(node.op, COp) or is_product(node) for node in nodes)
+    """Return whether every operation may be part of C code, so that no graph is optimized in vain."""
+    return all(may_be_called(v.owner) for v in ancestors(outputs) if v.owner is not None)
 
 
 def _large(outputs: Sequence[Any]) -> bool:

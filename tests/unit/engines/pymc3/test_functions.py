@@ -55,6 +55,9 @@ GRAPHS: dict[str, Callable[[Any], Any]] = {
     "matrix of parameters": lambda x: tt.dot(tt.exp(x).reshape((2, 3)), x[:3]) + tt.dot(x[3:5], x.reshape((2, 3)))[1],
     "outer": lambda x: tt.outer(tt.exp(x), x) - 0.5 * tt.outer(x, x),
     "residual": lambda x: 2.0 * x[:3] - 3.0 * tt.dot(np.arange(18.0).reshape(3, 6), x),
+    "two matrices": lambda x: tt.dot(x.reshape((2, 3)), tt.exp(x).reshape((3, 2))) - x[:4].reshape((2, 2)),
+    "outer product added": lambda x: tt.dot(x[:3].reshape((3, 1)), x[3:].reshape((1, 3))) + np.eye(3) * x[0],
+    "factorized": lambda x: tt.dot(tt.slinalg.cholesky(tt.diag(tt.exp(x)) + tt.outer(x, x)), x),
     "nothing": lambda x: tt.dot(np.zeros((6, 0)), x[:0]) + x,
     "special": lambda x: tt.gammaln(3 + x) + tt.erf(x) + tt.switch(x > 0, tt.log1p(abs(x)), 0.0),
 }
@@ -120,22 +123,39 @@ def test_what_differs_from_python_is_not_used(right: bool, caplog: pytest.LogCap
     assert ("different results" in caplog.text) is not right
 
 
-def test_a_product_of_two_matrices_takes_the_usual_way() -> None:
-    """Theano has C code for it only where it is told of a BLAS library."""
+def test_a_loop_takes_the_usual_way() -> None:
     x = tt.dvector("x")
-    function = compile_function([x], [tt.dot(x.reshape((2, 3)), tt.exp(x).reshape((3, 2)))], [[POINT]])
+    sums, _ = theano.scan(lambda value, total: value + total, sequences=[x], outputs_info=[tt.zeros_like(x[0])])
+    function = compile_function([x], [sums], [[POINT]])
     assert not _is_one_module(function)
-    table = POINT.reshape((2, 3)) @ np.exp(POINT).reshape((3, 2))
-    np.testing.assert_allclose(function(POINT)[0], table)
+    np.testing.assert_allclose(function(POINT)[0], np.cumsum(POINT))
 
 
-def test_an_operation_without_c_code_takes_the_usual_way() -> None:
+def test_c_code_passes_on_what_a_called_operation_raises() -> None:
+    x = tt.dvector("x")
+    factor = tt.slinalg.cholesky(tt.diag(x))
+    function = compile_function([x], [tt.sum(factor) * x], [[POINT + 2.0]])
+    assert _is_one_module(function)
+    with pytest.raises(np.linalg.LinAlgError):
+        function(-POINT)
+    expected = np.sum(np.sqrt(POINT + 2.0)) * (POINT + 2.0)
+    np.testing.assert_allclose(function(POINT + 2.0)[0], expected)  # and works again
+
+
+def test_calls_from_c_keep_no_arrays() -> None:
+    """A missing or superfluous reference would leak the results of each call, or free them while they are used."""
     from bayesrun.engines.pymc3.python_operations import Cosine
 
     x = tt.dvector("x")
-    function = compile_function([x], [Cosine(inverse=False)(tt.exp(x))], [[POINT]])
-    assert not _is_one_module(function)
-    assert function(POINT)[0].shape == POINT.shape
+    function = compile_function([x], [Cosine(inverse=False)(tt.exp(x)), tt.sum(x)], [[POINT]])
+    assert _is_one_module(function)
+    first, _ = function(POINT)
+    kept = first.copy()
+    for _ in range(100):
+        function(2 * POINT)
+    np.testing.assert_array_equal(first, kept)
+    del function
+    assert sys.getrefcount(first) == 2
 
 
 def test_large_data_take_the_usual_way_which_frees_memory_early() -> None:
