@@ -353,7 +353,8 @@ def conclude(
     else:
         opened.store.remove()
     if opened.shows:
-        show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
+        ui, has_page = opened.tracker.compare_hint(), config.top.report
+        show(summary, result.findings, verdict(result.findings), folder.path, ui, has_page)
 
 
 def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:

@@ -8,7 +8,10 @@ bayesrun schema model
 
 from __future__ import annotations
 
+import csv
 import json
+import math
+import re
 import shutil
 import sys
 import textwrap
@@ -26,6 +29,7 @@ from bayesrun.config.resolvers import conf
 from bayesrun.errors import Problem, check, fail
 from bayesrun.open_run import RunResult, read_findings
 from bayesrun.sweeps.run import EndOfSweep
+from bayesrun.tasks.base import TaskEnd
 
 _WIDTH = 100
 """Columns of a file or a pipe, and the least that a table takes."""
@@ -94,6 +98,40 @@ def end_as_json(end: EndOfSweep) -> str:
     """Return how a sweep ended as JSON: its folder and its jobs, as `sweep.json` has them."""
     jobs = json.loads((end.folder / "sweep.json").read_text(encoding="utf-8"))["jobs"]
     return json.dumps({"folder": str(end.folder), "exit_status": end.exit_status, "jobs": jobs}, indent=1)
+
+
+def task_as_json(task: str, end: TaskEnd) -> str:
+    """Return how a task ended as JSON: its run folder with status, verdict and metrics, and the tables in it."""
+    found: dict[str, Any] = {"task": task, "exit_status": end.exit_status, "folder": None, "tables": {}}
+    if end.folder is not None:
+        found |= {"folder": str(end.folder), **_stored(end.folder, "status.json", ("status", "verdict", "error"))}
+        found |= {"findings": read_findings(end.folder), "metrics": _stored(end.folder, "metrics.json")}
+        tables = sorted(path for path in end.folder.glob("*.csv") if path.name != "summary.csv")
+        found["tables"] = {path.stem: _records(path) for path in tables}
+        if (end.folder / "rerun.json").is_file():
+            found["rerun"] = _stored(end.folder, "rerun.json")
+    return json.dumps(found, indent=1)
+
+
+def _stored(folder: Path, name: str, keys: Sequence[str] = ()) -> dict[str, Any]:
+    path = folder / name
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {key: content.get(key) for key in keys} if keys else content
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a table; an empty cell is null."""
+    with path.open(encoding="utf-8", newline="") as lines:
+        return [{name: _value(cell) for name, cell in row.items()} for row in csv.DictReader(lines)]
+
+
+def _value(cell: str) -> Any:
+    try:
+        number = float(cell)
+    except ValueError:
+        return cell or None
+    whole = re.fullmatch(r"-?\d+", cell)
+    return int(cell) if whole else number if math.isfinite(number) else cell
 
 
 def problems_as_json(problems: Sequence[Problem]) -> str:

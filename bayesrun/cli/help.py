@@ -40,8 +40,8 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
 """
 _TAIL = """\
--q prints warnings and the verdict only, -v all of the log; output=json prints the end of a run or a sweep, `list` and
-`describe` as JSON; --shell-completion install=bash (zsh, fish) prints what a shell needs to complete words.
+-q prints warnings and the verdict only, -v all of the log; output=json prints the end of a run, a sweep or a task,
+`list` and `describe` as JSON; --shell-completion install=bash (zsh, fish) prints what a shell needs to complete words.
 
 Exit status: 0 finished (also `partial` by max_seconds); 1 config or data wrong, or jobs of a sweep failed;
 2 unknown flag; 3 verdict `fail` with diagnostics.fail_run=true; 4 sampling failed; 130 interrupted (Ctrl-C);

@@ -21,6 +21,7 @@ from bayesrun.cli.commands import (
     is_command,
     problems_as_json,
     result_as_json,
+    task_as_json,
     wants_json,
 )
 from bayesrun.cli.completion import script_for
@@ -38,6 +39,8 @@ from bayesrun.sweeps.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
+_SHOWN_ONLY = ("expand", "ui")
+"""Tasks whose result is what they print, or a server."""
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
 
@@ -83,8 +86,13 @@ def _run(arguments: Namespace) -> int:
 def _do(task: str, arguments: Namespace, as_json: bool) -> int:
     """Do a task, or run what the command line composes, once or as a sweep."""
     if task != "run":
-        check([Problem("output", "json is for runs, sweeps, list and describe", "leave it out")] if as_json else [])
-        return do_task(task, arguments)
+        never = as_json and task in _SHOWN_ONLY
+        check([Problem("output", f"task={task} has nothing to print as JSON", "leave it out")] if never else [])
+        with redirect_stdout(sys.stderr) if as_json else nullcontext():
+            ended = do_task(task, arguments)
+        if as_json:
+            print(task_as_json(task, ended))
+        return ended.exit_status
     arguments = _resumed(arguments)
     if arguments.quiet:
         arguments.overrides = ["sampler.progress=false", *arguments.overrides]

@@ -74,13 +74,21 @@ class TaskRequest:
 
 
 @dataclass(frozen=True)
+class TaskEnd:
+    """How a task ended: its exit status, and the run folder that it made, if it made one."""
+
+    exit_status: int
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """A registered task.
 
     Parameters
     ----------
     do
-        `(request) -> exit status`. May raise `BayesrunError`.
+        `(request) -> TaskEnd`, or the exit status alone where it makes no run folder. May raise `BayesrunError`.
     options
         What is allowed below the task's name; None where that section belongs to the run's config (`predict`).
     needs_run
@@ -91,7 +99,7 @@ class Task:
         Writes overrides as the task's options, where users write them as keys of the run.
     """
 
-    do: Callable[[TaskRequest], int]
+    do: Callable[[TaskRequest], TaskEnd | int]
     options: type[Section] | None = NoOptions
     needs_run: bool = False
     uses_config_of_run: bool = False
@@ -103,8 +111,8 @@ TASKS: Registry[Task] = Registry(
 )
 
 
-def do_task(name: str, arguments: Namespace) -> int:
-    """Do a task and return the exit status.
+def do_task(name: str, arguments: Namespace) -> TaskEnd:
+    """Do a task and return how it ended.
 
     Parameters
     ----------
@@ -136,7 +144,8 @@ def do_task(name: str, arguments: Namespace) -> int:
     config, problems = composition.config, composition.problems
     options, config = _options(name, task, config, problems)
     check([*problems, *unknown_top_keys({str(key): None for key in config if key != "hydra"})])
-    return task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
+    end = task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
+    return end if isinstance(end, TaskEnd) else TaskEnd(end)
 
 
 def _runs(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -21,7 +21,7 @@ from bayesrun.open_run import read_config
 from bayesrun.schema import Section
 from bayesrun.sweeps.elpd import compare_folders
 from bayesrun.sweeps.page import best
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
@@ -42,8 +42,8 @@ class CompareSpec(Section):
     names: list[str] = []
 
 
-def compare(request: TaskRequest) -> int:
-    """Compare runs, and return the exit status."""
+def compare(request: TaskRequest) -> TaskEnd:
+    """Compare runs, and return how that ended."""
     check_keys(request, ("compare",))
     folders = [run.folder.absolute() for run in request.runs]
     if len(folders) < 2:
@@ -62,7 +62,7 @@ def compare(request: TaskRequest) -> int:
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
     _show(table)
     print(f"\nfolder: {own.path}")
-    return 0
+    return TaskEnd(0, own.path)
 
 
 def _named(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:

@@ -33,7 +33,7 @@ from bayesrun.predict.fitted_model import FittedModel, read_design
 from bayesrun.predict.forward import Forecast
 from bayesrun.predict.new_rows import forecasts
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
@@ -93,8 +93,8 @@ class EffectsSpec(Section):
         return Question(kind, self.of, self.values, self.comparison, self.at, self.by, self.typical)
 
 
-def run(request: TaskRequest) -> int:
-    """Answer a question about predictors, and return the exit status."""
+def run(request: TaskRequest) -> TaskEnd:
+    """Answer a question about predictors, and return how that ended."""
     assert request.run is not None
     options: EffectsSpec = request.options
     check_keys(request, ("effects",))
@@ -116,7 +116,7 @@ def run(request: TaskRequest) -> int:
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
     show_table(table)
     print(f"\nfolder: {own.path}")
-    return 0
+    return TaskEnd(0, own.path)
 
 
 def _check_question(question: Question) -> None:

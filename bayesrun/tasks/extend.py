@@ -25,7 +25,7 @@ from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS, Count
 from bayesrun.samplers.earlier import read_earlier
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import job_of, key_of
 
 _FREE = (
@@ -69,8 +69,8 @@ class ExtendSpec(Section):
     max_draws: Count | None = None
 
 
-def extend(request: TaskRequest) -> int:
-    """Extend a run, and return the exit status."""
+def extend(request: TaskRequest) -> TaskEnd:
+    """Extend a run, and return how that ended."""
     assert request.run is not None
     options: ExtendSpec = request.options
     _check_request(request, options)
@@ -85,7 +85,7 @@ def extend(request: TaskRequest) -> int:
         ess = least_ess(_summary(folder))
         if ess >= options.until_ess:
             print(f"{folder.path}: nothing to do, the smallest ESS is {ess:,.0f}")
-            return 0
+            return TaskEnd(0)
         draws = next_draws(earlier.length, ess, options.until_ess, most)
     if draws <= earlier.length:
         key = "extend.max_draws" if options.until_ess else "sampler.draws"
@@ -95,7 +95,8 @@ def extend(request: TaskRequest) -> int:
     digest = folder.read_json("provenance.json").get("data_digest")
     seconds = float(folder.read_json("metrics.json").get("seconds_sample") or 0.0)
     extension = Extension(job.parent, earlier, digest, seconds, options.until_ess, most)
-    return run(with_draws(config, draws), job, extension).exit_status
+    result = run(with_draws(config, draws), job, extension)
+    return TaskEnd(result.exit_status, result.folder)
 
 
 def _check_request(request: TaskRequest, options: ExtendSpec) -> None:

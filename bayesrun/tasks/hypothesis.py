@@ -42,7 +42,7 @@ from bayesrun.language.values import Value, node_of, variable
 from bayesrun.lazy import pd, xr
 from bayesrun.logs import logging_to_memory
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
@@ -145,8 +145,8 @@ class _Draws:
         return texts
 
 
-def hypothesis(request: TaskRequest) -> int:
-    """Judge statements about a finished run, and return the exit status."""
+def hypothesis(request: TaskRequest) -> TaskEnd:
+    """Judge statements about a finished run, and return how that ended."""
     assert request.run is not None
     options: HypothesisSpec = request.options
     check_keys(request, ("hypothesis",))
@@ -168,7 +168,7 @@ def hypothesis(request: TaskRequest) -> int:
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
     show_table(table)
     print(f"\nfolder: {own.path}")
-    return 0
+    return TaskEnd(0, own.path)
 
 
 def _table(options: HypothesisSpec, groups: Mapping[str, xr.Dataset], interval: float) -> pd.DataFrame:

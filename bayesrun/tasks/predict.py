@@ -22,7 +22,7 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.predict.fitted_model import read_design
 from bayesrun.predict.new_rows import PreparedRows, prepare_rows
 from bayesrun.predict.tables import check_groups, write_predictions
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import OF_RUN, TaskRun, config_of, key_of, open_task_run
 from bayesrun.tracking.base import TRACKERS, DatasetInfo
 
@@ -31,8 +31,8 @@ log = logging.getLogger("bayesrun")
 _OF_COMMAND = ("predict", "tracking", "paths")
 
 
-def predict(request: TaskRequest) -> int:
-    """Predict the rows of `predict.data` from the finished run, and return the exit status."""
+def predict(request: TaskRequest) -> TaskEnd:
+    """Predict the rows of `predict.data` from the finished run, and return how that ended."""
     assert request.run is not None
     _check_overrides(request.arguments.overrides)
     folder = request.run.folder
@@ -51,8 +51,8 @@ def predict(request: TaskRequest) -> int:
             interval, seed = config.top.intervals, config.top.seed
             engine = LateEngine(config.engine)
             write_predictions(config.predict, interval, seed, rows, fitted, draws, engine, own)
-        print(own.path)
-    return 0
+    print(f"folder: {own.path}")
+    return TaskEnd(0, own.path)
 
 
 def _task_run(config: RunConfig, folder: Path, rows: PreparedRows) -> TaskRun:

@@ -18,15 +18,16 @@ from bayesrun.config.resolvers import conf, run_name, task_overrides
 from bayesrun.config.run_config import parse_config
 from bayesrun.open_run import Job
 from bayesrun.pipeline import run
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 
 
-def prior(request: TaskRequest) -> int:
-    """Draw from the prior, simulate data, check both, and return the exit status."""
+def prior(request: TaskRequest) -> TaskEnd:
+    """Draw from the prior, simulate data, check both, and return how that ended."""
     config = parse_config(request.config)
     folder = Path(str(OmegaConf.select(request.config, "hydra.run.dir"))).absolute()
     name = run_name(config.top.name, config.model.name, ",".join(task_overrides(request.config.hydra)))
-    return run(config, Job(folder, name, placing_keys(conf()), tags={"task": "prior"})).exit_status
+    result = run(config, Job(folder, name, placing_keys(conf()), tags={"task": "prior"}))
+    return TaskEnd(result.exit_status, result.folder)
 
 
 def as_run(overrides: Sequence[str]) -> list[str]:

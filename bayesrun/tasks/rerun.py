@@ -23,7 +23,7 @@ from bayesrun.finished_run import read_groups
 from bayesrun.lazy import pd, xr
 from bayesrun.pipeline import read_data, run
 from bayesrun.run_folder import RunFolder
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import job_of, key_of
 
 log = logging.getLogger("bayesrun")
@@ -35,8 +35,8 @@ _AGREES = 4.0
 """Combined Monte Carlo standard errors within which two means agree, though the draws differ."""
 
 
-def rerun(request: TaskRequest) -> int:
-    """Run a finished run again, and return the exit status: 1 if the draws are not the same."""
+def rerun(request: TaskRequest) -> TaskEnd:
+    """Run a finished run again, and return how that ended: with 1 if the draws are not the same."""
     assert request.run is not None
     parent = RunFolder(request.run.folder.absolute())
     _check_keys(request)
@@ -56,10 +56,10 @@ def rerun(request: TaskRequest) -> int:
 
     result = run(config, job_of("rerun", config, parent.path), afterwards=compare)
     if not found:
-        return result.exit_status or 4
+        return TaskEnd(result.exit_status or 4, result.folder)
     for line in found[0].lines():
         print(line)
-    return 0 if found[0].identical else 1
+    return TaskEnd(0 if found[0].identical else 1, result.folder)
 
 
 @dataclass(frozen=True)

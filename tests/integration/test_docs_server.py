@@ -61,7 +61,7 @@ def test_a_team_s_server_over_postgresql_takes_runs(bayesrun: Command, tmp_path:
             team.write_text(block.replace("http://HOST:5000", url))
             own = (f"--config-dir={team.parents[1]}", "tracking=team", f"paths.outputs={tmp_path}/a")
             assert bayesrun("model=linear_regression", *PRIOR, *own).returncode == 0
-            alone = (f"paths.outputs={tmp_path}/b", "tracking=none")
+            alone = (f"paths.outputs={tmp_path}/b",)
             assert bayesrun("model=linear_regression", *PRIOR, *alone).returncode == 0
             words = ("tracking=server", f"tracking.uri={url}", f"run={only_run(tmp_path / 'b')}")
             for _ in range(2):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.conftest import ROOT, Command, only_run
 
 PRIOR = ("sampler=prior", "sampler.draws=30", "model.figures=[]", "tracking=none")
 LARGE = {"pandas", "xarray", "arviz", "pymc3", "theano", "mlflow", "matplotlib", "scipy"}
+ON_PATH = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 DOCS = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
 
 
@@ -80,7 +82,7 @@ def test_a_name_is_described_by_its_keys(bayesrun: Command, tmp_path: Path) -> N
         (["new", "model", "/nowhere.csv"], "no file '/nowhere.csv'"),
         (["new", "thing", "x.csv"], "new: takes what to write and a table"),
         (["model=ar", "output=xml"], "output: must be text or json (got 'xml')"),
-        (["task=sync", "output=json"], "output: json is for runs, sweeps, list and describe"),
+        (["task=expand", "output=json"], "output: task=expand has nothing to print as JSON"),
         (["--shell-completion", "install=tcsh"], "--shell-completion: install=SHELL names no known shell (got 'tcsh')"),
     ],
 )
@@ -116,12 +118,61 @@ def test_quiet_and_verbose(bayesrun: Command, tmp_path: Path) -> None:
     assert "coords of predictor: 2 (X1, X2)" in (only_run(tmp_path / "q") / "run.log").read_text()
 
 
+def test_tasks_end_as_json_with_their_tables(bayesrun: Command, tmp_path: Path) -> None:
+    few = ("sampler=prior", "sampler.draws=30", "model.figures=[]", "tracking=none", f"paths.outputs={tmp_path}")
+    fitted = json.loads(bayesrun("model=regression", *few, "output=json").stdout)["folder"]
+    words = (f"run={fitted}", "output=json", "tracking=none", f"paths.outputs={tmp_path}")
+    effects = json.loads(bayesrun("task=effects", "effects.of=floor", *words).stdout)
+    assert effects["task"] == "effects" and effects["status"] == "finished"
+    assert {"mean", "sd"} <= set(effects["tables"]["effects"][0])
+    (row,) = json.loads(bayesrun("task=hypothesis", "sigma > 0", *words).stdout)["tables"]["hypotheses"]
+    assert row["probability"] == 1 and row["statement"] == "sigma > 0"
+    wrong = json.loads(bayesrun("task=effects", "effects.of=nothing", *words).stdout)
+    assert wrong["exit_status"] == 1 and wrong["problems"][0]["key"] == "effects.of"
+    plain = bayesrun("task=effects", "effects.of=floor", *[word for word in words if word != "output=json"])
+    assert re.search(rf"^folder: {tmp_path}/runs/\S+_effects$", plain.stdout, re.MULTILINE)
+
+
+def test_a_run_names_its_report(bayesrun: Command, tmp_path: Path) -> None:
+    done = bayesrun("model=linear_regression", *PRIOR, f"paths.outputs={tmp_path}")
+    named = re.search(r"^report: (\S+)$", done.stdout, re.MULTILINE)
+    assert named and Path(named[1]) == only_run(tmp_path) / "report.html" and Path(named[1]).is_file()
+    without = bayesrun("model=linear_regression", *PRIOR, "report=false", f"paths.outputs={tmp_path}/b")
+    assert "report:" not in without.stdout
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="NOT TESTED: zsh is not installed")
+def test_zsh_completes_words_and_keys() -> None:
+    # compadd shows what it would add; a real widget needs a terminal
+    script = (
+        'autoload -U compinit && compinit -D -u; eval "$(bayesrun --shell-completion install=zsh)"\n'
+        'compadd() { shift 3; print -- "$@" }\n'
+        'for line in "bayesrun model=sw" "bayesrun sampler=smc sampler.thr" "bayesrun schema dat"; do\n'
+        "words=(${(z)line}); CURRENT=${#words}; _bayesrun; done; print -- ${_comps[bayesrun]}"
+    )
+    done = subprocess.run(["zsh", "-fc", script], env=ON_PATH, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["model=switchpoint", "sampler.threshold=", "data", "_bayesrun"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="NOT TESTED: fish is not installed")
+def test_fish_completes_words_and_keys() -> None:
+    script = (
+        "bayesrun --shell-completion install=fish | source\n"
+        'complete -C "bayesrun model=sw"; complete -C "bayesrun sampler=smc sampler.thr"\n'
+        'complete -C "bayesrun schema dat"'
+    )
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script], env=ON_PATH, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.splitlines() == ["model=switchpoint", "sampler.threshold=", "data"]
+
+
 def test_bash_completes_words_and_keys() -> None:
     done = subprocess.run(
         ["bash", "-c", 'eval "$(bayesrun --shell-completion install=bash)"\n'
          'for line in "bayesrun model=sw" "bayesrun sampler=smc sampler.thr" "bayesrun list fam"; do\n'
          'COMP_LINE="$line" COMP_POINT=${#line} _bayesrun; echo "${COMPREPLY[@]}"; done'],
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=ON_PATH,
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["switchpoint", "sampler.threshold=", "families"]
