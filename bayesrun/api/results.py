@@ -15,11 +15,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.api.surroundings import as_guest
 from bayesrun.diagnostics.base import Finding
+from bayesrun.errors import fail
 from bayesrun.finished_run import NewLevels, Predictions, predict_frame, read_posterior
+from bayesrun.language.statements import WrittenModel
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.open_run import read_config
 from bayesrun.report.console import number
+from bayesrun.report.latex import as_latex
+from bayesrun.report.notation import Notation
 
 if TYPE_CHECKING:
     import arviz
@@ -84,6 +88,24 @@ class Run:
     def config(self) -> Mapping[str, Any]:
         """The config of the run, resolved, every key with its value."""
         return {key: value for key, value in read_config(self.folder).items() if key != "hydra"}
+
+    @cached_property
+    def latex(self) -> str:
+        """The model in mathematical notation, an `aligned` environment of LaTeX: `IPython.display.Math(run.latex)`.
+
+        Raises
+        ------
+        UserError
+            When the run has no `model.json`: it is of an earlier version, or its model was never built.
+        """
+        notation = self._notation()
+        if notation is None:
+            raise fail("run", f"'{self.folder}' has no model.json", "run it again: task=rerun")
+        return as_latex(notation)
+
+    def _notation(self) -> Notation | None:
+        path = self.folder / "model.json"
+        return Notation(WrittenModel.restored(json.loads(path.read_text(encoding="utf-8")))) if path.is_file() else None
 
     def predict(
         self,
@@ -163,11 +185,14 @@ class Run:
 
 
 def run_html(run: Run) -> str:
-    """Return what a notebook shows of a run: verdict, reasons with remedies, the head of the summary, the folder."""
+    """Return what a notebook shows of a run: verdict with reasons and remedies, the model, its summary, the folder."""
     parts = [_verdict_html(run.verdict or run.status)]
     if (run.folder / "findings.json").is_file():
         reasons = [finding for finding in run.findings if finding.severity != "ok"]
         parts += ["<ul>", *(_reason_html(finding) for finding in reasons), "</ul>"] if reasons else []
+    notation = run._notation()
+    if notation is not None:
+        parts.append(_model_html(notation))
     if (run.folder / "summary.csv").is_file():
         parts.append(_table_html(run.summary))
     report = run.folder / "report.html"
@@ -184,6 +209,19 @@ def _verdict_html(verdict: str) -> str:
 def _reason_html(finding: Finding) -> str:
     remedy = f" <em>{html.escape(finding.remedy)}</em>" if finding.remedy else ""
     return f"<li><strong>{finding.severity} {finding.check}</strong>: {html.escape(finding.message)}{remedy}</li>"
+
+
+def _model_html(notation: Notation) -> str:
+    """Return the model's formulas, each with a text for screen readers."""
+    lines = []
+    for formula in notation.formulas:
+        right = "".join(f'<math displaystyle="true">{piece}</math><wbr>' for piece in formula.right)
+        cells = (f'<math displaystyle="true">{formula.left}</math>', f"<math>{formula.relation}</math>", right)
+        sides = ("right", "center", "left")
+        row = "".join(f'<td style="text-align:{side}">{cell}</td>' for side, cell in zip(sides, cells, strict=True))
+        lines.append(f'<tr role="math" aria-label="{html.escape(formula.spoken)}">{row}</tr>')
+    table = f'<table style="font-size:110%"><tbody>{"".join(lines)}</tbody></table>'
+    return f"<details open><summary>model</summary>{table}</details>"
 
 
 def _table_html(summary: pandas.DataFrame) -> str:

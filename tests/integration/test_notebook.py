@@ -43,7 +43,8 @@ def test_every_cell_runs(executed: list[Any]) -> None:
 @pytest.mark.slow
 def test_a_run_shows_itself_and_one_line_of_progress(executed: list[Any]) -> None:
     (shown,) = _outputs(executed, 'bayesrun.fit("y ~ x + (1 | g)"', "execute_result")
-    assert "<table>" in shown.data["text/html"] and "sd_g[Intercept]" in shown.data["text/html"]
+    assert "<table>" in shown.data["text/html"] and "<summary>model</summary>" in shown.data["text/html"]
+    assert "sd_g[Intercept]" in shown.data["text/html"]
     assert shown.data["text/plain"].startswith("Run('")
     progress = _outputs(executed, 'bayesrun.fit("y ~ x + (1 | g)"', "display_data")
     assert 1 <= len(progress) <= 2  # a second one where divergences made it sample again

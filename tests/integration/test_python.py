@@ -96,6 +96,8 @@ def test_a_run_is_that_of_the_command(bayesrun: Command, tmp_path: Path) -> None
     tracked = json.loads((run.folder / "tracking.json").read_text())
     assert tracked["run_id"] and tracked["status"] == "finished"
     assert "alpha" in run._repr_html_() and f">{run.verdict}<" in run._repr_html_()
+    assert "<summary>model</summary>" in run._repr_html_() and "is distributed as Normal" in run._repr_html_()
+    assert run.latex.startswith("\\begin{aligned}") and r"\alpha &\sim \mathrm{Normal} ( 0 , 10 )" in run.latex
 
 
 def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
