@@ -27,6 +27,7 @@ from bayesrun.engines.base import ENGINES
 from bayesrun.errors import check, did_you_mean, fail
 from bayesrun.figures.base import FIGURES
 from bayesrun.language.distributions import Family, distributions, known_family, truncatable
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV
 from bayesrun.language.prior_checks import OPTIONS, PARAMETERIZATIONS, TRANSFORMS
 from bayesrun.models.base import MODELS, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
@@ -274,7 +275,8 @@ def _config(of_section: Mapping[str, Schema]) -> Schema:
 # ---------------------------------------------------------------- priors and likelihoods
 
 _VALUE: Schema = {"type": ["number", "string", "boolean", "array", "null"]}
-_MAPPING: Schema = {"type": ["object", "string", "null"]}
+_NUMBERS = ("real", "positive", "nonnegative", "unit", "simplex", "count", "size", "integer", "matrices", "number")
+"""Domains of parameters whose values are numbers or expressions; the others may have a form of their own."""
 _OBSERVED: Schema = {
     "observed": {"description": "The data variable that it explains", "type": "string"},
     "weights": {"description": "Times the log likelihood of each row", "type": ["string", "number", "null"]},
@@ -284,6 +286,12 @@ _OBSERVED: Schema = {
     },
     "censored": {"description": "{status: column}, or limits {lower: ..., upper: ...}", "type": ["object", "null"]},
     "truncated": {"description": "{lower: ..., upper: ...}: no rows beyond them", "type": ["object", "null"]},
+}
+_OF_HIDDEN_MARKOV: Schema = {
+    "transition": {"description": "Probabilities from each state to each state", **_VALUE},
+    "initial": {"description": "Probabilities of the states in the first row", **_VALUE},
+    "emission": {"description": "Distribution of a row, with parameters over the states", "$ref": "#/$defs/prior"},
+    "dims": {"description": "Dim of the states", "type": ["array", "string", "null"]},
 }
 _OF_OPTIONS: Mapping[str, Schema] = {
     "dims": {"description": "Dims by name", "type": ["array", "string", "null"]},
@@ -306,7 +314,13 @@ def _of_priors() -> dict[str, Schema]:
             keys |= set(properties)
             allowed = {"propertyNames": {"enum": ["dist", *properties]}, "properties": properties}
             cases.append(_if("dist", name, allowed))
-        dist = {"description": "Name of the distribution", "enum": distributions()}
+        names = distributions()
+        if kind == "likelihood":
+            names = [*names, HIDDEN_MARKOV]
+            own = {**_OF_HIDDEN_MARKOV, **extra}
+            keys |= set(own)
+            cases.append(_if("dist", HIDDEN_MARKOV, {"propertyNames": {"enum": ["dist", *own]}, "properties": own}))
+        dist = {"description": "Name of the distribution", "enum": names}
         found[kind] = {
             "type": "object",
             "properties": {"dist": dist},
@@ -322,11 +336,9 @@ def _parameters(known: Family) -> dict[str, Schema]:
     nested: Mapping[str, Schema] = {
         "distribution": {"anyOf": [inner, {"type": "null"}]},
         "distributions": {"type": "array", "items": inner},
-        "kernel": _MAPPING,
-        "basis": _MAPPING,
     }
     for parameter in known.parameters.values():
-        of = nested.get(parameter.domain, _VALUE)
+        of = nested.get(parameter.domain, _VALUE if parameter.domain in _NUMBERS else {})
         found[parameter.name] = {"description": f"{known.name}: {parameter.domain}{'[]' * parameter.axes}", **of}
     if truncatable(known):
         found |= {each: {"description": f"{each.title()} limit of the truncated distribution", **_VALUE}
