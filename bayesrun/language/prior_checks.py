@@ -28,6 +28,8 @@ OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
 _NONCENTERED = ("GaussianProcess", "GaussianRandomWalk", "MvNormal")
 """Families other than location-scale families that can be constructed from a standard one."""
+MARGINAL = "Marginal"
+"""`dist` of a discrete variable that is summed out."""
 PARAMETERIZATIONS = ("centered", "noncentered", "whitened")
 _OLD_NAMES = {"sd": "sigma", "testval": "initval", "Sigma": "cov", "observed": ""}
 _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
@@ -102,6 +104,8 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
     name = prior.get("dist")
     if name is None:
         return [Problem(f"{key}.dist", "is required but missing", "name a distribution, such as dist: Normal")]
+    if name == MARGINAL:
+        return list(_marginal_problems(key, prior, observed))
     known = family(name) if isinstance(name, str) else None
     if known is None:
         return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
@@ -116,6 +120,26 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
     if known.name == "GaussianProcess" and not problems:
         problems += process_problems(key, given, observed)
     return problems
+
+
+def _marginal_problems(key: str, prior: Mapping[str, Any], observed: bool) -> Iterator[Problem]:
+    """Check a variable that is summed out: its distribution is that of `of`."""
+    if observed:
+        yield Problem(f"{key}.dist", "an observed variable can't be summed out", "give it its own distribution")
+        return
+    for name in prior:
+        if name not in ("dist", "of"):
+            yield Problem(f"{key}.{name}", f"{MARGINAL} has no key '{name}'", f"write {MARGINAL}, of: {{dist: ...}}")
+    if not isinstance(prior.get("of"), Mapping):
+        yield Problem(
+            f"{key}.of", "is required: its distribution", "write of: {dist: DiscreteUniform, lower: 1, upper: 9}"
+        )
+        return
+    yield from check_prior(f"{key}.of", prior["of"])
+    for option in OPTIONS:
+        if prior["of"].get(option) is not None:
+            hint = "a variable per row is a Mixture, one per time a HiddenMarkov"
+            yield Problem(f"{key}.of.{option}", f"a {MARGINAL} variable is a single number", hint)
 
 
 def _hint_for_unknown(name: str) -> str:

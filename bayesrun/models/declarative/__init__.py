@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
-from bayesrun.errors import Problem
+from bayesrun.errors import Problem, UserError
 from bayesrun.language.declaration import Declaration, Draft, ModelDesign, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, HiddenStates, emitted, read_hidden_markov
@@ -40,6 +40,15 @@ from bayesrun.models.declarative.dimension_checks import (
     explained,
     expression_value,
     has_missing,
+)
+from bayesrun.models.declarative.marginal_variables import (
+    Recovery,
+    SummedOut,
+    dependents,
+    is_marginal,
+    marginal_problems,
+    plain,
+    total_of,
 )
 
 _DOMAINS: Mapping[str, Domain] = MappingProxyType(
@@ -110,20 +119,29 @@ def uses(spec: DeclarativeSpec) -> frozenset[str]:
 
 def static_check(spec: DeclarativeSpec) -> list[Problem]:
     """Find expressions that do not parse, repeated names, cycles and missing parts."""
-    return static_problems(spec)
+    return static_problems(spec) or list(marginal_problems(definitions(spec)))
 
 
 def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
     """Find unknown names, clashing dims and shapes that do not fit, without an engine."""
-    return data_problems(data, definitions(spec))
+    parts = definitions(spec)
+    problems = data_problems(data, [plain(part) for part in parts])
+    if not problems and any(map(is_marginal, parts)):
+        try:
+            _summed_out(data, parts, _declared(data, [plain(part) for part in parts]))
+        except UserError as error:
+            problems = list(error.problems)
+    return problems
 
 
 def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
-    """Declare the model; with a whitened walk it is reported as the model that the user wrote."""
+    """Declare the model; with a whitened walk, or a variable summed out, it is reported as the user wrote it."""
     parts = definitions(spec)
+    written = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else plain(p) for p in parts]
+    if any(map(is_marginal, parts)):
+        return _summed_out(data, parts, _declared(data, written))
     declared = _declared(data, parts)
-    plain = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else p for p in parts]
-    return declared if plain == parts else replace(declared, reported=_declared(data, plain))
+    return declared if written == parts else replace(declared, reported=_declared(data, written))
 
 
 def _is_whitened(part: Definition) -> bool:
@@ -151,6 +169,39 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
         return made
     hidden = HiddenStates(tuple(chains), made)
     return replace(made, hidden=hidden, recover=hidden.recover)
+
+
+def _summed_out(data: xr.Dataset | None, parts: Sequence[Definition], reported: Declaration) -> Declaration:
+    """Declare a model whose discrete variable is summed out, and drawn afterwards."""
+    part = next(part for part in parts if is_marginal(part))
+    summed = SummedOut(part, frozenset(dependents(parts, part.name)))
+    draft = Draft(data)
+    _add_containers(draft, data, parts)
+    values: Any = None
+    joint: Any = None
+    for one in in_order(parts, completed(data, parts)):
+        if one is part:
+            values, joint = summed.begin(draft)
+        elif one.name not in summed.names:
+            _add_any(draft, one, data)
+        elif one.kind == "deterministic":
+            summed.compute(draft, one)
+        else:
+            assert data is not None
+            joint = joint + summed.log_terms(draft, one, data)
+    total_of(draft, part.name, joint)
+    made = draft.declaration()
+    made = replace(made, coords={dim: labels for dim, labels in made.coords.items() if dim != summed.dim})
+    recover = Recovery(part.name, values, joint, made, reported, summed.names)
+    return replace(made, design=reported.design, recover=recover, reported=reported)
+
+
+def _add_any(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    """Add a definition that does not depend on a variable that is summed out."""
+    if part.kind == "recurrence":
+        add_recurrence(draft, part, frozenset())
+    else:
+        _add(draft, part, data)
 
 
 def _rows(data: xr.Dataset | None, parts: Sequence[Definition]) -> str | None:

@@ -27,6 +27,7 @@ from bayesrun.lazy import xr
 from bayesrun.models.base import NewRows
 from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
 from bayesrun.models.declarative.dimension_checks import add_parts, completed, expression_value, has_missing
+from bayesrun.models.declarative.marginal_variables import plain
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec
@@ -36,7 +37,7 @@ _KEY = "predict.data"
 
 def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
     """Return the definitions with every prior in its centred form, which has the same posterior."""
-    return [replace(part, body=_plain_body(part.body)) for part in definitions(spec)]
+    return [replace(part, body=_plain_body(part.body)) for part in map(plain, definitions(spec))]
 
 
 def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:

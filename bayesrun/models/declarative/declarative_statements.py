@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.lazy import xr
 from bayesrun.models.declarative.definitions import Definition, definitions
+from bayesrun.models.declarative.marginal_variables import plain
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def statements(spec: DeclarativeSpec, data: xr.Dataset | None) -> list[Statement]:
     """Return a line for each definition, and for each variable of a recurrence or a system of equations."""
-    return [line for part in definitions(spec) for line in _lines(part, data)]
+    return [line for part in definitions(spec) for line in _lines(plain(part), data)]
 
 
 def _lines(part: Definition, data: xr.Dataset | None) -> list[Statement]:
