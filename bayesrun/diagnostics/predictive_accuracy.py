@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -26,17 +25,18 @@ from bayesrun.diagnostics.base import (
 )
 from bayesrun.diagnostics.numerics.psis import Loo, leave_one_out, log_mean_exp
 from bayesrun.diagnostics.summary import SAMPLE, blocks, names_of
+from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
 
 
-def observed_terms(idata: az.InferenceData) -> tuple[xr.DataArray, int] | None:
+def observed_terms(idata: az.InferenceData | Mapping[str, xr.Dataset]) -> tuple[xr.DataArray, int] | None:
     """Stack the pointwise terms of all likelihoods along the dim `point`.
 
     Parameters
     ----------
     idata
-        Must have the group `log_likelihood`; terms of imputed points are NaN.
+        Must have the group `log_likelihood`, or groups by name; terms of imputed points are NaN.
 
     Returns
     -------

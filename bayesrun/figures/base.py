@@ -81,6 +81,7 @@ FIGURES: Registry[Figure] = Registry(
     Figure,
     others=(
         "drawing",
+        "estimated_effects",
         "linear_predictors",
         "matplotlib_patches",
         "observations",

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import arviz as az
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -195,7 +194,7 @@ def read_loo(folder: Path) -> tuple[list[str], Loo, list[str], xr.DataArray] | N
         group = xr.open_dataset(folder / "posterior.nc", group="log_likelihood")
     except OSError:
         return None
-    found = observed_terms(az.InferenceData(log_likelihood=group))
+    found = observed_terms({"log_likelihood": group})
     if found is None or not found[0].sizes["point"]:
         return None
     try:

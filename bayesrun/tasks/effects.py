@@ -4,6 +4,7 @@ python -m bayesrun task=effects run=last                                        
 python -m bayesrun task=effects run=last effects.of=x                                   per unit of x, or between levels
 python -m bayesrun task=effects run=last effects.of=x effects.kind=slopes effects.by=group
 python -m bayesrun task=effects run=last effects.of=treated effects.comparison=odds_ratio 'effects.at={age: [20, 60]}'
+python -m bayesrun task=effects run=last 'effects.at={age: [20, 30, 40]}' effects.by=region effects.figure=true
 
 Averages are over the rows of the fit, which are read again, or over those of `effects.data`.
 """
@@ -65,6 +66,8 @@ class EffectsSpec(Section):
         Effects of groups: `known` ones of each row, `none` (all 0), or `population` (those of a new group).
     data
         A section `data` with the rows to average over; null = those of the fit.
+    figure
+        Whether to draw `effects.png`.
     """
 
     kind: Kind | None = None
@@ -76,6 +79,7 @@ class EffectsSpec(Section):
     typical: bool = False
     groups: Literal["known", "none", "population"] = "known"
     data: dict[str, Any] | None = None
+    figure: bool = False
 
     @field_validator("by", mode="before")
     @classmethod
@@ -114,6 +118,8 @@ def run(request: TaskRequest) -> TaskEnd:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_text("description.md", as_markdown(table))
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
+            if options.figure:
+                _draw(found, question, config, own.figures / "effects.png")
     show_table(table)
     print(f"\nfolder: {own.path}")
     return TaskEnd(0, own.path)
@@ -218,11 +224,29 @@ def _table(found: Sequence[Effect], interval: float, question: Question) -> pd.D
         low, high = hdi(effect.draws, interval)
         spread = effect.draws.std(ddof=1) if len(effect.draws) > 1 else 0.0
         row = {**effect.labels, "mean": effect.draws.mean(), "sd": spread, ends[0]: float(low), ends[1]: float(high)}
-        if question.kind != "predictions":
-            neutral = 0.0 if question.kind == "slopes" or question.comparison == "difference" else 1.0
+        neutral = _neutral(question)
+        if neutral is not None:
             row[f"above_{neutral:g}"] = float((effect.draws > neutral).mean())
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _neutral(question: Question) -> float | None:
+    """Return the value of no effect; None for predictions."""
+    if question.kind == "predictions":
+        return None
+    return 0.0 if question.kind == "slopes" or question.comparison == "difference" else 1.0
+
+
+def _draw(found: Sequence[Effect], question: Question, config: RunConfig, path: Path) -> None:
+    from bayesrun.figures.estimated_effects import Estimate, draw_effects  # Matplotlib
+
+    path.parent.mkdir(exist_ok=True)
+    kind = question.comparison.replace("_", " ") if question.kind == "comparisons" else question.kind.rstrip("s")
+    of = f" of {question.of}" if question.of else ""
+    estimates = [Estimate(effect.labels, effect.draws) for effect in found]
+    title = f"{config.model.name} · {question.kind}{of}"
+    draw_effects(title, f"average {kind}", estimates, config.top.intervals, _neutral(question), path)
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:

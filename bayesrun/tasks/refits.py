@@ -24,7 +24,7 @@ from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, check, fail
 from bayesrun.finished_run import read_groups
 from bayesrun.language.declaration import Declaration
-from bayesrun.lazy import az, pd, xr
+from bayesrun.lazy import pd, xr
 from bayesrun.many_fits import Fit, FitCache, Fits, fit_all
 from bayesrun.open_run import dataset_of
 from bayesrun.pipeline import compiled, read_data
@@ -216,7 +216,7 @@ def log_density_of_run(folder: Path) -> dict[str, float]:
     from bayesrun.diagnostics.predictive_accuracy import by_point, observed_terms
 
     group = read_groups(folder, ("log_likelihood",))
-    found = observed_terms(az.InferenceData(**group)) if group else None
+    found = observed_terms(group)
     if found is None:
         return {}
     density = np.concatenate([log_mean_exp(block) for block in by_point(found[0])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import xarray as xr
 
 from tests.conftest import Command
 
+_PENGUINS = Path(__file__).parents[1] / "reference" / "published" / "penguins.csv"
 _MODELS = {
     "logistic": "type: regression\nfamily: bernoulli\nformula: y ~ x * t + (1 | clinic)",
     "line": "type: regression\nformula: z ~ x + I(x**2)",
@@ -140,3 +142,74 @@ def test_what_can_not_be_asked_is_told(
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def penguins(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fit the body mass of penguins with a slope for each species."""
+    folder = tmp_path_factory.mktemp("penguins")
+    for name in ("model", "data"):
+        (folder / name).mkdir()
+    (folder / "data" / "penguins.yaml").write_text(
+        f"name: penguins\nsource: csv\npath: {_PENGUINS}\ndrop_missing: rows\n"
+    )
+    head = "defaults: [{/data@_global_.data: penguins}, _self_]\nname: penguins\ntype: regression\nfigures: []\n"
+    (folder / "model" / "mass.yaml").write_text(f"{head}formula: body_mass_g ~ flipper_length_mm * species + sex\n")
+    short = ["sampler.draws=150", "sampler.tune=300", "sampler.chains=2", "tracking=none", "report=false"]
+    done = bayesrun("--config-dir", folder, "model=mass", f"paths.outputs={folder / 'outputs'}", *short)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.rpartition("folder: ")[2].split("\n")[0].strip())
+
+
+def _of_penguins(bayesrun: Command, run: Path, *words: str) -> Path:
+    outputs = f"paths.outputs={run.parents[2]}"
+    done = bayesrun("task=effects", f"run={run}", outputs, "tracking=none", *words)
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip().rpartition("folder: ")[2])
+
+
+def test_comparisons_and_slopes_of_penguins_are_their_closed_forms(bayesrun: Command, penguins: Path) -> None:
+    draws = _draws(penguins)
+    extra = draws["flipper_length_mm:species"]
+    slopes = {"Adelie": draws["flipper_length_mm"], "Chinstrap": draws["flipper_length_mm"] + extra[:, 0]}
+    slopes["Gentoo"] = draws["flipper_length_mm"] + extra[:, 1]
+    made = _of_penguins(bayesrun, penguins, "effects.of=flipper_length_mm", "effects.kind=slopes", "effects.by=species")
+    table = pd.read_csv(made / "effects.csv", index_col="species")
+    for species, slope in slopes.items():
+        assert table.loc[species, "mean"] == pytest.approx(slope.mean(), rel=1e-6)
+        assert table.loc[species, "sd"] == pytest.approx(slope.std(ddof=1), rel=1e-6)
+    at = ("effects.of=species", "effects.at={flipper_length_mm: [190, 215]}")
+    table = pd.read_csv(_of_penguins(bayesrun, penguins, *at) / "effects.csv")
+    for place, species in enumerate(("Chinstrap", "Gentoo")):
+        for length in (190, 215):
+            row = table[(table["contrast"] == f"{species} - Adelie") & (table["flipper_length_mm"] == length)].iloc[0]
+            difference = draws["species"].reshape(-1, 2)[:, place] + extra[:, place] * length
+            assert row["mean"] == pytest.approx(difference.mean(), rel=1e-6)
+
+
+def test_a_figure_is_drawn_where_it_is_asked_for(bayesrun: Command, penguins: Path) -> None:
+    words = ("effects.at={flipper_length_mm: [180, 200, 220]}", "effects.by=[species,sex]")
+    made = _of_penguins(bayesrun, penguins, *words, "effects.figure=true")
+    assert (made / "figures" / "effects.png").stat().st_size > 10_000
+    assert not (_of_penguins(bayesrun, penguins, "effects.of=sex") / "figures").exists()
+
+
+def test_answers_about_a_finished_run_import_no_engine(bayesrun: Command, penguins: Path) -> None:
+    outputs = (f"paths.outputs={penguins.parents[2]}", "tracking=none")
+    rows = penguins.parents[2] / "new.csv"
+    pd.read_csv(_PENGUINS).dropna().head(5).to_csv(rows, index=False)
+    again = Path(shutil.copytree(penguins, penguins.parent / "again"))
+    commands = {
+        "effects": (f"run={penguins}", "effects.of=sex"),
+        "predict": (f"run={penguins}", f"predict.data={{name: new, source: csv, path: {rows}}}"),
+        "compare": (f"runs=[{penguins},{again}]", "compare.names=[one,again]"),
+    }
+    for task, words in commands.items():
+        done = bayesrun(f"task={task}", *words, *outputs, PYTHONPROFILEIMPORTTIME="1")
+        assert done.returncode == 0, done.stderr
+        imported = {
+            line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")
+        }
+        assert "numpy" in imported, task
+        found = {name.partition(".")[0] for name in imported} & {"pymc3", "theano", "arviz", "mlflow", "matplotlib"}
+        assert not found, f"task={task} imports {found}"

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp, softmax
+
+from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
 
