@@ -47,7 +47,7 @@ def data_of(raw: dict[str, Any]) -> xr.Dataset:
     if raw["name"] == "level":
         days = np.datetime64("2024-11-01", "ns") + np.cumsum(1 + np.arange(24) % 3) * np.timedelta64(1, "D")
         here = here[["y"]].rename(obs="day").assign_coords(day=days)
-    if raw["name"] == "exponential_smoothing":
+    if raw["name"] in ("exponential_smoothing", "local_level"):
         return here[["y"]]
     if raw["name"] == "dogs":
         return xr.Dataset({"shock": (("dog", "trial"), np.random.default_rng(0).integers(0, 2, (3, 8)))})

@@ -103,9 +103,7 @@ def _refuse_recurrences(used: Sequence[Definition]) -> None:
             message = (
                 f"'{names}' depends on a recurrence over '{part.body['over']}', whose rows follow from the rows before"
             )
-            raise fail(
-                _KEY, message, "new rows that stand alone can't be predicted; posterior_predictive has those of the fit"
-            )
+            raise fail(_KEY, message, "the posterior predictive draws of the fit are new series over its own rows")
 
 
 def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 import xarray as xr
 import yaml
+from scipy import stats
 
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.declaration import Declaration
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.recurrence_draws import NotSimulated, simulation_of
 from bayesrun.language.values import node_of
+from bayesrun.models.base import NewRows, Quantity
 from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
+from bayesrun.models.declarative.declarative_rows import needs
+from tests.contract.numpy_engine.engine import log_densities
+from tests.contract.test_language_docs import EXAMPLES
 
 ROWS, DOGS = 40, 3
 RNG = np.random.default_rng(5)
@@ -101,6 +106,16 @@ def test_several_series_with_parameters_of_their_own() -> None:
     avoided = np.concatenate([np.zeros((DOGS, 1)), np.cumsum(1 - SHOCK, axis=1)[:, :-1]], axis=1)
     expected = 1 / (1 + np.exp(-(0.4 * np.arange(1, DOGS + 1)[:, None] - 0.7 * avoided)))
     assert found == pytest.approx(expected, rel=1e-13)
+
+
+def test_the_kalman_filter_of_the_docs_is_the_exact_gaussian_density() -> None:
+    raw = next(one for one in EXAMPLES if one["name"] == "local_level")
+    made = build(data()[["y"]], DeclarativeSpec.model_validate(raw))
+    known = {"start": 0.4, "drift_sd": 0.7, "noise_sd": 0.5}
+    found = log_densities(made, known)["y_obs"]
+    steps = np.minimum(np.arange(1, ROWS + 1)[:, None], np.arange(1, ROWS + 1))
+    exact = stats.multivariate_normal(np.full(ROWS, 0.4), 0.49 * steps + 0.25 * np.eye(ROWS))
+    assert found == pytest.approx(exact.logpdf(Y), rel=1e-11)
 
 
 # ------------------------------------------------------------ new series
@@ -213,3 +228,11 @@ def test_rows_with_dates_must_be_in_order_and_equally_spaced() -> None:
         spec = spec_of(f"{{over: day, state: {{y: 0}}, step: {{fit: 'a * y[t-1]'}}{steps}}}", NORMAL)
         found = check(here, spec)
         assert [words in p.message for p in found] == ([True] if words else [])
+
+
+def test_new_rows_are_refused_with_the_reason() -> None:
+    step = "{over: obs, state: {y: 0}, step: {fit: 'a * y[t-1]'}}"
+    spec = spec_of(step, NORMAL)
+    rows = NewRows(data(), declared(step, NORMAL).design, {"a": Quantity((), ())}, {"o": ("obs",)})
+    with pytest.raises(UserError, match="'o' depends on a recurrence over 'obs', whose rows follow"):
+        needs(rows, spec)
