@@ -139,5 +139,10 @@ def test_the_shipped_commands_of_the_readme_compose() -> None:
     found = re.findall(r"^ *(?:uv run )?python -m bayesrun ([^#\n|`]*)", text, flags=re.M)
     assert found
     for words in map(shlex.split, found):
-        if not any(w.startswith(("--config-dir", "--help", "--config-name", "--cfg")) or "mine" in w for w in words):
+        if not any(
+            w.startswith(("--config-dir", "--help", "--config-name", "--cfg"))
+            or w in ("new", "my_configs")
+            or "mine" in w
+            for w in words
+        ):
             composed(*words)
