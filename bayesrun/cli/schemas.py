@@ -28,7 +28,7 @@ from bayesrun.errors import check, did_you_mean, fail
 from bayesrun.figures.base import FIGURES
 from bayesrun.language.distributions import Family, distributions, known_family, truncatable
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
-from bayesrun.language.prior_checks import OPTIONS, PARAMETERIZATIONS, TRANSFORMS
+from bayesrun.language.prior_checks import MARGINAL, OPTIONS, PARAMETERIZATIONS, TRANSFORMS
 from bayesrun.models.base import MODELS, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.models.regression.families import FAMILIES
@@ -290,7 +290,10 @@ _OBSERVED: Schema = {
 _OF_HIDDEN_MARKOV: Schema = {
     "transition": {"description": "Probabilities from each state to each state", **_VALUE},
     "initial": {"description": "Probabilities of the states in the first row", **_VALUE},
-    "emission": {"description": "Distribution of a row, with parameters over the states", "$ref": "#/$defs/prior"},
+    "emission": {
+        "description": "Distribution of a row, with parameters over the states; or a list of them",
+        "anyOf": [{"$ref": "#/$defs/prior"}, {"type": "array", "items": {"type": "object", "required": ["dist"]}}],
+    },
     "dims": {"description": "Dim of the states", "type": ["array", "string", "null"]},
 }
 _OF_OPTIONS: Mapping[str, Schema] = {
@@ -320,6 +323,12 @@ def _of_priors() -> dict[str, Schema]:
             own = {**_OF_HIDDEN_MARKOV, **extra}
             keys |= set(own)
             cases.append(_if("dist", HIDDEN_MARKOV, {"propertyNames": {"enum": ["dist", *own]}, "properties": own}))
+        else:
+            names = [*names, MARGINAL]
+            of = {"description": "Distribution of the variable that is summed out", "$ref": _REF.format("prior")}
+            keys.add("of")
+            summed: Schema = {"propertyNames": {"enum": ["dist", "of"]}, "properties": {"of": of}, "required": ["of"]}
+            cases.append(_if("dist", MARGINAL, summed))
         dist = {"description": "Name of the distribution", "enum": names}
         found[kind] = {
             "type": "object",

@@ -47,6 +47,12 @@ def test_a_shipped_file_is_valid_until_a_key_is_mistyped(path: Path) -> None:
     [
         ("model", "{name: a, type: declarative, priors: {mu: {dist: Normal, mu: 0, sigma: 1}}}"),
         ("model", "{name: a, type: declarative, priors: {m: {dist: Cauchy, alpha: 0, beta: 5, lower: 0}}}"),
+        ("model", "{name: a, type: declarative, priors: {k: {dist: Marginal, of: {dist: Bernoulli, p: 0.5}}}}"),
+        (
+            "model",
+            "{name: a, type: declarative, likelihood: {y: {dist: HiddenMarkov, transition: t, observed: y,"
+            " emission: [{dist: Normal, mu: m, sigma: 1}, {dist: Poisson, mu: r, observed: v}]}}}",
+        ),
         ("model", "{name: a, type: regression, formula: y ~ x, options: {check_design: '${checks}'}}"),
         ("model", "{defaults: [regression], priors: {x: {dist: Normal, mu: 0, sigma: 1}}}"),
         ("model", "{name: a, type: regression, formula: y ~ x, priors: {sd: {g: {x: {dist: HalfNormal, sigma: 1}}}}}"),
@@ -65,6 +71,7 @@ def test_what_the_parser_takes_is_valid(kind: str, text: str) -> None:
     [
         ("model", "{name: a, type: declarative, priors: {mu: {dist: Normal, mu: 0, sigmaa: 1}}}"),
         ("model", "{name: a, type: declarative, priors: {mu: {dist: Norml, mu: 0}}}"),
+        ("model", "{name: a, type: declarative, priors: {k: {dist: Marginal}}}"),
         ("model", "{name: a, type: declarative, likelihood: {y: {dist: Normal, mu: 0, sigma: 1, obs: y}}}"),
         ("model", "{name: a, type: linear_regression, formula: y ~ x}"),
         ("model", "{name: a, type: regression}"),
