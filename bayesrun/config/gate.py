@@ -90,6 +90,35 @@ class SlurmOptions(QueueOptions):
     array_parallelism: _Count = 256
 
 
+class RayInitOptions(Section):
+    """How Ray is started on this machine; `address`, of a cluster that will run code, from the command line alone."""
+
+    address: _Line | None = None
+    num_cpus: _Count | None = None
+
+
+class RayRemoteOptions(Section):
+    """What a job needs of its node, and how often Ray begins it again."""
+
+    num_cpus: Annotated[float, Field(gt=0, le=1024)] = 1
+    num_gpus: Annotated[float, Field(ge=0, le=1024)] | None = None
+    memory: Annotated[int, Field(gt=0)] | None = None
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class RayParts(Section):
+    """Section `ray` of the launcher."""
+
+    init: RayInitOptions = RayInitOptions()
+    remote: RayRemoteOptions = RayRemoteOptions()
+
+
+class RayOptions(Section):
+    """Options of `launcher=ray`."""
+
+    ray: RayParts = RayParts()
+
+
 class BasicSweeperOptions(Section):
     """Options of `sweeper=basic`."""
 
@@ -123,6 +152,7 @@ OPTIONS: dict[str, type[Section]] = {
     "hydra/launcher/joblib": JoblibOptions,
     "hydra/launcher/submitit_local": QueueOptions,
     "hydra/launcher/submitit_slurm": SlurmOptions,
+    "hydra/launcher/ray": RayOptions,
     "hydra/sweeper/basic": BasicSweeperOptions,
     "hydra/sweeper/optuna": OptunaOptions,
 }
@@ -141,7 +171,7 @@ FILES: dict[str, str] = {
 """Files of Hydra's own groups that a composition may have, and where each belongs."""
 
 _ANYWHERE = {"run.dir": str, "sweep.dir": str, "sweep.subdir": str, "mode": str}
-_BY_HAND = re.compile(r"job\.env_set(\.\w+)?|launcher\.(setup|additional_parameters\.[\w-]+)")
+_BY_HAND = re.compile(r"job\.env_set(\.\w+)?|launcher\.(setup|additional_parameters\.[\w-]+|ray\.init\.address)")
 _HINT = (
     "a config may set hydra.run.dir, hydra.sweep.dir, hydra.sweep.subdir, hydra.mode, hydra.sweeper.params, and "
     "options of the launcher and the sweeper"
@@ -255,11 +285,11 @@ class Gate:
         if offer.by_hand and _BY_HAND.fullmatch(offer.key):
             lines = offer.value if offer.key == "launcher.setup" and isinstance(offer.value, list) else []
             return secret_lines([str(line) for line in lines], where) or self._set(offer)
+        if _BY_HAND.fullmatch(offer.key):
+            return [Problem(where, f"may not be set in a file ({offer.where})", _HINT_BY_HAND)]
         group, _, option = offer.key.partition(".")
         section = self._sections.get(group)
         if section is None or not _takes(section, option):
-            if _BY_HAND.fullmatch(offer.key):
-                return [Problem(where, f"may not be set in a file ({offer.where})", _HINT_BY_HAND)]
             refused = "is not allowed" if offer.by_hand else "may not be set in a config"
             return [Problem(where, f"{refused} ({offer.where})", _hint(section, option))]
         return self._set(offer)
@@ -352,10 +382,12 @@ def _node(node: DictConfig, key: str) -> Any:
 def _takes(section: type[Section], option: str) -> bool:
     name, _, rest = option.partition(".")
     field = section.model_fields.get(name)
-    if field is None or not rest:
-        return field is not None and name != "sampler"
+    if field is None:
+        return False
     inner = field.annotation
-    return (isinstance(inner, type) and issubclass(inner, Section) and rest in inner.model_fields) or name == "params"
+    if isinstance(inner, type) and issubclass(inner, Section):  # key by key: a whole section may come by interpolation
+        return bool(rest) and _takes(inner, rest)
+    return not rest or name == "params"
 
 
 def _hint(section: type[Section] | None, option: str) -> str:

@@ -39,10 +39,13 @@ class LauncherTraits:
         what they need, and share a compile cache.
     queue
         Whether each job is submitted separately to a queue, which reports how it ended.
+    ray
+        Whether each job is a task of a Ray cluster.
     """
 
     workers: bool = False
     queue: bool = False
+    ray: bool = False
 
 
 TRAITS = {
@@ -50,6 +53,7 @@ TRAITS = {
     "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher": LauncherTraits(workers=True),
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher": LauncherTraits(queue=True),
     "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher": LauncherTraits(queue=True),
+    "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher": LauncherTraits(ray=True),
 }
 
 
@@ -74,7 +78,12 @@ def launch(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> None:
     for point in points:
         set_aside(task.sweep, point.number)
     traits = traits_of(hydra.config)
-    reason = _submit_each(hydra, points, task) if traits.queue else _launch_together(hydra, points, task, traits)
+    if traits.queue:
+        reason = _submit_each(hydra, points, task)
+    elif traits.ray:
+        reason = _hand_to_ray(hydra, points, task)
+    else:
+        reason = _launch_together(hydra, points, task, traits)
     for point in points:
         if read_record(task.sweep, point.number) is None:
             write_record(task.sweep, _failed(task, point.number, reason or "its process died"))
@@ -172,6 +181,27 @@ def _submit(hydra: HydraParts, point: Point, task: JobTask, folder: Path) -> str
     except Exception as error:  # node failure, time limit, refused by the queue
         return f"{type(error).__name__}: {str(error).strip()[-500:]}"
     return None if job.status.name == "COMPLETED" else f"{type(job._return_value).__name__}: {job._return_value}"
+
+
+def _hand_to_ray(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> str:
+    """Hand each job to a Ray cluster and wait for all."""
+    from bayesrun.sweeps.ray_cluster import explain, run_each  # Ray, an extra
+
+    by_number = {p.number: p for p in points}
+
+    def submit(number: int) -> str | None:
+        own = HydraParts(hydra.config.copy(), hydra.loader)
+        try:
+            (job,) = own.launcher(task).launch([job_overrides(by_number[number], task.sweep)], number)
+        except Exception as error:  # of the node, of the process, or of Ray
+            return explain(error)
+        return None if job.status.name == "COMPLETED" else f"{type(job._return_value).__name__}: {job._return_value}"
+
+    init: Any = OmegaConf.to_container(hydra.config.hydra.launcher.ray.init, resolve=True)
+    for number, error in run_each(list(by_number), submit, init).items():
+        if read_record(task.sweep, number) is None:
+            write_record(task.sweep, _failed(task, number, error))
+    return ""
 
 
 def _failed(task: JobTask, number: int, error: str) -> Record:

@@ -149,7 +149,13 @@ def steering_of(config: DictConfig) -> Steering:
 
 def _prepare(config: DictConfig) -> None:
     """Let processes that will be needed import what they need while the points are checked."""
-    workers = traits_of(config).workers
+    traits = traits_of(config)
+    workers = traits.workers
+    if traits.ray:  # a cluster that can't be reached is reported before anything is left behind
+        from bayesrun.sweeps.ray_cluster import connect  # Ray, an extra
+
+        init: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
+        connect(init)
     warm_tracking(config, workers)
     if workers:
         prepare_workers(int(config.hydra.launcher.n_jobs))
