@@ -25,15 +25,16 @@ def mlflow_server(folder: Path, store: str, workers: int = 1, port: int | None =
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
     try:
-        _wait_until_it_answers(process, f"{url}/health")
+        wait_until_it_answers(process, f"{url}/health")
         yield url
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 90
+def wait_until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:
+    """Wait for a server; one that does not answer is ended."""
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(url, timeout=2).close()

@@ -6,13 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Command, only_run
+from tests.integration.mlflow_server import wait_until_it_answers
 from tests.postgresql import PASSWORD, free_port, postgresql
 
 TEXT = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
@@ -27,17 +26,6 @@ def _psql(sql: str, address: str) -> None:
     for statement in filter(None, map(str.strip, sql.split(";"))):
         connection.cursor().execute(statement)
     connection.close()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"{url} does not answer")
 
 
 @pytest.mark.slow
@@ -55,7 +43,7 @@ def test_a_team_s_server_over_postgresql_takes_runs(bayesrun: Command, tmp_path:
         server = subprocess.Popen(["bash", "-c", f"exec {command}"], env=env, stderr=subprocess.DEVNULL)
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait(f"{url}/health", server)
+            wait_until_it_answers(server, f"{url}/health")
             team = tmp_path / "my_configs/tracking/team.yaml"
             team.parent.mkdir(parents=True)
             team.write_text(block.replace("http://HOST:5000", url))
