@@ -36,8 +36,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put files in the place of the comments that name them."""
+    """Put files in the place of the comments that name them; write code in tables as Python-Markdown reads it."""
+    lines = [_with_plain_pipes(line) if line.startswith("|") else line for line in markdown.split("\n")]
+    markdown = "\n".join(lines)
     return re.sub(r"<!-- file: (\S+) -->", lambda match: included(match[1]), markdown)
+
+
+def _with_plain_pipes(row: str) -> str:
+    """Leave out the backslashes that GitHub needs before pipes in code, and Python-Markdown would show."""
+    return re.sub(r"(`+)(.+?)\1", lambda code: code[0].replace(r"\|", "|"), row)
 
 
 def included(path: str) -> str:

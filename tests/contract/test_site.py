@@ -87,6 +87,12 @@ def test_the_reference_has_every_type_and_key(site: Path) -> None:
     assert "reference/model.html" in (site / "search/search_index.json").read_text()
 
 
+def test_pipes_in_code_of_tables_are_shown_without_backslashes(site: Path) -> None:
+    page = (site / "regression.html").read_text()
+    assert "<code>(1 | g)</code>" in page and "<code>(x | g)</code>" in page
+    assert not [path.name for path in site.rglob("*.html") if re.search(r"<td><code>[^<]*\\\|", path.read_text())]
+
+
 def test_the_home_page_is_the_readme_with_links_into_the_site(site: Path) -> None:
     home = (site / "index.html").read_text()
     assert 'href="regression.html"' in home and 'href="contributing.html"' in home
