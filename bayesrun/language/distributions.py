@@ -118,6 +118,8 @@ ZeroOneInflatedBeta | unit_or_end | 0 | mu:unit phi:positive zero_one:unit one:u
 
 # Distributions that are written in terms of others before an engine sees them.
 _COMPOSED_TABLE = """\
+CAR | real | 1 | mu[]:real? W[][]:nonnegative alpha:unit tau:positive
+ICAR | real | 1 | W[][]:nonnegative sigma:positive? scaled:bool?
 GaussianProcess | real | 1 | x:inputs kernel:kernel mu[]:real? sigma:positive? jitter:number? hsgp:basis?
 """
 

@@ -22,6 +22,7 @@ _LIKE_DRAW = {
     "Dirichlet": ("a",),
     "DirichletMultinomial": ("a",),
     "Multinomial": ("p",),
+    "CAR": ("mu",),
     "GaussianProcess": ("mu",),
     "MvNormal": ("mu",),
     "MvStudentT": ("mu",),
@@ -386,7 +387,7 @@ def _event(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims,
         return (), ()
     if family.name == "BART":
         return values["Y"].dims, values["Y"].shape
-    own = [n for n in (*_LIKE_DRAW.get(family.name, ()), "cov", "chol", "tau") if n in values and values[n].ndim]
+    own = [n for n in (*_LIKE_DRAW.get(family.name, ()), "cov", "chol", "tau", "W") if n in values and values[n].ndim]
     if family.event == 1 and own and family.name not in ("AR", "GaussianRandomWalk"):
         return values[own[0]].dims[-1:], values[own[0]].shape[-1:]
     raise UserError([Problem(key, f"{family.name} needs dims or shape", "write dims: [year] or shape: 10")])

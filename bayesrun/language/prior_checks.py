@@ -26,7 +26,7 @@ from bayesrun.language.kernel_checks import basis_problems, input_problems, kern
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
 TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
-_NONCENTERED = ("GaussianProcess", "GaussianRandomWalk", "MvNormal")
+_NONCENTERED = ("CAR", "GaussianProcess", "ICAR", "GaussianRandomWalk", "MvNormal")
 """Families other than location-scale families that can be constructed from a standard one."""
 MARGINAL = "Marginal"
 """`dist` of a discrete variable that is summed out."""
@@ -266,8 +266,10 @@ def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -
         able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n in _NONCENTERED))
         yield Problem(where, f"{known.name} is not a location-scale family", f"noncentered is possible for {able}")
     for option in ("initval", "transform"):
-        if known.name == "GaussianProcess" and given.get(option) is not None:
-            yield Problem(f"{key}.{option}", f"'{option}' does not apply to a GaussianProcess", "remove it")
+        if known.composed and given.get(option) is not None:
+            yield Problem(f"{key}.{option}", f"'{option}' does not apply to a {known.name}", "remove it")
+    if known.name in ("CAR", "ICAR") and wanted == "centered":
+        yield Problem(where, f"{known.name} is sampled by standard normal variables", "remove it")
     if wanted == "whitened" and known.name != "GaussianRandomWalk":
         yield Problem(where, f"whitened is possible for GaussianRandomWalk only, not {known.name}", "remove it")
     for other in ("transform", "lower", "upper"):

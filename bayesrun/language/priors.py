@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.areal_models import AREAL, declare_areas
 from bayesrun.language.declaration import Density, Draft, Observed
 from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.expressions import read
@@ -82,7 +83,9 @@ def declare(
     check(check_prior(key, prior))
     this = plan(name, prior, scope, key, dims)
     form = this.option("parameterization")
-    if this.family.name == "GaussianProcess":
+    if this.family.name in AREAL:
+        made = declare_areas(draft, this, scope)
+    elif this.family.name == "GaussianProcess":
         made = _process(draft, this, scope)
     elif form == "noncentered":
         made = _noncentered(draft, this, scope)
@@ -124,6 +127,8 @@ def declare_likelihood(
     prior, modifiers = split(body)
     check([*check_prior(key, prior, observed=True), *modifier_problems(key, modifiers)])
     this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
+    if this.family.name in AREAL:
+        raise fail(f"{key}.dist", f"{this.family.name} is a prior of effects", "make it a prior, and observe about it")
     if this.family.name == "GaussianProcess":
         remember(draft.scope, this, prior.get("mu"), observed)
         return draft.likelihood(as_vectors(this), observed)

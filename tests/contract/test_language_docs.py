@@ -34,6 +34,7 @@ def data() -> xr.Dataset:
             "time": ("obs", rng.exponential(size=24)),
             "dropped_out": ("obs", np.arange(24) % 2),
             "X": (("obs", "feature"), rng.normal(size=(24, 3))),
+            "W": (("area", "neighbour"), np.eye(12, k=1) + np.eye(12, k=-1)),
         },
         coords={"county_name": [f"c{i}" for i in range(12)]},
     )

@@ -16,6 +16,7 @@ import theano.tensor as tt
 from theano.graph.basic import Apply
 from theano.graph.op import COp, get_test_value
 
+from bayesrun.engines.pymc3.recurrence_code import IN_C
 from bayesrun.engines.pymc3.theano_setup import compiler, compiling
 from bayesrun.language.differential_equations import (
     FASTEST,
@@ -35,44 +36,9 @@ _FEW, _SHORT = 5, 500
 """Calls and steps up to which NumPy solves a system where Theano runs in Python."""
 _IN_C: Mapping[str, str] = MappingProxyType(
     {
-        "abs": "fabs({0})",
-        "add": "{0} + {1}",
-        "and": "(double)({0} != 0 && {1} != 0)",
-        "atan": "atan({0})",
-        "clip": "({0} < {1} ? {1} : {0} > {2} ? {2} : {0})",
-        "cos": "cos({0})",
-        "divide": "{0} / {1}",
-        "equal": "(double)({0} == {1})",
-        "erf": "erf({0})",
-        "exp": "exp({0})",
-        "expm1": "expm1({0})",
+        **{operation: value for operation, (value, _) in IN_C.items()},
         "floor_divide": "floor({0} / {1})",
-        "greater": "(double)({0} > {1})",
-        "greater_equal": "(double)({0} >= {1})",
-        "less": "(double)({0} < {1})",
-        "less_equal": "(double)({0} <= {1})",
-        "log": "log({0})",
-        "log1p": "log1p({0})",
-        "logit": "log({0}) - log1p(-{0})",
-        "maximum": "({0} > {1} ? {0} : {1})",
-        "minimum": "({0} < {1} ? {0} : {1})",
         "mod": "{0} - {1} * floor({0} / {1})",
-        "multiply": "{0} * {1}",
-        "negative": "-{0}",
-        "not": "(double)({0} == 0)",
-        "not_equal": "(double)({0} != {1})",
-        "or": "(double)({0} != 0 || {1} != 0)",
-        "positive": "{0}",
-        "power": "pow({0}, {1})",
-        "sigmoid": "1.0 / (1.0 + exp(-{0}))",
-        "sign": "(double)(({0} > 0) - ({0} < 0))",
-        "sin": "sin({0})",
-        "sqrt": "sqrt({0})",
-        "square": "{0} * {0}",
-        "subtract": "{0} - {1}",
-        "tan": "tan({0})",
-        "tanh": "tanh({0})",
-        "where": "({0} != 0 ? {1} : {2})",
     }
 )
 
@@ -99,10 +65,22 @@ def solution(*rest: Any) -> Any:
 class Solve(COp):  # type: ignore[misc]  # Theano has no type hints
     """The solution (time, state), and its derivatives (time, state, active input), of initial values and inputs."""
 
-    __props__ = ("system",)
+    __props__ = ("content",)
 
     def __init__(self, system: System) -> None:
         self.system = system
+        # all that is compiled: by it Theano finds what it has compiled before
+        slopes = [one for rows in system.slopes() for row in rows for one in row]
+        settings = (
+            system.active,
+            system.begin,
+            system.times,
+            system.places,
+            system.rtol,
+            system.atol,
+            system.max_steps,
+        )
+        self.content = "\n".join((*_written(system, system.rates, "f"), *_written(system, slopes, "j"), repr(settings)))
         self._calls = 0
         self._function: Any = None
 

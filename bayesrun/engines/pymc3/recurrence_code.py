@@ -21,8 +21,7 @@ from bayesrun.language.recurrences import Instruction, Program, Rows, StepVariab
 
 _ROOT_OF_PI = "1.1283791670955126"  # 2 / sqrt(pi)
 
-# operation: value in C, and the derivative of each operand, of {0}, {1}, {2}, the value {x} and its adjoint {g}
-_IN_C: Mapping[str, tuple[str, tuple[str | None, ...]]] = MappingProxyType(
+IN_C: Mapping[str, tuple[str, tuple[str | None, ...]]] = MappingProxyType(
     {
         "abs": ("fabs({0})", ("{g} * (({0} > 0) - ({0} < 0))",)),
         "add": ("{0} + {1}", ("{g}", "{g}")),
@@ -65,6 +64,7 @@ _IN_C: Mapping[str, tuple[str, tuple[str | None, ...]]] = MappingProxyType(
         "where": ("({0} != 0 ? {1} : {2})", (None, "({0} != 0 ? {g} : 0.0)", "({0} != 0 ? 0.0 : {g})")),
     }
 )
+"""Value of each operation in C, and the derivative of each operand, of {0}, {1}, {2}, the value {x}, adjoint {g}."""
 
 Slopes = Callable[..., tuple[Any, ...]]
 _SLOPES: Mapping[str, Slopes] = MappingProxyType(
@@ -337,7 +337,7 @@ def _computed(program: Program, v: int, variable: StepVariable) -> Iterator[str]
 
 def _value(program: Program, v: int, one: Instruction) -> str:
     if one.kind == "call":
-        return _IN_C[one.operation][0].format(*(f"v{v}_{i}" for i in one.of))
+        return IN_C[one.operation][0].format(*(f"v{v}_{i}" for i in one.of))
     if one.kind == "constant":
         return f"({one.number!r})" if np.isfinite(one.number) else "INFINITY"
     if one.kind == "input":
@@ -357,7 +357,7 @@ def _adjoints(program: Program, v: int, variable: StepVariable, flags: Sequence[
             continue
         if one.kind == "call":
             named = [f"v{v}_{of}" for of in one.of]
-            terms = zip(one.of, _IN_C[one.operation][1], strict=True)
+            terms = zip(one.of, IN_C[one.operation][1], strict=True)
             added = [
                 f"d{of} += {slope.format(*named, x=f'v{v}_{i}', g=f'd{i}')};"
                 for of, slope in terms

@@ -177,6 +177,8 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made
+    if part.body.get("dist") in ("CAR", "ICAR"):
+        made = ("offset",)
     if part.body.get("dist") == "GaussianProcess":
         made = ("process", "new") if part.kind == "likelihood" else ("offset", "weights", "new")
     missing: tuple[str, ...] = ("missing",) if part.kind == "likelihood" else ()

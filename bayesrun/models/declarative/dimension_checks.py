@@ -8,6 +8,7 @@ import numpy as np
 
 from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
+from bayesrun.language.areal_models import AREAL, adjacency_of
 from bayesrun.language.differential_equations import read_ode, solutions, states_of
 from bayesrun.language.expressions import read
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
@@ -175,7 +176,10 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozens
     if part.kind == "likelihood":
         _trace_likelihood(part, data, scope)
     elif part.kind == "prior":
-        for name, value in variables_of(plan(part.name, part.body, scope, part.key)).items():
+        this = plan(part.name, part.body, scope, part.key)
+        if this.family.name in AREAL:
+            adjacency_of(this)
+        for name, value in variables_of(this).items():
             scope.add(name, value)
     elif part.kind == "recurrence":
         for name, value in read_recurrence(part.body, scope, part.key, fed).items():

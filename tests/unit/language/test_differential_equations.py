@@ -15,7 +15,6 @@ from scipy.integrate import RK45, solve_ivp
 from scipy.stats import norm
 
 from bayesrun.data.design import FittedDesign
-from bayesrun.engines.pymc3 import ENGINE
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.ode_solver import _IN_C, Solve
 from bayesrun.engines.pymc3.theano_setup import compiling
@@ -170,7 +169,6 @@ def test_many_solutions_at_once_are_those_of_one_at_a_time() -> None:
 
 
 def test_c_agrees_with_numpy() -> None:
-    ENGINE.set_up()
     made = declared()
     given = [theano.tensor.dscalar() for _ in call_of(made).inputs]
     with compiling(), theano.config.change_flags(compute_test_value="off"):
