@@ -33,6 +33,7 @@ SEPARATORS = (",", ";", "\t", "|")
 _CODE = re.compile(r"0\d+")
 _POINT_OR_THOUSAND = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+")
 _READ_AGAIN = 1_000
+_SHOWN_NAMES = 5
 _MAX_NOTED = 500
 _BLANKS = " \u00a0\u202f"
 _EXCELS_LINE = re.compile(r'"?sep=(.)"?')
@@ -124,6 +125,7 @@ def read(spec: CsvSpec, path: Path) -> pd.DataFrame:
             how = replace(how, sep=find_separator(path, how))
         check(separator_problems(path, how))
         check(_second_names(spec, path, how))
+        _note_missing_names(path, how)
         return _read(spec, path, how)
     except UnicodeError as error:
         raise wrong_encoding(path, encoding) from error
@@ -151,6 +153,17 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
     doubtful = _note_doubtful_numbers(spec, path, how, frame)
     frame.attrs["written"] = Written(".", doubtful)
     return frame
+
+
+def _note_missing_names(path: Path, how: Dialect) -> None:
+    """Warn that the first line looks like data: all names are numbers, or one has a fraction (years are names, too)."""
+    names = [name for cell in next(records(path, how), []) if (name := cell.strip())]
+    numbers = [name for name in names if _NUMBER.fullmatch(name) or _DECIMAL_COMMA.fullmatch(name)]
+    if numbers and (len(numbers) == len(names) or any("." in name or "," in name for name in numbers)):
+        log.warning(
+            "'%s' seems to have no line of column names: its first line (%s) is taken for names, and is no row of the "
+            "data. Write the names above it", path.name, how.sep.join(names[:_SHOWN_NAMES]),
+        )  # fmt: skip
 
 
 def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> dict[str, str]:

@@ -37,10 +37,12 @@ COEFFICIENT: Prior = {"dist": "Normal", "mu": 0.0, "sigma": "10 * term_scale"}
 """Default prior of the coefficients of the formula."""
 _SCALE: Prior = {"dist": "HalfNormal", "sigma": "10 * term_scale"}
 _DEGREES: Prior = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}
-# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation (of a negative binomial: the part in excess of a
-# Poisson's), which is dimensionless and needs no scale of the data; the prior is flat wherever the data put the shape,
-# at 0.5 as at 10,000,000
+# 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which is dimensionless and needs no scale of the
+# data; the prior is flat wherever the data put the shape, at 0.5 as at 10,000,000
 _SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
+# flat in the shape of overdispersed counts, not in 1 / sqrt(shape): with few rows that widens intervals beyond those of
+# maximum likelihood; counts set no upper limit to the shape if they vary as a Poisson's, so the tail must be finite
+_COUNT_SHAPE: Prior = {"dist": "HalfCauchy", "beta": "10 * term_scale"}
 _SHARE: Prior = {"dist": "Beta", "alpha": 1.0, "beta": 1.0}
 _SKEWNESS: Prior = {"dist": "Normal", "mu": 0.0, "sigma": 4.0}
 _CUTPOINTS: Prior = {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 2.5}
@@ -107,6 +109,7 @@ _SIGMA = Parameter(_ABOVE_0, _SCALE)
 _LOG_SIGMA = Parameter(_ABOVE_0, {"dist": "HalfNormal", "sigma": 5.0})
 _NU = Parameter(_ABOVE_0, _DEGREES)
 _FORM = Parameter(_ABOVE_0, _SHAPE)
+_COUNT_FORM = Parameter(_ABOVE_0, _COUNT_SHAPE)
 _ZERO = Parameter(("logit", "identity", "probit", "cloglog"), _SHARE)
 _STEPS = Parameter((), _CUTPOINTS)
 _LOGIT_STEPS = {"mu": Parameter(("logit",)), "cutpoints": _STEPS}
@@ -187,7 +190,9 @@ FAMILY_TABLE: Mapping[str, Family] = {
     ),
     # counts
     "poisson": Family("count", {"mu": _COUNT}, "Poisson", _named("mu")),
-    "negative_binomial": Family("count", {"mu": _COUNT, "alpha": _FORM}, "NegativeBinomial", _named("mu", "alpha")),
+    "negative_binomial": Family(
+        "count", {"mu": _COUNT, "alpha": _COUNT_FORM}, "NegativeBinomial", _named("mu", "alpha")
+    ),
     # from 0 on, with this mean
     "geometric": Family("count", {"mu": _COUNT}, "NegativeBinomial", {"mu": "{mu}", "alpha": "1"}),
     "zero_inflated_poisson": Family(
@@ -195,7 +200,7 @@ FAMILY_TABLE: Mapping[str, Family] = {
     ),
     "zero_inflated_negative_binomial": Family(
         "count",
-        {"mu": _COUNT, "alpha": _FORM, "zi": _ZERO},
+        {"mu": _COUNT, "alpha": _COUNT_FORM, "zi": _ZERO},
         "ZeroInflatedNegativeBinomial",
         {"psi": "1 - ({zi})", "mu": "{mu}", "alpha": "{alpha}"},
     ),
@@ -204,7 +209,10 @@ FAMILY_TABLE: Mapping[str, Family] = {
     ),
     "hurdle_poisson": Family("count", {"mu": _COUNT, "hu": _ZERO}, "HurdlePoisson", _named("mu", zero="hu")),
     "hurdle_negative_binomial": Family(
-        "count", {"mu": _COUNT, "alpha": _FORM, "hu": _ZERO}, "HurdleNegativeBinomial", _named("mu", "alpha", zero="hu")
+        "count",
+        {"mu": _COUNT, "alpha": _COUNT_FORM, "hu": _ZERO},
+        "HurdleNegativeBinomial",
+        _named("mu", "alpha", zero="hu"),
     ),
     # levels
     "cumulative": Family(

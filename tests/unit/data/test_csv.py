@@ -315,3 +315,23 @@ def test_numbers_that_may_have_been_meant_otherwise_are_told(written, caplog):
 def test_dates_of_digits_keep_their_leading_zeros(written):
     data = written("day,y\n01022024,1\n11122024,2\n", parse_dates=["day"], date_format="%d%m%Y")
     assert [str(day)[:10] for day in data["day"].values] == ["2024-02-01", "2024-12-11"]
+
+
+def test_a_first_line_of_data_is_told_and_names_written_above_it_are_the_remedy(tmp_path, load_data, caplog):
+    path = tmp_path / "table.csv"
+    for rows in ("1.2,1\n2.1,2\n2.9,3\n", "1.2,a\n2.1,b\n2.9,a\n"):
+        path.write_text(rows, encoding="utf-8")
+        assert load_data(source="csv", path="table.csv").sizes["obs"] == 2
+        assert (
+            f"'table.csv' seems to have no line of column names: its first line ({rows.splitlines()[0]})" in caplog.text
+        )
+        caplog.clear()
+        path.write_text(f"y,x\n{rows}", encoding="utf-8")
+        assert load_data(source="csv", path="table.csv").sizes["obs"] == 3
+        assert "line of column names" not in caplog.text
+
+
+def test_years_may_name_columns(tmp_path, load_data, caplog):
+    (tmp_path / "table.csv").write_text("country,2001,2002\nNA,1,2\nDE,3,4\n", encoding="utf-8")
+    load_data(source="csv", path="table.csv")
+    assert "line of column names" not in caplog.text
