@@ -27,7 +27,7 @@ from bayesrun.lazy import xr
 from bayesrun.logs import flush_to, timed
 from bayesrun.provenance import now, provenance
 from bayesrun.redaction import redact, redact_override, redact_tree
-from bayesrun.run_folder import RunFolder, as_output_error, under_way
+from bayesrun.run_folder import Pictures, RunFolder, as_output_error, under_way
 from bayesrun.samplers.draw_store import DrawStore
 from bayesrun.samplers.monitors import Signals
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, Tracker, flatten
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun")
 
+DRAW_LATER = "python -m bayesrun task=figures run={}"
+"""Command that draws the pictures of a run."""
 _SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 
@@ -150,24 +152,24 @@ def open_run(
     tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(
         config.tracking, _card(config, job, dataset_of(data, data_digest), record, folder)
     )
-    opened = OpenRun(tracker, folder, job.shows)
-    try:
-        with under_way(config.paths.outputs, folder.path):
+    opened = OpenRun(tracker, folder, job.shows, record)
+    with under_way(config.paths.outputs, folder.path):
+        try:
             yield opened
-    except (Exception, KeyboardInterrupt) as error:
-        signals.ignore()
-        reported = as_output_error(interrupt_behind(error) or error, folder.path)
-        with suppress(OSError):  # the disk may be full
-            opened.fail(reported)
-            log.debug("the run failed", exc_info=True)
-        _tell(reported, opened)
-    finally:
-        signals.ignore()
-        with suppress(OSError):
-            folder.write_json("provenance.json", {**record, "ended": now(), "steps": opened.steps})
-        if config.top.report:
-            write_report_of(folder)
-        opened.close()
+        except (Exception, KeyboardInterrupt) as error:
+            signals.ignore()
+            reported = as_output_error(interrupt_behind(error) or error, folder.path)
+            if opened.pictures is not None:
+                opened.lose_pictures(reported)
+            else:
+                with suppress(OSError):  # the disk may be full
+                    opened.fail(reported)
+                    log.debug("the run failed", exc_info=True)
+                _tell(reported, opened)
+        finally:
+            signals.ignore()
+            opened.settle(config.top.report)
+            opened.close()
 
 
 def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
@@ -192,8 +194,10 @@ def write_report_of(folder: RunFolder) -> None:
 class OpenRun:
     """An open run: its folder, its log and its tracking, and what it leaves behind however it ends."""
 
-    def __init__(self, tracker: Tracker, folder: RunFolder, shows: bool = True) -> None:
-        self.tracker, self.folder, self.shows = tracker, folder, shows
+    def __init__(
+        self, tracker: Tracker, folder: RunFolder, shows: bool = True, record: Mapping[str, Any] | None = None
+    ) -> None:
+        self.tracker, self.folder, self.shows, self._record = tracker, folder, shows, record
         self.store = DrawStore(folder.draws)
         self.has_draws = False
         self.reason: str | None = None
@@ -205,15 +209,45 @@ class OpenRun:
         self.told = ""
         self.metrics: dict[str, float] = {}
         self.exit_status = 4
+        self.pictures: Pictures | None = None
 
     def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
-        """Write the last files of a run that has a posterior."""
+        """Write the verdict of a run that has a posterior: from here on it is complete but for pictures."""
         self.metrics = clean_metrics(metrics)
         self.verdict = verdict(result.findings)
         self.status = "partial" if self.reason else "finished"
         self.exit_status = 130 if self.reason == "interrupt" else 0
         self.folder.write_json("metrics.json", self.metrics)
-        self.folder.write_status(self.status, self.verdict)
+        self._write_provenance()
+        self.pictures = "pending"
+        self.folder.write_status(self.status, self.verdict, pictures=self.pictures)
+
+    def lose_pictures(self, error: BaseException) -> None:
+        """Note what has ended the drawing: its command may be interrupted, the run has its verdict."""
+        self.pictures = "interrupted"
+        if isinstance(error, KeyboardInterrupt):
+            self.exit_status = 130
+        with suppress(OSError):
+            self.folder.write_pictures(self.pictures)
+        log.debug("figures are missing", exc_info=True)
+        how = "interrupted" if isinstance(error, KeyboardInterrupt) else redact(f"{type(error).__name__}: {error}")
+        said = f"{how}: the run is complete but for its figures; this draws them: {DRAW_LATER.format(self.folder.path)}"
+        log.warning(said, extra={"only_in_file": not self.shows})
+
+    def settle(self, report: bool) -> None:
+        """Write what says how the run has ended, and its report."""
+        if self.pictures is None:
+            self._write_provenance()
+        if report:
+            write_report_of(self.folder)
+        if self.pictures == "pending":
+            with suppress(OSError):
+                self.folder.write_pictures("drawn")
+
+    def _write_provenance(self) -> None:
+        if self._record is not None:
+            with suppress(OSError):
+                self.folder.write_json("provenance.json", {**self._record, "ended": now(), "steps": self.steps})
 
     def fail(self, error: BaseException) -> None:
         """Write the error to `status.json`."""
@@ -227,7 +261,8 @@ class OpenRun:
 
     def close(self) -> None:
         """Hand the folder to the tracker; a failed run is marked as failed there, even where draws were kept."""
-        status: RunStatus = "interrupted" if self.exit_status == 130 else "failed" if self.error else self.status
+        interrupted = self.exit_status == 130 and self.pictures != "interrupted"
+        status: RunStatus = "interrupted" if interrupted else "failed" if self.error else self.status
         self.tracker.close(self.folder.path, status)
 
     def result(self, config: RunConfig) -> RunResult:

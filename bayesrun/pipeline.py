@@ -1,6 +1,6 @@
 """A run from its parsed config to its tracked posterior and verdict, top to bottom as in design part 1.
 
-    data -> model -> preflight -> sample -> predict -> diagnose -> figures -> report -> track
+    data -> model -> preflight -> sample -> predict -> diagnose -> verdict -> figures -> report -> track
 
 `run` is that line, and the functions below it are its steps in the same order. A failure before sampling leaves nothing
 behind. A later failure leaves a folder whose `status.json` describes it (`open_run`).
@@ -28,13 +28,13 @@ from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
+from bayesrun.pictures import DRAWING, draw_pictures
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
 from bayesrun.predict.predictive_groups import Wanted, collect
 from bayesrun.predict.tables import check_groups, write_predictions
 from bayesrun.run_folder import RunFolder, check_place
 from bayesrun.samplers.base import SAMPLERS, Monitor, Sampled
-from bayesrun.samplers.chains import parallel_chains
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
 from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeLimit, Tracked
@@ -312,7 +312,9 @@ def conclude(
     began: float,
     afterwards: AfterDraws | None = None,
 ) -> None:
-    """Make everything that follows from the draws. The draws are stored first, so that nothing can lose them.
+    """Make everything that follows from the draws: the verdict first, which is stored and shown, and then pictures.
+
+    The draws are stored before anything else, so that nothing can lose them.
 
     Parameters
     ----------
@@ -339,9 +341,10 @@ def conclude(
         _predict_rows(config, folder, prepared, idata)
     with timed("diagnose"):
         summary, result = _diagnose(config, prepared.model, sampled, folder, idata, missing)
-    with timed("store and draw"):
-        _store_and_draw(config, folder, idata, summary, prepared)
-    _keep_state(config, prepared.model, sampled, opened)
+    with timed("store"):
+        _store(config, folder, idata)
+        _write_model(prepared, folder)
+        _keep_state(config, prepared.model, sampled, opened)
     if config.store.model and prepared.fitted is not None and prepared.data is not None:
         with timed("write the model"):
             write_model(config, prepared.data, prepared.fitted, folder)
@@ -352,9 +355,13 @@ def conclude(
         opened.store.trim()
     else:
         opened.store.remove()
+    log.debug("verdict: %s", verdict(result.findings))
     if opened.shows:
         ui, has_page = opened.tracker.compare_hint(), config.top.report
         show(summary, result.findings, verdict(result.findings), folder.path, ui, has_page)
+    with timed("draw"), Waiting("drawing figures", config.sampler.progress, DRAWING if opened.shows else ""):
+        subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
+        draw_pictures(config, subject, folder, prepared.written, prepared.model.graph)
 
 
 def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
@@ -467,40 +474,10 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
-def _store_and_draw(
-    config: RunConfig, folder: RunFolder, idata: az.InferenceData, summary: pd.DataFrame, prepared: Prepared
-) -> None:
-    """Write what is left; figures take longest, and are drawn in parallel to the rest."""
-    from bayesrun.figures.drawing import draw_all
-
-    def store() -> None:
-        _store(config, folder, idata)
-        _write_model(prepared, folder)
-        _write_graph(config, prepared, folder)
-
-    subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
-    draw_all(config.model.figures, subject, folder.figures, parallel_chains(config.sampler), meanwhile=store)
-
-
 def _write_model(prepared: Prepared, folder: RunFolder) -> None:
     """Write the model as it is written: before sampling, so that a run that fails has it too."""
     if prepared.written is not None:
         folder.write_json("model.json", prepared.written.plain())
-
-
-def _write_graph(config: RunConfig, prepared: Prepared, folder: RunFolder) -> None:
-    """Write the graph of the model as it is written, otherwise of the engine's model."""
-    from bayesrun.report.model_graph import write_graph, written_distributions
-    from bayesrun.report.written_graph import written_graph
-
-    if prepared.written is not None:
-        try:
-            graph, written = written_graph(prepared.written)
-            write_graph(graph, folder, written)
-            return
-        except Exception:  # a graph must not cost a run
-            log.debug("the written model has no graph", exc_info=True)
-    write_graph(prepared.model.graph(), folder, written_distributions(config.plain["model"]))
 
 
 def _store(config: RunConfig, folder: RunFolder, idata: az.InferenceData) -> None:

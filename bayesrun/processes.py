@@ -100,7 +100,7 @@ def may_fork() -> bool:
 def forked(
     count: int, call: Callable[..., Any], begin: Callable[[], None] = end_with_parent
 ) -> Iterator[Callable[..., Future[Any]]]:
-    """Let processes that are forked from this one call a function.
+    """Let processes that are forked from this one call a function; an interrupt in the block kills them.
 
     They have all that this one has: only arguments and results are sent.
 
@@ -126,7 +126,13 @@ def forked(
             with uninterrupted():
                 return pool.submit(_call_forked, *arguments)
 
-        yield submit
+        try:
+            yield submit
+        except KeyboardInterrupt:  # what they have not done is not waited for
+            for process in list(pool._processes.values()):
+                process.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 _call: Callable[..., Any]

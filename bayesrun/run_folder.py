@@ -25,6 +25,7 @@ from bayesrun.processes import process_has_ended, process_label, process_state
 from bayesrun.redaction import redact_known
 
 Status = Literal["running", "finished", "partial", "failed"]
+Pictures = Literal["pending", "drawn", "interrupted"]
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 _FULL = 100_000
@@ -95,12 +96,17 @@ class RunFolder:
             return None
 
     def process_state(self) -> Literal["running", "ended", "unknown"]:
-        """Return whether the process runs that `status.json` names; `ended` where the run is over."""
+        """Return whether the process runs that `status.json` names; `ended` where the run and its pictures are done."""
         try:
             content = json.loads((self.path / "status.json").read_text())
-            return process_state(content["process"]) if content["status"] == "running" else "ended"
-        except (OSError, ValueError, KeyError):
+            return process_state(content["process"]) if "process" in content else "ended"
+        except (OSError, ValueError):
             return "ended"
+
+    def pictures(self) -> Pictures | None:
+        """Return how far the pictures of a run with a verdict are; None where it has none, or can't be read."""
+        found: Pictures | None = self.read_json("status.json").get("pictures")
+        return found
 
     @property
     def figures(self) -> Path:
@@ -122,10 +128,18 @@ class RunFolder:
         write_whole(final, save)
         return final
 
-    def write_status(self, status: Status, verdict: str | None = None, error: str | None = None) -> Path:
-        """Write `status.json`, of a running run with its process; on a full disk over the old one, in its own place."""
+    def write_status(
+        self,
+        status: Status,
+        verdict: str | None = None,
+        error: str | None = None,
+        pictures: Pictures | None = None,
+    ) -> Path:
+        """Write `status.json`, with its process while it works; on a full disk over the old one, in its own place."""
         content = {"status": status, "verdict": verdict, "error": error}
-        if status == "running":
+        if pictures is not None:
+            content["pictures"] = pictures
+        if status == "running" or pictures == "pending":
             content["process"] = process_label(os.getpid())
         try:
             return self.write_json("status.json", content)
@@ -134,6 +148,11 @@ class RunFolder:
                 file.write(_json({**content, "error": error and error[:1000]}))
                 file.truncate()
             return self.path / "status.json"
+
+    def write_pictures(self, pictures: Pictures) -> None:
+        """Note in `status.json` how far the pictures are; all else there stays as it is."""
+        content = {key: value for key, value in self.read_json("status.json").items() if key != "process"}
+        self.write_json("status.json", {**content, "pictures": pictures})
 
 
 def check_place(folder: Path, needed: int = 0) -> None:

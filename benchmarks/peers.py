@@ -6,12 +6,14 @@ python benchmarks/peers.py
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-FOLDER = HERE / ".cache" / "peers"
+FOLDER = Path(os.environ.get("BAYESRUN_PEERS") or HERE / ".cache" / "peers")
+"""The environment; `BAYESRUN_PEERS` names another one that is already made."""
 PYTHON = FOLDER / "bin" / "python"
 REQUIREMENTS = HERE / "peers.txt"
 LIBRARIES = {"pymc": "PyMC 6 + nutpie", "bambi": "Bambi", "numpyro": "NumPyro", "stan": "PyStan"}

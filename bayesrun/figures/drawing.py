@@ -50,6 +50,8 @@ def draw_all(
         Why a figure was not drawn, by name. A figure that fails is one of them: a figure must not lose a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    for half_written in folder.glob(".*.png"):  # by a process that was killed
+        half_written.unlink(missing_ok=True)
     wanted = list(dict.fromkeys(names))
     asked = tuple(wanted) != default_for(str(subject.model.get("type")))
     alone = min(processes, len(wanted)) < 2 or not may_fork()

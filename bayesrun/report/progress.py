@@ -180,10 +180,12 @@ class Waiting:
         The step, as in `predicting`.
     show
         `auto` and true: live in a terminal, occasional plain lines elsewhere; false: nothing.
+    at_once
+        Text that a terminal shows at once, until the step is done; empty = nothing before some seconds.
     """
 
-    def __init__(self, what: str, show: Literal["auto"] | bool) -> None:
-        self._what, self._done = what, threading.Event()
+    def __init__(self, what: str, show: Literal["auto"] | bool, at_once: str = "") -> None:
+        self._what, self._done, self._at_once = what, threading.Event(), at_once
         self._thread = threading.Thread(target=self._show, daemon=True) if show is not False else None
 
     def __enter__(self) -> Waiting:
@@ -200,10 +202,11 @@ class Waiting:
 
     def _show(self) -> None:
         began = time.monotonic()
-        if self._done.wait(PATIENCE):
+        is_terminal = sys.stdout.isatty()
+        if self._done.wait(0.0 if is_terminal and self._at_once else PATIENCE):
             return
-        if sys.stdout.isatty():
-            with Console().status(self._what) as status:
+        if is_terminal:
+            with Console().status(self._at_once or self._what) as status:
                 while not self._done.wait(1.0):
                     status.update(f"{self._what}: {time.monotonic() - began:,.0f} s")
         elif in_notebook():

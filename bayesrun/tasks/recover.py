@@ -22,7 +22,8 @@ from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, Problem, check, fail
 from bayesrun.locks import named_lock
-from bayesrun.open_run import OpenRun, write_report_of
+from bayesrun.open_run import OpenRun
+from bayesrun.pictures import draw_stored
 from bayesrun.pipeline import conclude, prepare
 from bayesrun.run_folder import RunFolder, dead_runs, forget, runs_elsewhere
 from bayesrun.samplers.draw_store import read_draws
@@ -82,7 +83,7 @@ def _recover_alone(folder: Path, outputs: Path) -> int:
     """Recover one run; an interrupt leaves it as it is, to be recovered by the next command."""
     status = 0
     try:
-        said = _end_task_run(folder) or recover_run(_config_of(folder), RunFolder(folder))
+        said = _end_task_run(folder) or recover_run(config_of(folder), RunFolder(folder))
         print(f"{folder}: {said}")
     except BayesrunError as error:
         print(f"{folder}: can't be recovered: {error}")
@@ -126,6 +127,10 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     UserError
         When the data or the config have changed since.
     """
+    if folder.pictures() == "pending":  # it was killed after its verdict
+        draw_stored(config, folder)
+        send(config, folder)
+        return f"needs no recovery but for its figures, which are drawn: it is {folder.status()}"
     stored = read_draws(folder.draws)
     if stored is None:
         return _nothing_stored(folder)
@@ -134,9 +139,8 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
     sampled = recovered(stored, prepared.model.constrain)
     opened = OpenRun(NoTracker(), folder)
     conclude(config, prepared, sampled, opened, began)
-    if config.top.report:
-        write_report_of(folder)
-    _send(config, folder)
+    opened.settle(config.top.report)
+    send(config, folder)
     chains, draws = next(iter(sampled.draws.values())).shape[:2]
     return f"recovered {chains * draws:,} draws of {chains} chains (status {opened.status}, verdict {opened.verdict})"
 
@@ -149,7 +153,7 @@ def _nothing_stored(folder: RunFolder) -> str:
     return f"needs no recovery: it is {folder.status()}"
 
 
-def _send(config: RunConfig, folder: RunFolder) -> None:
+def send(config: RunConfig, folder: RunFolder) -> None:
     """Send what was recovered to where the run is tracked; `task=sync` does it later where that fails."""
     try:
         TRACKERS.load(config.tracking.backend, "tracking.backend").upload(config.tracking, folder.path)
@@ -157,7 +161,14 @@ def _send(config: RunConfig, folder: RunFolder) -> None:
         log.warning("%s", error)
 
 
-def _config_of(folder: Path) -> RunConfig:
+def config_of(folder: Path) -> RunConfig:
+    """Return the config of a run, from its `config.yaml`.
+
+    Raises
+    ------
+    UserError
+        When it has none, or what it names is no longer there.
+    """
     if not (folder / "config.yaml").is_file():
         raise fail("run", f"'{folder}' has no config.yaml", "it was killed before it began: run it again")
     arguments = Namespace(

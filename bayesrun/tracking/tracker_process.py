@@ -61,6 +61,7 @@ _POLL_SECONDS = 2.0
 _LINGER_SECONDS = 600.0
 _MAX_REASON_LENGTH = 300
 _VANISHED = {"status": "failed", "error": "the process ended without a message (killed?)"}
+_UNSENT = "the files of the run, whose process was killed"
 
 
 @dataclass
@@ -296,8 +297,8 @@ class TrackerProcess:
         for run in self.runs.values():
             if run.store and run.run_id:
                 run.store.end(run.run_id, "KILLED", _VANISHED)
-                if run.folder:
-                    run.record("interrupted").write(run.folder)
+                if run.folder:  # its files are sent once it is recovered
+                    run.record(_status_of(run.folder), [_UNSENT]).write(run.folder)
                     remove_note(run.uri, run.folder)
 
 

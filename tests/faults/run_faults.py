@@ -24,8 +24,8 @@ from tests.faults.started_run import StartedRun, wait_until
 _AFTER = {
     "storing": "bayesrun: sample:",
     "diagnosis": "bayesrun: predict:",
-    "figures": "bayesrun: diagnose:",
-    "tracking": "bayesrun: store and draw:",
+    "figures": "bayesrun: verdict:",
+    "tracking": "bayesrun: draw:",
 }
 """Line of the log that a step before the moment writes."""
 _DELAYS = {
