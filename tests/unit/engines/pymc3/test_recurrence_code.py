@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,13 @@ step:
   p: "exp(x1) ** b[0] * logit(0.2 + 0.5 * sigmoid(x2)) - (-x2) * (x1 < x2[t-1] and not x3 == 1 or x1 >= 2) * +x3"
   q: "log(1 + p ** 2) + sign(p) * (p <= 1) + (p != 2 and p > 0) * shock"
 """
+
+
+@pytest.fixture(autouse=True)
+def _no_test_values() -> Iterator[None]:
+    """Build graphs as the engine does: PyMC3 leaves test values on once a model was built in this process."""
+    with theano.config.change_flags(compute_test_value="off"):
+        yield
 
 
 def program_of(declaration: Declaration) -> tuple[Program, Call]:
