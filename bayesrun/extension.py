@@ -63,7 +63,7 @@ class Extension:
             hint = f"run it again: sampler.draws={config.sampler.draws}"
             raise fail("run", f"'{self.parent['folder']}' can't be extended: {reason}", hint)
         if data_digest != self.data_digest:
-            message = f"the data are no longer those of '{self.parent['folder']}'"
+            message = f"the data have changed since '{self.parent['folder']}'"
             raise fail("data", message, "run the model again on the new data")
 
     def total_seconds(self, sampled: Sampled) -> Sampled:

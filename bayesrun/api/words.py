@@ -113,7 +113,7 @@ def text_of(value: Value, key: str) -> str:
     if isinstance(value, list | tuple | set | range):
         return "[" + ", ".join(text_of(each, f"{key}[{place}]") for place, each in enumerate(value)) + "]"
     hint = "give None, a bool, a number, a text, or lists and mappings of these"
-    raise fail(key, f"is no value of a config (got {type(value).__name__})", hint)
+    raise fail(key, f"can't be a value of a config (got {type(value).__name__})", hint)
 
 
 def _quoted(text: str) -> str:
@@ -173,4 +173,4 @@ def plain_of(value: Value, key: str) -> Any:
     if isinstance(value, Path):
         return str(value)
     hint = "give None, a bool, a number, a text, or lists and mappings of these"
-    raise fail(key, f"is no value of a config (got {type(value).__name__})", hint)
+    raise fail(key, f"can't be a value of a config (got {type(value).__name__})", hint)

@@ -216,7 +216,7 @@ def _family(response: Column) -> str:
 
 
 def _why_not(column: Column, rows: int, terms: int) -> str:
-    """Return why a column is no term of the formula; empty if it is one."""
+    """Return why a column is not a term of the formula; empty if it is one."""
     if column.kind in ("empty", "constant", "date", "number of the row"):
         return {"empty": "has no values", "constant": "is constant", "date": "is a date"}.get(column.kind, column.kind)
     if len(column.missing) * 2 > rows:

@@ -337,13 +337,13 @@ def separator_problems(path: Path, how: Dialect) -> list[Problem]:
     if _is_column_of_decimal_commas(path, how):
         if how.sep != ",":
             return []
-        message = f"'{path}' has one column of numbers with a decimal comma, which is no separator"
+        message = f"'{path}' has one column of numbers with a decimal comma, which is not the separator"
         return [Problem("data.decimal", message, "set data.sep=';' and data.decimal=','")]
     other = max((*SEPARATORS, "whitespace"), key=lambda sep: _width(path, how, sep))
     if _width(path, how, other) > 1 and other != how.sep:
         sign = " decimal=','" if other != "," and any(_has_decimal_comma(r) for r in _sample(path, how, other)) else ""
         shown = {"\t": "'\\t'", "whitespace": "whitespace"}.get(other, f"'{other}'")
-        message = f"'{path}' is no table with sep='{how.sep}': this looks like sep={shown}{sign}"
+        message = f"'{path}' is not a table with sep='{how.sep}': this looks like sep={shown}{sign}"
         auto = "" if other == "whitespace" else ", or leave it at auto"
         return [Problem("data.sep", message, f"set data.sep={shown}{auto}")]
     titles = _title_lines(path, how)

@@ -172,7 +172,7 @@ def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str)
         return [Problem(key, message, "use the year as a number instead")]
     orders = {True: "with the day first", False: "with the month first", None: "in the format of the first"}
     form = f"in the format '{how.format}'" if how.format else orders[how.day_first]
-    message = f"{bad.size} of {values.size} values of '{name}' are no dates {form}: {shown}"
+    message = f"{bad.size} of {values.size} values of '{name}' are not dates {form}: {shown}"
     other = "to theirs" if how.format else "to the one that they have"
     hint = f"write all in one format, best as year-month-day: 2008-05-02; or set data.date_format {other}"
     return [Problem(key, message, hint)]

@@ -92,7 +92,7 @@ def _wrong_digest(path: Path, expected: str) -> list[Problem]:
     found = sha256_of(path)
     if found == expected.strip().lower():
         return []
-    message = f"'{path.name}' has another SHA-256: expected {expected}, got {found}"
+    message = f"'{path.name}' has a different SHA-256: expected {expected}, got {found}"
     hint = "the file has changed: restore the original file, or set data.sha256 to the new digest (null = not checked)"
     return [Problem("data.sha256", message, hint)]
 

@@ -53,7 +53,7 @@ def _of_columns(columns: Mapping[str, Any], key: str) -> pandas.DataFrame:
     try:
         return pd.DataFrame(dict(columns))
     except ValueError as error:
-        raise fail(key, f"the columns make no table: {error}", "give each column equally many values") from error
+        raise fail(key, f"the columns do not form a table: {error}", "give each column equally many values") from error
 
 
 def write_table(frame: pandas.DataFrame, folder: Path, key: str = "data") -> Path:

@@ -47,7 +47,7 @@ def _judged(array: xr.DataArray, name: str, expected: tuple[float, float], judge
     message = f"{share:.1%} of the values of {name} that the prior simulates are outside [{low:g}, {high:g}]"
     message += f"; 99% of them are between {inner[0]:.4g} and {inner[1]:.4g}"
     if impossible:
-        message += f"; {impossible:.1%} are no finite numbers"
+        message += f"; {impossible:.1%} are not finite numbers"
     if share and values.ndim > 2:
         message += f"; most often {shorten(worst)} ({by_point.max():.1%})"
     grade = grade_above(share, judged.settings.thresholds.expected_data)

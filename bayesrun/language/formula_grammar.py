@@ -243,7 +243,7 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
         return
     name, function = node.func.id, FUNCTIONS.get(node.func.id)
     if name == "offset":
-        yield "offset(...) is no term; put its expression into model.options.offset"
+        yield "offset(...) is not a term; put its expression into model.options.offset"
     elif name == "Q" and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
         yield f"'{ast.unparse(node)}' is not needed; write the column in back-ticks: `{node.args[0].value!s}`"
     elif name == "cbind":

@@ -61,7 +61,7 @@ class PriorNames:
     nested
         Names that hold several priors by name (`sd` of each grouping) instead of one.
     joint
-        Names of `dist` that are no distributions but priors of several variables together, which `static_check` checks.
+        Names of `dist` that are priors of several variables together, not distributions; `static_check` checks them.
     """
 
     required: tuple[str, ...] = ()

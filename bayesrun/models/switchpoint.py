@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from bayesrun.data.base import Role
 from bayesrun.language.declaration import Declaration, Draft, Recover, observed_values
-from bayesrun.language.functions import where
+from bayesrun.language.functions import log as log_value
+from bayesrun.language.functions import reduce_axis, where
 from bayesrun.language.priors import declare
 from bayesrun.language.probability_masses import log_probability
 from bayesrun.language.values import apply, constant, replaceable
@@ -153,8 +154,6 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
     Unsuitable
         When the switchpoint's prior is not 0 outside the years, or depends on other variables.
     """
-    from bayesrun.language.functions import log, reduce_axis
-
     evidence = _evidence(
         data[spec.options.response], data[spec.options.time].values, compound.random("switchpoint").plan
     )
@@ -162,7 +161,7 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
     early = declare(draft, "early_rate", spec.priors["early_rate"], "model.priors.early_rate")
     late = declare(draft, "late_rate", spec.priors["late_rate"], "model.priors.late_rate")
     sums: dict[str, Any] = {name: replaceable(getattr(evidence, name)) for name in ("years", "counts", "constant")}
-    terms = replace(evidence, **sums).log_terms(early, late, log)
+    terms = replace(evidence, **sums).log_terms(early, late, log_value)
     density = apply("bounded", [reduce_axis("logsumexp", terms), early > 0, late > 0])
     draft.potential(f"{spec.options.response}_marginal", density)
     return replace(draft.declaration(), recover=_recovery(evidence, spec.options.response), reported=compound)

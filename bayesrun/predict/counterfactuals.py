@@ -236,7 +236,7 @@ def _slopes(
     column = rows[name]
     if name in levels or column.dtype.kind not in "iuf":
         raise fail(
-            "effects.of", f"'{name}' is no number, so there is no slope along it", "use effects.kind=comparisons"
+            "effects.of", f"'{name}' is not a number, so there is no slope along it", "use effects.kind=comparisons"
         )
     spread = float(column.max() - column.min()) or float(abs(column.iloc[0])) or 1.0
     half = _STEP * spread

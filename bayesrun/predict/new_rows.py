@@ -226,7 +226,7 @@ def _check_finite(declared: Declaration, fresh: frozenset[str], rows: NewRows) -
             if name in ("lower", "upper") or not bad.any() or (bad.all() and not _has_odd_data(value)):
                 continue
             where = places(xr.DataArray(bad, dims=(rows.dim,), coords={rows.dim: rows.data[rows.dim]}))
-            problems.append(Problem(KEY, f"'{name}' of '{item.name}' is no number ({where})", "correct the rows"))
+            problems.append(Problem(KEY, f"'{name}' of '{item.name}' is not a number ({where})", "correct the rows"))
     check(problems)
 
 

@@ -42,7 +42,7 @@ class Indices(Protocol):
 
 
 def parsed(text: Any) -> ast.expr:
-    """Parse an expression; what is no valid one is set as words."""
+    """Parse an expression; one that is not valid is set as words."""
     if not isinstance(text, str):
         return ast.Constant(text)
     try:

@@ -1,6 +1,6 @@
 """The pages' templates: text from data and config is escaped, and a name that a template lacks is an error.
 
-A page is written without secrets. Its pictures come into it last, as their letters are no text that could hold one.
+A page is written without secrets. Its pictures come into it last, as their bytes are not text that could hold one.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _named(folders: Sequence[Path], names: Sequence[str]) -> dict[str, Path]:
     named = dict(zip(names, folders, strict=True))
     if len(named) < len(folders) or len(set(folders)) < len(folders):
         twice = next(name for name, count in Counter([*names, *map(str, folders)]).items() if count > 1)
-        raise fail("runs", f"'{twice}' is there twice", "give each run once, and each a name of its own")
+        raise fail("runs", f"'{twice}' is named twice", "name each run once, with a name of its own")
     return named
 
 

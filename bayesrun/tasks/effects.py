@@ -210,7 +210,7 @@ def _with_new_groups(frame: pd.DataFrame, fitted: FittedModel) -> pd.DataFrame:
     changed = {}
     for column in set(_group_effects(fitted).values()):
         if column not in frame.columns:
-            message = f"groups '{column}' are no column, so there is no new one"
+            message = f"'{column}' is not a column of the data, so a new group can't be added to it"
             raise fail("effects.groups", message, "use effects.groups=none, or known")
         numbers = frame[column].dtype.kind in "iuf"
         changed[column] = frame[column].max() + 1 if numbers else "(a new group)"

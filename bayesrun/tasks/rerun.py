@@ -45,7 +45,7 @@ def rerun(request: TaskRequest) -> TaskEnd:
     config = parse_config(request.config)
     earlier = parent.read_json("provenance.json")
     if not parent.posterior.is_file():
-        raise fail("run", f"'{parent.path}' has no posterior.nc", "run again what has draws")
+        raise fail("run", f"'{parent.path}' has no posterior.nc", "choose a run that has draws")
     _check_data(config, earlier)
     found: list[_Comparison] = []
 

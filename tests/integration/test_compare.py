@@ -71,6 +71,6 @@ def test_what_can_not_be_compared_is_refused_with_the_reason(bayesrun: Command, 
     linear, logged = fitted["linear"], fitted["logged"]
     assert "'logged' and 'linear' have different data" in refusal(f"runs=[{linear},{logged}]")
     assert "needs two finished runs or more" in refusal(f"runs=[{linear}]")
-    assert "is there twice" in refusal(f"runs=[{linear},{linear}]")
+    assert "is named twice" in refusal(f"runs=[{linear},{linear}]")
     assert "has 1 names, and there are 2 runs" in refusal(f"runs=[{linear},{logged}]", "compare.names=[a]")
     assert "sampler.draws: belongs to the run" in refusal(f"runs=[{linear},{logged}]", "sampler.draws=3")

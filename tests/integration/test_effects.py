@@ -127,7 +127,7 @@ def test_levels_of_an_ordinal_outcome_have_probabilities_that_sum_to_one(
         (["effects.of=dose"], "effects.of: the rows have no column 'dose'"),
         (["effects.of=z"], "effects.of: 'z' changes no expected value: the model does not use it"),
         (["effects.kind=slopes"], "effects.of: is required for slopes"),
-        (["effects.of=t", "effects.kind=slopes"], "'t' is no number, so there is no slope along it"),
+        (["effects.of=t", "effects.kind=slopes"], "'t' is not a number, so there is no slope along it"),
         (["effects.of=x", "effects.at={x: 1}"], "effects.at: sets 'x', which effects.of changes"),
         (["effects.of=t", "effects.values=[ctrl,cure]"], "'cure'"),
         (["effects.of=x", "effects.values=[1]"], "needs two values"),

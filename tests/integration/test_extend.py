@@ -184,5 +184,5 @@ def test_a_sweeps_job_of_a_file_goes_on_unless_the_file_has_changed(bayesrun: Co
     table.write_text(table.read_text().replace("\n3,", "\n3.5,"))
     changed = bayesrun("task=extend", f"run={job}", "sampler.draws=+40", f"paths.outputs={tmp_path}/changed")
     assert changed.returncode == 1
-    assert f"the data are no longer those of '{job}'" in changed.stderr
+    assert f"the data have changed since '{job}'" in changed.stderr
     assert not (tmp_path / "changed").exists()

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.data.arrays import places
+from bayesrun.data.factors import codes_of, formula_column, row_column, value_key
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formula_grammar import shown
 from bayesrun.language.formulas import Design, Formula, categorical_in
@@ -38,8 +40,6 @@ def columns_at(formula: Formula, design: Design, rows: xr.Dataset, dim: str) -> 
         For levels not seen in the fit, values outside a spline's range, and columns that are not finite: by
         column and row.
     """
-    from bayesrun.data.factors import formula_column, row_column
-
     problems: list[Problem] = []
     variables = {name: row_column(rows, name) for name in formula.variables}
     levels = _levels(formula, design)
@@ -72,9 +72,6 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
 
 def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
     """Replace labels of new rows by the fit's labels of equal value."""
-    from bayesrun.data.arrays import places
-    from bayesrun.data.factors import codes_of, value_key
-
     codes, unseen = codes_of(array.values, levels)
     for label in pd.unique(array.values[unseen]):
         where = places(array.copy(data=unseen & (array.values == label)))
@@ -157,8 +154,6 @@ def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[An
 
 
 def _check_finite(design: Design, matrix: NDArray[Any], rows: xr.Dataset, dim: str) -> None:
-    from bayesrun.data.arrays import places
-
     problems = []
     for column in np.flatnonzero(~np.isfinite(matrix).all(axis=0)):
         where = places(rows[dim].copy(data=~np.isfinite(matrix[:, column])))

@@ -26,6 +26,7 @@ from bayesrun.language.formulas import INTERCEPT, Design, design
 from bayesrun.language.values import Value, compute, variable
 from bayesrun.lazy import pd, xr
 from bayesrun.models.regression.blocked_algebra import moments
+from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.group_reliability import Beside, reliability
 from bayesrun.models.regression.group_terms import GroupTerm
@@ -70,8 +71,6 @@ class GroupEffects:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
         """Find the groups, and compute the columns of the effects."""
-        from bayesrun.models.regression.design_matrix import column_problems
-
         formula = self.term.effects
         check([*_not_over_rows(rows, self.term.columns, formula.key), *column_problems(rows.data, formula, rows.dim)])
         keys = _row_keys(rows, self.term.columns)

@@ -30,6 +30,7 @@ from bayesrun.language.formulas import Term as Columns
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr
+from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.group_terms import summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
@@ -180,8 +181,6 @@ class MonotonicTerm:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedMonotonic, xr.Dataset]:
         """Store the levels, and the columns of what it interacts with."""
-        from bayesrun.models.regression.design_matrix import column_problems
-
         check(column_problems(rows.data, self.formula, rows.dim))
         levels = self._levels(rows)
         columns = {n: formula_column(rows.data, n, n in self.formula.categorical) for n in self.formula.variables}

@@ -20,6 +20,7 @@ from bayesrun.language.functions import concatenate
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import moments, reach
+from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.shrinkage_priors import is_shrinkage, shrunk, with_intercept_at_means
@@ -55,8 +56,6 @@ class PopulationTerm:
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedPopulation, xr.Dataset]:
         """Compute the columns, and store their levels, knots and means."""
-        from bayesrun.models.regression.design_matrix import column_problems
-
         check(column_problems(rows.data, self.formula, rows.dim))
         columns = {n: formula_column(rows.data, n, n in self.formula.categorical) for n in self.formula.variables}
         made = design(self.formula, columns or {rows.dim: rows.data[rows.dim].values})

@@ -121,7 +121,7 @@ def without_smooths(right: str, key: str) -> tuple[str, list[SmoothCall]]:
     Raises
     ------
     UserError
-        For a call that can't be read, and one that is no summand.
+        For a call that can't be read, and one that is not a summand.
     """
     kept, calls = [], list[SmoothCall]()
     for sign, part in summands(right):

@@ -37,7 +37,7 @@ def test_dates_are_parsed_under_their_new_name(load_data):
 def test_wrong_dates_are_all_reported(faults):
     values = {"a": ["2008-05-02", "yesterday"], "b": [1, 2]}
     found = faults(source="inline", values=values, parse_dates=["a", "c"])
-    assert "1 of 2 values of 'a' are no dates" in found["data.parse_dates[0]"]
+    assert "1 of 2 values of 'a' are not dates" in found["data.parse_dates[0]"]
     assert "'yesterday'" in found["data.parse_dates[0]"]
     assert "no column 'c'" in found["data.parse_dates[1]"]
 

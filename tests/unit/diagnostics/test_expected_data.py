@@ -33,7 +33,7 @@ def test_values_that_are_no_numbers_are_outside_and_the_point_is_named() -> None
     values[:2, :, 3] = np.nan
     found = only(_found(values, y=(-1.0, 1.0)))
     assert found.severity == "warn"
-    assert "10.0% are no finite numbers; most often y[3] (50.0%)" in found.message
+    assert "10.0% are not finite numbers; most often y[3] (50.0%)" in found.message
 
 
 def test_a_range_for_which_nothing_was_simulated_is_told() -> None:

@@ -142,7 +142,7 @@ REMEDIES: list[tuple[Callable[[str], str], str, str, str]] = [
             ("dist: Poisson, mu: 1, transform: log", "remove it", "dist: Poisson, mu: 1"),
             (
                 "dist: Poisson, mu: 1, parameterization: noncentered",
-                "noncentered is possible for Cauchy",
+                "noncentered is possible for CAR, Cauchy",
                 "dist: Cauchy, alpha: 0, beta: 1, parameterization: noncentered",
             ),
             ("dist: Normal, mu: 0, sigma: 1, parameterization: whitened", "remove it", "dist: Normal, mu: 0, sigma: 1"),

@@ -215,7 +215,7 @@ def test_one_draw_for_all_rows_is_refused() -> None:
 def test_rows_without_a_number_and_negative_codes_are_refused() -> None:
     spec = _declarative(rest="+ log(x)")
     fitted = _fit(declarative.MODEL, spec)
-    with pytest.raises(UserError, match=r"'mu' of 'out' is no number \(obs 1\)"):
+    with pytest.raises(UserError, match=r"'mu' of 'out' is not a number \(obs 1\)"):
         _rows(declarative.MODEL, spec, fitted, x=[1.0, -1.0], g=["a", "b"])
     spec = _declarative(rest="+ a[gi - 1]")
     fitted = _fit(declarative.MODEL, spec)
