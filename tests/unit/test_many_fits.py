@@ -99,9 +99,12 @@ print(fits.interrupted, len(fits.made))
 
 
 def _begin(cache: FitCache) -> subprocess.Popen[str]:
+    """Start fits in a process of their own; return when one is made and both workers are there."""
     program = subprocess.Popen([sys.executable, "-c", _PROGRAM, str(cache.folder)], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(cache.folder.glob("[0-9]*.npz")) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if list(cache.folder.glob("[0-9]*.npz")) and len(psutil.Process(program.pid).children()) == 2:
+            break
         time.sleep(0.05)
     return program
 
