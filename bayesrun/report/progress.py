@@ -7,7 +7,7 @@ import threading
 import time
 from collections import defaultdict
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -22,7 +22,23 @@ PATIENCE = 3.0
 """Seconds after which a step without progress of its own reports that it is still running."""
 
 
-class ProgressLine:
+_Line = TypeVar("_Line", bound="_LiveLine")
+
+
+class _LiveLine:
+    """A line with a bar, which is live in a terminal; it starts with the `with` block."""
+
+    def __init__(self, what: str, total: int, show: Literal["auto"] | bool) -> None:
+        self._live = _bar() if show is not False and sys.stdout.isatty() else None
+        self._task = self._live.add_task(what, total=total, note="") if self._live else None
+
+    def __enter__(self: _Line) -> _Line:
+        if self._live:
+            self._live.start()
+        return self
+
+
+class ProgressLine(_LiveLine):
     """Shows the draws of all chains, divergences, speed and time left.
 
     Parameters
@@ -37,15 +53,9 @@ class ProgressLine:
         self.total, self.divergences, self.done = total, 0, 0
         self._by_chain: dict[int, int] = defaultdict(int)
         self._began = self._shown = 0.0  # set by the first draw: compiling does not count
-        self._live = _bar() if show is not False and sys.stdout.isatty() else None
+        super().__init__("sampling", total, show)
         self._cell = NotebookLine() if show is not False and self._live is None and in_notebook() else None
         self._plain = show is not False and self._live is None and self._cell is None
-        self._task = self._live.add_task("sampling", total=total, note="") if self._live else None
-
-    def __enter__(self) -> ProgressLine:
-        if self._live:
-            self._live.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -96,7 +106,7 @@ class ProgressLine:
         )
 
 
-class CountLine:
+class CountLine(_LiveLine):
     """Shows how many of many equal jobs are done, and the time left.
 
     Parameters
@@ -111,16 +121,10 @@ class CountLine:
 
     def __init__(self, what: str, total: int, show: Literal["auto"] | bool) -> None:
         self._what, self._total = what, total
-        self._live = _bar() if show is not False and sys.stdout.isatty() else None
+        super().__init__(what, total, show)
         self._plain = show is not False and self._live is None
-        self._task = self._live.add_task(what, total=total, note="") if self._live else None
         self._began = self._shown = time.monotonic()
         self._first: int | None = None
-
-    def __enter__(self) -> CountLine:
-        if self._live:
-            self._live.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
