@@ -169,16 +169,16 @@ def test_dates_are_read_as_in_the_fit():
     ("fit", "new", "day"),
     [
         (["27/11/2024", "01/11/2024"], "2024-02-05", "2024-02-05"),
-        (["27/11/2024", "01/11/2024"], "02/13/2024", "no dates with the day first"),
+        (["27/11/2024", "01/11/2024"], "02/13/2024", "not dates with the day first"),
         (["11/27/2024", "11/01/2024"], "11/02/2024", "2024-11-02"),
-        (["11/27/2024", "11/01/2024"], "13/02/2024", "no dates with the month first"),
+        (["11/27/2024", "11/01/2024"], "13/02/2024", "not dates with the month first"),
         (["2024-11-27", "2024-11-01"], "13/02/2024", "2024-02-13"),
         (["2024-11-27", "2024-11-01"], "20240213", "2024-02-13"),
     ],
 )
 def test_the_order_of_day_and_month_is_never_that_of_another_form(fit, new, day):
     _, design = fitted({"day": fit}, parse_dates=["day"])
-    if day.startswith("no"):
+    if day.startswith("not"):
         with pytest.raises(UserError, match=day):
             seen(design, {"day": [new]})
     else:

@@ -140,7 +140,7 @@ def test_dates_that_may_be_either_are_told(load_data, caplog):
 @pytest.mark.parametrize(
     ("texts", "keys", "key", "part"),
     [
-        (["13/14/2024"], {}, "data.parse_dates[0]", "no dates"),
+        (["13/14/2024"], {}, "data.parse_dates[0]", "not dates"),
         (["1500-01-01"], {}, "data.parse_dates[0]", "outside of what can be held, 1678 to 2261"),
         (["2024-11-05"], {"date_format": "%d/%m/%Y"}, "data.parse_dates[0]", "in the format '%d/%m/%Y'"),
         (["2024-11-05"], {"date_format": {"x": "%d"}}, "data.date_format.x", "not parsed as dates"),
