@@ -14,6 +14,8 @@ Array = NDArray[Any]
 
 _HELD = 1e-8
 """Singular values below this fraction of the largest indicate collinear columns."""
+_NEAR_PI = 3.1
+"""Largest mean angle that is put through `tan_half`, which is infinite at pi."""
 BLOCK = 16_384
 """Rows per block, so that intermediate results stay in the processor's cache."""
 
@@ -79,4 +81,35 @@ def level_on_link(mean: float, link: str, least: float) -> float:
         return float(
             {"logit": special.logit, "probit": special.ndtri, "cloglog": lambda p: np.log(-np.log1p(-p))}[link](share)
         )
-    return mean if link == "identity" else 0.0
+    if link == "tan_half":
+        return float(np.tan(0.5 * np.clip(mean, -_NEAR_PI, _NEAR_PI)))
+    if link == "inverse":
+        return 1.0 / mean if mean else 0.0
+    if link == "sqrt":
+        return float(np.sqrt(max(mean, 0.0)))
+    if link == "softplus":
+        return float(mean + np.log(-np.expm1(-mean))) if mean > 0 else 0.0
+    return mean
+
+
+def spread_on_link(sd: float, mean: float, link: str) -> float:
+    """Return the natural size of changes in the linear predictor, `s` in `term_scale`.
+
+    Links that remove the response's units (log, logit, probit, cloglog) have 1. Others keep units, and have the
+    response's sd on the scale of the link to first order, `sd |link'(mean)|`.
+
+    Parameters
+    ----------
+    sd, mean
+        Of the response.
+    link
+        Name of the link.
+    """
+    slope = {
+        "identity": 1.0,
+        "inverse": mean**-2.0 if mean else np.nan,
+        "sqrt": 0.5 * mean**-0.5 if mean > 0 else np.nan,
+        "softplus": -1.0 / np.expm1(-mean) if mean > 0 else np.nan,
+        "tan_half": 0.5 / np.cos(0.5 * np.clip(mean, -_NEAR_PI, _NEAR_PI)) ** 2,
+    }.get(link, np.nan)
+    return float(sd * slope) if np.isfinite(slope) else 1.0

@@ -10,6 +10,7 @@ or overlap, in a subset implies the same in all rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from bayesrun.models.regression.glm_spec import KEY, GlmSpec
 Matrix = NDArray[Any]
 
 _ANYWAY = "or let the priors alone decide: model.options.check_design=false"
+_ADDS_UP = re.compile(r"\bc[rcs]\((?:[^()]|\([^()]*\))*\)")
+"""A natural or cyclic cubic spline, whose columns add up to 1 unless they are centred."""
 _SOME = 2_000
 _ZERO = 1e-9
 
@@ -52,9 +55,7 @@ def wrong_design(prepared: Prepared, spec: GlmSpec) -> Iterator[Problem]:
     made = prepared.design
     known = ~prepared.response.isnull().values
     matrix = made.matrix if known.all() else made.matrix[known]
-    for names in collinear(matrix, made.columns):
-        message = f"columns are collinear: {', '.join(names)}" if len(names) > 1 else f"'{names[0]}' is 0 in every row"
-        yield Problem(KEY, message, f"remove one of them; {_ANYWAY}")
+    yield from collinear_problems(matrix, made.columns)
     if spec.family == "binomial":
         yield from _separation(prepared, known)
 
@@ -74,6 +75,29 @@ def _separation(prepared: Prepared, known: NDArray[Any]) -> Iterator[Problem]:
         message = f"complete separation: {', '.join(names)} separates every success from every failure"
         hint = f"the likelihood has no maximum: remove it, or merge levels; {_ANYWAY}, with priors narrow enough"
         yield Problem(KEY, message, hint)
+
+
+def collinear_problems(matrix: Matrix, columns: Sequence[str]) -> Iterator[Problem]:
+    """Find combinations of columns that are zero in every row, and say what resolves each."""
+    for found in collinear(matrix, columns):
+        names = list(dict.fromkeys(found))
+        several = f"columns are collinear: {', '.join(names)}"
+        message = several if len(found) > 1 else f"'{names[0]}' is 0 in every row"
+        yield Problem(KEY, message, f"{_resolved(names)}; {_ANYWAY}")
+
+
+def _resolved(names: Sequence[str]) -> str:
+    """Return what to change so that these columns are no longer collinear."""
+    if len(names) == 1:
+        levels = names[0].partition("[")[2]
+        return (
+            "no row has this combination: merge levels, or leave the interaction out" if ":" in levels else "remove it"
+        )
+    splines = [found[0] for name in names if (found := _ADDS_UP.search(name)) and "constraints" not in found[0]]
+    if splines:
+        centred = f"{splines[0][:-1]}, constraints='center')"
+        return f"the columns of {splines[0]} add up to 1, as an intercept or all levels of a factor do: write {centred}"
+    return "remove one of them"
 
 
 def collinear(matrix: Matrix, columns: Sequence[str]) -> list[tuple[str, ...]]:

@@ -18,7 +18,7 @@ from bayesrun.language.formulas import Design, Formula, design
 from bayesrun.language.grammar import parse, single_name
 from bayesrun.language.learned import Learned
 from bayesrun.lazy import xr
-from bayesrun.models.regression.blocked_algebra import level_on_link, reach
+from bayesrun.models.regression.blocked_algebra import level_on_link, reach, spread_on_link
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,9 @@ def scales(prepared: Prepared, link: str) -> Scales:
     """
     values = prepared.response.values.astype(float)
     in_units = float(np.nanstd(values)) or 1.0
-    spread = in_units if link == "identity" else 1.0
     trials = np.ones_like(values) if prepared.trials is None else prepared.trials
     mean = float(np.nansum(values) / np.sum(trials[~np.isnan(values)]))
+    spread = spread_on_link(in_units, mean, link)
     middle = level_on_link(mean, link, 0.5 / float(np.sum(trials)))
     middle -= 0.0 if prepared.offset is None else float(np.mean(prepared.offset))
     by_spread, by_level = reach(prepared.design.matrix)

@@ -19,7 +19,7 @@ from bayesrun.language.expressions import evaluate
 from bayesrun.language.learned import Learned
 from bayesrun.language.modifiers import STATUSES
 from bayesrun.lazy import xr
-from bayesrun.models.regression.blocked_algebra import level_on_link
+from bayesrun.models.regression.blocked_algebra import level_on_link, spread_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of, response_values
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting, repeated_names
@@ -29,7 +29,7 @@ from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, Reg
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.response_terms import Response, names_of
 from bayesrun.models.regression.term_priors import numbers_of
-from bayesrun.models.regression.working_responses import of_levels, of_mean, of_shares, target
+from bayesrun.models.regression.working_responses import further_by_moments, of_levels, of_mean, of_shares, target
 
 LARGEST = 35
 """Largest linear predictor whose exponential is a mean from which an engine can draw counts."""
@@ -439,30 +439,28 @@ def _setting(
     """Return the natural scale of a linear predictor, and the information of each row about it."""
     prefix, link = predictor.prefix, predictor.link
     y = explained.columns[explained.name].values.astype(float) if explained.name in explained.columns else np.zeros(1)
-    if this.family.likelihood == "LogNormal":
-        with np.errstate(all="ignore"):
-            y = np.log(y)
-    spread, middle = float(np.nanstd(y)) or 1.0, float(np.nanmean(y))
-    own_units = link == "identity" and this.family.values in ("real", "positive", "nonnegative")
+    if this.family.likelihood in ("LogNormal", "HurdleLogNormal"):
+        y = np.log(np.where(y > 0, y, np.nan))
     if this.family.categories:
         if predictor.parameter != this.family.main:
             return Setting(prefix, spec.priors, 1.0, 0.0, data=data)
         residual, information = _working_response(this, predictor, explained, y)
         steps = this.family.categories == "thresholds"
         return Setting(prefix, spec.priors, 1.0, 0.0, 0.0, residual, information, data, thresholds=steps)
+    sizes = explained.columns["trials"].values if "trials" in explained.columns else np.ones(len(y))
+    total = float(np.sum(sizes[~np.isnan(y)]))
+    mean, in_units = float(np.nansum(y) / total), float(np.nanstd(y)) or 1.0
+    if this.family.values == "angle":
+        mean = float(np.angle(np.nanmean(np.exp(1j * y))))
+        in_units = float(np.sqrt(np.nanmean(np.angle(np.exp(1j * (y - mean))) ** 2))) or 1.0
     if predictor.parameter != this.family.main:
-        is_scale = predictor.parameter == "sigma" and this.main.link == "identity"
-        middle = float(np.log(spread)) if is_scale and link == "log" else 0.0
-        return Setting(prefix, spec.priors, 1.0, middle, middle, data=data)
-    in_units = spread
+        value = further_by_moments(predictor.parameter, this.family.values, mean, in_units)
+        spread, middle = spread_on_link(value, value, link), level_on_link(value, link, 1e-300) if value else 0.0
+        return Setting(prefix, spec.priors, spread, middle, middle, data=data)
     offset = _offset(predictor, Rows(data, _row_dim(data, this), KEY))
-    if not own_units:
-        trials = explained.columns["trials"].values if "trials" in explained.columns else np.ones(len(y))
-        total = float(np.sum(trials))
-        middle = 0.0 if this.family.categories else level_on_link(float(np.nansum(y) / total), link, 0.5 / total)
-        spread = 1.0
-    middle -= float(np.mean(offset))
-    sizes = explained.columns["trials"].values if "trials" in explained.columns else 1.0
+    has_units = this.family.values in ("real", "positive", "nonnegative", "count", "angle")
+    spread = spread_on_link(in_units, mean, link) if has_units else 1.0
+    middle = level_on_link(mean, link, 0.5 / total) - float(np.mean(offset))
     towards = target(y, sizes, link) - offset
     residual, information = _working_response(this, predictor, explained, y)
     noise = _noise(this, predictor)

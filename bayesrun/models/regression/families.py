@@ -28,7 +28,7 @@ INVERSE_LINKS: Mapping[str, str] = {
     "cloglog": "-expm1(-exp({eta}))",
     "inverse": "1 / ({eta})",
     "sqrt": "({eta}) ** 2",
-    "softplus": "log1p(exp({eta}))",
+    "softplus": "log1p(exp(minimum({eta}, 35))) + maximum({eta} - 35, 0)",  # exp(eta) is infinite from 710 on
     "tan_half": "2 * atan({eta})",
 }
 """Name of a link to the parameter as an expression of the linear predictor."""
@@ -40,6 +40,8 @@ _DEGREES: Prior = {"dist": "Gamma", "alpha": 2.0, "beta": 0.1}
 # 1 / sqrt(shape) ~ HalfNormal(5): about the coefficient of variation, which is dimensionless and needs no scale of the
 # data; the prior is flat wherever the data put the shape, at 0.5 as at 10,000,000
 _SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": 0.02}
+# the shape of an inverse Gaussian response has the response's units: lam / sd in place of the shape
+_WALD_SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": "0.02 * term_scale"}
 # flat in the shape of overdispersed counts, not in 1 / sqrt(shape): with few rows that widens intervals beyond those of
 # maximum likelihood; counts set no upper limit to the shape if they vary as a Poisson's, so the tail must be finite
 _COUNT_SHAPE: Prior = {"dist": "HalfCauchy", "beta": "10 * term_scale"}
@@ -109,6 +111,7 @@ _SIGMA = Parameter(_ABOVE_0, _SCALE)
 _LOG_SIGMA = Parameter(_ABOVE_0, {"dist": "HalfNormal", "sigma": 5.0})
 _NU = Parameter(_ABOVE_0, _DEGREES)
 _FORM = Parameter(_ABOVE_0, _SHAPE)
+_WALD_FORM = Parameter(_ABOVE_0, _WALD_SHAPE)
 _COUNT_FORM = Parameter(_ABOVE_0, _COUNT_SHAPE)
 _ZERO = Parameter(("logit", "identity", "probit", "cloglog"), _SHARE)
 _STEPS = Parameter((), _CUTPOINTS)
@@ -147,7 +150,7 @@ FAMILY_TABLE: Mapping[str, Family] = {
         "positive", {"mu": Parameter(("identity", "inverse")), "sigma": _LOG_SIGMA}, "LogNormal", _named("mu", "sigma")
     ),
     "gamma": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "GammaMean", _named("mu", "alpha")),
-    "inverse_gaussian": Family("positive", {"mu": _MEAN, "lam": _FORM}, "InverseGaussian", _named("mu", "lam")),
+    "inverse_gaussian": Family("positive", {"mu": _MEAN, "lam": _WALD_FORM}, "InverseGaussian", _named("mu", "lam")),
     "weibull": Family("positive", {"mu": _MEAN, "alpha": _FORM}, "WeibullMean", _named("mu", "alpha")),
     "exponential": Family("nonnegative", {"mu": _MEAN}, "Exponential", {"lam": "1 / ({mu})"}),
     "hurdle_gamma": Family(

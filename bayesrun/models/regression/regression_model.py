@@ -23,7 +23,7 @@ from bayesrun.models import declarative
 from bayesrun.models.base import ModelType, NewRows, PriorNames, Quantity
 from bayesrun.models.declarative import declarative_rows
 from bayesrun.models.regression import glm_rows, glm_type
-from bayesrun.models.regression.design_checks import collinear
+from bayesrun.models.regression.design_checks import collinear_problems
 from bayesrun.models.regression.design_matrix import labels_in
 from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion
 from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABLE
@@ -261,12 +261,8 @@ def _collinear(expansion: Expansion) -> Iterator[Problem]:
                 design = expansion.columns[f"{term.prefix}design"]
                 parts.append((design.values, tuple(map(str, design[design.dims[1]].values))))
         matrix = np.concatenate([values for values, _ in parts], axis=1) if parts else np.empty((0, 0))
-        for found in collinear(matrix, [name for _, names in parts for name in names]) if matrix.size else []:
-            names = list(dict.fromkeys(found))
-            several = f"columns are collinear: {', '.join(names)}"
-            message = several if len(found) > 1 else f"'{names[0]}' is 0 in every row"
-            hint = "remove one of them; or let the priors alone decide: model.options.check_design=false"
-            yield Problem(KEY, message, hint)
+        if matrix.size:
+            yield from collinear_problems(matrix, [name for _, names in parts for name in names])
 
 
 def expansion_of(data: xr.Dataset, spec: RegressionSpec) -> Expansion:

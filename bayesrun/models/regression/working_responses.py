@@ -84,6 +84,32 @@ def _scores(shares: Array, distribution: str) -> Array:
     return np.asarray(-np.diff(np.r_[0.0, heights, 0.0]) / shares)
 
 
+def further_by_moments(parameter: str, values: str, mean: float, sd: float) -> float:
+    """Return roughly what a scale or shape would be if it were constant; 0 where moments do not say.
+
+    Parameters
+    ----------
+    parameter
+        Name of the parameter.
+    values
+        Responses that the family explains, as `Family.values`.
+    mean, sd
+        Of the response.
+    """
+    found = {
+        "sigma": sd,
+        "kappa": sd**-2,
+        "lam": mean**3 / sd**2,
+        "phi": mean * (1.0 - mean) / sd**2 - 1.0 if values in ("unit", "unit_closed") else 0.0,
+        "alpha": {
+            "positive": (mean / sd) ** 2,
+            "nonnegative": (mean / sd) ** 2,
+            "count": mean**2 / max(sd**2 - mean, 0.01 * mean),
+        }.get(values, 0.0),
+    }.get(parameter, 0.0)
+    return float(found) if np.isfinite(found) and found > 0 else 0.0
+
+
 def slope_of_link(mean: float, link: str) -> float:
     """Return the derivative of a link at a mean; NaN outside of its range."""
     inside = float(np.clip(mean, 0.02, 0.98))

@@ -196,6 +196,14 @@ REMEDIES: list[tuple[Callable[[str], str], str, str, str]] = [
     (_glm, "y ~ day", "days(day)", "y ~ days(day)"),
     (_glm, "y ~ day", "trend(day)", "y ~ trend(day)"),
     (_glm, "y ~ day", "C(weekday(day))", "y ~ C(weekday(day))"),
+    *(
+        (_glm, f"y ~ {wrong}{group}", f"write {right}", f"y ~ {right}{group}")
+        for group in ("", " + (1 | g)")
+        for wrong, right in [
+            ("cr(x, df=4)", "cr(x, df=4, constraints='center')"),
+            ("cc(I(x + sd_of_g), df=3)", "cc(I(x + sd_of_g), df=3, constraints='center')"),
+        ]
+    ),
     (_glm, "y ~ x:(1 | g)", "y ~ x + (1 | g)", "y ~ x + (1 | g)"),
     (_glm, "y ~ I(g == 'z')", "allowed: a, b", "y ~ I(g == 'a')"),
     (_glm, "y ~ sd_g + (1 | g)", "rename the column by data.columns", "y ~ sd_of_g + (1 | g)"),
