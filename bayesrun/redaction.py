@@ -38,6 +38,7 @@ from bayesrun.secret_patterns import (
 )
 
 _MIN_LENGTH = 4  # shorter ones are removed only where they are recognised: they would be found inside words
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _known: set[str] = set()
 
 
@@ -83,8 +84,14 @@ def redact_override(override: str) -> str:
         return redact(override)
     if is_secret_key(name.lstrip("+~")) and value not in ("", "null"):
         return f"{name}={REDACTED}"
-    leave_out = redact_known if is_open(name.lstrip("+~")) else redact_value
-    return f"{name}={','.join(leave_out(part) for part in _choices(value))}"
+    if is_open(name.lstrip("+~")):
+        return f"{name}={','.join(redact_known(part) for part in _choices(value))}"
+    safe = ",".join(redact_value(part) for part in _choices(value))
+    return f"{name}={_QUOTED.sub(lambda match: _within_quotes(match.group()), safe)}"
+
+
+def _within_quotes(text: str) -> str:
+    return text[0] + redact_value(text[1:-1]) + text[-1]
 
 
 def redact_tree(value: Any, path: str = "") -> Any:
@@ -113,7 +120,7 @@ def redact_value(text: str) -> str:
     if LOGIN.match(text) and not SCHEME.match(text):
         return redact_url(f"x://{text}").removeprefix("x://")
     if SCHEME.match(text):
-        return redact_url(redact_known(text))
+        text = redact_url(redact_known(text))
     return _redact_phrases(redact_known(text), lines=True)
 
 
@@ -172,6 +179,8 @@ def remember_overrides(overrides: Iterable[str]) -> None:
             _remember(_secrets_of_urls(part) if is_open(name.lstrip("+~")) else secrets_of(part))
         if not is_open(name.lstrip("+~")):
             _remember(secrets_of(override))
+            for quoted in _QUOTED.findall(value):
+                _remember(secrets_of(quoted[1:-1]))
 
 
 def remember_texts(texts: Iterable[str]) -> None:
@@ -210,10 +219,19 @@ def secrets_of(text: str) -> list[str]:
     """Return the secrets in a text: those of its URLs, and what is assigned to `password` and the like."""
     found = [*_secrets_of_urls(text), *(text[begin:end] for begin, end in phrase_spans(text, lines=True))]
     found += [secret.strip("{}") for secret in found]
+    found += [inner for secret in found for inner in _inside(secret)]
     found += [
         secret.split(None, 1)[1] for secret in found if re.match(r"(?i)(?:bearer|basic|token|digest|apikey)\s", secret)
     ]
     return [secret for secret in dict.fromkeys(found) if secret and REDACTED not in secret]
+
+
+def _inside(secret: str) -> list[str]:
+    """Return the secrets of a connection string that is one as a whole, such as `odbc_connect` of a URL."""
+    text = secret
+    while (plain := unquote_plus(text)) != text:
+        text = plain
+    return [text[begin:end].strip("{}") for begin, end in phrase_spans(text)]
 
 
 def _secrets_of_urls(text: str) -> list[str]:
@@ -241,7 +259,7 @@ def _remember(secrets: Iterable[str]) -> None:
 
 def _forms(secret: str, parts: bool = False) -> set[str]:
     """Return the forms in which a secret may be quoted; with `parts` also its words, as a driver cuts it."""
-    plain = {secret, unquote(secret), unquote_plus(secret)}
+    plain = {secret, unquote(secret), unquote_plus(secret), re.sub(r"\\(.)", r"\1", secret)}
     forms = {form for each in plain for form in (each, quote(each, safe=""), quote_plus(each), html.escape(each))}
     forms |= {form for each in plain for form in (json.dumps(each)[1:-1], repr(each)[1:-1])}
     if parts:

@@ -26,7 +26,10 @@ _DATABASES = (
     "x",  # replaces a scheme that was forgotten
 )
 
-_STRONG = r"passw(?:or)?d|passwd|passphrase|passcode|\bpwd\b|secret|token|credential|api_?key|access_?key|private_?key"
+_STRONG = (
+    r"passw(?:or)?[dt]|passwd|passphrase|passcode|\bpwd\b|secret|token|credential"
+    r"|api[_\-]?key|access[_\-]?key|private[_\-]?key"
+)
 _STRONG_NAME = re.compile(_STRONG.replace(r"\bpwd\b", "pwd"), re.IGNORECASE)
 _NO_KEYS = r"(?<!mon)(?<!don)(?<!tur)(?<!hoc)(?<!whis)(?<!joc)key(?!word|board|note|stone)"
 _KEY_NAME = re.compile(
@@ -35,7 +38,7 @@ _KEY_NAME = re.compile(
 _ASSIGNED_NAME = re.compile(
     rf"{_STRONG_NAME.pattern}|(?:^|[_\-])pass$|[_\-]key$|(?-i:[a-z](?<!viewStateShare)Key)$", re.IGNORECASE
 )
-_PARAMETER_NAME = re.compile(_STRONG_NAME.pattern + r"|key|sig|auth|^pass$|^code$|^sas$|^jwt$", re.IGNORECASE)
+_PARAMETER_NAME = re.compile(_STRONG_NAME.pattern + r"|key|sig|auth|^pass$|^pw$|^code$|^sas$|^jwt$", re.IGNORECASE)
 ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_KEY|_PASS)$", re.IGNORECASE)
 
 _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
@@ -48,20 +51,36 @@ _ASSIGNMENT = re.compile(
 _COLON = re.compile(rf"(?<![\w.@/\-])(?P<name>[\w\-]+)\s*:\s+(?P<value>{_QUOTED}|[^\s,;)\]}}]+)")  # a line of YAML
 _PHRASES = (
     re.compile(  # headers of HTTP
-        r"(?<![\w.\-])(?:(?:proxy-)?authorization|(?:set-)?cookie|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)"
+        r"(?<![\w.\-])(?:(?:proxy-)?authorization|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)"
         r"[\"']?\s*[:=]\s*[\"']?(?P<value>(?:(?:bearer|basic|token|digest|apikey)\s+)?[^\s\"',]+)",
         re.IGNORECASE,
     ),
+    re.compile(r"(?<![\w.\-])(?:set-)?cookie[\"']?\s*[:=]\s*[\"']?(?P<value>[^\n\"']+)", re.IGNORECASE),
     re.compile(r"\bbearer\s+(?P<value>(?=\S*\d)[\w.~+/=\-]{8,})", re.IGNORECASE),
     re.compile(
-        rf"(?<!\S)--?[\w\-]*(?:{_STRONG})\s+(?P<value>{_QUOTED}|[^\s\-]\S*)", re.IGNORECASE
+        rf"(?<![^\s\"'(\[,])--?[\w\-]*(?:{_STRONG})(?:[_\-]key)?\s+(?P<value>{_QUOTED}|[^\s\-]\S*)", re.IGNORECASE
     ),  # of a command line
     re.compile(r"(?<!\S)(?:-u|--user)[ =](?P<value>[^\s:/]+:\S+)"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?:-----END|$)", re.DOTALL),
     re.compile(  # tokens that are known by their looks: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
         r"(?<![\w\-])(?P<value>gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abprs]-[\w\-]{10,}|AKIA[A-Z0-9]{16}"
-        r"|hf_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w\-]{8,}\.[\w\-]{4,}\.[\w\-]+)"
+        r"|hf_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w\-]{8,}\.[\w\-]{4,}\.[\w\-]+"
+        # OpenAI and Anthropic, Stripe, Google, npm, PyPI
+        r"|sk-[\w\-]{20,}|[sr]k_(?:live|test)_\w{10,}|AIza[\w\-]{30,}|ya29\.[\w\-]{20,}|npm_\w{20,}|pypi-[\w\-]{16,})"
     ),
+    re.compile(r"hooks\.slack\.com/services/(?P<value>[^\s\"'<>]+)"),
+    re.compile(rf"(?:password|identified\s+by)\s+(?P<value>{_QUOTED})", re.IGNORECASE),  # SQL, and messages of drivers
+    re.compile(rf"<(?P<tag>[\w:\-]*(?:{_STRONG})[\w:\-]*)[^<>]*>(?P<value>[^<>]+)</", re.IGNORECASE),  # XML
+    re.compile(rf"(?:{_STRONG})%3D(?P<value>(?:[^\s&%\"'<>]|%(?!26|3B))+)", re.IGNORECASE),  # quoted for a URL
+    re.compile(r"(?<!\w)(?:sharedaccesssignature|sig)=(?P<value>[^\s;\"'<>]{8,})", re.IGNORECASE),  # Azure
+    re.compile(
+        r"(?<![\w.\-])(?:apikey|pw)\s*[:=]\s*(?P<value>(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[^\s;,&\"']{6,})", re.IGNORECASE
+    ),
+    re.compile(r"\blogin\s+\S+\s+password\s+(?P<value>\S+)"),  # a line of ~/.netrc
+    re.compile(r"^[^\s:]+:(?:\d{2,5}|\*):[^\s:]+:[*A-Za-z_][^\s:]*:(?P<value>\S+)", re.MULTILINE),  # ... of ~/.pgpass
+    re.compile(r"\b(?:sshpass\s+-p\s*|(?:mysql|mysqldump|mariadb)\s(?:[^\n]{0,200}\s)?-p)(?P<value>[^\s\-]\S*)"),
+    re.compile(r"(?<![\w:/])//[^\s/@:]+:(?P<value>[^\s/@]+)@"),  # a URL without its scheme
+    re.compile(r"\bjdbc:oracle:\w+:[^\s/]+/(?P<value>[^\s@]+)@"),
 )
 
 # below these keys people name parameters, columns and levels as they like: a prior `key`, a column `token`
@@ -91,7 +110,7 @@ def phrase_spans(text: str, lines: bool = False) -> list[tuple[int, int]]:
     """
     found = [_value_span(match) for match in _assignments(text)]
     if lines and ":" in text:
-        found += [_value_span(match) for match in _COLON.finditer(text) if _is_secret_line(match)]
+        found += [_value_span(match) for match in _lines(text)]
     found += [_value_span(match) for phrase in _PHRASES for match in phrase.finditer(text)]
     kept: list[tuple[int, int]] = []
     for begin, end in sorted(found, key=lambda span: (span[0], -span[1])):
@@ -119,6 +138,16 @@ def _assignments(text: str) -> Iterator[re.Match[str]]:
             place = match.end()
         else:
             place = match.start("value") + (match["value"][0] in "{'\"\\")
+
+
+def _lines(text: str) -> Iterator[re.Match[str]]:
+    """Yield the lines of YAML that name secrets; a quoted value may hold further ones."""
+    place = 0
+    while (match := _COLON.search(text, place)) is not None:
+        is_secret = _is_secret_line(match)
+        if is_secret:
+            yield match
+        place = match.end() if is_secret else match.start("value") + (match["value"][0] in "'\"")
 
 
 def _is_secret_line(match: re.Match[str]) -> bool:
@@ -206,5 +235,7 @@ def _parameters(url: str, place: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _holds_secret(text: str) -> bool:
-    """A parameter may hold a whole connection string, such as `odbc_connect`."""
+    """A parameter may hold a whole connection string, such as `odbc_connect`, quoted more than once."""
+    while (plain := unquote_plus(text)) != text and len(plain) < len(text):
+        text = plain
     return bool(url_spans(text) or phrase_spans(re.sub(r"\bPWD\b", "password", text, flags=re.IGNORECASE)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 
 import pytest
@@ -24,6 +25,7 @@ from bayesrun.redaction import (
     secrets_of,
     without_redacted,
 )
+from tests.secret_forms import TAGS, TOKENS
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,11 @@ def test_secrets_of_a_url(url: str, safe: str) -> None:
         "a basic model; the bearer of it",
         "python -u script.py --tokens",
         "y ~ monkey + turkey_size",
+        "pw: petal width, pw=petal_width, pw = 0.25",
+        "the password must not be 'x'",
+        "2001:1234:1:2:5: times, a:1:b",
+        "the sk-learn package and risk-averse",
+        "data.path: '//server/share/x.csv' is missing",
     ],
 )
 def test_what_is_no_secret_stays(text: str) -> None:
@@ -112,6 +119,18 @@ def test_what_is_no_secret_stays(text: str) -> None:
 )
 def test_secrets_of_a_text(text: str, safe: str) -> None:
     assert redact(text) == safe
+
+
+@pytest.mark.parametrize("token", TOKENS.values(), ids=TOKENS)
+def test_tokens_that_are_known_by_their_looks(token: str) -> None:
+    assert redact(f"it said '{token}', at x") == "it said '***', at x"
+    assert secrets_of(f"use {token}") == [token]
+
+
+@pytest.mark.parametrize("form", TAGS)
+def test_every_form_is_left_out_of_overrides_and_remembered(form: str) -> None:
+    for override in (f"tags.{form}={TAGS[form]}", f'+tags={{{form}: "{TAGS[form]}"}}', f"++tags.{form}='{TAGS[form]}'"):
+        assert not re.search("hunTer", redact_override(override)), override
 
 
 @pytest.mark.parametrize(
