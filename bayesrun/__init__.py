@@ -12,6 +12,8 @@ The functions are imported when they are first used: `import bayesrun` itself im
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +22,20 @@ if TYPE_CHECKING:
     from bayesrun.api.results import Run, Sweep
 
 __version__ = "0.2.0"
+
+
+def _leave_the_current_folder() -> None:
+    """Take the current folder off the search path of `python -m bayesrun`, unless bayesrun itself lies there.
+
+    Python puts it first: a folder of configs that others share may hold a `yaml.py`, which would be run. While the
+    package of `-m` is imported, `sys.argv[0]` is "-m".
+    """
+    package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.argv[:1] == ["-m"] and sys.path[:1] == [os.getcwd()] and sys.path[0] != package_root:
+        del sys.path[0]
+
+
+_leave_the_current_folder()
 
 __all__ = ["Run", "Sweep", "__version__", "errors", "fit", "load", "run", "sweep"]
 

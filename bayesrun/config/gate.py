@@ -40,6 +40,8 @@ _Scalar = str | int | float | bool | None
 def _key_of_the_config(key: str) -> str:
     if not re.fullmatch(r"[+~]*[^\W_][\w./@-]*", key) or re.match(r"[+~]*hydra\b", key):
         raise ValueError("must be a key of the config, and not one of Hydra's own")
+    if key.lstrip("+~") == CLUSTER:
+        raise ValueError("may be named on the command line only: lines of the file are run")
     return key
 
 

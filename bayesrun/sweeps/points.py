@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep
+from hydra.errors import OverrideParseException
 from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import RunConfig, parse_config
@@ -59,6 +60,7 @@ def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec,
     UserError
         When `sweep.zip` names keys that can't move together, or a range has no end.
     """
+    check(unreadable_params(params))
     fixed, swept = _split([*(f"{k}={v}" for k, v in params.items()), *overrides])
     groups = _groups(swept, spec.zip)
     _check_number(groups, swept, spec)
@@ -69,6 +71,18 @@ def expand(overrides: Sequence[str], params: Mapping[str, str], spec: SweepSpec,
         for own_seed in repeats:
             points.append(_point(len(points), fixed, chosen, own_seed))
     return points
+
+
+def unreadable_params(params: Mapping[str, str]) -> list[Problem]:
+    """Return the problems of `hydra.sweeper.params` whose values can't be read as those of an override."""
+    problems = []
+    for key, value in params.items():
+        try:
+            OverridesParser.create().parse_overrides([f"{key}={value}"])
+        except OverrideParseException:
+            message = f"'{value}' can't be read as the values of a sweep"
+            problems.append(Problem(f"hydra.sweeper.params.{key}", message, "write 'a,b,c', or 'range(0,10)'"))
+    return problems
 
 
 def has_several_values(override: str) -> bool:
@@ -177,7 +191,11 @@ class Checked:
 
 
 def preflight(
-    points: Sequence[Point], compose: Compose, known: Sequence[Problem] = (), numbered: bool = True
+    points: Sequence[Point],
+    compose: Compose,
+    known: Sequence[Problem] = (),
+    numbered: bool = True,
+    tell: Callable[[int], object] = lambda done: None,
 ) -> list[Checked]:
     """Check all points of a sweep: keys, names, dims and domains, each against the data of its point.
 
@@ -191,6 +209,8 @@ def preflight(
         Problems that were found already; they are raised with the others.
     numbered
         Whether the points are the jobs of the sweep, so that problems name their numbers.
+    tell
+        Called with the number of points that are checked.
 
     Returns
     -------
@@ -204,7 +224,11 @@ def preflight(
     """
     faults: dict[Problem, list[Point]] = {problem: list(points) for problem in known}
     data = _DataSets()
-    checked = [c for c in (_check_point(point, compose, data, faults) for point in points) if c is not None]
+    checked = []
+    for done, point in enumerate(points):
+        tell(done)
+        if (one := _check_point(point, compose, data, faults)) is not None:
+            checked.append(one)
     _raise_all(faults, len(points), numbered)  # cheap checks come first
     kinds = _kinds_of_models(checked)
     built = [[c.config.plain for c in kind] for kind in kinds]

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,30 @@ def run_sweep(request: Request) -> EndOfSweep:
     if not _lists_its_points(config):
         return _search(request, steering, began)
     points = _points(config, steering)
-    if len(points) >= _MANY:
-        print(f"checking {len(points):,} jobs; the first starts when all are valid", flush=True)
     if steering.resume:
         check_place(Path(steering.resume).absolute())
         if is_launching(Path(steering.resume)):
             hint = "wait until it has ended, or end it with Ctrl-C"
             raise fail("resume", f"the sweep '{steering.resume}' is still running", hint)
-    checked = [_with_figures(job, steering) for job in preflight(points, request.compose, request.problems)]
+    with _counting(len(points)) as tell:
+        checked = preflight(points, request.compose, request.problems, tell=tell)
+    checked = [_with_figures(job, steering) for job in checked]
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
     return _carry_out(_Attempt(request, folder, began, bool(plan.to_run)), steering, checked, plan)
+
+
+@contextmanager
+def _counting(total: int) -> Iterator[Callable[[int], object]]:
+    """Show how many of many jobs are checked; yields what is told of each."""
+    if total < _MANY:
+        yield lambda done: None
+        return
+    from bayesrun.report.progress import CountLine  # Rich, which few sweeps need here
+
+    print(f"checking {total:,} jobs; the first starts when all are valid", flush=True)
+    with CountLine("jobs checked", total, "auto") as line:
+        yield line.tell
 
 
 def steering_of(config: DictConfig) -> Steering:

@@ -20,6 +20,7 @@ from bayesrun.errors import Problem, check, fail
 from bayesrun.redaction import redact_tree
 from bayesrun.sweeps.base import KEYS, Goal, Point, SweepSpec, setting_of
 from bayesrun.sweeps.job import JobTask, NoSuchMetricError
+from bayesrun.sweeps.points import unreadable_params
 
 log = logging.getLogger("bayesrun.sweeps")
 
@@ -71,6 +72,7 @@ def search_space(overrides: Sequence[str], params: Mapping[str, str]) -> Space:
     fixed: dict[str, str] = {}
     values: dict[str, tuple[str, ...]] = {}
     problems: list[Problem] = []
+    check(unreadable_params(params))
     for override in OverridesParser.create().parse_overrides([*(f"{k}={v}" for k, v in params.items()), *overrides]):
         written = override.get_key_element()
         if written.lstrip("+~").split(".")[0] in KEYS:

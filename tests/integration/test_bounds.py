@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Command
+from tests.faults.started_run import StartedRun, wait_until
 
 DIGITS = "7" * 400
 LONG = "n" * 5000
@@ -118,6 +120,15 @@ def test_many_jobs_are_announced_before_they_are_checked(tmp_path: Path) -> None
         assert process.stdout is not None
         assert process.stdout.readline() == "checking 3,000 jobs; the first starts when all are valid\n"
         process.kill()
+    assert not list(tmp_path.iterdir())
+
+
+def test_how_many_jobs_are_checked_is_shown_meanwhile(tmp_path: Path) -> None:
+    run = StartedRun(["-m", f"seed={','.join(map(str, range(3000)))}", "tracking=none"], tmp_path, {})
+    try:
+        assert wait_until(lambda: re.search(r"[1-9]\d*/3,000 jobs checked", run.output), run), run.output
+    finally:
+        run.clean_up()
     assert not list(tmp_path.iterdir())
 
 

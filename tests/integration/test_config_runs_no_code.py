@@ -94,6 +94,37 @@ def test_a_package_beside_the_config_is_no_plugin(bayesrun: Command, folder: Pat
     assert not (folder / "marker").exists()
 
 
+def test_modules_in_the_current_folder_are_not_imported(bayesrun: Command, folder: Path) -> None:
+    """Python puts the current folder first for `-m`, in the tracker's process as well."""
+    (folder / "hydra_plugins" / "evil").mkdir(parents=True)
+    for name in ("yaml", "mlflow", "pymc3", "arviz", "hydra_plugins/evil/__init__"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'marker')!r}, 'w').close()\n")
+    small = ["model=linear_regression", "sampler=prior", "sampler.draws=20", "model.figures=[]", "report=false"]
+    command = [sys.executable, "-m", "bayesrun", *small, f"paths.outputs={folder}/out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not in MLflow yet" not in done.stderr
+    assert not (folder / "marker").exists()
+
+
+PARAMS = {
+    "cluster": "cluster: x.yaml",
+    "words after the value": "seed: 1,2 hydra.callbacks.x._target_=planted.run",
+    "lines after the value": 'seed: "1,2\\nhydra.callbacks.x._target_=planted.run"',
+    "blank before the key": "' hydra.job.env_set.PATH': FOLDER",
+}
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
+@pytest.mark.parametrize("param", PARAMS.values(), ids=PARAMS)
+def test_what_a_file_sweeps_adds_nothing_to_hydra(bayesrun: Command, folder: Path, param: str, sweeper: str) -> None:
+    text = f"defaults: [{{override /hydra/sweeper: {sweeper}}}]\n"
+    text += f"hydra: {{mode: MULTIRUN, sweeper: {{params: {{{param}}}}}}}\n"
+    write_planted(folder / "experiment/evil.yaml", "# @package _global_\n" + text, folder)
+    _is_refused(bayesrun, folder, "experiment=evil")
+
+
 class _Pickled:
     """Makes a folder when it is unpickled."""
 
