@@ -134,6 +134,21 @@ def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path
     assert "'id' has 1 missing of 2 values: obs 1" in said
 
 
+@pytest.mark.parametrize("keys", ["factors: {i: id}\n", "levels: {id: [3, 7, 12]}\n"])
+def test_labels_that_are_numbers_are_labels_in_new_rows_too(keys, fit, tmp_path):
+    ids = np.array([7, 3, 12] * 4)
+    y = np.round(Y + 2 * (ids == 7) - (ids == 12), 3)
+    new = tmp_path / "data" / "new.yaml"
+    new.parent.mkdir()
+    new.write_text("name: new\nsource: inline\nvalues: {id: [12, 3, 7]}\n")
+    lines = [f"{v},{i}" for v, i in zip(y, ids, strict=True)]
+    _, folder = fit("\n".join(["y,id", *lines]), "y ~ id", keys, "predict.data=new")
+    means = np.array([y[ids == level].mean() for level in (12, 3, 7)])
+    table = pd.read_csv(folder / "predictions.csv")
+    found = table[table["kind"] == "mu"]
+    assert np.all(np.abs(found["mean"].to_numpy() - means) < 0.3 * found["sd"].to_numpy())
+
+
 @pytest.mark.parametrize(
     ("text", "keys", "parts"),
     [
