@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from bayesrun.engines.base import CompiledModel
-from bayesrun.errors import Problem, fail
+from bayesrun.errors import Problem, SamplingError, fail
 from bayesrun.registry import Registry
 from bayesrun.schema import Section
 
@@ -165,6 +165,23 @@ class Sampled:
         """Numbers of chains and of draws per chain."""
         chains, draws = next(iter(self.draws.values())).shape[:2]
         return chains, draws
+
+    def require_whole(self) -> None:
+        """Refuse what ended early, for a fit of many, which counts only if it ran to its end.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            When it was interrupted.
+        SamplingError
+            When its time was up, or the process of a chain has died.
+        """
+        if self.interrupted == "max_seconds":
+            raise SamplingError("sampler.max_seconds was reached before its last draw; allow more, or set it to null")
+        if self.interrupted:
+            raise KeyboardInterrupt
+        if self.died:
+            raise SamplingError(f"the process of a chain {next(iter(self.died.values()))}")
 
 
 @dataclass(frozen=True)

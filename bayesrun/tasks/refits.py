@@ -107,10 +107,7 @@ class Refitted:
         model = compiled(self.config, holding_out(self.declared, ~one.left_out, one.likelihood))
         sampler, spec = SAMPLERS.load(self.config.sampler.method, "sampler.method"), self.config.sampler
         sampled = sampler.sample(model, spec.model_copy(update={"cores": 1}), seed, MonitorGroup([]))
-        if sampled.interrupted:
-            raise KeyboardInterrupt
-        if sampled.died:
-            raise SamplingError(next(iter(sampled.died.values())))
+        sampled.require_whole()
         draws = model.recover(sampled.draws, seed)
         terms = self.full.reported.log_likelihood(self.names, draws)
         found = [_densities(terms[name], one.predicted & (one.likelihood in (None, name))) for name in self.names]

@@ -453,8 +453,7 @@ class RankedFits:
         is_chain = (sampler.judged_as or self.config.sampler.method) == "nuts"
         for attempt in range(_LENGTHENED):
             sampled = sampler.sample(model, spec, seeds[0], _Silent())
-            if sampled.interrupted:
-                raise KeyboardInterrupt
+            sampled.require_whole()
             draws = model.recover(sampled.draws, seeds[1])
             table = _statistics(self.quantities.of(draws, 2))
             least = float(np.nanmin(table[2], initial=np.inf))

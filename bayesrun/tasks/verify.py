@@ -9,6 +9,8 @@ and sampler are right together, or something is seen here.
 
 from __future__ import annotations
 
+import platform
+import shutil
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,6 +32,7 @@ from bayesrun.many_fits import Fit, FitCache, fit_all
 from bayesrun.pipeline import compiled, load_data
 from bayesrun.predict.predictive_groups import Groups, inference_data
 from bayesrun.processes import processors
+from bayesrun.provenance import config_digest
 from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.monitors import MonitorGroup
@@ -88,9 +91,9 @@ class _Sampling:
         model = compiled(config, config.model_type.build(data, config.model))
         sampler = SAMPLERS.load(config.sampler.method, "sampler.method")
         check(sampler.check(model, config.sampler))
-        sampled = sampler.sample(model, config.sampler, config.top.seed, MonitorGroup([]))
-        if sampled.interrupted:
-            raise KeyboardInterrupt
+        in_turn = config.sampler.model_copy(update={"cores": 1})
+        sampled = sampler.sample(model, in_turn, config.top.seed, MonitorGroup([]))
+        sampled.require_whole()
         draws = model.recover(sampled.draws, config.top.seed)
         idata = inference_data(model.reported, data, Groups({n: v for n, v in draws.items() if n not in model.helpers}))
         summary = summarise(idata)
@@ -120,13 +123,12 @@ def verify(request: TaskRequest) -> int:
     with logging_to_memory() as memory:
         made = TaskRun("verify", [], _called_verify(first), {"models": names}, "")
         with open_task_run(made, memory) as own:
+            cache = FitCache.of(first.paths.outputs, "verify", _identity(names, configs))
             with CountLine("models", len(names), first.sampler.progress) as line:
                 cores = first.sampler.cores or processors()
-                done = fit_all(
-                    range(len(names)), _Sampling(names, configs), FitCache(own.path / "fits"), cores, line.tell
-                )
+                done = fit_all(range(len(names)), _Sampling(names, configs), cache, cores, line.tell)
             if done.interrupted:
-                raise KeyboardInterrupt
+                raise KeyboardInterrupt(f"{len(done.made)} of {len(names)} models are done: the same command continues")
             if not done.made:
                 raise SamplingError(f"no model could be sampled: {next(iter(done.failed.values()))}")
             table = pd.concat([_compared(names[number], fit) for number, fit in done.made.items()], ignore_index=True)
@@ -136,10 +138,13 @@ def verify(request: TaskRequest) -> int:
             own.write_json("findings.json", [asdict(finding) for finding in judged.findings])
             own.write_json("metrics.json", clean_metrics(judged.metrics))
             own.write_text("description.md", "\n\n".join([_summary(judged), as_markdown(shown)]))
+            shutil.rmtree(cache.folder, ignore_errors=True)  # the next command shall sample on this machine again
     show_table(shown)
     for finding in judged.findings:
         if finding.severity != "ok":
             print(finding.message)
+    if done.reused:
+        print(f"{done.reused} models were sampled before, by a command that did not end.")
     print(f"\n{_summary(judged)}\nfolder: {own.path}")
     bad = verdict(judged.findings) == "fail" and first.diagnostics.fail_run
     return VerdictError.exit_status if bad else 0
@@ -160,6 +165,12 @@ def _config(request: TaskRequest, name: str) -> RunConfig:
         config = OmegaConf.create({**kept, "model": dict(known.model), "data": dict(known.data or {})})
     parsed = parse_config(config)
     return replace(parsed, sampler=parsed.sampler.model_copy(update={"progress": False}))
+
+
+def _identity(names: Sequence[str], configs: Sequence[RunConfig]) -> dict[str, Any]:
+    """Return what decides the draws, the machine included, of which they tell."""
+    models = [[name, config_digest(config.plain)] for name, config in zip(names, configs, strict=True)]
+    return {"models": models, "machine": platform.uname()._asdict()}
 
 
 def _called_verify(config: RunConfig) -> RunConfig:

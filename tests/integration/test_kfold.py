@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import textwrap
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -181,34 +176,6 @@ def test_what_is_wrong_is_told_before_any_fit(
     outputs = f"paths.outputs={plots['folder'] / 'outputs'}"
     done = bayesrun("task=kfold", f"run={plots['with_x']}", outputs, "tracking=none", *words)
     assert done.returncode == 1 and message in done.stderr
-
-
-def test_fits_of_a_killed_command_are_not_made_again(
-    bayesrun: Command, plots: Mapping[str, Path], cross_validate: Callable[..., Path]
-) -> None:
-    outputs = plots["folder"] / "outputs"
-    words = ["task=kfold", f"run={plots['with_x']}", f"paths.outputs={outputs}", "tracking=none", "kfold.k=5"]
-    words += ["sampler.draws=4000", "sampler.cores=1"]
-    before = set(outputs.glob("fits/kfold_*"))
-    command = [sys.executable, "-m", "bayesrun", *words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        made: list[Path] = []
-        for _ in range(3000):
-            made = [fit for folder in set(outputs.glob("fits/kfold_*")) - before for fit in folder.glob("[0-9]*.npz")]
-            if len(made) >= 2 or process.poll() is not None:
-                break
-            time.sleep(0.05)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL and 2 <= len(made) < 5
-    times = {fit: fit.stat().st_mtime_ns for fit in made}
-    done = bayesrun(*words)
-    assert done.returncode == 0, done.stderr
-    assert {fit: fit.stat().st_mtime_ns for fit in made} == times, "a fit was made again"
-    _check(plots, _folder(done.stdout))
 
 
 def test_the_joint_density_of_the_closed_form_is_right(plots: Mapping[str, Path]) -> None:

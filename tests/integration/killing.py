@@ -1,0 +1,62 @@
+"""Commands whose fits are disturbed: a worker dies, the command dies, and the same command ends the work."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import ROOT
+
+_PATIENCE = 400.0
+
+
+def fits_of(outputs: Path, task: str) -> dict[Path, int]:
+    """Return the kept fits of a task, with the times at which they were written."""
+    return {path: path.stat().st_mtime_ns for path in outputs.glob(f"fits/{task}_*/[0-9]*.npz")}
+
+
+def disturb(words: Sequence[str], outputs: Path, task: str) -> tuple[dict[Path, int], str]:
+    """Start a command with two workers, kill one of them, and two fits later the command with all that it started.
+
+    Returns
+    -------
+    tuple
+        The fits that are kept, and what the command had said.
+    """
+    command = [sys.executable, "-m", "bayesrun", *words]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    try:
+        _wait(lambda: len(_workers(process)) == 2, process)
+        made = len(fits_of(outputs, task))
+        _workers(process)[0].kill()
+        _wait(lambda: len(fits_of(outputs, task)) >= made + 2, process)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    return fits_of(outputs, task), said
+
+
+def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Return the forked processes that make fits, which bear the name of the command."""
+    try:
+        parent = psutil.Process(process.pid)
+        return [child for child in parent.children() if child.cmdline() == parent.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _wait(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not found() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
