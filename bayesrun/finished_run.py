@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,9 @@ def read_posterior(folder: Path) -> az.InferenceData:
     path = folder / "posterior.nc"
     if not path.is_file():
         raise fail("run", f"'{folder}' has no posterior.nc", "a run that failed before its first draw has none")
-    stored = az.from_netcdf(str(path))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "loo group is not defined", UserWarning)  # our own, of repaired densities
+        stored = az.from_netcdf(str(path))
     return az.InferenceData(**{group: _with_own_names(stored[group]) for group in stored.groups()})
 
 

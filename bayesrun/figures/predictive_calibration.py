@@ -100,9 +100,11 @@ def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
     for name in data.data_vars:
         if name not in predictions:
             raise NotDrawable(f"'{name}' has no posterior predictive draws")
-        labels = names_of(data[name], str(name))
-        flat = predictions[name].transpose("chain", "draw", *data[name].dims).values.reshape(-1, len(labels))
-        observed |= dict(zip(labels, np.asarray(data[name].values, float).ravel(), strict=True))
+        # a single number is stored over a dim of its own among the observed data alone
+        own = data[name].squeeze([dim for dim in data[name].dims if dim not in predictions[name].dims], drop=True)
+        labels = names_of(own, str(name))
+        flat = predictions[name].transpose("chain", "draw", *own.dims).values.reshape(-1, len(labels))
+        observed |= dict(zip(labels, np.asarray(own.values, float).ravel(), strict=True))
         drawn |= dict(zip(labels, flat.T, strict=True))
     return np.array([observed[p] for p in wanted]), np.column_stack([drawn[p] for p in wanted])
 
