@@ -23,6 +23,7 @@ from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.base import CheckResult, verdict
 from bayesrun.engines.base import ENGINES, CompiledModel
 from bayesrun.errors import BayesrunError
+from bayesrun.invocation import command
 from bayesrun.lazy import xr
 from bayesrun.logs import flush_to, timed
 from bayesrun.provenance import now, provenance
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun")
 
-DRAW_LATER = "python -m bayesrun task=figures run={}"
-"""Command that draws the pictures of a run."""
 _SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 
@@ -179,16 +178,18 @@ def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     return error  # type: ignore[return-value]
 
 
-def write_report_of(folder: RunFolder) -> None:
-    """Write `report.html`; a page that can't be made costs no run."""
+def write_report_of(folder: RunFolder) -> bool:
+    """Write `report.html`, and return whether it is there: a page that can't be made costs no run."""
     from bayesrun.report.run_page import write_report
 
     try:
         with timed("report"):
             write_report(folder)
+        return True
     except Exception as error:
         log.debug("no report", exc_info=True)
         log.warning("report.html could not be written: %s", error)
+        return False
 
 
 class OpenRun:
@@ -231,15 +232,16 @@ class OpenRun:
             self.folder.write_pictures(self.pictures)
         log.debug("figures are missing", exc_info=True)
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else redact(f"{type(error).__name__}: {error}")
-        said = f"{how}: the run is complete but for its figures; this draws them: {DRAW_LATER.format(self.folder.path)}"
+        remedy = command("task=figures", f"run={self.folder.path}")
+        said = f"{how}: the run is complete but for its figures; this draws them: {remedy}"
         log.warning(said, extra={"only_in_file": not self.shows})
 
     def settle(self, report: bool) -> None:
-        """Write what says how the run has ended, and its report."""
+        """Write what says how the run has ended, and its report, whose place is printed once it can be opened."""
         if self.pictures is None:
             self._write_provenance()
-        if report:
-            write_report_of(self.folder)
+        if report and write_report_of(self.folder) and self.shows and self.verdict:
+            print(f"report: {self.folder.path / 'report.html'}", flush=True)
         if self.pictures == "pending":
             with suppress(OSError):
                 self.folder.write_pictures("drawn")
@@ -279,7 +281,7 @@ def _tell(error: BaseException, opened: OpenRun) -> None:
     if isinstance(error, KeyboardInterrupt):
         text = "interrupted" if opened.has_draws else "interrupted before the first draw was kept"
     if opened.has_draws:
-        remedy = f"python -m bayesrun task=recover run={opened.folder.path}"
+        remedy = command("task=recover", f"run={opened.folder.path}")
         text += f"\nthe draws are kept; this makes everything else from them: {remedy}"
     opened.raised, opened.told = error, redact(f"{text}\nsee {opened.folder.log}")
     log.error(opened.told, extra={"only_in_file": not opened.shows})

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.errors import fail
 from bayesrun.finished_run import read_posterior
 from bayesrun.language.statements import WrittenModel
 from bayesrun.lazy import pd
@@ -83,8 +82,7 @@ def draw_stored(config: RunConfig, folder: RunFolder) -> None:
     idata = read_posterior(folder.path)
     path = folder.path / "summary.csv"
     if not path.is_file():
-        hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
-        raise fail("run", f"'{folder.path}' has no summary.csv", hint)
+        raise folder.lacks("summary.csv")
     summary = pd.read_csv(path, index_col="name")
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     content = folder.read_json("model.json")

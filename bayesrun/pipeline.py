@@ -357,8 +357,7 @@ def conclude(
         opened.store.remove()
     log.debug("verdict: %s", verdict(result.findings))
     if opened.shows:
-        ui, has_page = opened.tracker.compare_hint(), config.top.report
-        show(summary, result.findings, verdict(result.findings), folder.path, ui, has_page)
+        show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
     with timed("draw"), Waiting("drawing figures", config.sampler.progress, DRAWING if opened.shows else ""):
         subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
         draw_pictures(config, subject, folder, prepared.written, prepared.model.graph)

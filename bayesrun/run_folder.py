@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bayesrun.errors import BayesrunError, OutputError
+from bayesrun.errors import BayesrunError, OutputError, UserError, fail
+from bayesrun.invocation import command
 from bayesrun.processes import process_has_ended, process_label, process_state
 from bayesrun.redaction import redact_known
 
@@ -87,6 +88,11 @@ class RunFolder:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
+
+    def lacks(self, name: str) -> UserError:
+        """Return the error of a task that needs a file which a killed run did not write."""
+        hint = f"create it first: {command('task=recover', f'run={self.path}')}"
+        return fail("run", f"'{self.path}' has no {name}", hint)
 
     def status(self) -> str | None:
         """Return the status of `status.json`; None where it can't be read."""

@@ -23,6 +23,7 @@ from bayesrun.data.section import PredictSpec
 from bayesrun.diagnostics.base import CHECKS
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.figures.base import FIGURES
+from bayesrun.invocation import command
 from bayesrun.language.distributions import distributions, known_family
 from bayesrun.models.regression.families import FAMILIES
 from bayesrun.registry import Registry
@@ -106,7 +107,7 @@ def described(name: str, folders: Sequence[Path]) -> list[Entry]:
     if not found:
         names = {entry.name for kind in _LISTS for entry in _LISTS[kind](folders)} | {e.name for e in _sections()}
         near = did_you_mean(name, names).partition("allowed:")[0].strip()
-        raise fail("describe", f"nothing is called '{name}'", f"{near} `bayesrun list KIND` lists names".strip())
+        raise fail("describe", f"nothing is called '{name}'", f"{near} `{command('list', 'KIND')}` lists names".strip())
     return [_with_keys(entry, folders) for entry in found]
 
 

@@ -27,6 +27,7 @@ from bayesrun.cli.schemas import kinds as schema_kinds
 from bayesrun.cli.schemas import schema_of, write
 from bayesrun.config.resolvers import conf
 from bayesrun.errors import Problem, check, fail
+from bayesrun.invocation import command
 from bayesrun.open_run import RunResult, read_findings
 from bayesrun.sweeps.run import EndOfSweep
 from bayesrun.tasks.base import TaskEnd
@@ -150,7 +151,7 @@ def _list(words: Sequence[str], folders: Sequence[Path], as_data: bool) -> int:
 
 def _describe(words: Sequence[str], folders: Sequence[Path], as_data: bool) -> int:
     if len(words) != 1:
-        raise fail("describe", f"takes one name (got {len(words)})", "`bayesrun list KIND` lists names")
+        raise fail("describe", f"takes one name (got {len(words)})", f"`{command('list', 'KIND')}` lists names")
     entries = described(words[0], folders)
     print(as_json(entries) if as_data else "\n\n".join(_page(entry) for entry in entries))
     return 0

@@ -22,6 +22,7 @@ from bayesrun.cli.schemas import write as write_schemas
 from bayesrun.data.prepare import load
 from bayesrun.data.section import parse_data
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.invocation import command
 from bayesrun.lazy import pd, xr
 
 FOLDER = Path("my_configs")
@@ -98,8 +99,8 @@ def new(words: Sequence[str], folder: Path | None) -> str:
         path.write_text(text, encoding="utf-8")
     schemas = write_schemas(folder)[0].parent
     written = "".join(f"wrote {path}\n" for path in files) + f"wrote {schemas}: keys and values, for editors\n"
-    run = f"--config-dir {folder} model={name}" if kind == "model" else f"--config-dir {folder} model=MODEL data={name}"
-    return f"{written}run it: python -m bayesrun {run}"
+    chosen = [f"model={name}"] if kind == "model" else ["model=MODEL", f"data={name}"]
+    return f"{written}run it: {command('--config-dir', str(folder), *chosen)}"
 
 
 def _read(name: str, table: Path) -> tuple[dict[str, Any], xr.Dataset]:
@@ -290,7 +291,7 @@ def _model_yaml(name: str, formula: _Formula, columns: Sequence[Column], folder:
         [
             header("model"),
             f"# A regression for {name}, to begin with.",
-            f"#   python -m bayesrun --config-dir {folder} model={name}",
+            f"#   {command('--config-dir', str(folder), f'model={name}')}",
             "defaults:",
             f"  - /data@_global_.data: {name}",
             "  - _self_",
@@ -298,7 +299,7 @@ def _model_yaml(name: str, formula: _Formula, columns: Sequence[Column], folder:
             "type: regression",
             *_yaml({"formula": formula.text}),
             *(["# not in the formula:", *left] if left else []),
-            f"family: {formula.family}   # `bayesrun list families`",
+            f"family: {formula.family}   # `{command('list', 'families')}`",
             "priors: null   # defaults on the scale of the data; by term, {x: {dist: Normal, mu: 0, sigma: 1}}",
             "",
         ]

@@ -25,6 +25,7 @@ from bayesrun.diagnostics.base import (
 )
 from bayesrun.diagnostics.numerics.psis import Loo, leave_one_out, log_mean_exp
 from bayesrun.diagnostics.summary import SAMPLE, blocks, names_of
+from bayesrun.invocation import command
 from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
@@ -146,7 +147,7 @@ def _exact(judged: Judged, points: int) -> str:
     """Name the command that computes what importance sampling can't."""
     task = "loo" if points <= _MANY_REFITS else "kfold"
     how = "Fits without each of them are exact" if task == "loo" else "K-fold cross-validation needs no such weights"
-    return f"{how}: python -m bayesrun task={task} run={judged.folder or 'FOLDER'}"
+    return f"{how}: {command(f'task={task}', f'run={judged.folder}' if judged.folder else 'run=FOLDER')}"
 
 
 def check_waic(judged: Judged) -> CheckResult:

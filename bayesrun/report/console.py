@@ -24,9 +24,7 @@ _DROPPED_FIRST = ("mcse_sd", "mcse_mean")
 """Columns that are left to `summary.csv` where the terminal is too narrow, the first one first."""
 
 
-def show(
-    summary: pd.DataFrame, findings: Sequence[Finding], verdict: str, folder: Path, ui: str | None, report: bool = False
-) -> None:
+def show(summary: pd.DataFrame, findings: Sequence[Finding], verdict: str, folder: Path, ui: str | None) -> None:
     """Print the end of a run; in colour only on a terminal.
 
     Parameters
@@ -41,8 +39,6 @@ def show(
         The run folder.
     ui
         Command that opens the tracking UI; null = not tracked.
-    report
-        Whether the run has a page.
     """
     terminal = sys.stdout.isatty()
     console = Console(
@@ -57,8 +53,6 @@ def show(
         if finding.severity != "ok" or verdict == "ok":
             _say(console, finding, terminal)
     console.print(f"\nfolder: {folder}", markup=False)
-    if report:
-        console.print(f"report: {folder / 'report.html'}", markup=False)
     if ui:
         console.print(f"compare: {ui}", markup=False)
 

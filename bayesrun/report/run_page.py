@@ -17,6 +17,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from bayesrun.diagnostics.base import find_interval_columns, listed, shorten
+from bayesrun.invocation import command
 from bayesrun.language.statements import WrittenModel
 from bayesrun.report import data_table
 from bayesrun.report.notation import Formula, Index, Notation
@@ -122,7 +123,7 @@ def _content(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
         "figures": [figure for name, figure in figures.items() if name not in _PREDICTIVE],
         "left_out": list(_left_out(run, left_out)),
         "sampler": {"settings": list(_settings(run)), "steps": _steps(run)},
-        "again": f"python -m bayesrun --config-dir {shlex.quote(str(run.folder))} --config-name config",
+        "again": command("--config-dir", str(run.folder), "--config-name", "config"),
         "command": _command(run),
         "config": run.config_text,
         "provenance": list(_provenance(run)),

@@ -117,8 +117,7 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
         When the run has no draws, or kept no state.
     """
     if not folder.posterior.is_file():
-        hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
-        raise fail("run", f"'{folder.path}' has no posterior.nc", hint)
+        raise folder.lacks("posterior.nc")
     try:
         layout, more = read_layout(folder.state / "layout.json")
     except (OSError, ValueError, TypeError, KeyError):

@@ -22,6 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.invocation import command
 from bayesrun.provenance import config_digest
 from bayesrun.run_folder import check_place
 from bayesrun.schema import parse
@@ -106,7 +107,7 @@ class EndOfSweep:
     @property
     def how_to_finish(self) -> str:
         """What to do with a sweep that was interrupted."""
-        return f"interrupted; to finish it: python -m bayesrun resume={self.folder}"
+        return f"interrupted; to finish it: {command(f'resume={self.folder}')}"
 
 
 def run_sweep(request: Request) -> EndOfSweep:

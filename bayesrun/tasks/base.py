@@ -23,6 +23,7 @@ from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import unknown_top_keys
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.invocation import command
 from bayesrun.registry import Registry
 from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
@@ -233,7 +234,7 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
         return _last_run(_places(arguments)[0])
     folder = Path(text)
     if (folder / "sweep.json").is_file() and not (folder / "status.json").is_file():
-        hint = f"finish it: python -m bayesrun -m resume={text}; or name a job of it: run={text}/0"
+        hint = f"finish it: {command('-m', f'resume={text}')}; or name a job of it: run={text}/0"
         raise fail("run", f"'{text}' is a sweep that has not ended", hint)
     if not (folder / "status.json").is_file():
         raise fail("run", f"'{text}' is not a run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")

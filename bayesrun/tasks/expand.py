@@ -18,6 +18,7 @@ import yaml
 
 from bayesrun.config.run_config import parse_config
 from bayesrun.errors import fail
+from bayesrun.invocation import command
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.pipeline import read_data
@@ -53,7 +54,7 @@ def expand(request: TaskRequest) -> int:
     folder = Path(given) if given else config.paths.outputs / "expanded" / config.model.name
     name = _write(expansion, folder.absolute())
     print(_text(dict(expansion.model)), end="")
-    print(f"run it with: python -m bayesrun --config-dir {folder} model={name}", file=sys.stderr)
+    print(f"run it with: {command('--config-dir', str(folder), f'model={name}')}", file=sys.stderr)
     return 0
 
 

@@ -132,8 +132,7 @@ def _summary(folder: RunFolder) -> Any:
     try:
         return pd.read_csv(folder.path / "summary.csv")
     except OSError:
-        hint = f"create it first: python -m bayesrun task=recover run={folder.path}"
-        raise fail("run", f"'{folder.path}' has no summary.csv", hint) from None
+        raise folder.lacks("summary.csv") from None
 
 
 def _job(config: RunConfig, parent: RunFolder, options: ExtendSpec, draws: int) -> Job:

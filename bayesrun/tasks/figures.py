@@ -11,6 +11,7 @@ stay as they are, and nothing is sampled. What tracking lacks is sent there.
 from __future__ import annotations
 
 from bayesrun.errors import Problem, check, fail
+from bayesrun.invocation import command
 from bayesrun.pictures import draw_stored
 from bayesrun.run_folder import RunFolder
 from bayesrun.tasks.base import Task, TaskRequest
@@ -37,7 +38,7 @@ def _unfinished(folder: RunFolder) -> Problem | None:
     if folder.process_state() == "running":
         return Problem("run", f"'{folder.path}' is still running", "wait until it has ended, or end it with Ctrl-C")
     if not (folder.path / "summary.csv").is_file():
-        hint = f"complete it first: python -m bayesrun task=recover run={folder.path}"
+        hint = f"complete it first: {command('task=recover', f'run={folder.path}')}"
         return Problem("run", f"'{folder.path}' has no checked posterior", hint)
     return None
 

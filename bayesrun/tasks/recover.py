@@ -21,6 +21,7 @@ from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, Problem, check, fail
+from bayesrun.invocation import command
 from bayesrun.locks import named_lock
 from bayesrun.open_run import OpenRun
 from bayesrun.pictures import draw_stored
@@ -35,7 +36,6 @@ from bayesrun.tracking.none import NoTracker
 log = logging.getLogger("bayesrun")
 
 _ELSEWHERE = "was started on another host, or in another container, where it may still be running"
-_FORCE = "if it has ended there: python -m bayesrun task=recover run={} force=true"
 
 
 def recover(request: TaskRequest) -> int:
@@ -49,8 +49,12 @@ def recover(request: TaskRequest) -> int:
         print("no run died below", outputs)
     if not named:
         for folder in runs_elsewhere(outputs):
-            print(f"{folder}: {_ELSEWHERE}; {_FORCE.format(folder)}")
+            print(f"{folder}: {_ELSEWHERE}; {_force(folder)}")
     return max([_recover(folder, outputs) for folder in folders], default=0)
+
+
+def _force(folder: Path) -> str:
+    return f"if it has ended there: {command('task=recover', f'run={folder}', 'force=true')}"
 
 
 def _still_runs(folder: Path, is_forced: bool) -> list[Problem]:
@@ -59,7 +63,7 @@ def _still_runs(folder: Path, is_forced: bool) -> list[Problem]:
     if state == "running":
         return [Problem("run", f"'{folder}' is still running", "wait until it has ended, or end it with Ctrl-C")]
     if state == "unknown" and not is_forced:
-        return [Problem("run", f"'{folder}' {_ELSEWHERE}", _FORCE.format(folder))]
+        return [Problem("run", f"'{folder}' {_ELSEWHERE}", _force(folder))]
     return []
 
 

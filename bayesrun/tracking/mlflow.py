@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bayesrun.errors import BayesrunError, fail
+from bayesrun.invocation import command, script_beside
 from bayesrun.redaction import missing_credentials, redact, redact_url, without_credentials, without_redacted
 from bayesrun.tracking.base import (
     RUN_KEY,
@@ -134,7 +135,8 @@ class MlflowTracker:
         page = _PAGE.format(experiment=experiment, view=VIEW_KEY) if experiment else ""
         if is_server(uri):
             return uri.rstrip("/") + page
-        return f"mlflow ui --backend-store-uri {uri}" + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
+        start = script_beside("mlflow", "ui", "--backend-store-uri", uri)
+        return start + (f"\n         {_LOCAL_PAGES}{page}" if page else "")
 
     def _patience_left(self) -> float:
         """Return how long to wait in all; for a store that does not answer, a sweep and its jobs wait only once."""
@@ -219,11 +221,11 @@ class MlflowTracker:
         log.log(
             logging.DEBUG if is_told else logging.WARNING,
             "%s not in MLflow yet (%s: %s); its folder is complete. "
-            "The next command with this store sends it; to send it now: python -m bayesrun task=sync run=%s",
+            "The next command with this store sends it; to send it now: %s",
             what,
             redact(self._uri),
             redact(self.lost[0]),
-            folder,
+            command("task=sync", f"run={folder}"),
         )
 
 

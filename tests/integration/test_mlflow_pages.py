@@ -29,7 +29,7 @@ def test_the_named_page_shows_the_columns_that_decide(bayesrun: Command, tmp_pat
     outputs = f"paths.outputs={tmp_path}"
     assert bayesrun("-m", *SMALL, f"{LAM}=0.5,2", outputs).returncode == 0
     done = bayesrun(*SMALL, outputs)  # a run alone leaves the sweep's columns
-    named = re.search(r"compare: mlflow ui --backend-store-uri (\S+)\s+(http://127.0.0.1:5000)(\S+)", done.stdout)
+    named = re.search(r"compare: .*mlflow ui --backend-store-uri (\S+)\s+(http://127.0.0.1:5000)(\S+)", done.stdout)
     assert named, done.stdout
     with mlflow_server(tmp_path, named[1]) as url, playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])

@@ -201,7 +201,7 @@ def test_the_files_of_a_table_run_as_they_are(bayesrun: Command, tables: Path, n
     assert made.returncode == 0, made.stderr
     again = bayesrun(f"--config-dir={tables}/own", "new", "model", str(tables / f"{name}.csv"))
     assert again.returncode == 1 and "is there already" in again.stderr
-    line = made.stdout.splitlines()[-1].removeprefix("run it: python -m bayesrun ").split()
+    line = made.stdout.splitlines()[-1].partition("-m bayesrun ")[2].split()
     done = bayesrun(*line, *PRIOR, f"paths.outputs={tables}/out")
     assert done.returncode == 0, done.stderr
 
