@@ -84,7 +84,7 @@ def adjacency_of(this: Plan) -> Array:
         raise fail(key, "must not depend on a random variable", "name an array of the data")
     matrix = np.asarray(given.known, dtype=float)
     if matrix.shape[0] != matrix.shape[1]:
-        raise fail(key, f"must be a square matrix (got {matrix.shape[0]} by {matrix.shape[1]})", "a row per area")
+        raise fail(key, f"must be a square matrix (got {matrix.shape[0]} by {matrix.shape[1]})", "one row per area")
     if not np.array_equal(matrix, matrix.T):
         i, j = map(int, np.argwhere(matrix != matrix.T)[0])
         raise fail(key, f"must be symmetric: element ({i}, {j}) is not element ({j}, {i})", "neighbours are mutual")

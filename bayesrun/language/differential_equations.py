@@ -443,7 +443,7 @@ class Solution:
             return ""
         first = rates(t, y)
         if not np.isfinite(first).all() or not np.isfinite(y).all():
-            return "the rates of change are no numbers at t0"
+            return "the rates of change are not finite at t0"
         h = _first_step(system, rates, t, y, first, end)
         stiff = 0
         for _ in range(most):

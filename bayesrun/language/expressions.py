@@ -267,13 +267,13 @@ class _Walk:
     def _equals(self, name: str, cells: tuple[Any, tuple[str, ...]], text: str, equal: bool) -> Value:
         labels, dims = cells
         if labels.dtype.kind in "iuf":
-            raise Fault(f"'{name}' holds numbers, '{text}' is a text", f"write {name} == {text} without quotes")
+            raise Fault(f"'{name}' holds numbers, but '{text}' is text", f"write {name} == {text} without quotes")
         missing = np.array([label is None or label != label for label in labels.ravel()]).reshape(labels.shape)
         found = (labels.astype(str) == text) & ~missing
         learned = self._scope.learned
         if not found.any() and not (learned and learned.of_new_rows):
             known = sorted({str(label) for label in labels[~missing].ravel()})
-            raise Fault(f"no '{name}' is '{text}'", did_you_mean(text, known))
+            raise Fault(f"'{name}' has no value '{text}'", did_you_mean(text, known))
         answer = (found if equal else ~found).astype(np.int64)
         return replace(constant(np.where(missing, np.nan, answer) if missing.any() else answer, dims), logical=True)
 

@@ -80,8 +80,8 @@ RESERVED = frozenset(
 )
 """Names that a regression gives to variables of its own: a column with one of them keeps its back-ticks as a term."""
 REMEDIES = {
-    "groups": "a group term is a summand of its own: y ~ x + (1 | g); or write a declarative model (docs/language.md)",
-    "counts": "successes and trials stand on the left, y | trials(n) ~ x, or in model.options.trials",
+    "groups": "a group term must be a term of its own: y ~ x + (1 | g); or a declarative model (docs/language.md)",
+    "counts": "successes and trials go on the left, y | trials(n) ~ x, or in model.options.trials",
 }
 """Hints for parts of R's formulas that are not supported."""
 
@@ -137,11 +137,13 @@ def name_fault(name: str) -> str | None:
         return None
     if name == "Intercept":
         return (
-            "'Intercept' can't be a variable; the intercept is there without being named, y ~ x, as a coefficient of"
+            "'Intercept' can't be a variable; the intercept is included without being named, y ~ x, as a coefficient of"
             " columns that are not centred; write a column of this name in back-ticks: `Intercept`"
         )
     if "." in name:
-        return f"'{name}' holds a dot; functions are called by their bare names, such columns in back-ticks: `{name}`"
+        return (
+            f"'{name}' contains a dot; functions are called by their bare names, such columns in back-ticks: `{name}`"
+        )
     return f"'{name}' can't be a variable in a formula; write a column of this name in back-ticks: `{name}`"
 
 
@@ -183,7 +185,7 @@ def _text_faults(node: ast.Compare) -> Iterator[str]:
     named = any(isinstance(side, ast.Name) and name_fault(side.id) is None for side in (node.left, *node.comparators))
     plain = all(_TEXT.fullmatch(text) for text in _texts_of(node))
     if not (named and plain and isinstance(node.ops[0], ast.Eq | ast.NotEq)):
-        yield f"'{ast.unparse(node)}': a text is compared with one column, by == or !="
+        yield f"'{ast.unparse(node)}': text is compared with one column, by == or !="
 
 
 def dates_in(code: str) -> tuple[str, ...]:

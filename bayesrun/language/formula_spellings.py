@@ -17,9 +17,9 @@ _SAME: tuple[tuple[re.Pattern[str], str], ...] = (
 _DECLARATIVE = (
     "write it as a declarative model (docs/language.md); task=expand prints the one that a formula stands for"
 )
-_BEFORE = "compute the column before: data.derive (docs/data.md)"
-_RESIDUALS = f"correlated residuals are not part of a formula: {_DECLARATIVE}"
-_CATEGORY = "effects that differ between the levels of the response are those of family: categorical"
+_BEFORE = "compute the column first: data.derive (docs/data.md)"
+_RESIDUALS = f"correlated residuals are not supported in a formula: {_DECLARATIVE}"
+_CATEGORY = "effects that differ between the levels of the response need family: categorical"
 _BY_PARAMETER = (
     "write formulas by parameter: formula: {mu: 'y ~ x', sigma: '~ z'}; family and priors are keys of their own"
 )
@@ -29,7 +29,7 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "ordered": "write C(f, Poly) for polynomial contrasts; data.levels holds the order of the levels",
     "as_numeric": "write the column itself",
     "ifelse": "write the condition: I(x > 2)",
-    "cut": "write conditions, I(x > 2) + I(x > 5); or compute the column before: data.derive",
+    "cut": "write conditions, I(x > 2) + I(x > 5); or compute the column first: data.derive",
     "relevel": 'write C(g, Treatment("b")) for the reference level b',
     "interaction": "write g:h",
     "pmax": _BEFORE,
@@ -38,7 +38,7 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "dummy": "write the condition: I(g == 'a')",
     "rev": _BEFORE,
     "cse": _CATEGORY,
-    "me": f"predictors with measurement error are not part of a formula: {_DECLARATIVE}",
+    "me": f"predictors with measurement error are not supported in a formula: {_DECLARATIVE}",
     "nl": _DECLARATIVE,
     **dict.fromkeys(("ar", "ma", "arma", "cosy", "unstr", "sar", "car", "fcor", "cor_ar", "autocor"), _RESIDUALS),
     "us": "write (x | g)",
@@ -46,15 +46,15 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "ar1": _RESIDUALS,
     **dict.fromkeys(("bf", "brmsformula", "brm", "lmer", "glmer", "stan_glmer", "lf", "nlf"), _BY_PARAMETER),
     "Surv": "write time | cens(c), where c is none, left, right or interval",
-    "mmc": f"several memberships are not part of a formula: {_DECLARATIVE}",
+    "mmc": f"several memberships are not supported in a formula: {_DECLARATIVE}",
     "fixed": "write the column itself",
     "common": "write the column itself",
 }
 """What to write in place of functions that R's and Python's formulas have."""
 
 GROUPINGS_ELSEWHERE: Mapping[str, str] = {
-    "gr": f"write (1 | g); other covariances of groups (by, cov, dist) are not part of a formula: {_DECLARATIVE}",
-    "mm": f"several memberships are not part of a formula: {_DECLARATIVE}",
+    "gr": f"write (1 | g); other covariances of groups (by, cov, dist) are not supported in a formula: {_DECLARATIVE}",
+    "mm": f"several memberships are not supported in a formula: {_DECLARATIVE}",
     "factor": "write the column itself: a grouping's values are labels",
     "C": "write the column itself: a grouping's values are labels",
     "interaction": "write (1 | a:b)",
@@ -65,11 +65,11 @@ ADDITIONS_ELSEWHERE: Mapping[str, str] = {
     "rate": "write ... ~ x + offset(log(n))",
     "thres": "the thresholds are those between the levels of the response; data.levels holds them",
     "cat": "the levels of the response are those of data.levels",
-    "subset": "drop the rows before (docs/data.md)",
-    "index": "leave it out: rows are told apart by their place",
-    "vint": f"families of one's own take no further data: {_DECLARATIVE}",
-    "vreal": f"families of one's own take no further data: {_DECLARATIVE}",
-    "dec": f"family wiener is not there: {_DECLARATIVE}",
+    "subset": "drop the rows first (docs/data.md)",
+    "index": "leave it out: rows are told apart by their position",
+    "vint": f"custom families take no additional data: {_DECLARATIVE}",
+    "vreal": f"custom families take no additional data: {_DECLARATIVE}",
+    "dec": f"family wiener is not available: {_DECLARATIVE}",
 }
 """What to write in place of additions to the response that brms has."""
 
@@ -107,18 +107,18 @@ def fault_elsewhere(text: str) -> tuple[str, str] | None:
     bare = re.sub(_QUOTED, lambda found: " " * len(found[0]), text)
     for letter in bare:
         if letter in _LETTERS:
-            return f"'{letter}' is not a sign of a formula", f"write {_LETTERS[letter]} in its place"
+            return f"'{letter}' is not allowed in a formula", f"write {_LETTERS[letter]} in its place"
     called = re.match(r"\s*(\w+)\s*\(", bare)
     if called and FUNCTIONS_ELSEWHERE.get(called[1]) == _BY_PARAMETER:
-        return f"'{called[1]}(...)' is not part of a formula", _BY_PARAMETER
+        return f"'{called[1]}(...)' is not supported in a formula", _BY_PARAMETER
     if "#" in bare:
-        return "a formula holds no comment", "write it behind the formula's closing quote"
+        return "a formula can't contain a comment", "write it after the formula's closing quote"
     for name in re.findall(r"([A-Za-z_]\w*(?:\.\w+)+)\s*\(", bare):
         if remedy := FUNCTIONS_ELSEWHERE.get(name.replace(".", "_")):
             return f"'{name}' is not a function of formulas here", remedy
     around = re.search(r"(\w+)\s*\([^()|]*\|", bare)
     if around and around[1] in FUNCTIONS_ELSEWHERE:
-        return f"'{around[1]}(...)' can't stand around a group term", FUNCTIONS_ELSEWHERE[around[1]]
+        return f"'{around[1]}(...)' can't enclose a group term", FUNCTIONS_ELSEWHERE[around[1]]
     return _unpaired(text, bare)
 
 
@@ -143,9 +143,9 @@ def operator_elsewhere(operator: str) -> str | None:
     if operator in _LETTERS:
         return f"write {_LETTERS[operator]}"
     return {
-        ".": "name the columns: there is no sign for all of them",
+        ".": "name the columns: no symbol stands for all of them",
         "$": "write the name of the column alone",
-        "#": "a formula holds no comment: write it outside",
+        "#": "a formula can't contain a comment: write it outside",
         "@": "write the name of the column alone",
         "::": "functions are called by their bare names",
         "<": "write a condition in I(...): I(x < 2)",

@@ -28,7 +28,7 @@ from bayesrun.language.formula_spellings import fault_elsewhere, respelled
 from bayesrun.lazy import pd
 
 INTERCEPT = "Intercept"
-_HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2), y ~ `a name with blanks`"
+_HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2), y ~ `a name with spaces`"
 
 
 @dataclass(frozen=True)
@@ -186,9 +186,9 @@ def _tokens(right: str, key: str, text: str) -> list[Any]:
 
     groups = re.search(r"(?<!\w)\([^()|]*\|[^()]*\)", right)
     if groups:
-        raise fail(key, f"'{groups[0]}' can't stand there, in '{text}'", grammar.REMEDIES["groups"])
+        raise fail(key, f"'{groups[0]}' is not allowed there, in '{text}'", grammar.REMEDIES["groups"])
     if re.search(r"[\\`\[\]|]", re.sub(r"\([^()]*\)", "", right)):
-        message = f"'{text}' holds a character that is not allowed in a formula (\\ [ ] | or a single back-tick)"
+        message = f"'{text}' contains a character that is not allowed in a formula (\\ [ ] | or a single back-tick)"
         raise fail(key, message, _HINT)
     try:
         return list(DefaultFormulaParser(include_intercept=False).get_tokens(right))

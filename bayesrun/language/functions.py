@@ -211,7 +211,7 @@ def axis_of(value: Value, dim: str | int) -> int:
 def dot(a: Value, b: Value) -> Value:
     """Contract the axis with the same name in both, otherwise the last axis of `a` with the first of `b`."""
     if not a.ndim or not b.ndim:
-        raise Fault("dot needs two arrays, one of these is a single number", "use *")
+        raise Fault("dot needs two arrays, but one of these is a single number", "use *")
     of_a, of_b = _contracted(a, b)
     if a.shape[of_a] != b.shape[of_b]:
         raise Fault(f"dot sums over axes of different sizes, {_axis(a, of_a)} and {_axis(b, of_b)}")

@@ -52,7 +52,7 @@ _WORDS = {
     ast.NamedExpr: "':='",
 }
 _FIELDS = "numbers, names, + - * / ** % //, comparisons, and/or/not, indexing, slices and function calls are allowed"
-_NAMES = "write a name that is not an identifier, such as one with blanks, in back-ticks: `body mass`"
+_NAMES = "write a name that is not an identifier, such as one with spaces, in back-ticks: `body mass`"
 _QUOTED = re.compile(r"(`[^`\n]*`)")
 _SHOWN_WIDTH = 90
 # `?` marks an optional argument, `...` any number of further arguments. An argument called `dim` is the name of
@@ -257,7 +257,7 @@ def _hidden(line: str, key: str) -> tuple[str, dict[int, str]]:
     """
     parts = _QUOTED.split(line)
     if "`" in "".join(parts[::2]) or "``" in parts:
-        raise UserError([Problem(key, f"has a back-tick that quotes nothing: {line[:60]!r}", "write `name`")])
+        raise UserError([Problem(key, f"has an unmatched back-tick: {line[:60]!r}", "write `name`")])
     found, place = {}, 0
     for number, part in enumerate(parts):
         if number % 2:
@@ -326,7 +326,9 @@ def _parsed(line: str, hidden: str, key: str) -> ast.expr:
         problem = at_columns(line, key, min(start, len(line)), start + 1, message, hint)
         raise UserError([problem]) from None
     except (ValueError, UnicodeError):
-        raise UserError([Problem(key, f"holds characters that an expression can't have: {line[:60]!r}")]) from None
+        raise UserError(
+            [Problem(key, f"contains characters that are not allowed in an expression: {line[:60]!r}")]
+        ) from None
     except (RecursionError, MemoryError):
         raise UserError([_too_deep(key)]) from None
     if _depth(tree, chains=1) > MAX_DEPTH or _depth(tree, chains=0) > MAX_CHAIN:
@@ -390,7 +392,7 @@ def _text_faults(text: str, key: str, node: ast.Compare) -> Iterator[Problem]:
     yield from _operator_faults(text, key, node)
     others = [child for child in _operands(node) if not is_text(child)]
     if len(node.ops) > 1 or len(others) != 1:
-        message = "a text is compared with one column"
+        message = "text is compared with one column"
         yield point_at(text, key, node, message, "write group == 'a', and join comparisons with and, or")
     for other in others:
         yield from _faults(text, key, other)
@@ -426,7 +428,7 @@ def _operator_faults(text: str, key: str, node: ast.expr) -> Iterator[Problem]:
 def _number_faults(text: str, key: str, node: ast.Constant) -> Iterator[Problem]:
     value = node.value
     if not isinstance(value, (int, float)):
-        hint = "a text can only be compared: group == 'a'" if isinstance(value, str) else _FIELDS
+        hint = "text can only be compared: group == 'a'" if isinstance(value, str) else _FIELDS
         yield point_at(text, key, node, f"{value!r:.40} is not a number", hint)
     elif not -MAX_NUMBER <= value <= MAX_NUMBER:
         yield point_at(text, key, node, "this number is too large", f"numbers go up to {MAX_NUMBER:g}")

@@ -198,7 +198,7 @@ def read_hidden_markov(
     dims, shape = tuple(map(str, observed.dims)), observed.shape
     matrix = read(body["transition"], scope, f"{key}.transition")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        message = f"must be a square matrix, a row per state (its shape is {matrix.shape})"
+        message = f"must be a square matrix, one row per state (its shape is {matrix.shape})"
         raise fail(f"{key}.transition", message, "transition[i, j] is the probability from state i to state j")
     size = matrix.shape[-1]
     if not 2 <= size <= MAX_STATES:

@@ -113,7 +113,7 @@ def kernel_problems(key: str, given: Any, check_number: CheckNumber) -> Iterator
 
 def _leaf_problems(key: str, name: str, body: Any, check_number: CheckNumber) -> Iterator[Problem]:
     if not isinstance(body, Mapping):
-        yield Problem(key, f"must hold parameters by name (got {body!r})", _EXAMPLE)
+        yield Problem(key, f"must be a mapping of parameters (got {body!r})", _EXAMPLE)
         return
     parameters = KERNELS[name]
     for parameter, value in body.items():
@@ -146,7 +146,7 @@ def input_problems(key: str, given: Any, check_number: CheckNumber) -> Iterator[
 def basis_problems(key: str, given: Any) -> Iterator[Problem]:
     """Find the errors in the settings of the Hilbert space approximation."""
     if not isinstance(given, Mapping):
-        yield Problem(key, f"must hold settings by name (got {given!r})", "write hsgp: {m: 20, c: 1.5}, or hsgp: {}")
+        yield Problem(key, f"must be a mapping of settings (got {given!r})", "write hsgp: {m: 20, c: 1.5}, or hsgp: {}")
         return
     for name, value in given.items():
         values = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
@@ -186,9 +186,9 @@ def process_problems(key: str, given: Mapping[str, Any], observed: bool) -> Iter
         message = "hsgp approximates a latent process, not a marginalized one"
         yield Problem(f"{key}.hsgp", message, "make the process a prior f, and write y: {dist: Normal, mu: f, ...}")
     if observed and given.get("sigma") is None and "white_noise" not in names:
-        yield Problem(f"{key}.sigma", "is required but missing: the sd of an observation about the process", "write it")
+        yield Problem(f"{key}.sigma", "is required but missing: the sd of observations around the process", "write it")
     if not observed and given.get("sigma") is not None:
-        message = "belongs to an observed process: a latent one has no noise of observations"
+        message = "belongs to an observed process: a latent one has no observation noise"
         yield Problem(f"{key}.sigma", message, "remove it, or add a white_noise kernel")
     if given.get("hsgp") is None:
         return

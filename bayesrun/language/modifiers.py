@@ -153,10 +153,10 @@ def observed_rows(
     found = reader.known("observed_if", reader.value("observed_if", given["observed_if"]))
     kept = np.asarray((found != 0) & ~np.isnan(found))
     if not kept.any():
-        raise fail(where, "holds for no row: nothing is observed", "correct the condition")
+        raise fail(where, "is true for no row: nothing is observed", "correct the condition")
     missing = kept & np.isnan(np.asarray(observed, dtype=float))
     if missing.any():
-        raise fail(where, f"holds for {missing.sum()} rows whose value is missing", "let it be false for these rows")
+        raise fail(where, f"holds for {missing.sum()} rows whose value is missing", "make it false for these rows")
     return kept
 
 

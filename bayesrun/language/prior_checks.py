@@ -138,7 +138,7 @@ def _marginal_problems(key: str, prior: Mapping[str, Any], observed: bool) -> It
     yield from check_prior(f"{key}.of", prior["of"])
     for option in OPTIONS:
         if prior["of"].get(option) is not None:
-            hint = "a variable per row is a Mixture, one per time a HiddenMarkov"
+            hint = "for one variable per row use Mixture, for one per time HiddenMarkov"
             yield Problem(f"{key}.of.{option}", f"a {MARGINAL} variable is a single number", hint)
 
 
@@ -246,7 +246,7 @@ def _number(value: Any) -> bool:
 
 def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
     if "dims" in given and "shape" in given:
-        yield Problem(f"{key}.shape", "dims and shape exclude each other", "keep one of them")
+        yield Problem(f"{key}.shape", "dims and shape can't be given together", "keep one of them")
     yield from dims_problems(f"{key}.dims", given.get("dims"))
     yield from _wrong_shape(f"{key}.shape", given.get("shape"))
     if "initval" in given:
@@ -330,7 +330,7 @@ def _list_problems(key: str, values: Sequence[Any], parameter: Parameter) -> Ite
         return
     inner = [_is_list(v) for v in values]
     if any(inner) and (not all(inner) or (len({len(v) for v in values}) > 1 and parameter.domain != "matrices")):
-        yield Problem(key, "is ragged: all its rows must have one length")
+        yield Problem(key, "is ragged: all its rows must have the same length")
         return
     problems = [p for i, v in enumerate(values) for p in value_problems(f"{key}[{i}]", v, parameter)]
     yield from problems
@@ -412,7 +412,7 @@ def modifier_problems(key: str, modifiers: Mapping[str, Any]) -> Iterator[Proble
         elif name == "observed_if":
             yield from value_problems(where, given, Parameter("observed_if", "real"))
         elif not isinstance(given, Mapping) or not given:
-            yield Problem(where, f"must hold limits by name (got {given!r})", _EXAMPLES[name])
+            yield Problem(where, f"must be a mapping of limits (got {given!r})", _EXAMPLES[name])
         else:
             yield from _limit_problems(where, name, given)
 
@@ -426,9 +426,9 @@ def _limit_problems(key: str, modifier: str, given: Mapping[str, Any]) -> Iterat
             yield from value_problems(f"{key}.{name}", value, _ANY)
     if given.get("status") is not None and given.get("lower") is not None:
         hint = "keep status for limits that differ by row, lower and upper for those of an instrument"
-        yield Problem(f"{key}.lower", "status and lower exclude each other", hint)
+        yield Problem(f"{key}.lower", "status and lower can't be given together", hint)
     if all(limit is None for limit in given.values()):
-        yield Problem(key, "holds no limit", _EXAMPLES[modifier])
+        yield Problem(key, "has no limit", _EXAMPLES[modifier])
     low, high = given.get("lower"), given.get("upper")
     if all(isinstance(limit, (int, float)) for limit in (low, high)) and not low < high:  # type: ignore[operator]
         yield Problem(f"{key}.upper", f"must be above lower (got lower {low}, upper {high})")

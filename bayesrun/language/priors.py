@@ -128,7 +128,11 @@ def declare_likelihood(
     check([*check_prior(key, prior, observed=True), *modifier_problems(key, modifiers)])
     this = plan(name, prior, draft.scope, key, observed.dims, observed.shape)
     if this.family.name in AREAL:
-        raise fail(f"{key}.dist", f"{this.family.name} is a prior of effects", "make it a prior, and observe about it")
+        raise fail(
+            f"{key}.dist",
+            f"{this.family.name} is a prior of effects",
+            "make it a prior, and let observations vary around it",
+        )
     if this.family.name == "GaussianProcess":
         remember(draft.scope, this, prior.get("mu"), observed)
         return draft.likelihood(as_vectors(this), observed)
@@ -138,7 +142,9 @@ def declare_likelihood(
     if this.option("parameterization") in ("noncentered", "whitened"):
         raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
     if this.truncated and this.family.name != "Normal":
-        raise fail(key, f"an observed {this.family.name} can't be cut off so", "write truncated: {lower: , upper: }")
+        raise fail(
+            key, f"an observed {this.family.name} can't be bounded in this way", "write truncated: {lower: , upper: }"
+        )
     if this.family.support != "matrix":
         draft.name_axes(name, this.dims, this.shape, draft.scope)
     return draft.likelihood(with_steps(this), observed)
@@ -369,7 +375,7 @@ def _given(this: Plan, given: object, scope: Scope) -> Value:
         raise UserError([Problem(key, fault.message, fault.hint)]) from None
     full = np.broadcast_to(fitted.known, this.shape)
     if this.option("transform") == "ordered" and not np.all(np.diff(full, axis=-1) > 0):
-        raise UserError([Problem(key, "must increase, as transform is ordered", "leave it out to have it spread")])
+        raise UserError([Problem(key, "must increase because transform is ordered", "leave it out to have it spread")])
     return constant(full.astype(np.int64 if this.family.discrete else float), this.dims)
 
 

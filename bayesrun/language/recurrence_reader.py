@@ -371,7 +371,9 @@ class _Reader:
     def _function(self, block: _Block, node: ast.Call, name: str) -> int:
         if name not in ELEMENTWISE:
             message = f"'{name}' needs all rows, but a step knows its own row and earlier ones"
-            raise UserError([block.expression.problem(node, message, "carry the sum or the like along in the step")])
+            raise UserError(
+                [block.expression.problem(node, message, "carry the sum, or whatever is needed, along in the step")]
+            )
         if name in ("minimum", "maximum"):
             return self._folded(block, name, [self._write(block, one) for one in node.args])
         return self._call(block, node, "where" if name == "switch" else name, node.args)
@@ -392,7 +394,7 @@ class _Reader:
     def _earlier(self, block: _Block, node: ast.Subscript) -> int:
         back = lag_in(node.slice)
         if back is None or not isinstance(node.value, ast.Name):
-            message = "values that change from row to row can't be indexed so"
+            message = "values that change from row to row can't be indexed in this way"
             raise UserError([block.expression.problem(node, message, _ONLY_ROWS)])
         place = self._places[node.value.id]
         return block.add(Instruction("lag" if back else "now", of=(place,), lag=back))

@@ -153,6 +153,6 @@ class Scope:
             return date_value(array, dims)
         if array.dtype.kind not in "biuf":
             because = self._data[name].attrs.get("text_because") if self._data is not None else None
-            hint = f"compare it with a text, {name} == '...', or turn its labels into codes with data.factors"
+            hint = f"compare it with text, {name} == '...', or turn its labels into codes with data.factors"
             raise Fault(f"'{name}' is not numeric" + (f": {because}" if because else ""), hint)
         return constant(array, dims)

@@ -130,7 +130,7 @@ def check_row_before(function: str, times: Times, names: Collection[str]) -> Non
     Fault
         When the rows are not sorted by time, share a date, or are labelled by dates that are not equally spaced.
     """
-    what = f"{function} takes the row before"
+    what = f"{function} uses the previous row"
     if not times.in_order:
         hint = f"sort the rows of the file by {times.name}"
         raise Fault(f"{what}, but the rows are not in the order of '{times.name}'", hint)
@@ -171,7 +171,7 @@ def step_lengths(steps: Value, size: int) -> Array:
         raise Fault(f"{got} do not fit a series of {size} points", hint)
     if not np.all(np.isfinite(numbers)):
         place = int(np.flatnonzero(~np.isfinite(numbers))[0])
-        raise Fault(f"is missing or infinite at place {place}", "each point needs its time; step[1:] leaves one out")
+        raise Fault(f"is missing or infinite at position {place}", "each point needs its time; step[1:] leaves one out")
     lengths = np.diff(numbers) if len(numbers) == size else numbers
     if np.all(lengths > 0):
         return lengths

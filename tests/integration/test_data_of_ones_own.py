@@ -156,7 +156,7 @@ def test_labels_that_are_numbers_are_labels_in_new_rows_too(keys, fit, tmp_path)
         ("größe,y\n1,2\n2,3\n".encode("cp1252"), "", ["data.encoding", "encoding='cp1252'"]),
         ("x;y\n1,500;2\n2,250;3\n", "", ["data.decimal", "1,500, which may be 1.500 or a thousand times that"]),
         ("x,y,g\n1,2,a\n2,3,b\n", "levels: {g: [a, c]}\n", ["data.levels.g", "'b' (obs 1)"]),
-        ("x,y,g\n1,2,a\n2,3,b\n", "derive: {d: \"g == 'B'\"}\n", ["data.derive.d", "no 'g' is 'B'"]),
+        ("x,y,g\n1,2,a\n2,3,b\n", "derive: {d: \"g == 'B'\"}\n", ["data.derive.d", "'g' has no value 'B'"]),
     ],
 )
 def test_what_does_not_fit_is_said_with_what_it_looks_like(text, keys, parts, fit):

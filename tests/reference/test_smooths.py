@@ -65,7 +65,7 @@ def test_new_rows_are_predicted_by_the_curves_of_the_fit(folder: Path, bayesrun:
     words = ("model=curves", "sampler.draws=300", "predict.data=new", f"paths.outputs={folder}/out", "seed=3")
     done = bayesrun(f"--config-dir={folder}/conf", *words, *FEW)
     assert done.returncode in (0, 3), done.stderr
-    assert "'x' is outside of the fit's range" in done.stdout + done.stderr
+    assert "'x' is outside the range of the fit" in done.stdout + done.stderr
     assert "mo(q) is monotonic in the order low < mid < high" in done.stdout + done.stderr
     run = only_run(folder / "out")
     assert (run / "figures/effects.png").stat().st_size > 10_000

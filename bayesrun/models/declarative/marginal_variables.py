@@ -202,7 +202,9 @@ def _values(this: Plan, key: str) -> Array:
     if name not in _FINITE:
         raise fail(f"{key}.dist", f"a {name} has no known number of values", f"one of {', '.join(_FINITE)}")
     if this.shape:
-        raise fail(key, "must be a single number", "a variable per row is a Mixture, one per time a HiddenMarkov")
+        raise fail(
+            key, "must be a single number", "for one variable per row use Mixture, for one per time HiddenMarkov"
+        )
     if name == "Categorical":
         return np.arange(this.values["p"].shape[-1])
     if name == "Bernoulli":

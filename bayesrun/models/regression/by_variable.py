@@ -121,7 +121,7 @@ def learn_by(call: SmoothCall, rows: Rows) -> By:
     text = column.dtype.kind in "OUSb" or "levels" in column.attrs
     if not (call.labelled or coded or text):
         if column.dtype.kind not in "iuf":
-            raise call.fault(f"'{call.by}' holds neither labels nor numbers", "make a column of it with data.derive")
+            raise call.fault(f"'{call.by}' contains neither labels nor numbers", "make a column of it with data.derive")
         return By(call.by)
     found = _labels(rows, call.by)
     given = found.attrs.get("levels")
@@ -181,7 +181,7 @@ def told_outside(call: SmoothCall, rows: Rows, low: Array, high: Array, then: Se
         outside = (points[:, number] < low[number]) | (points[:, number] > high[number])
         if outside.any():
             where = places(rows.data[rows.dim].copy(data=outside))
-            told = f"'{name}' is outside of the fit's range, {low[number]:.4g} to {high[number]:.4g} ({where})"
+            told = f"'{name}' is outside the range of the fit, {low[number]:.4g} to {high[number]:.4g} ({where})"
             found.append(f"{call.short}: {told}; {then[number]}")
     return tuple(found)
 

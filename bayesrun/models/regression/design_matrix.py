@@ -208,10 +208,10 @@ def _unknown_texts(column: xr.DataArray, texts: list[str], key: str) -> list[Pro
     """Find strings that occur in no row; a numeric column has none."""
     if column.dtype.kind != "O":
         hint = f"write {column.name} == {texts[0]} without quotes"
-        return [Problem(key, f"'{column.name}' holds no texts, and is compared with '{texts[0]}'", hint)]
+        return [Problem(key, f"'{column.name}' holds no text, but is compared with '{texts[0]}'", hint)]
     labels = {str(label) for label in column.values if label is not None}
     return [
-        Problem(key, f"no '{column.name}' is '{text}'", did_you_mean(text, labels))
+        Problem(key, f"'{column.name}' has no value '{text}'", did_you_mean(text, labels))
         for text in texts
         if text not in labels
     ]

@@ -17,7 +17,7 @@ from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 
 _HINT = "write (1 | g), (x | g), (x || g), (1 | a/b) or (1 | a:b)"
-_NO_ID = "brms' (x | id | g), which correlates effects of several formulas, is not there: leave out the id"
+_NO_ID = "brms' (x | id | g), which correlates effects of several formulas, is not supported: leave out the id"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
                 raise fail(key, f"'{part}' needs parentheses, in '{text}'", _HINT)
             kept.append((sign, part))
         elif sign == "-":
-            raise fail(key, f"'- ({inside})' takes a group term out, in '{text}'", "leave the term out")
+            raise fail(key, f"'- ({inside})' removes a group term, in '{text}'", "leave the term out")
         else:
             groups += _read(inside, key, text)
     return _joined(kept), _merged(groups, key, text)

@@ -65,7 +65,7 @@ def without_missing(right: str, key: str, modelled: Collection[str]) -> tuple[st
             kept.append((sign, part))
             continue
         if sign == "-":
-            raise fail(key, f"'- {part}' takes a term out", "leave the term out")
+            raise fail(key, f"'- {part}' removes a term", "leave the term out")
         for product in _products(part):
             if re.search(r"\bmi\s*\(", product):
                 products.append(product)

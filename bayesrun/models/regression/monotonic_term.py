@@ -71,7 +71,7 @@ def without_monotonic(right: str, key: str) -> tuple[str, list[MonotonicTerm]]:
             kept.append((sign, part))
             continue
         if sign == "-":
-            raise fail(key, f"'- {quoted(part)}' takes a monotonic effect out", "leave the term out")
+            raise fail(key, f"'- {quoted(part)}' removes a monotonic effect", "leave the term out")
         call, among, crossed = _read(part, key)
         calls[call.name] = call
         found = others.setdefault(call.name, [])
@@ -89,7 +89,7 @@ def _read(part: str, key: str) -> tuple[SmoothCall, list[str], bool]:
     own = [factor for factor in factors if _CALL.match(factor)]
     calls = sum(_CALL.search(factor) is not None for factor in factors)
     if len(own) != 1 or calls != 1 or len(set(signs)) > 1 or not own[0].endswith(")"):
-        several = "; an interaction of two monotonic effects is not known" if len(own) > 1 else ""
+        several = "; an interaction of two monotonic effects is not supported" if len(own) > 1 else ""
         raise fail(key, f"'{quoted(part)}' can't be read", f"{_HINT}{several}")
     call = read_call(own[0], key)
     if len(call.inputs) != 1:
@@ -223,7 +223,7 @@ class MonotonicTerm:
                 raise call.fault(f"'{self.column}' must be whole numbers, or labels with an order", hint)
             levels = tuple(range(int(values.min()), int(values.max()) + 1))
         if not 2 <= len(levels) <= _MAX_LEVELS:
-            hint = "it has an effect of two levels and more" if len(levels) < 2 else "a smooth of many values is s(x)"
+            hint = "it needs two levels or more" if len(levels) < 2 else "a smooth of many values is s(x)"
             raise call.fault(f"'{self.column}' has {len(levels)} levels (2 to {_MAX_LEVELS} are allowed)", hint)
         return levels
 

@@ -147,7 +147,7 @@ def _sides(text: str, key: str) -> tuple[str, str]:
         raise fail(key, f"a formula has one '~' (got {text!r})", _HINT)
     left, right = (side.strip() for side in hidden.split("~"))
     if not right:
-        raise fail(key, f"the right side of '~' must be there (got {text!r})", _HINT)
+        raise fail(key, f"the right side of '~' is missing (got {text!r})", _HINT)
     return quoted(left), right
 
 
@@ -193,7 +193,7 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
     for sign, part in summands(right):
         if part.replace(" ", "").startswith("offset(") and part.endswith(")"):
             if sign == "-":
-                raise fail(key, f"'- {part}' takes an offset out", "write offset(-x) for one that is subtracted")
+                raise fail(key, f"'- {part}' removes an offset", "write offset(-x) for one that is subtracted")
             offsets.append(OffsetTerm(quoted(part[part.index("(") + 1 : -1].strip()), key))
         else:
             kept.append((sign, part))

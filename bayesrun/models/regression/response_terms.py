@@ -121,7 +121,7 @@ def read_response(left: str, key: str) -> Response:
 def _with_additions(found: Response, additions: str, bar: str, key: str) -> Response:
     for sign, part in summands(additions) if bar else []:
         if sign == "-":
-            raise fail(key, f"'- {part}' can't stand on the left side", _HINT)
+            raise fail(key, f"'- {part}' is not allowed on the left side", _HINT)
         found = _with_addition(found, part, key)
     # names in back-ticks were symbols up to here
     texts: dict[str, Any] = {name: quoted(value) for name, value in vars(found).items() if isinstance(value, str)}
@@ -154,10 +154,10 @@ def _with_addition(found: Response, part: str, key: str) -> Response:
     if not call or call[1] not in _ADDITIONS:
         name = call[1] if call else part
         if name in ADDITIONS_ELSEWHERE:
-            raise fail(key, f"'{part}' can't stand beside the response", ADDITIONS_ELSEWHERE[name])
+            raise fail(key, f"'{part}' can't appear beside the response", ADDITIONS_ELSEWHERE[name])
         allowed = ", ".join(f"{known}(...)" for known in _ADDITIONS)
         hint = f"{did_you_mean(name, _ADDITIONS)}; allowed: {allowed}"
-        raise fail(key, f"'{part}' can't stand beside the response", hint)
+        raise fail(key, f"'{part}' can't appear beside the response", hint)
     given = _named_arguments(call[1], call[2], key)
     if call[1] == "trials":
         return replace(found, trials=given["n"])

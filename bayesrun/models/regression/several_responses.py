@@ -81,7 +81,7 @@ def _obstacles(spec: RegressionSpec, plans: Mapping[str, RegressionPlan]) -> Ite
     for name, this in plans.items():
         beside = [part for part in this.response.others()]
         if beside or this.response.imputed:
-            yield f"'{name}' has additions beside the bar"
+            yield f"'{name}' has additions after the bar"
         if len(this.predictors) > 1:
             others = [parameter for parameter in this.predictors if parameter != this.family.main]
             yield f"a formula predicts {', '.join(others)} of '{name}'"

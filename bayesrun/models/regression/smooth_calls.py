@@ -133,7 +133,7 @@ def without_smooths(right: str, key: str) -> tuple[str, list[SmoothCall]]:
             calls.append(read_call(part, key))
     twice = [call for number, call in enumerate(calls) if call.name in [one.name for one in calls[:number]]]
     if twice:
-        raise twice[0].fault("the same smooth stands there twice", "leave one of them out")
+        raise twice[0].fault("the same smooth appears twice", "leave one of them out")
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
     return text or "1", calls
 
@@ -143,11 +143,13 @@ def _check_summand(sign: str, part: str, function: str, key: str) -> None:
     if function in _ELSEWHERE:
         raise fail(key, f"'{shown}': there is no {function}()", _ELSEWHERE[function])
     if sign == "-":
-        raise fail(key, f"'- {shown}' takes a smooth out", "leave the term out")
+        raise fail(key, f"'- {shown}' removes a smooth", "leave the term out")
     begin = part.find("(")
     if not part.startswith(function) or part[len(function) : begin].strip() or _closing(part, begin) != len(part) - 1:
-        hint = f"a smooth is a summand of its own; {function}(x, by = z) multiplies it by z, or varies it with a factor"
-        raise fail(key, f"'{shown}': {function}() can't stand inside of another term", hint)
+        hint = (
+            f"a smooth must be a term of its own; {function}(x, by = z) multiplies it by z, or varies it with a factor"
+        )
+        raise fail(key, f"'{shown}': {function}() can't appear inside another term", hint)
 
 
 def _closing(text: str, begin: int) -> int:
@@ -193,7 +195,7 @@ def _inputs(call: ast.Call, shown: str, key: str) -> Iterator[str]:
     for node in call.args:
         if not isinstance(node, ast.Name):
             got = quoted(ast.unparse(node))
-            hint = "name columns, and the arguments by name, k = 10; what is computed belongs into data.derive"
+            hint = "name columns, and the arguments by name, k = 10; compute columns in data.derive"
             raise fail(key, f"'{shown}': '{got}' is not a column", hint)
         yield column_named(node.id)
     if not call.args:
@@ -228,7 +230,7 @@ def _value(node: ast.expr, name: str, shown: str, key: str) -> Any:
     items = node.args if isinstance(node, ast.Call) and vector else getattr(node, "elts", None)
     if items is None or len(items) > 10:
         got = quoted(ast.unparse(node))
-        raise fail(key, f"'{shown}': {name} must be a number, a text, or TRUE or FALSE (got {got})", "write k = 10")
+        raise fail(key, f"'{shown}': {name} must be a number, text, TRUE or FALSE (got {got})", "write k = 10")
     return tuple(_value(item, name, shown, key) for item in items)
 
 

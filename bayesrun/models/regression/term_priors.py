@@ -120,7 +120,9 @@ def numbers_of(prior: Mapping[str, Any], key: str, scale: NDArray[Any], data: xr
             continue
         value = read(given, scope, f"{key}.{name}")
         if value.known is None or value.shape not in ((), np.shape(scale)):
-            raise fail(f"{key}.{name}", f"'{given}' must be a number", "priors of a regression name term_scale alone")
+            raise fail(
+                f"{key}.{name}", f"'{given}' must be a number", "the only name in priors of a regression is term_scale"
+            )
         found[name] = np.asarray(value.known, dtype=float).tolist()
     return found
 

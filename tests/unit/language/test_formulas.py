@@ -112,7 +112,7 @@ REFUSED = [
     ("y ~ ``", "a single back-tick"),
     ("y ~ class", "in back-ticks: `class`"),
     ("y ~ Sepal.Length", "in back-ticks: `Sepal.Length`"),
-    ("y ~ x + (1|g)", r"'\(1\|g\)' can't stand there"),
+    ("y ~ x + (1|g)", r"'\(1\|g\)' is not allowed there"),
     ("y ~ cbind(a, b)", "model.options.trials"),
     ("y ~ foo(`a b`)", "unknown function 'foo'"),
     ("y ~ log(`a b`, `c d`)", "log takes one variable"),

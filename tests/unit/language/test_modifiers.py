@@ -210,17 +210,17 @@ def test_draws_within_limits_follow_the_truncated_density(name: str, low: float,
 FAULTS = [
     ("weights: -1", "weights", "must be 0 or above"),
     ("weights: mu", "weights", "must not depend on a random variable"),
-    ("censored: 3", "censored", "must hold limits by name"),
+    ("censored: 3", "censored", "must be a mapping of limits"),
     ("censored: {stauts: status}", "censored.stauts", "has no key"),
     ("censored: {status: y}", "censored.status", "must be 0 (none), 1 (right), -1 (left) or 2 (interval)"),
     ("censored: {status: bad}", "censored.status", "must be none, left, right or interval (got 'rihgt')"),
     ("censored: {status: status}", "censored.upper", "is required"),
     ("censored: {status: status, upper: low}", "censored.upper", "must be above the observed value in an interval"),
     ("censored: {lower: 100}", "censored.lower", "lies below the limit"),
-    ("censored: {lower: 0, status: status}", "censored.lower", "exclude each other"),
+    ("censored: {lower: 0, status: status}", "censored.lower", "can't be given together"),
     ("truncated: {lower: 3, upper: 2}", "truncated.upper", "must be above lower"),
     ("truncated: {upper: -9}", "truncated.upper", "lies above the limit"),
-    ("truncated: {}", "truncated", "must hold limits by name"),
+    ("truncated: {}", "truncated", "must be a mapping of limits"),
 ]
 
 
@@ -303,7 +303,7 @@ def test_rows_that_are_not_observed_have_no_term_in_both_engines() -> None:
 @pytest.mark.parametrize(
     ("condition", "message"),
     [
-        ("seen > 5", "holds for no row"),
+        ("seen > 5", "is true for no row"),
         ("seen >= 0", "holds for 1 rows whose value is missing"),
         ("mu > 0", "must not depend on a random variable"),
     ],

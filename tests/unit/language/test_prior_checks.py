@@ -74,7 +74,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({"dist": "LKJCholeskyCov", "n": 0, "eta": 1, "sd_dist": {"dist": "Flat"}}, ".n", "1 or above"),
     ({"dist": "Flat", "dims": [1]}, ".dims", "list of dim names"),
     ({"dist": "Flat", "dims": ["a", "a"]}, ".dims", "twice"),
-    ({"dist": "Flat", "dims": ["a"], "shape": 2}, ".shape", "exclude each other"),
+    ({"dist": "Flat", "dims": ["a"], "shape": 2}, ".shape", "can't be given together"),
     ({"dist": "Flat", "shape": 0}, ".shape", "above 0"),
     ({"dist": "Flat", "shape": "two"}, ".shape", "whole number"),
     ({"dist": "Flat", "initval": "a."}, ".initval", "not a valid expression"),

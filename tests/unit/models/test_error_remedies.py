@@ -185,10 +185,10 @@ REMEDIES: list[tuple[Callable[[str], str], str, str, str]] = [
             ("upper: 9", "write truncated: {lower: , upper: }", "truncated: {lower: -1, upper: 9}"),
             ("weights: a", "give numbers or data", "weights: gap"),
             ("truncated: {up: 9}", "did you mean 'upper'", "truncated: {upper: 9}"),
-            ("censored: {status: k, lower: 0}", "exclude each other", "censored: {lower: 0}"),
+            ("censored: {status: k, lower: 0}", "can't be given together", "censored: {lower: 0}"),
         ]
     ),
-    (_glm, "y ~ body mass", "y ~ `a name with blanks`", "y ~ `body mass`"),
+    (_glm, "y ~ body mass", "y ~ `a name with spaces`", "y ~ `body mass`"),
     (_glm, "y ~ Q('body mass')", "in back-ticks: `body mass`", "y ~ `body mass`"),
     (_glm, "y ~ class", "in back-ticks: `class`", "y ~ `class`"),
     (_glm, "y ~ x^9", "I(x**2)", "y ~ I(x**2)"),

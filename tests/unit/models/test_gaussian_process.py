@@ -154,7 +154,7 @@ def test_one_new_row_has_the_columns_of_the_fit(formula: str) -> None:
     np.testing.assert_allclose(new.columns[name].values, fitted.columns[name].values[[7]], rtol=1e-10)
     (process,) = [term for term in new.terms["mu"] if isinstance(term, FittedProcess)]
     assert not process.outside(Rows(data(), "obs", "key"))
-    assert "'x' is outside of the fit's range" in process.outside(Rows(data(x=X + 100), "obs", "key"))[0]
+    assert "'x' is outside the range of the fit" in process.outside(Rows(data(x=X + 100), "obs", "key"))[0]
 
 
 @pytest.mark.parametrize(

@@ -93,10 +93,10 @@ def test_texts_can_be_compared_with():
 @pytest.mark.parametrize(
     ("formula", "part"),
     [
-        ("y ~ I(size == 'Large')", "no 'size' is 'Large'"),
+        ("y ~ I(size == 'Large')", "'size' has no value 'Large'"),
         ("y ~ I(cyl == '4')", "write cyl == 4 without quotes"),
         ("y ~ I(size > 'large')", "by == or !="),
-        ("y ~ I('a' == 'b')", "a text is compared with one column"),
+        ("y ~ I('a' == 'b')", "text is compared with one column"),
         ("y ~ log('a')", "is not allowed here"),
     ],
 )

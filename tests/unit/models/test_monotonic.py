@@ -138,7 +138,7 @@ def test_coefficients_are_named_as_the_terms() -> None:
     [
         ("mo(x, id = 'a')", "mo has no argument 'id'"),
         ("mo(x, z)", "mo takes one column"),
-        ("mo(x):mo(k)", "an interaction of two monotonic effects is not known"),
+        ("mo(x):mo(k)", "an interaction of two monotonic effects is not supported"),
         ("mo(x) / z", "write mo(x), mo(x):z or mo(x) * z"),
         ("mo(x) * z:g", "write mo(x), mo(x):z or mo(x) * z"),
         ("(mo(x) | g)", "write mo(x), mo(x):z or mo(x) * z"),

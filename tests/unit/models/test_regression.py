@@ -297,7 +297,7 @@ FAULTS = [
     ("y ~ (x | id | g)", {}, "has 2 bars"),
     ("y ~ (1 | gr(g, by=h))", {}, "can't be a grouping"),
     ("y ~ ( | g)", {}, "both sides of the bar"),
-    ("y ~ x - (1 | g)", {}, "takes a group term out"),
+    ("y ~ x - (1 | g)", {}, "removes a group term"),
     ("y ~ (x | g) + (0 + z | g)", {}, "several terms vary"),
     ("y ~ (1 | g) + (1 | g)", {}, "twice"),
     ("y ~ (__import__('os') | g)", {}, "can't be read"),

@@ -158,7 +158,7 @@ def test_what_is_beyond_the_fit_is_told() -> None:
     smooth = _at(data().isel(obs=[1]), "y ~ s(x)")[1].terms["mu"][-1]
     assert isinstance(smooth, FittedSmooth) and not smooth.outside(Rows(data(), "obs", "key"))
     (told,) = smooth.outside(Rows(data(x=X + 40).isel(obs=[1, 2]), "obs", "key"))
-    assert "'x' is outside of the fit's range" in told and "(obs 1, 2)" in told and "straight line" in told
+    assert "'x' is outside the range of the fit" in told and "(obs 1, 2)" in told and "straight line" in told
     with pytest.raises(UserError, match="not fitted to 'q' of 'g'"):
         _at(data(g=np.full(ROWS, "q")), "y ~ g + s(x, by = g)")
 
@@ -188,10 +188,10 @@ def test_the_basis_splines_of_formulaic_use_the_knots_of_the_fit() -> None:
         ("s(x, x)", "the same column twice"),
         ("s()", "has no column"),
         ("s(x):z", "s(x, by = z) multiplies it by z"),
-        ("z * s(x)", "can't stand inside of another term"),
-        ("log(s(x))", "can't stand inside of another term"),
+        ("z * s(x)", "can't appear inside another term"),
+        ("log(s(x))", "can't appear inside another term"),
         ("- s(x)", "leave the term out"),
-        ("s(x) + s(x, k = 5)", "the same smooth stands there twice"),
+        ("s(x) + s(x, k = 5)", "the same smooth appears twice"),
         ("te(x, z)", "t2(x, z) is the tensor product smooth"),
         ("gp(x)", "write hsgp(x)"),
         ("s(x, by = g + z)", "'by' is not a column"),
