@@ -106,6 +106,9 @@ def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
         flat = predictions[name].transpose("chain", "draw", *own.dims).values.reshape(-1, len(labels))
         observed |= dict(zip(labels, np.asarray(own.values, float).ravel(), strict=True))
         drawn |= dict(zip(labels, flat.T, strict=True))
+    whole = [p for p in wanted if p not in observed]
+    if whole:
+        raise NotDrawable(f"{whole[0]} is a vector, which has no single predictive distribution function")
     return np.array([observed[p] for p in wanted]), np.column_stack([drawn[p] for p in wanted])
 
 

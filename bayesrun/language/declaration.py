@@ -33,6 +33,25 @@ Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
 
 
+def in_turn(*parts: Recover | None) -> Recover | None:
+    """Return what draws the variables of several parts; None if there are none."""
+    given = tuple(part for part in parts if part is not None)
+    return given[0] if len(given) == 1 else _InTurn(given) if given else None
+
+
+@dataclass(frozen=True)
+class _InTurn:
+    """Several parts of a model, each of which draws variables that were summed out, given those before."""
+
+    parts: tuple[Recover, ...]
+
+    def __call__(self, draws: Draws, rng: np.random.Generator) -> Draws:
+        found: dict[str, NDArray[Any]] = {}
+        for part in self.parts:
+            found |= part({**draws, **found}, rng)
+        return found
+
+
 @dataclass(frozen=True)
 class Container:
     """A data variable that expressions refer to by name.
@@ -115,11 +134,14 @@ class Missing:
         Name of the dim of the imputed values `LIKELIHOOD_missing`.
     labels
         Labels of that dim: those of the rows.
+    summed_out
+        Whether they are summed out of the likelihood and drawn afterwards, instead of being sampled.
     """
 
     mask: NDArray[Any]
     dim: str
     labels: Sequence[Any]
+    summed_out: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,10 @@ LOCATION_SCALE: Mapping[str, tuple[str | None, str]] = MappingProxyType(
 )
 
 
+SIZED_BY_DIM = ("LKJCholeskyCov", "LKJCorr")
+"""Distributions of square matrices, whose size `n` may follow from the dim of their rows."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """A parameter of a distribution.

@@ -81,6 +81,15 @@ def evaluate_at_draws(
     return [np.asarray(found[id(node)]) for node in nodes]
 
 
+def whole_factor(packed: Array) -> Array:
+    """Return Cholesky factors (draw, row, column), of their lower triangle row by row (draw, element)."""
+    size = int((np.sqrt(8 * packed.shape[-1] + 1) - 1) / 2)
+    whole = np.zeros((len(packed), size, size))
+    rows, columns = np.tril_indices(size)
+    whole[:, rows, columns] = packed
+    return whole
+
+
 def _at_draws(
     nodes: Sequence[Node], steps: Sequence[Call], fixed: Mapping[int, Any], inputs: Mapping[int, Array]
 ) -> dict[int, Array]:

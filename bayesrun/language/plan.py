@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
-from bayesrun.language.distributions import Family, Parameter, known_family
+from bayesrun.language.distributions import SIZED_BY_DIM, Family, Parameter, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.kernels import read_process
 from bayesrun.language.modifiers import Modifiers
@@ -140,6 +140,8 @@ def plan(
     family = known_family(prior["dist"])
     wanted = axes_of(prior, scope, key, dims, shape)
     given = {k: v for k, v in prior.items() if v is not None and _parameter(family, k)}
+    if family.name in SIZED_BY_DIM and wanted is not None and prior.get("dims") is not None:
+        given = _sized(given, wanted, key)
     if "kernel" in family.parameters:
         return _process(name, prior, given, scope, key, wanted)
     raw = {k: v for k, v in given.items() if _parameter(family, k).domain in _NO_VALUES}  # type: ignore[union-attr]
@@ -147,6 +149,14 @@ def plan(
     target = wanted if wanted is not None else _inferred(family, values, key)
     fitted = _fitted(family, values, target, key)
     return _with_steps(_with_parts(Plan(name, key, family, *target, fitted, prior=prior), raw, scope), raw, scope)
+
+
+def _sized(given: Mapping[str, Any], wanted: tuple[Dims, tuple[int, ...]], key: str) -> dict[str, Any]:
+    """Return the parameters of a distribution of square matrices with their size, that of its dim."""
+    (size,) = wanted[1]
+    if given.get("n", size) != size:
+        raise fail(f"{key}.n", f"is {given['n']}, but '{wanted[0][0]}' has {size} labels", "leave n out")
+    return {**given, "n": size}
 
 
 def _process(

@@ -20,7 +20,16 @@ from types import MappingProxyType
 from typing import Any
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language.distributions import FAMILIES, LEFT_OUT, Family, Parameter, distributions, family, truncatable
+from bayesrun.language.distributions import (
+    FAMILIES,
+    LEFT_OUT,
+    SIZED_BY_DIM,
+    Family,
+    Parameter,
+    distributions,
+    family,
+    truncatable,
+)
 from bayesrun.language.grammar import parse
 from bayesrun.language.kernel_checks import basis_problems, input_problems, kernel_problems, process_problems
 
@@ -110,7 +119,10 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
     if known is None:
         return [Problem(f"{key}.dist", f"unknown distribution {name!r}", _hint_for_unknown(str(name)))]
     given = {str(k): v for k, v in prior.items() if v is not None and k != "dist"}
-    problems = [
+    problems = list(_wrong_factor(key, known, given))
+    if known.name in SIZED_BY_DIM and given.get("dims") is not None:
+        given = {"n": 1, **given}
+    problems += [
         *_unknown_keys(key, known, given),
         *_missing(key, known, given),
         *_wrong_values(key, known, given),
@@ -120,6 +132,17 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
     if known.name == "GaussianProcess" and not problems:
         problems += process_problems(key, given, observed)
     return problems
+
+
+def _wrong_factor(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check the axes of a distribution of square matrices."""
+    dims = given.get("dims")
+    if known.name not in SIZED_BY_DIM:
+        return
+    if _is_list(dims) and len(dims) != 1:  # type: ignore[arg-type]
+        yield Problem(
+            f"{key}.dims", f"{known.name} has one dim, that of its rows (got {dims!r})", "write dims: [effect]"
+        )
 
 
 def _marginal_problems(key: str, prior: Mapping[str, Any], observed: bool) -> Iterator[Problem]:
@@ -183,7 +206,9 @@ def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Prob
         wanted = " or ".join(" and ".join(sorted(a, key=list(known.parameters).index)) for a in group)
         if any(got < alternative for alternative in group):
             have = f" (got {', '.join(sorted(got))} only)" if got else ""
-            yield Problem(key, f"{known.name} needs {wanted}{have}", "add what is missing")
+            sized = known.name in SIZED_BY_DIM and "n" in wanted
+            hint = "write n: 2, or dims: with the dim of its rows" if sized else "add what is missing"
+            yield Problem(key, f"{known.name} needs {wanted}{have}", hint)
         else:
             yield Problem(key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove one of them")
 

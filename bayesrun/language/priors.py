@@ -28,6 +28,7 @@ from bayesrun.language.distributions import FAMILIES
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index, log
 from bayesrun.language.gaussian_processes import approximated, as_vectors, remember
+from bayesrun.language.incomplete_vectors import summed_out
 from bayesrun.language.modifiers import observed_rows, plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import check_prior, modifier_problems, split
@@ -147,6 +148,8 @@ def declare_likelihood(
         )
     if this.family.support != "matrix":
         draft.name_axes(name, this.dims, this.shape, draft.scope)
+    if not new_rows:
+        this, observed = summed_out(this, observed)
     return draft.likelihood(with_steps(this), observed)
 
 
@@ -194,7 +197,16 @@ def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     initial = initial_value(this, scope)
     matrix = this.family.support == "matrix" or this.family.name == "BART"
     dims = () if matrix else draft.name_axes(this.name, this.dims, this.shape, scope)
+    if this.family.name == "LKJCholeskyCov" and this.option("dims") is not None:
+        dims = _name_both_axes(draft, this, scope)
     return draft.random(with_steps(this), dims, initial)
+
+
+def _name_both_axes(draft: Draft, this: Plan, scope: Scope) -> tuple[str, ...]:
+    """Name the axes of a square matrix; the second has the labels of the first."""
+    (dim,) = draft.name_axes(this.name, this.dims, this.shape, scope)
+    draft.add_coords({f"{dim}_bis": draft.coords[dim]})
+    return dim, f"{dim}_bis"
 
 
 def _check_truncation(this: Plan) -> None:

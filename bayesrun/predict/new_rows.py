@@ -24,6 +24,7 @@ from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec, of_new_rows
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
+from bayesrun.language.evaluation_at_draws import whole_factor
 from bayesrun.language.operations import Constant, in_order, names_in
 from bayesrun.language.values import Value, node_of
 from bayesrun.lazy import xr
@@ -327,11 +328,7 @@ def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[A
     known = fitted.quantities.get(name)
     if known is None or values.shape[1:] == known.shape or len(known.shape) != 2 or values.ndim != 2:
         return values
-    size = known.shape[0]
-    whole = np.zeros((len(values), size, size))
-    below = np.tril_indices(size)
-    whole[:, below[0], below[1]] = values
-    return whole
+    return whole_factor(values)
 
 
 __all__ = ["KEY", "PreparedRows", "forecasts", "prepare_rows"]

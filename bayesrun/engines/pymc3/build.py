@@ -25,8 +25,10 @@ from bayesrun.language.declaration import (
     Observed,
     Potential,
     Random,
+    in_turn,
 )
 from bayesrun.language.hidden_markov import HiddenStates
+from bayesrun.language.incomplete_vectors import recovery_of
 from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
 from bayesrun.language.recurrence_draws import Simulation, simulation_of
@@ -109,7 +111,7 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
             raise _too_large(declared, error) from error
     note = metadata(model)
     note.helpers.update(declared.helpers)
-    note.recover = declared.recover
+    note.recover = in_turn(declared.recover, recovery_of(declared))
     note.simulation = declared.hidden or simulation_of(declared)
     if declared.hidden is not None:
         note.dims.update(declared.hidden.dims)
@@ -180,6 +182,9 @@ def _random(model: pm.Model, item: Random, lower: Lowering, variables: dict[str,
     with _made_by_pymc3(item.plan):
         variable = make_variable(item.plan, item.dims, lower, _initial(item, variables))
     _check_initial_value(variable, item.plan)
+    if item.plan.family.name == "LKJCholeskyCov" and item.dims:
+        note = metadata(model)
+        note.dims |= {f"{item.name}_stds": item.dims[:1], f"{item.name}_corr": item.dims}
     return dict(names_of(item.plan, variable, model))
 
 
@@ -212,7 +217,8 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
     if observed.missing is not None:
         note.dims[f"{item.name}_missing"] = (observed.missing.dim,)
         note.coords[observed.missing.dim] = observed.missing.labels
-        note.missing[item.name] = observed.missing.mask
+        absent = note.unobserved if observed.missing.summed_out else note.missing
+        absent[item.name] = observed.missing.mask
     if item.plan.modifiers is not None and item.plan.modifiers.kept is not None:
         note.unobserved[item.name] = ~item.plan.modifiers.kept
     with _made_by_pymc3(item.plan), applied("small_test_values") if item.elementwise else nullcontext():
@@ -222,7 +228,7 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
 def _values(observed: Observed, variables: dict[str, Any]) -> Any:
     if observed.container is not None:
         return variables[observed.container]
-    if observed.missing is not None:
+    if observed.missing is not None and not observed.missing.summed_out:
         return np.ma.array(observed.values, mask=observed.missing.mask)  # type: ignore[no-untyped-call]
     return observed.values
 

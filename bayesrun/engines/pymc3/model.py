@@ -151,7 +151,8 @@ class PyMC3Model:
     def recover(self, draws: Arrays, seed: int) -> Arrays:
         """Add the variables that were summed out, unless the draws have them already, as those of the prior do."""
         recover = self._metadata.recover
-        if recover is None or (self.reported is not self and set(self.reported.variables) <= set(draws)):
+        summed = set(self.reported.variables) - set(self.variables)
+        if recover is None or (summed and summed <= set(draws)):
             return draws
         return {**draws, **recover(draws, np.random.default_rng(seed))}
 

@@ -253,7 +253,9 @@ def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing:
     values = dict(zip(names, at_draws(model, terms, draws), strict=True)) if terms else {}
     for name, imputed in missing.items():
         if name in values:
-            values[name][:, :, imputed] = np.nan
+            # a vector has one term, of its observed elements
+            jointly = values[name].ndim - 2 < imputed.ndim
+            values[name][:, :, imputed.all(axis=-1) if jointly else imputed] = np.nan
     return values
 
 

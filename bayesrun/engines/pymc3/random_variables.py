@@ -19,6 +19,7 @@ from bayesrun.engines.pymc3.declared_distributions import (
     ModifiedDiscrete,
     to_real_line,
 )
+from bayesrun.engines.pymc3.incomplete_vectors_density import MvStudentT
 from bayesrun.engines.pymc3.replaced_distributions import (
     GARCH11,
     GaussianRandomWalk,
@@ -41,6 +42,7 @@ _OUR_OWN = {
     "GARCH11": GARCH11,
     "GaussianRandomWalk": GaussianRandomWalk,
     "MvNormal": MvNormal,
+    "MvStudentT": MvStudentT,
     "VonMises": VonMises,
 }
 

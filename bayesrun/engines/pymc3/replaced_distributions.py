@@ -21,6 +21,7 @@ from scipy.signal import lfilter
 from theano.graph.basic import Apply
 from theano.graph.op import Op
 
+from bayesrun.engines.pymc3.incomplete_vectors_density import observed_parts, or_impossible
 from bayesrun.engines.pymc3.random_draws import walks
 
 Array = NDArray[Any]
@@ -123,7 +124,17 @@ LARGEST = 8
 
 
 class MvNormal(pm.MvNormal):  # type: ignore[misc]
-    """`pm.MvNormal`, whose density by a small lower Cholesky factor is written out."""
+    """`pm.MvNormal`, whose density by a small lower Cholesky factor is written out.
+
+    Parameters
+    ----------
+    missing
+        True where an element of the vectors is missing; None if all are observed.
+    """
+
+    def __init__(self, *arguments: Any, missing: Array | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.missing = missing
 
     def logp(self, value: Any) -> Any:
         """Return the log density of each vector.
@@ -133,6 +144,9 @@ class MvNormal(pm.MvNormal):  # type: ignore[misc]
         value
             The vectors: (..., element).
         """
+        if self.missing is not None:
+            squares, log_determinant, seen = observed_parts(self, value, self.missing)
+            return or_impossible(-0.5 * (seen * np.log(2 * np.pi) + squares + log_determinant))
         size = int(np.atleast_1d(self.shape)[-1])
         if self._cov_type != "chol" or size > LARGEST:
             return super().logp(value)

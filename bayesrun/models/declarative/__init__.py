@@ -37,9 +37,11 @@ from bayesrun.models.declarative.dimension_checks import (
     add_parts,
     completed,
     data_problems,
+    dims_taken,
     explained,
     expression_value,
     has_missing,
+    with_coords,
 )
 from bayesrun.models.declarative.marginal_variables import (
     Recovery,
@@ -74,6 +76,8 @@ class DeclarativeSpec(ModelSpec):
 
     Parameters
     ----------
+    coords
+        Dims of the model that the data do not have, with their labels: `{effect: [intercept, slope]}`.
     deterministics
         Quantities computed for each draw and kept: `{name: expression}`, or `{name: {expr: ..., dims: [...]}}`.
     potentials
@@ -85,6 +89,7 @@ class DeclarativeSpec(ModelSpec):
         Distributions of what was observed: `{name: {dist: NAME, PARAM: VALUE, ..., observed: data variable}}`.
     """
 
+    coords: dict[str, list[Any]] = Field(default={})
     deterministics: dict[str, Any] = Field(default={})
     potentials: dict[str, Any] = Field(default={})
     recurrence: Any = None
@@ -125,7 +130,9 @@ def static_check(spec: DeclarativeSpec) -> list[Problem]:
 def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
     """Find unknown names, clashing dims and shapes that do not fit, without an engine."""
     parts = definitions(spec)
-    problems = data_problems(data, [plain(part) for part in parts])
+    problems = dims_taken(data, spec.coords)
+    data = with_coords(data, spec.coords)
+    problems = problems or data_problems(data, [plain(part) for part in parts])
     if not problems and any(map(is_marginal, parts)):
         try:
             _summed_out(data, parts, _declared(data, [plain(part) for part in parts]))
@@ -136,7 +143,7 @@ def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
 
 def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
     """Declare the model; with a whitened walk, or a variable summed out, it is reported as the user wrote it."""
-    parts = definitions(spec)
+    parts, data = definitions(spec), with_coords(data, spec.coords)
     written = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else plain(p) for p in parts]
     if any(map(is_marginal, parts)):
         return _summed_out(data, parts, _declared(data, written))

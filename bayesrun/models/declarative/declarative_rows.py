@@ -26,7 +26,13 @@ from bayesrun.language.values import Value, variable
 from bayesrun.lazy import xr
 from bayesrun.models.base import NewRows
 from bayesrun.models.declarative.definitions import Definition, definitions, gives, in_order
-from bayesrun.models.declarative.dimension_checks import add_parts, completed, expression_value, has_missing
+from bayesrun.models.declarative.dimension_checks import (
+    add_parts,
+    completed,
+    expression_value,
+    has_missing,
+    with_coords,
+)
 from bayesrun.models.declarative.marginal_variables import plain
 
 if TYPE_CHECKING:
@@ -53,13 +59,19 @@ def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the variables over the rows that the likelihoods need, except those that the model can draw."""
-    parts = plain_parts(spec)
+    rows, parts = _with_coords(rows, spec), plain_parts(spec)
     used = _used(rows, parts)
     _refuse_recurrences(used)
     own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
     own |= {name for p in parts if p.system is not None for name in gives(p)}
     keys = {name: part.key for part in used for name in _data_names(rows, part)}
     return tuple(Role(name, "predictor", "any", key) for name, key in keys.items() if name not in own)
+
+
+def _with_coords(rows: NewRows, spec: DeclarativeSpec) -> NewRows:
+    data = with_coords(rows.data, spec.coords)
+    assert data is not None
+    return replace(rows, data=data)
 
 
 def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
@@ -70,7 +82,7 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     UserError
         When the likelihoods depend on variables over the rows, or on groups, of which new ones can't be drawn.
     """
-    parts = plain_parts(spec)
+    rows, parts = _with_coords(rows, spec), plain_parts(spec)
     if not rows.likelihoods:
         raise fail(
             _KEY, "the model has no likelihood: its data enter only through potentials", "write model.likelihood"

@@ -200,6 +200,7 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
     parts = definitions(spec)
     problems = [p for part in parts for p in _own_problems(part)]
     problems += _repeats(parts)
+    problems += _coords_problems(spec.coords, parts)
     if not spec.priors:
         problems.append(Problem("model.priors", "is empty: there is nothing to infer", "add name: {dist: ..., ...}"))
     if not problems:
@@ -208,6 +209,21 @@ def static_problems(spec: DeclarativeSpec) -> list[Problem]:
         except UserError as error:
             problems += error.problems
     return problems
+
+
+def _coords_problems(coords: Mapping[str, Sequence[Any]], parts: Sequence[Definition]) -> Iterator[Problem]:
+    """Check the dims that the model itself has."""
+    made = {name: part.key for part in parts for name in gives(part)}
+    for dim, labels in coords.items():
+        key = f"model.coords.{dim}"
+        yield from _name_problems(str(dim), key)
+        if dim in made:
+            yield Problem(key, f"the name '{dim}' is taken by {made[dim]}", "rename one of them")
+        kinds = {isinstance(label, str) for label in labels}
+        if not labels or len(kinds) > 1 or not all(isinstance(label, (str, int, float)) for label in labels):
+            yield Problem(key, f"must be a list of labels (got {labels!r})", "write [intercept, slope]")
+        elif len(set(labels)) < len(labels):
+            yield Problem(key, f"has a label twice (got {labels!r})", "give each place a label of its own")
 
 
 def _own_problems(part: Definition) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from bayesrun.language.areal_models import AREAL, adjacency_of
 from bayesrun.language.differential_equations import read_ode, solutions, states_of
 from bayesrun.language.expressions import read
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
+from bayesrun.language.incomplete_vectors import SUMMED_OUT
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers
@@ -47,6 +49,7 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
         Its definitions, which have passed the static check.
     """
     problems = [*_clashes(data, parts), *_missing_in_predictors(data, parts), *_untimely_series(data, parts)]
+    problems += _used_vectors(data, parts)
     if problems:
         return problems
     try:
@@ -54,6 +57,20 @@ def data_problems(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[
     except UserError as error:
         return list(error.problems)
     return _shape_problems(data, ordered)
+
+
+def dims_taken(data: xr.Dataset | None, coords: Mapping[str, Sequence[Any]]) -> list[Problem]:
+    """Find dims of the model that are called as a dim or a variable of the data."""
+    taken = set() if data is None else {str(name) for name in (*data.variables, *data.sizes)}
+    hint = "rename it; a dim of the data has its labels from the data"
+    return [Problem(f"model.coords.{d}", f"the name '{d}' is taken by the data", hint) for d in coords if d in taken]
+
+
+def with_coords(data: xr.Dataset | None, coords: Mapping[str, Sequence[Any]]) -> xr.Dataset | None:
+    """Return the data with the model's own dims."""
+    if not coords:
+        return data
+    return (xr.Dataset() if data is None else data).assign_coords({dim: list(coords[dim]) for dim in coords})
 
 
 def explained(parts: Sequence[Definition]) -> frozenset[str]:
@@ -70,6 +87,18 @@ def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]
 def has_missing(data: xr.Dataset | None, name: str) -> bool:
     """Return whether a data variable has missing values."""
     return data is not None and name in data and bool(data[name].isnull().any())
+
+
+def _used_vectors(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
+    """Find completed vectors that other definitions use: their missing elements are known only afterwards."""
+    for part in parts:
+        if part.body.get("dist") in SUMMED_OUT and part.name in completed(data, [part]):
+            users = [other.key for other in parts if part.name in other.names]
+            if users:
+                message = f"has missing values, which are summed out, but {users[0]} uses '{part.name}'"
+                yield Problem(
+                    part.key, message, "set data.drop_missing=rows, or give each of its elements a likelihood"
+                )
 
 
 def _clashes(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
@@ -218,6 +247,8 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     with_modifiers(this, modifiers, scope, array.values)
     if missing:
         series = this.family.name in _IMPUTED_SERIES and len(dims) == 1
+        if this.family.name in SUMMED_OUT:
+            return
         if (this.family.event and not series) or this.family.name in ("Mixture", "NormalMixture", "MixtureSameFamily"):
             message = f"'{part.observed}' has missing values, which can't be imputed in a {this.family.name}"
             hint = "set data.drop_missing=rows"
