@@ -28,6 +28,7 @@ from bayesrun.errors import check, did_you_mean, fail
 from bayesrun.figures.base import FIGURES
 from bayesrun.language.distributions import Family, distributions, known_family, truncatable
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
+from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, MAX_PERIOD
 from bayesrun.language.prior_checks import MARGINAL, OPTIONS, PARAMETERIZATIONS, TRANSFORMS
 from bayesrun.models.base import MODELS, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
@@ -296,6 +297,35 @@ _OF_HIDDEN_MARKOV: Schema = {
     },
     "dims": {"description": "Dim of the states", "type": ["array", "string", "null"]},
 }
+_OF_COMPONENTS: Mapping[str, Schema] = {
+    "sd": {"description": "Sd of the change from row to row", **_VALUE},
+    "init": {
+        "description": "What is known of it at the first row: a normal distribution, or a value",
+        "anyOf": [{"$ref": "#/$defs/prior"}, _VALUE],
+    },
+    "period": {"description": "Rows until effects repeat", "type": "integer", "minimum": 2, "maximum": MAX_PERIOD},
+    "rho": {"description": "Coefficients of the rows before", **_VALUE},
+}
+_COMPONENT_WORDS = {
+    "level": "Random walk about which observations lie",
+    "trend": "Slope of the level, which is a random walk, too",
+    "seasonal": "Effects that repeat after a period, and sum to 0 but for their change",
+    "ar": "Autoregression",
+}
+_OF_LINEAR_GAUSSIAN: Schema = {
+    **{
+        name: {
+            "description": _COMPONENT_WORDS[name],
+            "type": ["object", "null"],
+            "properties": {key: _OF_COMPONENTS[key] for key in keys},
+            "propertyNames": {"enum": [*keys]},
+        }
+        for name, keys in COMPONENTS.items()
+    },
+    "mu": {"description": "What the components are added to", **_VALUE},
+    "sigma": {"description": "Sd of an observation about the components", **_VALUE},
+    "steps": {"description": "Times of the rows", **_VALUE},
+}
 _OF_OPTIONS: Mapping[str, Schema] = {
     "dims": {"description": "Dims by name", "type": ["array", "string", "null"]},
     "shape": {"description": "Sizes of axes, labelled 0, 1, ...", "type": ["integer", "array", "string", "null"]},
@@ -319,15 +349,17 @@ def _of_priors() -> dict[str, Schema]:
             cases.append(_if("dist", name, allowed))
         names = distributions()
         if kind == "likelihood":
-            names = [*names, HIDDEN_MARKOV]
-            own = {**_OF_HIDDEN_MARKOV, **extra}
-            keys |= set(own)
-            cases.append(_if("dist", HIDDEN_MARKOV, {"propertyNames": {"enum": ["dist", *own]}, "properties": own}))
+            for name, of in ((HIDDEN_MARKOV, _OF_HIDDEN_MARKOV), (LINEAR_GAUSSIAN, _OF_LINEAR_GAUSSIAN)):
+                names = [*names, name]
+                own = {**of, **extra}
+                keys |= set(own)
+                cases.append(_if("dist", name, {"propertyNames": {"enum": ["dist", *own]}, "properties": own}))
         else:
             names = [*names, MARGINAL]
-            of = {"description": "Distribution of the variable that is summed out", "$ref": _REF.format("prior")}
+            inner = {"description": "Distribution of the variable that is summed out", "$ref": _REF.format("prior")}
             keys.add("of")
-            summed: Schema = {"propertyNames": {"enum": ["dist", "of"]}, "properties": {"of": of}, "required": ["of"]}
+            summed: Schema = {"propertyNames": {"enum": ["dist", "of"]}, "properties": {"of": inner}}
+            summed["required"] = ["of"]
             cases.append(_if("dist", MARGINAL, summed))
         dist = {"description": "Name of the distribution", "enum": names}
         found[kind] = {

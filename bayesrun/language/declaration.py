@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from bayesrun.lazy import xr
 
 if TYPE_CHECKING:
     from bayesrun.language.formulas import Design
-    from bayesrun.language.hidden_markov import HiddenStates
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
@@ -50,6 +49,36 @@ class _InTurn:
         for part in self.parts:
             found |= part({**draws, **found}, rng)
         return found
+
+
+class DrawnTogether(Protocol):
+    """How the rows of likelihoods that depend on each other are drawn."""
+
+    @property
+    def likelihoods(self) -> tuple[str, ...]:
+        """Names of the likelihoods."""
+
+    def draw(self, draws: Draws, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Draw each likelihood at draws (draw, ...)."""
+
+
+class Hidden(DrawnTogether, Protocol):
+    """Hidden states that were summed out and are drawn afterwards."""
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dims of what is drawn afterwards."""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what is drawn afterwards."""
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Labels of the dims that nothing else has."""
+
+    def recover(self, draws: Draws, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+        """Draw the states at draws (chain, draw, ...)."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +283,7 @@ class Declaration:
         Data variables on whose earlier rows a recurrence depends, and the likelihood that draws each: predictions
         continue what they have drawn (`bayesrun.language.recurrence_draws`).
     hidden
-        Hidden Markov chains, whose states are drawn afterwards.
+        Hidden Markov chains and structural time series, whose states are drawn afterwards.
     """
 
     items: tuple[Item, ...]
@@ -265,7 +294,7 @@ class Declaration:
     design: ModelDesign = ModelDesign()
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
-    hidden: HiddenStates | None = None
+    hidden: tuple[Hidden, ...] = ()
 
     def random(self, name: str) -> Random:
         """Return the random variable with a given name."""

@@ -293,7 +293,7 @@ def _terms(
     # a shift by a value of any size cancels: it carries no derivative of its own
     relative = [exp(one - largest) for one in logs]
     named = [*initial, *(cell for row in transition for cell in row), *relative]
-    inputs, kinds = zip(*[_as_input(value, dims, shape) for value in named], strict=True)
+    inputs, kinds = zip(*[as_input(value, dims, shape) for value in named], strict=True)
     series, rows = tuple(shape[:-1]), shape[-1]
     program = Program(tuple(_variables(size)), tuple(kinds), series, rows)
     whole = Call("recurrence", tuple(map(node_of, inputs)), (program,))
@@ -301,7 +301,8 @@ def _terms(
     return apply("log", [total]) + largest
 
 
-def _as_input(value: Value, dims: Any, shape: Any) -> tuple[Value, tuple[bool, bool, bool]]:
+def as_input(value: Value, dims: Any, shape: Any) -> tuple[Value, tuple[bool, bool, bool]]:
+    """Return a value as an input of what goes along the last dim, and what `AlongRows.inputs` says of it."""
     sizes = (1,) * (len(shape) - value.ndim) + value.shape
     by_row = sizes[-1] == shape[-1] and shape[-1] > 1
     if all(n == 1 for n in sizes[:-1]):
@@ -376,6 +377,16 @@ class HiddenStates:
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Dims of what is drawn afterwards."""
         return {f"{chain.name}_{what}": chain.dims for chain in self.chains for what in ("state", "path")}
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what is drawn afterwards."""
+        return {f"{chain.name}_{what}": chain.shape for chain in self.chains for what in ("state", "path")}
+
+    @property
+    def coords(self) -> dict[str, list[str]]:
+        """Labels of the dims that nothing else has."""
+        return {}
 
     def recover(self, draws: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
         """Draw the states, and find the most probable path, at draws (chain, draw, ...)."""

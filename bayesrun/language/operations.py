@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.language import recurrences, special_functions
+from bayesrun.language import kalman_filter, recurrences, special_functions
 from bayesrun.lazy import fft, linalg, special
 
 Array = NDArray[Any]
@@ -383,6 +383,8 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "conditional_draw": _conditional_draw,
         "black_box": _black_box,
         "recurrence": lambda *rest: recurrences.run(OPERATIONS, *rest),
+        "kalman_filter": kalman_filter.log_terms,
+        "states_after": kalman_filter.states_after,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,
         "softplus_sum_of_groups": _sum_of_groups(lambda eta: np.logaddexp(0.0, eta)),

@@ -80,8 +80,31 @@ class StepVariable:
     data: bool = False
 
 
+class AlongRows:
+    """What goes along the rows of several series, with inputs that may differ between series and between rows."""
+
+    inputs: tuple[tuple[bool, bool, bool], ...]
+    series: tuple[int, ...]
+    rows: int
+
+    @property
+    def width(self) -> int:
+        """Number of series."""
+        return math.prod(self.series)
+
+    def flat(self, inputs: Sequence[Any], draws: Sequence[bool] | None = None) -> list[Array]:
+        """Return inputs as arrays (draw, series, row) whose axes are 1 where nothing differs."""
+        varies = draws or [False] * len(inputs)
+        found = []
+        for given, (by_series, by_row, _), of_draws in zip(inputs, self.inputs, varies, strict=True):
+            array = np.asarray(given, dtype=float)
+            count = len(array) if of_draws else 1
+            found.append(array.reshape(count, self.width if by_series else 1, self.rows if by_row else 1))
+        return found
+
+
 @dataclass(frozen=True)
-class Program:
+class Program(AlongRows):
     """A recurrence.
 
     Parameters
@@ -103,24 +126,9 @@ class Program:
     rows: int
 
     @property
-    def width(self) -> int:
-        """Number of series."""
-        return math.prod(self.series)
-
-    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the result: (variable, *series, row)."""
         return (len(self.variables), *self.series, self.rows)
-
-    def flat(self, inputs: Sequence[Any], draws: Sequence[bool] | None = None) -> list[Array]:
-        """Return inputs as arrays (draw, series, row) whose axes are 1 where nothing differs."""
-        varies = draws or [False] * len(inputs)
-        found = []
-        for given, (by_series, by_row, _), of_draws in zip(inputs, self.inputs, varies, strict=True):
-            array = np.asarray(given, dtype=float)
-            count = len(array) if of_draws else 1
-            found.append(array.reshape(count, self.width if by_series else 1, self.rows if by_row else 1))
-        return found
 
 
 class Rows:

@@ -73,6 +73,41 @@ class Times:
         """Whether all steps are equal: in time, or in whole months."""
         return all_equal(self.steps) or (self.dates and _equal_months(pd.DatetimeIndex(self.values)))
 
+    def steps_from(self, before: Array, dates: bool) -> tuple[Array, str]:
+        """Return how many steps it is into each row, into the first one from the last row before these.
+
+        Parameters
+        ----------
+        before
+            The last times before, two or more, equally spaced: a step is that between them.
+        dates
+            Whether they are dates, in days since 1970-01-01.
+
+        Returns
+        -------
+        steps : ndarray
+            One per row; whole months are counted if all times are on the same day of a month.
+        text : str
+            The first row and the last one before.
+
+        Raises
+        ------
+        Fault
+            When the one are dates and the others are not.
+        """
+        if dates != self.dates:
+            raise Fault(f"'{self.name}' holds {'dates' if self.dates else 'numbers'}, unlike in the fit")
+        every = np.concatenate([before, to_days(self.values) if self.dates else self.values.astype(float)])
+        after = len(before) - 1
+        steps = np.diff(every)[after:] / (before[-1] - before[-2])
+        if not dates:
+            return steps, f"{self.values[0]:g} follows {before[-1]:g}"
+        days = pd.DatetimeIndex(np.round(every * 86_400e3).astype("datetime64[ms]"))
+        if _equal_months(days[: len(before)]) and _same_day(days):
+            months = np.asarray(days.year) * 12 + np.asarray(days.month)
+            steps = np.diff(months)[after:] / (months[1] - months[0])
+        return steps, f"{days[after + 1]:%Y-%m-%d} follows {days[after]:%Y-%m-%d}"
+
     @property
     def spacing(self) -> str:
         """Description of the distance between neighbours."""
@@ -82,7 +117,7 @@ class Times:
     def instead(self, family: str) -> str:
         """Return a hint on unequally spaced times for a series of this family."""
         rows = f"steps: arange(n_{self.dim}) counts each row as one step"
-        if family == "GaussianRandomWalk":
+        if family in ("GaussianRandomWalk", "LinearGaussian"):
             times = f"days({self.name})" if self.dates else self.name
             return f"write steps: {times} for a variance in proportion to the time between rows; {rows}"
         if self._on_a_grid():
@@ -191,6 +226,10 @@ def all_equal(numbers: Array) -> bool:
 def _equal_months(dates: pd.DatetimeIndex) -> bool:
     """Return whether dates are a fixed number of whole months apart, on the same day or all on the last day."""
     months = np.asarray(dates.year) * 12 + np.asarray(dates.month)
+    return _same_day(dates) and all_equal(np.diff(months).astype(float)) and months[1] > months[0]
+
+
+def _same_day(dates: pd.DatetimeIndex) -> bool:
+    """Return whether dates are at the same time of the same day of their months, or of the last day."""
     same_time = bool(np.all((dates - dates.normalize()) == (dates - dates.normalize())[0]))
-    same_day = bool(np.all(np.asarray(dates.day) == dates.day[0])) or bool(np.all(dates.is_month_end))
-    return same_time and same_day and all_equal(np.diff(months).astype(float)) and months[1] > months[0]
+    return same_time and (bool(np.all(np.asarray(dates.day) == dates.day[0])) or bool(np.all(dates.is_month_end)))

@@ -37,7 +37,7 @@ Draws = Mapping[str, NDArray[Any]]
 KEY = "predict.data"
 AT_ONCE = 10_000_000
 """Maximum number of values of a likelihood that are predicted at once."""
-_ORDERED = re.compile(r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"GaussianProcess"')
+_ORDERED = re.compile(r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"GaussianProcess"|"LinearGaussian"')
 """Functions and distributions that make a row depend on other rows."""
 
 

@@ -111,6 +111,14 @@ def _process(p: Any) -> Any:
     return prior + stats.multivariate_normal.logpdf(Y, np.zeros(N), kernel)
 
 
+def _level(p: Any) -> Any:
+    # the levels of the Stan program, summed out: y is jointly normal
+    steps = np.arange(N)
+    covariance = 25.0 + p["drift"] ** 2 * np.minimum(steps[:, None], steps) + p["sigma"] ** 2 * np.eye(N)
+    prior = stats.halfnorm.logpdf([p["sigma"], p["drift"]]).sum()
+    return prior + stats.multivariate_normal.logpdf(Y, np.zeros(N), covariance)
+
+
 def _decay(p: Any) -> Any:
     exact = solve_ivp(
         lambda t, c: 2.5 * np.exp(-t) - p["k"] * c, (0, 4), [0.1], "DOP853", D["time"], rtol=1e-12, atol=1e-12
@@ -132,13 +140,14 @@ STAN: dict[str, tuple[Callable[[Any], Any], dict[str, Any]]] = {
     "ordered_categories": (_ordered, {"cut": np.array([-0.8, 1.1]), "beta": 0.6}),
     "censored_times": (_censored, {"alpha": 1.4, "scale": 2.2}),
     "gaussian_process": (_process, {"rho": 0.8, "alpha": 1.2, "sigma": 0.5}),
+    "moving_level": (_level, {"sigma": 0.6, "drift": 0.8}),
     "decay": (_decay, {"k": 0.7, "sigma": 0.4}),
 }
 
 
-def test_the_page_has_ten_models_each_with_its_stan_program() -> None:
+def test_the_page_has_eleven_models_each_with_its_stan_program() -> None:
     assert list(MODELS) == list(STAN)
-    assert len(re.findall(r"```stan\n", TEXT)) == len(STAN) == 10
+    assert len(re.findall(r"```stan\n", TEXT)) == len(STAN) == 11
 
 
 @pytest.mark.parametrize("name", STAN)

@@ -27,18 +27,17 @@ from bayesrun.language.declaration import (
     Random,
     in_turn,
 )
-from bayesrun.language.hidden_markov import HiddenStates
 from bayesrun.language.incomplete_vectors import recovery_of
 from bayesrun.language.operations import Variable, evaluate
 from bayesrun.language.plan import Plan
-from bayesrun.language.recurrence_draws import Simulation, simulation_of
+from bayesrun.language.recurrence_draws import simulation_of
 from bayesrun.language.values import node_of
 
 if TYPE_CHECKING:
     import pymc3 as pm
     from numpy.typing import NDArray
 
-    from bayesrun.language.declaration import Recover
+    from bayesrun.language.declaration import DrawnTogether, Recover
 
 
 @dataclass
@@ -57,8 +56,8 @@ class Metadata:
         Where each likelihood has imputed values: True where one is, over the likelihood's dims.
     unobserved
         Where each likelihood has rows that are not observed and not imputed, over its dims.
-    simulation
-        How to draw the likelihoods on whose data recurrences depend.
+    together
+        How to draw the likelihoods whose rows depend on each other.
     """
 
     helpers: set[str] = field(default_factory=set)
@@ -68,7 +67,7 @@ class Metadata:
     missing: dict[str, NDArray[Any]] = field(default_factory=dict)
     unobserved: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
-    simulation: Simulation | HiddenStates | None = None
+    together: tuple[DrawnTogether, ...] = ()
 
 
 def metadata(model: pm.Model) -> Metadata:
@@ -112,9 +111,11 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     note = metadata(model)
     note.helpers.update(declared.helpers)
     note.recover = in_turn(declared.recover, recovery_of(declared))
-    note.simulation = declared.hidden or simulation_of(declared)
-    if declared.hidden is not None:
-        note.dims.update(declared.hidden.dims)
+    simulation = simulation_of(declared)
+    note.together = (*declared.hidden, *(() if simulation is None else (simulation,)))
+    for hidden in declared.hidden:
+        note.dims.update(hidden.dims)
+        note.coords.update(hidden.coords)
     note.reported = None if declared.reported is None else build(declared.reported)
     return model
 

@@ -14,6 +14,7 @@ import theano.tensor as tt
 from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
+from bayesrun.engines.pymc3.kalman_code import kalman_filter
 from bayesrun.engines.pymc3.ode_solver import solution
 from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine, CumulativeMaximum
 from bayesrun.engines.pymc3.recurrence_code import recurrence
@@ -267,6 +268,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "conditional_draw": _conditional_draw,
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "recurrence": recurrence,
+        "kalman_filter": kalman_filter,
         "softplus_sum": lambda x, matrix, offset, weights: row_sum(softplus, matrix, x, offset, weights),
         "softplus_sum_of_groups": partial(row_sum_of_groups, softplus),
         "exponential_sum_of_groups": partial(row_sum_of_groups, exponential),

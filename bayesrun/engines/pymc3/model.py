@@ -162,11 +162,11 @@ class PyMC3Model:
 
     def draw_prior(self, draws: int, seed: int) -> dict[str, Array]:
         """Draw every variable and likelihood from the prior."""
-        return predictive.draw_prior(self.model, draws, seed, self._missing, self._metadata.simulation)
+        return predictive.draw_prior(self.model, draws, seed, self._missing, self._metadata.together)
 
     def predict(self, names: Sequence[str], draws: Arrays, seed: int) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw."""
-        return predictive.predict(self.model, names, draws, seed, self._metadata.simulation)
+        return predictive.predict(self.model, names, draws, seed, self._metadata.together)
 
     def without_pointwise_terms(self, name: str) -> str | None:
         """Return the distribution of a likelihood that has no term per observation."""

@@ -25,9 +25,8 @@ from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
+from bayesrun.language.declaration import DrawnTogether
 from bayesrun.language.distributions import family
-from bayesrun.language.hidden_markov import HiddenStates
-from bayesrun.language.recurrence_draws import Simulation
 
 Array = NDArray[Any]
 Draws = Mapping[str, Array]
@@ -56,7 +55,7 @@ def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
 
 
 def draw_prior(
-    model: pm.Model, draws: int, seed: int, missing: Missing, simulation: Simulation | HiddenStates | None = None
+    model: pm.Model, draws: int, seed: int, missing: Missing, together: Sequence[DrawnTogether] = ()
 ) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
@@ -68,12 +67,12 @@ def draw_prior(
     with building(), np.errstate(all="ignore"), lent_to_pymc3(rng):
         values = draw_values(variables, size=draws)
     drawn = {v.name: _each(np.asarray(found), v, draws) for v, found in zip(variables, values, strict=True)}
-    simulated = () if simulation is None else simulation.likelihoods
-    if simulation is not None:
+    simulated = [name for each in together for name in each.likelihoods]
+    for each in together:
         try:
-            drawn |= simulation.draw(drawn, np.random.default_rng(rng.randint(2**31)))
+            drawn |= each.draw(drawn, np.random.default_rng(rng.randint(2**31)))
         except Exception as error:
-            log.info("no prior draws of %s: %s", ", ".join(simulated), error, exc_info=True)
+            log.info("no prior draws of %s: %s", ", ".join(each.likelihoods), error, exc_info=True)
     for variable in model.observed_RVs:
         if variable.name in simulated:
             continue
@@ -101,20 +100,24 @@ def _prior_predictive(
 
 
 def predict(
-    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, simulation: Simulation | HiddenStates | None = None
+    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, together: Sequence[DrawnTogether] = ()
 ) -> tuple[dict[str, Array], dict[str, Exception]]:
     """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
     rng = np.random.RandomState(seed % 2**32)
     predicted: dict[str, Array] = {}
     failed: dict[str, Exception] = {}
-    together = [] if simulation is None else [name for name in names if name in simulation.likelihoods]
-    if simulation is not None and together:
+    simulated: list[str] = []
+    for each in together:
+        own = [name for name in names if name in each.likelihoods]
+        simulated += own
+        if not own:
+            continue
         try:
-            found = _simulated(simulation, draws, rng)
-            predicted |= {name: found[name] for name in together}
+            found = _simulated(each, draws, rng)
+            predicted |= {name: found[name] for name in own}
         except Exception as error:
-            failed |= dict.fromkeys(together, error)
-    for name in [name for name in names if name not in together]:
+            failed |= dict.fromkeys(own, error)
+    for name in [name for name in names if name not in simulated]:
         try:
             predicted[name] = _predict(model, model[name], draws, rng)
         except MissingInputError:
@@ -124,10 +127,10 @@ def predict(
     return predicted, failed
 
 
-def _simulated(simulation: Simulation | HiddenStates, draws: Draws, rng: np.random.RandomState) -> dict[str, Array]:
+def _simulated(together: DrawnTogether, draws: Draws, rng: np.random.RandomState) -> dict[str, Array]:
     chains, length = next(iter(draws.values())).shape[:2]
     flat = {name: np.reshape(values, (chains * length, *values.shape[2:])) for name, values in draws.items()}
-    found = simulation.draw(flat, np.random.default_rng(rng.randint(2**31)))
+    found = together.draw(flat, np.random.default_rng(rng.randint(2**31)))
     return {name: values.reshape(chains, length, *values.shape[1:]) for name, values in found.items()}
 
 

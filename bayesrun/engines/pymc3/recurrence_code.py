@@ -17,7 +17,7 @@ from theano.graph.basic import Apply
 from theano.graph.op import COp
 
 from bayesrun.language.operations import OPERATIONS
-from bayesrun.language.recurrences import Instruction, Program, Rows, StepVariable, run
+from bayesrun.language.recurrences import AlongRows, Instruction, Program, Rows, StepVariable, run
 
 _ROOT_OF_PI = "1.1283791670955126"  # 2 / sqrt(pi)
 
@@ -183,7 +183,7 @@ class Forwards(_Loop):
             f"Py_XDECREF({out});",
             f"{out} = (PyArrayObject*) PyArray_SimpleNew({len(shape)}, dims, NPY_DOUBLE);",
             f"if (!{out}) {{ {sub['fail']} }}",
-            *_opened(inputs),
+            *opened(inputs),
             f"double* values = (double*) PyArray_DATA({out});",
             f"for (npy_intp b = 0; b < {program.width}; ++b) {{",
             *_pointers(program, "values"),
@@ -198,7 +198,7 @@ class Forwards(_Loop):
             lines += [*_computed(program, v, variable), f"value_{v} = v{v}_{len(variable.block) - 1};"]
             lines += ["}"] if variable.first else []
             lines += [f"x{v}[t] = value_{v}; }}"]
-        lines += ["}", "}", *_closed(inputs)]
+        lines += ["}", "}", *closed(inputs)]
         return "{\n" + "\n".join(lines) + "\n}"
 
 
@@ -241,7 +241,7 @@ class Backwards(_Loop):
                 f"double* to{i} = (double*) PyArray_DATA({output});",
             ]
         lines += [
-            *_opened(inputs),
+            *opened(inputs),
             f"double* values = (double*) PyArray_DATA(given{len(given)});",
             f"double* slopes = (double*) PyArray_DATA(given{len(given) + 1});",
             f"double* adjoints = (double*) malloc(sizeof(double) * {count * rows});",
@@ -258,7 +258,7 @@ class Backwards(_Loop):
         for i in active:
             by_series, by_row, _ = program.inputs[i]
             lines += [] if by_row else [f"to{i}[{'b' if by_series else '0'}] += s{i};"]
-        lines += ["}", "free(adjoints);", *_closed(inputs)]
+        lines += ["}", "free(adjoints);", *closed(inputs)]
         return "{\n" + "\n".join(lines) + "\n}"
 
     def _sweep(self) -> Iterator[str]:
@@ -283,12 +283,14 @@ class Backwards(_Loop):
             yield "} }"
 
 
-def _opened(inputs: Sequence[str]) -> list[str]:
+def opened(inputs: Sequence[str]) -> list[str]:
+    """Write how the numbers of each input are reached: `in0`, `in1`, ..."""
     lines = [f"PyArrayObject* given{i} = PyArray_GETCONTIGUOUS({one});" for i, one in enumerate(inputs)]
     return [*lines, *(f"const double* in{i} = (const double*) PyArray_DATA(given{i});" for i in range(len(inputs)))]
 
 
-def _closed(inputs: Sequence[str]) -> list[str]:
+def closed(inputs: Sequence[str]) -> list[str]:
+    """Write how the inputs are let go."""
     return [f"Py_DECREF(given{i});" for i in range(len(inputs))]
 
 
@@ -297,21 +299,23 @@ def _pointers(program: Program, values: str) -> list[str]:
     return [f"double* x{v} = {values} + ({v} * {width} + b) * {rows};" for v in range(len(program.variables))]
 
 
-def _place(program: Program, number: int) -> str:
+def place_of(program: AlongRows, number: int) -> str:
+    """Write the place of an input at series `b` and row `t`."""
     by_series, by_row, _ = program.inputs[number]
     series = f"b * {program.rows}" if by_row else "b"
     return " + ".join([*([series] if by_series else []), *(["t"] if by_row else [])]) or "0"
 
 
-def _read(program: Program, number: int) -> str:
-    return f"in{number}[{_place(program, number)}]"
+def read_input(program: AlongRows, number: int) -> str:
+    """Write the value of an input at series `b` and row `t`."""
+    return f"in{number}[{place_of(program, number)}]"
 
 
 def _chosen(program: Program, inputs: Sequence[int], index: str) -> str:
     """Choose among inputs by a number that counts them."""
-    made = _read(program, inputs[-1])
+    made = read_input(program, inputs[-1])
     for place, number in reversed(list(enumerate(inputs[:-1]))):
-        made = f"({index} == {place} ? {_read(program, number)} : {made})"
+        made = f"({index} == {place} ? {read_input(program, number)} : {made})"
     return made
 
 
@@ -320,12 +324,13 @@ def _given_to(program: Program, inputs: Sequence[int], index: str, amount: str) 
     made = ""
     for place, number in enumerate(inputs):
         if program.inputs[number][2]:
-            made += f"if ({index} == {place}) {_added(program, number, amount)} "
+            made += f"if ({index} == {place}) {added_to(program, number, amount)} "
     return made
 
 
-def _added(program: Program, number: int, amount: str) -> str:
-    target = f"to{number}[{_place(program, number)}]" if program.inputs[number][1] else f"s{number}"
+def added_to(program: AlongRows, number: int, amount: str) -> str:
+    """Write the addition to the gradient by an input: `to0`, or the sum `s0` of one that is the same at all rows."""
+    target = f"to{number}[{place_of(program, number)}]" if program.inputs[number][1] else f"s{number}"
     return f"{target} += {amount};"
 
 
@@ -341,7 +346,7 @@ def _value(program: Program, v: int, one: Instruction) -> str:
     if one.kind == "constant":
         return f"({one.number!r})" if np.isfinite(one.number) else "INFINITY"
     if one.kind == "input":
-        return _read(program, one.of[0])
+        return read_input(program, one.of[0])
     if one.kind == "now":
         return f"x{one.of[0]}[t]"
     before = program.variables[one.of[0]].before
@@ -366,7 +371,7 @@ def _adjoints(program: Program, v: int, variable: StepVariable, flags: Sequence[
             # an adjoint of zero stays zero where the slope is infinite
             yield f"if (d{i} != 0.0) {{ {' '.join(added)} }}" if added else ""
         elif one.kind == "input":
-            yield _added(program, one.of[0], f"d{i}")
+            yield added_to(program, one.of[0], f"d{i}")
         elif one.kind == "now":
             yield f"a{one.of[0]}[t] += d{i};"
         else:

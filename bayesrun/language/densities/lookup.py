@@ -13,13 +13,14 @@ from bayesrun.language.values import Value, constant
 
 
 def _no_draws(p: Mapping[str, Any], shape: tuple[int, ...], rng: Any) -> Any:
-    raise ValueError("the rows of a hidden Markov chain are drawn together")
+    raise ValueError("the rows of a series with hidden states are drawn together")
 
 
 _OWN: Mapping[str, Declared] = {
     **{name: one for module in (categories, continuous, inflated) for name, one in module.DISTRIBUTIONS.items()},
-    # its terms are computed by the forward algorithm, from the data
+    # their terms are computed by the forward algorithm and the Kalman filter, from the data
     "HiddenMarkov": Declared(lambda x, p: p["terms"], _no_draws),
+    "LinearGaussian": Declared(lambda x, p: p["terms"], _no_draws),
 }
 
 

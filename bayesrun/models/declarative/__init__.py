@@ -17,16 +17,20 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.declaration import Declaration, Draft, ModelDesign, observed_values
+from bayesrun.language.component_draws import DrawnComponents, remember_end
+from bayesrun.language.declaration import Declaration, Draft, Hidden, ModelDesign, Observed, coords_of, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, HiddenStates, emitted, read_hidden_markov
 from bayesrun.language.learned import Learned
+from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, LinearGaussian, read_linear_gaussian
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.recurrence_reader import read_recurrence
+from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import constant
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
@@ -100,6 +104,9 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the roles of observed variables; names in expressions are checked once the data are loaded."""
     found = []
     for part in definitions(spec):
+        if part.kind == "likelihood" and part.body.get("dist") == LINEAR_GAUSSIAN:
+            found.append(Role(str(part.observed), "observed", "real", f"{part.key}.observed", imputed=False))
+            continue
         for key, name, dist in _observed(part) if part.kind == "likelihood" else ():
             known = family(dist)
             if known is not None:
@@ -160,22 +167,29 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
-    fed, chains = explained(parts), list[HiddenMarkov]()
+    fed, chains, series = explained(parts), list[HiddenMarkov](), list[LinearGaussian]()
     for part in in_order(parts, completed(data, parts)):
         if part.kind == "recurrence":
             add_recurrence(draft, part, fed)
         elif part.body.get("dist") == HIDDEN_MARKOV:
             chains.append(_add_hidden_markov(draft, part, data))
+        elif part.body.get("dist") == LINEAR_GAUSSIAN:
+            series.append(_add_linear_gaussian(draft, part, data))
         else:
             _add(draft, part, data)
     design = ModelDesign() if learned is None else ModelDesign(dict(learned.constants), rows=learned.rows)
     fed_by = {str(part.observed): part.name for part in parts if part.kind == "likelihood"}
     has_recurrence = any(part.kind == "recurrence" for part in parts)
     made = replace(draft.declaration(), design=design, fed=fed_by if has_recurrence else {})
-    if not chains:
+    hidden: list[Hidden] = [HiddenStates(tuple(chains), made)] if chains else []
+    hidden += [DrawnComponents(tuple(series), made)] if series else []
+    if not hidden:
         return made
-    hidden = HiddenStates(tuple(chains), made)
-    return replace(made, hidden=hidden, recover=hidden.recover)
+
+    def recover(draws: Any, rng: np.random.Generator) -> dict[str, Any]:
+        return {name: values for each in hidden for name, values in each.recover(draws, rng).items()}
+
+    return replace(made, hidden=tuple(hidden), recover=recover)
 
 
 def _summed_out(data: xr.Dataset | None, parts: Sequence[Definition], reported: Declaration) -> Declaration:
@@ -255,6 +269,19 @@ def _add_hidden_markov(draft: Draft, part: Definition, data: xr.Dataset | None) 
     made = read_hidden_markov(part.name, part.body, draft.scope, part.key, known)
     draft.name_axes(part.name, made.dims, made.shape, draft.scope)
     draft.likelihood(made.plan(part.key), observed_values(array))
+    return made
+
+
+def _add_linear_gaussian(draft: Draft, part: Definition, data: xr.Dataset | None) -> LinearGaussian:
+    assert data is not None and part.observed is not None
+    array = data[part.observed]
+    dims = tuple(map(str, array.dims))
+    made = read_linear_gaussian(part.name, part.body, draft.scope, part.key, array.values, dims)
+    draft.name_axes(part.name, made.dims, made.shape, draft.scope)
+    remember_end(draft.scope, part.name, part.body, part.key, times_along(data, dims[-1]), made.shape[-1])
+    # missing values are not imputed: the filter goes on without them
+    seen = Observed(np.where(made.kept, array.values, 0.0), dims, coords_of(array))
+    draft.likelihood(made.plan(part.key), seen)
     return made
 
 

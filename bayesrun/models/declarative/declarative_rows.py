@@ -15,13 +15,16 @@ import numpy as np
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, check, fail
+from bayesrun.language.component_draws import linear_gaussian_at_rows, steps_from_end
 from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.gaussian_processes import latent_at_rows, observed_at_rows
 from bayesrun.language.grammar import parse
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
+from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN
 from bayesrun.language.plan import plan
 from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import Value, variable
 from bayesrun.lazy import xr
 from bayesrun.models.base import NewRows
@@ -264,6 +267,13 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
     if part.body["dist"] == "GaussianProcess":
         this = plan(part.name, part.body, draft.scope, part.key)
         draft.likelihood(observed_at_rows(draft, this, part.body, _all_draws(rows)), _blank(data, dims))
+        return
+    if part.body["dist"] == LINEAR_GAUSSIAN:
+        blank = _blank(data, dims)
+        times = times_along(data, dims[-1])
+        steps = steps_from_end(draft.scope, part.name, part.body, part.key, times, blank.shape[-1])
+        this = linear_gaussian_at_rows(draft, part.name, part.body, part.key, dims, blank.shape, steps)
+        draft.likelihood(this, blank)
         return
     if known is not None and known.event and rows.dim in dims[-known.event :]:
         message = f"'{part.name}' is one {known.name} of all rows: new ones depend on those of the fit"

@@ -15,6 +15,7 @@ from bayesrun.language.differential_equations import ode_names, ode_problems, st
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problems
+from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, linear_gaussian_problems
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
 from bayesrun.language.recurrence_reader import names_used, recurrence_problems
 
@@ -183,6 +184,8 @@ def _helpers(part: Definition) -> tuple[str, ...]:
         made = ("process", "new") if part.kind == "likelihood" else ("offset", "weights", "new")
     missing: tuple[str, ...] = ("missing",) if part.kind == "likelihood" else ()
     missing = ("state", "path") if part.body.get("dist") == HIDDEN_MARKOV else missing
+    if part.body.get("dist") == LINEAR_GAUSSIAN:
+        missing = (*(name for name in COMPONENTS if part.body.get(name) is not None), "end", "new", "states")
     return (*gives(part)[1:], *(f"{part.name}_{end}" for end in (*made, *missing)))
 
 
@@ -261,6 +264,9 @@ def _likelihood_problems(part: Definition) -> Iterator[Problem]:
     if part.body.get("dist") == HIDDEN_MARKOV:
         yield from hidden_markov_problems(part.key, part.body)
         modifiers: dict[str, Any] = {}
+    elif part.body.get("dist") == LINEAR_GAUSSIAN:
+        yield from linear_gaussian_problems(part.key, part.body)
+        modifiers = {}
     else:
         prior, modifiers = split(part.body)
         yield from map(_or_observed, check_prior(part.key, prior, observed=True))

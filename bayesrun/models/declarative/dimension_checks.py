@@ -14,6 +14,7 @@ from bayesrun.language.differential_equations import read_ode, solutions, states
 from bayesrun.language.expressions import read
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
 from bayesrun.language.incomplete_vectors import SUMMED_OUT
+from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, read_linear_gaussian
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers
@@ -81,7 +82,7 @@ def explained(parts: Sequence[Definition]) -> frozenset[str]:
 def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
     """Return the likelihoods that have their data variable's name and complete its missing values."""
     own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
-    return [p.name for p in own if has_missing(data, p.name)]
+    return [p.name for p in own if has_missing(data, p.name) and p.body.get("dist") != LINEAR_GAUSSIAN]
 
 
 def has_missing(data: xr.Dataset | None, name: str) -> bool:
@@ -142,7 +143,7 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
 
 def _has_series(parts: Sequence[Definition]) -> bool:
     """Return whether a model depends on consecutive rows, so that rows can't be dropped."""
-    return any(part.kind == "recurrence" or part.body.get("dist") in SERIES for part in parts)
+    return any(part.kind == "recurrence" or part.body.get("dist") in (*SERIES, LINEAR_GAUSSIAN) for part in parts)
 
 
 def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> Iterator[Problem]:
@@ -150,7 +151,7 @@ def _untimely_series(data: xr.Dataset | None, parts: Sequence[Definition]) -> It
     yield from _untimely_recurrences(data, parts)
     for part in parts:
         name = str(part.body.get("dist"))
-        if data is None or name not in (*SERIES, HIDDEN_MARKOV):
+        if data is None or name not in (*SERIES, HIDDEN_MARKOV, LINEAR_GAUSSIAN):
             continue
         given = part.body.get("dims") or (data[part.observed].dims if part.observed in data else ())
         dims = [given] if isinstance(given, str) else [str(d) for d in given]
@@ -236,6 +237,9 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
             )
             raise UserError([Problem(part.key, message, _GAPS)])
         read_hidden_markov(part.name, part.body, scope, part.key, constant(array.values, dims))
+        return
+    if part.body.get("dist") == LINEAR_GAUSSIAN:
+        read_linear_gaussian(part.name, part.body, scope, part.key, array.values, dims)
         return
     prior, modifiers = split(part.body)
     this = plan(part.name, prior, scope, part.key, dims, array.shape)

@@ -112,9 +112,8 @@ def test_states_are_drawn_from_their_distribution_given_all_rows_and_the_path_is
 
 def test_new_series_have_the_moments_of_the_chain() -> None:
     made, count = declared(), 20_000
-    assert made.hidden is not None
     draws = {"theta": np.broadcast_to(THETA, (count, 3, 3)), "mu": np.broadcast_to(MU, (count, 3))}
-    found = made.hidden.draw(draws, np.random.default_rng(3))["o"]
+    found = made.hidden[0].draw(draws, np.random.default_rng(3))["o"]
     chance = INITIAL
     for t in range(ROWS):
         mean = chance @ MU
