@@ -34,7 +34,9 @@ from bayesrun.language.grammar import parse
 from bayesrun.language.kernel_checks import basis_problems, input_problems, kernel_problems, process_problems
 
 OPTIONS = ("dims", "shape", "initval", "transform", "parameterization")
-TRANSFORMS = ("ordered", "log", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
+TRANSFORMS = ("ordered", "log", "softplus", "log_exp_m1", "logodds", "circular", "sum_to_1", "stick_breaking", "none")
+SOFTPLUS_SCALES = {"HalfNormal": "sigma", "HalfCauchy": "beta", "HalfStudentT": "sigma", "Exponential": "lam"}
+"""Parameter that gives `transform: softplus` its scale, by family; `lam` is the inverse of one."""
 _NONCENTERED = ("CAR", "GaussianProcess", "ICAR", "GaussianRandomWalk", "MvNormal")
 """Families other than location-scale families that can be constructed from a standard one."""
 MARGINAL = "Marginal"
@@ -283,6 +285,10 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
     yield from _unfit_parameterization(key, known, given)
     if known.discrete and given.get("transform") in TRANSFORMS:
         yield Problem(f"{key}.transform", f"{known.name} is discrete and can't be transformed", "remove it")
+    if given.get("transform") == "softplus" and given.get(SOFTPLUS_SCALES.get(known.name, "")) is None:
+        able = ", ".join(f"{name} ({parameter})" for name, parameter in SOFTPLUS_SCALES.items())
+        message = f"softplus needs a family whose scale is given, which this {known.name} is not"
+        yield Problem(f"{key}.transform", message, f"use log, or one of {able}")
 
 
 def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:

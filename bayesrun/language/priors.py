@@ -31,7 +31,7 @@ from bayesrun.language.gaussian_processes import approximated, as_vectors, remem
 from bayesrun.language.incomplete_vectors import summed_out
 from bayesrun.language.modifiers import observed_rows, plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
-from bayesrun.language.prior_checks import check_prior, modifier_problems, split
+from bayesrun.language.prior_checks import SOFTPLUS_SCALES, check_prior, modifier_problems, split
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import all_equal
@@ -194,6 +194,7 @@ def _process(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
 def _centered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:
     _check_truncation(this)
     _check_ordered(this)
+    _check_softplus(this)
     initial = initial_value(this, scope)
     matrix = this.family.support == "matrix" or this.family.name == "BART"
     dims = () if matrix else draft.name_axes(this.name, this.dims, this.shape, scope)
@@ -234,6 +235,16 @@ def _check_ordered(this: Plan) -> None:
             raise fail(key, "ordered needs both lower and upper here", "write them")
     elif family.support not in ("real", "any", "interval", "positive", "unit"):
         raise fail(key, f"a {family.name} can't be ordered", "remove transform")
+
+
+def _check_softplus(this: Plan) -> None:
+    """Reject a softplus transform whose scale is random: a transform is the same whatever the parameters are."""
+    if this.option("transform") != "softplus":
+        return
+    parameter = SOFTPLUS_SCALES[this.family.name]
+    if this.values[parameter].known is None or this.truncated:
+        message = f"softplus needs a {parameter} that is a number or computed from data, without lower and upper"
+        raise fail(f"{this.key}.transform", message, "use transform: log")
 
 
 def _noncentered(draft: Draft, this: Plan, scope: Scope) -> dict[str, Value]:

@@ -96,6 +96,43 @@ def _each(values: Any, shape: tuple[int, ...], count: int) -> Any:
     return found[None] if found.shape == shape else found.reshape(count, *found.shape[found.ndim - len(shape) :])
 
 
+class Softplus(transforms.ElemwiseTransform):  # type: ignore[misc]
+    """`x = s log(1 + exp(u))`: as a logarithm where `x` is small beside the scale `s`, and linear beyond it.
+
+    A scale that standard effects are multiplied by has a likelihood that is as steep in its logarithm as the scale is
+    large, which makes steps that are right elsewhere diverge there. It is not steep in the scale itself.
+
+    Parameters
+    ----------
+    scale
+        `s`, a number or an array of the variable's shape: mostly that of its prior.
+    """
+
+    name = "softplus"
+
+    def __init__(self, scale: Any) -> None:
+        self.scale = tt.as_tensor_variable(scale)
+
+    def backward(self, x: Any) -> Any:
+        """Return the variable at a point of the real line."""
+        return self.scale * tt.nnet.softplus(x)
+
+    def forward(self, x: Any) -> Any:
+        """Return the point of the real line of a value: `u = x / s + log(1 - exp(-x / s))`."""
+        relative = x / self.scale
+        return relative + tt.log(-tt.expm1(-relative))
+
+    def forward_val(self, x: Any, point: Any = None) -> Any:
+        """Return the same for numbers."""
+        (scale,) = draw_values([self.scale], point=point)
+        relative = np.asarray(x) / scale
+        return relative + np.log(-np.expm1(-relative))
+
+    def jacobian_det(self, x: Any) -> Any:
+        """Return the logarithm of `dx / du = s / (1 + exp(-u))`, of each element."""
+        return tt.log(self.scale) - tt.nnet.softplus(-x)
+
+
 class DeclaredContinuous(Declared, Continuous):  # type: ignore[misc]  # PyMC3 has no type hints
     """A continuous distribution."""
 

@@ -17,6 +17,7 @@ from bayesrun.engines.pymc3.declared_distributions import (
     DeclaredDiscrete,
     ModifiedContinuous,
     ModifiedDiscrete,
+    Softplus,
     to_real_line,
 )
 from bayesrun.engines.pymc3.incomplete_vectors_density import MvStudentT
@@ -32,6 +33,7 @@ from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node
 from bayesrun.language.plan import Plan, component_shape
+from bayesrun.language.prior_checks import SOFTPLUS_SCALES
 from bayesrun.language.values import Value, node_of
 
 Lower = Callable[[Node], Any]
@@ -200,6 +202,10 @@ def _transform_of(name: str, this: Plan, lower: Lower) -> Any:
     """Return PyMC3's transform; `ordered` keeps the support of the distribution as well."""
     if name == "none":
         return None
+    if name == "softplus":
+        parameter = SOFTPLUS_SCALES[this.family.name]
+        scale = _argument(this, parameter, this.values[parameter], lower)
+        return Softplus(1.0 / scale if parameter == "lam" else scale)
     if name != "ordered":
         return getattr(transforms, name)
     inner = _to_real_line(this, lower)

@@ -36,7 +36,13 @@ from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
 from bayesrun.models.declarative.declarative_statements import statements
-from bayesrun.models.declarative.definitions import Definition, definitions, in_order, static_problems
+from bayesrun.models.declarative.definitions import (
+    Definition,
+    definitions,
+    in_order,
+    static_problems,
+    with_softplus_scales,
+)
 from bayesrun.models.declarative.dimension_checks import (
     add_parts,
     completed,
@@ -163,6 +169,7 @@ def _is_whitened(part: Definition) -> bool:
 
 
 def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
+    parts = with_softplus_scales(parts)
     rows = _rows(data, parts)
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
@@ -194,6 +201,7 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
 
 def _summed_out(data: xr.Dataset | None, parts: Sequence[Definition], reported: Declaration) -> Declaration:
     """Declare a model whose discrete variable is summed out, and drawn afterwards."""
+    parts = with_softplus_scales(parts)
     part = next(part for part in parts if is_marginal(part))
     summed = SummedOut(part, frozenset(dependents(parts, part.name)))
     draft = Draft(data)

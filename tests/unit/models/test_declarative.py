@@ -16,6 +16,7 @@ from scipy import stats
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.model import PyMC3Model
+from bayesrun.errors import UserError
 from bayesrun.models.declarative import DeclarativeSpec, build, check, roles, static_check
 
 RNG = np.random.default_rng(3)
@@ -109,10 +110,72 @@ def test_noncentered_is_the_same_prior_and_its_offset_is_a_helper() -> None:
     """)
     assert metadata(model).helpers == {"z_offset"}
     point = {**model.test_point, "m": np.asarray(0.5), "z_offset": np.array([1.0, -1.0, 0.0])}
-    s = np.exp(point["s_log__"])
+    s = np.log1p(np.exp(point["s_softplus__"]))
     np.testing.assert_allclose(model.fn(model["z"])(point), 0.5 + s * point["z_offset"])
     np.testing.assert_allclose(model.fn(model["z"])(model.test_point), [1, 2, 3])
     assert model.RV_dims["z"] == ("school",)
+
+
+NONCENTERED = "z: {dist: Normal, mu: 0, sigma: s, dims: [school], parameterization: noncentered}"
+
+
+@pytest.mark.parametrize(
+    ("prior", "scale", "of_prior"),
+    [
+        ("HalfNormal, sigma: 2", 2.0, stats.halfnorm(scale=2)),
+        ("HalfCauchy, beta: 5", 5.0, stats.halfcauchy(scale=5)),
+        ("HalfStudentT, nu: 1, sigma: 0.1", 0.1, stats.halfcauchy(scale=0.1)),
+        ("Exponential, lam: 4", 0.25, stats.expon(scale=0.25)),
+        ("HalfNormal, sigma: [1, 2, 30], dims: [school]", np.array([1.0, 2.0, 30.0]), None),
+    ],
+)
+def test_the_scale_of_noncentered_effects_is_sampled_by_softplus(prior: str, scale: Any, of_prior: Any) -> None:
+    model = model_of(f"priors: {{s: {{dist: {prior}}}, {NONCENTERED}}}")
+    of_prior = of_prior or stats.halfnorm(scale=scale)
+    for u in (-30.0, -2.0, 0.5, 40.0):
+        at = np.full(np.shape(scale), u)
+        s = scale * np.logaddexp(0.0, at)
+        point = {**model.test_point, "s_softplus__": at, "z_offset": np.zeros(3)}
+        np.testing.assert_allclose(model.fn(model["s"])(point), s, rtol=1e-12)
+        np.testing.assert_allclose(model["s"].transformation.forward_val(s), at, rtol=1e-9)
+        np.testing.assert_allclose(model["s"].transformation.forward(s).eval(), at, rtol=1e-9)
+        # by the change of variables: ds / du = scale sigmoid(u)
+        jacobian = np.log(scale) - np.logaddexp(0.0, -at)
+        expected = np.sum(of_prior.logpdf(s) + jacobian) + 3 * stats.norm.logpdf(0.0)
+        assert float(model.logp(point)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        "HalfNormal, sigma: 1, transform: log",
+        "HalfNormal, tau: 1",
+        "Gamma, alpha: 2, beta: 1",
+        "HalfNormal, sigma: m",
+        "HalfNormal, sigma: 1, lower: 0.5",
+    ],
+)
+def test_other_scales_of_effects_are_sampled_as_pymc3_does(prior: str) -> None:
+    model = model_of(f"priors: {{m: {{dist: HalfNormal, sigma: 1}}, s: {{dist: {prior}}}, {NONCENTERED}}}")
+    assert not any("softplus" in v.name for v in model.free_RVs)
+
+
+def test_softplus_can_be_asked_for_where_a_scale_is_known() -> None:
+    model = model_of("priors: {s: {dist: Exponential, lam: 1 / mean(y ** 2), transform: softplus}}")
+    assert [v.name for v in model.free_RVs] == ["s_softplus__"]
+    for prior, message in (
+        ("Gamma, alpha: 1, beta: 1", "softplus needs a family whose scale is given"),
+        ("HalfNormal, tau: 1", "softplus needs a family whose scale is given"),
+        ("HalfNormal, sigma: m", "softplus needs a sigma that is a number or computed from data"),
+    ):
+        text = f"priors: {{m: {{dist: HalfNormal, sigma: 1}}, s: {{dist: {prior}, transform: softplus}}}}"
+        spec = DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **yaml.safe_load(text)})
+        problems = static_check(spec)
+        if not problems:
+            with pytest.raises(UserError) as error:
+                built(data(), spec)
+            problems = list(error.value.problems)
+        assert [problem.key for problem in problems] == ["model.priors.s.transform"] and message in problems[0].message
 
 
 @pytest.mark.parametrize(
