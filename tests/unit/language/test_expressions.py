@@ -281,8 +281,8 @@ def test_names_of_any_kind_are_written_in_back_ticks(text, expected):
         ("body mass", "in back-ticks: `body mass`"),
         ("a`b`", "quote the whole name"),
         ("`a``b`", "quote the whole name"),
-        ("``", "quotes nothing"),
-        ("a + `b", "quotes nothing"),
+        ("``", "unmatched back-tick"),
+        ("a + `b", "unmatched back-tick"),
     ],
 )
 def test_back_ticks_that_quote_no_name_are_refused(text, part):
