@@ -161,7 +161,7 @@ def steps_from_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, t
             raise fail(f"{key}.steps", "are lengths, which do not say where new rows are", hint)
         lengths = np.diff(numbers, prepend=kept.numbers[-1])
         shown = f"{numbers[0]:g} follows {kept.numbers[-1]:g}"
-    elif kept is None or times is None or _counted_anew(times, kept):
+    elif kept is None or len(kept.numbers) < 2 or times is None or _counted_anew(times, kept):
         return np.ones(rows)  # rows without times go on where those of the fit end
     else:
         try:

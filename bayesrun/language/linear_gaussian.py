@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
+from bayesrun.language.densities.algebra import at_most, less, where
 from bayesrun.language.distributions import Family, Parameter
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import index
@@ -291,16 +292,21 @@ class SeriesReader:
                 message = f"is required: an autoregression of {one.size} rows has no simple distribution to begin with"
                 raise fail(f"{self.key}.{name}.init", message, _INIT)
             rho, sd = self.coefficients()[0], self.value(f"{name}.sd", self.body[name]["sd"], by_row=False)
-            return zero, sd**2 / (1.0 - rho**2)
+            return zero, where(less(rho**2, 1.0), squared(sd) / (1.0 - rho**2), float("nan"))
         if not isinstance(init, Mapping):
             return self.value(f"{name}.init", init, by_row=False), zero
         mean = zero if init.get("mu") is None else self.value(f"{name}.init.mu", init["mu"], by_row=False)
-        return mean, self.value(f"{name}.init.sigma", init["sigma"], by_row=False) ** 2
+        return mean, squared(self.value(f"{name}.init.sigma", init["sigma"], by_row=False))
 
     def disturbances(self, components: Sequence[Component], by_row: bool) -> list[Value]:
         """Return the variance of the change of each state that changes."""
         names = [name for one in components for name in (("level", "trend") if one.kind == "trend" else (one.kind,))]
-        return [self.value(f"{name}.sd", self.body[name]["sd"], by_row) ** 2 for name in names]
+        return [squared(self.value(f"{name}.sd", self.body[name]["sd"], by_row)) for name in names]
+
+
+def squared(sd: Value) -> Value:
+    """Return a variance; NaN, for which the density is 0, of a negative sd."""
+    return sd**2 if sd.known is not None else where(at_most(constant(0.0), sd), sd**2, float("nan"))
 
 
 def read_linear_gaussian(
@@ -352,7 +358,7 @@ def read_linear_gaussian(
         of_steps[1] = constant(of_steps[1].known * seen, axes)
         noise = _at_steps(sigma, rows)
     coefficients = reader.coefficients() if any(c.kind == "ar" for c in components) else []
-    values = [*of_steps, constant(steps), noise**2, *means, *variances, *changes, *coefficients]
+    values = [*of_steps, constant(steps), squared(noise), *means, *variances, *changes, *coefficients]
     inputs, kinds = zip(*[as_input(value, axes, (*shape[:-1], count)) for value in values], strict=True)
     system = System(components, tuple(kinds), tuple(shape[:-1]), count)
     terms = Value(axes, system.shape, node=Call("kalman_filter", tuple(map(node_of, inputs)), (system,)))

@@ -269,6 +269,9 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
         draft.likelihood(observed_at_rows(draft, this, part.body, _all_draws(rows)), _blank(data, dims))
         return
     if part.body["dist"] == LINEAR_GAUSSIAN:
+        if dims[-1] != rows.dim or set(dims) & set(rows.grown):
+            message = f"'{part.name}' goes along '{dims[-1]}': later rows can be predicted, further series can't"
+            raise fail(_KEY, message, f"predict rows of '{dims[-1]}' for series that the fit has seen")
         blank = _blank(data, dims)
         times = times_along(data, dims[-1])
         steps = steps_from_end(draft.scope, part.name, part.body, part.key, times, blank.shape[-1])

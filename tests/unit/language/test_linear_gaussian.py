@@ -302,3 +302,14 @@ def test_rows_are_in_the_order_of_time_and_equally_spaced(labels: list[int], wor
     model = "{dist: LinearGaussian, level: {sd: m0, init: 0}, sigma: 1, observed: y}"
     (problem,) = check(data, spec_of(model, "m0: {dist: HalfNormal, sigma: 1}"))
     assert words in f"{problem.message} {problem.hint}"
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value"),
+    [("everything", "s1", -0.5), ("seasonal", "s1", -0.5), ("stationary autoregression", "rho", 1.2)],
+)
+def test_a_negative_sd_and_an_autoregression_without_stationary_distribution_have_no_density(
+    model: str, name: str, value: float
+) -> None:
+    total = terms_of(declared(MODELS[model]), {**POINT, name: np.array(value)}).sum()
+    assert total == -np.inf
