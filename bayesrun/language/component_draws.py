@@ -161,8 +161,11 @@ def steps_from_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, t
             raise fail(f"{key}.steps", "are lengths, which do not say where new rows are", hint)
         lengths = np.diff(numbers, prepend=kept.numbers[-1])
         shown = f"{numbers[0]:g} follows {kept.numbers[-1]:g}"
-    elif kept is None or len(kept.numbers) < 2 or times is None or _counted_anew(times, kept):
+    elif kept is None or len(kept.numbers) < 2 or (times is not None and _counted_anew(times, kept)):
         return np.ones(rows)  # rows without times go on where those of the fit end
+    elif times is None:
+        message = f"the times of the new rows of '{name}' are unknown, unlike those of the fit"
+        raise fail("predict.data", message, "label each row by its time, as in the fit")
     else:
         try:
             lengths, shown = times.steps_from(kept.numbers, kept.date)

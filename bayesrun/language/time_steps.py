@@ -134,16 +134,16 @@ class Times:
         return bool(np.all(np.abs(shares - np.round(shares)) < _TOLERANCE * shares))
 
 
-def times_along(data: xr.Dataset, dim: str) -> Times | None:
+def times_along(data: xr.Dataset, dim: str, fewest: int = 2) -> Times | None:
     """Return the times of the rows along a dim: its labels if they are dates or numbers, otherwise its column of dates.
 
-    None if there are no times, if one is missing, or if several columns hold dates and none is declared to
-    order the rows.
+    None if there are no times, or fewer than `fewest`, if one is missing, or if several columns hold dates and none is
+    declared to order the rows.
     """
     kind = data.indexes[dim].dtype.kind if dim in data.indexes else ""
     dates = [str(n) for n, v in data.data_vars.items() if v.dims == (dim,) and v.dtype.kind == "M"]
     names = [dim] if kind == "M" else dates if dates else [dim] if kind in "iuf" and kind else []
-    if len(names) != 1 or data[names[0]].size < 2 or bool(data[names[0]].isnull().any()):
+    if len(names) != 1 or data[names[0]].size < fewest or bool(data[names[0]].isnull().any()):
         return None
     return Times(names[0], dim, data[names[0]].values)
 

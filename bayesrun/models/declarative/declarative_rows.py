@@ -273,7 +273,7 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
             message = f"'{part.name}' goes along '{dims[-1]}': later rows can be predicted, further series can't"
             raise fail(_KEY, message, f"predict rows of '{dims[-1]}' for series that the fit has seen")
         blank = _blank(data, dims)
-        times = times_along(data, dims[-1])
+        times = times_along(data, dims[-1], fewest=1)
         steps = steps_from_end(draft.scope, part.name, part.body, part.key, times, blank.shape[-1])
         this = linear_gaussian_at_rows(draft, part.name, part.body, part.key, dims, blank.shape, steps)
         draft.likelihood(this, blank)
