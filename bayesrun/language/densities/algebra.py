@@ -79,8 +79,8 @@ def log_beta_rest(a: Value, b: Value, log_odds: Value) -> Value:
 
 
 def log_difference(a: Value, b: Value) -> Value:
-    """Return `log(exp(a) - exp(b))` for `a >= b`."""
-    return a + log1mexp(b - a)
+    """Return `log(exp(a) - exp(b))` for `a >= b`, up to rounding."""
+    return a + log1mexp(-at_least(a - b, 0.0))
 
 
 def xlogy(x: Value, y: Value) -> Value:

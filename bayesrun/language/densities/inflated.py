@@ -12,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bayesrun.language.densities.algebra import (
+    SMALLEST,
     at_least,
     beta_binomial_mass,
     beta_proportion_density,
@@ -19,10 +20,16 @@ from bayesrun.language.densities.algebra import (
     exp,
     expm1,
     gamma_density,
+    less,
     log,
     log1m,
     log1mexp,
     log1p,
+    log_beta_rest,
+    log_complement,
+    log_gamma_p,
+    log_gamma_q,
+    log_normal_cdf,
     log_normal_density,
     logaddexp,
     negative_binomial_mass,
@@ -38,7 +45,9 @@ from bayesrun.language.values import Value
 Of = Callable[[Values], Value]
 
 
-def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
+def _hurdle_counts(
+    mass: Density, at_zero: Of, mean: Of, survival: Density, draw: Callable[..., Array], *names: str
+) -> Declared:
     """Return a hurdle distribution of counts (Mullahy 1986, doi:10.1016/0304-4076(86)90002-3).
 
     Parameters
@@ -49,6 +58,8 @@ def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Arr
         Log probability of 0 before truncation.
     mean
         Mean before truncation.
+    survival
+        Log probability of more than a count, before truncation.
     draw
         `(rng, *parameters) -> positive counts`.
     names
@@ -62,17 +73,42 @@ def _hurdle_counts(mass: Density, at_zero: Of, mean: Of, draw: Callable[..., Arr
     def expected(p: Values) -> Value:
         return (1.0 - p["zero"]) * mean(p) / -expm1(at_zero(p))
 
-    return Declared(log_density, _or_zero(draw, *names), expected)
+    tails = _of_positive(survival, lambda p: log1mexp(at_zero(p)))
+    return Declared(log_density, _or_zero(draw, *names), expected, *tails)
 
 
-def _hurdle(density: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
+def _of_positive(survival: Density, all_: Of | None = None) -> tuple[Density, Density]:
+    """Return the tails of a hurdle distribution, given the survival function of the distribution before truncation.
+
+    Parameters
+    ----------
+    survival
+        Log probability of more than a value.
+    all_
+        Log probability of a positive value; None if all are positive.
+    """
+
+    def beyond(x: Value, p: Values) -> Value:
+        own = survival(at_least(x, 0.0), p) if all_ is None else survival(at_least(x, 0.0), p) - all_(p)
+        return where(less(x, 0.0), 0.0, log1m(p["zero"]) + own)
+
+    def below(x: Value, p: Values) -> Value:
+        return where(less(x, 0.0), -np.inf, log_complement(where(less(x, 0.0), -1.0, beyond(x, p))))
+
+    return below, beyond
+
+
+def _hurdle(
+    density: Density, mean: Of, draw: Callable[..., Array], *names: str, survival: Density | None = None
+) -> Declared:
     """Return a hurdle distribution of a positive quantity with this density."""
 
     def log_density(x: Value, p: Values) -> Value:
         none = equals(x, 0)
         return where(none, log(p["zero"]), log1m(p["zero"]) + density(where(none, 0.5, x), p))
 
-    return Declared(log_density, _or_zero(draw, *names), lambda p: (1.0 - p["zero"]) * mean(p))
+    tails = (None, None) if survival is None else _of_positive(survival)
+    return Declared(log_density, _or_zero(draw, *names), lambda p: (1.0 - p["zero"]) * mean(p), *tails)
 
 
 def _with_zeros(mass: Density, mean: Of, draw: Callable[..., Array], *names: str) -> Declared:
@@ -139,22 +175,30 @@ DISTRIBUTIONS: Mapping[str, Declared] = MappingProxyType(
             lambda p: p["mu"],
             lambda rng, mu, alpha: rng.standard_gamma(alpha) * mu / alpha,
             *("mu", "alpha"),
+            survival=lambda x, p: log_gamma_q(p["alpha"], at_least(x, SMALLEST) * p["alpha"] / p["mu"]),
         ),
         "HurdleLogNormal": _hurdle(
             lambda x, p: log_normal_density(x, p["mu"], p["sigma"]),
             lambda p: exp(p["mu"] + 0.5 * square(p["sigma"])),
             lambda rng, mu, sigma: rng.lognormal(mu, sigma),
             *("mu", "sigma"),
+            survival=lambda x, p: log_normal_cdf((p["mu"] - log(at_least(x, SMALLEST))) / p["sigma"]),
         ),
         "HurdleNegativeBinomial": _hurdle_counts(
             lambda x, p: negative_binomial_mass(x, p["mu"], p["alpha"]),
             lambda p: negative_binomial_zero(p["mu"], p["alpha"]),
             lambda p: p["mu"],
+            lambda x, p: log_beta_rest(p["alpha"], x + 1.0, log(p["alpha"]) - log(p["mu"])),
             _positive_negative_binomial,
             *("mu", "alpha"),
         ),
         "HurdlePoisson": _hurdle_counts(
-            lambda x, p: poisson_mass(x, p["mu"]), lambda p: -p["mu"], lambda p: p["mu"], _positive_poisson, "mu"
+            lambda x, p: poisson_mass(x, p["mu"]),
+            lambda p: -p["mu"],
+            lambda p: p["mu"],
+            lambda x, p: log_gamma_p(x + 1.0, p["mu"]),
+            _positive_poisson,
+            "mu",
         ),
         "ZeroInflatedBeta": _hurdle(
             lambda x, p: beta_proportion_density(x, p["mu"], p["phi"]),

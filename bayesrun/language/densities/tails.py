@@ -33,10 +33,12 @@ from bayesrun.language.densities.algebra import (
     log_normal_cdf,
     log_odds,
     log_sigmoid,
+    logaddexp,
     square,
     where,
 )
 from bayesrun.language.densities.base import Density, Values
+from bayesrun.language.densities.continuous import inverse_gaussian_log_cdf, inverse_gaussian_log_survival
 from bayesrun.language.densities.draws import Array, spread
 from bayesrun.language.densities.lookup import declared, unnamed
 from bayesrun.language.distributions import Family
@@ -216,6 +218,85 @@ def _binomial(of: Callable[[Value, Value, Value], Value], at_the_end: float) -> 
     return logs
 
 
+def _half(below: Callable[[Value, Values], Value]) -> Tails:
+    """Return the tails of the absolute value of a distribution symmetric about 0, given its lower tail at `-x`."""
+
+    def survival(x: Value, p: Values) -> Value:
+        return below(_positive(x), p) + _LOG_2
+
+    return Tails(lambda x, p: log_complement(survival(x, p)), survival)
+
+
+def _half_student(x: Value, p: Values) -> Value:
+    scale = p["sigma"] if "sigma" in p else p["lam"] ** -0.5
+    return _student(-x / scale, _parameter(p, "nu", 1.0))
+
+
+def _inverse_gamma(p: Values) -> tuple[Value, Value]:
+    """Return shape and scale."""
+    if "alpha" in p:
+        return p["alpha"], p["beta"]
+    ratio = square(p["mu"] / p["sigma"])
+    return ratio + 2.0, p["mu"] * (ratio + 1.0)
+
+
+def _share(x: Value, p: Values) -> Value:
+    """Return where a value lies between the limits of a uniform distribution, 0 to 1."""
+    low, high = _parameter(p, "lower", 0.0), _parameter(p, "upper", 1.0)
+    share = (x - low) / (high - low)
+    return where(less(share, 0.0), 0.0, where(less(share, 1.0), share, 1.0))
+
+
+def _kumaraswamy(x: Value, p: Values) -> Value:
+    inside = less(x, 1.0)
+    return where(inside, -p["b"] * log1m(exp(p["a"] * log(_positive(where(inside, x, 0.5))))), np.inf)
+
+
+def _ex_gaussian(x: Value, p: Values) -> tuple[Value, Value]:
+    """Return the two terms of the distribution function, `Phi(z) - exp(s^2 / 2 - s z) Phi(z - s)`, `s = sigma / nu`.
+
+    The second factor is below the first, as the difference is a probability.
+    """
+    ratio, z = p["sigma"] / p["nu"], (x - _parameter(p, "mu", 0.0)) / p["sigma"]
+    return log_normal_cdf(z), 0.5 * square(ratio) - ratio * z + log_normal_cdf(z - ratio)
+
+
+def _ex_gaussian_survival(x: Value, p: Values) -> Value:
+    z = (x - _parameter(p, "mu", 0.0)) / p["sigma"]
+    return logaddexp(log_normal_cdf(-z), _ex_gaussian(x, p)[1])
+
+
+def _moyal(x: Value, p: Values) -> Value:
+    z = (x - _parameter(p, "mu", 0.0)) / _parameter(p, "sigma", 1.0)
+    return log_normal_cdf(-exp(-0.5 * z)) + _LOG_2
+
+
+def _with_zeros(name: str) -> Tails:
+    """Return the tails of zero-inflated counts, where `psi` is the share of the distribution itself."""
+
+    def own(p: Values) -> Values:
+        return {**p, "mu": p["theta"]} if "theta" in p else p
+
+    def at_most_(x: Value, p: Values) -> Value:
+        known = _OF_ENGINES[name]
+        return logaddexp(log1m(p["psi"]), log(p["psi"]) + known.log_cdf(x, own(p)))
+
+    return _counts(at_most_, lambda x, p: log(p["psi"]) + _OF_ENGINES[name].log_survival(x, own(p)))
+
+
+def _of_wald(of: Callable[[Value, Values], Value]) -> Density:
+    """Return a tail of PyMC3's Wald distribution, an inverse Gaussian one that may be shifted."""
+
+    def logs(x: Value, p: Values) -> Value:
+        lam, phi = p.get("lam"), p.get("phi")
+        mu = p["mu"] if "mu" in p else lam / phi  # type: ignore[operator]
+        if lam is None:
+            lam = constant(1.0) if phi is None else mu * phi
+        return of(_positive(x - _parameter(p, "alpha", 0.0)), {"mu": mu, "lam": lam})
+
+    return logs
+
+
 _GUMBEL = Tails(_gumbel, lambda x, p: log_complement(_gumbel(x, p)))
 _LOG_NORMAL = _symmetric(log_normal_cdf, lambda x, p: _standard(log(_positive(x)), p))
 _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
@@ -224,16 +305,26 @@ _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
         "Binomial": _counts(_binomial(log_beta_i, 0.0), _binomial(log_beta_rest, -np.inf)),
         "Cauchy": _symmetric(_cauchy, lambda x, p: (x - p["alpha"]) / p["beta"]),
         "ChiSquared": _gamma(lambda p: (0.5 * p["nu"], constant(0.5))),
+        "DiscreteWeibull": _of_hazard(lambda x, p: -log(p["q"]) * at_least(x + 1.0, 0.0) ** p["beta"]),
+        "ExGaussian": Tails(lambda x, p: log_difference(*_ex_gaussian(x, p)), _ex_gaussian_survival),
         "Exponential": _of_hazard(lambda x, p: _positive(x) * p["lam"]),
         "Gamma": _gamma(_shape_and_rate),
         "Geometric": _of_hazard(_trials),
         "Gumbel": _GUMBEL,
+        "HalfCauchy": _half(lambda x, p: _cauchy(-x / p["beta"])),
         "HalfNormal": Tails(lambda x, p: log_complement(_half_normal(x, p)), _half_normal),
+        "HalfStudentT": _half(_half_student),
+        "InverseGamma": Tails(
+            lambda x, p: log_gamma_q(_inverse_gamma(p)[0], _inverse_gamma(p)[1] / _positive(x)),
+            lambda x, p: log_gamma_p(_inverse_gamma(p)[0], _inverse_gamma(p)[1] / _positive(x)),
+        ),
+        "Kumaraswamy": _of_hazard(_kumaraswamy),
         "Laplace": _symmetric(_laplace, lambda x, p: (x - p["mu"]) / p["b"]),
         "Logistic": _symmetric(log_sigmoid, lambda x, p: (x - _parameter(p, "mu", 0.0)) / _parameter(p, "s", 1.0)),
         "LogNormal": _LOG_NORMAL,
         "Lognormal": _LOG_NORMAL,
         "LogitNormal": _symmetric(log_normal_cdf, lambda x, p: _standard(log(x) - log1m(x), p)),
+        "Moyal": Tails(_moyal, lambda x, p: log_complement(_moyal(x, p))),
         "NegativeBinomial": _counts(_negative_binomial(log_beta_i), _negative_binomial(log_beta_rest)),
         "Normal": _symmetric(log_normal_cdf, _standard),
         "Pareto": _of_hazard(lambda x, p: p["alpha"] * at_least(log(_positive(x)) - log(p["m"]), 0.0)),
@@ -242,7 +333,12 @@ _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
             lambda x, p: _student(_standard_student(x, p), p["nu"]),
             lambda x, p: _student(-_standard_student(x, p), p["nu"]),
         ),
+        "Uniform": Tails(lambda x, p: log(_share(x, p)), lambda x, p: log1m(_share(x, p))),
+        "Wald": Tails(_of_wald(inverse_gaussian_log_cdf), _of_wald(inverse_gaussian_log_survival)),
         "Weibull": _of_hazard(lambda x, p: exp(p["alpha"] * (log(_positive(x)) - log(p["beta"])))),
+        "ZeroInflatedBinomial": _with_zeros("Binomial"),
+        "ZeroInflatedNegativeBinomial": _with_zeros("NegativeBinomial"),
+        "ZeroInflatedPoisson": _with_zeros("Poisson"),
     }
 )
 

@@ -24,10 +24,117 @@ from bayesrun.models.declarative import build as declare
 from tests.contract.numpy_engine.engine import log_densities
 
 ROWS = 12
+
+
+class WithZeros:
+    """A distribution of which a share is replaced by zeros; in a hurdle it has none of its own."""
+
+    def __init__(self, zero: float, form: Any, hurdle: bool = False) -> None:
+        self.zero, self.form = zero, form
+        self.whole = form.sf(0) if hurdle else 1.0
+        self.own = 0.0 if hurdle else None
+        self.density = form.pmf if hasattr(form.dist, "pmf") else form.pdf
+
+    def rvs(self, size: int, random_state: int) -> Any:
+        rng = np.random.default_rng(random_state)
+        drawn = self.form.rvs(20 * size, random_state=rng)
+        kept = drawn[drawn > 0][:size] if self.own is not None else drawn[:size]
+        return np.where(rng.random(size) < self.zero, 0, kept)
+
+    def pmf(self, x: Any) -> Any:
+        at_zero = self.zero + (1 - self.zero) * (self.density(0) if self.own is None else 0.0)
+        with np.errstate(all="ignore"):
+            return np.where(x == 0, at_zero, (1 - self.zero) * self.density(x) / self.whole)
+
+    pdf = pmf
+
+    def sf(self, x: Any) -> Any:
+        return np.where(x < 0, 1.0, (1 - self.zero) * self.form.sf(np.maximum(x, 0)) / self.whole)
+
+    def cdf(self, x: Any) -> Any:
+        return 1 - self.sf(x)
+
+
+class Half:
+    """The absolute value of a distribution that is symmetric about 0."""
+
+    def __init__(self, form: Any) -> None:
+        self.form = form
+
+    def rvs(self, size: int, random_state: int) -> Any:
+        return np.abs(self.form.rvs(size, random_state=random_state))
+
+    def pdf(self, x: Any) -> Any:
+        return 2 * self.form.pdf(x)
+
+    def sf(self, x: Any) -> Any:
+        return np.where(x < 0, 1.0, 2 * self.form.sf(x))
+
+    def cdf(self, x: Any) -> Any:
+        return 1 - self.sf(x)
+
+
+class Kumaraswamy:
+    """`P(X > x) = (1 - x^a)^b`, which SciPy lacks."""
+
+    def __init__(self, a: float, b: float) -> None:
+        self.a, self.b = a, b
+
+    def rvs(self, size: int, random_state: int) -> Any:
+        return (1 - np.random.default_rng(random_state).random(size) ** (1 / self.b)) ** (1 / self.a)
+
+    def pdf(self, x: Any) -> Any:
+        return self.a * self.b * x ** (self.a - 1) * (1 - x**self.a) ** (self.b - 1)
+
+    def sf(self, x: Any) -> Any:
+        return (1 - np.clip(x, 0, 1) ** self.a) ** self.b
+
+    def cdf(self, x: Any) -> Any:
+        return 1 - self.sf(x)
+
+
+class DiscreteWeibull(Kumaraswamy):
+    """`P(X > x) = q^((x + 1)^beta)`."""
+
+    def rvs(self, size: int, random_state: int) -> Any:
+        u = np.random.default_rng(random_state).random(size)
+        return np.ceil((np.log(u) / np.log(self.a)) ** (1 / self.b)) - 1
+
+    def pmf(self, x: Any) -> Any:
+        return self.sf(x - 1) - self.sf(x)
+
+    def sf(self, x: Any) -> Any:
+        return self.a ** (np.maximum(np.floor(x) + 1, 0) ** self.b)
+
+
 # parameters of each distribution of an engine whose distribution function is known, and SciPy's form of it
 OF_SCIPY: Mapping[str, tuple[dict[str, float], Any]] = {
     "Beta": ({"alpha": 1.7, "beta": 2.4}, stats.beta(1.7, 2.4)),
     "Cauchy": ({"alpha": 0.3, "beta": 1.4}, stats.cauchy(0.3, 1.4)),
+    "DiscreteWeibull": ({"q": 0.7, "beta": 0.8}, DiscreteWeibull(0.7, 0.8)),
+    "ExGaussian": ({"mu": 0.3, "sigma": 0.6, "nu": 1.4}, stats.exponnorm(1.4 / 0.6, 0.3, 0.6)),
+    "HalfCauchy": ({"beta": 1.4}, stats.halfcauchy(scale=1.4)),
+    "HalfStudentT": ({"nu": 3.5, "sigma": 1.4}, Half(stats.t(3.5, 0, 1.4))),
+    "HurdleGamma": ({"mu": 2.0, "alpha": 1.7, "zero": 0.3}, WithZeros(0.3, stats.gamma(1.7, scale=2 / 1.7), True)),
+    "HurdleLogNormal": (
+        {"mu": 0.3, "sigma": 0.7, "zero": 0.3},
+        WithZeros(0.3, stats.lognorm(0.7, scale=np.exp(0.3)), True),
+    ),
+    "HurdleNegativeBinomial": (
+        {"mu": 3.2, "alpha": 1.4, "zero": 0.3},
+        WithZeros(0.3, stats.nbinom(1.4, 1.4 / 4.6), True),
+    ),
+    "HurdlePoisson": ({"mu": 3.2, "zero": 0.3}, WithZeros(0.3, stats.poisson(3.2), True)),
+    "InverseGamma": ({"alpha": 2.7, "beta": 1.8}, stats.invgamma(2.7, scale=1.8)),
+    "Kumaraswamy": ({"a": 1.7, "b": 2.4}, Kumaraswamy(1.7, 2.4)),
+    "Moyal": ({"mu": 0.3, "sigma": 1.4}, stats.moyal(0.3, 1.4)),
+    "Uniform": ({"lower": -0.7, "upper": 4.2}, stats.uniform(-0.7, 4.9)),
+    "Wald": ({"mu": 1.4, "lam": 2.2}, stats.invgauss(1.4 / 2.2, scale=2.2)),
+    "ZeroInflatedNegativeBinomial": (
+        {"psi": 0.7, "mu": 3.2, "alpha": 1.4},
+        WithZeros(0.3, stats.nbinom(1.4, 1.4 / 4.6)),
+    ),
+    "ZeroInflatedPoisson": ({"psi": 0.7, "theta": 3.2}, WithZeros(0.3, stats.poisson(3.2))),
     "Exponential": ({"lam": 0.6}, stats.expon(scale=1 / 0.6)),
     "Gamma": ({"alpha": 1.7, "beta": 0.8}, stats.gamma(1.7, scale=1 / 0.8)),
     "Geometric": ({"p": 0.35}, stats.geom(0.35)),
