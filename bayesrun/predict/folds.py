@@ -27,11 +27,18 @@ class HeldOut:
         Over row.
     likelihood
         The only likelihood whose rows are left out and predicted; None for all.
+    weight
+        What the rows that are left out still weigh, below 1.
     """
 
     left_out: NDArray[np.bool_]
     predicted: NDArray[np.bool_]
     likelihood: str | None = None
+    weight: float = 0.0
+
+    def weights(self) -> NDArray[np.float64]:
+        """Return the weight of each row (row,)."""
+        return np.where(self.left_out, self.weight, 1.0)
 
 
 def random_folds(rows: int, k: int, seed: int) -> Codes:

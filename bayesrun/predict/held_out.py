@@ -18,7 +18,7 @@ from bayesrun.language.declaration import Declaration, Item, Likelihood, Potenti
 from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.values import Value, constant
 
-Kept = NDArray[np.bool_]
+Weights = NDArray[np.float64]
 
 _OF_ALL_ROWS = "likelihood"
 """Name of the potential in which fast forms of a model have the likelihood of all rows as one number."""
@@ -48,15 +48,15 @@ def rows_of(declared: Declaration) -> tuple[str, int]:
     return dim, rows
 
 
-def holding_out(declared: Declaration, kept: Kept, only: str | None = None) -> Declaration:
+def holding_out(declared: Declaration, weights: Weights, only: str | None = None) -> Declaration:
     """Return a model that is fitted to some rows only.
 
     Parameters
     ----------
     declared
         The model of all rows.
-    kept
-        Whether each row counts (row,).
+    weights
+        What each row counts (row,): 0 if it is held out, 1 if not, or a part of it.
     only
         The only likelihood of which rows are held out; None for all.
 
@@ -68,7 +68,7 @@ def holding_out(declared: Declaration, kept: Kept, only: str | None = None) -> D
     """
     shown = declared.reported or declared
     own = {item.name: item for item in shown.items if isinstance(item, Likelihood)}
-    weighted = {name: _weighted(item, kept) if only in (None, name) else item for name, item in own.items()}
+    weighted = {name: _weighted(item, weights) if only in (None, name) else item for name, item in own.items()}
     sampled = {item.name for item in declared.items if isinstance(item, Likelihood)}
     if own.keys() <= sampled:
         return replace(declared, items=_replaced(declared.items, weighted), reported=shown)
@@ -85,12 +85,12 @@ def _replaced(items: Sequence[Item], by: dict[str, Likelihood]) -> tuple[Item, .
     return tuple(by.get(item.name, item) if isinstance(item, Likelihood) else item for item in items)
 
 
-def _weighted(item: Likelihood, kept: Kept) -> Likelihood:
-    """Multiply the weights of the rows by 1 or 0."""
+def _weighted(item: Likelihood, weights: Weights) -> Likelihood:
+    """Multiply the weights of the rows."""
     own = item.plan.modifiers or Modifiers()
-    shape = (len(kept), *(1,) * (len(item.observed.shape) - 1))
-    weights: Value = constant(kept.astype(float).reshape(shape))
-    return replace(item, plan=replace(item.plan, modifiers=replace(own, weights=_times(own.weights, weights))))
+    shape = (len(weights), *(1,) * (len(item.observed.shape) - 1))
+    of_rows: Value = constant(weights.reshape(shape))
+    return replace(item, plan=replace(item.plan, modifiers=replace(own, weights=_times(own.weights, of_rows))))
 
 
 def _times(own: Value | None, weights: Value) -> Value:

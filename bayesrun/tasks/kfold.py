@@ -26,7 +26,7 @@ from bayesrun.many_fits import Fits
 from bayesrun.predict.folds import future_blocks, grouped_folds, held_out, random_folds, stratified_folds
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.refits import POINTWISE, Refitted, check_refit_keys, log_density_of_run, refitted
+from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, log_density_of_run, refitted
 from bayesrun.tasks.task_run import TaskRun, as_markdown, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
@@ -37,7 +37,6 @@ FILE = "kfold.csv"
 _FOLDS = 10
 _MANY = 100
 _SHOWN = 12
-_GOOD_R_HAT = 1.05
 
 
 class KfoldSpec(Section):
@@ -202,12 +201,12 @@ def _summary(metrics: Mapping[str, float], options: KfoldSpec) -> str:
 
 
 def _doubts(table: pd.DataFrame) -> list[str]:
-    bad = table[table["r_hat_max"] > _GOOD_R_HAT]
+    bad = table[table["r_hat_max"] > GOOD_R_HAT]
     if bad.empty:
         return []
     first = ", ".join(str(number) for number in bad["fold"][:5])
     return [
-        f"R-hat is above {_GOOD_R_HAT} in {len(bad)} fits (folds {first}): sample longer, sampler.tune, sampler.draws"
+        f"R-hat is above {GOOD_R_HAT} in {len(bad)} fits (folds {first}): sample longer, sampler.tune, sampler.draws"
     ]
 
 

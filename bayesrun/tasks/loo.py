@@ -8,29 +8,32 @@ keep their densities. `task=compare` takes the folder that it writes in place of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from bayesrun.config.run_config import parse_config
 from bayesrun.diagnostics.base import GOOD_K, listed
-from bayesrun.diagnostics.numerics.held_out_densities import bridged_density
+from bayesrun.diagnostics.numerics.held_out_densities import path_density
 from bayesrun.errors import fail
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
-from bayesrun.many_fits import Fits
 from bayesrun.predict.folds import HeldOut
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tasks.refits import POINTWISE, Refitted, check_refit_keys, refitted
+from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, refitted
 from bayesrun.tasks.task_run import TaskRun, as_markdown, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
 FILE = "loo.csv"
 _SHOWN = 20
+_ROUNDS = 5
+"""Rounds of fits; each can halve the steps in the weight of a point."""
 
 
 class LooSpec(Section):
@@ -70,15 +73,18 @@ def loo(request: TaskRequest) -> int:
         section = request.options.model_dump(mode="json")
         made = TaskRun("loo", [folder], config, section, "", model.data_digest, model.dataset())
         with open_task_run(made, memory) as own:
-            repaired = _repaired(points, model.fit_all("loo", wanted), folder)
-            table = repaired.loc[bad.index, ["point", "pareto_k", "before", "elpd", "mcse", "r_hat"]]
+            repaired, gaps = _repaired(points, wanted, model, folder)
+            table = repaired.loc[bad.index, ["point", "pareto_k", "before", "elpd", "mcse", "fits", "r_hat"]]
             whole = _metrics(repaired)
             own.write(POINTWISE, lambda path: repaired.drop(columns=["row", "likelihood"]).to_csv(path, index=False))
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_json("metrics.json", clean_metrics(whole))
             own.write_text("description.md", f"{_summary(whole)}\n\n{as_markdown(table)}")
     show_table(table.head(_SHOWN))
-    print(f"\n{_summary(whole)}\nfolder: {own.path}")
+    print(f"\n{_summary(whole)}")
+    for line in _doubts(table, gaps):
+        print(line)
+    print(f"folder: {own.path}")
     return 0
 
 
@@ -97,7 +103,7 @@ def _of_run(folder: Path, model: Refitted) -> pd.DataFrame:
     table = points.loc[names].reset_index(drop=True)
     method = np.where(np.isin(names, matched), "moment_matching", "psis")
     values = {"elpd": loo_i.elpd_i, "lppd": loo_i.lppd_i, "pareto_k": loo_i.judged_k, "method": method}
-    return table.assign(before=loo_i.elpd_i, mcse=np.nan, r_hat=np.nan, **values)
+    return table.assign(before=loo_i.elpd_i, mcse=np.nan, fits=0, r_hat=np.nan, **values)
 
 
 def _without(model: Refitted, row: int, likelihood: str) -> HeldOut:
@@ -105,21 +111,63 @@ def _without(model: Refitted, row: int, likelihood: str) -> HeldOut:
     return HeldOut(mask, mask, likelihood)
 
 
-def _repaired(points: pd.DataFrame, fits: Fits, folder: Path) -> pd.DataFrame:
-    """Put the densities that follow from the fits without them in the place of those of bad points."""
+def _repaired(
+    points: pd.DataFrame, wanted: Mapping[int, HeldOut], model: Refitted, folder: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """Put the densities that follow from the fits without them in the place of those of bad points.
+
+    Where the posterior without a point has too little in common with the one that has it, the model is also fitted with
+    a part of the point's weight, half way first.
+
+    Returns
+    -------
+    tuple
+        The points, and the names of those for which even that was not enough.
+    """
     from bayesrun.sweeps.elpd import read_loo
 
     found = read_loo(folder)
     assert found is not None
     table, names, terms = points.copy(), found[0], found[3]
-    for number, fit in fits.made.items():
-        at = np.flatnonzero((points["row"] == number) & (points["pareto_k"] > GOOD_K))[0]
-        own = terms.isel(point=names.index(points.loc[at, "point"])).transpose("chain", "draw").values
-        elpd, mcse = bridged_density(fit["terms"][0], np.asarray(own, dtype=float))
-        for column, value in (("elpd", elpd), ("mcse", mcse), ("r_hat", float(fit["r_hat"]))):
-            table.loc[at, column] = value
-        table.loc[at, "method"] = "refit"
-    return table
+    at = {row: int(np.flatnonzero((points["row"] == row) & (points["pareto_k"] > GOOD_K))[0]) for row in wanted}
+    own = {row: terms.isel(point=names.index(str(points.loc[place, "point"]))) for row, place in at.items()}
+    paths = {row: {1.0: np.asarray(one.transpose("chain", "draw").values, float)} for row, one in own.items()}
+    r_hats = dict.fromkeys(wanted, 0.0)
+    missing = {row: [0.0] for row in wanted}
+    for _ in range(_ROUNDS):
+        asked = {
+            row + int(weight * 2**_ROUNDS) * model.rows: (row, weight) for row in missing for weight in missing[row]
+        }
+        fits = model.fit_all("loo", {n: replace(wanted[row], weight=weight) for n, (row, weight) in asked.items()})
+        for number, (row, weight) in asked.items():
+            paths[row][weight] = fits.made[number]["terms"][0]
+            r_hats[row] = max(r_hats[row], float(fits.made[number]["r_hat"]))
+        densities = {row: path_density(path) for row, path in paths.items()}
+        missing = {row: [0.5 * sum(gap) for gap in one.gaps] for row, one in densities.items() if one.gaps}
+        if not missing:
+            break
+    for row, place in at.items():
+        one = densities[row]
+        values: dict[str, Any] = {
+            "elpd": one.log_density,
+            "mcse": one.mcse,
+            "fits": len(paths[row]) - 1,
+            "r_hat": r_hats[row],
+        }
+        for column, value in {**values, "method": "refit"}.items():
+            table.loc[place, column] = value
+    return table, [str(points.loc[at[row], "point"]) for row in missing]
+
+
+def _doubts(table: pd.DataFrame, gaps: list[str]) -> list[str]:
+    found = []
+    bad = table[table["r_hat"] > GOOD_R_HAT]
+    if len(bad):
+        which = listed(list(bad["point"]))
+        found.append(f"R-hat is above {GOOD_R_HAT} in fits without {which}: sample longer, sampler.tune, sampler.draws")
+    if gaps:
+        found.append(f"too few draws decide the densities of {listed(gaps)}: sample longer, sampler.draws")
+    return found
 
 
 def _metrics(points: pd.DataFrame) -> dict[str, float]:

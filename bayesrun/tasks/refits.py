@@ -44,6 +44,8 @@ Rows = NDArray[np.bool_]
 
 POINTWISE = "pointwise.csv"
 """Table of a run folder: expected log predictive density of each point without it, with what decided it."""
+GOOD_R_HAT = 1.05
+"""Largest R-hat of a fit that is not pointed out."""
 _DECIDING = ("model", "seed", "engine", "plugins")
 _INTERVAL = 0.94
 
@@ -104,7 +106,7 @@ class Refitted:
             predicted point its `terms` (1, chain, draw).
         """
         seed = int(np.random.SeedSequence([self.config.top.seed, 5, number]).generate_state(1)[0] >> 1)
-        model = compiled(self.config, holding_out(self.declared, ~one.left_out, one.likelihood))
+        model = compiled(self.config, holding_out(self.declared, one.weights(), one.likelihood))
         sampler, spec = SAMPLERS.load(self.config.sampler.method, "sampler.method"), self.config.sampler
         sampled = sampler.sample(model, spec.model_copy(update={"cores": 1}), seed, MonitorGroup([]))
         sampled.require_whole()
@@ -243,7 +245,7 @@ def _largest_r_hat(model: CompiledModel, draws: Mapping[str, NDArray[Any]]) -> f
 
 def _digest(one: HeldOut) -> str:
     rows = np.packbits([one.left_out, one.predicted]).tobytes()
-    return hashlib.sha256(rows + (one.likelihood or "").encode()).hexdigest()[:16]
+    return hashlib.sha256(rows + f"{one.likelihood or ''} {one.weight}".encode()).hexdigest()[:16]
 
 
-__all__ = ["POINTWISE", "Refitted", "check_refit_keys", "log_density_of_run", "refitted"]
+__all__ = ["GOOD_R_HAT", "POINTWISE", "Refitted", "check_refit_keys", "log_density_of_run", "refitted"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bayesrun.diagnostics.numerics.held_out_densities import bridged_density, mean_density
+from bayesrun.diagnostics.numerics.held_out_densities import bridged_ratio, mean_density, path_density
 
 
 def _draws(value: float, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -22,7 +22,7 @@ def test_both_estimates_are_right_within_their_errors_and_the_bridge_is_the_bett
     z, errors = [], []
     for seed in range(40):
         without, included, exact = _draws(value, seed)
-        bridged, bridged_error = bridged_density(without, included)
+        bridged, bridged_error, _ = bridged_ratio(without, included)
         (plain,), (plain_error,) = mean_density(without[None])
         z.append((bridged - exact) / bridged_error)
         errors.append((bridged - exact, plain - exact, bridged_error, plain_error))
@@ -31,3 +31,29 @@ def test_both_estimates_are_right_within_their_errors_and_the_bridge_is_the_bett
     assert of_bridge < 1.1 * of_mean
     if value == 8.0:
         assert of_bridge < 0.5 * of_mean
+
+
+def test_fits_of_different_length_are_bridged() -> None:
+    z = []
+    for seed in range(40):
+        without, included, exact = _draws(3.0, seed)
+        bridged, error, _ = bridged_ratio(without, included[:, :120])
+        z.append((bridged - exact) / error)
+    assert abs(np.mean(z)) < 4 / np.sqrt(40) and 0.7 < np.std(z) < 1.35
+
+
+def test_posteriors_with_nothing_in_common_are_told_and_bridged_by_a_path() -> None:
+    value, exact = 100.0, float(norm.logpdf(100.0, 0, np.sqrt(1.25)))
+    rng = np.random.default_rng(1)
+
+    def terms(weight: float) -> np.ndarray:
+        precision = 4 + weight
+        return norm.logpdf(value, rng.normal(weight * value / precision, np.sqrt(1 / precision), (4, 500)))
+
+    fits = {weight: terms(weight) for weight in (0.0, 1.0)}
+    first = path_density(fits)
+    assert first.gaps == ((0.0, 1.0),) and abs(first.log_density - exact) > 20 * first.mcse
+    while (found := path_density(fits)).gaps:
+        fits |= {0.5 * sum(gap): terms(0.5 * sum(gap)) for gap in found.gaps}
+    assert len(fits) > 8 and found.mcse < 1
+    assert abs(found.log_density - exact) < 4 * found.mcse
