@@ -11,11 +11,11 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Literal
 
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.differential_equations import ode_names, ode_problems, states_of
 from bayesrun.language.distributions import family
 from bayesrun.language.grammar import parse
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problems
 from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, linear_gaussian_problems
+from bayesrun.language.ode_reader import ode_names, ode_problems, states_of
 from bayesrun.language.prior_checks import SOFTPLUS_SCALES, check_prior, dims_problems, modifier_problems, split
 from bayesrun.language.recurrence_reader import names_used, recurrence_problems
 

@@ -10,11 +10,11 @@ import numpy as np
 from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.language.areal_models import AREAL, adjacency_of
-from bayesrun.language.differential_equations import read_ode, solutions, states_of
 from bayesrun.language.expressions import read
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
 from bayesrun.language.incomplete_vectors import SUMMED_OUT
 from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, read_linear_gaussian
+from bayesrun.language.ode_reader import read_ode, solutions, states_of
 from bayesrun.language.plan import Plan, axes_of, plan, variables_of
 from bayesrun.language.prior_checks import split
 from bayesrun.language.priors import with_modifiers

@@ -25,7 +25,8 @@ from bayesrun.models.declarative import declarative_rows
 from bayesrun.models.regression import glm_rows, glm_type
 from bayesrun.models.regression.design_checks import collinear_problems
 from bayesrun.models.regression.design_matrix import labels_in
-from bayesrun.models.regression.expansion import NEEDED_OF_NEW_ROWS, Expansion
+from bayesrun.models.regression.expansion import Expansion
+from bayesrun.models.regression.explained_response import NEEDED_OF_NEW_ROWS
 from bayesrun.models.regression.families import ELSEWHERE, FAMILIES, FAMILY_TABLE
 from bayesrun.models.regression.glm_spec import GlmSpec
 from bayesrun.models.regression.grouped_sums import summed

@@ -16,7 +16,8 @@ import xarray as xr
 from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.errors import UserError
 from bayesrun.language.expressions import evaluate, value_of
-from bayesrun.language.grammar import OTHER_NAMES, SIGNATURES, parse
+from bayesrun.language.function_spellings import OTHER_NAMES
+from bayesrun.language.grammar import SIGNATURES, parse
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import node_of, variable
