@@ -150,6 +150,8 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
         yield f"{_coefficient(term.label, predictor)} * {term.column}" + (f" * ({term.others})" if term.others else "")
     elif isinstance(term, WrittenTerm):
         yield from term.summands()
+    else:  # without it the formulas would be those of another model
+        raise TypeError(f"{type(term).__name__} can't be written down: it is no WrittenTerm")
 
 
 def _coefficient(name: str, predictor: LinearPredictor) -> str:

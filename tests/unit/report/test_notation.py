@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -13,6 +14,7 @@ import yaml
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.language.statements import Statement, WrittenModel, written_model
+from bayesrun.models.regression import regression_statements
 from bayesrun.models.regression.families import FAMILY_TABLE
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.regression_statements import statements
@@ -199,6 +201,16 @@ def test_offsets_counts_and_ordered_levels(tmp_path: Path) -> None:
     assert counts[:2] == ["incidence_{i} ∼ NegBinomial(μ_{i},α)", "log(μ_{i}) = β_{0}+log(size_{i})"]
     levels = regression(tmp_path, "cbpp", "period ~ incidence", "cumulative")
     assert levels[:2] == ["period_{i} ∼ OrderedLogistic(η_{i},cutpoints)", "η_{i} = β_{incidence}·incidence_{i}"]
+
+
+def test_a_term_that_does_not_write_itself_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = RegressionSpec(name="m", type="regression", formula="y ~ x + (1 | g)", family="normal")
+    this = regression_statements.plans_of(spec)[""]
+    terms = (*this.predictors["mu"].terms, object())
+    predictors = {**this.predictors, "mu": replace(this.predictors["mu"], terms=terms)}
+    monkeypatch.setattr(regression_statements, "plans_of", lambda _: {"": replace(this, predictors=predictors)})
+    with pytest.raises(TypeError, match="object can't be written down"):
+        statements(spec, None)
 
 
 @pytest.mark.parametrize("name", sorted(FAMILY_TABLE))
