@@ -30,6 +30,8 @@ from bayesrun.language.expressions import read, value_of
 from bayesrun.language.functions import ELEMENTWISE, reduce_axis
 from bayesrun.language.generators import generator
 from bayesrun.language.grammar import names_in, parse
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV
+from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN
 from bayesrun.language.plan import Plan, plan
 from bayesrun.language.prior_checks import MARGINAL, split
 from bayesrun.language.values import Value, apply, constant, node_of
@@ -69,6 +71,10 @@ def marginal_problems(parts: Sequence[Definition]) -> Iterator[Problem]:
     for part in own[1:]:
         hint = "sample it, or put both into one variable with a value for each pair"
         yield Problem(f"{part.key}.dist", f"one variable can be summed out, and '{own[0].name}' is", hint)
+    for other in parts if own else ():
+        if other.kind == "likelihood" and other.body.get("dist") in (HIDDEN_MARKOV, LINEAR_GAUSSIAN):
+            message = f"its hidden states can't be summed out beside '{own[0].name}'"
+            yield Problem(f"{other.key}.dist", message, f"sample '{own[0].name}' instead: write its distribution")
     for part in own[:1]:
         found = dependents(parts, part.name)
         for other in parts:

@@ -313,3 +313,19 @@ def test_a_negative_sd_and_an_autoregression_without_stationary_distribution_hav
 ) -> None:
     total = terms_of(declared(MODELS[model]), {**POINT, name: np.array(value)}).sum()
     assert total == -np.inf
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        "dist: LinearGaussian, level: {sd: s, init: 0}, sigma: 1",
+        "dist: HiddenMarkov, transition: [[0.9, 0.1], [0.2, 0.8]], emission: {dist: Normal, mu: [0, s], sigma: 1}",
+    ],
+)
+def test_hidden_states_beside_a_variable_that_is_summed_out_are_refused(series: str) -> None:
+    priors = "{s: {dist: HalfNormal, sigma: 1}, c: {dist: Marginal, of: {dist: DiscreteUniform, lower: 1, upper: 9}}}"
+    spec = spec_of(f"{{{series}, observed: one}}", priors)
+    other = {"dist": "Normal", "mu": "where(row < c, 0, s)", "sigma": 1, "observed": "x"}
+    spec = spec.model_copy(update={"likelihood": {**spec.likelihood, "other": other}})
+    (problem,) = static_check(spec)
+    assert problem.key == "model.likelihood.o.dist" and "can't be summed out beside 'c'" in problem.message
