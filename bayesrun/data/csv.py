@@ -406,7 +406,8 @@ def decimal_comma(columns: Sequence[tuple[str, Sequence[str]]]) -> tuple[bool, b
         if not commas or not all(_DECIMAL_COMMA.fullmatch(c) or _NUMBER.fullmatch(c) for c in cells):
             continue
         points = any(_GROUPED.fullmatch(cell) for cell in cells)
-        if points or any(len(m[1]) != 3 for m in commas):
+        # thousands are grouped by three digits, and nobody writes 0,123 for 123
+        if points or any(len(m[1]) != 3 or re.match(r"[+-]?(0\d*)?,", m[0]) for m in commas):
             found, grouped = True, grouped or points
         else:
             message = (

@@ -121,9 +121,8 @@ class Fitted:
     def levels(self, name: str) -> list[Any] | None:
         """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one."""
         values = self.variables[name]
-        bare = name in self.formula.terms
-        numeric = values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical)
-        if numeric:
+        bare = name in self.formula.terms and name not in self.known
+        if values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical):
             return None
         frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
         levels = self.known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))
@@ -158,9 +157,12 @@ def draw(subject: Subject) -> Canvas:
 
 def _legend(fits: Sequence[Fitted | RegressionMeans], subject: Subject) -> list[Line2D]:
     style: dict[str, Any] = {"color": look.GREY, "linestyle": "", "markeredgewidth": 0}
+    # curves have the colours of the other predictor's values if there is one
+    alone = any(_moderator(name, one.formula) is None for one in fits for name in one.formula.variables)
+    colour = look.VERMILLION if alone else look.GREY
     return [
-        Line2D([], [], color=look.VERMILLION, label="predicted mean"),
-        Line2D([], [], color=look.VERMILLION, alpha=0.25, linewidth=6, label=f"{subject.hdi_name} of the mean"),
+        Line2D([], [], color=colour, label="predicted mean"),
+        Line2D([], [], color=colour, alpha=0.25, linewidth=6, label=f"{subject.hdi_name} of the mean"),
         Line2D([], [], marker="o", markersize=4, label=" or ".join(sorted({one.points for one in fits})), **style),
     ]
 

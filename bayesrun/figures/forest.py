@@ -2,7 +2,8 @@
 
 Variables in the same unit share an axis, so that they can be compared. Two variables are in the same unit if one is
 the location or the scale of the other's distribution, or if they have the same prior; in a GLM, the intercept, the
-differences between levels and `sigma` are.
+differences between levels and `sigma` are. Group effects and their sds share an axis effect by effect: intercepts with
+intercepts, slopes of `x` with slopes of `x`.
 """
 
 from __future__ import annotations
@@ -53,17 +54,35 @@ def draw(subject: Subject) -> Canvas:
 def _panels(variables: Sequence[Picked], subject: Subject) -> Iterator[list[Picked]]:
     """Yield the variables that share an axis, in the order of the first of each."""
     units = nx.Graph([*_same_unit(subject.model), *_unit_of_response(subject)])
-    waiting = {picked.shown[0].variable: picked for picked in variables}
+    waiting = {}
     for picked in variables:
-        name = picked.shown[0].variable
-        if name not in waiting:
+        for effect, part in _by_effect(picked, subject):
+            name = picked.shown[0].variable
+            waiting[name, effect] = part
+            if effect:
+                units.add_edge((re.sub("^(sd|r)_", "", name), effect), (name, effect))
+    for key, picked in list(waiting.items()):
+        if key not in waiting:
             continue
-        own = nx.node_connected_component(units, name) if name in units else {name}
-        shared = [other for key, other in waiting.items() if key in own]
-        panel = shared if _readable(shared, subject.interval) else [picked]
-        for one in panel:
-            del waiting[one.shown[0].variable]
-        yield panel
+        node = key if key[1] else key[0]
+        own = nx.node_connected_component(units, node) if node in units else {node}
+        shared = {other: one for other, one in waiting.items() if (other if other[1] else other[0]) in own}
+        panel = shared if _readable([*shared.values()], subject.interval) else {key: picked}
+        for other in panel:
+            del waiting[other]
+        yield [*panel.values()]
+
+
+def _by_effect(picked: Picked, subject: Subject) -> list[tuple[str, Picked]]:
+    """Split effects of groups, or their sds, by effect: each has a unit of its own."""
+    posterior = subject.idata.posterior[picked.shown[0].variable]
+    dim = str(posterior.dims[-1])
+    if not dim.endswith("_effect") or regression_of(subject.model) is None or posterior.sizes[dim] < 2:
+        return [("", picked)]
+    effects = [str(label) for label in posterior[dim].values]
+    total = picked.total // len(effects)
+    parts = [[one for one in picked.shown if one.index % len(effects) == place] for place in range(len(effects))]
+    return [(effect, Picked(part, total)) for effect, part in zip(effects, parts, strict=True) if part]
 
 
 def _same_unit(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -116,7 +116,8 @@ class RegressionMeans:
     def levels(self, name: str) -> list[Any] | None:
         """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one."""
         values = self.variables[name]
-        if values.dtype.kind in "iuf" and (name in self.formula.terms or name not in self.formula.categorical):
+        bare = name in self.formula.terms and name not in self.known
+        if values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical):
             return None
         frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
         levels = self.known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesrun.data.factors import LABELS
+from bayesrun.data.factors import LABELS, row_column
 from bayesrun.diagnostics.base import shorten
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Subject
@@ -91,16 +91,16 @@ def _used(model: Any, data: xr.Dataset) -> list[str]:
 
 
 def _is_predictor(data: xr.Dataset, name: str, response: xr.DataArray) -> bool:
-    if name not in data or data[name].dims != response.dims:
+    if name not in data or row_column(data, name).dims != response.dims:
         return False
-    values = np.asarray(data[name].values)
+    values = np.asarray(row_column(data, name).values)
     if values.dtype.kind in "iubf":
         return not np.array_equal(values.astype(float), np.asarray(response, float), equal_nan=True)
     return True
 
 
 def _predictor(data: xr.Dataset, name: str, labelled: bool) -> Predictor:
-    array = data[name]
+    array = row_column(data, name)
     values = np.asarray(array.values)
     labels = array.attrs.get(LABELS)
     if labels in data.coords:
@@ -108,9 +108,9 @@ def _predictor(data: xr.Dataset, name: str, labelled: bool) -> Predictor:
         whole = np.nan_to_num(values.astype(float), nan=-1).astype(int)
         named = np.array([levels[code] if code >= 0 else None for code in whole], dtype=object)
         return Predictor(str(labels), named, levels)
-    if values.dtype.kind in "iufM" and not labelled:
-        return Predictor(name, values, None)
     given = array.attrs.get("levels")
+    if values.dtype.kind in "iufM" and not labelled and given is None:
+        return Predictor(name, values, None)
     return Predictor(name, values, tuple(_levels(values) if given is None else np.atleast_1d(given).tolist()))
 
 

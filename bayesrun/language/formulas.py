@@ -102,8 +102,19 @@ class Design:
 
     def at(self, variables: Mapping[str, Any]) -> NDArray[Any]:
         """Evaluate the same columns for new rows: name to array (row) in, (row, column) out."""
-        frame = _frame(variables)
+        frame = _frame(self._with_factors(variables))
         return np.asarray(self.spec.get_model_matrix(frame, context=_environment(), drop_rows=set()), dtype=float)
+
+    def _with_factors(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Make factors of columns that were bare factors in the fit: the labels of some are numbers."""
+        found = dict(variables)
+        for expr, (kind, state) in self.spec.encoder_state.items():
+            name = grammar.column_named(expr) if expr.isidentifier() else None
+            if name not in found or kind.value != "categorical" or isinstance(found[name], pd.Categorical):
+                continue
+            if np.asarray(found[name]).dtype.kind in "iufb":
+                found[name] = pd.Categorical(found[name], categories=list(state["categories"]))
+        return found
 
 
 @lru_cache(maxsize=64)

@@ -137,6 +137,8 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
         raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
     found = _find_runs([*given, *several], arguments)
     run = found[0] if given else None
+    if task.needs_run and run:
+        check(_not_of_a_fit(run))
     overrides = task.rewrite(_own_overrides(name, task, arguments.overrides))
     rest = Namespace(**{**vars(arguments), "overrides": overrides})
     if task.uses_config_of_run and run:
@@ -251,6 +253,18 @@ def _last_run(outputs: Path) -> FinishedRun:
 
 def _is_of_task(status: Path) -> bool:
     return "parent" in json.loads(status.read_text(encoding="utf-8"))
+
+
+def _not_of_a_fit(run: FinishedRun) -> list[Problem]:
+    """Find that a folder has what a task found in a run, without draws of its own, and name that run."""
+    status = json.loads((run.folder / "status.json").read_text(encoding="utf-8"))
+    if "parent" not in status or (run.folder / "posterior.nc").is_file():
+        return []
+    message = f"'{run.folder}' has the results of task={status.get('task')}, and no draws of its own"
+    hint = (
+        f"give the run that it worked on: run={status['parent']}" if status["parent"] else "give a run that has draws"
+    )
+    return [Problem("run", message, hint)]
 
 
 def _tracked_run(run_id: str, arguments: Namespace) -> FinishedRun:

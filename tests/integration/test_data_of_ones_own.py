@@ -64,6 +64,12 @@ def test_a_european_table_with_an_index_and_impossible_names(fit):
     assert stored["km÷h"].attrs["name"] == "km/h"
 
 
+def test_three_decimals_after_a_zero_and_a_comma_are_decimals(fit):
+    lines = [f"{y:.3f}\t{x - 5:.3f}".replace(".", ",") for x, y in zip(X, Y, strict=True)]
+    _, folder = fit("\n".join(["y\tx", *lines, "2,000\t0,125"]), "y ~ x")
+    assert_least_squares(folder, ["Intercept", "x"], [np.ones(13), np.append(X - 5, 0.125)], np.append(Y, 2.0))
+
+
 def test_thousands_a_word_for_missing_and_rows_dropped_by_the_used_columns_only(fit):
     x = [*(f'"{int(v * 1000):,}"' for v in X), "-99"]
     lines = [f"{y},{v},{'' if i % 2 else 1}" for i, (v, y) in enumerate(zip(x, [*Y, 1.0], strict=True))]

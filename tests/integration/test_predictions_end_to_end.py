@@ -176,6 +176,22 @@ def test_new_groups_and_missing_predictors_are_drawn(hierarchy: tuple[Project, P
         assert found["sd"][row] == pytest.approx(sd, rel=0.25 if row == 0 else 0.15)
 
 
+@pytest.mark.parametrize("formula", ["y ~ g + h", "y ~ x + (x | g)"])
+def test_the_column_of_a_factor_must_be_there(regression: tuple[Project, Path], formula: str) -> None:
+    """Three rows without `g`, which has three levels: the levels must not be taken for the rows' labels."""
+    arguments = ("model=glm", "data=fit", f"model.formula='{formula}'", "+data.factors.gi=g")
+    said = regression[0].refused("wrong", "x,h\n1,mid\n2,lo\n3,lo\n", *arguments)
+    assert "predict.data.g: predictor 'g' is not in data set 'wrong'" in said
+
+
+def test_the_folder_of_a_task_points_to_the_run_that_it_worked_on(regression: tuple[Project, Path]) -> None:
+    project, run = regression
+    assert project.run("task=predict", f"run={run}", "predict.data=rows").returncode == 0
+    done = project.run("task=predict", f"run={project.newest()}", "predict.data=rows")
+    assert done.returncode == 1 and f"give the run that it worked on: run={run}" in done.stderr
+    assert "has the results of task=predict, and no draws of its own" in done.stderr
+
+
 def test_what_belongs_to_the_fit_can_not_be_changed_afterwards(regression: tuple[Project, Path]) -> None:
     project, run = regression
     done = project.run("task=predict", f"run={run}", "predict.data=rows", "model.family=student")

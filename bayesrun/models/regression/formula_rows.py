@@ -70,8 +70,8 @@ def _levels(formula: Formula, design: Design) -> dict[str, list[Any]]:
     return found
 
 
-def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> Any:
-    """Replace labels of new rows by the fit's labels of equal value; a categorical of the fit stays one."""
+def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) -> NDArray[Any]:
+    """Replace labels of new rows by the fit's labels of equal value."""
     codes, unseen = codes_of(array.values, levels)
     for label in pd.unique(array.values[unseen]):
         where = places(array.copy(data=unseen & (array.values == label)))
@@ -80,8 +80,6 @@ def _as_fitted(array: xr.DataArray, levels: list[Any], problems: list[Problem]) 
         problems.append(Problem(f"{_KEY}.{array.name}", message, hint))
     known = np.empty(len(levels), dtype=object)
     known[:] = levels
-    if "levels" in array.attrs:  # as `formula_column` has it: its labels may be numbers, but no quantities
-        return pd.Categorical.from_codes(codes, categories=levels)  # type: ignore[arg-type]
     found = known[np.where(codes < 0, 0, codes)]
     return found if isinstance(levels[0], str) else np.array(found.tolist())
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.data.base import Domain, Role
+from bayesrun.data.factors import row_column
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.errors import check as raise_problems
 from bayesrun.language.declaration import Declaration, Deterministic, ModelDesign
@@ -337,7 +338,23 @@ def _needs(this: RegressionPlan) -> tuple[Role, ...]:
 
 
 def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
-    """Declare the likelihood over new rows with the learned state of the fit."""
+    """Declare the likelihood over new rows with the learned state of the fit.
+
+    Raises
+    ------
+    UserError
+        If rows can't be predicted; also for the column of a factor that they lack, whose dim has the labels of the fit.
+    """
+    absent = [
+        Problem(
+            f"predict.data.{role.variable}",
+            f"predictor '{role.variable}' is not in data set '{rows.data.attrs.get('name', '')}'",
+            "add the column",
+        )
+        for role in needs(rows, spec)
+        if role.variable != rows.dim and row_column(rows.data, role.variable).dims == (role.variable,)
+    ]
+    raise_problems(absent)
     glm = as_glm(spec)
     if glm is not None:
         return glm_rows.at_rows(rows, glm)

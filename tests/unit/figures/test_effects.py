@@ -147,3 +147,16 @@ def test_axes_are_labelled_with_what_they_show() -> None:
 def test_what_can_not_be_drawn_says_why(subject: Subject, reason: str) -> None:
     with pytest.raises(NotDrawable, match=reason):
         effects.draw(subject)
+
+
+def test_labels_that_are_numbers_have_a_mean_each() -> None:
+    """`data.levels: {g: [3, 1]}` makes a factor of a column of numbers, whose labels are no quantities."""
+    data = DATA.assign(g=("obs", np.tile([3, 3, 1], 20), {"levels": [3, 1]}), y=("obs", RNG.normal(size=ROWS)))
+    subject = _subject({**MODEL, "formula": "y ~ g", "family": "normal"}, x=None)
+    subject.idata.constant_data = data
+    (ax,) = effects.draw(subject).axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["3", "1"]
+    p = subject.idata.posterior
+    means = [float(p.Intercept.mean()), float(p.Intercept.mean() + p.g.mean())]
+    marks = next(line for line in ax.lines if line.get_color() == look.VERMILLION and line.get_marker() == "o")
+    np.testing.assert_allclose(marks.get_ydata(), means, atol=0.01)

@@ -59,3 +59,16 @@ def test_a_regression_with_group_effects_has_axes_by_unit() -> None:
     model = {"type": "regression", "family": "normal", "formula": "y ~ x + (1 | town)"}
     axes = _axes(model, Intercept=3.0, x=0.0, r_town=[1.0, 2.0], sigma=1.0)
     assert _names(axes) == [["Intercept", "sigma"], ["x"], ["r_town[0]", "r_town[1]"]]
+
+
+def test_group_effects_share_an_axis_effect_by_effect() -> None:
+    """Intercepts of groups are in the unit of the response, slopes per unit of x."""
+    draws = {"sd_town": 1 + RNG.random((2, 200, 2)), "r_town": RNG.normal(size=(2, 200, 2, 2))}
+    dims = {"sd_town": ["town_effect"], "r_town": ["town", "town_effect"]}
+    idata = az.from_dict(posterior=draws, dims=dims, coords={"town_effect": ["Intercept", "x"], "town": ["u", "v"]})
+    model = {"name": "m", "type": "regression", "family": "normal", "formula": "y ~ x + (x | town)"}
+    axes = forest.draw(Subject(idata, pd.DataFrame(), model)).axes
+    assert _names(axes) == [
+        ["sd_town[Intercept]", "r_town[u, Intercept]", "r_town[v, Intercept]"],
+        ["sd_town[x]", "r_town[u, x]", "r_town[v, x]"],
+    ]

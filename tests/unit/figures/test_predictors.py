@@ -103,3 +103,13 @@ def test_a_model_without_predictors_says_so() -> None:
 def test_every_type_of_model_has_figures() -> None:
     assert default_for("glm")[0] == "effects"
     assert {"trace", "posterior", "ppc"} <= set(default_for("of_a_plugin"))
+
+
+def test_the_labels_of_a_factor_and_numbers_with_levels_are_categorical() -> None:
+    subject = _subject({**GLM, "formula": "y ~ town + grade"})
+    data = DATA.assign(grade=("obs", np.arange(ROWS) % 3, {"levels": [2, 0, 1]}))
+    subject.idata.constant_data = data
+    town, grade = predictors_of(subject, series_of(subject))
+    assert (town.name, town.levels) == ("town", ("Ulm", "Bonn"))
+    assert (grade.name, grade.levels) == ("grade", (2, 0, 1))
+    assert grade.codes[:3].tolist() == [1, 2, 0]
