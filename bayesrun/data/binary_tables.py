@@ -8,11 +8,12 @@ from typing import Any
 from zipfile import BadZipFile
 
 from bayesrun.data.base import FileSpec, TextTableSpec
-from bayesrun.data.files import file_source, names_in_two_rows, two_rows_of_names
+from bayesrun.data.files import file_source, names_in_two_rows, note_missing_names, two_rows_of_names
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.lazy import pd
 
 _SAMPLE = 100
+_SHOWN_NAMES = 5
 
 
 class ExcelSpec(TextTableSpec):
@@ -43,6 +44,7 @@ def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
         raise fail("data.sheet", f"sheet '{sheet}' of '{path}' is empty", "name another sheet")
     check(_name_problems(cells, spec, sheet))
     check(_formulas_without_values(cells, spec, path, sheet))
+    _note_missing_names(cells, sheet)
     frame = cells.iloc[1:].reset_index(drop=True)
     frame.columns = pd.Index(["" if pd.isna(name) else str(name).strip() for name in cells.iloc[0]])
     missing = {*spec.missing, "#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
@@ -70,6 +72,14 @@ def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Pro
         return []
     message = f"the names in sheet '{sheet}' stand in two rows, as in merged cells; the second has '{second[0]}'"
     return [Problem("data.sheet", message, "write each column's name into one row")]
+
+
+def _note_missing_names(cells: pd.DataFrame, sheet: str) -> None:
+    first, *rows = cells.iloc[: _SAMPLE + 1].where(cells.notna(), "").to_numpy().tolist()
+    numbers = {str(cell).strip() for cell in first if isinstance(cell, int | float) and not isinstance(cell, bool)}
+    names = [str(cell).strip() for cell in first]
+    shown = ", ".join([name for name in names if name][:_SHOWN_NAMES])
+    note_missing_names(f"sheet '{sheet}'", names, rows, numbers.__contains__, shown)
 
 
 def _rows_left(spec: ExcelSpec, cells: pd.DataFrame) -> list[int]:

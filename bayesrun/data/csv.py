@@ -21,6 +21,7 @@ from bayesrun.data.files import (
     asked_for,
     file_source,
     names_in_two_rows,
+    note_missing_names,
     text_columns,
     two_rows_of_names,
 )
@@ -156,14 +157,14 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
 
 
 def _note_missing_names(path: Path, how: Dialect) -> None:
-    """Warn that the first line looks like data: all names are numbers, or one has a fraction (years are names, too)."""
-    names = [name for cell in next(records(path, how), []) if (name := cell.strip())]
-    numbers = [name for name in names if _NUMBER.fullmatch(name) or _DECIMAL_COMMA.fullmatch(name)]
-    if numbers and (len(numbers) == len(names) or any("." in name or "," in name for name in numbers)):
-        log.warning(
-            "'%s' seems to have no line of column names: its first line (%s) is taken for names, and is no row of the "
-            "data. Write the names above it", path.name, how.sep.join(names[:_SHOWN_NAMES]),
-        )  # fmt: skip
+    first, *rows = _sample(path, how, how.sep) or [[]]
+    names = [cell.strip() for cell in first]
+    shown = how.sep.join([name for name in names if name][:_SHOWN_NAMES])
+    note_missing_names(f"'{path.name}'", names, rows, _is_number, shown)
+
+
+def _is_number(cell: str) -> bool:
+    return bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))
 
 
 def _note_doubtful_numbers(spec: CsvSpec, path: Path, how: Dialect, frame: pd.DataFrame) -> dict[str, str]:
@@ -360,7 +361,7 @@ def _second_names(spec: CsvSpec, path: Path, how: Dialect) -> list[Problem]:
     """Detect a second line of names or units, which would make text of every column of numbers."""
     first, *rows = [[cell.strip() for cell in record] for record in _sample(path, how, how.sep)] or [[]]
     cells = [["" if cell in spec.missing else cell for cell in row] for row in rows]
-    if not two_rows_of_names(cells, lambda cell: bool(_NUMBER.fullmatch(cell) or _DECIMAL_COMMA.fullmatch(cell))):
+    if not two_rows_of_names(cells, _is_number):
         return []
     with path.open(encoding=how.encoding, newline="") as file:
         lines = [number for number, line in enumerate(file) if number not in how.skipped and line.strip()]

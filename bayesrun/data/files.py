@@ -193,6 +193,41 @@ def two_rows_of_names(rows: Sequence[Sequence[Any]], is_number: Callable[[Any], 
     return len(set(named)) > 1 or any(map(_UNIT.fullmatch, named))
 
 
+def note_missing_names(
+    where: str, names: Sequence[str], rows: Sequence[Sequence[Any]], is_number: Callable[[str], bool], shown: str
+) -> None:
+    """Warn that the line of column names looks like the first line of the data.
+
+    It does if all names are numbers or one has a fraction. Whole numbers may be names, such as years, but not beside
+    words that are values of their columns.
+
+    Parameters
+    ----------
+    where
+        The table, for the message.
+    names
+        The names; "" where there is none.
+    rows
+        Cells of the first rows below the names.
+    is_number
+        Whether a name is a number.
+    shown
+        The line of names, for the message.
+    """
+    there = [name for name in names if name]
+    numbers = list(filter(is_number, there))
+    if not numbers:
+        return
+    cells = dict(zip(names, zip(*rows, strict=False), strict=False))
+    words = (name for name in there if name not in numbers)
+    recurs = any(name in (str(cell).strip() for cell in cells.get(name, ())) for name in words)
+    if len(numbers) == len(there) or recurs or any("." in name or "," in name for name in numbers):
+        log.warning(
+            "%s seems to have no line of column names: its first line (%s) is taken for names, and is no row of the "
+            "data. Write the names above it", where, shown,
+        )  # fmt: skip
+
+
 def names_in_two_rows(
     where: str, first: Sequence[Any], second: Sequence[Any], lines: Sequence[int], skipped: Iterable[int]
 ) -> Problem:

@@ -319,7 +319,7 @@ def test_dates_of_digits_keep_their_leading_zeros(written):
 
 def test_a_first_line_of_data_is_told_and_names_written_above_it_are_the_remedy(tmp_path, load_data, caplog):
     path = tmp_path / "table.csv"
-    for rows in ("1.2,1\n2.1,2\n2.9,3\n", "1.2,a\n2.1,b\n2.9,a\n"):
+    for rows in ("1.2,1\n2.1,2\n2.9,3\n", "1.2,a\n2.1,b\n2.9,a\n", "a,3\nb,4\na,5\n"):
         path.write_text(rows, encoding="utf-8")
         assert load_data(source="csv", path="table.csv").sizes["obs"] == 2
         assert (

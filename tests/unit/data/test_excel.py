@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime
 
 import numpy as np
+import pandas as pd
 import pytest
 
 openpyxl = pytest.importorskip("openpyxl")
@@ -96,3 +97,15 @@ def test_a_column_of_numbers_with_a_text_in_it_is_text_and_says_why(tmp_path, lo
     np.testing.assert_array_equal(
         load_data(source="excel", path="odd.xlsx", missing=["."])["x"].values, [1, 2.5, np.nan, 4]
     )
+
+
+@pytest.mark.parametrize("rows", [[[1.5, 3], [2.5, 4], [3.5, 5]], [["a", 3], ["b", 4], ["a", 5]]])
+def test_a_first_row_of_data_is_told(tmp_path, load_data, caplog, rows):
+    pd.DataFrame(rows).to_excel(tmp_path / "bare.xlsx", header=False, index=False)
+    load_data(source="excel", path="bare.xlsx")
+    first = ", ".join(map(str, rows[0]))
+    assert f"sheet 'Sheet1' seems to have no line of column names: its first line ({first})" in caplog.text
+    caplog.clear()
+    pd.DataFrame(rows, columns=["country", 2001]).to_excel(tmp_path / "named.xlsx", index=False)
+    load_data(source="excel", path="named.xlsx")
+    assert "line of column names" not in caplog.text
