@@ -281,6 +281,13 @@ def write_whole(final: Path, save: Callable[[Path], object]) -> None:
         save(temporary)
         _sync(temporary)
         os.replace(temporary, final)
+    except OSError:
+        raise
+    except Exception as error:  # judged while the part that found room is still there
+        told = as_output_error(error, final.parent)
+        if told is error:
+            raise
+        raise told from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -20,13 +20,13 @@ from filelock import Timeout
 from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.errors import BayesrunError, Problem, check, fail
+from bayesrun.errors import BayesrunError, OutputError, Problem, check, fail
 from bayesrun.invocation import command
 from bayesrun.locks import named_lock
 from bayesrun.open_run import OpenRun
 from bayesrun.pictures import draw_stored
 from bayesrun.pipeline import conclude, prepare
-from bayesrun.run_folder import RunFolder, dead_runs, forget, runs_elsewhere
+from bayesrun.run_folder import RunFolder, as_output_error, dead_runs, forget, runs_elsewhere
 from bayesrun.samplers.draw_store import read_draws
 from bayesrun.samplers.earlier import recovered
 from bayesrun.tasks.base import Task, TaskRequest
@@ -71,7 +71,10 @@ def recover_dead_runs(outputs: Path) -> None:
     """Recover the killed runs below an outputs folder; failures are logged, and nothing is raised."""
     for folder in dead_runs(outputs):
         if not (folder.parent / "sweep.json").is_file():  # `resume=` runs a sweep's jobs again
-            _recover(folder, outputs)
+            try:
+                _recover(folder, outputs)
+            except Exception as error:  # another run's fault must not end this command
+                log.warning("%s: can't be recovered: %s", folder, error)
 
 
 def _recover(folder: Path, outputs: Path) -> int:
@@ -89,7 +92,14 @@ def _recover_alone(folder: Path, outputs: Path) -> int:
     try:
         said = _end_task_run(folder) or recover_run(config_of(folder), RunFolder(folder))
         print(f"{folder}: {said}")
-    except BayesrunError as error:
+    except (BayesrunError, OSError) as error:
+        told = as_output_error(error, folder)
+        if isinstance(told, OutputError):  # no reason to give the run up: its draws stay where they are
+            print(f"{folder}: can't be recovered now: {str(told).splitlines()[0]}")
+            print("the draws are kept: free some space, and run task=recover again")
+            return 1
+        if isinstance(error, OSError):
+            raise
         print(f"{folder}: can't be recovered: {error}")
         RunFolder(folder).write_status("failed", None, f"killed; {error}")
         status = 1

@@ -167,7 +167,7 @@ class MlflowTracker:
 
     def _connect(self, card: RunCard) -> None:
         try:
-            self.process = tracker_connection()
+            self.process = tracker_connection(self._uri)
             self.number = self.process.new_run()
         except OSError as error:
             self._lose_process(f"the tracker process can't be started: {error}")
@@ -192,6 +192,7 @@ class MlflowTracker:
             begun = time.monotonic()
             answer = self.process.receive(self.number, op, max(0.0, self._patience - kept), beats_count=is_local)
         except TimeoutError:
+            self.process.silent.add(self._uri)
             within = f"within {self.spec.timeout:g} s" if self._at_first else "to an earlier job of the sweep"
             self._why_lost = f"no answer {within}"
         except TrackerProcessLost as error:
@@ -280,7 +281,8 @@ def _check(spec: TrackingSpec) -> list[tuple[str, str, str]]:
 def _warm(spec: TrackingSpec) -> None:
     """Start the tracker process and its imports while data and model are made ready."""
     with contextlib.suppress(TrackerProcessLost, OSError):
-        tracker_connection().send({"op": "warm", "run": 0, "spec": absolute(spec).model_dump()})
+        settled = absolute(spec)
+        tracker_connection(settled.uri or "").send({"op": "warm", "run": 0, "spec": settled.model_dump()})
 
 
 def upload(spec: TrackingSpec, folder: Path) -> str:
@@ -301,9 +303,10 @@ def _fetch(spec: TrackingSpec, run_id: str, into: Path) -> Path:
 def _ask(spec: TrackingSpec, op: str, **request: str) -> dict[str, Any]:
     """Let the tracker process do something that no open run is needed for, and wait for it."""
     try:
-        process = tracker_connection()
+        settled = absolute(spec)
+        process = tracker_connection(settled.uri or "")
         number = process.new_run()
-        process.send({"op": op, "run": number, "spec": absolute(spec).model_dump(), **request})
+        process.send({"op": op, "run": number, "spec": settled.model_dump(), **request})
         return process.receive(number, op, _TASK_SECONDS)
     except (OSError, TrackerProcessLost) as error:
         return {"lost": str(error)}

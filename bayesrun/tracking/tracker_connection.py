@@ -61,6 +61,8 @@ class TrackerConnection:
         The process, where it belongs to this one alone; None where the server forked it.
     errors
         The file of its standard error, where it is known.
+    silent
+        Stores that did not answer in time: the process may be waiting for one of them.
     """
 
     connection: Connection
@@ -68,6 +70,7 @@ class TrackerConnection:
     errors: Any = None
     replies: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     runs: int = 0
+    silent: set[str] = field(default_factory=set)
 
     @classmethod
     def open(cls) -> TrackerConnection:
@@ -211,10 +214,17 @@ def _bound_sending(connection: Connection) -> None:
 _connections: dict[int, TrackerConnection] = {}
 
 
-def tracker_connection() -> TrackerConnection:
-    """Return this process's tracker process, started if there is none; the jobs of one worker share it."""
+def tracker_connection(uri: str = "") -> TrackerConnection:
+    """Return this process's tracker process, started if there is none; the jobs of one worker share it.
+
+    Parameters
+    ----------
+    uri
+        The store that is asked for. A process that still waits for another one is not waited for: a server that sends
+        a byte now and then keeps it for minutes.
+    """
     found = _connections.get(os.getpid())  # a forked child must not use its parent's
-    if found is None or not found.is_alive():
+    if found is None or not found.is_alive() or (found.silent and uri not in found.silent):
         found = _connections[os.getpid()] = TrackerConnection.open()
     return found
 

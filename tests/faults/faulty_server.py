@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 
 _ANSWERS = {
     "rubbish": b"\x00\xff rubbish\r\n" * 20,
     "error": b"HTTP/1.1 500 No\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno",
     "busy": b"HTTP/1.1 429 Wait\r\nRetry-After: 60\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     "page": b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\nConnection: close\r\n\r\n<html>",
+    "elsewhere": b"HTTP/1.1 307 Go\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "in a circle": b"HTTP/1.1 308 Go\r\nLocation: /again\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     "forbidden": b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
 }
-HOW = ("dead", "hanging", "slow", "dripping", "closing", *_ANSWERS)
+HOW = ("dead", "hanging", "slow", "dripping", "closing", "no TLS", "untrusted", "led to a hanging one", *_ANSWERS)
 
 
 @contextmanager
@@ -26,7 +32,33 @@ def faulty_server(how: str) -> Iterator[str]:
         if how != "dead":  # bound but not listening: connections are refused
             listener.listen(64)
             threading.Thread(target=_serve, args=(listener, how), daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        scheme = "https" if how in ("no TLS", "untrusted") else "http"
+        yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@cache
+def _self_signed() -> ssl.SSLContext:
+    """Return a server's side of TLS, with a certificate that nobody trusts."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = ["-keyout", f"{folder}/key", "-out", f"{folder}/certificate"]
+        command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1", *files]
+        subprocess.run(command, check=True, capture_output=True)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(f"{folder}/certificate", f"{folder}/key")
+    return context
+
+
+@cache
+def _hanging_port() -> int:
+    """Return the port of a server that accepts and never answers."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(64)
+    _kept.append(listener)
+    return int(listener.getsockname()[1])
+
+
+_kept: list[socket.socket] = []
 
 
 def _serve(listener: socket.socket, how: str) -> None:
@@ -45,9 +77,16 @@ def _answer(connection: socket.socket, how: str) -> None:
     with suppress(OSError), connection:
         if how == "closing":
             return
+        if how == "untrusted":
+            connection = _self_signed().wrap_socket(connection, server_side=True)
         connection.recv(65536)
         if how == "slow":
             time.sleep(2)
+            connection.sendall(_ANSWERS["error"])
+        elif how == "led to a hanging one":
+            place = f"http://127.0.0.1:{_hanging_port()}/"
+            connection.sendall(f"HTTP/1.1 307 Go\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode())
+        elif how in ("no TLS", "untrusted"):
             connection.sendall(_ANSWERS["error"])
         elif how == "dripping":
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")

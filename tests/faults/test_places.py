@@ -5,26 +5,53 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from bayesrun.samplers.draw_store import read_draws
 from tests.conftest import Command
+from tests.faults.bench import LEAN
+from tests.faults.judging import stored_draws
+from tests.faults.started_run import StartedRun, wait_until
 
 RUN = ("model=linear_regression", "sampler.tune=100", "sampler.chains=2", "tracking=none", "model.figures=[]")
+
+
+@contextmanager
+def _mounted(folder: Path, kilobytes: int) -> Iterator[Path]:
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "none", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip("only root can mount")
+    try:
+        yield folder
+    finally:
+        for _ in range(50):  # a compiler that was told to end may still hold a file
+            if subprocess.run(["umount", str(folder)], check=False).returncode == 0:
+                break
+            time.sleep(0.2)
+        else:
+            raise AssertionError(f"something still uses {folder}")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1.2 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200k", "none", str(folder)], capture_output=True)
-    if made.returncode:
-        pytest.skip("only root can mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with _mounted(tmp_path / "disk", 1200) as folder:
+        yield folder
+
+
+def _fill(file: Path) -> None:
+    """Fill the disk of a new file."""
+    with suppress(OSError), file.open("wb", buffering=0) as filler:
+        while True:
+            filler.write(b"x" * 4096)
 
 
 def _is_told(done: subprocess.CompletedProcess[str], said: str) -> None:
@@ -64,3 +91,52 @@ def test_a_disk_that_fills_up_is_told_once(bayesrun: Command, disk: Path) -> Non
     _is_told(done, "disk")
     (status,) = disk.glob("out/runs/*/*/status.json")
     assert json.loads(status.read_text())["status"] in ("failed", "partial")
+
+
+@pytest.mark.parametrize("free", [0, 300_000], ids=["full", "almost full"])
+def test_a_full_disk_of_the_compile_cache_is_told(bayesrun: Command, disk: Path, tmp_path: Path, free: int) -> None:
+    (disk / "room").write_bytes(b"x" * free)
+    _fill(disk / "filler")
+    (disk / "room").unlink()
+    words = [*RUN, "sampler.draws=100", f"paths.outputs={tmp_path}/out"]
+    done = bayesrun(*words, THEANO_FLAGS=f"base_compiledir={disk}/cache")
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == 1, done.stderr
+    assert f"can't be compiled: No space left on device (Theano's compile cache {disk}/cache" in done.stderr
+    assert "THEANO_FLAGS=base_compiledir=FOLDER" in done.stderr
+
+
+def _draws(run: StartedRun) -> int:
+    folder = run.folder()
+    return sum(stored_draws(folder).values()) if folder else 0
+
+
+def test_a_run_is_recovered_once_there_is_room_again(bayesrun: Command, tmp_path: Path) -> None:
+    model = (
+        "model=switchpoint",
+        "model.options.form=compound",
+        "sampler.draws=30000",
+        "sampler.tune=500",
+        "tracking=none",
+    )
+    with _mounted(tmp_path / "disk", 9_000) as disk:
+        run = StartedRun([*model, *LEAN, "sampler.chains=2"], disk, {})
+        try:
+            assert wait_until(lambda: _draws(run) > 4000, run), run.output
+        finally:
+            run.clean_up()
+        folder = run.folder()
+        assert folder is not None
+        _fill(disk / "filler")
+        here = f"paths.outputs={disk}"
+        done = bayesrun("task=recover", here, f"run={folder}")
+        assert done.returncode == 1, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "can't be recovered now" in done.stdout
+        assert read_draws(folder / "draws") is not None
+        (disk / "filler").unlink()
+        done = bayesrun("task=recover", here)
+        assert done.returncode == 0, done.stderr
+        assert "recovered" in done.stdout
+        assert json.loads((folder / "status.json").read_text())["status"] == "partial"

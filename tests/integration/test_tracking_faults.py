@@ -6,11 +6,9 @@ import json
 import logging
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from bayesrun.tracking.mlflow import open_run, upload
 from bayesrun.tracking.mlflow_store import create_local_database
 from bayesrun.tracking.tracking_record import read_record
 from tests.conftest import Command, only_run
+from tests.faults.faulty_server import faulty_server
 from tests.integration.mlflow_server import mlflow_server
 from tests.postgresql import free_port
 
@@ -56,40 +55,16 @@ def runs(uri: str, name: str = "coal"):
     return store.search_runs([found.experiment_id]) if found else []
 
 
-@contextmanager
-def dead(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as taken:  # bound but not listening: connections are refused
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://me:se-cret@127.0.0.1:{taken.getsockname()[1]}"
+def server(how: str) -> Callable:
+    """Return a fault: a server that fails so; its URI holds credentials."""
 
+    @contextmanager
+    def fault(tmp_path: Path) -> Iterator[str]:
+        with faulty_server(how) as url:
+            yield url.replace("://", "://me:se-cret@")
 
-@contextmanager
-def hanging(tmp_path: Path) -> Iterator[str]:
-    with socket.socket() as listener:  # connects, and never answers
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
-@contextmanager
-def slow(tmp_path: Path) -> Iterator[str]:
-    """Answer each request with an error, after two seconds."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(50)
-
-        def answer() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                time.sleep(2)
-                connection.sendall(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
-                connection.close()
-
-        threading.Thread(target=answer, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    fault.__name__ = how
+    return fault
 
 
 @contextmanager
@@ -116,7 +91,8 @@ def locked(tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{path}"
 
 
-FAULTS = [dead, hanging, slow, a_folder, no_database, locked]
+SERVERS = ("dead", "hanging", "slow", "dripping", "no TLS", "untrusted", "in a circle", "led to a hanging one")
+FAULTS = [*map(server, SERVERS), a_folder, no_database, locked]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

@@ -12,18 +12,22 @@ import configparser
 import hashlib
 import logging
 import os
+import re
 import shutil
 import stat
 import struct
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
 from platformdirs import user_cache_path
+
+from bayesrun.errors import BayesrunError
 
 log = logging.getLogger("bayesrun.theano")
 
@@ -32,6 +36,46 @@ _HELPERS = ("cutils_ext", "lazylinker_ext", "scan_perform")
 _KEY = "key.pkl"
 _PLACES = ("base_compiledir", "compiledir")
 _ELF_HEADER = 64
+_UNWRITABLE = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|Permission denied"
+    r"|Unable to create the compiledir"
+)
+
+
+@contextmanager
+def told_where_unwritable() -> Iterator[None]:
+    """Tell in one message that what is compiled in this context can't be written.
+
+    Raises
+    ------
+    BayesrunError
+        When the disk of the cache, or of the compiler's temporary files, is full or read-only.
+    """
+    try:
+        yield
+    except BayesrunError:
+        raise
+    except Exception as error:  # Theano raises the compiler's output as a plain `Exception`
+        found = [_UNWRITABLE.search(str(one)) for one in (error.__context__, error) if one is not None]
+        reason = next((match.group() for match in found if match), None)
+        if reason is None:
+            raise
+        raise BayesrunError(
+            f"the model can't be compiled: {reason} (Theano's compile cache {_base_folder()}, or the compiler's "
+            f"temporary files in {tempfile.gettempdir()})\n    free some space, or choose other places: "
+            "THEANO_FLAGS=base_compiledir=FOLDER, TMPDIR=FOLDER"
+        ) from error
+
+
+def _base_folder() -> Path:
+    settings = {**_settings_of_file(), **_settings_of_flags(os.environ.get("THEANO_FLAGS", ""))}
+    return next(
+        (Path(settings[name]).expanduser() for name in _PLACES if name in settings), Path("~/.theano").expanduser()
+    )
+
+
+def _settings_of_flags(flags: str) -> dict[str, str]:
+    return dict(part.split("=", 1) for part in flags.split(",") if "=" in part)
 
 
 def flags_for_own_cache(flags: str) -> dict[str, str]:
@@ -42,14 +86,15 @@ def flags_for_own_cache(flags: str) -> dict[str, str]:
     flags
         The environment's `THEANO_FLAGS`; its settings go before those of `~/.theanorc`.
     """
-    settings = {**_settings_of_file(), **dict(part.split("=", 1) for part in flags.split(",") if "=" in part)}
+    settings = {**_settings_of_file(), **_settings_of_flags(flags)}
     configured = [Path(settings[name]).expanduser() for name in _PLACES if name in settings]
     foreign = [place for place in configured or [Path("~/.theano").expanduser()] if not _is_own(place)]
     if not foreign:
         return {}
     own = user_cache_path("bayesrun", appauthor=False) / "theano"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log.warning("Theano's compile cache %s can be written to by others: %s is used instead", foreign[0], own)
+    reason = "can't be written to, or others can write to it"
+    log.warning("Theano's compile cache %s: %s; %s is used instead", foreign[0], reason, own)
     used = [name for name in _PLACES if name in settings] or ["base_compiledir"]
     return {name: str(own) for name in used}
 

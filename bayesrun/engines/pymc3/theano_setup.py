@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
-from bayesrun.engines.pymc3.compile_cache import check_modules, guard_helpers, seal_helpers
+from bayesrun.engines.pymc3.compile_cache import check_modules, guard_helpers, seal_helpers, told_where_unwritable
 from bayesrun.engines.pymc3.patches.base import NAMES, applied, choose, is_chosen, switch
 
 log = logging.getLogger("bayesrun.theano")
@@ -40,12 +40,15 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
         logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), applied("python_distutils", "matplotlib_docstrings"):
         warnings.simplefilter("ignore")
-        import pymc3
-        import theano
-        from theano.compile.mode import get_default_mode
-    seal_helpers(Path(theano.config.compiledir))
+        with told_where_unwritable():
+            import pymc3
+            import theano
+            from theano.compile.mode import get_default_mode
+
+            compile_folder = Path(theano.config.compiledir)  # made when it is first asked for
+    seal_helpers(compile_folder)
     if not is_chosen("content_cache"):
-        check_modules(Path(theano.config.compiledir))
+        check_modules(compile_folder)
     switch()
     with compiling():
         get_default_mode()  # Theano makes it once, from the settings of the first call
@@ -78,7 +81,7 @@ def compiling() -> Iterator[None]:
     """Compile functions in this context: graphs are made as in `building`, what samples them is C."""
     # without the first, functions made beside graphs in Python would be in Python, too
     patches = ("functions_in_c", "graphs_in_python") if is_chosen("functions_in_c") else ()
-    with _quiet_warnings(), applied(*patches):
+    with _quiet_warnings(), applied(*patches), told_where_unwritable():
         yield
 
 
