@@ -167,7 +167,7 @@ def _of_response(
         alone = alone_of(
             y / size, weights * size, matrix, codes, others, _INVERSES[link], _VARIANCES[family], len(term.labels)
         )
-        effects = subject.idata.posterior[f"r_{term.name}"].transpose("chain", "draw", ...).values
+        effects = term.drawn(subject.idata.posterior)
         draws = effects.reshape(-1, *effects.shape[2:])
         rows = np.bincount(codes, minlength=len(term.labels))
         grouping = ":".join(term.effects.term.columns)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,6 +39,8 @@ log = logging.getLogger("bayesrun.theano")
 
 _LARGE = 100_000
 """Elements of a constant from which on temporaries are freed after use, as the usual linker does."""
+_SMALL = 2_000
+"""Elements of the longest array up to which the compiler's time matters more than that of a call."""
 _TOLERANCE = 1e-8
 
 
@@ -63,10 +65,12 @@ def compile_function(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequ
 
 
 def _make(inputs: Sequence[Any], outputs: Sequence[Any], points: Sequence[Point]) -> Any:
-    whole = is_chosen("one_module") and compiler() and _all_in_c(outputs) and not _large(outputs)
-    function = _one_module(inputs, outputs, points) if whole else None
-    if function is None:
-        function = _compile(inputs, outputs)
+    longest = _longest(outputs, points)
+    whole = is_chosen("one_module") and compiler() and _all_in_c(outputs) and longest <= _LARGE
+    with applied("small_functions") if longest <= _SMALL else nullcontext():
+        function = _one_module(inputs, outputs, points) if whole else None
+        if function is None:
+            function = _compile(inputs, outputs)
     function.trust_input = True
     return function
 
@@ -104,10 +108,11 @@ def _all_in_c(outputs: Sequence[Any]) -> bool:
     return all(may_be_called(v.owner) for v in ancestors(outputs) if v.owner is not None)
 
 
-def _large(outputs: Sequence[Any]) -> bool:
+def _longest(outputs: Sequence[Any], points: Sequence[Point]) -> int:
+    """Return the number of elements of the longest array of a graph, data or parameters."""
     inputs = graph_inputs(outputs)
     values = [v.data if isinstance(v, Constant) else v.get_value(borrow=True) for v in inputs if _has_value(v)]
-    return any(getattr(value, "size", 0) > _LARGE for value in values)
+    return max((getattr(value, "size", 0) for value in (*values, *(x for point in points for x in point))), default=0)
 
 
 def _has_value(variable: Any) -> bool:

@@ -5,6 +5,7 @@
 `D` holds `sd_GROUPING`, `C` the correlations `cor_GROUPING` with an LKJ prior (Lewandowski, Kurowicka and Joe 2009,
 doi:10.1016/j.jmva.2009.04.008). The contribution is gathered by the rows' codes, without multiplication by a matrix of
 dummies. Groups with little information in their rows are sampled non-centred, others centred (`parameterization`).
+Effects of several terms with one id are declared together (`shared_groups`).
 """
 
 from __future__ import annotations
@@ -49,11 +50,14 @@ class GroupEffects:
         Dim of the groups in the model.
     beside
         Columns of each other grouping of the same formula.
+    joint
+        Name of the effects of all terms with its id, of which its own are a part; empty for a term by itself.
     """
 
     term: GroupTerm
     dim: str
     beside: tuple[tuple[str, ...], ...] = ()
+    joint: str = ""
 
     def roles(self) -> tuple[Role, ...]:
         """Return the columns of the grouping, and of the effects."""
@@ -66,7 +70,7 @@ class GroupEffects:
 
     def prior_names(self, prefix: str) -> tuple[str, ...]:
         """Return the name of the grouping below `sd` and `cor`."""
-        names = (f"{prefix}{self.term.name}", ":".join(self.term.columns))
+        names = (self.joint or f"{prefix}{self.term.name}", ":".join(self.term.columns))
         return tuple(f"{section}.{name}" for section in ("sd", "cor") for name in names)
 
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
@@ -119,6 +123,8 @@ class FittedGroups:
         effect.
     prefix
         Prefix of its variables' names.
+    place
+        Position of its first effect among those of all terms with its id; None until these are known.
     """
 
     effects: GroupEffects
@@ -128,6 +134,7 @@ class FittedGroups:
     labels: tuple[Any, ...]
     reliability: float
     prefix: str
+    place: int | None = None
 
     @property
     def name(self) -> str:
@@ -141,13 +148,19 @@ class FittedGroups:
 
     @property
     def effect_dim(self) -> str:
-        """Dim of the effects."""
-        return f"{self.name}_effect"
+        """Dim of the effects, or of the columns of a part of the effects of several terms."""
+        return f"{self.name}_column" if self.effects.joint else f"{self.name}_effect"
 
     @property
     def correlated(self) -> bool:
-        """Whether its correlations are estimated."""
-        return self.effects.term.correlated and len(self.design.columns) > 1
+        """Whether its correlations are its own, and are estimated."""
+        return self.effects.term.correlated and len(self.design.columns) > 1 and not self.effects.joint
+
+    def drawn(self, posterior: xr.Dataset) -> NDArray[Any]:
+        """Return the draws of its effects, over (chain, draw, group, effect)."""
+        values: NDArray[Any] = posterior[f"r_{self.effects.joint or self.name}"].transpose("chain", "draw", ...).values
+        place = self.place or 0
+        return values[..., place : place + len(self.design.columns)]
 
     def plain(self) -> Mapping[str, Any]:
         """Return the groups, the state of the transforms, and the moments that scale the priors."""
@@ -191,69 +204,55 @@ class FittedGroups:
 
     def as_columns(self, codes: NDArray[Any], matrix: NDArray[Any], labels: Sequence[Any], rows: Rows) -> xr.Dataset:
         """Return codes and columns with the labels of their dims."""
-        coords: dict[str, Any] = {self.dim: as_levels(labels), self.effect_dim: list(self.design.columns)}
+        coords: dict[str, Any] = {self.dim: as_levels(labels)}
         if self.correlated:
-            coords[f"{self.name}_pair"] = [
-                f"{self.design.columns[j]}, {self.design.columns[i]}" for i, j in _pairs(len(self.design.columns))
-            ]
+            coords |= effect_coords(self.name, self.design.columns)
+        elif not (self.effects.joint and self._is_intercept()):
+            coords[self.effect_dim] = list(self.design.columns)
         variables: dict[str, Any] = {f"{self.dim}_code": (rows.dim, codes)}
         if not self._is_intercept():
             variables[f"{self.name}_design"] = ((rows.dim, self.effect_dim), matrix)
         return xr.Dataset(variables, coords=coords)
 
     def declare(self, setting: Setting) -> Part:
-        """Declare sds, correlations and effects."""
-        size, name = len(self.design.columns), self.name
-        sd, key = self._sd_prior(setting)
+        """Declare sds, correlations and effects; those of several terms are declared by `shared_groups`."""
+        if self.effects.joint:
+            return Part(self._expression())
+        name, sd = self.name, self._sd_prior(setting)
         form, note = self._parameterization(setting)
+        if self.correlated:
+            eta = self._correlation(setting)
+            part = correlated_effects(name, self.dim, len(self.design.columns), sd, eta, form)
+            return replace(part, expression=self._expression(), notes=(note,))
         effects = {"dims": [self.dim, self.effect_dim], "parameterization": form}
-        expression = self._expression()
-        if not self.correlated:
-            priors = {
-                f"sd_{name}": {**sd, "dims": [self.effect_dim]},
-                f"r_{name}": {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}", **effects},
-            }
-            return Part(expression, priors, notes=(note,))
-        if set(sd) & {"dims", "shape", "initval", "transform", "parameterization"}:
-            raise fail(key, "the sds of correlated effects take no options", "give a distribution and its parameters")
-        eta = self._correlation(setting)
-        factor = {"dist": "LKJCholeskyCov", "n": size, "eta": eta, "sd_dist": sd}
         priors = {
-            f"chol_{name}": factor,
-            f"r_{name}": {"dist": "MvNormal", "mu": 0, "chol": f"chol_{name}", **effects},
+            f"sd_{name}": {**sd[0], "dims": [self.effect_dim]},
+            f"r_{name}": {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}", **effects},
         }
-        pairs = ", ".join(f"chol_{name}_corr[{i}, {j}]" for i, j in _pairs(size))
-        deterministics = {
-            f"sd_{name}": {"expr": f"1 * chol_{name}_stds", "dims": [self.effect_dim]},
-            f"cor_{name}": {"expr": f"stack({pairs})", "dims": [f"{name}_pair"]},
-        }
-        helpers = frozenset({f"chol_{name}", f"chol_{name}_corr", f"chol_{name}_stds"})
-        return Part(expression, priors, deterministics, helpers=helpers, notes=(note,))
+        return Part(self._expression(), priors, notes=(note,))
 
     def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
         """Compute the Cholesky factor of the posterior's sds and correlations."""
-        if not self.correlated:
-            return ()
-        size, name = len(self.design.columns), self.name
-        sd = variable(f"sd_{name}", (self.effect_dim,), (size,))
-        pairs = size * (size - 1) // 2
-        # ones, from which shapes are inferred, are not valid correlations
-        correlations = replace(variable(f"cor_{name}", (f"{name}_pair",), (pairs,)), sample=np.zeros(pairs))
-        matrix = compute("correlations", [correlations], (None, None), size)
-        factor: Value = compute("scaled_cholesky", [matrix, sd], (None, None))
-        parts = {f"chol_{name}": factor, f"chol_{name}_corr": matrix, f"chol_{name}_stds": sd.named((None,))}
-        return tuple(Deterministic(part, value, ()) for part, value in parts.items())
+        return recalled_factor(self.name, len(self.design.columns)) if self.correlated else ()
 
     def _is_intercept(self) -> bool:
         return self.design.columns == (INTERCEPT,)
 
     def _expression(self) -> str:
         code = f"{self.dim}_code"
+        if self.effects.joint:
+            source = unplaced(self) if self.place is None else f"r_{self.effects.joint}"
+            of = [f"{source}[:, {k + (self.place or 0)}][{code}]" for k in range(len(self.design.columns))]
+            columns = [
+                "" if column == INTERCEPT else f" * {self.name}_design[:, {k}]"
+                for k, column in enumerate(self.design.columns)
+            ]
+            return " + ".join(effect + column for effect, column in zip(of, columns, strict=True))
         if self._is_intercept():
             return f"r_{self.name}[:, 0][{code}]"
         return f"sum(r_{self.name}[{code}] * {self.name}_design, {self.effect_dim})"
 
-    def _scales(self, setting: Setting) -> NDArray[Any]:
+    def scales(self, setting: Setting) -> NDArray[Any]:
         """Return `term_scale` of each effect: `s` for an intercept or a level, `s / sd(column)` for a slope."""
         flat = self.sds <= 1e-12 * np.abs(self.means)
         scales = np.where(flat, setting.spread, setting.spread / np.where(flat, 1.0, self.sds))
@@ -262,33 +261,13 @@ class FittedGroups:
         return np.asarray(scales)
 
     def _sd_prior(self, setting: Setting) -> tuple[Mapping[str, Any], str]:
-        """Return the prior of all sds, with one number per effect if they differ."""
-        section = setting.priors["sd"]
-        given, key = _of_grouping(section, self, "model.priors.sd")
-        scales = self._scales(setting)
-        if "dist" in given:
-            found = numbers_of(given, key, scales, setting.data)
-            return as_vector([found], [len(scales)]) or found, key
-        own = {**{column: section[DEFAULT] for column in self.design.columns}, **given}
-        unknown = [column for column in given if column not in self.design.columns]
-        if unknown:
-            hint = f"effects of {self.name}: {', '.join(self.design.columns)}"
-            raise fail(f"{key}.{unknown[0]}", f"'{unknown[0]}' does not vary between groups", hint)
-        numbers = [
-            numbers_of(own[column], f"{key}.{column}", scale, setting.data)
-            for column, scale in zip(self.design.columns, scales, strict=True)
-        ]
-        vector = as_vector(numbers, [1] * len(numbers))
-        if vector is None:
-            raise fail(key, "the sds of one grouping must have priors of one family", "give all the same dist")
-        return vector, key
+        return sd_prior(setting.priors["sd"], self._names(), self.design.columns, self.scales(setting), setting.data)
 
     def _correlation(self, setting: Setting) -> float:
-        given, key = _of_grouping(setting.priors["cor"], self, "model.priors.cor")
-        eta = given.get("eta", 1.0)
-        if given.get("dist") not in ("LKJ", "LKJCorr", "LKJCholeskyCov") or not isinstance(eta, int | float):
-            raise fail(key, "correlations have an LKJ prior", "write {dist: LKJ, eta: 2}")
-        return float(eta)
+        return correlation_prior(setting.priors["cor"], self._names())
+
+    def _names(self) -> tuple[str, ...]:
+        return self.name, f"{self.prefix}{':'.join(self.effects.term.columns)}"
 
     def _parameterization(self, setting: Setting) -> tuple[str, str]:
         """Choose centred or non-centred effects by how well the rows of a group determine its effects.
@@ -305,9 +284,120 @@ class FittedGroups:
         return form, f"{note} (reliability {self.reliability:.2f}{why})"
 
 
-def _of_grouping(section: Mapping[str, Any], fitted: FittedGroups, key: str) -> tuple[Mapping[str, Any], str]:
-    names = [fitted.name, f"{fitted.prefix}{':'.join(fitted.effects.term.columns)}", DEFAULT]
-    found = next(name for name in names if name in section)
+def unplaced(fitted: FittedGroups) -> str:
+    """Name the effects of a term whose place among those of all terms with its id is not known yet."""
+    return f"unplaced_{fitted.name}"
+
+
+def sd_prior(
+    section: Mapping[str, Any],
+    names: Sequence[str],
+    effects: Sequence[str],
+    scales: NDArray[Any],
+    data: xr.Dataset | None,
+) -> tuple[Mapping[str, Any], str]:
+    """Return the prior of the sds of effects, with one number per effect if they differ, and its config key.
+
+    Parameters
+    ----------
+    section
+        `model.priors.sd`.
+    names
+        Names of the grouping in it.
+    effects
+        Names of the effects.
+    scales
+        `term_scale` of each effect.
+    data
+        Data variables that an expression may use.
+
+    Raises
+    ------
+    UserError
+        For effects that are not there, and priors of several families.
+    """
+    given, key = _of_grouping(section, names, "model.priors.sd")
+    if "dist" in given:
+        found = numbers_of(given, key, scales, data)
+        return as_vector([found], [len(scales)]) or found, key
+    own = {**{effect: section[DEFAULT] for effect in effects}, **given}
+    unknown = [effect for effect in given if effect not in effects]
+    if unknown:
+        hint = f"effects of {names[0]}: {', '.join(effects)}"
+        raise fail(f"{key}.{unknown[0]}", f"'{unknown[0]}' does not vary between groups", hint)
+    numbers = [
+        numbers_of(own[effect], f"{key}.{effect}", scale, data) for effect, scale in zip(effects, scales, strict=True)
+    ]
+    vector = as_vector(numbers, [1] * len(numbers))
+    if vector is None:
+        raise fail(key, "the sds of one grouping must have priors of one family", "give all the same dist")
+    return vector, key
+
+
+def correlation_prior(section: Mapping[str, Any], names: Sequence[str]) -> float:
+    """Return `eta` of the prior of correlations; `section` is `model.priors.cor`."""
+    given, key = _of_grouping(section, names, "model.priors.cor")
+    eta = given.get("eta", 1.0)
+    if given.get("dist") not in ("LKJ", "LKJCorr", "LKJCholeskyCov") or not isinstance(eta, int | float):
+        raise fail(key, "correlations have an LKJ prior", "write {dist: LKJ, eta: 2}")
+    return float(eta)
+
+
+def correlated_effects(
+    name: str, dim: str, size: int, sd: tuple[Mapping[str, Any], str], eta: float, form: str
+) -> Part:
+    """Declare correlated effects with their sds and correlations; the summand is empty.
+
+    Parameters
+    ----------
+    name, dim
+        Name of the effects, and dim of the groups.
+    size
+        Number of effects of a group.
+    sd
+        The prior of all sds, and its config key.
+    eta
+        Of the prior of the correlations.
+    form
+        `centered` or `noncentered`.
+    """
+    prior, key = sd
+    if set(prior) & {"dims", "shape", "initval", "transform", "parameterization"}:
+        raise fail(key, "the sds of correlated effects take no options", "give a distribution and its parameters")
+    effects = {"dims": [dim, f"{name}_effect"], "parameterization": form}
+    priors = {
+        f"chol_{name}": {"dist": "LKJCholeskyCov", "n": size, "eta": eta, "sd_dist": prior},
+        f"r_{name}": {"dist": "MvNormal", "mu": 0, "chol": f"chol_{name}", **effects},
+    }
+    entries = ", ".join(f"chol_{name}_corr[{i}, {j}]" for i, j in _pairs(size))
+    deterministics = {
+        f"sd_{name}": {"expr": f"1 * chol_{name}_stds", "dims": [f"{name}_effect"]},
+        f"cor_{name}": {"expr": f"stack({entries})", "dims": [f"{name}_pair"]},
+    }
+    helpers = frozenset({f"chol_{name}", f"chol_{name}_corr", f"chol_{name}_stds"})
+    return Part("", priors, deterministics, helpers=helpers)
+
+
+def recalled_factor(name: str, size: int) -> tuple[Deterministic, ...]:
+    """Compute the Cholesky factor of the posterior's sds and correlations of correlated effects."""
+    sd = variable(f"sd_{name}", (f"{name}_effect",), (size,))
+    pairs = size * (size - 1) // 2
+    # ones, from which shapes are inferred, are not valid correlations
+    correlations = replace(variable(f"cor_{name}", (f"{name}_pair",), (pairs,)), sample=np.zeros(pairs))
+    matrix = compute("correlations", [correlations], (None, None), size)
+    factor: Value = compute("scaled_cholesky", [matrix, sd], (None, None))
+    parts = {f"chol_{name}": factor, f"chol_{name}_corr": matrix, f"chol_{name}_stds": sd.named((None,))}
+    return tuple(Deterministic(part, value, ()) for part, value in parts.items())
+
+
+def effect_coords(name: str, effects: Sequence[str]) -> dict[str, list[str]]:
+    """Return the labels of correlated effects and of their pairs."""
+    pairs = [f"{effects[j]}, {effects[i]}" for i, j in _pairs(len(effects))]
+    return {f"{name}_effect": list(effects), f"{name}_pair": pairs}
+
+
+def _of_grouping(section: Mapping[str, Any], names: Sequence[str], key: str) -> tuple[Mapping[str, Any], str]:
+    found = next(name for name in (*names, DEFAULT) if name in section)
     return section[found], f"{key}.{found}"
 
 

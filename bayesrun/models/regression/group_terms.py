@@ -1,8 +1,9 @@
 """Group terms of a formula, `(x | g)`: they are found on the right side, parsed, and removed from it.
 
 The rest is the population part, which `bayesrun.language.formulas` parses. The grouping is a column, `a:b` (each
-combination of levels), `a/b` (`a` and `a:b`) or a sum of those; `||` omits correlations. Names follow lme4
-(Bates et al. 2015, doi:10.18637/jss.v067.i01).
+combination of levels), `a/b` (`a` and `a:b`) or a sum of those; `||` omits correlations, and an id, `(x | p | g)`,
+correlates the effects of all terms that bear it. Names follow lme4 (Bates et al. 2015, doi:10.18637/jss.v067.i01),
+ids follow brms (Bürkner 2017, doi:10.18637/jss.v080.i01).
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from bayesrun.language.formula_grammar import column_named
 from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 
-_HINT = "write (1 | g), (x | g), (x || g), (1 | a/b) or (1 | a:b)"
-_NO_ID = "brms' (x | id | g), which correlates effects of several formulas, is not supported: leave out the id"
+_HINT = "write (1 | g), (x | g), (x || g), (x | p | g), (1 | a/b) or (1 | a:b)"
+_GR = re.compile(r"""gr\s*\(\s*([\w:/]+)\s*(?:,\s*id\s*=\s*["']?(\w+)["']?\s*)?\)""")
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,24 @@ class GroupTerm:
         Effects that vary between the groups: a formula without a left side.
     correlated
         Whether the effects of one group are correlated.
+    shared
+        The id of terms whose effects are correlated with each other; empty for a term by itself.
     """
 
     columns: tuple[str, ...]
     effects: Formula
     correlated: bool
+    shared: str = ""
+
+    @property
+    def grouping(self) -> str:
+        """Name of the grouping in names of variables: `g`, `a_b`."""
+        return re.sub(r"\W", "_", "_".join(self.columns))
 
     @property
     def name(self) -> str:
-        """Name of the grouping in variables of the model: `g`, `a_b`."""
-        return re.sub(r"\W", "_", "_".join(self.columns))
+        """Name of the term in variables of the model: that of the grouping, after the id if there is one."""
+        return f"{self.shared}_{self.grouping}" if self.shared else self.grouping
 
 
 def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
@@ -127,12 +136,16 @@ def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
     """Parse `effects | grouping`."""
     bars = _at_top(inside, "|")
     double = len(bars) == 2 and bars[1] == bars[0] + 1
-    if len(bars) > 1 and not double:
-        raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", f"{_HINT}; {_NO_ID}")
+    shared = inside[bars[0] + 1 : bars[1]].strip() if len(bars) == 2 and not double else ""
+    if len(bars) > 2 or (len(bars) == 2 and not double and not shared.isidentifier()):
+        hint = f"{_HINT}; the id between two bars is a word" if len(bars) == 2 else _HINT
+        raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", hint)
     left, right = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
     if not left or not right:
         raise fail(key, f"'({inside})' needs something on both sides of the bar, in '{text}'", _HINT)
-    right = re.sub(r"^gr\s*\(\s*([\w:/]+)\s*\)$", r"\1", right)  # of brms, without further arguments
+    called = _GR.fullmatch(right)
+    if called:  # of brms, without further arguments
+        right, shared = called[1], called[2] or shared
     called = re.match(r"([\w.]+)\s*\(", right)
     if called:
         name = called[1].removeprefix("as.")
@@ -144,7 +157,7 @@ def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
         problem = error.problems[0]
         raise fail(key, f"'({inside})' can't be read: {problem.message}", problem.hint) from error
     for columns in _groupings(right, key, text):
-        yield GroupTerm(columns, effects, not double)
+        yield GroupTerm(columns, effects, not double, shared)
 
 
 def _groupings(right: str, key: str, text: str) -> Iterator[tuple[str, ...]]:
@@ -168,23 +181,25 @@ def _joined(kept: Sequence[tuple[str, str]]) -> str:
 
 
 def _merged(groups: Sequence[GroupTerm], key: str, text: str) -> list[GroupTerm]:
-    """Merge the effects of one grouping: `(1 | g) + (0 + x | g)` is `(x || g)`."""
-    found: dict[tuple[str, ...], GroupTerm] = {}
+    """Merge the effects of one grouping: `(1 | g) + (0 + x | g)` is `(x || g)`; with an id they are correlated."""
+    found: dict[tuple[tuple[str, ...], str], GroupTerm] = {}
     for one in groups:
-        other = found.get(one.columns)
+        place = (one.columns, one.shared)
+        other = found.get(place)
         if other is None:
-            found[one.columns] = one
+            found[place] = one
             continue
         twice = [name for name in one.effects.terms if name in other.effects.terms]
         grouping = ":".join(one.columns)
         if twice:
             raise fail(key, f"'{twice[0]}' varies between the groups of '{grouping}' twice, in '{text}'", _HINT)
-        if any(len(each.effects.terms) > 1 and each.correlated for each in (one, other)):
+        if not one.shared and any(len(each.effects.terms) > 1 and each.correlated for each in (one, other)):
             hint = f"put them into one term: ({' + '.join([_right(other), _right(one)])} | {grouping})"
             raise fail(key, f"several terms vary with '{grouping}', of which some are correlated, in '{text}'", hint)
         first = "" if INTERCEPT in (*one.effects.terms, *other.effects.terms) else "0 + "
         rest = [n.replace("÷", "/") for e in (other, one) for n in e.effects.terms if n != INTERCEPT]
-        found[one.columns] = GroupTerm(one.columns, parse(f"_ ~ {first}{' + '.join(rest) or '1'}", key), False)
+        effects = parse(f"_ ~ {first}{' + '.join(rest) or '1'}", key)
+        found[place] = GroupTerm(one.columns, effects, bool(one.shared), one.shared)
     return list(found.values())
 
 

@@ -175,9 +175,11 @@ def _predictor(
         intercept = not (main and family.categories == "thresholds")
         terms.append(PopulationTerm(parse(f"{left if main else name} ~ {population}", key), intercept))
     taken = {str(term) for one in terms if isinstance(one, PopulationTerm) for term in one.formula.terms}
+    taken |= set() if prefix or main else _main_terms(spec, family, key)
     for one in groups:
-        others = tuple(other.columns for other in groups if other is not one)
-        terms.append(GroupEffects(one, f"{one.name}_group" if one.name in taken else one.name, others))
+        others = tuple(dict.fromkeys(other.columns for other in groups if other.columns != one.columns))
+        dim = f"{one.grouping}_group" if one.grouping in taken else one.grouping
+        terms.append(GroupEffects(one, dim, others))
     terms += monotonic
     beside = {name for one in terms if isinstance(one, PopulationTerm) for name in one.formula.variables}
     beside |= {name for one in groups for name in one.columns}
@@ -185,6 +187,13 @@ def _predictor(
         kind = GaussianProcess if call.function == "hsgp" else SmoothTerm
         terms.append(kind(call, alone=call.by is not None and call.by not in beside))
     return LinearPredictor(name, prefix if main else f"{prefix}{name}_", spec.link(name), (*terms, *missing, *offsets))
+
+
+def _main_terms(spec: RegressionSpec, family: Family, key: str) -> set[str]:
+    """Return the coefficients of the main linear predictor, whose names are also theirs in the model."""
+    population = split(_sides(spec.formulas()[family.main], key)[1], key, "")[0]
+    crossed = re.compile(r"\w+(?=\s*[*/])|(?<=[*/])\s*\w+")
+    return {name.strip() for _, text in summands(population) for name in (text, *crossed.findall(text))}
 
 
 def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:

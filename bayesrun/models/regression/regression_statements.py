@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -50,6 +50,7 @@ def statements(spec: RegressionSpec, data: xr.Dataset | None) -> list[Statement]
             cutpoints = f"{this.prefix}cutpoints"
             prior = distribution_in(several[name].priors[cutpoints])
             lines.append(Statement("prior", cutpoints, (f"{this.prefix}cutpoint",), prior))
+    lines += _of_joint_groups(plans, spec)
     if jointly:
         own = spec.priors[RESCOR]
         lines.append(Statement("prior", RESCOR, (), {"dist": "LKJ", "eta": own.get(DEFAULT, own).get("eta", 1.0)}))
@@ -142,8 +143,8 @@ def _summands(term: Any, predictor: LinearPredictor, labels: frozenset[str]) -> 
         yield from (_times(_coefficient(name, predictor), name, labels) for name in names)
     elif isinstance(term, GroupEffects):
         of = _effect_name(term, predictor)
-        formula = term.term.effects
-        yield from (_times(f"effect({of!r}, {name!r})", name, labels) for name in formula.terms)
+        before, formula = predictor.prefix if term.joint else "", term.term.effects
+        yield from (_times(f"effect({of!r}, {before + name!r})", name, labels) for name in formula.terms)
     elif isinstance(term, OffsetTerm):
         yield term.text
     elif isinstance(term, MissingPredictor):
@@ -179,7 +180,7 @@ def _times(coefficient: str, term: str, labels: frozenset[str]) -> str:
 
 
 def _effect_name(term: GroupEffects, predictor: LinearPredictor) -> str:
-    return f"{predictor.prefix}{term.term.name}"
+    return term.joint or f"{predictor.prefix}{term.term.name}"
 
 
 # ---------------------------------------------------------------- priors
@@ -196,8 +197,8 @@ def _priors(predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statem
                 continue
             spread = {"dist": "Normal", "mu": f"{term.column}_mean", "sigma": f"{term.column}_sd"}
             yield Statement("prior", term.column, (ROWS,), spread)
-        elif isinstance(term, GroupEffects):
-            yield from _of_groups(term, predictor, spec)
+        elif isinstance(term, GroupEffects) and not term.joint:
+            yield from _of_groups(term, _effect_name(term, predictor), predictor.prefix, term.term.effects.terms, spec)
         elif isinstance(term, WrittenTerm):
             yield from term.prior_statements(spec.priors, predictor.prefix)
 
@@ -211,10 +212,24 @@ def _of_coefficients(names: list[str], predictor: LinearPredictor, spec: Regress
         yield Statement("prior", of[0], (), distribution_in(spec.priors[key]), left=left)
 
 
-def _of_groups(term: GroupEffects, predictor: LinearPredictor, spec: RegressionSpec) -> Iterator[Statement]:
+def _of_joint_groups(plans: Mapping[str, RegressionPlan], spec: RegressionSpec) -> Iterator[Statement]:
+    """Write the distributions of effects that several terms share."""
+    found: dict[str, tuple[GroupEffects, list[str]]] = {}
+    for this in plans.values():
+        for predictor in this.predictors.values():
+            for term in predictor.terms:
+                if isinstance(term, GroupEffects) and term.joint:
+                    names = [f"{predictor.prefix}{effect}" for effect in term.term.effects.terms]
+                    found.setdefault(term.joint, (term, []))[1].extend(names)
+    for joint, (term, effects) in found.items():
+        yield from _of_groups(term, joint, "", effects, spec)
+
+
+def _of_groups(
+    term: GroupEffects, name: str, prefix: str, effects: Sequence[str], spec: RegressionSpec
+) -> Iterator[Statement]:
     """Write the distribution of the effects, of their sds, and of their correlations."""
-    name, effects = _effect_name(term, predictor), term.term.effects.terms
-    keys = (name, f"{predictor.prefix}{':'.join(term.term.columns)}", DEFAULT)
+    keys = (name, f"{prefix}{':'.join(term.term.columns)}", DEFAULT)
     sd = _first(spec.priors["sd"], keys)
     several = {effect: prior for effect, prior in sd.items() if isinstance(prior, Mapping)} if "dist" not in sd else {}
     if len(effects) == 1:
@@ -223,7 +238,8 @@ def _of_groups(term: GroupEffects, predictor: LinearPredictor, spec: RegressionS
         yield Statement("prior", f"r_{name}", (term.dim,), around)
         yield Statement("prior", f"sd_{name}", (), distribution_in(own))
         return
-    if not term.term.correlated:
+    correlated = term.term.correlated or bool(term.joint)
+    if not correlated:
         around = {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}"}
         yield Statement("prior", f"r_{name}", (term.dim, f"{name}_effect"), around)
     else:
@@ -235,7 +251,7 @@ def _of_groups(term: GroupEffects, predictor: LinearPredictor, spec: RegressionS
         own = several.get(effect, spec.priors["sd"].get(DEFAULT, {})) if several else sd
         left = f"sd_{name}[{effect!r}]" if effect else ""
         yield Statement("prior", f"sd_{name}", (f"{name}_effect",), distribution_in(own), left=left)
-    if term.term.correlated:
+    if correlated:
         cor = _first(spec.priors["cor"], keys)
         yield Statement("prior", f"cor_{name}", (), {"dist": "LKJ", "eta": cor.get("eta", 1.0)})
 

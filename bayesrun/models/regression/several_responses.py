@@ -26,6 +26,7 @@ from bayesrun.lazy import xr
 from bayesrun.models.regression.expansion import Expansion, expand, expand_at, merged
 from bayesrun.models.regression.regression_plan import KEY, RegressionPlan, plan
 from bayesrun.models.regression.regression_spec import RESCOR, RegressionSpec
+from bayesrun.models.regression.shared_groups import with_joint_effects, with_joint_names
 from bayesrun.models.regression.term_priors import DEFAULT, as_vector
 
 JOINT = "responses"
@@ -44,7 +45,7 @@ def plans_of(spec: RegressionSpec) -> dict[str, RegressionPlan]:
     """
     several = spec.responses()
     if not several:
-        return {"": plan(spec)}
+        return with_joint_names({"": plan(spec)})
     plans = {name: plan(one, name, [*several]) for name, one in several.items()}
     for name, this in plans.items():
         if this.response.imputed and name and this.response.text != name:
@@ -53,7 +54,7 @@ def plans_of(spec: RegressionSpec) -> dict[str, RegressionPlan]:
         if this.response.imputed and name and this.family.values != "real":
             message = f"missing values of '{name}' can't be imputed from family {several[name].family}"
             raise fail(f"{KEY}.{name}", message, "a predictor with mi() is normal, student or skew_normal")
-    return plans
+    return with_joint_names(plans)
 
 
 def is_correlated(spec: RegressionSpec, plans: Mapping[str, RegressionPlan]) -> bool:
@@ -97,7 +98,7 @@ def expanded(data: xr.Dataset, spec: RegressionSpec) -> Expansion:
     """
     several, plans = spec.responses(), plans_of(spec)
     if not several:
-        return expand(data, spec, plans[""])
+        return with_joint_effects(expand(data, spec, plans[""]), spec)
     try:
         parts = {name: expand(data, one, plans[name]) for name, one in several.items()}
     except UserError as error:
@@ -111,7 +112,7 @@ def expanded_at(
     """Expand a fitted regression for new rows, as `expand_at`."""
     several, plans = spec.responses(), plans_of(spec)
     if not several:
-        return expand_at(data, spec, plans[""], state, dim, new_levels)
+        return with_joint_effects(expand_at(data, spec, plans[""], state, dim, new_levels), spec)
     of = state["responses"]
     parts = {name: expand_at(data, one, plans[name], of[name], dim, new_levels) for name, one in several.items()}
     return _joined(parts, spec, plans, None)
@@ -138,8 +139,15 @@ def _joined(
         for section in ("priors", "deterministics", "likelihood"):
             model[section] |= one.model.get(section, {})
         columns = merged(columns, one.columns)
+    found = with_joint_effects(_together(parts, plans, model, columns), spec)
+    return _correlated(found, spec, plans, data) if is_correlated(spec, plans) else found
+
+
+def _together(
+    parts: Mapping[str, Expansion], plans: Mapping[str, RegressionPlan], model: Mapping[str, Any], columns: xr.Dataset
+) -> Expansion:
     every = parts.values()
-    found = Expansion(
+    return Expansion(
         {section: content for section, content in model.items() if content},
         columns,
         {f"{plans[name].prefix}{parameter}": of for name, one in parts.items() for parameter, of in one.terms.items()},
@@ -149,7 +157,6 @@ def _joined(
         notes=tuple(note for one in every for note in one.notes),
         responses=dict(parts),
     )
-    return _correlated(found, spec, plans, data) if is_correlated(spec, plans) else found
 
 
 def _correlated(
@@ -189,7 +196,12 @@ def _correlated(
     note = f"residuals of {', '.join(names)} are correlated (rescor)"
     recalled = tuple(_recalled(sigmas, len(pairs)))
     return replace(
-        separate, model=model, columns=columns, helpers=helpers, notes=(*separate.notes, note), recalled=recalled
+        separate,
+        model=model,
+        columns=columns,
+        helpers=helpers,
+        notes=(*separate.notes, note),
+        recalled=(*separate.recalled, *recalled),
     )
 
 

@@ -90,7 +90,7 @@ ANSWERED = {
     "y ~ (1 | gr(g, by = h))": "declarative model",
     "y ~ (1 | mm(g, h))": "several memberships",
     "y ~ (1 | factor(f))": "the column itself",
-    "y ~ (x | p | g)": "leave out the id",
+    "y ~ (x | 1 | g)": "the id between two bars is a word",
     "y ~ (x | g * h)": "a grouping names columns",
     "y ~ us(x | g)": "write (x | g)",
     "y ~ diag(x | g)": "write (x || g)",

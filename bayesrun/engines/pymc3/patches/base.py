@@ -23,6 +23,7 @@ NAMES: tuple[str, ...] = (
     "graphs_in_python",
     "functions_in_c",
     "one_module",
+    "small_functions",
 )
 """All patches, in the order in which they are applied."""
 

@@ -1,8 +1,9 @@
 """Compile the headers that all of Theano's C code begins with once: reading them is half of the compiler's time.
 
 GCC takes a precompiled header where it was made by the same compiler with the same arguments, and reads the header
-itself where not, so that one that does not fit costs nothing. Symbols for a debugger, a seventh of the time, are left
-out.
+itself where not, so that one that does not fit costs nothing. But it takes one of another optimization level, and may
+crash on it (GCC 12 at -O3, of a header compiled at -O1): each level has a header of its own. Symbols for a debugger, a
+seventh of the time, are left out.
 
 Versions: Theano-PyMC 1.1.2 with GCC.
 Buys: 2.0 s of 11.4 s where nothing is compiled yet.
@@ -26,6 +27,7 @@ from bayesrun.run_folder import RunFolder
 
 _HEADERS = ("Python.h", "iostream", "theano_mod_helper.h", "math.h", "numpy/arrayobject.h", "numpy/arrayscalars.h")
 _NAME = "headers.h"
+_LEVEL_NAME = "headers_of_{level}.h"
 _MAKE = 'temporary=$1; made=$2; shift 2; "$@" -o "$temporary" && mv "$temporary" "$made"'
 
 _begun: dict[Path, Any] = {}
@@ -51,23 +53,43 @@ def _apply() -> Undo:
     return undo
 
 
-def _include(folder: Path) -> list[str]:
+def at_level(flags: str, level: str) -> str:
+    """Return the compiler's flags with the header of another optimization level.
+
+    Parameters
+    ----------
+    flags
+        `gcc.cxxflags`.
+    level
+        A word for the level.
+    """
+    folder = module_folder()
+    common = f"-include {folder / _NAME}"
+    if common not in flags:  # headers are not compiled once
+        return flags
+    return flags.replace(common, " ".join(_include(folder, _LEVEL_NAME.format(level=level))))
+
+
+def _include(folder: Path, name: str = _NAME) -> list[str]:
     """Return the flag that has all modules include one header first; none where it can't be."""
     if "g++" not in Path(theano.config.cxx).name or " " in str(folder):
         return []
     with suppress(OSError):  # a cache that only its owner may write to
-        if not (folder / _NAME).exists():
+        if not (folder / name).exists():
             folder.mkdir(parents=True, exist_ok=True)
-            RunFolder(folder).write_text(_NAME, "".join(f"#include <{name}>\n" for name in _HEADERS))
-    return [f"-include {folder / _NAME}"] if (folder / _NAME).exists() else []
+            RunFolder(folder).write_text(name, "".join(f"#include <{header}>\n" for header in _HEADERS))
+    return [f"-include {folder / name}"] if (folder / name).exists() else []
 
 
 def _precompile(folder: Path, arguments: Sequence[str]) -> None:
     """Begin to compile the header, unless that was done; modules are compiled in the meantime."""
-    header, made = folder / _NAME, folder / f"{_NAME}.gch"
-    own = ["-include", str(header)]
-    if made in _begun or made.exists() or own[1] not in arguments:
+    given = [*arguments]
+    included = [Path(given[k + 1]) for k in range(len(given) - 1) if given[k] == "-include"]
+    header = next((path for path in included if path.parent == folder), None)
+    made = folder / f"{header.name}.gch" if header else folder
+    if header is None or made in _begun or made.exists():
         return
+    own = ["-include", str(header)]
     plain = [a for a in arguments if a not in own]
     include = [f"-I{d}" for d in std_include_dirs()]
     command = [theano.config.cxx, "-g", *plain, *include, "-fvisibility=hidden", "-x", "c++-header", str(header)]
