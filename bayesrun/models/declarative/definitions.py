@@ -165,7 +165,8 @@ def with_softplus_scales(parts: Sequence[Definition]) -> list[Definition]:
     In its logarithm, PyMC3's choice, a scale of standard effects diverges where it is large (eight schools: 4 of 4,000
     draws at the default `target_accept`, none by softplus, and a bulk ESS of 3,000 in place of 2,300).
     """
-    of_effects = {part.body.get("sigma") for part in parts if _is_noncentered(part)}
+    # a sigma may also be a number, or a list of numbers and expressions
+    of_effects = {str(part.body.get("sigma")) for part in parts if _is_noncentered(part)}
     return [
         replace(part, body={**part.body, "transform": "softplus"})
         if part.kind == "prior" and part.name in of_effects and _takes_softplus(part.body)
