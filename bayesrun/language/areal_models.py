@@ -1,7 +1,7 @@
 """Effects of areas that are like those of their neighbours: conditional autoregressions of an adjacency matrix.
 
-`W` is symmetric with 1 for neighbours (or other weights above 0), 0 for others, and `D` the diagonal matrix of its row
-sums. A proper conditional autoregression (Besag 1974) is multivariate normal with the precision matrix
+`W` is a matrix, or the pairs of adjacent areas, (pair, 2), which count from 0. The matrix is symmetric with 1 for
+neighbours (or other weights above 0), 0 for others, and `D` the diagonal matrix of its row sums. A proper conditional autoregression (Besag 1974) is multivariate normal with the precision matrix
 `tau (D - alpha W)`; the intrinsic one has `alpha = 1`, and sums to 0 over each set of connected areas. Both are a known
 matrix times independent standard normal numbers: with the eigenvalues `l` and eigenvectors `V` of `D^-1/2 W D^-1/2`,
 
@@ -71,6 +71,20 @@ def intrinsic_factor(matrix: Array, scaled: bool) -> Array:
     return np.asarray(factor)
 
 
+def _of_pairs(pairs: Array, size: int, key: str) -> Array:
+    """Return the adjacency matrix of pairs of adjacent areas."""
+    wrong = pairs[(pairs != np.floor(pairs)) | (pairs < 0) | (pairs >= size)]
+    if wrong.size:
+        message = f"pairs of areas count from 0 to {size - 1} (got {wrong[0]:g})"
+        raise fail(key, message, "areas that count from 1: W: stack(node1 - 1, node2 - 1)")
+    matrix = np.zeros((size, size))
+    first, second = pairs.astype(np.int64).T
+    matrix[first, second] = matrix[second, first] = 1.0
+    if np.any(first == second):
+        raise fail(key, f"area {first[first == second][0]} is a neighbour of itself", "leave such pairs out")
+    return matrix
+
+
 def adjacency_of(this: Plan) -> Array:
     """Return the adjacency matrix of a plan.
 
@@ -83,6 +97,8 @@ def adjacency_of(this: Plan) -> Array:
     if given.known is None:
         raise fail(key, "must not depend on a random variable", "name an array of the data")
     matrix = np.asarray(given.known, dtype=float)
+    if matrix.shape[1] == 2 and this.shape != (2,):
+        matrix = _of_pairs(matrix, this.shape[-1], key)
     if matrix.shape[0] != matrix.shape[1]:
         raise fail(key, f"must be a square matrix (got {matrix.shape[0]} by {matrix.shape[1]})", "one row per area")
     if not np.array_equal(matrix, matrix.T):

@@ -72,3 +72,16 @@ def test_rows_that_are_not_observed_are_predicted_and_have_no_part_in_loo(bayesr
     with xr.open_dataset(run / "posterior.nc", group="posterior_predictive") as predicted:
         means = predicted["z"].mean(("chain", "draw")).values
     assert np.all(np.abs(means - 2.5) < 1.0)
+
+
+def test_areas_of_the_shipped_map_are_like_their_neighbours(bayesrun: Command, tmp_path: Path) -> None:
+    done = bayesrun("model=bym2", f"paths.outputs={tmp_path}", *SHORT)
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    assert json.loads((run / "status.json").read_text())["verdict"] != "fail"
+    summary = pd.read_csv(run / "summary.csv", index_col="name")
+    rates = summary.loc[[name for name in summary.index if name.startswith("rate[")], "mean"]
+    # Anson had 15 deaths where 3.2 were to be expected, 4.7 times as many: its rate is drawn to those of others
+    assert "rate[Anson]" in rates.nlargest(3) and 1.5 < rates["rate[Anson]"] < 4.0
+    with xr.open_dataset(run / "posterior.nc") as posterior:
+        np.testing.assert_allclose(posterior["phi"].sum("county"), 0.0, atol=1e-3)

@@ -9,9 +9,13 @@ import pytest
 import xarray as xr
 import yaml
 from scipy import linalg
+from scipy.optimize import approx_fprime
 
-from bayesrun.language.areal_models import intrinsic_factor
+from bayesrun.engines.pymc3 import ENGINE
+from bayesrun.language.areal_models import adjacency_of, intrinsic_factor
+from bayesrun.language.plan import plan
 from bayesrun.language.prior_checks import check_prior
+from bayesrun.language.scope import Scope
 from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
 from bayesrun.predict.forward import Forward
 
@@ -96,3 +100,44 @@ def test_options_that_do_not_apply_are_told() -> None:
     prior = {"dist": "CAR", "W": "W", "alpha": 0.5, "tau": 1, "initval": 0, "parameterization": "centered"}
     assert [p.key for p in check_prior("p", prior)] == ["p.initval", "p.parameterization"]
     assert [p.message for p in check_prior("p", {"dist": "ICAR"})] == ["ICAR needs W"]
+
+
+PAIRS = np.array([[0, 1], [2, 1], [2, 3], [0, 3], [4, 5]])
+
+
+def test_pairs_of_neighbours_are_the_matrix_of_them() -> None:
+    frame = data().assign(
+        edges=(("edge", "end"), PAIRS), node1=("edge", PAIRS[:, 0] + 1), node2=("edge", PAIRS[:, 1] + 1)
+    )
+    for text in ("edges", "stack(node1 - 1, node2 - 1)"):
+        spec = spec_of(f'dist: ICAR, W: "{text}"')
+        assert [*static_check(spec), *check(frame, spec)] == []
+        assert np.array_equal(adjacency_of(plan("x", spec.priors["x"], Scope(frame), "x")), W)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [(PAIRS + 1, "count from 0 to 5 (got 6)"), (PAIRS * [1, 0], "area 0 is a neighbour of itself")],
+)
+def test_what_is_wrong_with_pairs_is_told(pairs: Any, message: str) -> None:
+    frame = data().assign(edges=(("edge", "end"), pairs))
+    (problem,) = check(frame, spec_of("dist: ICAR, W: edges"))
+    assert problem.key == "model.priors.x.W"
+    assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    "prior", ["dist: CAR, W: W, alpha: exp(-a), tau: 2 * a", "dist: ICAR, W: W, sigma: a"], ids=["CAR", "ICAR"]
+)
+@pytest.mark.parametrize("kept", ["", ", observed_if: code != 2"], ids=["all", "observed_if"])
+def test_the_gradient_is_that_of_finite_differences(prior: str, kept: str) -> None:
+    spec = spec_of(prior)
+    body = yaml.safe_load(f"{{dist: Normal, mu: 'x[code]', sigma: 1, observed: y{kept}}}")
+    spec = spec.model_copy(update={"likelihood": {"y": body}})
+    ENGINE.set_up()
+    density = ENGINE.compile(build(data(), spec)).log_density()
+    point = np.random.default_rng(3).normal(size=density.size) * 0.7
+    _, gradient = density.evaluate(point)
+    np.testing.assert_allclose(
+        gradient, approx_fprime(point, lambda p: density.evaluate(p)[0], 1e-7), rtol=1e-4, atol=1e-5
+    )
