@@ -32,12 +32,9 @@ class Function:
     ----------
     keywords
         Names of its arguments after the first.
-    structural
-        Whether they determine the columns: they must then be literals.
     """
 
     keywords: tuple[str, ...] = ()
-    structural: bool = False
 
 
 _POINTWISE = ("I", "log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
@@ -49,14 +46,14 @@ CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
 FUNCTIONS: Mapping[str, Function] = {
     **{name: Function() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
     **{name: Function() for name in (*DATE_PARTS, "trend")},
-    "C": Function(("contrasts", "levels"), structural=True),
-    "factor": Function(("contrasts", "levels"), structural=True),
-    "poly": Function(("degree", "raw"), structural=True),
-    "bs": Function((*_SPLINE, "degree", "include_intercept"), structural=True),
-    "cr": Function((*_SPLINE, "constraints"), structural=True),
-    "cs": Function((*_SPLINE, "constraints"), structural=True),
-    "cc": Function((*_SPLINE, "constraints"), structural=True),
-    **{name: Function(("reference",) if name == "Treatment" else (), structural=True) for name in CONTRASTS},
+    "C": Function(("contrasts", "levels")),
+    "factor": Function(("contrasts", "levels")),
+    "poly": Function(("degree", "raw")),
+    "bs": Function((*_SPLINE, "degree", "include_intercept")),
+    "cr": Function((*_SPLINE, "constraints")),
+    "cs": Function((*_SPLINE, "constraints")),
+    "cc": Function((*_SPLINE, "constraints")),
+    **{name: Function(("reference",) if name == "Treatment" else ()) for name in CONTRASTS},
 }
 
 _OPERATORS = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -92,20 +92,6 @@ class Process:
     def covariance(self) -> Value:
         """Return the covariance matrix of the process at its points, with the jitter."""
         return matrix_of(self.kernel, self.points, self.points) + self.jitter * np.eye(self.size)
-
-    def without_noise(self) -> Process:
-        """Return the process without what its kernel adds to single rows."""
-        kept = _without_noise(self.kernel)
-        return self if kept is None else replace(self, kernel=kept)
-
-
-def _without_noise(kernel: Kernel) -> Kernel | None:
-    if kernel.name == "white_noise":
-        return None
-    parts = [part for part in map(_without_noise, kernel.parts) if part is not None]
-    if kernel.name == "product" and len(parts) < len(kernel.parts):
-        return None
-    return parts[0] if len(parts) == 1 and kernel.parts else replace(kernel, parts=tuple(parts))
 
 
 def read_process(
