@@ -1,9 +1,10 @@
 """Effects of areas that are like those of their neighbours: conditional autoregressions of an adjacency matrix.
 
 `W` is a matrix, or the pairs of adjacent areas, (pair, 2), which count from 0. The matrix is symmetric with 1 for
-neighbours (or other weights above 0), 0 for others, and `D` the diagonal matrix of its row sums. A proper conditional autoregression (Besag 1974) is multivariate normal with the precision matrix
-`tau (D - alpha W)`; the intrinsic one has `alpha = 1`, and sums to 0 over each set of connected areas. Both are a known
-matrix times independent standard normal numbers: with the eigenvalues `l` and eigenvectors `V` of `D^-1/2 W D^-1/2`,
+neighbours (or other weights above 0), 0 for others, and `D` the diagonal matrix of its row sums. A proper conditional
+autoregression (Besag 1974) is multivariate normal with the precision matrix `tau (D - alpha W)`; the intrinsic one
+has `alpha = 1`, and sums to 0 over each set of connected areas. Both are a known matrix times independent standard
+normal numbers: with the eigenvalues `l` and eigenvectors `V` of `D^-1/2 W D^-1/2`,
 
     x = mu + D^-1/2 V (z / sqrt(tau (1 - alpha l))),
 
