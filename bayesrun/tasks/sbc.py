@@ -167,6 +167,8 @@ def _prepared(config: RunConfig, options: SbcSpec, request: TaskRequest, data: A
         _check_same(simulated, model.reported)
         example = {name: values[0] for name, values in simulated.data.items()}
         as_data = builder_for(config, data, declared, example)
+        if as_data is None:
+            with_data(written, example)  # refuses what can't be fitted so, before anything is
         build, notes = as_data or partial(with_data, written), []
         if as_data is None and declared.reported is not None:
             notes = [

@@ -25,6 +25,7 @@ from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, UserError, fail
 from bayesrun.language.declaration import Container, Declaration, Likelihood, Observed, Potential
 from bayesrun.language.operations import Call, Constant, Data, Node, in_order, names_in
+from bayesrun.language.plan import Plan
 from bayesrun.language.values import Value, node_of
 from bayesrun.lazy import xr
 from bayesrun.many_fits import Fit
@@ -41,6 +42,8 @@ LOG_LIKELIHOOD = "log_likelihood"
 """The test quantity that sees errors which ranks of parameters do not (Modrák et al. 2023)."""
 MOST_SCALARS = 300
 _BLOCK = 100
+_TERMS = "terms"
+"""Parameter of series with hidden states: the log density of each row, made of the data."""
 _AGAIN = "_again"
 _LENGTHENED = 3
 _MOST_TIMES = 8
@@ -178,8 +181,23 @@ def with_data(declared: Declaration, data: Arrays) -> Declaration:
         The model as it is written.
     data
         Likelihood to its values over its dims, complete: where values are missing, they stay missing.
+
+    Raises
+    ------
+    UserError
+        When more than the values depends on what is observed.
     """
+    _check_replaceable(declared)
     return replace(declared, items=tuple(_with_values(item, data) for item in declared.items))
+
+
+def _check_replaceable(declared: Declaration) -> None:
+    """Refuse likelihoods whose rows follow from the rows before: these would stay those of the data."""
+    hidden = [i.name for i in declared.items if isinstance(i, Likelihood) and _TERMS in i.plan.values]
+    names = [*hidden, *declared.fed.values()]
+    if names:
+        message = f"'{names[0]}' follows from its own earlier rows, which can't be replaced here by simulated ones"
+        raise fail("model", message, "task=sbc model=... calibrates hidden states; simulate recurrences by hand")
 
 
 def _with_values(item: Any, data: Arrays) -> Any:
@@ -203,6 +221,7 @@ def with_more_data(declared: Declaration, data: Arrays) -> Declaration:
     UserError
         When something in the model depends on the data of a likelihood: that of the new data is not known.
     """
+    _check_replaceable(declared)
     items: list[Any] = []
     likelihoods = [item.name for item in declared.items if isinstance(item, Likelihood)]
     for item in declared.items:
@@ -244,6 +263,9 @@ def same_but_observed(one: Any, other: Any) -> bool:
         return one.shape == other.shape and _same_nodes(node_of(one), node_of(other))
     if isinstance(one, Declaration):
         return same_but_observed(_without_own_data(one), _without_own_data(other))
+    if isinstance(one, Plan) and _TERMS in one.values and _TERMS in other.values:
+        # the terms of a series with hidden states are made of what is observed
+        return bool(one.name == other.name and one.family.name == other.family.name and one.shape == other.shape)
     if isinstance(one, Observed):
         return one.values.shape == other.values.shape and same_but_observed(one.missing, other.missing)
     if isinstance(one, Mapping):

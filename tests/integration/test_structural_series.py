@@ -152,7 +152,7 @@ likelihood:
 """
     )
     data = "+data={name: d, source: inline, values: {y: [0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}}"
-    short = ["sampler.draws=300", "sampler.tune=300", "sbc.fits=80", "sbc.ranks=39", "tracking=none"]
+    short = ["sampler.draws=300", "sampler.tune=300", "sbc.fits=60", "sbc.ranks=39", "tracking=none"]
     given = ["--config-dir", str(tmp_path), "model=short", data, f"paths.outputs={tmp_path}"]
     done = bayesrun("task=sbc", *given, *short)
     assert done.returncode == 0, done.stderr
