@@ -83,5 +83,5 @@ def test_areas_of_the_shipped_map_are_like_their_neighbours(bayesrun: Command, t
     rates = summary.loc[[name for name in summary.index if name.startswith("rate[")], "mean"]
     # Anson had 15 deaths where 3.2 were to be expected, 4.7 times as many: its rate is drawn to those of others
     assert "rate[Anson]" in rates.nlargest(3) and 1.5 < rates["rate[Anson]"] < 4.0
-    with xr.open_dataset(run / "posterior.nc") as posterior:
+    with xr.open_dataset(run / "posterior.nc", group="posterior") as posterior:
         np.testing.assert_allclose(posterior["phi"].sum("county"), 0.0, atol=1e-3)

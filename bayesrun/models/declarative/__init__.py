@@ -143,9 +143,11 @@ def static_check(spec: DeclarativeSpec) -> list[Problem]:
 def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
     """Find unknown names, clashing dims and shapes that do not fit, without an engine."""
     parts = definitions(spec)
-    problems = dims_taken(data, spec.coords)
+    taken = dims_taken(data, spec.coords)
+    if taken:
+        return taken
     data = with_coords(data, spec.coords)
-    problems = problems or data_problems(data, [plain(part) for part in parts])
+    problems = data_problems(data, [plain(part) for part in parts])
     if not problems and any(map(is_marginal, parts)):
         try:
             _summed_out(data, parts, _declared(data, [plain(part) for part in parts]))

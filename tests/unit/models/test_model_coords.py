@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
 
 DATA = xr.Dataset(
@@ -36,7 +37,8 @@ def spec(coords: Any, **chol: Any) -> DeclarativeSpec:
 
 
 def problems(of: DeclarativeSpec) -> list[Any]:
-    return static_check(of) or check(DATA, of)
+    static = [p for name, prior in of.priors.items() for p in check_prior(f"model.priors.{name}", prior)]
+    return static or static_check(of) or check(DATA, of)
 
 
 def test_a_matrix_has_the_size_of_its_dim_and_its_labels() -> None:
