@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesrun.data.factors import row_column
 from bayesrun.diagnostics.base import interval_columns
-from bayesrun.diagnostics.numerics.densities import hdi_of_sorted
+from bayesrun.diagnostics.numerics.densities import draws_inside, hdi_of_sorted
 from bayesrun.errors import Problem, check, did_you_mean
 from bayesrun.lazy import pd, xr
 from bayesrun.predict.forward import Forecast
@@ -270,16 +270,35 @@ def _summary(draws: NDArray[Any], prob: float) -> NDArray[np.float64]:
     values = np.array(draws.T, dtype=float, order="C")  # transpose, so that the draws of each value are contiguous
     spread = values.std(axis=1, ddof=1) if len(draws) > 1 else np.zeros(len(values))
     mean = values.mean(axis=1)
-    values.sort(axis=1)
+    _sort_what_is_read(values, prob)
     return np.column_stack([mean, spread, *hdi_of_sorted(values, prob), *_quantiles_of_sorted(values)])
+
+
+def _sort_what_is_read(values: NDArray[np.float64], prob: float) -> None:
+    """Sort draws (value, draw) in place where the interval and the quantiles are read: half the time of sorting all."""
+    count = values.shape[1]
+    inside = draws_inside(count, prob)
+    outside = count - inside
+    if outside >= inside:
+        values.sort(axis=1)
+        return
+    places = {place for share in QUANTILES for place in _around(share, count)}
+    values.partition(sorted(places | {outside, inside}), axis=1)
+    values[:, :outside].sort(axis=1)
+    values[:, inside:].sort(axis=1)
+
+
+def _around(share: float, count: int) -> tuple[int, int]:
+    """Return the places of sorted draws between which a quantile lies."""
+    below = int(share * (count - 1))
+    return below, min(below + 1, count - 1)
 
 
 def _quantiles_of_sorted(ordered: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return the quantiles of sorted draws (value, draw), with linear interpolation."""
     found = []
     for share in QUANTILES:
-        at = share * (ordered.shape[1] - 1)
-        below = int(at)
-        above = min(below + 1, ordered.shape[1] - 1)
-        found.append(ordered[:, below] + (at - below) * (ordered[:, above] - ordered[:, below]))
+        below, above = _around(share, ordered.shape[1])
+        part = share * (ordered.shape[1] - 1) - below
+        found.append(ordered[:, below] + part * (ordered[:, above] - ordered[:, below]))
     return found

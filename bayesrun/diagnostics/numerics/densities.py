@@ -34,13 +34,19 @@ def hdi(draws: NDArray[Any], prob: float) -> NDArray[Any]:
     return np.stack(hdi_of_sorted(ordered, prob))
 
 
+def draws_inside(count: int, prob: float) -> int:
+    """Return how many places lie between both ends of the highest-density interval of so many sorted draws."""
+    return min(max(int(np.floor(prob * count)), 1), count - 1) if count > 1 else 0
+
+
 def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return both ends of the highest-density interval of draws that are already sorted.
 
     Parameters
     ----------
     ordered
-        Any axes, then the draws in ascending order (last axis).
+        Any axes, then the draws in ascending order (last axis). Of `n` draws, those from place
+        `draws_inside` on are read, and as many of the first.
     prob
         Probability inside the interval, between 0 and 1.
 
@@ -50,7 +56,7 @@ def hdi_of_sorted(ordered: NDArray[Any], prob: float) -> tuple[NDArray[Any], NDA
         Over all axes but the last.
     """
     count = ordered.shape[-1]
-    inside = min(max(int(np.floor(prob * count)), 1), count - 1) if count > 1 else 0
+    inside = draws_inside(count, prob)
     start = np.argmin(ordered[..., inside:] - ordered[..., : count - inside], axis=-1)[..., None]
     lower = np.take_along_axis(ordered, start, -1)[..., 0]
     upper = np.take_along_axis(ordered, start + inside, -1)[..., 0]

@@ -17,12 +17,15 @@ from bayesrun.data.base import SOURCES
 from bayesrun.data.design import learn
 from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec
+from bayesrun.diagnostics.base import interval_columns
+from bayesrun.diagnostics.numerics.densities import hdi_of_sorted
 from bayesrun.errors import UserError
 from bayesrun.models import declarative
 from bayesrun.models.base import ModelType
 from bayesrun.models.regression import glm_type as glm
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, read_design, write_design
+from bayesrun.predict.forward import Forecast
 from bayesrun.predict.new_rows import PreparedRows, forecasts, prepare_rows
 from bayesrun.predict.tables import prediction_table, write_predictions
 from bayesrun.run_folder import RunFolder
@@ -191,6 +194,19 @@ def test_many_rows_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     assert [(part.start, part.stop) for part, _ in blocks] == [(0, 2), (2, 4), (4, 5)]
     expected = np.concatenate([found["out"].expected for _, found in blocks], axis=1)  # new groups: the same effects
     np.testing.assert_array_equal(expected, whole["out"].expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100, 1003])
+@pytest.mark.parametrize("prob", [0.3, 0.5, 0.94, 0.999])
+def test_statistics_are_those_of_sorted_draws(count: int, prob: float) -> None:
+    """The draws are sorted in part, where the interval and the quantiles are."""
+    rng = np.random.default_rng(count)
+    drawn = np.column_stack([rng.normal(size=count), rng.poisson(2.0, size=count), np.zeros(count)]).astype(float)
+    table = prediction_table({"y": Forecast(drawn, None, ("obs",), {"obs": [0, 1, 2]})}, prob)
+    ordered = np.sort(drawn, axis=0).T
+    for share in (0.05, 0.25, 0.5, 0.75, 0.95):
+        np.testing.assert_allclose(table[f"q{100 * share:g}%"], np.quantile(drawn, share, axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(table[list(interval_columns(prob))].to_numpy().T, hdi_of_sorted(ordered, prob))
 
 
 def test_rows_that_depend_on_others_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
