@@ -15,25 +15,11 @@ _AT_ONCE = 1_000_000
 """Maximum number of values of a subexpression that are computed at once."""
 NUMBER_BY_NUMBER = frozenset(
     (
-        *("abs", "add", "and", "arctan", "as_integer", "atan", "clip", "cos", "divide", "equal", "erf", "exp", "expm1"),
-        *("floor_divide", "gammaln", "greater", "greater_equal", "less", "less_equal", "log", "log1mexp", "log1p"),
-        *("log_normal_cdf", "logaddexp", "logit", "maximum", "minimum", "mod", "multiply", "negative", "normal_cdf"),
-        *(
-            "not",
-            "not_equal",
-            "ode",
-            "or",
-            "positive",
-            "power",
-            "probit",
-            "sigmoid",
-            "sign",
-            "sin",
-            "softplus",
-            "sqrt",
-            "square",
-        ),
-        *("subtract", "tan", "tanh", "where"),
+        *("abs", "add", "and", "arctan", "as_integer", "atan", "clip", "cos", "divide", "equal", "erf", "exp"),
+        *("expm1", "floor_divide", "gammaln", "greater", "greater_equal", "less", "less_equal", "log"),
+        *("log1mexp", "log1p", "log_normal_cdf", "logaddexp", "logit", "maximum", "minimum", "mod", "multiply"),
+        *("negative", "normal_cdf", "not", "not_equal", "ode", "or", "positive", "power", "probit", "sigmoid"),
+        *("sign", "sin", "softplus", "sqrt", "square", "subtract", "tan", "tanh", "where"),
     )
 )
 """Elementwise operations, which work with any leading axes."""
@@ -133,6 +119,11 @@ def _step(part: Call, known: Mapping[int, Array], fixed: Mapping[int, Any]) -> A
     count = max(len(array) for array, of in zip(given, varies, strict=True) if of)
     if part.operation == "as_row":
         return given[0].reshape(len(given[0]), 1)
+    if part.operation == "stack_last":
+        shape = part.settings[0]
+        return np.stack(
+            [_broadcast(a if of else a[None], count, shape) for a, of in zip(given, varies, strict=True)], -1
+        )
     if part.operation == "concatenate":
         parts = [a if of else a[None] for a, of in zip(given, varies, strict=True)]
         return np.concatenate([np.broadcast_to(a, (count, *a.shape[1:])) for a in parts], axis=1)
@@ -141,6 +132,12 @@ def _step(part: Call, known: Mapping[int, Array], fixed: Mapping[int, Any]) -> A
         inputs = [a[draw if len(a) > 1 else 0] if of else a for a, of in zip(given, varies, strict=True)]
         every.append(np.asarray(OPERATIONS[part.operation](*inputs, *part.settings)))
     return np.stack(every)
+
+
+def _broadcast(values: Array, count: int, shape: tuple[int, ...]) -> Array:
+    """Broadcast values (draw, ...) to a shape at so many draws."""
+    aligned = values.reshape(len(values), *(1,) * (len(shape) + 1 - values.ndim), *values.shape[1:])
+    return np.broadcast_to(aligned, (count, *shape))
 
 
 def _apply(part: Call, known: Mapping[int, Any]) -> Any:
