@@ -219,9 +219,31 @@ def test_small_rates_of_hurdles_are_drawn_and_counted_right() -> None:
     assert set(np.unique(drawn)) == {0, 1}
 
 
+def _gamma(p: Parameters) -> Any:
+    return stats.gamma(p["alpha"], scale=p["mu"] / p["alpha"])
+
+
+class _Hurdle:
+    """SciPy's distribution above 0, and a probability of 0."""
+
+    def __init__(self, zero: float, above: Any) -> None:
+        self._zero, self._above = zero, above
+
+    def logcdf(self, x: Any) -> Any:
+        inside = (self._above.cdf(x) - self._above.cdf(0)) / self._above.sf(0)
+        return np.log(self._zero + (1 - self._zero) * inside)
+
+    def logsf(self, x: Any) -> Any:
+        return np.log1p(-self._zero) + self._above.logsf(x) - self._above.logsf(0)
+
+
 SCIPYS = {
     "BetaProportion": _beta,
-    "GammaMean": lambda p: stats.gamma(p["alpha"], scale=p["mu"] / p["alpha"]),
+    "GammaMean": _gamma,
+    "HurdleGamma": lambda p: _Hurdle(p["zero"], _gamma(p)),
+    "HurdleLogNormal": lambda p: _Hurdle(p["zero"], stats.lognorm(p["sigma"], scale=np.exp(p["mu"]))),
+    "HurdleNegativeBinomial": lambda p: _Hurdle(p["zero"], _negative_binomial(p)),
+    "HurdlePoisson": lambda p: _Hurdle(p["zero"], stats.poisson(p["mu"])),
     "InverseGaussian": lambda p: stats.invgauss(p["mu"] / p["lam"], scale=p["lam"]),
     "WeibullMean": _weibull,
 }

@@ -200,15 +200,17 @@ def test_the_gradient_of_every_parameter_is_that_of_the_engine_and_of_finite_dif
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["everything", "level whose noise differs by row"])
-def test_what_is_compiled_is_what_numpy_computes(model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [("everything", ("m0", "s1_log__", "b", "two")), ("level whose noise differs by row", ("m0", "b"))],
+)
+def test_what_is_compiled_is_what_numpy_computes(model: str, names: tuple[str, ...]) -> None:
     made = pymc3_model(declared(MODELS[model]))
-    slopes = [theano.grad(pm.math.sum(made["o"].logp_elemwiset), made[name]) for name in ("m0", "s1_log__", "b")]
-    slopes += [theano.grad(pm.math.sum(made["o"].logp_elemwiset), made["two"])] if model == "everything" else []
+    slopes = [theano.grad(pm.math.sum(made["o"].logp_elemwiset), made[name]) for name in names]
     point = {n: v + 0.1 for n, v in made.test_point.items()}
-    found = [made.fn([made["o"].logp_elemwiset, *slopes], on_unused_input="ignore")(point)]
+    found = [made.fn([made["o"].logp_elemwiset, *slopes])(point)]
     with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
-        found += [made.fn([made["o"].logp_elemwiset, *slopes], on_unused_input="ignore")(point)]
+        found += [made.fn([made["o"].logp_elemwiset, *slopes])(point)]
     for compiled, computed in zip(*found, strict=True):
         assert compiled == pytest.approx(computed, rel=1e-10, abs=1e-12)
 
