@@ -352,7 +352,9 @@ def at_rows(rows: NewRows, spec: RegressionSpec) -> Declaration:
             "add the column",
         )
         for role in needs(rows, spec)
-        if role.variable != rows.dim and row_column(rows.data, role.variable).dims == (role.variable,)
+        if role.kind == "predictor"
+        and role.variable != rows.dim
+        and row_column(rows.data, role.variable).dims == (role.variable,)
     ]
     raise_problems(absent)
     glm = as_glm(spec)
