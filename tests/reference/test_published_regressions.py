@@ -391,7 +391,7 @@ def posteriors(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> M
     folder = tmp_path_factory.mktemp("published")
     for name, case in CASES.items():
         write(folder / "conf", name, case)
-    # an sd's error is estimated from the same draws: with seed 14, of seven tried, that of wine's judges is 4.4 too small
+    # an sd's error is estimated from the same draws: with seed 14 of seven, that of wine's judges is 4.4 too small
     sweep = ("-m", f"model={','.join(CASES)}", "tracking=none", f"paths.outputs={folder}/out", "seed=15")
     done = bayesrun(f"--config-dir={folder}/conf", *sweep, *FEW, timeout=900)
     assert done.returncode in (0, 3), done.stdout + done.stderr
