@@ -41,7 +41,6 @@ from bayesrun.models.declarative.definitions import (
     definitions,
     in_order,
     static_problems,
-    with_softplus_scales,
 )
 from bayesrun.models.declarative.dimension_checks import (
     add_parts,
@@ -171,7 +170,6 @@ def _is_whitened(part: Definition) -> bool:
 
 
 def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
-    parts = with_softplus_scales(parts)
     rows = _rows(data, parts)
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
@@ -203,7 +201,6 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
 
 def _summed_out(data: xr.Dataset | None, parts: Sequence[Definition], reported: Declaration) -> Declaration:
     """Declare a model whose discrete variable is summed out, and drawn afterwards."""
-    parts = with_softplus_scales(parts)
     part = next(part for part in parts if is_marginal(part))
     summed = SummedOut(part, frozenset(dependents(parts, part.name)))
     draft = Draft(data)

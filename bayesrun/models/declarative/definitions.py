@@ -16,7 +16,7 @@ from bayesrun.language.grammar import parse
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problems
 from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, linear_gaussian_problems
 from bayesrun.language.ode_reader import ode_names, ode_problems, states_of
-from bayesrun.language.prior_checks import SOFTPLUS_SCALES, check_prior, dims_problems, modifier_problems, split
+from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
 from bayesrun.language.recurrence_reader import names_used, recurrence_problems
 
 if TYPE_CHECKING:
@@ -157,37 +157,6 @@ def in_order(parts: Sequence[Definition], completed: Iterable[str] = ()) -> list
         placed.append(first)
         sorter.done(first.name)
     return placed
-
-
-def with_softplus_scales(parts: Sequence[Definition]) -> list[Definition]:
-    """Return the definitions; scales of non-centred effects are sampled by `transform: softplus` unless they have one.
-
-    In its logarithm, PyMC3's choice, a scale of standard effects diverges where it is large (eight schools: 4 of 4,000
-    draws at the default `target_accept`, none by softplus, and a bulk ESS of 3,000 in place of 2,300).
-    """
-    # a sigma may also be a number, or a list of numbers and expressions
-    of_effects = {str(part.body.get("sigma")) for part in parts if _is_noncentered(part)}
-    return [
-        replace(part, body={**part.body, "transform": "softplus"})
-        if part.kind == "prior" and part.name in of_effects and _takes_softplus(part.body)
-        else part
-        for part in parts
-    ]
-
-
-def _is_noncentered(part: Definition) -> bool:
-    known = family(str(part.body.get("dist"))) if part.kind == "prior" else None
-    form = part.body.get("parameterization")
-    return known is not None and form == "noncentered" and known.location_scale is not None
-
-
-def _takes_softplus(body: Mapping[str, Any]) -> bool:
-    """Whether the prior is that of a scale with a known size, and nothing is said of how it is sampled."""
-    scale = body.get(SOFTPLUS_SCALES.get(str(body.get("dist")), ""))
-    numbers = scale if isinstance(scale, list | tuple) else [scale]
-    known = all(isinstance(number, int | float) and not isinstance(number, bool) for number in numbers)
-    others = ("transform", "parameterization", "lower", "upper")
-    return known and all(body.get(option) is None for option in others)
 
 
 def gives(part: Definition) -> tuple[str, ...]:
