@@ -7,16 +7,23 @@ compiled is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import theano.tensor as tt
 from theano.gradient import DisconnectedType
 from theano.graph.basic import Apply
-from theano.graph.op import COp
 
-from bayesrun.engines.pymc3.recurrence_code import added_to, closed, opened, read_input
+from bayesrun.engines.pymc3.recurrence_code import (
+    LoopGradient,
+    LoopInC,
+    added_to,
+    by_each_input,
+    closed,
+    opened,
+    read_input,
+)
 from bayesrun.language.kalman_filter import NOISE, RESIDUAL, SEEN, STEP, Component, System, gradients, log_terms
 
 
@@ -26,21 +33,15 @@ def kalman_filter(*rest: Any) -> Any:
     return Filter(system)(*inputs)[0]
 
 
-class _Sweep(COp):  # type: ignore[misc]  # Theano has no type hints
+class _Sweep(LoopInC):
     """What both loops share."""
 
-    __props__ = ("system",)
+    program: System
 
-    def __init__(self, system: System) -> None:
-        self.system = system
-
-    def c_code_cache_version(self) -> tuple[int, ...]:
-        """Count the versions of the C code."""
-        return (1,)
-
-    def c_headers(self, **_: Any) -> list[str]:
-        """Name the headers."""
-        return ["<math.h>", "<string.h>", "<stdlib.h>"]
+    @property
+    def system(self) -> System:
+        """The state space model."""
+        return self.program
 
     def _moved(self, x: str, stride: str) -> Iterator[str]:
         """Write `x = T x` of the states at a pointer."""
@@ -130,9 +131,7 @@ class Filter(_Sweep):
         active = [of for _, _, of in self.system.inputs]
         if not any(active) or isinstance(output_gradients[0].type, DisconnectedType):
             return [DisconnectedType()() for _ in inputs]
-        found = FilterGradient(self.system)(*inputs, outputs[1], output_gradients[0])
-        left = iter(found if isinstance(found, list) else [found])
-        return [next(left) if of else DisconnectedType()() for of in active]
+        return by_each_input(self.system, FilterGradient(self.system)(*inputs, outputs[1], output_gradients[0]))
 
     def c_code(self, node: Apply, name: str, inputs: Any, outputs: Any, sub: Any) -> str:
         """Write the loop."""
@@ -194,50 +193,26 @@ class Filter(_Sweep):
                 yield f"if (i != j) P[i * {size} + j] = {shared};"
 
 
-class FilterGradient(_Sweep):
+class FilterGradient(_Sweep, LoopGradient):
     """The gradient by each input with a derivative; the last inputs are what the filter stored, and the slopes."""
 
-    def make_node(self, *given: Any) -> Apply:
-        """Declare the types of inputs and outputs."""
-        inputs = [tt.cast(tt.as_tensor_variable(one), "float64") for one in given]
-        of = [one for one, (_, _, active) in zip(inputs, self.system.inputs, strict=False) if active]
-        return Apply(self, inputs, [one.type() for one in of])
-
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
-        """Return the shapes: those of the inputs."""
-        return [shape for shape, (_, _, active) in zip(shapes, self.system.inputs, strict=False) if active]
-
-    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
-        """Compute it in NumPy."""
-        *given, _, slopes = inputs
-        with np.errstate(all="ignore"):
-            found = gradients(self.system, given, slopes)
-        active = [i for i, (_, _, of) in enumerate(self.system.inputs) if of]
-        for output, i in zip(outputs, active, strict=True):
-            output[0] = found[i].reshape(np.shape(given[i]))
+    def in_numpy(self, given: Sequence[Any], made: Any, slopes: Any) -> Any:
+        """Return the gradient by each input; nothing stored is needed."""
+        return gradients(self.system, given, slopes)
 
     def c_code(self, node: Apply, name: str, inputs: Any, outputs: Any, sub: Any) -> str:
         """Write the loop."""
         system, given = self.system, inputs[:-2]
         size, rows, width = system.size, system.rows, system.width
-        active = [i for i, (_, _, of) in enumerate(system.inputs) if of]
-        lines = []
-        for output, i in zip(outputs, active, strict=True):
-            lines += [
-                f"Py_XDECREF({output});",
-                f"{output} = (PyArrayObject*) PyArray_ZEROS(PyArray_NDIM({given[i]}), PyArray_DIMS({given[i]}), "
-                "NPY_DOUBLE, 0);",
-                f"if (!{output}) {{ {sub['fail']} }}",
-                f"double* to{i} = (double*) PyArray_DATA({output});",
-            ]
-        lines += [
+        lines = [
+            *self._zeroed(given, outputs, sub["fail"]),
             *opened(inputs),
             f"const double* stored = (const double*) PyArray_DATA(given{len(given)});",
             f"const double* slopes = (const double*) PyArray_DATA(given{len(given) + 1});",
             f"double G[{size}], B[{size}], U[{size}], W[{size * size}], R[{size * size}];",
             f"for (npy_intp b = 0; b < {width}; ++b) {{",
             "memset(U, 0, sizeof(U)); memset(W, 0, sizeof(W));",
-            *(f"double s{i} = 0.0;" for i in active if not system.inputs[i][1]),
+            *self._sums(),
             f"for (npy_intp t = {rows} - 1; t >= 0; --t) {{",
             f"const double* A = stored + (b * {rows} + t) * {self._stored}; const double* P = A + {size};",
             "{",
@@ -252,15 +227,12 @@ class FilterGradient(_Sweep):
         ]
         lines.append("{ const npy_intp t = 0; (void) t;")
         for state in range(size):
-            if system.mean_of(state) in active:
+            if system.mean_of(state) in self.active:
                 lines.append(added_to(system, system.mean_of(state), f"U[{state}]"))
         for component in system.components:
             lines += self._to_first_variances(component)
         lines.append("}")
-        for i in active:
-            by_series, by_row, _ = system.inputs[i]
-            lines += [] if by_row else [f"to{i}[{'b' if by_series else '0'}] += s{i};"]
-        lines += ["}", *closed(inputs)]
+        lines += [*self._sums_given(), "}", *closed(inputs)]
         return "{\n" + "\n".join(lines) + "\n}"
 
     def _to_first_variances(self, component: Component) -> Iterator[str]:

@@ -129,12 +129,12 @@ def recurrence(*rest: Any) -> Any:
     return Forwards(program)(*inputs)
 
 
-class _Loop(COp):  # type: ignore[misc]  # Theano has no type hints
-    """What both loops share."""
+class LoopInC(COp):  # type: ignore[misc]  # Theano has no type hints
+    """A loop along rows, forwards or backwards."""
 
     __props__ = ("program",)
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: AlongRows) -> None:
         self.program = program
 
     def c_code_cache_version(self) -> tuple[int, ...]:
@@ -146,8 +146,69 @@ class _Loop(COp):  # type: ignore[misc]  # Theano has no type hints
         return ["<math.h>", "<string.h>", "<stdlib.h>"]
 
 
-class Forwards(_Loop):
+class LoopGradient(LoopInC):
+    """The gradient by each input with a derivative; the last inputs are what the loop forwards made, and slopes."""
+
+    def make_node(self, *given: Any) -> Apply:
+        """Declare the types of inputs and outputs."""
+        inputs = [tt.cast(tt.as_tensor_variable(one), "float64") for one in given]
+        of = [one for one, (_, _, active) in zip(inputs, self.program.inputs, strict=False) if active]
+        return Apply(self, inputs, [one.type() for one in of])
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """Return the shapes: those of the inputs."""
+        return [shape for shape, (_, _, active) in zip(shapes, self.program.inputs, strict=False) if active]
+
+    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
+        """Compute it in NumPy."""
+        *given, made, slopes = inputs
+        with np.errstate(all="ignore"):
+            found = self.in_numpy(given, made, slopes)
+        for output, i in zip(outputs, self.active, strict=True):
+            output[0] = found[i].reshape(np.shape(given[i]))
+
+    def in_numpy(self, given: Sequence[Any], made: Any, slopes: Any) -> Any:
+        """Return the gradient by each input; of those without a derivative it does not count."""
+        raise NotImplementedError
+
+    @property
+    def active(self) -> list[int]:
+        """The inputs with a derivative."""
+        return [i for i, (_, _, of) in enumerate(self.program.inputs) if of]
+
+    def _zeroed(self, inputs: Sequence[str], outputs: Sequence[str], fail: str) -> Iterator[str]:
+        """Write how the outputs are made: `to0`, `to1`, ... by the input's number."""
+        for output, i in zip(outputs, self.active, strict=True):
+            yield f"Py_XDECREF({output});"
+            yield (
+                f"{output} = (PyArrayObject*) PyArray_ZEROS(PyArray_NDIM({inputs[i]}), PyArray_DIMS({inputs[i]}), "
+                "NPY_DOUBLE, 0);"
+            )
+            yield f"if (!{output}) {{ {fail} }}"
+            yield f"double* to{i} = (double*) PyArray_DATA({output});"
+
+    def _sums(self) -> Iterator[str]:
+        """Write the sums over the rows of the gradients by inputs that do not differ between these."""
+        yield from (f"double s{i} = 0.0;" for i in self.active if not self.program.inputs[i][1])
+
+    def _sums_given(self) -> Iterator[str]:
+        """Write how these sums reach the outputs."""
+        for i in self.active:
+            by_series, by_row, _ = self.program.inputs[i]
+            if not by_row:
+                yield f"to{i}[{'b' if by_series else '0'}] += s{i};"
+
+
+def by_each_input(program: AlongRows, found: Any) -> list[Any]:
+    """Return the gradient by each input of those that a `LoopGradient` has found, of inputs with a derivative."""
+    left = iter(found if isinstance(found, list) else [found])
+    return [next(left) if active else DisconnectedType()() for _, _, active in program.inputs]
+
+
+class Forwards(LoopInC):
     """The values of all variables (variable, *series, row), of the inputs of the program."""
+
+    program: Program
 
     def make_node(self, *given: Any) -> Apply:
         """Declare the types of inputs and output."""
@@ -170,9 +231,7 @@ class Forwards(_Loop):
         """Return the gradient by each input."""
         if not any(active for _, _, active in self.program.inputs):
             return [DisconnectedType()() for _ in inputs]
-        found = Backwards(self.program)(*inputs, outputs[0], output_gradients[0])
-        left = iter(found if isinstance(found, list) else [found])
-        return [next(left) if active else DisconnectedType()() for _, _, active in self.program.inputs]
+        return by_each_input(self.program, Backwards(self.program)(*inputs, outputs[0], output_gradients[0]))
 
     def c_code(self, node: Apply, name: str, inputs: Any, outputs: Any, sub: Any) -> str:
         """Write the loop."""
@@ -202,45 +261,22 @@ class Forwards(_Loop):
         return "{\n" + "\n".join(lines) + "\n}"
 
 
-class Backwards(_Loop):
+class Backwards(LoopGradient):
     """The gradient by each input with a derivative; the last inputs are the values, and the gradient by these."""
 
-    def make_node(self, *given: Any) -> Apply:
-        """Declare the types of inputs and outputs."""
-        inputs = [tt.cast(tt.as_tensor_variable(one), "float64") for one in given]
-        of = [one for one, (_, _, active) in zip(inputs, self.program.inputs, strict=False) if active]
-        return Apply(self, inputs, [one.type() for one in of])
+    program: Program
 
-    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
-        """Return the shapes: those of the inputs."""
-        return [shape for shape, (_, _, active) in zip(shapes, self.program.inputs, strict=False) if active]
-
-    def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
-        """Compute it in NumPy."""
-        program = self.program
-        *given, values, gradient = inputs
-        with np.errstate(all="ignore"):
-            found = gradients(program, given, values, gradient)
-        active = [i for i, (_, _, of) in enumerate(program.inputs) if of]
-        for output, i in zip(outputs, active, strict=True):
-            output[0] = found[i].reshape(np.shape(given[i]))
+    def in_numpy(self, given: Sequence[Any], made: Any, slopes: Any) -> Any:
+        """Return the gradient by each input."""
+        return gradients(self.program, given, made, slopes)
 
     def c_code(self, node: Apply, name: str, inputs: Any, outputs: Any, sub: Any) -> str:
         """Write the loop."""
         program = self.program
         given = inputs[:-2]
-        active = [i for i, (_, _, of) in enumerate(program.inputs) if of]
         width, rows, count = program.width, program.rows, len(program.variables)
-        lines = []
-        for output, i in zip(outputs, active, strict=True):
-            lines += [
-                f"Py_XDECREF({output});",
-                f"{output} = (PyArrayObject*) PyArray_ZEROS(PyArray_NDIM({given[i]}), PyArray_DIMS({given[i]}), "
-                "NPY_DOUBLE, 0);",
-                f"if (!{output}) {{ {sub['fail']} }}",
-                f"double* to{i} = (double*) PyArray_DATA({output});",
-            ]
-        lines += [
+        lines = [
+            *self._zeroed(given, outputs, sub["fail"]),
             *opened(inputs),
             f"double* values = (double*) PyArray_DATA(given{len(given)});",
             f"double* slopes = (double*) PyArray_DATA(given{len(given) + 1});",
@@ -253,11 +289,8 @@ class Backwards(_Loop):
                 f"double* a{v} = adjoints + {v * rows};",
                 f"memcpy(a{v}, slopes + ({v} * {width} + b) * {rows}, sizeof(double) * {rows});",
             ]
-        lines += [f"double s{i} = 0.0;" for i in active if not program.inputs[i][1]]
-        lines += [f"for (npy_intp t = {rows} - 1; t >= 0; --t) {{", *self._sweep(), "}"]
-        for i in active:
-            by_series, by_row, _ = program.inputs[i]
-            lines += [] if by_row else [f"to{i}[{'b' if by_series else '0'}] += s{i};"]
+        lines += [*self._sums(), f"for (npy_intp t = {rows} - 1; t >= 0; --t) {{", *self._sweep(), "}"]
+        lines += self._sums_given()
         lines += ["}", "free(adjoints);", *closed(inputs)]
         return "{\n" + "\n".join(lines) + "\n}"
 
