@@ -35,10 +35,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+# a link whose text is the file that it leads to: the site shows the page's name
+_FILE_NAMED = re.compile(r"\[(?:docs/)?([\w-]+)(?:/index)?\.md\]\(")
+
+
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put files in the place of the comments that name them; write code in tables as Python-Markdown reads it."""
+    """Put in files that a comment names, and write links and code in tables as they are read on the site."""
     lines = [_with_plain_pipes(line) if line.startswith("|") else line for line in markdown.split("\n")]
-    markdown = "\n".join(lines)
+    markdown = _FILE_NAMED.sub(lambda match: f"[{match[1].replace('_', ' ')}](", "\n".join(lines))
     return re.sub(r"<!-- file: (\S+) -->", lambda match: included(match[1]), markdown)
 
 
@@ -55,7 +59,6 @@ def included(path: str) -> str:
 
 def of_root(text: str) -> str:
     """Return a page of the root with links as they are from the folder docs."""
-    text = re.sub(r"\[docs/([\w-]+)\.md\]\(docs/", lambda match: f"[{match[1].replace('_', ' ')}](", text)
     text = text.replace("](docs/", "](")
     for name, source in OF_ROOT.items():
         text = text.replace(f"]({source}", f"]({name}")
