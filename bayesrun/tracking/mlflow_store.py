@@ -19,7 +19,7 @@ from filelock import BaseFileLock
 
 from bayesrun.locks import lock_beside, named_lock
 from bayesrun.tracking.base import VIEW_KEY, sqlite_path
-from bayesrun.tracking.entries import Entries
+from bayesrun.tracking.entries import MODEL, MODEL_FILE, Entries
 from bayesrun.tracking.mlflow_patches import create_database
 
 T = TypeVar("T")
@@ -156,12 +156,12 @@ class MlflowStore:
         rows = [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items()]
         self._patiently(lambda: self.client.log_batch(run_id, tags=rows))
 
-    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0) -> None:
-        """Log numbers in one call."""
+    def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0, model_id: str | None = None) -> None:
+        """Log numbers in one call, of a run or of its model."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        rows = [Metric(k, v, now, step) for k, v in values.items()]
+        rows = [Metric(k, v, now, step, model_id=model_id, run_id=run_id) for k, v in values.items()]
         self._patiently(lambda: self.client.log_batch(run_id, metrics=rows))
 
     def finish(self, run_id: str, entries: Entries, folder: Path, state: str) -> None:
@@ -170,8 +170,11 @@ class MlflowStore:
             self._log_tags(run_id, entries.tags)
             if entries.metrics:
                 self.metrics(run_id, entries.metrics)
-            self._upload(run_id, folder)
+            has_model = (folder / MODEL / MODEL_FILE).is_file()
+            self._upload(run_id, folder, {MODEL} if has_model else set())
             self.beat()
+            if has_model:
+                self._upload_model(run_id, folder / MODEL, entries)
         finally:
             self.end(run_id, state)
 
@@ -181,24 +184,52 @@ class MlflowStore:
             self._log_tags(run_id, tags)
         self._patiently(lambda: self.client.set_terminated(run_id, state))
 
-    def _upload(self, run_id: str, folder: Path) -> None:
-        jobs = [p for p in folder.iterdir() if p.is_dir() and (p / "status.json").is_file()]
-        if not jobs and not (folder / _DRAWS).is_dir():
-            self.client.log_artifacts(run_id, str(folder))
-            return
-        if not jobs:  # a run that lost its posterior: what it drew is recovered from the folder, and may be gigabytes
-            for path in folder.iterdir():
-                if path.is_file():
-                    self.client.log_artifact(run_id, str(path))
-                elif path.name != _DRAWS:
-                    self.client.log_artifacts(run_id, str(path), path.name)
-            return
-        # a sweep's folder: what the jobs hold are the artifacts of their own runs
-        for path in folder.iterdir():
-            if path.is_file() and path.name[0] != ".":
+    def _upload(self, run_id: str, folder: Path, without: Collection[str]) -> None:
+        paths = [path for path in folder.iterdir() if path.name not in without]
+        if any((path / "status.json").is_file() for path in paths):
+            # a sweep's folder: what the jobs hold are the artifacts of their own runs
+            paths = [path for path in paths if path.name == "figures" or (path.is_file() and path.name[0] != ".")]
+        for path in paths:
+            if path.is_file():
                 self.client.log_artifact(run_id, str(path))
-            elif path.name == "figures":
-                self.client.log_artifacts(run_id, str(path), "figures")
+            elif path.name != _DRAWS:  # what a run without posterior drew is recovered from its folder; it may be large
+                self.client.log_artifacts(run_id, str(path), path.name)
+
+    def _upload_model(self, run_id: str, folder: Path, entries: Entries) -> None:
+        """Log a run's model: MLflow lists it beside those of other runs, with the run's verdict and first metrics.
+
+        `runs:/RUN_ID/model` is it. A server before MLflow 3 has no such list: there it is an artifact of the run.
+        """
+        try:
+            model_id = self._logged_model(run_id, entries.tags.get("verdict", ""))
+        except Exception:
+            self.client.log_artifacts(run_id, str(folder), MODEL)
+            return
+        self.client.log_model_artifacts(model_id, str(folder))
+        with tempfile.TemporaryDirectory() as scratch:  # its description with the id, from which the registry finds it
+            described = (folder / MODEL_FILE).read_text(encoding="utf-8")
+            path = Path(scratch) / MODEL_FILE
+            path.write_text(f"{described}model_id: {model_id}\nrun_id: {run_id}\n", encoding="utf-8")
+            self.client.log_model_artifact(model_id, str(path))
+        self._patiently(lambda: self.client.finalize_logged_model(model_id, "READY"))
+        shown = {name: value for name, value in entries.metrics.items() if f"metrics.`{name}`" in _COLUMNS}
+        if shown:
+            self.metrics(run_id, shown, model_id=model_id)
+
+    def _logged_model(self, run_id: str, verdict: str) -> str:
+        """Return the id of a run's model, which an earlier upload may have made."""
+        from mlflow.entities import LoggedModelOutput
+
+        experiment = self.client.get_run(run_id).info.experiment_id
+        found = self.client.search_logged_models([experiment], f"source_run_id = '{run_id}' and name = '{MODEL}'")
+        if found:
+            return str(found[0].model_id)
+        tags = {"verdict": verdict}
+        model = self._patiently(
+            lambda: self.client.create_logged_model(experiment, MODEL, source_run_id=run_id, tags=tags)
+        )
+        self._patiently(lambda: self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)]))
+        return str(model.model_id)
 
     def folder(self, run_id: str, into: Path) -> Path:
         """Return a run's folder: where it was made if that is still there, else its artifacts, downloaded."""

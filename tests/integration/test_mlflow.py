@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from bayesrun.tracking.base import RunCard, TrackingSpec
 from bayesrun.tracking.mlflow import open_run
-tracker = open_run(TrackingSpec(uri=sys.argv[1], artifacts=sys.argv[2]), RunCard("coal", sys.argv[3]))
+tracker = open_run(TrackingSpec(uri=sys.argv[1], artifacts=sys.argv[2], timeout=60), RunCard("coal", sys.argv[3]))
 tracker.progress(10, 0.1, 0)
 tracker.close(Path(sys.argv[4]), "finished")
 sys.exit(bool(tracker.lost))
@@ -38,7 +38,7 @@ OPEN_AND_WAIT = OPEN_AND_CLOSE.split("tracker.progress")[0] + "print(tracker.rea
 
 @pytest.fixture
 def spec(tmp_path):
-    return TrackingSpec(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "mlartifacts"))
+    return TrackingSpec(uri=f"sqlite:///{tmp_path}/mlflow.db", artifacts=str(tmp_path / "mlartifacts"), timeout=60)
 
 
 @pytest.fixture

@@ -106,6 +106,15 @@ def test_a_fit_is_a_model_with_signature_and_example(fitted: Any, tmp_path: Path
     version = mlflow.register_model(f"runs:/{_run_id(fitted)}/model", "counts")
     again = mlflow.pyfunc.load_model(f"models:/counts/{version.version}")
     pd.testing.assert_frame_equal(again.predict(NEW), direct, check_exact=True)
+    experiment = mlflow.get_run(_run_id(fitted)).info.experiment_id
+    (logged,) = mlflow.search_logged_models([experiment], output_format="list")
+    assert (logged.name, logged.source_run_id, str(logged.status)) == ("model", _run_id(fitted), "READY")
+    assert logged.tags["verdict"] == fitted.verdict
+    shown = {metric.key: metric.value for metric in logged.metrics}
+    assert {name: fitted.metrics[name] for name in shown} == shown
+    assert {"r_hat_max", "ess_bulk_min", "elpd_loo"} <= set(shown)
+    again = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    pd.testing.assert_frame_equal(again.predict(NEW), direct, check_exact=True)
     (listed,) = json.loads(mlflow.get_run(_run_id(fitted)).data.tags["mlflow.log-model.history"])
     assert (listed["artifact_path"], list(listed["flavors"])) == ("model", ["python_function"])
 
