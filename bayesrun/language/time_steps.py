@@ -23,6 +23,10 @@ SERIES = ("GaussianRandomWalk", "AR", "AR1", "GARCH11", "MvGaussianRandomWalk", 
 """Distributions whose draws go from row to row; all take `steps`."""
 
 _TOLERANCE = 1e-6
+_DAY = 86_400 * 10**9
+_SHIFTS = (_DAY // 24, _DAY // 48)
+_WEEKS = 28 * _DAY
+"""In nanoseconds: a day, what clocks are moved by in summer, and the least time between two changes (Morocco's)."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,11 @@ class Times:
 
     @property
     def equally_spaced(self) -> bool:
-        """Whether all steps are equal: in time, or in whole months."""
-        return all_equal(self.steps) or (self.dates and _equal_months(pd.DatetimeIndex(self.values)))
+        """Whether all steps are equal: in time, in whole days of a place whose clocks change, or in whole months."""
+        if all_equal(self.steps) or not self.dates:
+            return all_equal(self.steps)
+        dates = on_standard_time(self.values)
+        return all_equal(np.diff(to_days(dates))) or _equal_months(pd.DatetimeIndex(dates))
 
     def steps_from(self, before: Array, dates: bool) -> tuple[Array, str]:
         """Return how many steps it is into each row, into the first one from the last row before these.
@@ -98,6 +105,9 @@ class Times:
         if dates != self.dates:
             raise Fault(f"'{self.name}' holds {'dates' if self.dates else 'numbers'}, unlike in the fit")
         every = np.concatenate([before, to_days(self.values) if self.dates else self.values.astype(float)])
+        if dates:
+            every = to_days(on_standard_time(np.round(every * 86_400e3).astype("datetime64[ms]")))
+            before = every[: len(before)]
         after = len(before) - 1
         steps = np.diff(every)[after:] / (before[-1] - before[-2])
         if not dates:
@@ -127,7 +137,7 @@ class Times:
 
     def _on_a_grid(self) -> bool:
         """Return whether every step is a multiple of the shortest, so that rows can be inserted."""
-        steps = self.steps
+        steps = np.diff(to_days(on_standard_time(self.values))) if self.dates else self.steps
         if not np.all(steps > 0):
             return False
         shares = steps / np.min(steps)
@@ -216,6 +226,33 @@ def step_lengths(steps: Value, size: int) -> Array:
         hint = "sort the rows, one per time; if these are lengths of steps, leave out the first: steps: step[1:]"
         raise Fault(message, hint)
     raise Fault(f"steps must be longer than 0 (got {lengths[place]:g})", "keep one row per time")
+
+
+def on_standard_time(dates: Array) -> Array:
+    """Return dates on one clock where those of a place that has summer time were converted to UTC.
+
+    Midnights of Berlin are at 23:00 UTC in winter and at 22:00 UTC in summer, so two steps a year are an hour shorter
+    or longer than a day. These are dates at two times of day, an hour or half an hour apart, that keep to each of them
+    for weeks; other dates are returned as they are.
+
+    Parameters
+    ----------
+    dates
+        Dates without missing values, in order.
+    """
+    moments = dates.astype("datetime64[ns]").astype(np.int64)
+    clocks = np.unique(moments % _DAY)
+    if len(clocks) != 2:
+        return dates
+    ahead = int(clocks[1] - clocks[0])
+    # 23:00 in summer and 0:00 in winter: summer is the earlier one around midnight
+    summer, shift = (clocks[0], ahead) if ahead <= _DAY // 2 else (clocks[1], _DAY - ahead)
+    in_summer = moments % _DAY == summer
+    moved = moments + shift * in_summer
+    changes = moments[1:][in_summer[1:] != in_summer[:-1]]
+    if shift not in _SHIFTS or np.any(np.diff(changes) < _WEEKS) or np.any(np.diff(moved) <= 0):
+        return dates
+    return moved.astype("datetime64[ns]")
 
 
 def all_equal(numbers: Array) -> bool:

@@ -121,6 +121,25 @@ def test_dates_with_the_day_first_make_a_trend_that_new_rows_continue(fit, tmp_p
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 
 
+def test_days_of_a_place_whose_clocks_change_are_equal_steps(bayesrun, tmp_path):
+    days = pd.date_range("2024-03-11", periods=40, tz="Europe/Berlin")
+    y = np.zeros(40)
+    for i, noise in enumerate(np.random.default_rng(3).normal(size=39)):
+        y[i + 1] = 0.6 * y[i] + noise
+    pd.DataFrame({"day": [day.isoformat() for day in days], "y": y}).to_csv(tmp_path / "table.csv", index=False)
+    for folder, text in {
+        "data": f"{{name: table, source: csv, path: {tmp_path}/table.csv, dim: day, parse_dates: [day]}}",
+        "model": "{name: series, type: declarative, priors: {rho: {dist: Normal, mu: 0, sigma: 10}}, "
+        "likelihood: {z: {dist: AR, rho: rho, sigma: 1, observed: y}}}",
+    }.items():
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ("table.yaml" if folder == "data" else "series.yaml")).write_text(text)
+    options = ["model=series", "data=table", f"paths.outputs={tmp_path}/out", *FEW]
+    done = bayesrun("--config-dir", str(tmp_path), *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert_least_squares(only_run(tmp_path / "out"), ["rho"], [y[:-1]], y[1:])
+
+
 def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path):
     ids = np.array([308, 309, 310] * 4)
     lines = [f"{y + (i == 309):.3f},{x},{i}" for x, y, i in zip(X, Y, ids, strict=True)]
