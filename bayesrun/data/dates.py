@@ -18,6 +18,12 @@ log = logging.getLogger("bayesrun")
 
 _SHOWN = 5
 _FAR_YEAR = re.compile(r"\s*(\d{4})-\d{1,2}")
+_NUMBER = re.compile(r"\s*[+-]?\d+\.?\d*\s*")
+_NUMBER_OF_DATE = re.compile(r"\s*(?:\d{4}|\d{8}|\d{12}|\d{14})\s*")
+"""Years, and dates without separators."""
+_SIX_DIGITS = re.compile(r"\s*\d{6}\s*")
+_TIME_OF_DAY = re.compile(r"\s*(?:\d{1,2}:\d.*|now|today)\s*", re.IGNORECASE)
+_ZONE = re.compile(r".*\d:\d\d.*?\s*\b(?!(?:AM|PM|Z|UTC|GMT)\b)[A-Z]{2,5}\s*")
 _DAY_AND_MONTH = re.compile(r"\s*(\d{1,2})[/.\-](\d{1,2})[/.\-](?:\d{4}|\d{2})(?!\d)")
 
 
@@ -151,6 +157,7 @@ def _dates(values: Array, how: DateFormat) -> Array:
     with warnings.catch_warnings():
         # anything that pandas warns of (a format it can't infer, day before month) becomes a date or our own error
         warnings.simplefilter("ignore", UserWarning)
+        warnings.simplefilter("ignore", RuntimeWarning)  # of dateutil, on zones that it leaves out
         dates = pd.to_datetime(flat, errors="coerce", utc=True, format=how.format, dayfirst=day_first)
     found = np.array(dates.dt.tz_localize(None), dtype="datetime64[ns]")
     if how.format is None and how.day_first is not None:
@@ -158,7 +165,25 @@ def _dates(values: Array, how: DateFormat) -> Array:
         # with the month first, pandas would read 13/02 as February 13th
         impossible = np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool)
         found[impossible] = np.datetime64("NaT")
+    if how.format is None:
+        found[[isinstance(cell, str) and _misread(cell) is not None for cell in flat]] = np.datetime64("NaT")
     return found.reshape(values.shape)
+
+
+def _misread(cell: str) -> str | None:
+    """Return what a cell is, with what to do, if pandas would make another date of it than is meant.
+
+    It takes `200501` for May 20th, 2001, `1998.5` for May 1998, and a time of day for today's, and leaves out `EST`.
+    """
+    if _NUMBER.fullmatch(cell) and not _NUMBER_OF_DATE.fullmatch(cell):
+        if _SIX_DIGITS.fullmatch(cell):
+            return "may be a month or a day: set data.date_format, '%Y%m' for 200501 or '%d%m%y' for 311205"
+        return "are numbers: leave them out of data.parse_dates; trend(x) and differences take numbers as they are"
+    if _TIME_OF_DAY.fullmatch(cell):
+        return "are times without a day: put day and time into one column"
+    if _ZONE.fullmatch(cell):
+        return "have zones by name: write how far they are from UTC, 2008-05-02 10:00-05:00"
+    return None
 
 
 def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str) -> list[Problem]:
@@ -175,4 +200,6 @@ def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str)
     message = f"{bad.size} of {values.size} values of '{name}' are not dates {form}: {shown}"
     other = "to theirs" if how.format else "to the one that they have"
     hint = f"write all in one format, best as year-month-day: 2008-05-02; or set data.date_format {other}"
+    if how.format is None and (reason := next((r for cell in bad if (r := _misread(str(cell)))), None)):
+        message, hint = f"{bad.size} of {values.size} values of '{name}' are not dates: {shown}", f"these {reason}"
     return [Problem(key, message, hint)]

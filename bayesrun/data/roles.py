@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
@@ -18,6 +19,7 @@ log = logging.getLogger("bayesrun")
 
 Rule = MissingRule | Mapping[str, MissingRule] | None
 
+_LIKE_A_DATE = re.compile(r"\s*(?:\d{4}-\d{1,2}(?:-\d{1,2})?|\d{1,2}([./-])\d{1,2}\1\d{2,4})\b.*")
 _MAX_LIMITS = 5
 _MAX_LABEL_LENGTH = 200
 _MAX_LEVELS = 12
@@ -99,12 +101,19 @@ def _ordered(data: xr.Dataset, roles: Sequence[Role]) -> xr.Dataset:
 
 
 def _warn_of_text(data: xr.Dataset, roles: Sequence[Role]) -> None:
-    """Warn of columns used as labels although most cells look like numbers."""
+    """Warn of columns used as labels although most cells look like numbers, or like dates of single rows."""
     for name in dict.fromkeys(role.variable for role in roles if role.domain == "any"):
+        there = data[name].values[~pd.isna(data[name].values)]
         reason = data[name].attrs.get("text_because")
         if reason:
-            labels = pd.unique(data[name].values[~pd.isna(data[name].values)])
-            log.warning("%s; it is used as %d labels. %s", reason, len(labels), advice(data[name]))
+            log.warning("%s; it is used as %d labels. %s", reason, len(pd.unique(there)), advice(data[name]))
+        elif there.dtype == object and _look_like_dates(there) and 2 * (labels := len(pd.unique(there))) > len(there):
+            hint = f"List it in data.parse_dates, and write trend({name})"
+            log.warning("'%s' holds dates as text; it is used as %d labels. %s", name, labels, hint)
+
+
+def _look_like_dates(values: Array) -> bool:
+    return bool(values.size) and all(_LIKE_A_DATE.match(str(value)) for value in values[:_MAX_LEVELS])
 
 
 def _warn_of_alike_labels(data: xr.Dataset, roles: Sequence[Role]) -> None:
@@ -250,6 +259,8 @@ def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
         labels = list(dict.fromkeys(map(str, variable.values[there])))
         listed = ", ".join(labels[:_MAX_LEVELS]) + (", ..." if len(labels) > _MAX_LEVELS else "")
         hint = f"name the labels in their order: data.levels={{{role.variable}: [{listed}]}}"
+    elif _look_like_dates(variable.values[odd]):
+        hint = f"make dates of it: data.parse_dates=[{role.variable}]"
     return Problem(role.key, f"{must} (got text: {shown_values(variable, variable.copy(data=odd))})", hint)
 
 

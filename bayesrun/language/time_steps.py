@@ -252,7 +252,7 @@ def on_standard_time(dates: Array) -> Array:
     changes = moments[1:][in_summer[1:] != in_summer[:-1]]
     if shift not in _SHIFTS or np.any(np.diff(changes) < _WEEKS) or np.any(np.diff(moved) <= 0):
         return dates
-    return moved.astype("datetime64[ns]")
+    return np.asarray(moved.astype("datetime64[ns]"))
 
 
 def all_equal(numbers: Array) -> bool:

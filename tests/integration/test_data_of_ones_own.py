@@ -121,6 +121,27 @@ def test_dates_with_the_day_first_make_a_trend_that_new_rows_continue(fit, tmp_p
     assert json.loads((folder / "status.json").read_text())["status"] == "finished"
 
 
+def test_dates_left_as_text_are_told_and_what_is_told_to_write_fits(fit):
+    days = pd.date_range("2024-01-01", periods=12)
+    text = "\n".join(["y,day", *(f"{y},{day:%Y-%m-%d}" for y, day in zip(Y, days, strict=True))])
+    said = fit(text, "y ~ X1 + day", "derive: {X1: y ** 2}\n", ok=False)
+    assert "'day' holds dates as text; it is used as 12 labels" in said
+    assert "Intercept, X1, day[2024-01-02], ..., day[2024-01-12] (11 levels)" in said
+    assert "list 'day' in data.parse_dates, and write trend(day)" in said
+    assert "make dates of it: data.parse_dates=[day]" in fit(text, "y ~ trend(day)", ok=False)
+    _, folder = fit(text, "y ~ trend(day)", "", "data.parse_dates=[day]")
+    assert_least_squares(folder, ["Intercept", "trend(day)"], [np.ones(12), (X - 1) / 11], Y)
+
+
+def test_months_in_digits_are_no_days(fit):
+    text = "\n".join(["y,month", *(f"{y},{200500 + x:.0f}" for x, y in zip(X, Y, strict=True))])
+    said = fit(text, "y ~ trend(month)", "parse_dates: [month]\n", ok=False)
+    assert "not dates: '200501'" in said and "set data.date_format, '%Y%m' for 200501" in said
+    _, folder = fit(text, "y ~ trend(month)", 'parse_dates: [month]\ndate_format: "%Y%m"\n')
+    days = (pd.date_range("2005-01-01", periods=12, freq="MS") - pd.Timestamp("2005-01-01")).days.to_numpy()
+    assert_least_squares(folder, ["Intercept", "trend(month)"], [np.ones(12), days / days[-1]], Y)
+
+
 def test_days_of_a_place_whose_clocks_change_are_equal_steps(bayesrun, tmp_path):
     days = pd.date_range("2024-03-11", periods=40, tz="Europe/Berlin")
     y = np.zeros(40)

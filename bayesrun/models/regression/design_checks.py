@@ -28,6 +28,8 @@ Matrix = NDArray[Any]
 _ANYWAY = "or let the priors alone decide: model.options.check_design=false"
 _ADDS_UP = re.compile(r"\bc[rcs]\((?:[^()]|\([^()]*\))*\)")
 """A natural or cyclic cubic spline, whose columns add up to 1 unless they are centred."""
+_DATE_AS_LEVEL = re.compile(r"([^\[:]+)\[\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}[^\]]*\]")
+_MOST_LEVELS = 8
 _SOME = 2_000
 _ZERO = 1e-9
 
@@ -81,9 +83,22 @@ def collinear_problems(matrix: Matrix, columns: Sequence[str]) -> Iterator[Probl
     """Find combinations of columns that are zero in every row, and say what resolves each."""
     for found in collinear(matrix, columns):
         names = list(dict.fromkeys(found))
-        several = f"columns are collinear: {', '.join(names)}"
-        message = several if len(found) > 1 else f"'{names[0]}' is 0 in every row"
+        message = f"columns are collinear: {_by_term(names)}" if len(found) > 1 else f"'{names[0]}' is 0 in every row"
+        if len(columns) > len(matrix):
+            message += f"; {len(columns)} coefficients can't be told from {len(matrix)} rows"
         yield Problem(KEY, message, f"{_resolved(names)}; {_ANYWAY}")
+
+
+def _by_term(names: Sequence[str]) -> str:
+    """Return the names of columns, those of many levels as one."""
+    terms: dict[str, list[str]] = {}
+    for name in names:
+        terms.setdefault(name.partition("[")[0], []).append(name)
+    short = [
+        several if len(several) <= _MOST_LEVELS else [f"{several[0]}, ..., {several[-1]} ({len(several)} levels)"]
+        for several in terms.values()
+    ]
+    return ", ".join(name for several in short for name in several)
 
 
 def _resolved(names: Sequence[str]) -> str:
@@ -97,6 +112,9 @@ def _resolved(names: Sequence[str]) -> str:
     if splines:
         centred = f"{splines[0][:-1]}, constraints='center')"
         return f"the columns of {splines[0]} add up to 1, as an intercept or all levels of a factor do: write {centred}"
+    dates = [found[1] for name in names if (found := _DATE_AS_LEVEL.fullmatch(name))]
+    if len(dates) > _MOST_LEVELS:
+        return f"the dates are levels of a factor: list '{dates[0]}' in data.parse_dates, and write trend({dates[0]})"
     return "remove one of them"
 
 

@@ -185,6 +185,12 @@ def test_values_that_a_role_does_not_allow_are_made_as_the_message_says(
     assert _told(tmp_path, {"source": "inline", "values": values, **right}, role) == ""
 
 
+@pytest.mark.parametrize("day", ["2024-01-05", "5.1.2024", "05/01/24 10:00"])
+def test_text_that_looks_like_dates_is_told_to_be_parsed(day: str, tmp_path: Path) -> None:
+    told = _told(tmp_path, {"source": "inline", "values": {"day": [day, day]}}, (Role("day", "predictor", "real"),))
+    assert "make dates of it: data.parse_dates=[day]" in told, told
+
+
 TEXT = [
     ("x,y\n1,1\n2,2\n.,3\n4,4\n", "list their words in data.missing", {"missing": ["."]}),
     ("x,y\n1,1\n2,2\n.,3\n4,4\n", "fix the cells", None),

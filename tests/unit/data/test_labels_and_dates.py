@@ -121,6 +121,9 @@ def test_labels_of_equal_value_have_one_key(label, key):
         (["1.11.24 10:30", "27.11.24 08:00"], {}, "2024-11-01"),
         (["2024-11-01T23:30:00-02:00", "2024-11-02T00:00:00+01:00"], {}, "2024-11-02"),
         (["20241101", "20241127"], {}, "2024-11-01"),
+        (["200501", "200502"], {"date_format": "%Y%m"}, "2005-01-01"),
+        (["2024-11-01 10:00 PM", "2024-11-01 10:00 UTC"], {}, "2024-11-01"),
+        (["4 May 2024", "5 May 2024"], {}, "2024-05-04"),
     ],
 )
 def test_dates_are_read_as_the_whole_column_says(texts, keys, first, load_data):
@@ -145,6 +148,13 @@ def test_dates_that_may_be_either_are_told(load_data, caplog):
         (["2024-11-05"], {"date_format": "%d/%m/%Y"}, "data.parse_dates[0]", "in the format '%d/%m/%Y'"),
         (["2024-11-05"], {"date_format": {"x": "%d"}}, "data.date_format.x", "not parsed as dates"),
         (["2024-11-05"], {"date_format": "DMY"}, "data.date_format", "must be a format such as"),
+        (["200501", "200502"], {}, "data.parse_dates[0]", "not dates: '200501', '200502'"),
+        ([200501, 200502], {}, "data.parse_dates[0]", "set data.date_format, '%Y%m' for 200501"),
+        ([1998.5, 1999.5], {}, "data.parse_dates[0]", "trend(x) and differences take numbers as they are"),
+        ([45292, 45293], {}, "data.parse_dates[0]", "these are numbers"),
+        (["10:30", "11:15"], {}, "data.parse_dates[0]", "times without a day"),
+        (["now", "today"], {}, "data.parse_dates[0]", "times without a day"),
+        (["2024-11-05 10:00 EST"], {}, "data.parse_dates[0]", "write how far they are from UTC"),
     ],
 )
 def test_dates_that_do_not_fit_are_refused(texts, keys, key, part, faults):
