@@ -3,8 +3,8 @@
 Operators of a formula (`+ - * : / ** %in%`) only combine factors. A factor is a name or a piece of Python syntax such
 as `log(x)`; its syntax tree may hold names, numbers, arithmetic, comparisons and calls of the functions below.
 
-A column whose name is not a valid identifier is written in back-ticks. Internally it is encoded as an identifier
-(`symbol`), which is decoded in all output of this folder (`shown`).
+A column whose name is not a valid identifier is written in back-ticks, but for names with dots, `Sepal.Length`.
+Internally it is encoded as an identifier (`symbol`), which is decoded in all output of this folder (`shown`).
 """
 
 from __future__ import annotations
@@ -63,7 +63,10 @@ _OPERATORS = (
 _PLAIN = (*_OPERATORS, ast.Expression, ast.BinOp, ast.UnaryOp, ast.Load)
 _TEXT = re.compile(r"[^'\"\\`{}\n]*")
 _COMBINE = re.compile(r"[-+*/:^]+|in")
-_QUOTED = re.compile(r"`([^`]*)`")
+# a name in back-ticks; a text; a name with dots, as R's columns have them, that is not called
+_NAMED = re.compile(
+    r"""`(?P<ticks>[^`]*)`|'[^'\n]*'|"[^"\n]*"|(?<![\w.])(?P<dots>(?!contr\.)[^\W\d_]\w*(?:\.+\w+)+)(?![\w.]|\s*\()"""
+)
 # a rare letter that is valid in identifiers and unchanged by Unicode normalization
 _MARK = "\ua78c"
 _SYMBOL = re.compile(f"{_MARK}([0-9a-f]+){_MARK}")
@@ -84,8 +87,14 @@ REMEDIES = {
 
 
 def with_symbols(text: str) -> str:
-    """Replace names in back-ticks by symbols; plain names lose their back-ticks."""
-    return _QUOTED.sub(lambda found: symbol(found[1]) if found[1] else found[0], text)
+    """Replace names in back-ticks, and names with dots, by symbols; plain names lose their back-ticks."""
+
+    def replaced(found: re.Match[str]) -> str:
+        dots = found["dots"] or ""
+        name = found["ticks"] or ("" if "__" in dots else dots)
+        return symbol(name) if name else found[0]
+
+    return _NAMED.sub(replaced, text)
 
 
 def symbol(name: str) -> str:

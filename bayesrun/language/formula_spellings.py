@@ -13,6 +13,8 @@ _SAME: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<![\w.:])(?:stats|splines|base|brms|mgcv|lme4)::(?=[A-Za-z])"), ""),
     (re.compile(r"(=\s*)TRUE\b"), r"\1True"),
     (re.compile(r"(=\s*)FALSE\b"), r"\1False"),
+    *((re.compile(rf"\bcontr\.{name.lower()}\b"), name) for name in ("Treatment", "Sum", "Helmert", "Poly")),
+    (re.compile(r"(knots\s*=\s*)c\(([^()]*)\)"), r"\1[\2]"),
 )
 _DECLARATIVE = (
     "write it as a declarative model (docs/language.md); task=expand prints the one that a formula stands for"
@@ -23,6 +25,12 @@ _CATEGORY = "effects that differ between the levels of the response need family:
 _BY_PARAMETER = (
     "write formulas by parameter: formula: {mu: 'y ~ x', sigma: '~ z'}; family and priors are keys of their own"
 )
+_BY_RESPONSE = "write formulas by response: formula: {responses: {y: y ~ x, z: z ~ w}}, and options: {rescor: true}"
+_RESCOR = "write options: {rescor: true}, or false"
+_NON_LINEAR = f"a formula is a sum of terms: {_DECLARATIVE}"
+_CONTRASTS = 'write C(g, Sum), C(g, Helmert), C(g, Poly) or C(g, Treatment("b")) for the reference level b'
+_GROUP = "write (1 | g) for effects of the levels of g around 0"
+_MONOTONIC = "write mo(x)"
 
 FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "ns": "write cr(x, df=3, constraints='center'): a natural cubic spline",
@@ -46,6 +54,19 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "ar1": _RESIDUALS,
     **dict.fromkeys(("bf", "brmsformula", "brm", "lmer", "glmer", "stan_glmer", "lf", "nlf"), _BY_PARAMETER),
     "Surv": "write time | cens(c), where c is none, left, right or interval",
+    "set_rescor": _RESCOR,
+    "set_mecor": "each predictor with missing values has a formula of its own: docs/regression.md",
+    **dict.fromkeys(("as_integer", "as_character"), "write the column itself; factor(x) makes levels of numbers"),
+    **dict.fromkeys(("contrasts", "contr_sum", "contr_treatment", "contr_helmert", "contr_poly", "S", "T"), _CONTRASTS),
+    **dict.fromkeys(("mono", "monotonic"), _MONOTONIC),
+    **dict.fromkeys(("rcs", "nsk", "ps", "pspline"), "write cr(x, df=4, constraints='center'), or s(x, bs = \"cr\")"),
+    **dict.fromkeys(("re", "random", "frailty", "gr", "ranef"), _GROUP),
+    "nested": "write (1 | g/h)",
+    "binary": "write the condition: I(g == 'a')",
+    "exposure": "write offset(log(n))",
+    "strata": "write C(g) for a level of each stratum, or (1 | g)",
+    "cluster": f"standard errors are those of the model: {_GROUP}",
+    "disc": "the scores of ordinal families have no disc: their scale is fixed",
     "mmc": f"several memberships are not supported in a formula: {_DECLARATIVE}",
     "fixed": "write the column itself",
     "common": "write the column itself",
@@ -55,6 +76,8 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
 GROUPINGS_ELSEWHERE: Mapping[str, str] = {
     "gr": f"write (1 | g); other covariances of groups (by, cov, dist) are not supported in a formula: {_DECLARATIVE}",
     "mm": f"several memberships are not supported in a formula: {_DECLARATIVE}",
+    "us": "write (x | g)",
+    "diag": "write (x || g)",
     "factor": "write the column itself: a grouping's values are labels",
     "C": "write the column itself: a grouping's values are labels",
     "interaction": "write (1 | a:b)",
@@ -70,8 +93,21 @@ ADDITIONS_ELSEWHERE: Mapping[str, str] = {
     "vint": f"custom families take no additional data: {_DECLARATIVE}",
     "vreal": f"custom families take no additional data: {_DECLARATIVE}",
     "dec": f"family wiener is not available: {_DECLARATIVE}",
+    "bhaz": "family cox is not available: the baseline hazard of family: weibull has two numbers",
 }
 """What to write in place of additions to the response that brms has."""
+
+_RESPONSES_ELSEWHERE: Mapping[str, str] = {
+    "Surv": FUNCTIONS_ELSEWHERE["Surv"],
+    "censored": "write y | cens(status), where status is none, left, right or interval",
+    "truncated": "write y | trunc(lb = 0, ub = 10)",
+    "weighted": "write y | weights(w)",
+    "c": "write cbind(a, b, c) with family: multinomial",
+    "I": "write the expression itself: y / 2 ~ x",
+    "scale": "write zscore(y) ~ x",
+    "factor": "write the column itself: data.levels holds the order of its levels",
+    "ordered": "write the column itself: data.levels holds the order of its levels",
+}
 
 _LETTERS: Mapping[str, str] = {
     **dict.fromkeys("∣｜ǀ│❘", "|"),
@@ -110,7 +146,15 @@ def fault_elsewhere(text: str) -> tuple[str, str] | None:
             return f"'{letter}' is not allowed in a formula", f"write {_LETTERS[letter]} in its place"
     called = re.match(r"\s*(\w+)\s*\(", bare)
     if called and FUNCTIONS_ELSEWHERE.get(called[1]) == _BY_PARAMETER:
-        return f"'{called[1]}(...)' is not supported in a formula", _BY_PARAMETER
+        several = len(re.findall(r"\bbf\s*\(", bare)) > 1
+        return f"'{called[1]}(...)' is not supported in a formula", _BY_RESPONSE if several else _BY_PARAMETER
+    if called and called[1] in _RESPONSES_ELSEWHERE and "~" in bare:
+        return f"'{called[1]}(...)' can't be a response", _RESPONSES_ELSEWHERE[called[1]]
+    if chosen := re.match(r"""\s*(\w+)\s*\[\s*(['"]?\w+['"]?)\s*\][^|~]*~""", text):
+        label = chosen[2] if chosen[2][0] in "'\"" else f"'{chosen[2]}'"
+        return f"'{chosen[1]}[{chosen[2]}]' can't be a response", f"write {chosen[1]} == {label} ~ x"
+    if re.search(r"\bnl\s*=\s*(TRUE|True|T)\b", bare):
+        return "'nl = TRUE' is not supported in a formula", _NON_LINEAR
     if "#" in bare:
         return "a formula can't contain a comment", "write it after the formula's closing quote"
     for name in re.findall(r"([A-Za-z_]\w*(?:\.\w+)+)\s*\(", bare):

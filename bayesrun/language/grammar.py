@@ -30,7 +30,10 @@ _NODES = (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compar
 _INSTEAD = {
     ast.IfExp: "use where(condition, a, b)",
     ast.List: "use stack(a, b, ...)",
-    ast.Attribute: "there are no attributes; call functions by their bare names, such as exp(x)",
+    ast.Attribute: (
+        "there are no attributes: write a column with a dot in its name in back-ticks, `a.b`, and call functions by"
+        " their bare names, such as exp(x)"
+    ),
     ast.MatMult: "use dot(a, b)",
     ast.BitXor: "use ** for a power",
     ast.BitAnd: "use and",

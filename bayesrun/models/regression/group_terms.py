@@ -18,7 +18,10 @@ from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
 
 _HINT = "write (1 | g), (x | g), (x || g), (x | p | g), (1 | a/b) or (1 | a:b)"
-_GR = re.compile(r"""gr\s*\(\s*([\w:/]+)\s*(?:,\s*id\s*=\s*["']?(\w+)["']?\s*)?\)""")
+_GR = re.compile(
+    r"""gr\s*\(\s*([\w:/]+)\s*(?:,\s*(?:id\s*=\s*["']?(?P<id>\w+)["']?|cor\s*=\s*(?P<cor>TRUE|FALSE))\s*)?\)""",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -137,20 +140,21 @@ def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
     bars = _at_top(inside, "|")
     double = len(bars) == 2 and bars[1] == bars[0] + 1
     shared = inside[bars[0] + 1 : bars[1]].strip() if len(bars) == 2 and not double else ""
-    if len(bars) > 2 or (len(bars) == 2 and not double and not shared.isidentifier()):
-        hint = f"{_HINT}; the id between two bars is a word" if len(bars) == 2 else _HINT
+    if len(bars) > 2 or (len(bars) == 2 and not double and not re.fullmatch(r"\w+", shared)):
+        hint = f"{_HINT}; the id between two bars is a word or a number" if len(bars) == 2 else _HINT
         raise fail(key, f"'({inside})' has {len(bars)} bars, in '{text}'", hint)
     left, right = inside[: bars[0]].strip(), inside[bars[-1] + 1 :].strip()
     if not left or not right:
         raise fail(key, f"'({inside})' needs something on both sides of the bar, in '{text}'", _HINT)
     called = _GR.fullmatch(right)
     if called:  # of brms, without further arguments
-        right, shared = called[1], called[2] or shared
+        right, shared, double = called[1], called["id"] or shared, double or (called["cor"] or "").lower() == "false"
     called = re.match(r"([\w.]+)\s*\(", right)
     if called:
         name = called[1].removeprefix("as.")
         hint = GROUPINGS_ELSEWHERE.get(name, f"a grouping names columns; {_HINT}")
         raise fail(key, f"'{right}' can't be a grouping, in '{text}'", hint)
+    shared = f"id{shared}" if shared.isdigit() else shared  # names of variables begin with it
     try:
         effects = parse(f"_ ~ {left}", key)
     except UserError as error:
@@ -169,6 +173,9 @@ def _groupings(right: str, key: str, text: str) -> Iterator[tuple[str, ...]]:
             for name in names:
                 if not name.isidentifier():
                     hint = f"a grouping names columns; {_HINT}"
+                    if crossed := re.fullmatch(r"([^\W\d]\w*)\s*\*\s*([^\W\d]\w*)", name):
+                        one, two = crossed.groups()
+                        hint = f"write (1 | {one}) + (1 | {two}) + (1 | {one}:{two})"
                     raise fail(key, f"'{name or right}' can't be a grouping, in '{text}'", hint)
             columns = (*columns, *map(column_named, names))
             yield columns

@@ -24,6 +24,12 @@ _ADDITIONS: Mapping[str, tuple[str, ...]] = {
 }
 _BRMS = {"y2": "upper", "censored": "status", "x": "s", "weights": "w", "trials": "n"}
 """Names of the arguments of additions in brms."""
+_REMEDIES: Mapping[tuple[str, str], str] = {
+    ("weights", "scale"): "divide the weights by their mean first: data.derive: {w: w / mean(w)}",
+    ("mi", ""): "write mi(); known errors of a response are se(s, sigma = TRUE)",
+    ("mi", "sdy"): "write mi(); known errors of a response are se(s, sigma = TRUE)",
+    ("mi", "idx"): "write mi()",
+}
 _HINT = "write y ~ x, cbind(successes, failures) ~ x, or y | trials(n) + weights(w) ~ x"
 
 
@@ -179,7 +185,8 @@ def _named_arguments(name: str, text: str, key: str) -> dict[str, str]:
         named = re.fullmatch(r"(\w+)\s*=\s*(?!=)(.*)", part, re.DOTALL)
         of = _BRMS.get(named[1], named[1]) if named else known[place] if place < len(known) else ""
         if of not in known:
-            raise fail(key, f"'{name}({text})' has no argument '{of or part}'", f"write {name}({', '.join(known)})")
+            hint = _REMEDIES.get((name, of), f"write {name}({', '.join(known)})")
+            raise fail(key, f"'{name}({text})' has no argument '{of or part}'", hint)
         found[of] = named[2] if named else part
     needed = {"trunc": 1, "mi": 0}.get(name, 1)
     if len(found) < needed or (name != "trunc" and needed and known[0] not in found):

@@ -36,6 +36,14 @@ from bayesrun.models.regression.term_priors import as_vector, numbers_of, own_pr
 
 Array = NDArray[Any]
 _MAX_COLUMNS = 200
+_BASES_ELSEWHERE = {
+    "re": "write (1 | g) for effects of groups, (0 + x | g) for slopes",
+    "fs": "write s(x, by = g), a curve for each level of g, and g itself, or (1 | g)",
+    "cc": "write cc(x, df=8, constraints='center'), a cyclic spline without a penalty",
+    "mrf": "effects of areas are declarative models with CAR or ICAR (docs/language.md)",
+    "gp": "write hsgp(x), an approximation of a Gaussian process by basis functions",
+}
+"""What to write in place of bases that mgcv has."""
 _DEFAULT_SIZE = {"tp": (10, 30), "cr": (10,)}
 """Columns of a basis of one input, and of two, as in mgcv."""
 _MARGIN = 5
@@ -100,7 +108,7 @@ class SmoothTerm:
         call, known = self.call, tuple(_DEFAULT_SIZE)
         kind = call.arguments.get("bs", "tp")
         if kind not in known:
-            hint = "tp is a thin plate spline, cr a cubic regression spline"
+            hint = _BASES_ELSEWHERE.get(str(kind), "tp is a thin plate spline, cr a cubic regression spline")
             raise call.fault(f"there is no basis bs = {kind!r}", hint)
         inputs = len(call.inputs)
         if call.function == "s" and inputs > len(_DEFAULT_SIZE[kind]):

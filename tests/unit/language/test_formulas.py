@@ -111,7 +111,7 @@ REFUSED = [
     ("y ~ `x", "a single back-tick"),
     ("y ~ ``", "a single back-tick"),
     ("y ~ class", "in back-ticks: `class`"),
-    ("y ~ Sepal.Length", "in back-ticks: `Sepal.Length`"),
+    ("y ~ Sepal.Length()", "can't be called"),
     ("y ~ x + (1|g)", r"'\(1\|g\)' is not allowed there"),
     ("y ~ cbind(a, b)", "model.options.trials"),
     ("y ~ foo(`a b`)", "unknown function 'foo'"),

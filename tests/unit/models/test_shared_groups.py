@@ -174,7 +174,7 @@ def test_priors_of_one_effect_and_of_correlations() -> None:
     [
         ({"mu": "y ~ (1 | p | g)", "sigma": "~ (1 | p | h)"}, {}, "the id 'p' is that of several groupings (g, h)"),
         ("y ~ (1 | p | g/h)", {}, "the id 'p' is that of several groupings (g, g:h)"),
-        ("y ~ (1 | 2 | g)", {}, "the id between two bars is a word"),
+        ("y ~ (1 | a b | g)", {}, "the id between two bars is a word"),
         ("y ~ (1 | p | q | g)", {}, "has 3 bars"),
         ("y ~ (1 || p | g)", {}, "has 3 bars"),
         (SCALE, {"sd": {"sigma_g": PRIORS["sd"]}}, "no effects vary with 'sigma_g'"),
