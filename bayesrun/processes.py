@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,31 @@ def collect_rarely() -> None:
     Called by each new process, before it imports anything.
     """
     gc.set_threshold(*_THRESHOLDS)
+
+
+def away_from_the_current_folder() -> str:
+    """Return statements by which a Python that was started with `-c` leaves the current folder out of its search path.
+
+    Python puts it first: a folder of configs that others share may hold a `numpy.py`, which would be run (Python 3.11
+    has `PYTHONSAFEPATH` for this). bayesrun's own folder takes its place where it is not installed.
+    """
+    own = str(Path(__file__).resolve().parents[1])
+    return f"import sys; sys.path[:1] = [] if {own!r} in sys.path[1:] else [{own!r}]"
+
+
+def module_command(*flags: str) -> list[str]:
+    """Return the beginning of a command that runs a module of Python, without the current folder on its search path.
+
+    What follows is `-m`, the module, and its arguments.
+
+    Parameters
+    ----------
+    flags
+        Of Python itself.
+    """
+    take = "import runpy; del sys.argv[: sys.argv.index('-m') + 1]"
+    run = "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+    return [sys.executable, *flags, "-c", f"{away_from_the_current_folder()}; {take}; {run}"]
 
 
 def processors() -> int:

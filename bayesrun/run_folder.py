@@ -31,6 +31,7 @@ Pictures = Literal["pending", "drawn", "interrupted"]
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 _FULL = 100_000
 _RUNNING = ".running"
+_MADE_ABOVE = 4  # outputs, runs, the day, and the folder that the outputs are in
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class RunFolder:
             try:
                 path.mkdir(parents=True, exist_ok=True)
                 _create(path / marker)
+                for above in list(path.parents)[:_MADE_ABOVE]:
+                    sync_folder(above)
                 return cls(path)
             except FileExistsError:
                 continue
@@ -229,6 +232,8 @@ def under_way(outputs: Path, folder: Path) -> Iterator[None]:
         note.parent.mkdir(parents=True, exist_ok=True)
         note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
         _sync(note)  # a power cut must not hide the run
+        sync_folder(note.parent)
+        sync_folder(outputs)
     try:
         yield
     finally:
@@ -281,6 +286,7 @@ def write_whole(final: Path, save: Callable[[Path], object]) -> None:
         save(temporary)
         _sync(temporary)
         os.replace(temporary, final)
+        sync_folder(final.parent)
     except OSError:
         raise
     except Exception as error:  # judged while the part that found room is still there
@@ -301,6 +307,19 @@ def _sync(path: Path) -> None:
     """Wait until a file is on the disk: a power cut must not leave an empty one under its name."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the names in a folder are on the disk: a power cut must not undo that a file took its place.
+
+    Where a file system can't do so, its own order of changes has to do.
+    """
+    with suppress(OSError):
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def _json(content: Any) -> str:

@@ -17,7 +17,9 @@ URL_IN_TEXT = re.compile(
     # a blank in a password: it ends at the '@' of the same line
     r"(?:[^\s:/@\"'<>`]*:(?!\d*[\s/])[^@\n\"'<>`]*@)?[^\s\"'<>`]*"
 )
-LOGIN = re.compile(r"[^\s:/@={}\[\]]+:[^@\s{}\[\]]+@[\w.\-]+(?::\d+)?(?:/\S*)?$")  # a URL whose scheme was forgotten
+LOGIN = re.compile(  # a URL whose scheme was forgotten, or a name that drivers in Go take
+    r"[^\s:/@={}\[\]]+:[^@\s{}\[\]]+@(?:[\w.\-]+(?::\d+)?|(?:tcp|unix)\([^()\s]*\))(?:/\S*)?$"
+)
 _PAGES = ("/experiments/", "/compare-runs")  # of MLflow's pages, which bayesrun names itself
 WEB = ("http", "https", "ftp", "ftps", "ws", "wss")
 _DATABASES = (
@@ -28,7 +30,7 @@ _DATABASES = (
 
 _STRONG = (
     r"passw(?:or)?[dt]|passwd|passphrase|passcode|\bpwd\b|secret|token|credential"
-    r"|api[_\-]?key|access[_\-]?key|private[_\-]?key"
+    r"|api[_\-]?key|access[_\-]?key|private[_\-]?key|kennwort|contrase[nñ]a|motdepasse|session_?id"
 )
 _STRONG_NAME = re.compile(_STRONG.replace(r"\bpwd\b", "pwd"), re.IGNORECASE)
 _NO_KEYS = r"(?<!mon)(?<!don)(?<!tur)(?<!hoc)(?<!whis)(?<!joc)key(?!word|board|note|stone)"
@@ -36,7 +38,8 @@ _KEY_NAME = re.compile(
     rf"{_STRONG_NAME.pattern}|{_NO_KEYS}|(?:^|[_\-])(?:auth(?:orization)?|pass|jwt|sas|bearer|cookie)$", re.IGNORECASE
 )
 _ASSIGNED_NAME = re.compile(
-    rf"{_STRONG_NAME.pattern}|(?:^|[_\-])pass$|[_\-]key$|(?-i:[a-z](?<!viewStateShare)Key)$", re.IGNORECASE
+    rf"{_STRONG_NAME.pattern}|(?:^|[_\-])pass$|[_\-]key(?:[_\-]data)?$|(?-i:[a-z](?<!viewStateShare)Key)$",
+    re.IGNORECASE,
 )
 _PARAMETER_NAME = re.compile(_STRONG_NAME.pattern + r"|key|sig|auth|^pass$|^pw$|^code$|^sas$|^jwt$", re.IGNORECASE)
 ENVIRONMENT_NAME = re.compile(r"(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_?KEY|ACCESS_KEY|_PASS)$", re.IGNORECASE)
@@ -45,14 +48,15 @@ _QUOTED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\""
 _ASSIGNMENT = re.compile(
     # begins where a word begins: tried at each of its letters, a long word would take forever
     r"(?<![\w.@/\-])"
-    r"(?P<name>[\w.@/\-]+)(?P<between>\\*[\"']?\s*(?:=(?!=)|(?<=[\"'])\s*:)\s*)"
+    r"(?P<name>[\w.@/\-]+)(?P<between>\\*[\"']?\s*(?::=|=>|=(?![=>])|(?<=[\"'])\s*:)\s*)"
     rf"(?P<value>{_QUOTED}|\\+[\"'][^\"'\\]*\\+[\"']|\{{[^{{}}]*\}}|[^\s,;&)\]}}\"']+)"
 )
-_COLON = re.compile(rf"(?<![\w.@/\-])(?P<name>[\w\-]+)\s*:\s+(?P<value>{_QUOTED}|[^\s,;)\]}}]+)")  # a line of YAML
+_COLON = re.compile(rf"(?<![\w.@/\-])(?P<name>[\w.\-]+)\s*:\s+(?P<value>{_QUOTED}|[^\s,;)\]}}]+)")  # a line of YAML
 _PHRASES = (
     re.compile(  # headers of HTTP
-        r"(?<![\w.\-])(?:(?:proxy-)?authorization|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)"
-        r"[\"']?\s*[:=]\s*[\"']?(?P<value>(?:(?:bearer|basic|token|digest|apikey)\s+)?[^\s\"',]+)",
+        r"(?<![\w.\-])(?:(?:proxy-)?authorization|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)[\"']?\s*[:=]\s*[\"']?(?P<value>"
+        r"[\w\-]+\s+\w+=(?:\"[^\"]*\"|[^\s\"',]+)(?:,\s*\w+=(?:\"[^\"]*\"|[^\s\"',]+))*"  # a scheme with parameters
+        r"|(?:(?:bearer|basic|token|digest|apikey)\s+)?[^\s\"',]+)",
         re.IGNORECASE,
     ),
     re.compile(r"(?<![\w.\-])(?:set-)?cookie[\"']?\s*[:=]\s*[\"']?(?P<value>[^\n\"']+)", re.IGNORECASE),
@@ -60,24 +64,56 @@ _PHRASES = (
     re.compile(
         rf"(?<![^\s\"'(\[,])--?[\w\-]*(?:{_STRONG})(?:[_\-]key)?\s+(?P<value>{_QUOTED}|[^\s\-]\S*)", re.IGNORECASE
     ),  # of a command line
-    re.compile(r"(?<!\S)(?:-u|--user)[ =](?P<value>[^\s:/]+:\S+)"),
+    re.compile(r"(?<!\S)(?:-u[ =]?|--user[ =])(?P<value>[^\s:/=]+:\S+)"),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?:-----END|$)", re.DOTALL),
     re.compile(  # tokens that are known by their looks: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
         r"(?<![\w\-])(?P<value>gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abprs]-[\w\-]{10,}|AKIA[A-Z0-9]{16}"
         r"|hf_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w\-]{8,}\.[\w\-]{4,}\.[\w\-]+"
         # OpenAI and Anthropic, Stripe, Google, npm, PyPI
-        r"|sk-[\w\-]{20,}|[sr]k_(?:live|test)_\w{10,}|AIza[\w\-]{30,}|ya29\.[\w\-]{20,}|npm_\w{20,}|pypi-[\w\-]{16,})"
+        r"|sk-[\w\-]{20,}|[sr]k_(?:live|test)_\w{10,}|AIza[\w\-]{30,}|ya29\.[\w\-]{20,}|npm_\w{20,}|pypi-[\w\-]{16,}"
+        # AWS (temporary), Google, HashiCorp Vault, SendGrid, Docker, DigitalOcean, Shopify, Atlassian, GitLab's runners
+        r"|ASIA[A-Z0-9]{16}|GOCSPX-[\w\-]{20,}|hv[sbr]\.[\w\-]{20,}|SG\.[\w\-]{16,}\.[\w\-]{16,}|dckr_pat_[\w\-]{20,}"
+        r"|do[opr]_v1_\w{20,}|shp(?:at|ca|pa|ss)_\w{20,}|ATATT[\w\-=]{20,}|gl(?:rt|dt|cbt|ptt)-[\w\-]{16,}|xapp-[\w\-]{10,})"
     ),
-    re.compile(r"hooks\.slack\.com/services/(?P<value>[^\s\"'<>]+)"),
+    re.compile(  # of chats' web hooks and bots the path is the secret
+        r"(?:hooks\.slack\.com/services|discord(?:app)?\.com/api/webhooks|webhook\.office\.com/\w+|api\.telegram\.org)/"
+        r"(?P<value>[^\s\"'<>]+)"
+    ),
     re.compile(rf"(?:password|identified\s+by)\s+(?P<value>{_QUOTED})", re.IGNORECASE),  # SQL, and messages of drivers
-    re.compile(rf"<(?P<tag>[\w:\-]*(?:{_STRONG})[\w:\-]*)[^<>]*>(?P<value>[^<>]+)</", re.IGNORECASE),  # XML
-    re.compile(rf"(?:{_STRONG})%3D(?P<value>(?:[^\s&%\"'<>]|%(?!26|3B))+)", re.IGNORECASE),  # quoted for a URL
+    re.compile(  # a word among others: it has a digit and a letter
+        rf"\b(?:pass(?:word|phrase|code)|mot de passe)(?:\s+is\s+|\s*:\s*|\s+)"
+        rf"(?P<value>{_QUOTED}|(?=\S*\d)(?=\S*[a-z])[^\s,;\"']{{6,}})",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        rf"(?:passw(?:or)?[dt]|passwd|pwd)\w{{0,20}}\s*==\s*(?P<value>{_QUOTED})", re.IGNORECASE
+    ),  # of a program
+    re.compile(rf"\(\s*[\"']\w{{0,30}}?(?:{_STRONG})[\"']\s*,\s*(?P<value>{_QUOTED})\s*\)", re.IGNORECASE),
+    re.compile(rf"(?:{_STRONG})\t+(?P<value>\S+)", re.IGNORECASE),  # a table
+    re.compile(r"[\"']_?auth[\"']\s*:\s*[\"'](?P<value>[^\s\"']{8,})[\"']", re.IGNORECASE),  # Docker's and npm's files
+    re.compile(
+        rf"(?:<|&lt;)(?P<tag>[\w:\-]*(?:{_STRONG})[\w:\-]*)(?:(?!&gt;)[^<>])*(?:>|&gt;)(?P<value>(?:(?!&lt;)[^<>])+)(?:<|&lt;)/",
+        re.IGNORECASE,
+    ),  # XML
+    re.compile(
+        rf"(?:key|name)\s*=\s*[\"'][\w:.\-]*(?:{_STRONG})[\w:.\-]*[\"']\s+value\s*=\s*(?P<value>{_QUOTED})",
+        re.IGNORECASE,
+    ),
+    # quoted for a URL, once or more often
+    re.compile(rf"(?:{_STRONG})%(?:25)*3[DA](?P<value>(?:[^\s&%\"'<>]|%(?!(?:25)*(?:26|3B)))+)", re.IGNORECASE),
+    re.compile(
+        r"%(?:25)*3A%(?:25)*2F%(?:25)*2F(?P<value>(?:(?!%(?:25)*(?:40|2F))[^\s&\"'<>])+)%(?:25)*40", re.IGNORECASE
+    ),
     re.compile(r"(?<!\w)(?:sharedaccesssignature|sig)=(?P<value>[^\s;\"'<>]{8,})", re.IGNORECASE),  # Azure
     re.compile(
         r"(?<![\w.\-])(?:apikey|pw)\s*[:=]\s*(?P<value>(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[^\s;,&\"']{6,})", re.IGNORECASE
     ),
     re.compile(r"\blogin\s+\S+\s+password\s+(?P<value>\S+)"),  # a line of ~/.netrc
     re.compile(r"^[^\s:]+:(?:\d{2,5}|\*):[^\s:]+:[*A-Za-z_][^\s:]*:(?P<value>\S+)", re.MULTILINE),  # ... of ~/.pgpass
+    re.compile(
+        r"\b(?:docker|podman|helm|az|oc|nerdctl)\s[^\n]{0,40}?login\s(?:[^\n]{0,100}\s)?-p[ =]?(?P<value>[^\s\-]\S*)"
+    ),
+    re.compile(r"\b(?:sqlplus|expdp|impdp|sqlldr|rman)\s(?:-\w+\s){0,6}[^\s/@]{1,60}/(?P<value>[^\s@/]+)@"),
     re.compile(r"\b(?:sshpass\s+-p\s*|(?:mysql|mysqldump|mariadb)\s(?:[^\n]{0,200}\s)?-p)(?P<value>[^\s\-]\S*)"),
     re.compile(r"(?<![\w:/])//[^\s/@:]+:(?P<value>[^\s/@]+)@"),  # a URL without its scheme
     re.compile(r"\bjdbc:oracle:\w+:[^\s/]+/(?P<value>[^\s@]+)@"),
@@ -168,6 +204,8 @@ def url_spans(url: str) -> list[tuple[int, int]]:
     is_web = name in WEB
     at = _end_of_user(url, start, is_web)
     spans = [] if at is None else _user_spans(url, start, at, name in _DATABASES)
+    if name == "oracle" and at is None:
+        spans = _after_slash(url, start)
     place = start if at is None else at + 1
     if not url.startswith("/", start):  # `sqlite:///a#b.db` is a path
         spans += _fragment_span(url, place, is_web)
@@ -206,6 +244,12 @@ def _user_spans(url: str, start: int, at: int, is_database: bool) -> list[tuple[
     if colon:
         return [(start + len(user) + 1, at)] if password not in ("", REDACTED) else []
     return [(start, at)] if len(user) >= TOKEN_LENGTH else []
+
+
+def _after_slash(url: str, start: int) -> list[tuple[int, int]]:
+    """Oracle's own form of user name and password, `USER/PASSWORD@HOST`."""
+    match = re.compile(r"[^/@?#]+/([^/@]+)@").match(url, start)
+    return [] if match is None or match[1] == REDACTED else [match.span(1)]
 
 
 def _fragment_span(url: str, place: int, is_web: bool) -> list[tuple[int, int]]:

@@ -84,6 +84,36 @@ TAGS |= {
     "german": f"Passwort: {PW}",
     "deep": f'{{"a": {{"b": "http://me:{PW}@h"}}}}',
 }
+TAGS |= {
+    "oracle": f"oracle://me/{PW}@h:1521/x",
+    "sqlplus": f"sqlplus -S me/{PW}@//h:1521/x",
+    "go": f"me:{PW}@tcp(h:3306)/d",
+    "jdbc_braces": f"jdbc:sqlserver://h;user=me;password={{{PW}}}",
+    "aws_signature": f"Authorization: AWS4-HMAC-SHA256 Credential=AKIA/x, SignedHeaders=host, Signature={PW}",
+    "digest": f'Authorization: Digest username="me", response="{PW}"',
+    "aws_presigned": f"https://b.s3.amazonaws.com/k?X-Amz-Credential=AKIA%2Fx&X-Amz-Security-Token={PW}&X-Amz-Date=1",
+    "pair": f"[('password', '{PW}')]",
+    "docker": f"docker login -u me -p {PW} registry",
+    "docker_file": f'{{"auths": {{"h": {{"auth": "{PW}"}}}}}}',
+    "curl_attached": f"curl -ume:{PW} https://h",
+    "session": f"https://h/x;jsessionid={PW}",
+    "discord": f"https://discord.com/api/webhooks/123456/{PW}",
+    "telegram": f"https://api.telegram.org/bot123456:{PW}/sendMessage",
+    "properties": f"spring.datasource.password: {PW}",
+    "sentence": f"the password is {PW}",
+    "french": f"mot de passe: {PW}",
+    "spanish": f"contraseña={PW}",
+    "ruby": f"password => '{PW}'",
+    "go_program": f'password := "{PW}"',
+    "comparison": f"password == '{PW}'",
+    "url_quoted": f"to=http%3A%2F%2Fme%3A{PW}%40h%2F",
+    "url_quoted_twice": f"to=http%253A%252F%252Fme%253A{PW}%2540h%252F",
+    "colon_quoted": f"token%3A{PW}",
+    "xml_quoted": f"&lt;password&gt;{PW}&lt;/password&gt;",
+    "xml_attributes": f'<add key="dbPassword" value="{PW}"/>',
+    "table": f"password\t{PW}",
+    "kubernetes": f"client-key-data: {PW}",
+}
 TOKENS = {
     "GitHub": "ghp_0123456789abcdefABCDEF",
     "OpenAI": "sk-proj-0123456789abcdefABCDEF",
@@ -91,6 +121,11 @@ TOKENS = {
     "Google": "AIza0123456789abcdefABCDEF0123456789abc",
     "npm": "npm_0123456789abcdefABCDEF0123456789",
     "PyPI": "pypi-AgEIcHlwaS5vcmcCJDAxMjM0",
+    "AWS, temporary": "ASIA0123456789ABCDEF",
+    "Vault": "hvs.0123456789abcdefABCDEF",
+    "SendGrid": "SG.0123456789abcdef.0123456789abcdef",
+    "Docker": "dckr_pat_0123456789abcdefABCD",
+    "GitLab's runner": "glrt-0123456789abcdefABCD",
 }
 """Tokens that are known by their looks, wherever they stand."""
 WRONG = {

@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import OutputError
+from bayesrun.run_folder import sync_folder
 
 if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
@@ -130,7 +131,10 @@ class DrawStore:
         (folder / STATES).mkdir(parents=True)
         try:
             _write_synced(folder / "layout.json", json.dumps(vars(layout)))
-            return {chain: ChainFile(_reserved(folder, chain, layout), chain) for chain in range(layout.chains)}
+            files = {chain: ChainFile(_reserved(folder, chain, layout), chain) for chain in range(layout.chains)}
+            for changed in (folder, self._folder, self._folder.parent):
+                sync_folder(changed)
+            return files
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             room = f"{_needed(layout)} are needed, {_free(self._folder)} free"
@@ -168,11 +172,16 @@ class DrawStore:
             return
         try:
             if helpers and any(own.iterdir()):
-                np.savez(own / HELPERS, **helpers)
+                with (own / HELPERS).open("wb") as file:
+                    np.savez(file, **helpers)
+                    file.flush()
+                    os.fsync(file.fileno())
             layout = json.loads((own.parent / "layout.json").read_text())
             kept = [int(chain) for chain in sampled.kept] or list(range(sampled.size[0]))
             _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept}))
+            sync_folder(own)
             os.replace(own, folder)
+            sync_folder(folder.parent)
         except OSError as error:
             log.warning("the state of the chains can't be kept (%s): task=extend can't continue it", error.strerror)
 

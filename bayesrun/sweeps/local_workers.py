@@ -14,7 +14,7 @@ from multiprocessing import forkserver
 from typing import Any, TypeVar
 
 from bayesrun.processes import end_with_parent, forked, may_fork, may_handle_signals
-from bayesrun.sweeps.patches import start_workers_from_forkserver, stop_workers
+from bayesrun.sweeps.patches import keep_current_folder_out, start_workers_from_forkserver, stop_workers
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ def prepare_workers(count: int) -> None:
         How many workers will share the processors; below 0 as joblib counts, -1 = as many as there are.
     """
     global _prepared
+    keep_current_folder_out()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
     multiprocessing.set_forkserver_preload(["bayesrun.sweeps.preload"])

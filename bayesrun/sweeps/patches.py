@@ -7,7 +7,10 @@ listed in `config/hydra_internals.py`.
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from types import FrameType
 from typing import Any
 
 from bayesrun.errors import SamplingError, TimeLimitReached
-from bayesrun.processes import may_handle_signals
+from bayesrun.processes import away_from_the_current_folder, may_handle_signals, module_command
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,20 @@ class Patch:
 
 
 PATCHES = (
+    Patch(
+        "keep_current_folder_out",
+        "joblib",
+        ">=1.3,<2",
+        "has `multiprocessing`, and joblib's loky by it, start Python with statements before their own",
+        "`python -c` puts the current folder first on its search path: a `numpy.py` there would be run by the workers",
+    ),
+    Patch(
+        "submit_without_current_folder",
+        "submitit",
+        ">=1.4,<2",
+        "sets the executor's command that starts Python, and replaces the function that starts one on this machine",
+        "`python -m` puts the current folder first on its search path: a `numpy.py` there would be run by the jobs",
+    ),
     Patch(
         "start_workers_from_forkserver",
         "joblib",
@@ -88,6 +105,45 @@ PATCHES = (
     ),
 )
 """Every dependence on internals; `tests/unit/sweeps/test_patches.py` checks the versions."""
+
+
+def keep_current_folder_out() -> None:
+    """Start helper processes and workers of `multiprocessing` and joblib without the current folder's modules."""
+    from multiprocessing import util
+
+    flags: Any = util._args_from_interpreter_flags  # type: ignore[attr-defined]
+    if getattr(flags, "keeps_out", False):
+        return
+    # a command is `python FLAGS -c STATEMENTS`: with these flags the statements are an argument
+    begin = f"{away_from_the_current_folder()}; del sys.argv[1]; exec(sys.argv.pop(1))"
+
+    def args_from_interpreter_flags() -> list[str]:
+        return [*flags(), "-c", begin]
+
+    args_from_interpreter_flags.keeps_out = True  # type: ignore[attr-defined]
+    util._args_from_interpreter_flags = args_from_interpreter_flags  # type: ignore[attr-defined]
+
+
+def submit_without_current_folder(executor: Any) -> None:
+    """Have submitit's executor start Python without the current folder's modules."""
+    from submitit.local import local
+
+    own = getattr(executor, "_executor", executor)  # of an `AutoExecutor`
+    if hasattr(own, "python"):
+        own.python = shlex.join(module_command())
+    local.subprocess = _Starter  # type: ignore[attr-defined]
+
+
+class _Starter:
+    """Stands in for `subprocess` in the module of submitit that starts jobs on this machine."""
+
+    TimeoutExpired = subprocess.TimeoutExpired
+
+    @staticmethod
+    def Popen(command: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        """Start `python -m MODULE ...` without the current folder on its search path; all else as it is."""
+        is_module = isinstance(command, list) and command[:2] == [sys.executable, "-m"]
+        return subprocess.Popen([*module_command(), *command[1:]] if is_module else command, **settings)
 
 
 def start_workers_from_forkserver() -> None:
@@ -187,6 +243,7 @@ def seal_submissions() -> None:
     plain = Executor.map_array
 
     def map_array(self: Executor, call: Callable[..., Any], *arguments: Iterable[Any]) -> Any:
+        submit_without_current_folder(self)
         sealed = [seal(call, each) for each in zip(*arguments, strict=True)]
         return plain(self, SealedCall(), sealed)
 

@@ -13,14 +13,14 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Client, Connection, Pipe, wait
-from pathlib import Path
 from typing import Any
+
+from bayesrun.processes import module_command
 
 SERVER = "BAYESRUN_TRACKING_SERVER"
 """Environment variable with the address of the server, where there is one."""
@@ -234,13 +234,10 @@ def start_tracker(*arguments: str, **settings: Any) -> subprocess.Popen[bytes]:
 
     A signal to the run's process group must not end the process that marks the run as killed.
     """
-    package_root = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, [package_root, os.environ.get("PYTHONPATH")]))
-    environment = {**_LIMITS, **_ONE_THREAD, **os.environ, **_QUIET, "PYTHONPATH": path}
+    environment = {**_LIMITS, **_ONE_THREAD, **os.environ, **_QUIET}
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, **settings}
-    return subprocess.Popen(
-        [sys.executable, "-m", _MODULE, *arguments], env=environment, start_new_session=True, **streams
-    )
+    command = [*module_command(), "-m", _MODULE, *arguments]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **streams)
 
 
 def share_tracker_server() -> None:

@@ -2,9 +2,11 @@
 
    FAULTY_FOLDER   the folder
    FAULTY_CONTROL  a file of one int: 0, or the error (ENOSPC, EROFS, EIO) that the disk gives from now on
-   FAULTY_SYNCED   a folder for what survives a power cut: the content of each file at its last sync, INODE.data, and a
-                   hard link INODE.link that keeps the inode's number from being given to another file */
+   FAULTY_SYNCED   a folder for what survives a power cut: the content of each file at its last sync, INODE.data, a
+                   hard link INODE.link that keeps the inode's number from being given to another file, and the
+                   names in each folder at its last sync, INODE.names */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +48,8 @@ static int is_below(const char *path) {
         snprintf(whole + length, sizeof whole - length, "/%s", path);
         path = whole;
     }
-    return strncmp(path, folder, strlen(folder)) == 0;
+    size_t length = strlen(folder) - 1; /* the folder itself counts */
+    return strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
 static int path_of(int fd, char *path) {
@@ -183,11 +186,34 @@ int statvfs64(const char *path, struct statvfs64 *into) {
     return result;
 }
 
-/* Keep what a file holds now: it survives a power cut. */
+/* Keep the names in a folder: those that it has now survive a power cut. */
+static void keep_names(int fd, ino_t number) {
+    char names[PATH_MAX + 40], fresh[PATH_MAX + 60], self[64];
+    snprintf(names, sizeof names, "%s/%llu.names", synced, (unsigned long long)number);
+    snprintf(fresh, sizeof fresh, "%s.%d", names, (int)getpid());
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    int before = errno;
+    DIR *entries = opendir(self);
+    FILE *to = fopen(fresh, "w");
+    if (entries && to) {
+        struct dirent *one;
+        while ((one = readdir(entries))) {
+            if (strcmp(one->d_name, ".") && strcmp(one->d_name, ".."))
+                fprintf(to, "%llu %s\n", (unsigned long long)one->d_ino, one->d_name);
+        }
+    }
+    if (entries) closedir(entries);
+    if (to && fclose(to) == 0) rename(fresh, names);
+    errno = before;
+}
+
+/* Keep what a file holds now, or the names in a folder: it survives a power cut. */
 static void keep(int fd) {
     char path[PATH_MAX], link_name[PATH_MAX + 40], data[PATH_MAX + 40], fresh[PATH_MAX + 60], self[64];
     struct stat now;
-    if (!folder[0] || !path_of(fd, path) || fstat(fd, &now) != 0 || !S_ISREG(now.st_mode)) return;
+    if (!folder[0] || !path_of(fd, path) || fstat(fd, &now) != 0) return;
+    if (S_ISDIR(now.st_mode)) keep_names(fd, now.st_ino);
+    if (!S_ISREG(now.st_mode)) return;
     snprintf(link_name, sizeof link_name, "%s/%llu.link", synced, (unsigned long long)now.st_ino);
     snprintf(data, sizeof data, "%s/%llu.data", synced, (unsigned long long)now.st_ino);
     snprintf(fresh, sizeof fresh, "%s.%d", data, (int)getpid());

@@ -11,6 +11,7 @@ import errno
 import random
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -65,8 +66,11 @@ class FaultyDisk:
             file.write(error.to_bytes(4, "little"))
 
     def cut_power(self, chance: random.Random) -> list[str]:
-        """Leave of each file what was synced; return the names of those that were not, and what became of them."""
-        lost = []
+        """Leave of each file what was synced; return the names of those that were not, and what became of them.
+
+        A name that a folder got or lost since its own last sync is as it is now, or as it was then.
+        """
+        lost = self._undo_names(self.folder, chance)
         for path in sorted(p for p in self.folder.rglob("*") if p.is_file()):
             kept = self._synced / f"{path.stat().st_ino}.data"
             link = kept.with_suffix(".link")
@@ -81,3 +85,29 @@ class FaultyDisk:
                 content = path.read_bytes()[: path.stat().st_size // 2 if how == "torn" else 0]
             path.write_bytes(content)
         return lost
+
+    def _undo_names(self, folder: Path, chance: random.Random) -> list[str]:
+        """Undo some of the changes of names that were not synced, here and below; return them in words."""
+        now = {path.name: path.stat().st_ino for path in folder.iterdir()}
+        then, lost = self._names_at_last_sync(folder), list[str]()
+        for name in sorted({*now, *then}):
+            path, link = folder / name, self._synced / f"{then.get(name)}.link"
+            stays = now.get(name) == then.get(name) or (name in then and not link.exists()) or chance.random() < 0.5
+            if stays:
+                lost += self._undo_names(path, chance) if path.is_dir() else []
+                continue
+            lost.append(f"the name {name} undone")
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+            if link.exists():
+                path.hardlink_to(link)
+        return lost
+
+    def _names_at_last_sync(self, folder: Path) -> dict[str, int]:
+        """Return the names in a folder at its last sync, and the numbers of their inodes; none without a sync."""
+        with suppress(FileNotFoundError):
+            lines = (self._synced / f"{folder.stat().st_ino}.names").read_text().splitlines()
+            return {name: int(number) for number, _, name in (line.partition(" ") for line in lines)}
+        return {}

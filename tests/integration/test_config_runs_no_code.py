@@ -94,16 +94,28 @@ def test_a_package_beside_the_config_is_no_plugin(bayesrun: Command, folder: Pat
     assert not (folder / "marker").exists()
 
 
-def test_modules_in_the_current_folder_are_not_imported(bayesrun: Command, folder: Path) -> None:
-    """Python puts the current folder first for `-m`, in the tracker's process as well."""
+LIBRARIES = (
+    *("yaml", "numpy", "pandas", "mlflow", "pymc3", "theano", "arviz", "joblib", "submitit", "cloudpickle", "hydra"),
+    *("sitecustomize", "matplotlib", "sqlalchemy", "nutpie", "hydra_plugins/evil/__init__"),
+)
+SWEPT = ("-m", "seed=1,2", "sweep.figures=[]")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), (*SWEPT, "launcher=parallel"), (*SWEPT, "hydra/launcher=submitit_local", "tracking=none")],
+    ids=["run", "parallel", "queue"],
+)
+def test_modules_in_the_current_folder_are_not_imported(folder: Path, words: tuple[str, ...]) -> None:
+    """Python puts the current folder first for `-m` and `-c`: also for the tracker, and for workers of a sweep."""
     (folder / "hydra_plugins" / "evil").mkdir(parents=True)
-    for name in ("yaml", "mlflow", "pymc3", "arviz", "hydra_plugins/evil/__init__"):
+    for name in LIBRARIES:
         (folder / f"{name}.py").write_text(f"open({str(folder / 'marker')!r}, 'w').close()\n")
     small = ["model=linear_regression", "sampler=prior", "sampler.draws=20", "model.figures=[]", "report=false"]
-    command = [sys.executable, "-m", "bayesrun", *small, f"paths.outputs={folder}/out"]
+    command = [sys.executable, "-m", "bayesrun", *words, *small, f"paths.outputs={folder}/out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "not in MLflow yet" not in done.stderr
     assert not (folder / "marker").exists()
 

@@ -81,6 +81,9 @@ def test_secrets_of_a_url(url: str, safe: str) -> None:
         "the password must not be 'x'",
         "2001:1234:1:2:5: times, a:1:b",
         "the sk-learn package and risk-averse",
+        "unknown key 'tokn': did you mean 'token', 'uri' or 'password', 'name'?",
+        "the password is required; a passphrase for it",
+        "the oracle is at a/b@c",
         "data.path: '//server/share/x.csv' is missing",
     ],
 )
