@@ -153,7 +153,7 @@ class FittedDesign:
         """
         problems: list[Problem] = []
         ignored: list[Problem] = []
-        read = self._read(needed)
+        read = self.reads(needed)
         for name in [str(n) for n in table.data_vars if n in self.kinds and n not in self.factors.values()]:
             table = table.assign({name: self._typed(table[name], problems if read(name) else ignored)})
         seen = [column for column in self.levels if column in table.variables and column not in table.dims]
@@ -232,7 +232,7 @@ class FittedDesign:
             decimal=content.get("decimal"),
         )
 
-    def _read(self, needed: Collection[str] | None) -> Callable[[str], bool]:
+    def reads(self, needed: Collection[str] | None) -> Callable[[str], bool]:
         """Return whether the model reads a column, itself, by the codes of its factor, or in `derive`."""
         if needed is None:
             return lambda name: True

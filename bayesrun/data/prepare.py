@@ -60,6 +60,10 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
         When the data can't be read and prepared as configured.
     """
     raw, written = _read(spec, directory)
+    return _prepared(raw, written, spec)
+
+
+def _prepared(raw: xr.Dataset, written: Written | None, spec: DataSpec) -> tuple[xr.Dataset, FittedDesign]:
     table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
     table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
     table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
@@ -135,8 +139,47 @@ def read_columns(spec: DataSpec, directory: Path) -> pd.DataFrame:
         One column per variable over the rows alone.
     """
     raw, _ = _read(spec, directory)
+    return _over_rows(_as_written(raw, spec))
+
+
+def read_fitted_columns(
+    spec: DataSpec, directory: Path, roles: Sequence[Role], uses: Collection[str]
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Read the columns of a fit's data set, as `read_columns` does, at the rows that the fit has used.
+
+    Parameters
+    ----------
+    spec, directory
+        The parsed section `data` of the fit, and `paths.data`.
+    roles, uses
+        Roles of the variables in the model, and other variables that it uses: their missing values drop rows.
+
+    Returns
+    -------
+    columns : DataFrame
+        One column per variable as it is written.
+    derived : DataFrame
+        The variables of `derive` over the same rows.
+    data_digest : str
+        Digest of the data set that the model was fitted to, if the data are still the same.
+    """
+    raw, written = _read(spec, directory)
+    with_all, _ = _prepared(raw, written, spec)
+    data, _ = settle(with_all, roles, spec.drop_missing, uses)
+    table = label(_as_written(raw, spec))
+    if spec.dim in table.dims:  # labels of rows are unique, or the fit would have been refused
+        place = {label: number for number, label in enumerate(table[spec.dim].values.tolist())}
+        table = table.isel({spec.dim: [place[label] for label in data[spec.dim].values.tolist()]})
+    derived = {name: data[name].values for name in spec.derive if data[name].dims == (spec.dim,)}
+    return _over_rows(table), pd.DataFrame(derived), digest(data)
+
+
+def _as_written(raw: xr.Dataset, spec: DataSpec) -> xr.Dataset:
     table = apply_types(choose(raw, spec.columns), spec.dtypes)
-    table, _ = parse_dates(table, spec.parse_dates, spec.date_format)
+    return parse_dates(table, spec.parse_dates, spec.date_format)[0]
+
+
+def _over_rows(table: xr.Dataset) -> pd.DataFrame:
     longest = max(
         (v.dims for v in table.data_vars.values() if v.ndim == 1), key=lambda d: table.sizes[d[0]], default=()
     )

@@ -50,7 +50,8 @@ class Question:
     by
         Columns whose groups are averaged separately.
     typical
-        Whether one row with the means of numbers and the most frequent labels takes the place of all rows.
+        Whether one row with the means of numbers and the most frequent labels takes the place of all rows, of each
+        group where there are groups.
     """
 
     kind: Kind
@@ -85,7 +86,7 @@ def effects(
     rows
         The rows of the fit, or others, with the columns that predictions need.
     levels
-        Levels of the factors of the fit, the reference first.
+        Levels of the columns that are labels in the fit, also those that are numbers; the reference first.
     expected
         Predicts rows.
 
@@ -97,9 +98,13 @@ def effects(
     _check_columns(question, rows)
     found = []
     question = replace(question, values=_values(question, rows, levels))
-    for setting, base in _settings(question, _typical(rows) if question.typical else rows):
+    half = _half_step(question.of, rows, levels) if question.kind == "slopes" else 0.0
+    if question.typical:
+        parts = [_typical(rows.iloc[places], levels) for _, places in _groups(rows, question.by)]
+        rows = pd.concat(parts, ignore_index=True)
+    for setting, base in _settings(question, rows):
         groups = _groups(base, question.by)
-        for labels, values in _of_setting(question, base, groups, levels, expected):
+        for labels, values in _of_setting(question, base, groups, half, expected):
             found.append(Effect({**labels, **setting}, values))
     return found
 
@@ -114,9 +119,9 @@ def _check_columns(question: Question, rows: pd.DataFrame) -> None:
                 )
 
 
-def _typical(rows: pd.DataFrame) -> pd.DataFrame:
+def _typical(rows: pd.DataFrame, levels: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Return one row: means of numbers, and the most frequent label of everything else."""
-    numbers = rows.select_dtypes("number").mean()
+    numbers = rows.select_dtypes("number").drop(columns=[*levels], errors="ignore").mean()
     others = {name: rows[name].mode().iloc[0] for name in rows.columns if name not in numbers.index}
     return pd.DataFrame({name: [numbers[name] if name in numbers.index else others[name]] for name in rows.columns})
 
@@ -147,7 +152,7 @@ def _of_setting(
     question: Question,
     rows: pd.DataFrame,
     groups: list[tuple[dict[str, Any], Array]],
-    levels: Mapping[str, Sequence[Any]],
+    half: float,
     expected: Callable[[pd.DataFrame], Expected],
 ) -> Iterator[tuple[dict[str, Any], Array]]:
     if question.kind == "predictions":
@@ -156,7 +161,7 @@ def _of_setting(
         return
     assert question.of is not None
     if question.kind == "slopes":
-        yield from _slopes(question.of, rows, groups, levels, expected)
+        yield from _slopes(question.of, rows, groups, half, expected)
         return
     low, *others = _compared(question, rows)
     before = dict(_keyed(_by_group(expected(low[1]), groups)))
@@ -221,26 +226,32 @@ def _compare(after: Array, before: Array, comparison: Comparison) -> Array:
     if comparison == "ratio":
         return after / before
     if not ((after > 0) & (after < 1) & (before > 0) & (before < 1)).all():
-        raise fail("effects.comparison", "an odds ratio needs probabilities, and expected values are not", "use ratio")
+        hint = "use ratio; for counts of trials, compare their probability: effects.parameter=p"
+        raise fail("effects.comparison", "an odds ratio needs probabilities, and expected values are not", hint)
     odds: Array = after / (1 - after) / (before / (1 - before))
     return odds
+
+
+def _half_step(name: str | None, rows: pd.DataFrame, levels: Mapping[str, Sequence[Any]]) -> float:
+    """Return half the step of a slope, a small share of the predictor's range over all rows."""
+    assert name is not None
+    column = rows[name]
+    if name in levels or column.dtype.kind not in "iuf":
+        raise fail(
+            "effects.of", f"'{name}' is not a number, so there is no slope along it", "use effects.kind=comparisons"
+        )
+    return _STEP * (float(column.max() - column.min()) or float(abs(column.iloc[0])) or 1.0)
 
 
 def _slopes(
     name: str,
     rows: pd.DataFrame,
     groups: list[tuple[dict[str, Any], Array]],
-    levels: Mapping[str, Sequence[Any]],
+    half: float,
     expected: Callable[[pd.DataFrame], Expected],
 ) -> Iterator[tuple[dict[str, Any], Array]]:
-    column = rows[name]
-    if name in levels or column.dtype.kind not in "iuf":
-        raise fail(
-            "effects.of", f"'{name}' is not a number, so there is no slope along it", "use effects.kind=comparisons"
-        )
-    spread = float(column.max() - column.min()) or float(abs(column.iloc[0])) or 1.0
-    half = _STEP * spread
-    sides = [expected(rows.assign(**{name: column.astype(float) + sign * half})) for sign in (1.0, -1.0)]
+    column = rows[name].astype(float)
+    sides = [expected(rows.assign(**{name: column + sign * half})) for sign in (1.0, -1.0)]
     above, below = (dict(_keyed(_by_group(side, groups))) for side in sides)
     _check_effect(name, below, above)
     for key, values in above.items():

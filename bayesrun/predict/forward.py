@@ -6,7 +6,7 @@ No engine is needed, so nothing is compiled: predicting from a finished run take
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,8 @@ class Forecast:
         Labels of those dims.
     shares
         Probabilities of its levels (draw, ..., level), in order; None if its values are not levels.
+    parameters
+        Parameters of its distribution that have a value for each element, by name (draw, ...).
     """
 
     drawn: Array
@@ -51,6 +53,7 @@ class Forecast:
     dims: tuple[str, ...]
     labels: Mapping[str, Sequence[Any]]
     shares: Array | None = None
+    parameters: Mapping[str, Array] = field(default_factory=dict)
 
 
 class Forward:
@@ -169,6 +172,7 @@ class Forward:
         expected = self.expected(item.plan, shape)
         labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
         shares = self.shares(item.plan, shape)
+        parameters = {} if item.plan.inner else self._of_elements(item.plan, shape)
         self._evaluated = None
         return Forecast(
             drawn,
@@ -176,7 +180,17 @@ class Forward:
             item.observed.dims,
             labels,
             None if shares is None else self._full(shares),
+            parameters,
         )
+
+    def _of_elements(self, plan: Plan, shape: tuple[int, ...]) -> dict[str, Array]:
+        """Return the parameters that have a value for each element of a likelihood (draw, *shape)."""
+        found = {}
+        for name, values in self.parameters(plan).items():
+            own = values.shape[1:]
+            if len(own) <= len(shape) and all(n in (1, of) for n, of in zip(own[::-1], shape[::-1], strict=False)):
+                found[name] = self._full(_over(values, shape))
+        return found
 
     def _full(self, values: Array) -> Array:
         return np.broadcast_to(values, (self.count, *values.shape[1:]))

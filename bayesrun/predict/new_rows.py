@@ -37,7 +37,7 @@ Draws = Mapping[str, NDArray[Any]]
 KEY = "predict.data"
 AT_ONCE = 10_000_000
 """Maximum number of values of a likelihood that are predicted at once."""
-_ORDERED = re.compile(r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"GaussianProcess"|"LinearGaussian"')
+ORDERED = re.compile(r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"GaussianProcess"|"LinearGaussian"')
 """Functions and distributions that make a row depend on other rows."""
 
 
@@ -113,7 +113,7 @@ def prepare_rows(
     if grown:
         _check_known_groups(kind, spec, rows)
     said = tuple(dict.fromkeys([*notes, *more, *declared.notes]))
-    apart = None if _ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
+    apart = None if ORDERED.search(json.dumps(spec.model_dump(mode="json"))) else _by_parts(kind, spec, rows)
     levels = _observed_levels(kind, spec, fitted)
     return PreparedRows(data, declared, fresh, apart, fitted.model.rows, levels, said)
 
@@ -136,7 +136,17 @@ def _observed_levels(kind: ModelType, spec: ModelSpec, fitted: FittedModel) -> d
             named = [name for name in fitted.likelihoods if role.key == f"model.likelihood.{name}.observed"]
             labels = tuple(fitted.data.levels[column].tolist())
             found.update({name: labels for name in named or fitted.likelihoods})
-    return found
+    return {**_levels_of_regression(fitted), **found}
+
+
+def _levels_of_regression(fitted: FittedModel) -> dict[str, tuple[Any, ...]]:
+    """Return the labels that the response of a regression had in the fit, where the data do not define them."""
+    terms = fitted.model.terms
+    likelihoods, states = list(fitted.likelihoods), list(terms.get("responses", {"": terms}).values())
+    if len(likelihoods) != len(states):
+        return {}
+    pairs = zip(likelihoods, states, strict=True)
+    return {name: tuple(state["levels"]) for name, state in pairs if state.get("levels")}
 
 
 def _by_parts(kind: ModelType, spec: ModelSpec, rows: NewRows) -> Callable[[slice], Declaration]:
@@ -331,4 +341,4 @@ def _as_named(values: NDArray[Any], fitted: FittedModel, name: str) -> NDArray[A
     return whole_factor(values)
 
 
-__all__ = ["KEY", "PreparedRows", "forecasts", "prepare_rows"]
+__all__ = ["KEY", "ORDERED", "PreparedRows", "forecasts", "prepare_rows"]

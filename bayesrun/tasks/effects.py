@@ -12,6 +12,7 @@ Averages are over the rows of the fit, which are read again, or over those of `e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,19 +21,22 @@ from numpy.typing import NDArray
 from pydantic import field_validator
 
 from bayesrun.config.run_config import RunConfig
-from bayesrun.data.prepare import read_columns
+from bayesrun.data.prepare import read_columns, read_fitted_columns
 from bayesrun.data.section import parse_data
 from bayesrun.diagnostics.base import interval_columns
 from bayesrun.diagnostics.numerics.densities import hdi
-from bayesrun.errors import Problem, check, fail
+from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.finished_run import LateEngine, draws_for, rows_of_frame
+from bayesrun.language.declaration import Declaration
+from bayesrun.language.grammar import parse
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.open_run import read_config
 from bayesrun.predict.counterfactuals import Comparison, Effect, Expected, Kind, Question, effects
 from bayesrun.predict.fitted_model import FittedModel, read_design
 from bayesrun.predict.forward import Forecast
-from bayesrun.predict.new_rows import forecasts
+from bayesrun.predict.new_groups import POPULATION, column_labels, group_effects, grouping_columns, with_new_groups
+from bayesrun.predict.new_rows import ORDERED, forecasts
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import TaskRun, as_markdown, check_keys, config_of, open_task_run, show_table
@@ -40,6 +44,7 @@ from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
 FILE = "effects.csv"
+Groups = Literal["known", "none", "population", "marginal"]
 
 
 class EffectsSpec(Section):
@@ -63,7 +68,10 @@ class EffectsSpec(Section):
     typical
         One row with means and most frequent labels in place of all rows.
     groups
-        Effects of groups: `known` ones of each row, `none` (all 0), or `population` (those of a new group).
+        Effects of groups: `known` ones of each row, `none` (all 0), `population` (those of a new group), or `marginal`
+        (averaged over many new groups).
+    parameter
+        A parameter of the outcome's distribution in place of its expected value.
     data
         A section `data` with the rows to average over; null = those of the fit.
     figure
@@ -77,7 +85,8 @@ class EffectsSpec(Section):
     at: dict[str, list[Any]] = {}
     by: list[str] = []
     typical: bool = False
-    groups: Literal["known", "none", "population"] = "known"
+    groups: Groups = "known"
+    parameter: str | None = None
     data: dict[str, Any] | None = None
     figure: bool = False
 
@@ -109,9 +118,8 @@ def run(request: TaskRequest) -> TaskEnd:
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         fitted = read_design(folder, getattr(config.model, "formula", None))
-        rows = _rows(config, folder, options)
-        levels = {name: list(found) for name, found in fitted.data.levels.items()}
-        found = effects(question, rows, levels, _predictor(config, fitted, folder, options.groups))
+        rows = _rows(config, folder, fitted, options)
+        found = effects(question, rows, column_labels(fitted), _predictor(config, fitted, folder, options))
         table = _table(found, config.top.intervals, question)
         section = options.model_dump(mode="json", exclude_none=True)
         with open_task_run(TaskRun("effects", [folder], config, section, options.of or ""), memory) as own:
@@ -119,7 +127,7 @@ def run(request: TaskRequest) -> TaskEnd:
             own.write_text("description.md", as_markdown(table))
             own.write_json("metrics.json", clean_metrics(_metrics(table)))
             if options.figure:
-                _draw(found, question, config, own.figures / "effects.png")
+                _draw(found, question, config, options.parameter, own.figures / "effects.png")
     show_table(table)
     print(f"\nfolder: {own.path}")
     return TaskEnd(0, own.path)
@@ -139,7 +147,7 @@ def _check_question(question: Question) -> None:
     check(problems)
 
 
-def _rows(config: RunConfig, folder: Path, options: EffectsSpec) -> pd.DataFrame:
+def _rows(config: RunConfig, folder: Path, fitted: FittedModel, options: EffectsSpec) -> pd.DataFrame:
     """Read the rows to average over; rows with missing predictors are left out, which is said."""
     problems: list[Problem] = []
     raw = options.data or read_config(folder).get("data")
@@ -148,9 +156,19 @@ def _rows(config: RunConfig, folder: Path, options: EffectsSpec) -> pd.DataFrame
     spec = parse_data(raw, config.paths.data, problems)
     check(problems)
     assert spec is not None
-    frame = read_columns(spec, config.paths.data)
-    observed = {role.variable for role in config.model_type.roles(config.model) if role.kind == "observed"}
-    kept = frame.dropna(subset=[name for name in frame.columns if name not in observed])
+    kind, roles = config.model_type, config.model_type.roles(config.model)
+    uses = kind.uses(config.model)
+    if options.data is None:
+        frame, derived, digest = read_fitted_columns(spec, config.paths.data, roles, uses)
+        if digest != fitted.data_digest:
+            hint = "restore them, or name the rows to average over: effects.data=NAME"
+            raise fail("data", "the data have changed since the run, so the rows of the fit are not known", hint)
+        frame = frame.assign(**{name: derived[name] for name in _kept_as_derived(spec.derive, derived, options)})
+    else:
+        frame = read_columns(spec, config.paths.data)
+    observed = {role.variable for role in roles if role.kind == "observed"}
+    reads = fitted.data.reads({role.variable for role in roles if role.kind == "predictor"} | uses)
+    kept = frame.dropna(subset=[name for name in frame.columns if reads(name) and name not in observed])
     if len(kept) < len(frame):
         print(f"{len(frame) - len(kept)} of {len(frame)} rows have missing values and are left out")
     if kept.empty:
@@ -158,38 +176,83 @@ def _rows(config: RunConfig, folder: Path, options: EffectsSpec) -> pd.DataFrame
     return kept.reset_index(drop=True)
 
 
-def _predictor(config: RunConfig, fitted: FittedModel, folder: Path, groups: str) -> Callable[[pd.DataFrame], Expected]:
+def _kept_as_derived(derive: Mapping[str, str], derived: pd.DataFrame, options: EffectsSpec) -> list[str]:
+    """Return the derived columns that are not computed anew: those asked for, and those of earlier rows."""
+    asked = {options.of, *options.at}
+    found: list[str] = []
+    for name, text in derive.items():
+        of_kept = parse(text, f"data.derive.{name}").names & set(found)
+        if name in derived and (name in asked or of_kept or ORDERED.search(text)):
+            found.append(name)
+    return found
+
+
+def _predictor(
+    config: RunConfig, fitted: FittedModel, folder: Path, options: EffectsSpec
+) -> Callable[[pd.DataFrame], Expected]:
     """Return a function that predicts expected values of rows at every draw."""
-    engine = LateEngine(config.engine)
-    of_groups = _group_effects(fitted)
-    if groups != "known" and not of_groups:
-        raise fail("effects.groups", f"is '{groups}', and the model has no group effects", "leave it out")
+    engine, groups = LateEngine(config.engine), options.groups
+    of_groups = group_effects(fitted)
+    if groups == "none" and not of_groups:
+        hint = "leave it out; groups of other models than regressions: effects.groups=population, or marginal"
+        raise fail("effects.groups", "is 'none', and this is no regression with group effects", hint)
 
     draws = draws_for(fitted, folder)
     if groups == "none":
         draws = {name: np.zeros_like(v) if name in of_groups else v for name, v in draws.items()}
+    new = groups in ("population", "marginal")
+
+    def declared_with(frame: pd.DataFrame, column: str) -> Declaration:
+        changed = with_new_groups(frame, [column], fitted, np.zeros(len(frame), dtype=np.int64))
+        return rows_of_frame(config, fitted, changed, "population").declared
 
     def expected(frame: pd.DataFrame) -> Expected:
-        if groups == "population":
-            frame = _with_new_groups(frame, fitted)
-        rows = rows_of_frame(config, fitted, frame, "population" if groups == "population" else "error")
+        count = len(frame)
+        if new:
+            columns = grouping_columns(fitted, partial(declared_with, frame.iloc[:1]))
+            _check_groups(groups, columns, config)
+            repeats = -(-POPULATION // count) if groups == "marginal" else 1
+            frame = pd.concat([frame] * repeats, ignore_index=True)
+            number = np.arange(len(frame)) % (POPULATION if groups == "marginal" else 1)
+            frame = with_new_groups(frame, columns, fitted, number)
+        rows = rows_of_frame(config, fitted, frame, "population" if new else "error")
         parts: dict[tuple[str, Any], list[NDArray[Any]]] = {}
         for _, found in forecasts(rows, fitted, draws, config.top.seed, engine.draw):
-            for key, values in _values(found, rows.levels, rows.dim):
+            for key, values in _values(found, rows.levels, rows.dim, options.parameter):
                 parts.setdefault(key, []).append(values)
-        return {key: np.concatenate(values, axis=1) for key, values in parts.items()}
+        if not parts:
+            raise fail("run", "none of its likelihoods is over the rows of the data", "there is nothing to predict")
+        whole = {key: np.concatenate(values, axis=1) for key, values in parts.items()}
+        return {key: values.reshape(len(values), -1, count).mean(axis=1) for key, values in whole.items()}
 
     return expected
 
 
+def _check_groups(groups: Groups, columns: Sequence[str], config: RunConfig) -> None:
+    """Refuse new groups where there are none, and where their labels are numbers that predict by themselves."""
+    if not columns:
+        raise fail("effects.groups", f"is '{groups}', and the model has no groups", "leave it out")
+    roles = config.model_type.roles(config.model)
+    numbers = {role.variable for role in roles if role.kind == "predictor" and role.domain != "any"} & {*columns}
+    if numbers:
+        message = f"is '{groups}', and '{min(numbers)}' is a number of the model, which new groups do not have"
+        raise fail("effects.groups", message, "use effects.groups=none, or known")
+
+
 def _values(
-    found: Mapping[str, Forecast], levels: Mapping[str, Sequence[Any]], dim: str
+    found: Mapping[str, Forecast], levels: Mapping[str, Sequence[Any]], dim: str, parameter: str | None
 ) -> Iterator[tuple[tuple[str, Any], NDArray[Any]]]:
-    """Yield expected values, or probabilities of levels, (draw, row)."""
+    """Yield expected values, probabilities of levels, or a parameter, (draw, row)."""
+    if parameter is not None and not any(parameter in forecast.parameters for forecast in found.values()):
+        known = dict.fromkeys(name for forecast in found.values() for name in forecast.parameters)
+        message = f"no outcome has a parameter '{parameter}' for each row"
+        raise fail("effects.parameter", message, did_you_mean(parameter, known) or f"allowed: {', '.join(known)}")
     for name, forecast in found.items():
-        if forecast.dims != (dim,):
+        if forecast.dims[:1] != (dim,) or (parameter is not None and parameter not in forecast.parameters):
             continue
-        if forecast.shares is not None:
+        if parameter is not None:
+            yield from _by_column(name, forecast, forecast.parameters[parameter])
+        elif forecast.shares is not None and forecast.dims == (dim,):
             labels = levels.get(name) or range(forecast.shares.shape[-1])
             for place, level in enumerate(labels):
                 yield (name, level), forecast.shares[:, :, place]
@@ -197,24 +260,16 @@ def _values(
             message = f"'{name}' has no expected values: its distribution, or what limits it, has none"
             raise fail("effects", message, "predict new observations: task=predict")
         else:
-            yield (name, None), forecast.expected
+            yield from _by_column(name, forecast, forecast.expected)
 
 
-def _group_effects(fitted: FittedModel) -> dict[str, str]:
-    """Return the group effects of a regression, and the column of each grouping."""
-    return {n: str(q.dims[0]) for n, q in fitted.quantities.items() if n.startswith("r_") and len(q.dims) == 2}
-
-
-def _with_new_groups(frame: pd.DataFrame, fitted: FittedModel) -> pd.DataFrame:
-    """Let every row belong to a group that the fit has not seen."""
-    changed = {}
-    for column in set(_group_effects(fitted).values()):
-        if column not in frame.columns:
-            message = f"'{column}' is not a column of the data, so a new group can't be added to it"
-            raise fail("effects.groups", message, "use effects.groups=none, or known")
-        numbers = frame[column].dtype.kind in "iuf"
-        changed[column] = frame[column].max() + 1 if numbers else "(a new group)"
-    return frame.assign(**changed)
+def _by_column(name: str, forecast: Forecast, values: NDArray[Any]) -> Iterator[tuple[tuple[str, Any], NDArray[Any]]]:
+    """Yield values (draw, row) of an outcome, or of each of the outcomes beside each other in a row."""
+    if values.ndim == 2:
+        yield (name, None), values
+    elif values.ndim == 3:
+        for place, label in enumerate(forecast.labels[forecast.dims[1]]):
+            yield (name, label), values[:, :, place]
 
 
 def _table(found: Sequence[Effect], interval: float, question: Question) -> pd.DataFrame:
@@ -238,7 +293,7 @@ def _neutral(question: Question) -> float | None:
     return 0.0 if question.kind == "slopes" or question.comparison == "difference" else 1.0
 
 
-def _draw(found: Sequence[Effect], question: Question, config: RunConfig, path: Path) -> None:
+def _draw(found: Sequence[Effect], question: Question, config: RunConfig, parameter: str | None, path: Path) -> None:
     from bayesrun.figures.estimated_effects import Estimate, draw_effects  # Matplotlib
 
     path.parent.mkdir(exist_ok=True)
@@ -246,7 +301,8 @@ def _draw(found: Sequence[Effect], question: Question, config: RunConfig, path: 
     of = f" of {question.of}" if question.of else ""
     estimates = [Estimate(effect.labels, effect.draws) for effect in found]
     title = f"{config.model.name} · {question.kind}{of}"
-    draw_effects(title, f"average {kind}", estimates, config.top.intervals, _neutral(question), path)
+    outcome = f" of {parameter}" if parameter else ""
+    draw_effects(title, f"average {kind}{outcome}", estimates, config.top.intervals, _neutral(question), path)
 
 
 def _metrics(table: pd.DataFrame) -> dict[str, float]:

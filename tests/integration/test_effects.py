@@ -17,13 +17,22 @@ _PENGUINS = Path(__file__).parents[1] / "reference" / "published" / "penguins.cs
 _MODELS = {
     "logistic": "type: regression\nfamily: bernoulli\nformula: y ~ x * t + (1 | clinic)",
     "line": "type: regression\nformula: z ~ x + I(x**2)",
-    "grades": "type: regression\nfamily: cumulative\nformula: grade ~ x",
+    "grades": "type: regression\nfamily: cumulative\nformula: grade ~ x + C(site)",
+    "spread": "type: regression\nformula: {mu: z ~ x, sigma: ~ x}",
+    "wards": """type: declarative
+priors:
+  a: {dist: Normal, mu: 0, sigma: 2}
+  b: {dist: Normal, mu: 0, sigma: 2}
+  tau: {dist: HalfNormal, sigma: 1}
+  u: {dist: Normal, mu: 0, sigma: tau, dims: [clinic], parameterization: noncentered}
+likelihood:
+  y: {dist: Bernoulli, p: "sigmoid(a + b * x + u[c])", observed: y}""",
 }
 
 
 @pytest.fixture(scope="module")
 def fitted(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Fit three regressions to one table, a row of which has no `x`."""
+    """Fit models to one table: rows lack `x` or `z`, which drops them, or what no model reads, which does not."""
     folder = tmp_path_factory.mktemp("effects")
     for name in ("model", "data"):
         (folder / name).mkdir()
@@ -35,10 +44,12 @@ def fitted(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Mappi
     table["y"] = (rng.uniform(size=size) < 1 / (1 + np.exp(-line))).astype(int)
     table["z"] = 1 + 2 * x - x**2 + rng.normal(size=size)
     table["grade"] = pd.cut(x + rng.logistic(size=size), [-99, -1, 1, 99], labels=["low", "mid", "top"])
-    table.loc[7, "x"] = np.nan
+    table["site"] = rng.choice([10, 20, 30], size)
+    table["unread"] = 1.0
+    table.loc[7, "x"] = table.loc[9, "unread"] = table.loc[12, "z"] = np.nan
     table.to_csv(folder / "table.csv", index=False)
     text = f"name: table\nsource: csv\npath: {folder / 'table.csv'}\ndrop_missing: rows\n"
-    text += "levels: {grade: [low, mid, top]}\n"
+    text += "levels: {grade: [low, mid, top]}\nfactors: {c: clinic}\n"
     (folder / "data" / "table.yaml").write_text(text)
     found = {"outputs": folder / "outputs", "table": folder / "table.csv"}
     for name, body in _MODELS.items():
@@ -55,7 +66,6 @@ def _asked(bayesrun: Command, fitted: Mapping[str, Path], model: str, *more: str
     given = ["task=effects", f"run={fitted[model]}", f"paths.outputs={fitted['outputs']}", "tracking=none"]
     done = bayesrun(*given, *more)
     assert done.returncode == 0, done.stderr
-    assert "1 of 80 rows have missing values and are left out" in done.stdout
     return pd.read_csv(Path(done.stdout.strip().rpartition("folder: ")[2]) / "effects.csv")
 
 
@@ -99,7 +109,7 @@ def test_averages_of_a_logistic_regression_are_those_of_its_draws(
 
 
 def test_slopes_are_derivatives_and_typical_rows_are_means(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
-    table = pd.read_csv(fitted["table"]).dropna(subset=["x"])
+    table = pd.read_csv(fitted["table"]).dropna(subset=["x", "z"])
     draws = _draws(fitted["line"])
     slope = draws["x"] + 2 * draws["I(x**2)"] * table["x"].mean()
     row = _asked(bayesrun, fitted, "line", "effects.of=x", "effects.kind=slopes").iloc[0]
@@ -108,6 +118,77 @@ def test_slopes_are_derivatives_and_typical_rows_are_means(bayesrun: Command, fi
     typical = draws["Intercept"] + draws["x"] * table["x"].mean() + draws["I(x**2)"] * table["x"].mean() ** 2
     row = _asked(bayesrun, fitted, "line", "effects.typical=true").iloc[0]
     assert row["mean"] == pytest.approx(typical.mean())
+
+
+def _marginal(line: np.ndarray, sd: np.ndarray) -> np.ndarray:
+    """Integrate the inverse logit of `line` (draw, row) plus a normal effect of scale `sd` (draw,); mean over rows."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(40)
+    of_node = [1 / (1 + np.exp(-(line + node * sd[:, None]))) for node in nodes]
+    return np.asarray(np.tensordot(weights / weights.sum(), np.stack(of_node), axes=1).mean(axis=1))
+
+
+def test_effects_over_a_population_of_groups_are_integrals(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
+    table = pd.read_csv(fitted["table"]).dropna(subset=["x"])
+    draws, words = _draws(fitted["logistic"]), ("effects.of=t", "effects.groups=marginal")
+    x, sides = table["x"].to_numpy(), []
+    for drug in (0.0, 1.0):
+        line = draws["Intercept"][:, None] + draws["x"][:, None] * x + (draws["t"] + draws["x:t"] * x) * drug
+        sides.append(_marginal(line, draws["sd_clinic"].reshape(-1)))
+    row = _asked(bayesrun, fitted, "logistic", *words).iloc[0]
+    exact = sides[1] - sides[0]
+    error = exact.std(ddof=1) / np.sqrt(1000)  # that of 1000 groups at every draw is much smaller than this
+    assert row["mean"] == pytest.approx(exact.mean(), abs=2 * error)
+    assert row["sd"] == pytest.approx(exact.std(ddof=1), rel=0.05)
+    odds = [side / (1 - side) for side in sides]
+    row = _asked(bayesrun, fitted, "logistic", *words, "effects.comparison=odds_ratio").iloc[0]
+    assert row["mean"] == pytest.approx((odds[1] / odds[0]).mean(), rel=0.02)
+    draws = _draws(fitted["wards"])
+    exact = _marginal(draws["a"][:, None] + draws["b"][:, None] * x, draws["tau"])
+    row = _asked(bayesrun, fitted, "wards", "effects.groups=marginal").iloc[0]
+    assert row["mean"] == pytest.approx(exact.mean(), abs=0.004)
+    assert row["sd"] == pytest.approx(exact.std(ddof=1), rel=0.05)
+    one = _asked(bayesrun, fitted, "wards", "effects.groups=population").iloc[0]
+    assert one["mean"] == pytest.approx(exact.mean(), abs=0.05) and one["sd"] > 1.5 * row["sd"]
+
+
+def test_parameters_of_the_outcome_have_effects_of_their_own(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
+    table = pd.read_csv(fitted["table"]).dropna(subset=["x", "z"])
+    draws, x = _draws(fitted["spread"]), table["x"].to_numpy()
+    sides = [
+        np.exp(draws["sigma_Intercept"][:, None] + draws["sigma_x"][:, None] * (x + more)).mean(axis=1)
+        for more in (0, 1)
+    ]
+    words = ("effects.of=x", "effects.parameter=sigma", "effects.comparison=ratio")
+    row = _asked(bayesrun, fitted, "spread", *words).iloc[0]
+    assert row["mean"] == pytest.approx((sides[1] / sides[0]).mean())
+    eta = _asked(bayesrun, fitted, "grades", "effects.of=x", "effects.parameter=eta").iloc[0]
+    assert eta["mean"] == pytest.approx(_draws(fitted["grades"])["x"].mean())
+
+
+def test_labels_that_are_numbers_are_labels(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
+    """A typical row of each site; a mean of site numbers is no site."""
+    found = _asked(bayesrun, fitted, "grades", "effects.typical=true", "effects.by=site")
+    assert sorted(found["site"]) == [10] * 3 + [20] * 3 + [30] * 3
+    assert found.groupby("site")["mean"].sum().to_numpy() == pytest.approx(1)
+    contrasts = _asked(bayesrun, fitted, "grades", "effects.of=site")["contrast"]
+    assert set(contrasts) == {"20 - 10", "30 - 10"}
+
+
+def test_rows_are_those_of_the_fit_or_are_refused(bayesrun: Command, fitted: Mapping[str, Path]) -> None:
+    text = fitted["table"].read_text()
+    given = ["task=effects", f"run={fitted['line']}", f"paths.outputs={fitted['outputs']}", "tracking=none"]
+    try:
+        table = pd.read_csv(fitted["table"])
+        table.assign(z=table["z"] + 1).to_csv(fitted["table"], index=False)
+        refused = bayesrun(*given)
+        assert refused.returncode == 1
+        assert "data: the data have changed since the run, so the rows of the fit are not known" in refused.stderr
+        named = f"effects.data={{name: now, source: csv, path: {fitted['table']}}}"
+        done = bayesrun(*given, named)
+        assert done.returncode == 0, done.stderr
+        assert "1 of 80 rows have missing values and are left out" in done.stdout
+    finally:
+        fitted["table"].write_text(text)
 
 
 def test_levels_of_an_ordinal_outcome_have_probabilities_that_sum_to_one(
@@ -131,6 +212,7 @@ def test_levels_of_an_ordinal_outcome_have_probabilities_that_sum_to_one(
         (["effects.of=x", "effects.at={x: 1}"], "effects.at: sets 'x', which effects.of changes"),
         (["effects.of=t", "effects.values=[ctrl,cure]"], "'cure'"),
         (["effects.of=x", "effects.values=[1]"], "needs two values"),
+        (["effects.parameter=mu"], "effects.parameter: no outcome has a parameter 'mu' for each row"),
         (["sampler.draws=5"], "sampler.draws: belongs to the run"),
     ],
 )

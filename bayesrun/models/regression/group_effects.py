@@ -163,9 +163,10 @@ class FittedGroups:
         return values[..., place : place + len(self.design.columns)]
 
     def plain(self) -> Mapping[str, Any]:
-        """Return the groups, the state of the transforms, and the moments that scale the priors."""
+        """Return the grouping and its groups, the state of the transforms, and the moments that scale the priors."""
         return {
             "design": plain_design(self.design),
+            "grouping": list(self.effects.term.columns),
             "labels": [label.item() if hasattr(label, "item") else label for label in self.labels],
             "means": self.means.tolist(),
             "sds": self.sds.tolist(),
