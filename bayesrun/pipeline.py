@@ -134,6 +134,7 @@ def prepare(config: RunConfig) -> Prepared:
     model.check_initial_point()
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     check(_unknown_expectations(config, model))
+    check(_not_storable(model, data, data_digest))
     _log_model(model)
     return Prepared(data, data_digest, model, imputation, rows, fitted, _written(config, declared, data))
 
@@ -227,6 +228,13 @@ def _unknown_expectations(config: RunConfig, model: CompiledModel) -> list[Probl
         for name in config.diagnostics.expect
         if name not in known
     ]
+
+
+def _not_storable(model: CompiledModel, data: xr.Dataset | None, digest: str | None) -> list[Problem]:
+    """Find what `posterior.nc` can't hold: after sampling, the draws could not be kept as they should."""
+    from bayesrun.report.store_rehearsal import what_can_not_be_stored
+
+    return what_can_not_be_stored(model, data, digest)
 
 
 def _log_model(model: CompiledModel) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from bayesrun.errors import did_you_mean
 from bayesrun.language.formula_spellings import FUNCTIONS_ELSEWHERE, operator_elsewhere
+from bayesrun.language.unicode_names import is_read_as_another, with_back_ticks
 
 MAX_LENGTH = 2_000
 MAX_EXPONENT = 64
@@ -94,12 +95,13 @@ def with_symbols(text: str) -> str:
         name = found["ticks"] or ("" if "__" in dots else dots)
         return symbol(name) if name else found[0]
 
-    return _NAMED.sub(replaced, text)
+    return _NAMED.sub(replaced, with_back_ticks(text))
 
 
 def symbol(name: str) -> str:
     """Return the internal form of a column's name: the name itself if it is plain, otherwise an encoded identifier."""
-    return name if name_fault(name) is None else _MARK + name.encode(errors="surrogatepass").hex() + _MARK
+    plain = name_fault(name) is None and not is_read_as_another(name)
+    return name if plain else _MARK + name.encode(errors="surrogatepass").hex() + _MARK
 
 
 def column_named(symbol: str) -> str:

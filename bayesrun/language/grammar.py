@@ -16,6 +16,7 @@ from types import MappingProxyType
 
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.function_spellings import OTHER_NAMES
+from bayesrun.language.unicode_names import is_read_as_another, with_back_ticks
 
 MAX_LENGTH = 4_000
 MAX_DEPTH = 40
@@ -177,7 +178,8 @@ def parse(text: str, key: str) -> Expression:
     UserError
         With every part that is not allowed, each pointed at.
     """
-    line = "".join(part if part[:1] == "`" else re.sub(r"\s+", " ", part) for part in _QUOTED.split(text)).strip()
+    parts = _QUOTED.split(with_back_ticks(text))
+    line = "".join(part if part[:1] == "`" else re.sub(r"\s+", " ", part) for part in parts).strip()
     hidden, quoted = _hidden(line, key)
     tree = _tree(line, hidden, key)
     problems = list(_faults(line, key, tree))
@@ -224,14 +226,17 @@ def _put_back(tree: ast.expr, quoted: Mapping[int, str], line: str, key: str) ->
 
 def text_of(node: ast.AST) -> str:
     """Return the text of a part of an expression; names that are not identifiers are in back-ticks."""
-    odd = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not n.id.isidentifier()]
-    if not odd:
+    if not any(_needs_back_ticks(part) for part in ast.walk(node)):
         return ast.unparse(node)
     made = copy.deepcopy(node)
     for part in ast.walk(made):
-        if isinstance(part, ast.Name) and not part.id.isidentifier():
+        if isinstance(part, ast.Name) and _needs_back_ticks(part):
             part.id = f"`{part.id}`"
     return ast.unparse(made)
+
+
+def _needs_back_ticks(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and (not node.id.isidentifier() or is_read_as_another(node.id))
 
 
 def single_name(text: str, key: str) -> str | None:

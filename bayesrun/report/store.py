@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any
 
-import arviz as az
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesrun.lazy import az
 from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun")
@@ -57,16 +58,19 @@ def save(
     folder.write("posterior.nc", lambda path: _to_netcdf(result, str(path), compression))
 
 
-def storable(dataset: xr.Dataset) -> xr.Dataset:
+def storable(dataset: xr.Dataset, *, tell: bool = True) -> xr.Dataset:
     """Return a dataset that NetCDF can hold.
 
-    A slash in a name becomes `÷` (NetCDF reads it as a path), other characters that it refuses an underscore; the
-    attribute `name` keeps the original. Columns and attributes that mix types become text.
+    A slash in a name becomes `÷` (NetCDF reads it as a path), other characters that it refuses an underscore, and
+    letters with their accents one character; the attribute `name` keeps the original. Columns and attributes that mix
+    types become text.
 
     Parameters
     ----------
     dataset
         Any group of an InferenceData.
+    tell
+        Whether new names are logged.
     """
     dataset = _one_type_each(dataset)
     names = [str(name) for name in dict.fromkeys([*dataset.variables, *dataset.dims])]
@@ -76,7 +80,11 @@ def storable(dataset: xr.Dataset) -> xr.Dataset:
     changed = {old: new for old, new in new_names.items() if old != new}
     if not changed:
         return dataset
-    log.info("posterior.nc: %s", ", ".join(f"'{old}' is called '{new}'" for old, new in changed.items()))
+    log.log(
+        logging.INFO if tell else logging.DEBUG,
+        "posterior.nc: %s",
+        ", ".join(f"'{old}' is called '{new}'" for old, new in changed.items()),
+    )
     renamed = dataset.rename(changed)
     for old, new in changed.items():
         if new in renamed.variables:
@@ -108,7 +116,9 @@ def _is_plain(attribute: Any) -> bool:
 
 
 def _storable_name(name: str) -> str:
-    clean = re.sub(r"[\x00-\x1f\x7f]", "_", name.replace("/", "÷")).strip(" ")
+    # NetCDF writes e + accent as é, so that two names could be one
+    whole = unicodedata.normalize("NFC", name).replace("/", "÷")
+    clean = re.sub(r"[\x00-\x1f\x7f]", "_", whole).strip(" ")
     if not clean or (clean[0].isascii() and not (clean[0].isalnum() or clean[0] == "_")):
         clean = f"_{clean}"
     while len(clean.encode()) > _MAX_NAME_LENGTH:

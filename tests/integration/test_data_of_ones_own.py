@@ -161,6 +161,34 @@ def test_days_of_a_place_whose_clocks_change_are_equal_steps(bayesrun, tmp_path)
     assert_least_squares(only_run(tmp_path / "out"), ["rho"], [y[:-1]], y[1:])
 
 
+def test_what_can_not_be_stored_is_told_before_sampling_and_can_be_left_out(bayesrun, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "table.json").write_text(json.dumps({"y": [1, 2, 3.5], "x": [1, 2, 3], "note": ["\ud800", "b", "c"]}))
+    (tmp_path / "data" / "table.yaml").write_text(f"{{name: table, source: json, path: {tmp_path}/table.json}}")
+    options = ["model=glm", "data=table", "model.formula='y ~ x'", f"paths.outputs={tmp_path}/out", *FEW]
+    done = bayesrun("--config-dir", str(tmp_path), *options)
+    assert done.returncode == 1 and not list(tmp_path.glob("out/runs/*/*"))
+    assert "posterior.nc can't hold 'note' (constant_data)" in done.stderr
+    assert "data.columns lists what is read" in done.stderr
+    assert bayesrun("--config-dir", str(tmp_path), *options, "data.columns=[y,x]").returncode == 0
+
+
+def test_columns_keep_names_that_python_would_change(fit, tmp_path):
+    """The micro sign of keyboards is another letter than the Greek one, and an accent may stand beside its letter."""
+    frame = pd.DataFrame({"y": Y, "\u00b5g": X, "e\u0301": X**2, "\u00e9": X % 2, "plot (m)_": list("abcd") * 3})
+    (tmp_path / "new.csv").write_text(frame.iloc[[5]].to_csv(index=False))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "new.yaml").write_text(f"{{name: new, source: csv, path: {tmp_path}/new.csv}}")
+    formula = "y ~ \u00b5g + `e\u0301` + \u00e9"
+    _, folder = fit(frame.to_csv(index=False), formula, "", "predict.data=new")
+    names = ["Intercept", "\u00b5g", "e\u0301", "\u00e9"]
+    assert_least_squares(folder, names, [np.ones(12), X, X**2, X % 2], Y)
+    table = pd.read_csv(folder / "predictions.csv")
+    assert abs(table.query("kind == 'mu'")["mean"].iloc[0] - Y[5]) < 0.4
+    stored = az.from_netcdf(folder / "posterior.nc")
+    assert stored.posterior["\u00e9_2"].attrs["name"] == "e\u0301"  # NetCDF takes both for one
+
+
 def test_predictions_see_new_rows_through_the_fit_and_ids_by_value(fit, tmp_path):
     ids = np.array([308, 309, 310] * 4)
     lines = [f"{y + (i == 309):.3f},{x},{i}" for x, y, i in zip(X, Y, ids, strict=True)]

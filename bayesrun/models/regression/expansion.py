@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import check, fail
 from bayesrun.language.declaration import Deterministic
+from bayesrun.language.unicode_names import identifier_of
 from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link, spread_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of
@@ -268,10 +269,12 @@ def predictors_of(this: RegressionPlan, levels: Sequence[Any]) -> dict[str, Line
     """Return the linear predictors by name; those of levels other than the first are named after the level."""
     if this.family.categories != "reference":
         return dict(this.predictors)
-    found = {}
-    for level in levels[1:]:
-        word = re.sub(r"\W", "_", str(level))
-        name = word if word.isidentifier() else f"level_{word}"
+    found: dict[str, LinearPredictor] = {}
+    for place, level in enumerate(levels[1:], start=1):
+        word = identifier_of(str(level))
+        name = word if str(level)[:1].isalpha() else f"level_{word.removeprefix('X') or place}"
+        if name in found:  # `a-b` and `a b`
+            name = f"{name}_{place}"
         found[name] = replace(this.main, prefix=f"{this.prefix}{name}_")
     return found | {name: one for name, one in this.predictors.items() if name != this.family.main}
 

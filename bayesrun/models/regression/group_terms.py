@@ -16,6 +16,7 @@ from bayesrun.errors import UserError, fail
 from bayesrun.language.formula_grammar import column_named
 from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
+from bayesrun.language.unicode_names import identifier_of
 
 _HINT = "write (1 | g), (x | g), (x || g), (x | p | g), (1 | a/b) or (1 | a:b)"
 _GR = re.compile(
@@ -48,7 +49,7 @@ class GroupTerm:
     @property
     def grouping(self) -> str:
         """Name of the grouping in names of variables: `g`, `a_b`."""
-        return re.sub(r"\W", "_", "_".join(self.columns))
+        return identifier_of("_".join(self.columns))
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ from bayesrun.errors import check, fail
 from bayesrun.language.declaration import Deterministic
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design, parse
+from bayesrun.language.unicode_names import identifier_of
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import column_problems
@@ -207,7 +208,7 @@ class FittedMissing:
 
     @property
     def _safe(self) -> str:
-        return re.sub(r"\W+", "_", f"{self.term.column}_{self.term.others}").strip("_")
+        return identifier_of(f"{self.term.column}_{self.term.others}")
 
     @property
     def slope(self) -> str:

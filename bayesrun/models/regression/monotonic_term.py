@@ -28,6 +28,7 @@ from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design, parse
 from bayesrun.language.formulas import Term as Columns
 from bayesrun.language.statements import Statement, distribution_in
+from bayesrun.language.unicode_names import identifier_of
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import column_problems
@@ -146,7 +147,7 @@ class MonotonicTerm:
 
     def name(self, other: str) -> str:
         """Return the name of an effect in expressions: `mo_x`, `mo_x_z`."""
-        return self.call.name if other == INTERCEPT else re.sub(r"\W+", "_", f"{self.call.name}_{other}").strip("_")
+        return self.call.name if other == INTERCEPT else identifier_of(f"{self.call.name}_{other}")
 
     def roles(self) -> tuple[Role, ...]:
         """Return the ordered column, and those of what it interacts with."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from bayesrun.errors import fail
@@ -13,7 +13,7 @@ from bayesrun.language.formulas import parse
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
-from bayesrun.models.regression.group_terms import split, summands
+from bayesrun.models.regression.group_terms import GroupTerm, split, summands
 from bayesrun.models.regression.linear_terms import Term
 from bayesrun.models.regression.missing_predictor import without_missing
 from bayesrun.models.regression.monotonic_term import without_monotonic
@@ -170,6 +170,7 @@ def _predictor(
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
     population, groups = split(rest, key, quoted(f"{left} ~ {right}" if main else f"~ {right}"))
+    _check_names(groups, key)
     terms: list[Term] = []
     if population not in ("0", "- 1"):
         intercept = not (main and family.categories == "thresholds")
@@ -187,6 +188,17 @@ def _predictor(
         kind = GaussianProcess if call.function == "hsgp" else SmoothTerm
         terms.append(kind(call, alone=call.by is not None and call.by not in beside))
     return LinearPredictor(name, prefix if main else f"{prefix}{name}_", spec.link(name), (*terms, *missing, *offsets))
+
+
+def _check_names(groups: Sequence[GroupTerm], key: str) -> None:
+    """Reject groupings by different columns whose variables would have one name, such as `a_b` and `a:b`."""
+    columns: dict[str, tuple[str, ...]] = {}
+    for one in groups:
+        before = columns.setdefault(one.name, one.columns)
+        if before != one.columns:
+            both = " and ".join(f"'{':'.join(of)}'" for of in (before, one.columns))
+            message = f"the effects of the groupings {both} would both be called r_{one.name}"
+            raise fail(key, message, "rename a column by data.columns")
 
 
 def _main_terms(spec: RegressionSpec, family: Family, key: str) -> set[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.language.formula_grammar import column_named, quoted
+from bayesrun.language.unicode_names import identifier_of
 from bayesrun.models.regression.group_terms import summands
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
@@ -79,7 +80,7 @@ class SmoothCall:
     def name(self) -> str:
         """Name in the model's variables: `s_x`, `t2_x_z`, `s_x_by_g`."""
         parts = [self.function, *self.inputs, *(() if self.by is None else ("by", self.by))]
-        return re.sub(r"\W", "_", "_".join(parts))
+        return identifier_of("_".join(parts))
 
     @property
     def short(self) -> str:
@@ -131,9 +132,13 @@ def without_smooths(right: str, key: str) -> tuple[str, list[SmoothCall]]:
         else:
             _check_summand(sign, part, found[1], key)
             calls.append(read_call(part, key))
-    twice = [call for number, call in enumerate(calls) if call.name in [one.name for one in calls[:number]]]
-    if twice:
-        raise twice[0].fault("the same smooth appears twice", "leave one of them out")
+    first: dict[str, SmoothCall] = {}
+    for call in calls:
+        before = first.setdefault(call.name, call)
+        if before is not call and before.short == call.short:
+            raise call.fault("the same smooth appears twice", "leave one of them out")
+        if before is not call:
+            raise call.fault(f"it would have the same name as {before.short}", "rename a column by data.columns")
     text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
     return text or "1", calls
 

@@ -94,6 +94,26 @@ def test_columns_of_any_name_stand_in_back_ticks() -> None:
     assert got == pytest.approx(wanted, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("column", "grouping"), [("site_", "site"), ("a  (m)", "a_m"), ("2nd", "X2nd"), ("%", "X"), ("g\u0301", "\u01f5")]
+)
+def test_groupings_of_any_name_are_called_by_an_identifier(column: str, grouping: str) -> None:
+    rows = data(**{column: GROUP})
+    made = expanded(f"y ~ x + (1 | `{column}`) + s(x, by=`{column}`, k=4)", rows)
+    assert f"r_{grouping}" in made.model["priors"]
+
+
+def test_groupings_that_would_have_one_name_are_refused() -> None:
+    told = "\n".join(map(str, MODEL.static_check(spec("y ~ x + (1 | `a b`) + (1 | a:b)"))))
+    assert "the groupings 'a b' and 'a:b' would both be called r_a_b" in told, told
+
+
+def test_levels_of_a_response_that_are_no_words_have_predictors_of_their_own() -> None:
+    levels = np.array(["a", "+", "-", "b c", "b-c"] * 8)
+    made = expanded("kind ~ x", data(kind=levels), family="categorical")
+    assert set(made.model["priors"]) == {f"{name}_coefficients" for name in ("a", "b_c", "b_c_4", "level_1")}
+
+
 def test_uncorrelated_slopes_nested_and_crossed_groups() -> None:
     b, sigma = np.array([0.4, -0.3]), 0.6
     sd_g, sd_gh = np.array([0.8, 0.3]), np.array([0.5])

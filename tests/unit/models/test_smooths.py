@@ -192,6 +192,7 @@ def test_the_basis_splines_of_formulaic_use_the_knots_of_the_fit() -> None:
         ("log(s(x))", "can't appear inside another term"),
         ("- s(x)", "leave the term out"),
         ("s(x) + s(x, k = 5)", "the same smooth appears twice"),
+        ("s(`a b`) + s(`a-b`)", "it would have the same name as s(a b)"),
         ("te(x, z)", "t2(x, z) is the tensor product smooth"),
         ("gp(x)", "write hsgp(x)"),
         ("s(x, by = g + z)", "'by' is not a column"),
