@@ -185,6 +185,12 @@ class DrawStore:
         except OSError as error:
             log.warning("the state of the chains can't be kept (%s): task=extend can't continue it", error.strerror)
 
+    def keep_only(self, attempt: int) -> None:
+        """Remove the draws of all other attempts: what comes after may need the room."""
+        for path in () if self._folder is None else self._folder.glob("*/layout.json"):
+            if path.parent.name != str(attempt):
+                shutil.rmtree(path.parent, ignore_errors=True)
+
     def trim(self) -> None:
         """Cut the files of chains that could not do so themselves, after their last whole segment."""
         for path in () if self._folder is None else self._folder.glob("*/layout.json"):

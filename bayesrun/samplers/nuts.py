@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import Arrays, CompiledModel, StepChain, StepSettings
-from bayesrun.errors import Problem, SamplingError
+from bayesrun.errors import BayesrunError, Problem, SamplingError
 from bayesrun.samplers import nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
 from bayesrun.samplers.chains import (
@@ -55,9 +55,17 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
         return sampled
     count, all_draws = int(sampled.stats["diverging"].sum()), sampled.stats["diverging"].size
     log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", HIGHER_ACCEPT)
-    again = _once(model, spec.model_copy(update={"target_accept": HIGHER_ACCEPT}), seed, monitor, store)
+    try:
+        again = _once(model, spec.model_copy(update={"target_accept": HIGHER_ACCEPT}), seed, monitor, store)
+    except (
+        BayesrunError
+    ) as error:  # no room on the disk for more draws, or a chain that fails: the first try is complete
+        log.warning("sampling again has failed, so the first draws are kept: %s", str(error).splitlines()[0])
+        return sampled
     if again.interrupted is not None:  # the first try is complete
+        store.keep_only(sampled.attempt)
         return replace(sampled, interrupted=again.interrupted)
+    store.keep_only(again.attempt)
     compiling = sampled.seconds_compile + again.seconds_compile
     return replace(again, seconds_compile=compiling, seconds_sample=sampled.seconds_sample + again.seconds_sample)
 

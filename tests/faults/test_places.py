@@ -15,7 +15,7 @@ import pytest
 from bayesrun.samplers.draw_store import read_draws
 from tests.conftest import Command
 from tests.faults.bench import LEAN
-from tests.faults.judging import stored_draws
+from tests.faults.judging import posterior, shape_of, stored_draws
 from tests.faults.started_run import StartedRun, wait_until
 
 RUN = ("model=linear_regression", "sampler.tune=100", "sampler.chains=2", "tracking=none", "model.figures=[]")
@@ -105,6 +105,21 @@ def test_a_full_disk_of_the_compile_cache_is_told(bayesrun: Command, disk: Path,
     assert done.stderr.count("error:") == 1, done.stderr
     assert f"can't be compiled: No space left on device (Theano's compile cache {disk}/cache" in done.stderr
     assert "THEANO_FLAGS=base_compiledir=FOLDER" in done.stderr
+
+
+def test_no_room_for_sampling_again_keeps_the_first_draws(bayesrun: Command, tmp_path: Path) -> None:
+    """A few of the draws diverge, and the disk has room for one attempt and `posterior.nc`."""
+    size = ["sampler.draws=20000", "sampler.tune=500", "sampler.chains=2", "sampler.progress=false", "report=false"]
+    size.append("store.variables=[mu,tau]")  # `posterior.nc` needs less than the stored draws
+    with _mounted(tmp_path / "disk", 11_000) as disk:
+        done = bayesrun("model=eight_schools", *size, *LEAN, "tracking=none", f"paths.outputs={disk}")
+        assert done.returncode == 0, done.stderr
+        assert "sampling again has failed, so the first draws are kept: " in done.stderr
+        assert "there is not enough space for the draws" in done.stderr
+        (status,) = disk.glob("runs/*/*/status.json")
+        assert json.loads(status.read_text())["status"] == "finished"
+        assert shape_of(posterior(status.parent)) == (2, 20_000)
+        assert not (status.parent / "draws").exists()
 
 
 def _draws(run: StartedRun) -> int:
