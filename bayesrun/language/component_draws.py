@@ -9,25 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.errors import fail
-from bayesrun.language.calendar_dates import to_days
 from bayesrun.language.declaration import Container, Declaration, Draft
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
-from bayesrun.language.expressions import read
 from bayesrun.language.hidden_markov import as_input
 from bayesrun.language.kalman_filter import System, simulated_states, smoothed_states
-from bayesrun.language.learned import Constant
 from bayesrun.language.linear_gaussian import LinearGaussian, SeriesReader, labels_of, placed
 from bayesrun.language.plan import Plan, of_values
-from bayesrun.language.scope import Scope
-from bayesrun.language.time_steps import Times
-from bayesrun.language.values import Fault, Value, apply, compute, constant, fixed, node_of, variable
+from bayesrun.language.values import Value, apply, compute, constant, fixed, node_of, variable
 
 Array = NDArray[Any]
 
 _AT_ONCE = 20_000_000
 """Numbers that are held at once while states are drawn."""
-_END = "{}: times of the last rows"
 
 
 @dataclass(frozen=True)
@@ -128,59 +121,6 @@ def _over(values: Array, shape: tuple[int, ...]) -> Array:
 
 
 # ---------------------------------------------------------------- later rows
-
-
-def remember_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, times: Times | None, rows: int) -> None:
-    """Keep the times of the last rows, from which the steps to later rows are counted."""
-    learned = scope.learned
-    if learned is None or learned.of_new_rows:
-        return
-    if body.get("steps") is not None:
-        numbers = np.asarray(read(body["steps"], scope, f"{key}.steps").known, dtype=float)
-        if len(numbers) == rows:
-            learned.constants[_END.format(name)] = Constant((None,), numbers[-3:])
-    elif times is not None:
-        numbers = to_days(times.values) if times.dates else times.values.astype(float)
-        learned.constants[_END.format(name)] = Constant((None,), numbers[-3:], date=times.dates)
-
-
-def steps_from_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, times: Times | None, rows: int) -> Array:
-    """Return the length of the step into each new row, into the first one from the last row of the fit.
-
-    Raises
-    ------
-    UserError
-        When new rows do not come after those of the fit, or their times are unknown.
-    """
-    assert scope.learned is not None
-    kept = scope.learned.constants.get(_END.format(name))
-    if body.get("steps") is not None:
-        numbers = np.asarray(read(body["steps"], scope, f"{key}.steps").known, dtype=float)
-        if kept is None or numbers.shape != (rows,):
-            hint = "fit with the times of the rows, such as steps: days(date)"
-            raise fail(f"{key}.steps", "are lengths, which do not say where new rows are", hint)
-        lengths = np.diff(numbers, prepend=kept.numbers[-1])
-        shown = f"{numbers[0]:g} follows {kept.numbers[-1]:g}"
-    elif kept is None or len(kept.numbers) < 2 or (times is not None and _counted_anew(times, kept)):
-        return np.ones(rows)  # rows without times go on where those of the fit end
-    elif times is None:
-        message = f"the times of the new rows of '{name}' are unknown, unlike those of the fit"
-        raise fail("predict.data", message, "label each row by its time, as in the fit")
-    else:
-        try:
-            lengths, shown = times.steps_from(kept.numbers, kept.date)
-        except Fault as fault:
-            raise fail("predict.data", fault.message, fault.hint) from None
-    if not np.all(lengths > 0):
-        message = f"'{name}' is a series, whose new rows must come after those of the fit, in order ({shown})"
-        hint = "its components at the rows of the fit are in the posterior, and its predictions in posterior_predictive"
-        raise fail("predict.data", message, hint)
-    return lengths
-
-
-def _counted_anew(times: Times, kept: Constant) -> bool:
-    """Return whether rows are labelled 0, 1, ... because nothing labels them."""
-    return not times.dates and not kept.date and bool(np.array_equal(times.values, np.arange(len(times.values))))
 
 
 def linear_gaussian_at_rows(

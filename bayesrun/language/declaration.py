@@ -189,6 +189,8 @@ class Observed:
         Which values are missing; None if all are observed.
     container
         Name of the data container that holds the values, if any.
+    absent
+        True where a value is missing without being imputed: what stands there is not shown as observed.
     """
 
     values: NDArray[Any]
@@ -196,6 +198,7 @@ class Observed:
     coords: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     missing: Missing | None = None
     container: str | None = None
+    absent: NDArray[Any] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

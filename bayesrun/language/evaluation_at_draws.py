@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.language.operations import OPERATIONS, Call, Constant, Data, Node, in_order
+from bayesrun.language.recurrences import at_draws
 
 Array = NDArray[Any]
 _AT_ONCE = 1_000_000
@@ -127,6 +128,8 @@ def _step(part: Call, known: Mapping[int, Array], fixed: Mapping[int, Any]) -> A
     if part.operation == "concatenate":
         parts = [a if of else a[None] for a, of in zip(given, varies, strict=True)]
         return np.concatenate([np.broadcast_to(a, (count, *a.shape[1:])) for a in parts], axis=1)
+    if part.operation == "recurrence":
+        return at_draws(OPERATIONS, given, varies, part.settings[0], count)
     every = []
     for draw in range(count):
         inputs = [a[draw if len(a) > 1 else 0] if of else a for a, of in zip(given, varies, strict=True)]

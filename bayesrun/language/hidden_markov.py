@@ -36,6 +36,7 @@ from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index
 from bayesrun.language.generators import generator
+from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.operations import Call
 from bayesrun.language.plan import Plan
 from bayesrun.language.prior_checks import check_prior, value_problems
@@ -89,9 +90,11 @@ class HiddenMarkov:
     emissions
         The first is that of the likelihood's own data.
     logs
-        Log density of all that was observed at each row, by state.
+        Log density of all that was observed at each row, by state; 0 where nothing was.
     terms
         Log density of each row given those before.
+    kept
+        At which rows something was observed.
     """
 
     name: str
@@ -102,10 +105,12 @@ class HiddenMarkov:
     emissions: tuple[Emission, ...]
     logs: tuple[Value, ...]
     terms: Value
+    kept: NDArray[np.bool_]
 
     def plan(self, key: str) -> Plan:
         """Return its distribution, whose density is that of the terms."""
-        return Plan(self.name, key, _TERMS, self.dims, self.shape, {"terms": self.terms})
+        modifiers = None if self.kept.all() else Modifiers(kept=self.kept)
+        return Plan(self.name, key, _TERMS, self.dims, self.shape, {"terms": self.terms}, modifiers=modifiers)
 
 
 def hidden_markov_problems(key: str, body: Mapping[str, Any]) -> Iterator[Problem]:
@@ -125,18 +130,19 @@ def hidden_markov_problems(key: str, body: Mapping[str, Any]) -> Iterator[Proble
     if given is None or given == []:
         yield Problem(f"{key}.emission", "is required: what a state emits", "write {dist: Normal, mu: mu, sigma: 1}")
         return
-    for where, one in _emissions(f"{key}.emission", given):
+    for where, one in emissions_of(f"{key}.emission", given):
         yield from _emission_problems(where, one, first=where in (f"{key}.emission", f"{key}.emission[0]"))
 
 
 def emitted(key: str, body: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     """Yield the key, the data variable (None: the likelihood's own) and the distribution of each emission."""
-    for where, one in _emissions(f"{key}.emission", body.get("emission")):
+    for where, one in emissions_of(f"{key}.emission", body.get("emission")):
         if isinstance(one, Mapping):
             yield where, one.get("observed"), str(one.get("dist"))
 
 
-def _emissions(key: str, given: Any) -> list[tuple[str, Any]]:
+def emissions_of(key: str, given: Any) -> list[tuple[str, Any]]:
+    """Return the key and the distribution of each variable that a state emits."""
     if isinstance(given, Sequence) and not isinstance(given, str):
         return [(f"{key}[{i}]", one) for i, one in enumerate(given)]
     return [(key, given)]
@@ -188,7 +194,7 @@ def read_hidden_markov(
     key
         Its config key.
     observed
-        What was observed, over named dims; the chain runs along the last.
+        What was observed, over named dims, NaN where missing; the chain runs along the last.
 
     Raises
     ------
@@ -196,6 +202,51 @@ def read_hidden_markov(
         When a parameter does not fit.
     """
     dims, shape = tuple(map(str, observed.dims)), observed.shape
+    initial, transition, states = chain_of(body, scope, key, dims, shape)
+    size = len(initial)
+    emissions, logs, problems = [], [constant(np.zeros(shape), dims)] * size, list[Problem]()
+    kept = np.zeros(shape, dtype=bool)
+    for where, one in emissions_of(f"{key}.emission", body["emission"]):
+        try:
+            made = emission_of(one, scope, where, observed.dims, shape, size, states)
+        except UserError as error:
+            problems += error.problems
+            continue
+        emissions.append(made)
+        x, seen = _filled(observed if made.data is None else made.data)
+        kept |= seen
+        values = [_log_density(made, k, x, seen) for k in range(size)]
+        logs = [apply("add", [total, value.named(dims)]) for total, value in zip(logs, values, strict=True)]
+    check(problems)
+    if not kept.any():
+        raise fail(f"{key}.observed", "has no value: all are missing", "observe another variable")
+    terms = _terms(initial, transition, logs, dims, shape)
+    return HiddenMarkov(
+        name, dims, shape, tuple(initial), tuple(map(tuple, transition)), tuple(emissions), tuple(logs), terms, kept
+    )
+
+
+def _filled(data: Value) -> tuple[Value, NDArray[np.bool_]]:
+    """Return data with one of the observed values in the place of each missing one, and which were observed."""
+    numbers = np.asarray(data.known)
+    seen = ~np.isnan(numbers.astype(float))
+    if seen.all() or not seen.any():
+        return (data if seen.all() else constant(np.ones(numbers.shape), data.dims)), seen
+    return constant(np.where(seen, numbers, numbers[seen][0]), data.dims), seen
+
+
+def _log_density(emission: Emission, state: int, x: Value, seen: NDArray[np.bool_]) -> Value:
+    """Return the log density of what a state emits, 0 where nothing was observed."""
+    density = written_density(emission.family)
+    assert density is not None
+    value = _unnamed(density, x, emission.parameters[state])
+    return value if seen.all() else apply("where", [constant(seen), value, 0.0])
+
+
+def chain_of(
+    body: Mapping[str, Any], scope: Scope, key: str, dims: Any, shape: Any
+) -> tuple[list[Value], list[list[Value]], tuple[str | None, ...]]:
+    """Return the initial probabilities, the transition, and the dims of the states."""
     matrix = read(body["transition"], scope, f"{key}.transition")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         message = f"must be a square matrix, one row per state (its shape is {matrix.shape})"
@@ -211,25 +262,7 @@ def read_hidden_markov(
             message = f"must have one probability for each of the {size} states (its shape is {vector.shape})"
             raise fail(f"{key}.initial", message)
         initial = [_picked(vector, (k,), dims, shape, f"{key}.initial") for k in range(size)]
-    states = matrix.dims[-2:]
-    emissions, logs, problems = [], [constant(np.zeros(shape), dims)] * size, list[Problem]()
-    for where, one in _emissions(f"{key}.emission", body["emission"]):
-        try:
-            made = _emission(one, scope, where, observed, size, states)
-        except UserError as error:
-            problems += error.problems
-            continue
-        emissions.append(made)
-        density = written_density(made.family)
-        assert density is not None
-        x = observed if made.data is None else made.data
-        values = [_unnamed(density, x, made.parameters[k]) for k in range(size)]
-        logs = [apply("add", [total, value.named(dims)]) for total, value in zip(logs, values, strict=True)]
-    check(problems)
-    terms = _terms(initial, transition, logs, dims, shape)
-    return HiddenMarkov(
-        name, dims, shape, tuple(initial), tuple(map(tuple, transition)), tuple(emissions), tuple(logs), terms
-    )
+    return initial, transition, matrix.dims[-2:]
 
 
 def _picked(value: Value, places: tuple[int, ...], dims: Any, shape: Any, key: str) -> Value:
@@ -242,10 +275,31 @@ def _picked(value: Value, places: tuple[int, ...], dims: Any, shape: Any, key: s
         raise UserError([Problem(key, fault.message, fault.hint)]) from None
 
 
-def _emission(one: Mapping[str, Any], scope: Scope, key: str, observed: Value, size: int, states: Any) -> Emission:
+def emission_of(
+    one: Mapping[str, Any], scope: Scope, key: str, dims: Any, shape: Any, size: int, states: Any
+) -> Emission:
+    """Return what a state emits.
+
+    Parameters
+    ----------
+    one
+        The distribution in YAML.
+    scope
+        Values of the names in its expressions.
+    key
+        Its config key.
+    dims, shape
+        Axes of the rows.
+    size, states
+        Number and dims of the states.
+
+    Raises
+    ------
+    UserError
+        When a parameter does not fit.
+    """
     known = family(one["dist"])
     assert known is not None
-    dims, shape = observed.dims, observed.shape
     data = None
     if one.get("observed") is not None:
         data = scope.lookup(one["observed"]) if scope.knows(one["observed"]) else None

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.language import kalman_filter, recurrences, special_functions
+from bayesrun.language import kalman_filter, recurrences, special_functions, state_paths
 from bayesrun.lazy import fft, linalg, special
 
 Array = NDArray[Any]
@@ -384,6 +384,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "black_box": _black_box,
         "recurrence": lambda *rest: recurrences.run(OPERATIONS, *rest),
         "kalman_filter": kalman_filter.log_terms,
+        "state_path": state_paths.state_path,
         "states_after": kalman_filter.states_after,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,

@@ -7,16 +7,18 @@ the posterior go along the rows together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.errors import Problem
 from bayesrun.language.declaration import Container, Declaration, Deterministic, Likelihood
 from bayesrun.language.evaluation_at_draws import NUMBER_BY_NUMBER, evaluate_at_draws
-from bayesrun.language.generators import generator
+from bayesrun.language.generators import expectation, generator
 from bayesrun.language.operations import OPERATIONS, Call, Node, Variable
 from bayesrun.language.recurrences import Program, Rows
 from bayesrun.language.values import node_of
@@ -66,13 +68,24 @@ class Simulation:
         NotSimulated
             When a likelihood can't be drawn row by row.
         """
+        return {name: drawn for name, (drawn, _) in self.with_means(draws, rng).items()}
+
+    def with_means(self, draws: Mapping[str, Array], rng: np.random.Generator) -> dict[str, tuple[Array, Array | None]]:
+        """Draw all of them together, and return with each its expected values given the rows before (draw, ...)."""
         count = len(next(iter(draws.values())))
         step = max(1, _AT_ONCE // max(1, _numbers_per_draw(self.declared)))
-        parts = []
+        parts, means = [], []
         for begin in range(0, count, step):
             some = {name: values[begin : begin + step] for name, values in draws.items()}
-            parts.append(_Pass(self, some, rng).run())
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.likelihoods}
+            one = _Pass(self, some, rng)
+            parts.append(one.run())
+            means.append(one.means)
+        found = {}
+        for name in self.likelihoods:
+            of = [mean[name] for mean in means if name in mean]
+            whole = np.concatenate([part[name] for part in parts])
+            found[name] = whole, np.concatenate(of) if len(of) == len(parts) else None
+        return found
 
 
 def simulation_of(declared: Declaration) -> Simulation | None:
@@ -83,6 +96,28 @@ def simulation_of(declared: Declaration) -> Simulation | None:
     likelihoods = [item for item in declared.items if isinstance(item, Likelihood)]
     names = tuple(i.name for i in likelihoods if any(links.depends(node_of(v)) for v in i.plan.values.values()))
     return Simulation(declared, names) if names else None
+
+
+def same_row_problems(declared: Declaration) -> Iterator[Problem]:
+    """Find likelihoods whose distribution depends on their own value at the same row, which no series can have."""
+    if not declared.fed:
+        return
+    links = _Links(declared)
+    needs: dict[str, set[str]] = {}
+    for item in declared.items:
+        if isinstance(item, Likelihood):
+            todo = [node_of(value) for value in item.plan.values.values()]
+            needs[item.name] = {declared.fed[name] for name in links.at_the_same_row(todo) if name in declared.fed}
+    keys = {item.name: item.plan.key for item in declared.items if isinstance(item, Likelihood)}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        names = list(reversed(error.args[1]))
+        if len(names) == 2:
+            message = f"the distribution of '{names[0]}' depends on its own value at the same row"
+        else:
+            message = f"these depend on each other's values at the same row: {' <- '.join(names)}"
+        yield Problem(keys[names[0]], message, "use values of earlier rows, as in y[t-1]")
 
 
 def _numbers_per_draw(declared: Declaration) -> int:
@@ -110,6 +145,35 @@ class _Links:
                     found[id(node)] = node
                 todo.extend(node.inputs)
         return list(found.values())
+
+    def at_the_same_row(self, nodes: Sequence[Node]) -> set[str]:
+        """Return the drawn data variables whose values at a row some nodes need at the same row."""
+        found: set[str] = set()
+        todo: list[Any] = list(nodes)
+        seen = set[Any]()
+        while todo:
+            one = todo.pop()
+            node, number = one if isinstance(one, tuple) else (self.resolved(one), None)
+            if (id(node), number) in seen or not isinstance(node, Call) or not self.depends(node):
+                continue
+            seen.add((id(node), number))
+            if number is not None:
+                program: Program = node.settings[0]
+                variable = program.variables[number]
+                if variable.data and variable.name in self.fed:
+                    found.add(variable.name)
+                    continue
+                todo += [(node, i.of[0]) for i in variable.block if i.kind == "now"]
+                todo += [node.inputs[i.of[0]] for i in variable.block if i.kind == "input"]
+            elif node.operation == "index":
+                source = self.resolved(node.inputs[0])
+                if isinstance(source, Call) and source.operation == "recurrence":
+                    todo.append((source, node.settings[0][0]))
+                else:
+                    todo += node.inputs
+            elif node.operation != "recurrence":
+                todo += node.inputs
+        return found
 
     def resolved(self, node: Node) -> Node:
         """Return how a deterministic is computed, in place of its name."""
@@ -154,6 +218,7 @@ class _Pass:
         self._whole: dict[int, Array] = {}
         self._series: dict[int, _Series] = {}
         self._drawn: dict[str, Array] = {}
+        self.means: dict[str, Array] = {}
         self._row, self._at_row, self._busy = 0, dict[Any, Array](), set[Any]()
 
     def run(self) -> dict[str, Array]:
@@ -207,6 +272,11 @@ class _Pass:
         place = [slice(None)] * (1 + len(shape))
         place[1 + axis] = slice(self._row, self._row + 1)
         self._drawn[name][tuple(place)] = values
+        mean = expectation(plan.family.name)
+        if mean is not None:
+            whole = self.means.setdefault(name, np.empty(self._drawn[name].shape))
+            found = np.asarray(mean(parameters))
+            whole[tuple(place)] = found.reshape(len(found), *(1,) * (1 + len(shape) - found.ndim), *found.shape[1:])
         self._at_row[name] = values
         return values
 
@@ -328,4 +398,4 @@ class _Pass:
         raise NotSimulated(f"there are no draws of '{name}'")
 
 
-__all__: Sequence[str] = ["NotSimulated", "Simulation", "simulation_of"]
+__all__: Sequence[str] = ["NotSimulated", "Simulation", "same_row_problems", "simulation_of"]

@@ -80,6 +80,21 @@ def _steps(body: Mapping[str, Any]) -> dict[str, Any]:
     return {str(name): text for name, text in given.items()} if isinstance(given, Mapping) else {}
 
 
+def lags_in(body: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many earlier rows the steps of a recurrence use of each variable."""
+    lags: dict[str, int] = {}
+    for text in _steps(body).values() if isinstance(body, Mapping) else ():
+        try:
+            tree = parse(str(text), "").tree
+        except UserError:
+            continue
+        for node in _subscripts(tree):
+            back = lag_in(node.slice)
+            if back and isinstance(node.value, ast.Name):
+                lags[node.value.id] = max(back, lags.get(node.value.id, 0))
+    return lags
+
+
 def _texts(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the expressions of a recurrence with their keys."""
     for section in ("state", "first", "step"):

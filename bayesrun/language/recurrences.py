@@ -218,3 +218,34 @@ def run(operations: Operations, *rest: Any) -> Array:
             for number in range(len(program.variables)):
                 rows.compute(number, row)
     return rows.values[:, 0].reshape(program.shape)
+
+
+def at_draws(
+    operations: Operations, inputs: Sequence[Any], varies: Sequence[bool], program: Program, count: int
+) -> Array:
+    """Compute a recurrence at all draws at once.
+
+    Parameters
+    ----------
+    operations
+        The meaning of each operation.
+    inputs
+        As those of `run`; one that varies has an axis of draws before its own.
+    varies
+        Which inputs do.
+    program
+        The recurrence.
+    count
+        Number of draws.
+
+    Returns
+    -------
+    ndarray
+        Over (draw, variable, *series, row).
+    """
+    rows = Rows(program, program.flat(inputs, varies), operations, count)
+    with np.errstate(all="ignore"):
+        for row in range(program.rows):
+            for number in range(len(program.variables)):
+                rows.compute(number, row)
+    return np.moveaxis(rows.values, 1, 0).reshape(count, *program.shape)

@@ -115,6 +115,9 @@ def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, 
             quantities[item.name] = Quantity(item.value.dims, item.value.shape, item.value.known is not None)
         elif isinstance(item, Likelihood):
             likelihoods[item.name] = item.observed.dims
+            missing = item.observed.missing
+            if missing is not None:
+                quantities[f"{item.name}_missing"] = Quantity((missing.dim,), (int(missing.mask.sum()),))
     for hidden in shown.hidden:
         quantities |= {name: Quantity(hidden.dims[name], shape) for name, shape in hidden.shapes.items()}
     design = replace(declared.design, rows=declared.design.rows or data.dim)

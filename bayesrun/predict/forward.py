@@ -21,6 +21,7 @@ from bayesrun.language.generators import expectation, generator, level_probabili
 from bayesrun.language.modifiers import Modifiers, draw_modified
 from bayesrun.language.operations import names_in
 from bayesrun.language.plan import Plan, component_shape
+from bayesrun.language.recurrence_draws import NotSimulated, Simulation, simulation_of
 from bayesrun.language.values import Value, node_of
 
 Array = NDArray[Any]
@@ -94,12 +95,30 @@ class Forward:
     def run(self, declared: Declaration) -> dict[str, Forecast]:
         """Compute and draw the items of a declaration in order, and return its likelihoods."""
         found: dict[str, Forecast] = {}
+        simulation = simulation_of(declared)
+        together = () if simulation is None else simulation.likelihoods
         for item in declared.items:
-            if isinstance(item, Likelihood):
-                found[item.name] = self._likelihood(item)
-            else:
+            if not isinstance(item, Likelihood):
                 self._add(item)
+            elif item.name not in together:
+                found[item.name] = self._likelihood(item)
+        if simulation is not None:
+            found |= self._row_by_row(declared, simulation)
         return found
+
+    def _row_by_row(self, declared: Declaration, simulation: Simulation) -> dict[str, Forecast]:
+        """Draw the likelihoods whose rows follow from the rows before."""
+        known = {name: values for name, values in self._draws.items() if name not in self._over_rows}
+        draws = {name: self._full(np.asarray(values)) for name, values in {**known, **self._known}.items()}
+        try:
+            drawn = simulation.with_means(draws, self._rng)
+        except NotSimulated as error:
+            names = ", ".join(simulation.likelihoods)
+            raise fail("predict", f"'{names}' can't be predicted: {error}") from error
+        items = {item.name: item for item in declared.items if isinstance(item, Likelihood)}
+        return {
+            name: Forecast(*values, items[name].observed.dims, _labels(items[name])) for name, values in drawn.items()
+        }
 
     def parameters_of_likelihoods(self, declared: Declaration) -> dict[str, list[Array]]:
         """Compute the parameters of each likelihood without drawing observations."""
@@ -170,7 +189,6 @@ class Forward:
             mask = item.observed.missing.mask
             self._known[item.name] = np.where(mask, drawn, item.observed.values)
         expected = self.expected(item.plan, shape)
-        labels = {d: item.observed.coords.get(d, range(n)) for d, n in zip(item.observed.dims, shape, strict=True)}
         shares = self.shares(item.plan, shape)
         parameters = {} if item.plan.inner else self._of_elements(item.plan, shape)
         self._evaluated = None
@@ -178,7 +196,7 @@ class Forward:
             drawn,
             None if expected is None else self._full(expected),
             item.observed.dims,
-            labels,
+            _labels(item),
             None if shares is None else self._full(shares),
             parameters,
         )
@@ -274,6 +292,11 @@ class Forward:
         if any(mean is None for mean in means):
             return None
         return np.asarray((weights * np.stack([self._full(m) for m in means if m is not None], axis=-1)).sum(axis=-1))
+
+
+def _labels(item: Likelihood) -> dict[str, Sequence[Any]]:
+    sizes = zip(item.observed.dims, item.observed.shape, strict=True)
+    return {dim: item.observed.coords.get(dim, range(size)) for dim, size in sizes}
 
 
 def _normal_mixture(p: Mapping[str, Array], shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -37,7 +37,10 @@ Draws = Mapping[str, NDArray[Any]]
 KEY = "predict.data"
 AT_ONCE = 10_000_000
 """Maximum number of values of a likelihood that are predicted at once."""
-ORDERED = re.compile(r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"GaussianProcess"|"LinearGaussian"')
+ORDERED = re.compile(
+    r'\b(cumsum|cumprod|cummax|lag|diff|concatenate)\(|"recurrence": [{\[]'
+    r'|"(GaussianProcess|HiddenMarkov|LinearGaussian|AR|AR1|GaussianRandomWalk)"'
+)
 """Functions and distributions that make a row depend on other rows."""
 
 

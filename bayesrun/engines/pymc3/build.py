@@ -222,6 +222,8 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
         absent[item.name] = observed.missing.mask
     if item.plan.modifiers is not None and item.plan.modifiers.kept is not None:
         note.unobserved[item.name] = ~item.plan.modifiers.kept
+    if observed.absent is not None:
+        note.unobserved[item.name] = observed.absent
     with _made_by_pymc3(item.plan), applied("small_test_values") if item.elementwise else nullcontext():
         return make_variable(item.plan, observed.dims, lower, None, _values(observed, variables))
 

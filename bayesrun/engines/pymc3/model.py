@@ -162,7 +162,8 @@ class PyMC3Model:
 
     def draw_prior(self, draws: int, seed: int) -> dict[str, Array]:
         """Draw every variable and likelihood from the prior."""
-        return predictive.draw_prior(self.model, draws, seed, self._missing, self._metadata.together)
+        together = self._metadata.together
+        return predictive.draw_prior(self.model, draws, seed, self._missing, together, self._absent)
 
     def predict(self, names: Sequence[str], draws: Arrays, seed: int) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw."""

@@ -18,6 +18,7 @@ import theano.tensor as tt
 from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
 from pymc3.util import is_transformed_name
+from theano.graph.basic import ancestors
 from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import MissingDraws
@@ -55,7 +56,12 @@ def lent_to_pymc3(rng: np.random.RandomState) -> Iterator[None]:
 
 
 def draw_prior(
-    model: pm.Model, draws: int, seed: int, missing: Missing, together: Sequence[DrawnTogether] = ()
+    model: pm.Model,
+    draws: int,
+    seed: int,
+    missing: Missing,
+    together: Sequence[DrawnTogether] = (),
+    absent: Missing | None = None,
 ) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
@@ -63,7 +69,10 @@ def draw_prior(
     differs between processes.
     """
     rng, imputed = np.random.RandomState(seed), {v.name for v in model.missing_values}
-    variables = [v for v in own_variables(model) if v.name not in imputed]
+    # what recurrences go along in spite of missing values is drawn with the series itself
+    filled = {f"{name}_missing" for each in together for name in each.likelihoods if name in (absent or {})}
+    behind = [model[name] for name in filled if name in model.named_vars]
+    variables = [v for v in own_variables(model) if v.name not in imputed and not _depends(v, behind)]
     with building(), np.errstate(all="ignore"), lent_to_pymc3(rng):
         values = draw_values(variables, size=draws)
     drawn = {v.name: _each(np.asarray(found), v, draws) for v, found in zip(variables, values, strict=True)}
@@ -75,9 +84,17 @@ def draw_prior(
             log.info("no prior draws of %s: %s", ", ".join(each.likelihoods), error, exc_info=True)
     for variable in model.observed_RVs:
         if variable.name in simulated:
+            name = f"{variable.name}_missing"
+            if absent is not None and variable.name in drawn and name in filled and name in model.named_vars:
+                drawn[name] = drawn[variable.name][:, absent[variable.name]]
             continue
         drawn |= _prior_predictive(model, variable, drawn, missing.get(variable.name), rng)
     return drawn
+
+
+def _depends(variable: Any, others: Sequence[Any]) -> bool:
+    """Return whether a variable is among others, or computed from one of them."""
+    return bool(others) and not set(others).isdisjoint(ancestors([variable]))
 
 
 def _each(values: Array, variable: Any, draws: int) -> Array:

@@ -22,16 +22,29 @@ from pydantic import Field
 
 from bayesrun.data.base import Domain, Role
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.component_draws import DrawnComponents, remember_end
+from bayesrun.errors import check as check_problems
+from bayesrun.language.component_draws import DrawnComponents
 from bayesrun.language.declaration import Declaration, Draft, Hidden, ModelDesign, Observed, coords_of, observed_values
+from bayesrun.language.densities.elementwise import written_density
 from bayesrun.language.distributions import family
+from bayesrun.language.functions import index, reduce_axis
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, HiddenStates, emitted, read_hidden_markov
+from bayesrun.language.later_rows import (
+    CONTINUED,
+    remember_end,
+    remember_last,
+    remember_observed,
+    series_coefficients,
+)
 from bayesrun.language.learned import Learned
 from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, LinearGaussian, read_linear_gaussian
+from bayesrun.language.modifiers import Modifiers
+from bayesrun.language.plan import of_values, plan
 from bayesrun.language.priors import declare, declare_likelihood
-from bayesrun.language.recurrence_reader import read_recurrence
+from bayesrun.language.recurrence_draws import same_row_problems
+from bayesrun.language.recurrence_reader import lags_in, read_recurrence
 from bayesrun.language.time_steps import times_along
-from bayesrun.language.values import constant
+from bayesrun.language.values import apply, constant
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
@@ -52,6 +65,7 @@ from bayesrun.models.declarative.dimension_checks import (
     has_missing,
     with_coords,
 )
+from bayesrun.models.declarative.filled_series import between_neighbours, filled_in, filled_support
 from bayesrun.models.declarative.marginal_variables import (
     Recovery,
     SummedOut,
@@ -116,7 +130,7 @@ def roles(spec: DeclarativeSpec) -> tuple[Role, ...]:
             known = family(dist)
             if known is not None:
                 domain = "index" if known.name in _OF_LEVELS else _DOMAINS.get(known.support, "real")
-                is_imputed = part.body.get("observed_if") is None
+                is_imputed = part.body.get("observed_if") is None and part.body.get("dist") != HIDDEN_MARKOV
                 found.append(Role(name, "observed", domain, f"{key}.observed", is_imputed))
     return tuple(found)
 
@@ -149,7 +163,7 @@ def check(data: xr.Dataset | None, spec: DeclarativeSpec) -> list[Problem]:
     problems = data_problems(data, [plain(part) for part in parts])
     if not problems and any(map(is_marginal, parts)):
         try:
-            _summed_out(data, parts, _declared(data, [plain(part) for part in parts]))
+            _summed_out(data, parts, _declared(data, [plain(part) for part in parts], sums=True))
         except UserError as error:
             problems = list(error.problems)
     return problems
@@ -160,7 +174,7 @@ def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
     parts, data = definitions(spec), with_coords(data, spec.coords)
     written = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else plain(p) for p in parts]
     if any(map(is_marginal, parts)):
-        return _summed_out(data, parts, _declared(data, written))
+        return _summed_out(data, parts, _declared(data, written, sums=True))
     declared = _declared(data, parts)
     return declared if written == parts else replace(declared, reported=_declared(data, written))
 
@@ -169,15 +183,22 @@ def _is_whitened(part: Definition) -> bool:
     return part.kind == "prior" and part.body.get("parameterization") == "whitened"
 
 
-def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declaration:
+def _declared(data: xr.Dataset | None, parts: Sequence[Definition], sums: bool = False) -> Declaration:
     rows = _rows(data, parts)
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
     _add_containers(draft, data, parts)
     fed, chains, series = explained(parts), list[HiddenMarkov](), list[LinearGaussian]()
+    filled = filled_in(data, parts)
+    for part in filled.values():
+        _add_missing_of_series(draft, part, data)
     for part in in_order(parts, completed(data, parts)):
         if part.kind == "recurrence":
             add_recurrence(draft, part, fed)
+            if not sums:
+                _remember_rows(draft, part, data, filled)
+        elif part.observed in filled and part.name == filled[part.observed].name:
+            _add_filled_likelihood(draft, part, data)
         elif part.body.get("dist") == HIDDEN_MARKOV:
             chains.append(_add_hidden_markov(draft, part, data))
         elif part.body.get("dist") == LINEAR_GAUSSIAN:
@@ -188,6 +209,7 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition]) -> Declarati
     fed_by = {str(part.observed): part.name for part in parts if part.kind == "likelihood"}
     has_recurrence = any(part.kind == "recurrence" for part in parts)
     made = replace(draft.declaration(), design=design, fed=fed_by if has_recurrence else {})
+    check_problems(list(same_row_problems(made)))
     hidden: list[Hidden] = [HiddenStates(tuple(chains), made)] if chains else []
     hidden += [DrawnComponents(tuple(series), made)] if series else []
     if not hidden:
@@ -269,13 +291,70 @@ def add_recurrence(draft: Draft, part: Definition, fed: frozenset[str]) -> None:
         draft.scope.add(name, made if value.known is None else replace(made, known=value.known))
 
 
+def _remember_rows(draft: Draft, part: Definition, data: xr.Dataset | None, filled: Mapping[str, Definition]) -> None:
+    """Keep what later rows of a recurrence go on from."""
+    assert data is not None
+    remember_end(draft.scope, part.name, part.body, part.key, times_along(data, part.body["over"]), 0)
+    for name, count in lags_in(part.body).items():
+        if name in filled:
+            remember_observed(draft, name, data[name].values.astype(float), count)
+        elif part.body["over"] in draft.scope.lookup(name).dims:
+            remember_last(draft, name, draft.scope.lookup(name), count)
+
+
+def _add_missing_of_series(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    """Add the missing values of a series that a recurrence goes along, and let its name stand for the whole series."""
+    assert data is not None and part.observed is not None
+    array = data[part.observed]
+    seen = observed_values(array)
+    assert seen.missing is not None
+    mask, name = seen.missing.mask, f"{part.name}_missing"
+    dim = seen.missing.dim if seen.missing.dim not in draft.coords else f"{part.name}_{seen.missing.dim}"
+    draft.add_coords({dim: seen.missing.labels})
+    support = filled_support(part)
+    of_unit = {"lower": constant(0.0), "upper": constant(1.0)} if support == "Uniform" else {}
+    this = of_values(name, support, of_unit, (dim,), (int(mask.sum()),), part.key)
+    between = between_neighbours(array.values.astype(float))
+    missing = draft.random(this, (dim,), constant(between[mask]))[name]
+    places = np.zeros(mask.shape, dtype=np.int64)
+    places[mask] = np.arange(mask.sum())
+    each = index(missing.named((None,)), [constant(places, seen.dims)])
+    whole = apply("where", [constant(mask, seen.dims), each, constant(between, seen.dims)])
+    draft.scope.add(part.observed, whole, replace=True)
+
+
+def _add_filled_likelihood(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    """Add the likelihood of a series with missing values, whose own density is a further term of the log density."""
+    assert data is not None and part.observed is not None
+    seen = observed_values(data[part.observed])
+    assert seen.missing is not None
+    mask = seen.missing.mask
+    this = plan(part.name, part.body, draft.scope, part.key, seen.dims, seen.shape)
+    density = written_density(this.family.name)
+    assert density is not None
+    parameters = {name: value.named((None,) * value.ndim) for name, value in this.values.items()}
+    whole = draft.scope.lookup(part.observed)
+    terms = density(whole.named((None,) * whole.ndim), parameters)
+    terms = apply("where", [constant(mask), terms, 0.0])
+    draft.potential(f"{part.name}_imputed", reduce_axis("sum", terms))
+    values = np.where(mask, np.asarray(seen.values)[~mask][0], seen.values)
+    draft.name_axes(part.name, this.dims, this.shape, draft.scope)
+    draft.likelihood(replace(this, modifiers=Modifiers(kept=~mask)), Observed(values, seen.dims, seen.coords))
+
+
 def _add_hidden_markov(draft: Draft, part: Definition, data: xr.Dataset | None) -> HiddenMarkov:
     assert data is not None and part.observed is not None
     array = data[part.observed]
     known = constant(array.values, tuple(map(str, array.dims)))
     made = read_hidden_markov(part.name, part.body, draft.scope, part.key, known)
     draft.name_axes(part.name, made.dims, made.shape, draft.scope)
-    draft.likelihood(made.plan(part.key), observed_values(array))
+    times = times_along(data, made.dims[-1])
+    remember_end(draft.scope, part.name, part.body, part.key, times, made.shape[-1])
+    # missing values are not imputed: the chain goes on without them
+    observed = observed_values(array)
+    if observed.missing is not None:
+        observed = replace(observed, missing=None, absent=observed.missing.mask)
+    draft.likelihood(made.plan(part.key), observed)
     return made
 
 
@@ -296,14 +375,29 @@ def _add(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
     """Add one definition to the model."""
     if part.kind == "prior":
         declare(draft, part.name, part.body, part.key)
+        _remember_walk(draft, part, data)
     elif part.kind == "likelihood":
         _add_likelihood(draft, part, data)
     else:
         _add_expression(draft, part)
 
 
+def _remember_walk(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
+    """Keep the times of the last points of a random walk over rows of the data."""
+    dims = part.body.get("dims")
+    last = dims if isinstance(dims, str) else str(dims[-1]) if dims else ""
+    if part.body.get("dist") == "GaussianRandomWalk" and data is not None and last in data.sizes:
+        remember_end(draft.scope, part.name, part.body, part.key, times_along(data, last), data.sizes[last])
+
+
 def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:
     assert data is not None and part.observed is not None
+    if part.body.get("dist") in CONTINUED:
+        array = data[part.observed]
+        dim = str(array.dims[-1])
+        remember_end(draft.scope, part.name, part.body, part.key, times_along(data, dim), array.sizes[dim])
+        this = plan(part.name, part.body, draft.scope, part.key, tuple(map(str, array.dims)), array.shape)
+        remember_observed(draft, part.observed, array.values.astype(float), len(series_coefficients(this)))
     value = declare_likelihood(draft, part.name, part.body, part.key, observed_values(data[part.observed]))
     if has_missing(data, part.observed) and part.observed == part.name:
         draft.scope.add(part.name, value, replace=True)

@@ -15,14 +15,24 @@ import numpy as np
 
 from bayesrun.data.base import Role
 from bayesrun.errors import Problem, UserError, check, fail
-from bayesrun.language.component_draws import linear_gaussian_at_rows, steps_from_end
+from bayesrun.language.component_draws import linear_gaussian_at_rows
 from bayesrun.language.declaration import Draft, Observed, observed_values
 from bayesrun.language.distributions import family
 from bayesrun.language.gaussian_processes import latent_at_rows, observed_at_rows
 from bayesrun.language.grammar import parse
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
+from bayesrun.language.later_rows import (
+    CONTINUED,
+    autoregression_at_rows,
+    hidden_markov_at_rows,
+    last_values,
+    recurrence_at_rows,
+    series_coefficients,
+    steps_from_end,
+    walk_at_rows,
+)
 from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN
-from bayesrun.language.plan import plan
+from bayesrun.language.plan import Plan, plan
 from bayesrun.language.priors import declare, declare_likelihood
 from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import Value, variable
@@ -32,6 +42,7 @@ from bayesrun.models.declarative.definitions import Definition, definitions, giv
 from bayesrun.models.declarative.dimension_checks import (
     add_parts,
     completed,
+    explained,
     expression_value,
     has_missing,
     with_coords,
@@ -51,6 +62,8 @@ def plain_parts(spec: DeclarativeSpec) -> list[Definition]:
 
 def _plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the parametrization of a prior, and the parts of a likelihood that are only known for observed rows."""
+    if body.get("dist") == HIDDEN_MARKOV and isinstance(body.get("emission"), Sequence):
+        body = {**body, "emission": body["emission"][0]}
     dropped = {"weights", "observed_if"}
     if body.get("parameterization") in ("noncentered", "whitened"):
         dropped.add("parameterization")
@@ -64,9 +77,10 @@ def needs(rows: NewRows, spec: DeclarativeSpec) -> tuple[Role, ...]:
     """Return the variables over the rows that the likelihoods need, except those that the model can draw."""
     rows, parts = _with_coords(rows, spec), plain_parts(spec)
     used = _used(rows, parts)
-    _refuse_recurrences(used)
-    own = {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
-    own |= {name for p in parts if p.system is not None for name in gives(p)}
+    _refuse_recurrences(used, rows)
+    own = explained(parts) if _goes_on(used) else frozenset()
+    own |= {str(p.observed) for p in parts if p.kind == "likelihood" and p.observed == p.name}
+    own |= {name for p in parts if p.system is not None or p.kind == "recurrence" for name in gives(p)}
     keys = {name: part.key for part in used for name in _data_names(rows, part)}
     return tuple(Role(name, "predictor", "any", key) for name, key in keys.items() if name not in own)
 
@@ -93,32 +107,47 @@ def at_rows(rows: NewRows, spec: DeclarativeSpec) -> Any:
     used = _used(rows, parts)
     if not used:
         raise fail(_KEY, f"no likelihood of the model is over the rows ('{rows.dim}')", "predict from another model")
-    _refuse_recurrences(used)
+    _refuse_recurrences(used, rows)
     data = _with_drawn_predictors(rows.data, rows, used)
+    fed = {str(p.observed): p.name for p in used if p.kind == "likelihood"} if _goes_on(used) else {}
+    data = data.assign({name: (rows.likelihoods[own], np.zeros(_sizes(data, rows, own))) for name, own in fed.items()})
     draft = Draft(data, learned=rows.design.recalled())
     problems: list[Problem] = []
     for part in in_order(used, completed(data, used)):
         if part.kind == "prior":
             problems += _add_prior(draft, part, rows)
+        elif not problems and part.kind == "recurrence":
+            _add_recurrence(draft, part, data, rows, fed)
         elif not problems and part.kind == "deterministic":
             _add_known_deterministic(draft, part, rows)
         elif not problems:
             _add_likelihood(draft, part, data, rows)
     check(problems)
-    return draft.declaration()
+    return replace(draft.declaration(), fed=fed)
 
 
-def _refuse_recurrences(used: Sequence[Definition]) -> None:
+def _sizes(data: xr.Dataset, rows: NewRows, name: str) -> list[int]:
+    return [data.sizes[dim] for dim in rows.likelihoods[name]]
+
+
+def _goes_on(used: Sequence[Definition]) -> bool:
+    """Return whether rows are drawn one after another."""
+    return any(part.kind == "recurrence" or _is_series(part) for part in used)
+
+
+def _is_series(part: Definition) -> bool:
+    return part.kind == "likelihood" and part.body.get("dist") in CONTINUED
+
+
+def _refuse_recurrences(used: Sequence[Definition], rows: NewRows) -> None:
     for part in used:
-        if part.body.get("dist") == HIDDEN_MARKOV:
-            message = f"'{part.name}' is a hidden Markov chain, where each row needs the rows before"
-            raise fail(_KEY, message, "the posterior predictive draws of the fit are new series over its own rows")
-        if part.kind == "recurrence":
+        if part.kind == "recurrence" and part.body["over"] != rows.dim:
             names = ", ".join(p.name for p in used if p.kind == "likelihood")
             message = (
-                f"'{names}' depends on a recurrence over '{part.body['over']}', whose rows follow from the rows before"
+                f"'{names}' depends on a recurrence over '{part.body['over']}': later rows of it can be predicted, "
+                f"but these are rows of '{rows.dim}'"
             )
-            raise fail(_KEY, message, "the posterior predictive draws of the fit are new series over its own rows")
+            raise fail(_KEY, message, f"set data.dim={part.body['over']} in the fit")
 
 
 def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
@@ -141,7 +170,7 @@ def _used(rows: NewRows, parts: Sequence[Definition]) -> list[Definition]:
 def _is_made_again(rows: NewRows, part: Definition) -> bool:
     """Return whether a variable differs from that of the posterior."""
     if part.kind == "recurrence":
-        return False
+        return True
     if part.kind == "prior":
         return _is_new(rows, part)
     this = rows.quantities[part.name]
@@ -193,6 +222,11 @@ def _add_prior(draft: Draft, part: Definition, rows: NewRows) -> list[Problem]:
         latent_at_rows(draft, plan(part.name, part.body, draft.scope, part.key), part.body, _all_draws(rows))
         return []
     event = known.event if known else 0
+    if part.body["dist"] == "GaussianRandomWalk" and rows.dim == dims[-1] and not set(dims) & set(rows.grown):
+        this = plan(part.name, {**part.body, "steps": None}, draft.scope, part.key)
+        steps = _steps(draft, part, [str(dim) for dim in dims], rows.data, rows)
+        walk_at_rows(draft, this, steps, _of_draws(rows, part.name))
+        return []
     what = f"'{part.name}' ({part.body['dist']})"
     if rows.dim in dims and (event or not rows.draw_over_rows):
         message = f"{what} is a random variable over the rows, which has no values for new ones"
@@ -268,14 +302,17 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
         this = plan(part.name, part.body, draft.scope, part.key)
         draft.likelihood(observed_at_rows(draft, this, part.body, _all_draws(rows)), _blank(data, dims))
         return
-    if part.body["dist"] == LINEAR_GAUSSIAN:
-        if dims[-1] != rows.dim or set(dims) & set(rows.grown):
-            message = f"'{part.name}' goes along '{dims[-1]}': later rows can be predicted, further series can't"
-            raise fail(_KEY, message, f"predict rows of '{dims[-1]}' for series that the fit has seen")
+    if _is_series(part):
+        draft.likelihood(_series_at_rows(draft, part, dims, data, rows), _blank(data, dims))
+        return
+    if part.body["dist"] in (HIDDEN_MARKOV, LINEAR_GAUSSIAN):
         blank = _blank(data, dims)
-        times = times_along(data, dims[-1], fewest=1)
-        steps = steps_from_end(draft.scope, part.name, part.body, part.key, times, blank.shape[-1])
-        this = linear_gaussian_at_rows(draft, part.name, part.body, part.key, dims, blank.shape, steps)
+        steps = _steps(draft, part, dims, data, rows)
+        of = draft, part.name, part.body, part.key, dims, blank.shape, steps
+        if part.body["dist"] == HIDDEN_MARKOV:
+            this = hidden_markov_at_rows(*of, _of_draws(rows, f"{part.name}_state"))
+        else:
+            this = linear_gaussian_at_rows(*of)
         draft.likelihood(this, blank)
         return
     if known is not None and known.event and rows.dim in dims[-known.event :]:
@@ -288,6 +325,37 @@ def _add_likelihood(draft: Draft, part: Definition, data: xr.Dataset, rows: NewR
     value = declare_likelihood(draft, part.name, part.body, part.key, observed, new_rows=True)
     if observed.missing is not None:
         draft.scope.add(part.name, value, replace=True)
+
+
+def _add_recurrence(draft: Draft, part: Definition, data: xr.Dataset, rows: NewRows, fed: Mapping[str, str]) -> None:
+    over = str(part.body["over"])
+    steps = _steps(draft, part, (over,), data, rows)
+    widest = [data[name].dims for name in (*part.names, *fed) if name in data.variables and over in data[name].dims]
+    series = [str(dim) for dim in max(widest, key=len, default=(over,)) if dim != over]
+    recurrence_at_rows(draft, part.body, part.key, fed, steps, _all_draws(rows), series)
+
+
+def _series_at_rows(draft: Draft, part: Definition, dims: tuple[str, ...], data: xr.Dataset, rows: NewRows) -> Plan:
+    """Return the distribution of an autoregression or a random walk given the rows before."""
+    sizes = [data.sizes[dim] for dim in dims]
+    steps = _steps(draft, part, dims, data, rows)
+    this = plan(part.name, {**part.body, "steps": None, "init": None}, draft.scope, part.key, dims, sizes)
+    coefficients = series_coefficients(this)
+    fitted, observed = _all_draws(rows), str(part.observed)
+    last = last_values(draft.scope, observed, dims[:-1], fitted, f"{part.name}_missing")
+    if last is None:
+        message = f"the run has not kept the last values of '{observed}', from which '{part.name}' goes on"
+        raise fail(_KEY, message, "fit again: the run is of an older version, or has too few rows")
+    return autoregression_at_rows(draft, this, steps, last, coefficients, observed)
+
+
+def _steps(draft: Draft, part: Definition, dims: Sequence[str], data: xr.Dataset, rows: NewRows) -> Any:
+    """Return the length of the step of a series into each new row, into the first one from the last row of the fit."""
+    if dims[-1] != rows.dim or set(dims) & set(rows.grown):
+        message = f"'{part.name}' goes along '{dims[-1]}': later rows can be predicted, further series can't"
+        raise fail(_KEY, message, f"predict rows of '{dims[-1]}' for series that the fit has seen")
+    times = times_along(data, dims[-1], fewest=1)
+    return steps_from_end(draft.scope, part.name, part.body, part.key, times, data.sizes[dims[-1]])
 
 
 def _blank(data: xr.Dataset, dims: tuple[str, ...]) -> Observed:

@@ -17,7 +17,7 @@ from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problem
 from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, linear_gaussian_problems
 from bayesrun.language.ode_reader import ode_names, ode_problems, states_of
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
-from bayesrun.language.recurrence_reader import names_used, recurrence_problems
+from bayesrun.language.recurrence_reader import lags_in, names_used, recurrence_problems
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec
@@ -174,7 +174,7 @@ def gives(part: Definition) -> tuple[str, ...]:
 def _helpers(part: Definition) -> tuple[str, ...]:
     """Return the names of additional variables that a definition creates, which must not be used otherwise."""
     if part.kind == "recurrence":
-        return ()
+        return tuple(f"{name}_end" for name in lags_in(part.body))
     form = part.body.get("parameterization")
     made = {"noncentered": ("offset",), "whitened": ("level", "waves", "start")}.get(str(form), ())
     made = (*made, "level") if form == "noncentered" and part.body.get("dist") == "GaussianRandomWalk" else made

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from bayesrun.data.roles import outside
 from bayesrun.errors import Problem, UserError, check
 from bayesrun.language.areal_models import AREAL, adjacency_of
 from bayesrun.language.expressions import read
-from bayesrun.language.hidden_markov import HIDDEN_MARKOV, read_hidden_markov
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV, emitted, read_hidden_markov
 from bayesrun.language.incomplete_vectors import SUMMED_OUT
 from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, read_linear_gaussian
 from bayesrun.language.ode_reader import read_ode, solutions, states_of
@@ -24,6 +24,7 @@ from bayesrun.language.time_steps import SERIES, times_along
 from bayesrun.language.values import Fault, Value, compute, conform, constant, variable
 from bayesrun.lazy import xr
 from bayesrun.models.declarative.definitions import Definition, gives, in_order
+from bayesrun.models.declarative.filled_series import filled_in, filled_problem
 
 _SCORED = {
     "AdjacentLogistic": "cutpoints",
@@ -36,6 +37,8 @@ _SCORED = {
 }
 _GAPS = "fill them in, in the file or by data.derive"
 # Series whose missing values are imputed from their neighbours.
+_GOING_ON = (HIDDEN_MARKOV, LINEAR_GAUSSIAN)
+"""Series that go on without their missing values."""
 _IMPUTED_SERIES = ("AR", "AR1", "GARCH11", "GaussianRandomWalk")
 
 
@@ -82,7 +85,9 @@ def explained(parts: Sequence[Definition]) -> frozenset[str]:
 def completed(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[str]:
     """Return the likelihoods that have their data variable's name and complete its missing values."""
     own = [p for p in parts if p.kind == "likelihood" and p.observed == p.name]
-    return [p.name for p in own if has_missing(data, p.name) and p.body.get("dist") != LINEAR_GAUSSIAN]
+    sampled = filled_in(data, parts)
+    known = [p for p in own if has_missing(data, p.name) and p.body.get("dist") not in _GOING_ON]
+    return [p.name for p in known if p.name not in sampled]
 
 
 def has_missing(data: xr.Dataset | None, name: str) -> bool:
@@ -124,12 +129,26 @@ def _ends_of_intervals(part: Definition) -> frozenset[str]:
     return frozenset([end]) if isinstance(end, str) else frozenset()
 
 
+def _emitted(part: Definition) -> frozenset[str]:
+    """Return the variables that hidden states emit besides the observed one."""
+    if part.body.get("dist") != HIDDEN_MARKOV:
+        return frozenset()
+    return frozenset(str(name) for _, name, _ in emitted(part.key, part.body) if name is not None)
+
+
 def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
     problems = []
     for part in parts:
-        for name in sorted(part.names - _ends_of_intervals(part)):
-            if has_missing(data, name) and name not in completed(data, parts):
-                assert data is not None
+        for name in sorted(part.names - _ends_of_intervals(part) - _emitted(part)):
+            if not has_missing(data, name) or name in filled_in(data, parts):
+                continue
+            assert data is not None
+            own = next((p for p in parts if p.kind == "likelihood" and p.observed == name), None)
+            if part.kind == "recurrence" and own is not None and _depends(own, part, parts):
+                problem = filled_problem(own, data[name])
+                problems += [] if problem is None else [problem]
+                continue
+            if name not in completed(data, parts):
                 count = int(data[name].isnull().sum())
                 if part.kind == "recurrence":
                     message = f"'{name}' has {count} missing values, but each row of a recurrence needs the rows before"
@@ -139,6 +158,20 @@ def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition])
                 hint = hint if _has_series(parts) else f"set data.drop_missing=rows, or {hint}"
                 problems.append(Problem(part.key, f"the predictor '{name}' has {count} missing values", hint))
     return problems
+
+
+def _depends(part: Definition, other: Definition, parts: Sequence[Definition]) -> bool:
+    """Return whether a definition depends on what another one provides, directly or through others."""
+    owner = {name: each for each in parts for name in gives(each) if each.kind != "likelihood"}
+    todo, seen = [part], set[str]()
+    while todo:
+        one = todo.pop()
+        if one is other:
+            return True
+        needed = [owner[name] for name in one.names if name in owner and owner[name].name not in seen]
+        seen |= {each.name for each in needed}
+        todo += needed
+    return False
 
 
 def _has_series(parts: Sequence[Definition]) -> bool:
@@ -186,7 +219,10 @@ def _untimely_recurrences(data: xr.Dataset | None, parts: Sequence[Definition]) 
 
 
 def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> list[Problem]:
-    scope, fed = Scope(data), explained(ordered)
+    scope, fed, filled = Scope(data), explained(ordered), filled_in(data, ordered)
+    for name in filled:
+        assert data is not None
+        scope.add(name, variable(name, tuple(map(str, data[name].dims)), data[name].shape), replace=True)
     problems: list[Problem] = []
     broken: set[str] = set()
     for part in ordered:
@@ -194,17 +230,19 @@ def _shape_problems(data: xr.Dataset | None, ordered: Sequence[Definition]) -> l
             broken |= {part.name, *gives(part)}
             continue
         try:
-            _trace(part, data, scope, fed)
+            _trace(part, data, scope, fed, filled)
         except UserError as error:
             problems += error.problems
             broken |= {part.name, *gives(part)}
     return problems
 
 
-def _trace(part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozenset[str]) -> None:
+def _trace(
+    part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozenset[str], filled: Collection[str]
+) -> None:
     """Infer the shape of one definition, and register its name."""
     if part.kind == "likelihood":
-        _trace_likelihood(part, data, scope)
+        _trace_likelihood(part, data, scope, filled)
     elif part.kind == "prior":
         this = plan(part.name, part.body, scope, part.key)
         if this.family.name in AREAL:
@@ -223,7 +261,7 @@ def _trace(part: Definition, data: xr.Dataset | None, scope: Scope, fed: frozens
         add_parts(part, made, scope)
 
 
-def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -> None:
+def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope, filled: Collection[str]) -> None:
     if data is None or part.observed not in data:
         names = [] if data is None else sorted(map(str, data.data_vars))
         message = f"the data have no variable '{part.observed}'"
@@ -231,11 +269,6 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     array = data[part.observed]
     dims = tuple(map(str, array.dims))
     if part.body.get("dist") == HIDDEN_MARKOV:
-        if has_missing(data, str(part.observed)):
-            message = (
-                f"'{part.observed}' has missing values, but each row of a hidden Markov chain needs the rows before"
-            )
-            raise UserError([Problem(part.key, message, _GAPS)])
         read_hidden_markov(part.name, part.body, scope, part.key, constant(array.values, dims))
         return
     if part.body.get("dist") == LINEAR_GAUSSIAN:
@@ -245,6 +278,7 @@ def _trace_likelihood(part: Definition, data: xr.Dataset | None, scope: Scope) -
     this = plan(part.name, prior, scope, part.key, dims, array.shape)
     check(_out_of_range(this, array, f"{part.key}.observed"))
     missing = has_missing(data, str(part.observed)) and modifiers.get("observed_if") is None
+    missing = missing and part.observed not in filled
     if missing and modifiers:
         message = f"'{part.observed}' has missing values, which can't be imputed with {' and '.join(modifiers)}"
         raise UserError([Problem(part.key, message, "set data.drop_missing=rows")])

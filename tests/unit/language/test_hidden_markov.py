@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise, product
 from typing import Any
 
@@ -15,13 +16,16 @@ from scipy import stats
 
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.declaration import Declaration
+from bayesrun.language.declaration import Declaration, Likelihood, Random
 from bayesrun.language.densities.elementwise import written_density, written_families
 from bayesrun.language.densities.lookup import unnamed
 from bayesrun.language.distributions import known_family
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.values import constant, node_of
+from bayesrun.models.base import NewRows, Quantity
 from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
+from bayesrun.models.declarative.declarative_rows import at_rows, needs
+from bayesrun.predict.forward import Forward
 
 ROWS, SIZE = 5, 3
 RNG = np.random.default_rng(2)
@@ -43,12 +47,16 @@ observed: y
 PRIORS = "{theta: {dist: Dirichlet, a: [1, 1, 1], shape: [3, 3]}, mu: {dist: Normal, mu: 0, sigma: 1, shape: 3}}"
 
 
-def declared(likelihood: str = TWO, priors: str = PRIORS) -> Declaration:
+def spec_of(likelihood: str = TWO, priors: str = PRIORS) -> DeclarativeSpec:
     parts = {"priors": yaml.safe_load(priors), "likelihood": {"o": yaml.safe_load(likelihood)}}
-    spec = DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **parts})
+    return DeclarativeSpec.model_validate({"name": "m", "type": "declarative", **parts})
+
+
+def declared(likelihood: str = TWO, priors: str = PRIORS, rows: xr.Dataset | None = None) -> Declaration:
+    spec, here = spec_of(likelihood, priors), data() if rows is None else rows
     assert static_check(spec) == []
-    assert check(data(), spec) == []
-    return build(data(), spec)
+    assert check(here, spec) == []
+    return build(here, spec)
 
 
 THETA = RNG.dirichlet([2, 2, 2], size=SIZE)
@@ -56,20 +64,21 @@ MU = np.array([-1.0, 0.3, 1.2])
 INITIAL = np.array([0.2, 0.5, 0.3])
 
 
-def paths(animal: int) -> dict[tuple[int, ...], float]:
-    """Return the joint probability of the data with every path of states."""
+def paths(animal: int, y: Any = Y, count: Any = COUNT) -> dict[tuple[int, ...], float]:
+    """Return the joint probability of the data with every path of states; a missing value has no part in it."""
     found = {}
     for path in product(range(SIZE), repeat=ROWS):
         chance = INITIAL[path[0]] * np.prod([THETA[a, b] for a, b in pairwise(path)])
         for t, state in enumerate(path):
-            chance *= stats.norm.pdf(Y[animal, t], MU[state], 0.5 + 0.1 * t)
-            chance *= stats.poisson.pmf(COUNT[animal, t], np.exp(MU[state]))
+            chance *= 1 if np.isnan(y[animal, t]) else stats.norm.pdf(y[animal, t], MU[state], 0.5 + 0.1 * t)
+            chance *= 1 if np.isnan(count[animal, t]) else stats.poisson.pmf(count[animal, t], np.exp(MU[state]))
         found[path] = float(chance)
     return found
 
 
 def terms(made: Declaration) -> Any:
-    node = node_of(made.items[-1].plan.values["terms"])  # type: ignore[union-attr]
+    assert isinstance(made.items[-1], Likelihood)
+    node = node_of(made.items[-1].plan.values["terms"])
     draws = {"theta": THETA[None], "mu": MU[None]}
     containers = {i.name: i.numbers for i in made.items if type(i).__name__ == "Container"}
     return evaluate_at_draws([node], draws.__getitem__, containers)[0][0]
@@ -80,6 +89,65 @@ def test_the_terms_add_up_to_the_sum_over_all_paths() -> None:
     assert found.shape == (2, ROWS)
     for animal in range(2):
         assert found[animal].sum() == pytest.approx(np.log(sum(paths(animal).values())), rel=1e-12)
+
+
+def test_rows_without_a_value_are_summed_over_and_show_nothing() -> None:
+    y, count = Y.copy(), COUNT.astype(float)
+    y[0, [0, 2, 4]] = count[0, [2, 3]] = count[1] = np.nan
+    made = declared(rows=xr.Dataset({"y": (("animal", "day"), y), "n": (("animal", "day"), count)}))
+    found = terms(made)
+    for animal in range(2):
+        assert found[animal].sum() == pytest.approx(np.log(sum(paths(animal, y, count).values())), rel=1e-12)
+    assert found[0, 2] == pytest.approx(0.0, abs=1e-12)
+    item = made.items[-1]
+    assert isinstance(item, Likelihood) and item.observed.absent is not None
+    assert (item.observed.absent == np.isnan(y)).all()
+    with theano.config.change_flags(cxx="", mode="FAST_COMPILE"):
+        model = pymc3_model(made)
+        point = {**model.test_point, "mu": MU}
+        theta = model["theta"].tag.test_value
+        assert np.isfinite(float(model.fn(model["o"].logpt)(point)))
+    assert theta.shape == (SIZE, SIZE)
+    assert made.recover is not None
+    draws = {"theta": np.broadcast_to(THETA, (1, 20_000, 3, 3)), "mu": np.broadcast_to(MU, (1, 20_000, 3))}
+    drawn = made.recover(draws, np.random.default_rng(1))["o_state"][0, :, 0, 2]
+    chances = paths(0, y, count)
+    for state in range(SIZE):
+        wanted = sum(p for path, p in chances.items() if path[2] == state) / sum(chances.values())
+        assert abs(np.mean(drawn == state) - wanted) < 4.5 * np.sqrt(wanted / 20_000)
+
+
+@pytest.mark.parametrize("steps", [(1, 1, 1), (2, 1, 3)])
+def test_later_rows_go_on_from_the_last_state(steps: tuple[int, ...]) -> None:
+    spec = spec_of(TWO.replace('"0.5 + day * 0.1"', "0.5"))
+    here = data().drop_vars("n").assign(n=(("animal", "day"), COUNT))
+    made, count = build(here.assign_coords(day=range(ROWS)), spec), 20_000
+    days = ROWS - 1 + np.cumsum(steps)
+    later = xr.Dataset(coords={"day": days, "animal": range(2)}).assign(other=("day", np.zeros(3)))
+    quantities = {"theta": Quantity((None, None), (3, 3)), "mu": Quantity((None,), (3,))}
+    quantities["o_state"] = Quantity(("animal", "day"), (2, ROWS))
+    rows = NewRows(later, replace(made.design, rows="day"), quantities, {"o": ("animal", "day")})
+    assert needs(rows, spec) == ()
+    forecast = at_rows(rows, spec)
+    states = np.broadcast_to(np.array([[2] * ROWS, [0] * ROWS]), (count, 2, ROWS))
+    draws = {"theta": THETA[None].repeat(count, 0), "mu": MU[None].repeat(count, 0), "o_state": states}
+    fresh = {item.name for item in forecast.items if isinstance(item, Random)}
+    drawn = Forward(draws, np.random.default_rng(4), _no_engine, fresh, "day").run(forecast)["o"]
+    assert drawn.expected is not None
+    for animal, last in enumerate((2, 0)):
+        pairs = np.zeros((SIZE, SIZE))
+        one = np.linalg.matrix_power(THETA, steps[0])[last]
+        pairs = one[:, None] * np.linalg.matrix_power(THETA, steps[1])
+        first, second = drawn.drawn[:, animal, 0], drawn.drawn[:, animal, 1]
+        assert abs(first.mean() - one @ MU) < 4.5 * first.std() / np.sqrt(count)
+        product_of = MU @ pairs @ MU
+        assert abs((first * second).mean() - product_of) < 4.5 * (first * second).std() / np.sqrt(count)
+        third = pairs.sum(axis=0) @ np.linalg.matrix_power(THETA, steps[2])
+        assert abs(drawn.expected[:, animal, 2].mean() - third @ MU) < 4.5 * MU.std() / np.sqrt(count)
+
+
+def _no_engine(*_: Any) -> Any:
+    raise AssertionError("NumPy draws all that is needed")
 
 
 def test_density_and_gradient_in_the_engine() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,19 @@ import xarray as xr
 import yaml
 from scipy import stats
 
+from bayesrun.data.design import FittedDesign
+from bayesrun.engines.pymc3.build import build as pymc3_model
+from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import Problem, UserError
-from bayesrun.language.declaration import Declaration
+from bayesrun.language.declaration import Container, Declaration, Deterministic, ModelDesign, Random
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
-from bayesrun.language.recurrence_draws import NotSimulated, simulation_of
+from bayesrun.language.recurrence_draws import simulation_of
 from bayesrun.language.values import node_of
 from bayesrun.models.base import NewRows, Quantity
 from bayesrun.models.declarative import DeclarativeSpec, build, check, static_check
-from bayesrun.models.declarative.declarative_rows import needs
+from bayesrun.models.declarative.declarative_rows import at_rows, needs
+from bayesrun.predict.fitted_model import fitted_model
+from bayesrun.predict.forward import Forward
 from tests.contract.numpy_engine.engine import log_densities
 from tests.contract.test_language_docs import EXAMPLES
 
@@ -163,10 +169,16 @@ def test_new_series_of_several_dogs_follow_their_own_shocks() -> None:
         assert (np.abs(ours.mean(axis=0) - theirs.mean(axis=0)) < 4.5 * error + 1e-12).all()
 
 
-def test_a_model_that_explains_data_by_themselves_is_not_simulated() -> None:
-    step = "{over: obs, step: {fit: 'a * y'}}"
-    with pytest.raises(NotSimulated, match="same row"):
-        simulated(declared(step, NORMAL), a=0.5, count=10)
+def test_a_model_that_explains_data_by_themselves_is_refused_before_anything_is_sampled() -> None:
+    own = spec_of("{over: obs, step: {fit: 'a * y'}}", NORMAL)
+    with pytest.raises(UserError, match="'o' depends on its own value at the same row"):
+        build(data(), own)
+    two = "{o: {dist: Normal, mu: fit, sigma: 1, observed: y}, q: {dist: Normal, mu: other, sigma: 1, observed: x}}"
+    each = spec_of("{over: obs, step: {fit: 'a * x', other: 'a * y'}}", two)
+    with pytest.raises(UserError, match="depend on each other's values at the same row"):
+        build(data(), each)
+    one = "{o: {dist: Normal, mu: fit, sigma: 1, observed: y}, q: {dist: Normal, mu: 0, sigma: 1, observed: x}}"
+    build(data(), spec_of("{over: obs, step: {fit: 'a * x'}}", one))
 
 
 def test_what_does_not_depend_on_drawn_data_is_not_simulated() -> None:
@@ -230,9 +242,181 @@ def test_rows_with_dates_must_be_in_order_and_equally_spaced() -> None:
         assert [words in p.message for p in found] == ([True] if words else [])
 
 
-def test_new_rows_are_refused_with_the_reason() -> None:
-    step = "{over: obs, state: {y: 0}, step: {fit: 'a * y[t-1]'}}"
-    spec = spec_of(step, NORMAL)
-    rows = NewRows(data(), declared(step, NORMAL).design, {"a": Quantity((), ())}, {"o": ("obs",)})
-    with pytest.raises(UserError, match="'o' depends on a recurrence over 'obs', whose rows follow"):
+# ------------------------------------------------------------ missing values
+
+ARMA = "{over: obs, state: {y: 1, err: 0}, step: {fit: 'a * y[t-1] + 0.5 * err[t-1]', err: y - fit}, keep: [err]}"
+
+
+@pytest.mark.parametrize("name", ["o", "y"])
+def test_missing_values_of_a_series_are_parameters_with_the_density_of_the_series(name: str) -> None:
+    y = Y[:6].copy()
+    y[[0, 3, 4]] = np.nan
+    likelihood = f"{{{name}: {{dist: Normal, mu: fit, sigma: 0.7, observed: y}}}}"
+    spec, here = spec_of(ARMA, likelihood), xr.Dataset({"y": ("obs", y)})
+    assert static_check(spec) == []
+    assert check(here, spec) == []
+    made = build(here, spec)
+    missing = np.array([0.3, -0.4, 1.1])
+    with building():
+        model = pymc3_model(made)
+        found = float(model.logp({"a": 0.6, f"{name}_missing": missing}))
+    whole, before, err, wanted = y.copy(), 1.0, 0.0, stats.norm.logpdf(0.6)
+    whole[[0, 3, 4]] = missing
+    for value in whole:
+        fit = 0.6 * before + 0.5 * err
+        wanted += stats.norm.logpdf(value, fit, 0.7)
+        before, err = value, value - fit
+    assert found == pytest.approx(wanted, rel=1e-9)
+    simulation = simulation_of(made)
+    assert simulation is not None
+    assert simulation.draw({"a": np.full(3, 0.6)}, np.random.default_rng(1))[name].shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "words"),
+    [
+        ("{dist: Poisson, mu: exp(fit), observed: n}", "those that are whole numbers can't be sampled"),
+        ("{dist: Normal, mu: fit, sigma: 1, observed: n, weights: 2}", "can't be sampled with weights"),
+        ("{dist: Normal, mu: fit, sigma: 1, lower: 0, observed: n}", "can't be sampled with limits"),
+    ],
+)
+def test_missing_values_that_cannot_be_sampled_are_refused(likelihood: str, words: str) -> None:
+    here = xr.Dataset({"n": ("obs", [1.0, np.nan, 3.0])})
+    spec = spec_of("{over: obs, state: {n: 0}, step: {fit: 'a * n[t-1]'}}", f"{{n: {likelihood}}}")
+    assert any(words in problem.message for problem in check(here, spec))
+
+
+# ------------------------------------------------------------ later rows
+
+
+def forecast(spec: DeclarativeSpec, here: xr.Dataset, later: xr.Dataset, count: int, **draws: Any) -> Any:
+    """Return the forecast of the likelihood `o` at later rows; the run's own ends are computed from its draws."""
+    made = build(here, spec)
+    design = FittedDesign("obs", {}, {}, {}, {}, {}, {}, {}, xr.Dataset())
+    fitted = fitted_model(made, design, None, None)
+    known = {n: np.broadcast_to(np.asarray(v, float), (count, *np.shape(v))) for n, v in draws.items()}
+    ends = {i.name: i for i in made.items if isinstance(i, Deterministic)}
+    for name, item in ends.items():
+        containers = {i.name: i.numbers for i in made.items if isinstance(i, Container)}
+        found = evaluate_at_draws([node_of(item.value)], known.__getitem__, containers)[0]
+        known[name] = np.broadcast_to(found, (count, *found.shape[1:]))
+    rows = NewRows(later, replace(made.design, rows="obs"), fitted.quantities, fitted.likelihoods)
+    assert needs(rows, spec) == ()
+    declaration = at_rows(rows, spec)
+    fresh = {item.name for item in declaration.items if isinstance(item, Random)}
+    return Forward(known, np.random.default_rng(6), _no_engine, fresh, "obs").run(declaration)["o"]
+
+
+def _no_engine(*_: Any) -> Any:
+    raise AssertionError("NumPy draws all that is needed")
+
+
+LATER = xr.Dataset(coords={"obs": np.arange(8, 11)}).assign(other=("obs", np.zeros(3)))
+COUNT = 20_000
+
+
+def series(gap: bool = False) -> xr.Dataset:
+    y = np.round(Y[:8], 2)
+    return xr.Dataset({"y": ("obs", np.where(np.arange(8) == 7, np.nan, y) if gap else y)}, {"obs": np.arange(8)})
+
+
+def compare(found: Any, mean: Any, covariance: Any) -> None:
+    """Compare normal forecasts with their exact mean and covariance."""
+    drawn = found.drawn
+    assert (np.abs(drawn.mean(axis=0) - mean) < 4.5 * np.sqrt(np.diag(covariance) / len(drawn))).all()
+    centred = drawn - mean
+    products = centred[:, :, None] * centred[:, None, :]
+    assert (np.abs(products.mean(axis=0) - covariance) < 4.5 * products.std(axis=0) / np.sqrt(len(drawn))).all()
+    assert (np.abs(found.expected.mean(axis=0) - mean) < 4.5 * np.sqrt(np.diag(covariance) / len(drawn))).all()
+
+
+def moving(weights: Any, scale: Any) -> Any:
+    """Return the covariance of sums of independent shocks with these weights, the latest first."""
+    matrix = np.array([[weights[i - j] if j <= i else 0.0 for j in range(3)] for i in range(3)])
+    return matrix @ np.diag(np.broadcast_to(scale, 3) ** 2) @ matrix.T
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_later_rows_of_an_arma_go_on_from_the_last_values_and_errors(gap: bool) -> None:
+    here, a, last = series(gap), 0.6, {"o_missing": [0.4]} if gap else {}
+    found = forecast(spec_of(ARMA, NORMAL), here, LATER, COUNT, a=a, **last)
+    y = np.where(np.isnan(here["y"].values), 0.4, here["y"].values)
+    before, err = 1.0, 0.0
+    for value in y:
+        before, err = value, value - (a * before + 0.5 * err)
+    first = a * before + 0.5 * err
+    psi = [1.0, a + 0.5, a * (a + 0.5)]
+    compare(found, np.array([first, a * first, a**2 * first]), moving(psi, 1.0))
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_later_rows_of_an_autoregression_follow_its_coefficients(gap: bool) -> None:
+    here, rho, last = series(gap), np.array([0.3, 0.5, -0.2]), {"o_missing": [0.4]} if gap else {}
+    likelihood = "{o: {dist: AR, rho: rho, sigma: 0.5, constant: true, observed: y}}"
+    spec = spec_of("{}", likelihood, "rho: {dist: Normal, mu: 0, sigma: 1, shape: 3}")
+    found = forecast(spec, here, LATER, COUNT, rho=rho, **last)
+    values = list(np.where(np.isnan(here["y"].values), 0.4, here["y"].values))
+    for _ in range(3):
+        values.append(0.3 + 0.5 * values[-1] - 0.2 * values[-2])
+    compare(found, np.array(values[-3:]), moving([1.0, 0.5, 0.5**2 - 0.2], 0.5))
+    one = spec_of("{}", "{o: {dist: AR1, k: a, tau_e: 4, observed: y}}")
+    compare(
+        forecast(one, here, LATER, COUNT, a=0.5, **last),
+        np.array([0.5, 0.25, 0.125]) * values[7],
+        moving([1, 0.5, 0.25], 0.5),
+    )
+
+
+@pytest.mark.parametrize("latent", [False, True])
+def test_later_rows_of_a_random_walk_spread_with_the_time(latent: bool) -> None:
+    walk = "dist: GaussianRandomWalk, mu: 0.1, sigma: a, steps: obs"
+    later = LATER.assign_coords(obs=[9, 10, 14])
+    steps = np.array([2.0, 1.0, 4.0])
+    wide = np.minimum.outer(np.cumsum(steps), np.cumsum(steps)) * 0.25
+    if not latent:
+        spec = spec_of("{}", f"{{o: {{{walk}, observed: y}}}}", "a: {dist: HalfNormal, sigma: 1}")
+        found = forecast(spec, series(), later, COUNT, a=0.5)
+        compare(found, series()["y"].values[-1] + 0.1 * np.cumsum(steps), wide)
+        return
+    priors = f"a: {{dist: HalfNormal, sigma: 1}}, s: {{{walk}, dims: [obs], parameterization: noncentered}}"
+    spec = spec_of("{}", "{o: {dist: Normal, mu: s, sigma: 0.3, observed: y}}", priors)
+    made = build(series(), spec)
+    rows = NewRows(
+        later,
+        replace(made.design, rows="obs"),
+        {"a": Quantity((), ()), "s": Quantity(("obs",), (8,))},
+        {"o": ("obs",)},
+    )
+    declaration = at_rows(rows, spec)
+    fresh = {item.name for item in declaration.items if isinstance(item, Random)}
+    draws = {"a": np.full(COUNT, 0.5), "s": np.broadcast_to(np.arange(8.0), (COUNT, 8))}
+    found = Forward(draws, np.random.default_rng(6), _no_engine, fresh, "obs").run(declaration)["o"]
+    compare(found, 7 + 0.1 * np.cumsum(steps), wide + 0.09 * np.eye(3))
+
+
+def test_a_recurrence_of_parameters_alone_goes_on() -> None:
+    step = "{over: obs, first: {level: a}, step: {level: '0.5 * level[t-1] + 1'}}"
+    spec = spec_of(step, "{o: {dist: Normal, mu: level, sigma: 1, observed: y}}")
+    found = forecast(spec, series(), LATER, 4_000, a=10.0)
+    level = 10.0
+    for _ in range(7):
+        level = 0.5 * level + 1
+    later = [0.5 * level + 1, 0.25 * level + 1.5, 0.125 * level + 1.75]
+    assert found.expected == pytest.approx(np.broadcast_to(later, (4_000, 3)))
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [([9, 10], "rows are left out"), ([6, 7], "must come after those of the fit")]
+)
+def test_later_rows_that_do_not_follow_are_refused(days: list[int], words: str) -> None:
+    later = xr.Dataset(coords={"obs": days}).assign(other=("obs", np.zeros(len(days))))
+    with pytest.raises(UserError, match=words):
+        forecast(spec_of(ARMA, NORMAL), series(), later, 10, a=0.5)
+
+
+def test_rows_of_another_dim_are_refused_with_the_reason() -> None:
+    step = "{over: trial, first: {avoided: 0}, step: {avoided: 'avoided[t-1] + 1 - shock[t-1]'}}"
+    spec = spec_of(step, "{o: {dist: Bernoulli, logit_p: a * avoided, observed: shock}}")
+    rows = NewRows(data(), ModelDesign(rows="dog"), {"a": Quantity((), ())}, {"o": ("dog", "trial")})
+    with pytest.raises(UserError, match="later rows of it can be predicted, but these are rows of 'dog'"):
         needs(rows, spec)

@@ -141,7 +141,7 @@ def test_unseen_levels_missing_values_and_missing_columns_are_named() -> None:
 @pytest.mark.parametrize(
     ("prior", "reason"),
     [
-        ("w: {dist: GaussianRandomWalk, sigma: 1, dims: [obs]}", "'w' (GaussianRandomWalk) is a random variable over"),
+        ("w: {dist: AR1, k: 0.5, tau_e: 1, dims: [obs]}", "'w' (AR1) is a random variable over"),
         ("w: {dist: Normal, sigma: 1, dims: [obs]}", "new_levels=population draws them anew"),
     ],
 )
@@ -220,11 +220,11 @@ def test_rows_that_depend_on_others_are_not_taken_apart(monkeypatch: pytest.Monk
 
 def test_one_draw_for_all_rows_is_refused() -> None:
     text = """{name: m, type: declarative,
-    priors: {b: {dist: HalfNormal, sigma: 1}, r: {dist: Normal, sigma: 1, shape: 1}},
-    likelihood: {out: {dist: AR, rho: r, sigma: b, observed: y}}}"""
+    priors: {b: {dist: HalfNormal, sigma: 1}, r: {dist: Beta, alpha: 2, beta: 2}},
+    likelihood: {out: {dist: GARCH11, omega: b, alpha_1: 0.1 * r, beta_1: 0.8, initial_vol: 1, observed: y}}}"""
     spec = _declarative(text)
     fitted = _fit(declarative.MODEL, spec)
-    with pytest.raises(UserError, match="'out' is one AR of all rows"):
+    with pytest.raises(UserError, match="'out' is one GARCH11 of all rows"):
         _rows(declarative.MODEL, spec, fitted, x=[1.0])
 
 
