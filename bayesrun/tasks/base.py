@@ -108,7 +108,11 @@ class Task:
 
 
 TASKS: Registry[Task] = Registry(
-    "task", "bayesrun.tasks", "TASK", Task, others=("known_posteriors", "refits", "simulated_fits", "task_run")
+    "task",
+    "bayesrun.tasks",
+    "TASK",
+    Task,
+    others=("known_posteriors", "ranked_quantities", "refits", "simulated_fits", "task_run"),
 )
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated, Any
@@ -23,7 +23,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from bayesrun.config.override_merge import Merged
 from bayesrun.config.run_config import RunConfig, parse_config
@@ -43,8 +43,8 @@ from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS, NutsSpec
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.ranked_quantities import KEY, MOST_SCALARS, Quantities
 from bayesrun.tasks.simulated_fits import (
-    MOST_SCALARS,
     Build,
     RankedFits,
     Simulated,
@@ -81,11 +81,19 @@ class SbcSpec(Section):
         Number of nearly independent posterior draws among which each true value is ranked.
     simulate
         Changes to `model` for the simulation alone: data that the fitted model should not explain.
+    quantities
+        Further quantities to rank, by name: expressions over the model's variables and the simulated data.
     """
 
     fits: Annotated[int, Field(ge=_FEW_FITS, le=100_000)] = 200
     ranks: Annotated[int, Field(ge=9, le=9999)] = 99
     simulate: dict[str, Any] = {}
+    quantities: dict[str, str] = {}
+
+    @field_validator("quantities", mode="before")
+    @classmethod
+    def _numbers_are_text(cls, value: Any) -> Any:
+        return {k: str(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def sbc(request: TaskRequest) -> int:
@@ -174,7 +182,21 @@ def _prepared(config: RunConfig, options: SbcSpec, request: TaskRequest, data: A
             notes = [
                 "The model was fitted as it is written: the form in which it is usually sampled depends on the data."
             ]
-    return RankedFits(_in_turn(config), simulated, build, model.reported, options.ranks, seed), notes
+    asked = Quantities(model.reported, simulated.truth, options.quantities, config, data)
+    _check_quantities(asked, simulated)
+    return RankedFits(_in_turn(config), simulated, build, model.reported, asked, options.ranks, seed), notes
+
+
+def _check_quantities(asked: Quantities, simulated: Simulated) -> None:
+    """Compute the first true values, so that a quantity which is not a number is refused before any fit."""
+    if not asked.asked:
+        return
+    try:
+        for number in range(_FEW_FITS):
+            data = {name: values[number] for name, values in simulated.data.items()}
+            asked.of({name: values[number : number + 1] for name, values in simulated.truth.items()}, 1, data)
+    except SamplingError as error:
+        raise fail(KEY, str(error), "limit it to values that all draws can have") from error
 
 
 def _in_turn(config: RunConfig) -> RunConfig:
@@ -207,6 +229,7 @@ def _identity(config: RunConfig, digest: str | None, options: SbcSpec, simulated
     for name in sorted(first):
         values.update(name.encode() + np.ascontiguousarray(first[name]).tobytes())
     chosen = {"ranks": options.ranks, "simulate": options.simulate}
+    chosen |= {"quantities": options.quantities} if options.quantities else {}
     return {"config": config_digest(config.plain), "data": digest, **chosen, "simulated": values.hexdigest()}
 
 
@@ -224,7 +247,8 @@ def _judged(done: Fits, fits: RankedFits, options: SbcSpec) -> tuple[pd.DataFram
     arrays = {name: np.stack([fit[name] for fit in done.made.values()]) for name in ("rank", "truth", "mean", "sd")}
     names = fits.names
     moving = np.ptp(arrays["truth"], axis=0) > 0
-    kept = [place for place in _distinct(arrays["rank"], options.ranks) if moving[place]]
+    asked = {names.index(name) for name in fits.quantities.asked}
+    kept = [place for place in _distinct(arrays["rank"], options.ranks, asked) if moving[place]]
     ranks = pd.DataFrame({names[place]: arrays["rank"][:, place] for place in kept})
     ess = np.stack([fit["ess"] for fit in done.made.values()])
     found = judge_ranks(arrays["rank"][:, kept], options.ranks)
@@ -244,11 +268,11 @@ def _judged(done: Fits, fits: RankedFits, options: SbcSpec) -> tuple[pd.DataFram
     return ranks, table, CheckResult(tuple(_findings(table, done, options.fits)), _metrics(table, done, ess))
 
 
-def _distinct(ranks: NDArray[np.int64], among: int) -> list[int]:
-    """Return the quantities (columns) whose ranks no earlier one has: a monotone function says nothing new."""
+def _distinct(ranks: NDArray[np.int64], among: int, asked: Collection[int]) -> list[int]:
+    """Return the quantities (columns) whose ranks no earlier one has, as a monotone function has; and all asked for."""
     seen, kept = set[bytes](), []
     for place, column in enumerate(ranks.T):
-        if column.tobytes() not in seen:
+        if column.tobytes() not in seen or place in asked:
             kept.append(place)
         seen |= {column.tobytes(), (among - column).tobytes()}
     return kept
@@ -309,8 +333,8 @@ def _notes(done: Fits, fits: RankedFits, options: SbcSpec) -> list[str]:
     if done.failed:
         reasons = sorted(set(done.failed.values()))
         notes.append(f"{len(done.failed)} fits failed and count for nothing: {listed(reasons, 3)}")
-    if fits.quantities.total > len(fits.quantities.names):
-        ranked, total = len(fits.quantities.names), f"{fits.quantities.total:,}"
+    if fits.quantities.total > len(fits.quantities.scalars):
+        ranked, total = len(fits.quantities.scalars), f"{fits.quantities.total:,}"
         notes.append(
             f"{ranked} of {total} scalars are ranked, evenly spread over each variable (limit {MOST_SCALARS})."
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,6 @@ from numpy.typing import NDArray
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.calibration import ranks
 from bayesrun.diagnostics.numerics.convergence import statistics
-from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, UserError, fail
 from bayesrun.language.declaration import Container, Declaration, Likelihood, Observed, Potential
@@ -31,6 +29,7 @@ from bayesrun.lazy import xr
 from bayesrun.many_fits import Fit
 from bayesrun.pipeline import compiled
 from bayesrun.samplers.base import SAMPLERS, Sampled, SamplerSpec
+from bayesrun.tasks.ranked_quantities import LOG_LIKELIHOOD, Quantities
 
 Arrays = Mapping[str, NDArray[Any]]
 Build = Callable[[Arrays], Declaration]
@@ -38,9 +37,6 @@ Build = Callable[[Arrays], Declaration]
 
 log = logging.getLogger("bayesrun")
 
-LOG_LIKELIHOOD = "log_likelihood"
-"""The test quantity that sees errors which ranks of parameters do not (Modrák et al. 2023)."""
-MOST_SCALARS = 300
 _BLOCK = 100
 _TERMS = "terms"
 """Parameter of series with hidden states: the log density of each row, made of the data."""
@@ -362,47 +358,6 @@ def _masked(values: NDArray[Any], array: xr.DataArray) -> NDArray[Any]:
 # ---------------------------------------------------------------- one fit
 
 
-class Quantities:
-    """The scalars whose ranks are taken.
-
-    Parameters
-    ----------
-    model
-        The model as it is written.
-    truth
-        Their true values (fit, ...).
-    """
-
-    def __init__(self, model: CompiledModel, truth: Arrays) -> None:
-        shapes = {n: s for n, s in model.variables.items() if n in truth and truth[n].shape[1:] == s}
-        shown = [name for name in shapes if name not in model.helpers]
-        sizes = {name: int(np.prod(shapes[name], dtype=int)) for name in shown}
-        self.total = sum(sizes.values())
-        each = self.total if self.total <= MOST_SCALARS else max(1, MOST_SCALARS // len(shown))
-        self._places = {name: _spread(size, each) for name, size in sizes.items()}
-        coords, dims = model.labels()
-        self.names: list[str] = []
-        for name, places in self._places.items():
-            axes = dims.get(name, [f"{name}_dim_{i}" for i in range(len(shapes[name]))])
-            labels = {dim: coords.get(dim, range(size)) for dim, size in zip(axes, shapes[name], strict=True)}
-            array = xr.DataArray(np.zeros((1, 1, *shapes[name])), dims=("chain", "draw", *axes), coords=labels)
-            written = names_of(array, name)
-            self.names += [written[place] for place in places]
-
-    def of(self, draws: Arrays, leading: int) -> NDArray[np.float64]:
-        """Return the scalars (..., scalar) of arrays with `leading` axes before those of each variable."""
-        found = []
-        for name, places in self._places.items():
-            values = np.asarray(draws[name], float)
-            found.append(values.reshape(*values.shape[:leading], -1)[..., places])
-        return np.concatenate(found, axis=-1)
-
-
-def _spread(size: int, most: int) -> NDArray[np.int64]:
-    """Return `most` places of `size`, evenly spread."""
-    return np.asarray(np.unique(np.round(np.linspace(0, size - 1, min(size, most))).astype(np.int64)))
-
-
 @dataclass(frozen=True)
 class RankedFits:
     """Makes one fit of a simulated data set, and ranks the true values among its draws.
@@ -417,6 +372,8 @@ class RankedFits:
         Makes the model of a data set.
     model
         The model as it is written, with any data.
+    quantities
+        What is ranked beside the log likelihood.
     among
         Number of nearly independent draws among which each rank is.
     seed
@@ -427,13 +384,9 @@ class RankedFits:
     simulated: Simulated
     build: Build
     model: CompiledModel
+    quantities: Quantities
     among: int
     seed: int
-
-    @cached_property
-    def quantities(self) -> Quantities:
-        """The scalars."""
-        return Quantities(self.model, self.simulated.truth)
 
     @property
     def names(self) -> list[str]:
@@ -455,9 +408,9 @@ class RankedFits:
         truth = {name: values[number] for name, values in simulated.truth.items()}
         seeds = [int(s) >> 2 for s in np.random.SeedSequence([self.seed, 4, number]).generate_state(3)]
         model = compiled(self.config, self.build(data))
-        sampled, draws, table = self._sample(model, seeds)
+        sampled, draws, table = self._sample(model, seeds, data)
         chosen = _evenly(draws, self.among)
-        own = self._with_log_likelihood(model.reported, truth, chosen)
+        own = self._with_log_likelihood(model.reported, truth, chosen, data)
         true, drawn = own[0], own[1:]
         return {
             "rank": ranks(true, drawn.T, seeds[2]),
@@ -469,7 +422,9 @@ class RankedFits:
             "divergences": np.array(int(np.sum(sampled.stats.get("diverging", 0)))),
         }
 
-    def _sample(self, model: CompiledModel, seeds: Sequence[int]) -> tuple[Sampled, Arrays, NDArray[np.float64]]:
+    def _sample(
+        self, model: CompiledModel, seeds: Sequence[int], data: Arrays
+    ) -> tuple[Sampled, Arrays, NDArray[np.float64]]:
         """Sample; where an ESS is below the number of draws that are ranked among, once more with more draws."""
         sampler, spec = SAMPLERS.load(self.config.sampler.method, "sampler.method"), self.config.sampler
         is_chain = (sampler.judged_as or self.config.sampler.method) == "nuts"
@@ -477,20 +432,22 @@ class RankedFits:
             sampled = sampler.sample(model, spec, seeds[0], _Silent())
             sampled.require_whole()
             draws = model.recover(sampled.draws, seeds[1])
-            table = _statistics(self.quantities.of(draws, 2))
+            table = _statistics(self.quantities.of(draws, 2, data))
             least = float(np.nanmin(table[2], initial=np.inf))
             if not is_chain or least >= self.among or attempt == _LENGTHENED - 1:
                 break
             spec = _longer(spec, self.config.sampler, self.among / max(least, 1.0))
         return sampled, draws, table
 
-    def _with_log_likelihood(self, model: CompiledModel, truth: Arrays, draws: Arrays) -> NDArray[np.float64]:
+    def _with_log_likelihood(
+        self, model: CompiledModel, truth: Arrays, draws: Arrays, data: Arrays
+    ) -> NDArray[np.float64]:
         """Return the scalars, the log likelihood last, of the true values and of the draws (1 + draw, scalar)."""
         known = {name: values for name, values in draws.items() if name in truth}
         both = {name: np.concatenate([truth[name][None], values])[None] for name, values in known.items()}
         terms = model.log_likelihood(list(model.likelihoods), both)
         total = np.sum([np.nansum(t.reshape(*t.shape[:2], -1), axis=-1)[0] for t in terms.values()], axis=0)
-        return np.column_stack([self.quantities.of(both, 2)[0], total])
+        return np.column_stack([self.quantities.of(both, 2, data)[0], total])
 
 
 def _statistics(scalars: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -517,7 +474,6 @@ def _evenly(draws: Arrays, wanted: int) -> dict[str, NDArray[Any]]:
 
 
 __all__ = [
-    "LOG_LIKELIHOOD",
     "RankedFits",
     "Simulated",
     "builder_for",

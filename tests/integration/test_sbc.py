@@ -128,6 +128,32 @@ def test_a_sampler_that_ignores_the_data_is_seen_by_the_log_likelihood(
     assert _status(folder)["verdict"] == "fail"
 
 
+def test_quantities_of_ones_own_are_ranked(bayesrun: Command, own: Path, tmp_path: Path) -> None:
+    """A distance of the data from a parameter sees a sampler that ignores the data; functions of parameters can not."""
+    asked = 'sbc.quantities={misfit: "abs(mean(x) - mu)", ratio: mu / sigma, twice: 2 * mu}'
+    done = _sbc(bayesrun, own, "line", tmp_path, "tracking=none", "sbc.fits=40", "sampler=prior", asked)
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path)
+    assert _wrong(folder) == {"log_likelihood", "misfit"}
+    ranks, truth = pd.read_csv(folder / "ranks.csv"), _truths(tmp_path)
+    assert {"mu", "sigma", "misfit", "ratio", "twice", "log_likelihood", "fit"} == set(ranks.columns)
+    assert (ranks["twice"] == ranks["mu"]).all()
+    assert truth[:, 3] == pytest.approx(truth[:, 0] / truth[:, 1])
+    for quantities, said in (
+        ('{odd: "log(mu)"}', "sbc.quantities: sbc.quantities.odd is not a number for some draws"),
+        ("{odd: mu + tau}", "sbc.quantities.odd: unknown name 'tau'"),
+        ("{mu: 2 * mu}", "sbc.quantities.mu: the name 'mu' is that of a variable, which is ranked anyway"),
+    ):
+        refused = _sbc(bayesrun, own, "line", tmp_path / "refused", f"sbc.quantities={quantities}", "tracking=none")
+        assert refused.returncode == 1 and said in refused.stderr, refused.stderr
+    assert not list((tmp_path / "refused").glob("runs/*"))
+
+
+def _truths(outputs: Path) -> np.ndarray:
+    (cache,) = outputs.glob("fits/sbc_*")
+    return np.stack([np.load(path)["truth"] for path in sorted(cache.glob("[0-9]*.npz"))])
+
+
 def test_a_killed_command_loses_no_fit(bayesrun: Command, own: Path, tmp_path: Path) -> None:
     given = ["--config-dir", str(own), "model=line", "data=line", f"paths.outputs={tmp_path}", *SHORT, "sbc.fits=25"]
     command = [sys.executable, "-m", "bayesrun", "task=sbc", *given]
@@ -161,8 +187,7 @@ def test_the_posterior_of_a_run_is_calibrated_near_its_data(bayesrun: Command, o
     assert "each fit has the run's data and new ones" in done.stdout
     folder = only_run(tmp_path / "two")
     assert _status(folder)["parent"] == str(parent) and _status(folder)["verdict"] != "fail"
-    (cache,) = (tmp_path / "two").glob("fits/sbc_*")
-    truths = np.stack([np.load(path)["truth"] for path in cache.glob("[0-9]*.npz")])
+    truths = _truths(tmp_path / "two")
     posterior = pd.read_csv(parent / "summary.csv", index_col="name")
     assert abs(truths[:, 0].mean() - posterior.loc["mu", "mean"]) < 4 * posterior.loc["mu", "sd"] / np.sqrt(30)
 
