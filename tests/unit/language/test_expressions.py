@@ -132,7 +132,7 @@ def test_every_operation_of_expressions_has_a_graph() -> None:
     from bayesrun.engines.pymc3.lowering import OPERATIONS
 
     # of initial values alone, and of new rows alone, which no engine computes
-    assert operations.OPERATIONS.keys() - {"increasing", "states_after"} == OPERATIONS.keys()
+    assert operations.OPERATIONS.keys() - {"increasing", "state_path", "states_after"} == OPERATIONS.keys()
 
 
 def with_random_names(text: str) -> Value:
