@@ -36,7 +36,7 @@ from bayesrun.figures.smooth_effects import draw_smooths, has_smooths
 from bayesrun.language.formulas import Formula, parse
 from bayesrun.models.regression.design_matrix import Prepared, prepare
 from bayesrun.models.regression.regression_model import as_glm
-from bayesrun.models.regression.response_families import GLM_FAMILIES, mean
+from bayesrun.models.regression.response_families import mean
 
 Array = NDArray[Any]
 
@@ -178,7 +178,8 @@ def _title(subject: Subject, fitted: Fitted | RegressionMeans, predictors: int) 
 def _fitted(subject: Subject) -> Fitted:
     model = subject.model
     regression = regression_of(model)
-    if regression is None or "constant_data" not in subject.idata.groups():
+    plain = None if regression is None else as_glm(regression)
+    if plain is None or "constant_data" not in subject.idata.groups():
         raise NotDrawable("effects need a regression, and its data (store.groups: constant_data)")
     options = model.get("options") or {}
     data = subject.idata.constant_data
@@ -187,7 +188,6 @@ def _fitted(subject: Subject) -> Fitted:
         prepared = prepare(data, formula, options.get("offset"), options.get("trials"))
     except (UserError, KeyError) as error:
         raise NotDrawable(f"the formula can't be computed from the stored data: {error}") from error
-    link = options.get("link") or GLM_FAMILIES[model["family"]].links[0]
     columns = {name: row_column(data, name) for name in formula.variables}
     known = {n: np.atleast_1d(c.attrs["levels"]).tolist() for n, c in columns.items() if "levels" in c.attrs}
     variables = {name: np.asarray(column.values) for name, column in columns.items()}
@@ -195,7 +195,7 @@ def _fitted(subject: Subject) -> Fitted:
     if prepared.trials is not None:
         response = response / np.maximum(prepared.trials, 1)
     coefficients = _coefficients(subject.idata.posterior, prepared)
-    return Fitted(formula, variables, prepared, str(model["family"]), str(link), coefficients, response, known)
+    return Fitted(formula, variables, prepared, plain.family, plain.link(), coefficients, response, known)
 
 
 def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:

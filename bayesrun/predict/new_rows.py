@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.data.arrays import places
+from bayesrun.data.factors import value_key
 from bayesrun.data.prepare import load_new
 from bayesrun.data.roles import settle
 from bayesrun.data.section import PredictSpec, of_new_rows
@@ -131,8 +132,12 @@ def _as_new_rows() -> Iterator[None]:
 
 
 def _observed_levels(kind: ModelType, spec: ModelSpec, fitted: FittedModel) -> dict[str, tuple[Any, ...]]:
-    """Return the labels of the observed variable of each likelihood, if the data define them."""
-    found = {}
+    """Return the labels of the observed variable of each likelihood, if the data or the model's terms have them."""
+    found: dict[str, tuple[Any, ...]] = {}
+    for name, state in {"": fitted.model.terms, **fitted.model.terms.get("responses", {})}.items():
+        labels = tuple(map(value_key, state.get("levels") or ()))
+        named = [one for one in fitted.likelihoods if one == f"{name}_obs" or not name]
+        found.update({one: labels for one in named if labels})
     for role in kind.roles(spec):
         column = fitted.data.factors.get(role.variable, role.variable)
         if role.kind == "observed" and column in fitted.data.levels:

@@ -161,6 +161,29 @@ def test_days_of_a_place_whose_clocks_change_are_equal_steps(bayesrun, tmp_path)
     assert_least_squares(only_run(tmp_path / "out"), ["rho"], [y[:-1]], y[1:])
 
 
+def test_an_ordered_response_needs_an_order_and_is_predicted_by_its_labels(fit, tmp_path):
+    place = np.arange(12) % 3
+    (tmp_path / "new.csv").write_text("x\n5\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "new.yaml").write_text(f"{{name: new, source: csv, path: {tmp_path}/new.csv}}")
+    words = "\n".join(["a,x", *(f"{['Low', 'Mid', 'High'][i]},{x}" for i, x in zip(place, X, strict=True))])
+    said = fit(words, "a ~ x", "", "model.family=cumulative", ok=False)
+    assert "the labels of the response 'a' have no order" in said
+    assert "from the lowest to the highest: data.levels={a: [High, Low, Mid]}" in said
+    scores = "\n".join(["a,x", *(f"{i + 2},{x}" for i, x in zip(place, X, strict=True))])
+    _, folder = fit(scores, "a ~ x", "", "model.family=cumulative", "predict.data=new")
+    assert {"cutpoints[2|3]", "cutpoints[3|4]"} <= set(summary(folder).index)
+    table = pd.read_csv(folder / "predictions.csv").query("kind == 'probability'")
+    assert table["level"].tolist() == [2, 3, 4]
+    assert abs(table["mean"].sum() - 1) < 1e-6
+
+
+def test_effects_of_a_binary_response_are_drawn(fit):
+    text = "\n".join(["a,x,g", *(f"{i % 2},{x},{i % 3}" for i, x in enumerate(X))])
+    said, folder = fit(text, "a ~ x + C(g)", "", "model.family=bernoulli", "model.figures=[effects]")
+    assert (folder / "figures" / "effects.png").is_file(), said
+
+
 def test_what_can_not_be_stored_is_told_before_sampling_and_can_be_left_out(bayesrun, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "table.json").write_text(json.dumps({"y": [1, 2, 3.5], "x": [1, 2, 3], "note": ["\ud800", "b", "c"]}))

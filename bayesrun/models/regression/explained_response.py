@@ -23,6 +23,7 @@ from bayesrun.models.regression.response_terms import Response, names_of
 
 NEEDED_OF_NEW_ROWS = ("trials", "failures", "error", "at_least", "at_most")
 """Additions to the response that determine how it is drawn."""
+_SHOWN_LEVELS = 12
 _WORDS = {
     "positive": "above 0",
     "nonnegative": "0 or above",
@@ -71,7 +72,7 @@ def explain(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observed:
     if observed:
         values = response_values(rows.data, response.text, KEY, learned)
         if family.categories:
-            values, levels = _coded(values)
+            values, levels = _coded(values, name, ordered=family.categories == "thresholds")
         if "failures" in found:
             found["trials"] = (values + found.pop("failures")).astype(int)
         _check_values(values, this, found)
@@ -136,9 +137,13 @@ def _counted(rows: Rows, response: Response, columns: xr.Dataset, learned: Learn
     return Explained("counts", columns, levels)
 
 
-def _coded(values: xr.DataArray) -> tuple[xr.DataArray, tuple[Any, ...]]:
-    """Encode the categories of a response as codes from 0."""
+def _coded(values: xr.DataArray, name: str, ordered: bool) -> tuple[xr.DataArray, tuple[Any, ...]]:
+    """Encode the categories of a response as codes from 0; those of an ordered one must have an order."""
     given = values.attrs.get("levels")
+    if ordered and given is None and values.dtype.kind in "OUS":
+        known = ", ".join(map(str, levels_of(values.values)[0][:_SHOWN_LEVELS]))
+        hint = f"give it, from the lowest to the highest: data.levels={{{name}: [{known}]}}"
+        raise fail(KEY, f"the labels of the response '{name}' have no order", hint)
     levels = as_levels(np.atleast_1d(given).tolist()) if given is not None else levels_of(values.values)[0]
     codes = codes_of(values.values, levels)[0]
     missing = codes < 0

@@ -25,7 +25,7 @@ X, N = RNG.normal(2, 1, ROWS), RNG.integers(3, 9, ROWS)
 EFFECTS = np.array([-1.0, 0.0, 0.5, 2.0])
 COLUMNS = {
     **{"x": X, "g": GROUP, "n": N, "s": RNG.binomial(N, 0.4), "k": RNG.poisson(2.0, ROWS)},
-    **{"y": RNG.normal(size=ROWS), "z": RNG.normal(size=ROWS), "level": np.array(["low", "high"] * 20, dtype=object)},
+    **{"y": RNG.normal(size=ROWS), "z": RNG.normal(size=ROWS), "level": np.array([1, 2] * 20)},
 }
 
 

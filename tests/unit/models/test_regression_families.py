@@ -202,6 +202,8 @@ CASES: dict[str, Case] = {
 def data(y: Any) -> xr.Dataset:
     given = {"x": X, "g": GROUP, "n": N, "y": y, "k": COUNTS, "s": SUCCESSES}
     made = xr.Dataset({n: ("obs", v) for n, v in given.items()}, coords={"obs": np.arange(ROWS)})
+    if y is LEVELS:
+        made["y"].attrs["levels"] = ["high", "low", "mid"]
     return made.assign_attrs(dim="obs")
 
 

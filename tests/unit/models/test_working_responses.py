@@ -76,7 +76,7 @@ def test_effects_on_levels_and_shares_are_centred_where_rows_determine_them(
     code = np.arange(1000) % groups
     eta = rng.normal(0, sd, groups)[code]
     noise = rng.logistic(size=1000)
-    y: Any = np.array(["a", "b", "c"])[(eta + noise > -1).astype(int) + (eta + noise > 1)]
+    y: Any = (eta + noise > -1).astype(int) + (eta + noise > 1)
     if family == "beta":
         y = rng.beta(4 * expit(eta), 4 * (1 - expit(eta))).clip(1e-4, 1 - 1e-4)
     rows = xr.Dataset({"y": ("obs", y), "g": ("obs", code)}, {"obs": np.arange(1000)}, {"dim": "obs"})
