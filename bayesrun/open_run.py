@@ -230,6 +230,7 @@ class OpenRun:
             self.exit_status = 130
         with suppress(OSError):
             self.folder.write_pictures(self.pictures)
+            self.folder.remove_unfinished()
         log.debug("figures are missing", exc_info=True)
         how = "interrupted" if isinstance(error, KeyboardInterrupt) else redact(f"{type(error).__name__}: {error}")
         remedy = command("task=figures", f"run={self.folder.path}")

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
+from bayesrun.errors import fail
 from bayesrun.finished_run import read_posterior
+from bayesrun.invocation import command
 from bayesrun.language.statements import WrittenModel
 from bayesrun.lazy import pd
 from bayesrun.open_run import write_report_of
@@ -75,15 +77,20 @@ def draw_stored(config: RunConfig, folder: RunFolder) -> None:
     Raises
     ------
     UserError
-        When the run has no posterior or no summary.
+        When the run has no posterior or no summary, or one that can't be read.
     """
     from bayesrun.figures.base import Subject
 
+    folder.remove_unfinished()
     idata = read_posterior(folder.path)
     path = folder.path / "summary.csv"
     if not path.is_file():
         raise folder.lacks("summary.csv")
-    summary = pd.read_csv(path, index_col="name")
+    try:
+        summary = pd.read_csv(path, index_col="name")
+    except ValueError as error:  # not text, no table, or not this one
+        hint = f"restore the file, or run the model again: {command('task=rerun', f'run={folder.path}')}"
+        raise fail("run", f"'{path}' can't be read: {str(error).splitlines()[0]}", hint) from None
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     content = folder.read_json("model.json")
     draw_pictures(config, subject, folder, WrittenModel.restored(content) if content else None)

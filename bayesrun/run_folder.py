@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -31,6 +32,7 @@ Pictures = Literal["pending", "drawn", "interrupted"]
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 _FULL = 100_000
 _RUNNING = ".running"
+_TEMPORARY = re.compile(r"\.(?!tracking\.).+\.[0-9a-f]{12}(\.\w+)?")
 _MADE_ABOVE = 4  # outputs, runs, the day, and the folder that the outputs are in
 
 
@@ -136,6 +138,12 @@ class RunFolder:
         final.parent.mkdir(parents=True, exist_ok=True)
         write_whole(final, save)
         return final
+
+    def remove_unfinished(self) -> None:
+        """Remove what killed processes left of files that they were writing; a tracker may still be at its own."""
+        for path in self.path.rglob(".*"):
+            if _TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def write_status(
         self,

@@ -145,6 +145,7 @@ def recover_run(config: RunConfig, folder: RunFolder) -> str:
         draw_stored(config, folder)
         send(config, folder)
         return f"needs no recovery but for its figures, which are drawn: it is {folder.status()}"
+    folder.remove_unfinished()
     stored = read_draws(folder.draws)
     if stored is None:
         return _nothing_stored(folder)

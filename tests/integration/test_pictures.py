@@ -83,6 +83,7 @@ def test_a_signal_after_the_verdict_loses_pictures_alone(
     _check_verdict(folder)
     assert _status(folder)["pictures"] == "interrupted"
     assert _facts(folder) == before
+    assert not list(folder.rglob(".*"))
     assert (folder / "report.html").is_file()
     drawn = bayesrun("task=figures", "run=last", f"paths.outputs={tmp_path}")
     assert drawn.returncode == 0, drawn.stderr
@@ -91,6 +92,11 @@ def test_a_signal_after_the_verdict_loses_pictures_alone(
     assert "trace" in (folder / "report.html").read_text()
     assert (folder / "model.svg").is_file()
     assert _facts(folder) == before
+    (folder / "summary.csv").write_bytes(b"\x80\x04 no table")
+    refused = bayesrun("task=figures", "run=last", f"paths.outputs={tmp_path}")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert "summary.csv' can't be read" in refused.stderr
     if tracked:
         client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
         (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
@@ -109,6 +115,8 @@ def test_the_next_command_draws_the_pictures_of_a_run_that_was_killed(bayesrun: 
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(60)
     assert _status(folder)["pictures"] == "pending"
+    (folder / "figures").mkdir(exist_ok=True)
+    (folder / "figures" / ".trace.0123456789ab.png").touch()  # killed while it was written
     said = bayesrun("model=linear_regression", "sampler=prior", "sampler.draws=20", f"paths.outputs={tmp_path}")
     assert said.returncode == 0, said.stderr
     assert f"{folder}: needs no recovery but for its figures" in said.stdout + said.stderr
@@ -116,6 +124,7 @@ def test_the_next_command_draws_the_pictures_of_a_run_that_was_killed(bayesrun: 
     assert "process" not in _status(folder)
     assert {"trace.png", "forest.png"} <= {path.name for path in (folder / "figures").iterdir()}
     assert (folder / "report.html").is_file()
+    assert not list(folder.rglob(".*"))
     assert _facts(folder) == before
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()], "tags.model = 'eight_schools'")
