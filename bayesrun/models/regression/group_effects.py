@@ -85,16 +85,18 @@ class GroupEffects:
         columns = {n: formula_column(rows.data, n, n in formula.categorical) for n in formula.variables}
         made = design(formula, columns or {rows.dim: rows.data[rows.dim].values})
         means, sds = moments(made.matrix)
-        told = reliability(made.matrix, codes, len(labels), setting, [self._beside(rows, one) for one in self.beside])
+        others = [self._beside(rows, one, codes) for one in self.beside]
+        told = reliability(made.matrix, codes, len(labels), setting, others)
         fitted = FittedGroups(
             self, replace(made, matrix=made.matrix[:0].copy()), means, sds, tuple(labels), told, setting.prefix
         )
         return fitted, fitted.as_columns(codes, made.matrix, list(labels), rows)
 
-    def _beside(self, rows: Rows, columns: tuple[str, ...]) -> Beside:
+    def _beside(self, rows: Rows, columns: tuple[str, ...], own: NDArray[Any]) -> Beside:
         check(_not_over_rows(rows, columns, self.term.effects.key))
         codes = _levels(rows, columns, _row_keys(rows, columns))[1]
-        return Beside(codes, set(columns) > set(self.term.columns))
+        # also groups whose names tell the larger group that they are part of: broods of locations
+        return Beside(codes, finer=_are_parts(codes, own), coarser=_are_parts(own, codes))
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedGroups:
         """Rebuild it from the output of `plain`."""
@@ -283,6 +285,12 @@ class FittedGroups:
         note = f"effects of {len(self.labels)} groups of '{grouping}' are sampled {words}"
         why = ", beside cutpoints" if beside else ""
         return form, f"{note} (reliability {self.reliability:.2f}{why})"
+
+
+def _are_parts(codes: NDArray[Any], of: NDArray[Any]) -> bool:
+    """Return whether groups are parts of other groups, of which there are fewer."""
+    first = np.unique(codes, return_index=True)[1]
+    return len(first) > len(np.unique(of)) and bool((of[first][codes] == of).all())
 
 
 def unplaced(fitted: FittedGroups) -> str:

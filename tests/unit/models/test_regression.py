@@ -177,6 +177,38 @@ def test_the_centered_form_is_chosen_where_rows_tell_the_effects_of_their_groups
     assert alike.model["priors"]["r_g"]["parameterization"] == "noncentered"
 
 
+def test_coefficients_of_groups_columns_belong_to_the_groups_effects() -> None:
+    size = np.array([0.5, 0.0, 2.5, 1.0])
+    rows = data(y=Y + 9.0 * CODE + 5.0 * (CODE - 1.5) * X + 9.0 * OTHER_CODE, size=size[CODE])
+    declared = MODEL.build(rows, spec("y ~ x * size + z + (x | g)", options={"form": "whitened"}))
+    shifted = next(i for i in declared.items if isinstance(i, Random) and i.name == "r_g_shifted")
+    b = np.array([0.3, -0.7, 1.1, 0.4, 5.0])
+    names = ["Intercept", "x", "size", "z", "x:size"]
+    made = expanded("y ~ x * size + z + (x | g)", rows)
+    order = [names.index(str(one)) for one in made.columns["column"].values]
+    of = {"coefficients": b[order]}
+    zero = {"coefficients": np.zeros(5)}
+    mu = node_of(shifted.plan.values["mu"])
+    # the intercept is that at the mean of z, which is no effect
+    wanted = np.stack([b[0] + b[2] * size + b[3] * Z.mean(), b[1] + b[4] * size], axis=1)
+    np.testing.assert_allclose(evaluate(mu, of.__getitem__) - evaluate(mu, zero.__getitem__), wanted, atol=1e-12)
+
+
+def test_groups_that_are_parts_of_others_are_known_by_their_labels() -> None:
+    part = np.repeat(["k", "l"], ROWS // 2)
+    level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)
+    rows = data(y=level + 0.3 * Y, part=part, both=np.char.add(GROUP, part))
+    by_names, by_labels = expanded("y ~ 1 + (1 | g/part)", rows), expanded("y ~ 1 + (1 | g) + (1 | both)", rows)
+    assert [note.split("(")[1] for note in by_labels.notes] == [note.split("(")[1] for note in by_names.notes]
+
+
+def test_effects_of_larger_groups_are_no_variation_of_their_parts() -> None:
+    part = np.repeat(["k", "l"], ROWS // 2)
+    rows = data(y=Y + 30.0 * CODE, part=part)
+    nested = expanded("y ~ 1 + (1 | g/part)", rows).model["priors"]
+    assert nested["r_g_part"]["parameterization"] == "noncentered"
+
+
 def test_groups_within_a_group_are_noise_of_its_effect() -> None:
     part = np.repeat(["k", "l"], ROWS // 2)
     level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)
@@ -258,9 +290,13 @@ def test_whitened_coefficients_have_the_same_density_up_to_a_constant() -> None:
     np.testing.assert_allclose(differences, differences[0], atol=1e-6)
 
 
-@pytest.mark.parametrize("right", ["x + (x | g)", "x + (x || g) + (1 | h)", "z + (x | g)"])
+@pytest.mark.parametrize(
+    "right",
+    ["x + (x | g)", "x + (x || g) + (1 | h)", "z + (x | g)", "x * size + (x | g)", "size + (x || g)"],
+)
 def test_centered_effects_are_sampled_around_the_population_with_the_same_density(right: str) -> None:
-    rows = data(y=Y + 9.0 * CODE + 5.0 * (CODE - 1.5) * X + 9.0 * OTHER_CODE)
+    size = np.array([0.5, 0.0, 2.5, 1.0])[CODE]
+    rows = data(y=Y + 9.0 * CODE + 5.0 * (CODE - 1.5) * X + 9.0 * OTHER_CODE, size=size)
     declared = MODEL.build(rows, spec(f"y ~ {right}", options={"form": "whitened"}))
     direct = declared.reported
     assert direct is not None and "r_g_shifted" in declared.helpers
