@@ -96,6 +96,8 @@ class Task:
         Whether `run=...` is required.
     uses_config_of_run
         Whether `config` is that of the finished run, with the command's overrides, instead of the primary config.
+    takes_runs
+        Whether finished runs mean something to it.
     rewrite
         Writes overrides as the task's options, where users write them as keys of the run.
     """
@@ -104,6 +106,7 @@ class Task:
     options: type[Section] | None = NoOptions
     needs_run: bool = False
     uses_config_of_run: bool = False
+    takes_runs: bool = True
     rewrite: Callable[[Sequence[str]], list[str]] = list
 
 
@@ -139,6 +142,9 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
     given, several = _runs(arguments.overrides)
     if task.needs_run and not given:
         raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
+    if (given or several) and not task.takes_runs:
+        hint = f"leave it out; tasks of finished runs: {', '.join(_of_runs())}"
+        raise fail("run" if given else "runs", f"has no meaning for task '{name}'", hint)
     found = _find_runs([*given, *several], arguments)
     run = found[0] if given else None
     if task.needs_run and run:
@@ -153,6 +159,10 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
     check([*problems, *unknown_top_keys({str(key): None for key in config if key != "hydra"})])
     end = task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
     return end if isinstance(end, TaskEnd) else TaskEnd(end)
+
+
+def _of_runs() -> list[str]:
+    return [name for name in TASKS.names() if TASKS.load(name, "task").needs_run]
 
 
 def _runs(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

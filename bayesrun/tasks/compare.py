@@ -45,7 +45,7 @@ class CompareSpec(Section):
 def compare(request: TaskRequest) -> TaskEnd:
     """Compare runs, and return how that ended."""
     check_keys(request, ("compare",))
-    folders = [run.folder.absolute() for run in request.runs]
+    folders = [run.folder.absolute() for run in (request.run, *request.runs) if run]
     if len(folders) < 2:
         raise fail("runs", "needs two finished runs or more", "give 'runs=[FOLDER,FOLDER]'")
     named = _named(folders, request.options.names)

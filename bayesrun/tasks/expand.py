@@ -2,6 +2,7 @@
 
 python -m bayesrun task=expand model=NAME                      the YAML, on the standard output
 python -m bayesrun task=expand model=NAME expand.folder=DIR    where model, data and columns are written
+python -m bayesrun task=expand run=FOLDER                      the model of a finished run
 
 The model names columns of the design. They are written beside it, so that it runs as it is:
 
@@ -78,4 +79,4 @@ def _text(content: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
 
 
-TASK = Task(do=expand, options=ExpandOptions)
+TASK = Task(do=expand, options=ExpandOptions, uses_config_of_run=True)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from bayesrun.config.run_config import parse_config
+from bayesrun.diagnostics.numerics.held_out_densities import FEW_DRAWS
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
@@ -89,7 +90,7 @@ def kfold(request: TaskRequest) -> int:
             fits = model.fit_all("kfold", wanted)
             points = _pointwise(model, folds, fits)
             table = _by_fold(points, fits)
-            metrics = _metrics(points, log_density_of_run(folder))
+            metrics = _metrics(points, fits, log_density_of_run(folder))
             own.write(POINTWISE, lambda path: points.to_csv(path, index=False))
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_json("metrics.json", clean_metrics(metrics))
@@ -98,7 +99,7 @@ def kfold(request: TaskRequest) -> int:
     if len(table) > _SHOWN:
         print(f"... and {len(table) - _SHOWN} more in {FILE}")
     print(f"\n{_summary(metrics, options)}")
-    for line in _doubts(table):
+    for line in [*_doubts(table), *_few_draws(points)]:
         print(line)
     print(f"folder: {own.path}")
     return 0
@@ -162,11 +163,12 @@ def _column(model: Refitted, name: str) -> NDArray[Any]:
 def _pointwise(model: Refitted, folds: NDArray[np.int64], fits: Fits) -> pd.DataFrame:
     """Return the density of each observed point that was predicted, by the fit that had not seen it."""
     points = model.points()
-    elpd, mcse = (np.full(len(points), np.nan) for _ in range(2))
+    columns = {name: np.full(len(points), np.nan) for name in ("elpd", "mcse", "deciding")}
     for fit in fits.made.values():
         found = np.isfinite(fit["elpd"])
-        elpd[found], mcse[found] = fit["elpd"][found], fit["mcse"][found]
-    table = points.assign(fold=folds[points["row"]], elpd=elpd, mcse=mcse)
+        for name, values in columns.items():
+            values[found] = fit[name][found]
+    table = points.assign(fold=folds[points["row"]], **columns)
     kept = table[(table["fold"] >= 0) & table["observed"].notna()]
     lost = int(kept["elpd"].isna().sum())
     if lost:
@@ -178,17 +180,20 @@ def _pointwise(model: Refitted, folds: NDArray[np.int64], fits: Fits) -> pd.Data
 def _by_fold(points: pd.DataFrame, fits: Fits) -> pd.DataFrame:
     of = points.groupby("fold")["elpd"]
     table = pd.DataFrame({"points": of.size(), "elpd": of.sum()}).reset_index()
+    table["mcse"] = [float(fits.made[int(number)]["mcse_sum"]) for number in table["fold"]]
     table["r_hat_max"] = [float(fits.made[int(number)]["r_hat"]) for number in table["fold"]]
     table["divergences"] = [int(fits.made[int(number)]["divergences"]) for number in table["fold"]]
     return table
 
 
-def _metrics(points: pd.DataFrame, of_run: Mapping[str, float]) -> dict[str, float]:
+def _metrics(points: pd.DataFrame, fits: Fits, of_run: Mapping[str, float]) -> dict[str, float]:
     elpd = points["elpd"].to_numpy()
     found = {
         "elpd_kfold": float(elpd.sum()),
         "elpd_kfold_se": float(np.sqrt(len(elpd)) * elpd.std()),
-        "elpd_kfold_mcse": float(np.sqrt((points["mcse"] ** 2).sum())),
+        # points of a fold share their draws; folds do not
+        "elpd_kfold_mcse": float(np.sqrt(sum(float(fit["mcse_sum"]) ** 2 for fit in fits.made.values()))),
+        "kfold_few_draws": float((points["deciding"] < FEW_DRAWS).sum()),
     }
     if all(name in of_run for name in points["point"]):
         found["p_kfold"] = float(sum(of_run[name] for name in points["point"]) - elpd.sum())
@@ -208,6 +213,16 @@ def _doubts(table: pd.DataFrame) -> list[str]:
     return [
         f"R-hat is above {GOOD_R_HAT} in {len(bad)} fits (folds {first}): sample longer, sampler.tune, sampler.draws"
     ]
+
+
+def _few_draws(points: pd.DataFrame) -> list[str]:
+    """Name the points whose density rests on a few draws, so that its error is not known either."""
+    few = points[points["deciding"] < FEW_DRAWS].sort_values("deciding")
+    if few.empty:
+        return []
+    first = ", ".join(few["point"].astype(str).head(5))
+    what = f"the densities of {len(few)} points rest on fewer than {FEW_DRAWS:.0f} draws ({first})"
+    return [f"{what}: sample longer, sampler.draws; task=loo computes single points exactly"]
 
 
 TASK = Task(do=kfold, options=KfoldSpec, needs_run=True, uses_config_of_run=True)

@@ -36,4 +36,4 @@ def as_run(overrides: Sequence[str]) -> list[str]:
     return ["sampler=prior", *written]
 
 
-TASK = Task(do=prior, options=None, rewrite=as_run)
+TASK = Task(do=prior, options=None, takes_runs=False, rewrite=as_run)

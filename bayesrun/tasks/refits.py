@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.numerics.convergence import statistics
-from bayesrun.diagnostics.numerics.held_out_densities import mean_density
+from bayesrun.diagnostics.numerics.held_out_densities import deciding_draws, mean_density, sum_error
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, check, fail
@@ -48,6 +48,8 @@ GOOD_R_HAT = 1.05
 """Largest R-hat of a fit that is not pointed out."""
 _DECIDING = ("model", "seed", "engine", "plugins")
 _INTERVAL = 0.94
+_FORM = 2
+"""What a kept fit holds: fits of an earlier form are made again."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ class Refitted:
         Returns
         -------
         dict
-            `elpd` and `mcse` (point) of all points, NaN where not predicted; `r_hat`, `divergences`; and of a single
-            predicted point its `terms` (1, chain, draw).
+            `elpd`, `mcse` and `deciding`, the number of deciding draws, (point) of all points, NaN where not predicted;
+            `mcse_sum` of the sum of these densities; `r_hat`, `divergences`; and of a single predicted point its
+            `terms` (1, chain, draw).
         """
         seed = int(np.random.SeedSequence([self.config.top.seed, 5, number]).generate_state(1)[0] >> 1)
         model = compiled(self.config, holding_out(self.declared, one.weights(), one.likelihood))
@@ -113,11 +116,13 @@ class Refitted:
         draws = model.recover(sampled.draws, seed)
         terms = self.full.reported.log_likelihood(self.names, draws)
         found = [_densities(terms[name], one.predicted & (one.likelihood in (None, name))) for name in self.names]
-        elpd, mcse, chosen = (np.concatenate(part) for part in zip(*found, strict=True))
+        elpd, mcse, deciding, chosen = (np.concatenate(part) for part in zip(*found, strict=True))
         diverging = sampled.stats.get("diverging", np.zeros(1))
         return {
             "elpd": elpd,
             "mcse": mcse,
+            "deciding": deciding,
+            "mcse_sum": np.array(sum_error(chosen) if len(chosen) else 0.0),
             **({"terms": chosen} if len(chosen) == 1 else {}),
             "r_hat": np.array(_largest_r_hat(model, sampled.draws)),
             "divergences": np.array(int(np.sum(diverging))),
@@ -147,7 +152,7 @@ class Refitted:
         sampler = {key: value for key, value in plain["sampler"].items() if key not in ("cores", "progress")}
         deciding = {key: plain.get(key) for key in _DECIDING}
         rows = {number: _digest(one) for number, one in wanted.items()}
-        identity = {**deciding, "sampler": sampler, "data": self.data_digest, "held_out": rows}
+        identity = {**deciding, "fit": _FORM, "sampler": sampler, "data": self.data_digest, "held_out": rows}
         cache = FitCache.of(self.config.paths.outputs, task, identity)
         processes = self.config.sampler.cores or processors()
         with CountLine("fits", len(wanted), self.config.sampler.progress) as line:
@@ -222,16 +227,19 @@ def log_density_of_run(folder: Path) -> dict[str, float]:
     return dict(zip(map(str, found[0]["point"].values), density.tolist(), strict=True))
 
 
-def _densities(terms: NDArray[Any], predicted: Rows) -> tuple[Floats, Floats, Floats]:
-    """Return log densities and errors (point,), NaN if not predicted; and the terms of others (point, chain, draw)."""
+def _densities(terms: NDArray[Any], predicted: Rows) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return log densities, errors and numbers of deciding draws (point,), NaN if not predicted; and terms of others.
+
+    The terms are over (point, chain, draw).
+    """
     chains, draws, rows = terms.shape[:3]
     values = np.moveaxis(terms.reshape(chains, draws, rows, -1), (0, 1), (2, 3)).astype(float)
     chosen = np.ascontiguousarray(values[predicted].reshape(-1, chains, draws))
-    elpd, mcse = (np.full((rows, values.shape[1]), np.nan) for _ in range(2))
+    elpd, mcse, deciding = (np.full((rows, values.shape[1]), np.nan) for _ in range(3))
     if chosen.size:
-        found = mean_density(chosen)
-        elpd[predicted], mcse[predicted] = (of.reshape(-1, values.shape[1]) for of in found)
-    return elpd.ravel(), mcse.ravel(), chosen
+        found = (*mean_density(chosen), deciding_draws(chosen))
+        elpd[predicted], mcse[predicted], deciding[predicted] = (of.reshape(-1, values.shape[1]) for of in found)
+    return elpd.ravel(), mcse.ravel(), deciding.ravel(), chosen
 
 
 def _largest_r_hat(model: CompiledModel, draws: Mapping[str, NDArray[Any]]) -> float:

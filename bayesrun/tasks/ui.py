@@ -109,4 +109,4 @@ def _end(server: subprocess.Popen[bytes]) -> None:
             os.killpg(server.pid, signal.SIGKILL)
 
 
-TASK = Task(do=show_pages, options=UiOptions)
+TASK = Task(do=show_pages, options=UiOptions, takes_runs=False)

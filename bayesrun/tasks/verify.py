@@ -243,4 +243,4 @@ def _summary(judged: CheckResult) -> str:
     )
 
 
-TASK = Task(do=verify, options=VerifySpec)
+TASK = Task(do=verify, options=VerifySpec, takes_runs=False)

@@ -285,6 +285,7 @@ def test_answers_about_a_finished_run_import_no_engine(bayesrun: Command, pengui
         "effects": (f"run={penguins}", "effects.of=sex"),
         "predict": (f"run={penguins}", f"predict.data={{name: new, source: csv, path: {rows}}}"),
         "compare": (f"runs=[{penguins},{again}]", "compare.names=[one,again]"),
+        "hypothesis": (f"run={penguins}", "Intercept > 0"),
     }
     for task, words in commands.items():
         done = bayesrun(f"task={task}", *words, *outputs, PYTHONPROFILEIMPORTTIME="1")

@@ -46,6 +46,39 @@ def mean_density(terms: Floats) -> tuple[Floats, Floats]:
     return np.log(table[:, 0]) + largest[:, 0, 0], table[:, 4] / table[:, 0]
 
 
+def sum_error(terms: Floats) -> float:
+    """Return the Monte Carlo standard error of the sum of the log mean densities of points that share their draws.
+
+    To first order the error of the sum is that of the mean, over the draws, of the sum of each point's density relative
+    to its mean. A draw that is good for one point is often good for others as well, so the errors of points add up to
+    more than independent ones would.
+
+    Parameters
+    ----------
+    terms
+        Log likelihood of each point in draws that have not seen it, (point, chain, draw).
+    """
+    log_mean, _ = mean_density(terms)
+    relative = np.exp(terms - log_mean[:, None, None]).sum(axis=0)
+    return float(statistics(np.ascontiguousarray(relative[None]), _INTERVAL)[0, 4])
+
+
+def deciding_draws(terms: Floats) -> Floats:
+    """Return how many draws of equal weight would decide as much of each point's mean density, (point,).
+
+    Where that is below `FEW_DRAWS`, the draws do not reach where the point is, and its density and the error of it are
+    themselves estimated from a few draws.
+
+    Parameters
+    ----------
+    terms
+        Log likelihood of each point in draws that have not seen it, (point, chain, draw).
+    """
+    shares = np.exp(terms - terms.max(axis=(1, 2), keepdims=True))
+    found: Floats = shares.sum(axis=(1, 2)) ** 2 / np.square(shares).sum(axis=(1, 2))
+    return found
+
+
 @dataclass(frozen=True)
 class PathDensity:
     """The predictive density of a point along a path of fits.

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from bayesrun.diagnostics.numerics.held_out_densities import bridged_ratio, mean_density, path_density
+from bayesrun.diagnostics.numerics.held_out_densities import (
+    FEW_DRAWS,
+    bridged_ratio,
+    deciding_draws,
+    mean_density,
+    path_density,
+    sum_error,
+)
 
 
 def _draws(value: float, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -57,3 +64,25 @@ def test_posteriors_with_nothing_in_common_are_told_and_bridged_by_a_path() -> N
         fits |= {0.5 * sum(gap): terms(0.5 * sum(gap)) for gap in found.gaps}
     assert len(fits) > 8 and found.mcse < 1
     assert abs(found.log_density - exact) < 4 * found.mcse
+
+
+def test_the_error_of_a_sum_counts_that_points_share_their_draws() -> None:
+    """Ten points on one side of the mean: a draw that is good for one is good for all."""
+    values = np.linspace(1.0, 2.0, 10)
+    exact = norm.logpdf(values, 0, np.sqrt(1.25)).sum()
+    z, independent = [], []
+    for seed in range(60):
+        draws = np.random.default_rng(seed).normal(0.0, 0.5, (4, 500))
+        terms = norm.logpdf(values[:, None, None], draws)
+        log_mean, mcse = mean_density(terms)
+        z.append((log_mean.sum() - exact) / sum_error(terms))
+        independent.append((log_mean.sum() - exact) / np.sqrt(np.square(mcse).sum()))
+    assert abs(np.mean(z)) < 4 / np.sqrt(60) and 0.75 < np.std(z) < 1.3
+    assert np.std(independent) > 2
+
+
+def test_points_out_of_reach_of_the_draws_are_told() -> None:
+    draws = np.random.default_rng(3).normal(0.0, 0.5, (4, 500))
+    near, far = deciding_draws(norm.logpdf(np.array([0.5, 12.0])[:, None, None], draws))
+    assert near > 1000 and far < FEW_DRAWS
+    assert deciding_draws(np.zeros((1, 4, 500))) == pytest.approx([2000.0])
