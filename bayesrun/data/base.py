@@ -109,6 +109,15 @@ class DataSpec(Section):
     def _null_mapping_is_empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
+    @field_validator("derive", mode="before")
+    @classmethod
+    def _expressions_are_whole(cls, value: Any) -> Any:
+        # YAML ends a text inside {...} at a comma
+        cut = [name for name, text in value.items() if text is None] if isinstance(value, dict) else []
+        if cut:
+            raise ValueError(f'has no expression for "{cut[0]}"; quote one that contains a comma: {{z: "lag(x, 1)"}}')
+        return value
+
 
 class FileSpec(DataSpec):
     """Keys of the sources that read one file.

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.data.arrays import places
 from bayesrun.data.factors import formula_column, row_column
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.declaration import ModelDesign
@@ -239,6 +240,8 @@ def offset_values(
         When it is not one finite number per row.
     """
     made = evaluate(text, data, key, learned=learned)
+    odd = made.dims == (dim,) and places(made.copy(data=~np.isfinite(made.values.astype(float))))
     if made.dims not in ((dim,), ()) or not np.all(np.isfinite(made.values)):
-        raise UserError([Problem(key, f"'{text}' must give one finite number per row", "exposures must be above 0")])
+        message = f"'{text}' must give one finite number per row" + (f" (not in {odd})" if odd else "")
+        raise UserError([Problem(key, message, "exposures must be above 0")])
     return np.broadcast_to(made.values.astype(float), (data.sizes[dim],))

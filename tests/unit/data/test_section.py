@@ -45,6 +45,13 @@ def test_all_problems_at_once():
     assert "did you mean 'path'?" in problems["data.pth"]
 
 
+def test_an_expression_that_yaml_cut_at_its_comma_is_told_to_be_quoted():
+    raw = {"name": "a", "source": "inline", "values": {"x": [1]}}
+    problems = parsed({**raw, "derive": {"l": "lag(x", "1)": None}})[1]
+    assert 'quote one that contains a comma: {z: "lag(x, 1)"}' in problems["data.derive"]
+    assert not parsed({**raw, "derive": {"l": "lag(x, 1)"}})[1]
+
+
 def test_a_missing_file_is_reported_beside_a_wrong_key(tmp_path):
     raw = {"name": "a", "source": "csv", "path": "nowhere.csv", "drop_missing": "row", "x": 1, "derive": {"y": 1}}
     spec, problems = parsed(raw, tmp_path)

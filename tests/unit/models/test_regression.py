@@ -103,6 +103,12 @@ def test_groupings_of_any_name_are_called_by_an_identifier(column: str, grouping
     assert f"r_{grouping}" in made.model["priors"]
 
 
+def test_an_offset_that_is_not_finite_names_its_rows() -> None:
+    exposure = np.where(np.arange(ROWS) == 3, 0.0, 2.0)
+    with pytest.raises(UserError, match=r"'log\(e\)' must give one finite number per row \(not in obs 13\)"):
+        expanded("y ~ x + offset(log(e)) + (1 | g)", data(e=exposure))
+
+
 def test_groupings_that_would_have_one_name_are_refused() -> None:
     told = "\n".join(map(str, MODEL.static_check(spec("y ~ x + (1 | `a b`) + (1 | a:b)"))))
     assert "the groupings 'a b' and 'a:b' would both be called r_a_b" in told, told
