@@ -25,6 +25,7 @@ from bayesrun.engines.pymc3.replaced_distributions import (
     GARCH11,
     GaussianRandomWalk,
     MvNormal,
+    OrderedLogistic,
     VonMises,
     covariance_factor,
     ordered,
@@ -45,6 +46,7 @@ _OUR_OWN = {
     "GaussianRandomWalk": GaussianRandomWalk,
     "MvNormal": MvNormal,
     "MvStudentT": MvStudentT,
+    "OrderedLogistic": OrderedLogistic,
     "VonMises": VonMises,
 }
 

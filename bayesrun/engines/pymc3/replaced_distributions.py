@@ -4,7 +4,8 @@ Random walks go along the last axis: PyMC3's go along the first, and count the d
 the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `theano.scan` is a hundred times slower.
 Small Cholesky factors, and normal vectors by them, are sums and products of their elements: PyMC3's own solve a
 triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
-model's gradient. Draws of angles and of ordered vectors are in the support of the density.
+model's gradient. Draws of angles and of ordered vectors are in the support of the density. Levels far in the tails of
+an ordered logistic distribution keep their probabilities.
 """
 
 from __future__ import annotations
@@ -214,6 +215,37 @@ class VonMises(pm.VonMises):  # type: ignore[misc]
         """Draw angles from -pi to pi."""
         drawn = np.asarray(super().random(point=point, size=size))
         return (drawn + np.pi) % (2.0 * np.pi) - np.pi
+
+
+class OrderedLogistic(pm.OrderedLogistic):  # type: ignore[misc]
+    """PyMC3's distribution, whose density stays exact where cutpoints are far from `eta`.
+
+    PyMC3 subtracts distribution functions, which are 1 beyond 37: probabilities are then 0. With `a < b` the cutpoints
+    of a level less `eta`, and `F` the logistic function, `F(b) - F(a) = F(b) F(-a) (1 - exp(a - b))`.
+    """
+
+    def logp(self, value: Any) -> Any:
+        """Return the log probability of levels.
+
+        Parameters
+        ----------
+        value
+            Codes of levels, from 0.
+        """
+        value = tt.as_tensor_variable(value)
+        apart = self.cutpoints - tt.shape_padright(self.eta)
+        width = self.cutpoints[..., 1:] - self.cutpoints[..., :-1]
+        increases = tt.gt(width, 0.0)
+        # where cutpoints do not increase the level is impossible, and nothing is differentiated
+        inside = tt.log(-tt.expm1(-tt.switch(increases, width, 1.0)))
+        middle = -tt.nnet.softplus(-apart[..., 1:]) - tt.nnet.softplus(apart[..., :-1])
+        middle = tt.switch(increases, middle + inside, -np.inf)
+        ends = -tt.nnet.softplus(-apart[..., :1]), -tt.nnet.softplus(apart[..., -1:])
+        logs = tt.concatenate([ends[0], middle, ends[1]], axis=-1)
+        levels = tt.arange(self.cutpoints.shape[-1] + 1)
+        chosen = tt.eq(tt.shape_padright(value), levels)
+        total = tt.sum(tt.switch(chosen, logs, 0.0), axis=-1)
+        return tt.switch(tt.any(chosen, axis=-1), total, -np.inf)
 
 
 def ordered(distribution: type, exchangeable: bool) -> type:
