@@ -463,6 +463,7 @@ def _diagnose(
             sampled.died,
             sampled.interrupted == "killed",
             str(folder.path),
+            sampled.changes,
         )
     )
     folder.write_json("findings.json", [asdict(finding) for finding in result.findings])

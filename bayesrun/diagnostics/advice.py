@@ -71,7 +71,7 @@ def _is_hierarchical(prior: Mapping[str, Any], priors: Mapping[str, Any]) -> boo
 def smaller_steps(judged: Judged) -> list[str]:
     """Advise smaller steps, unless they are already small."""
     accept = float(judged.sampler.get("target_accept", 0.8))
-    # with init=auto and the default, bayesrun may already have sampled again at 0.95
+    # with init=auto and the default, chains may have taken the steps of 0.95 already
     again = judged.sampler.get("init", "auto") == "auto" and accept == 0.8
     wanted = 0.99 if again or accept >= 0.95 else 0.95
     return [f"Take smaller steps: `sampler.target_accept={wanted}`."] if accept < wanted else []

@@ -182,6 +182,9 @@ class Judged:
         Whether the run was killed; the draws are those that had been stored by then.
     folder
         The run folder, for commands in remedies; empty where there is none.
+    changes
+        Changes of the step size of each chain that has any: the draws before that became warm-up, and the divergences
+        seen by then.
     """
 
     idata: az.InferenceData
@@ -195,6 +198,7 @@ class Judged:
     died: Mapping[int, str] = field(default_factory=dict)
     killed: bool = False
     folder: str = ""
+    changes: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def moving(self) -> pd.Series[bool]:

@@ -27,9 +27,27 @@ def check_divergences(judged: Judged) -> CheckResult:
     count, draws = int(stats["diverging"].sum()), int(stats["diverging"].size)
     grade = grade_above(count / draws, judged.settings.thresholds.divergences)
     message = f"{count:,} of {draws:,} draws diverged." if count else "No draw diverged."
+    message += _smaller_steps(judged)
     remedy = [*advice.other_forms(judged), *advice.smaller_steps(judged), advice.TIGHTER_PRIORS]
     finding = graded("divergences", grade, count / draws, message, remedy)
-    return CheckResult((finding,), {"divergences": float(count)})
+    metrics = {"divergences": float(count)}
+    if judged.changes:
+        changes = [one for own in judged.changes.values() for one in own]
+        metrics["n_rewarmed"] = float(sum(draws for draws, _ in changes))
+        metrics["divergences_rewarmed"] = float(sum(diverged for _, diverged in changes))
+    return CheckResult((finding,), metrics)
+
+
+def _smaller_steps(judged: Judged) -> str:
+    """Describe which chains took smaller steps after divergences that are no longer counted."""
+    if not judged.changes:
+        return ""
+    chains = ", ".join(str(chain) for chain in sorted(judged.changes))
+    changes = [one for own in judged.changes.values() for one in own]
+    diverged, draws = sum(n for _, n in changes), sum(n for n, _ in changes)
+    whose = f"Chain {chains}" if len(judged.changes) == 1 else f"Chains {chains}"
+    warm_up = f"; {draws:,} draws before are warm-up" if draws else ""
+    return f" {whose} took smaller steps after {diverged} divergence{'s' if diverged != 1 else ''}{warm_up}."
 
 
 def check_tree_depth(judged: Judged) -> CheckResult:

@@ -135,6 +135,9 @@ class StepChain(Protocol):
     def state(self) -> Arrays:
         """Return what the chain continues from: position, step size, mass matrix and random state. Tuning is over."""
 
+    def shrink_steps(self, factor: float) -> None:
+        """Multiply the step size of NUTS; tuning is over, or its last draw is made."""
+
 
 class StepSampler(Protocol):
     """An engine's step methods, compiled and ready."""

@@ -146,6 +146,8 @@ class Sampled:
         Numbers of the chains that are kept; empty where all are.
     attempt
         Attempt of the `DrawStore` that holds these draws.
+    changes
+        Changes of step size by chain, each with its kept draws that became warm-up and the divergences seen by then.
     """
 
     draws: Arrays
@@ -159,6 +161,7 @@ class Sampled:
     records: Mapping[str, tuple[tuple[str, ...], NDArray[Any]]] = field(default_factory=dict)
     kept: Sequence[int] = ()
     attempt: int = 1
+    changes: Mapping[int, Sequence[tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -223,7 +226,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "draw_store", "earlier", "initial_points", "monitors", "nutpie"),
+    others=("chains", "draw_store", "earlier", "initial_points", "monitors", "nutpie", "smaller_steps"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]

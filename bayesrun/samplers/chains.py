@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from bayesrun.errors import SamplingError
 from bayesrun.processes import may_fork, processors, uninterrupted
 from bayesrun.samplers.base import Monitor, SamplerSpec
+from bayesrun.samplers.smaller_steps import MAX_CHANGES, StepChange
 
 Stats = Mapping[str, NDArray[Any]]
 KeepGoing = Callable[[], bool]
@@ -114,18 +115,37 @@ class SharedDraws:
         Divergences so far (chain), tuning included.
     stop
         One element; chains end when it is not 0.
+    changes
+        For each change of a chain's steps (chain, change, 2): 1 + the kept draws that became warm-up, and the
+        divergences seen by then; 0 where there is none.
     """
 
     points: NDArray[Any]
     done: NDArray[Any]
     diverging: NDArray[Any]
     stop: NDArray[Any]
+    changes: NDArray[Any]
+
+    def change(self, chain: int, changes: Sequence[StepChange], done: int) -> None:
+        """Record the changes of a chain so far, after which it has made `done` draws that count, tuning included."""
+        for place, one in enumerate(changes):
+            self.changes[chain, place] = one.draws + 1, one.diverged
+        self.done[chain] = done
+
+    def all_changes(self) -> dict[int, list[StepChange]]:
+        """Return the changes of steps of each chain that has any."""
+        changes = {
+            chain: [StepChange(int(draws) - 1, int(diverged)) for draws, diverged in own if draws]
+            for chain, own in enumerate(self.changes)
+        }
+        return {chain: own for chain, own in changes.items() if own}
 
 
 def share_draws(chains: int, draws: int, parameters: int) -> SharedDraws:
     """Make the memory of a run; its pages are taken when they are first written."""
     points = _shared("f8", chains, draws, parameters)
-    return SharedDraws(points, _shared("i8", chains), _shared("i8", chains), _shared("i8", 1))
+    changes = _shared("i8", chains, MAX_CHANGES, 2)
+    return SharedDraws(points, _shared("i8", chains), _shared("i8", chains), _shared("i8", 1), changes)
 
 
 def _shared(kind: str, *shape: int) -> NDArray[Any]:
@@ -157,6 +177,7 @@ class Progress:
         for chain, done in enumerate(map(int, self._shared.done)):
             new = int(self._shared.diverging[chain]) - self._diverging[chain]
             self._diverging[chain] += new
+            self._done[chain] = min(done, self._done[chain])  # its draws so far became warm-up
             for number in range(self._done[chain] + 1, done + 1):
                 # which of the new draws diverged is not known yet: the last ones are reported
                 self._done[chain] = number

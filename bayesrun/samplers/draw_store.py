@@ -5,8 +5,9 @@ file is a sequence of segments, each appended whole and synced:
 
     magic (8 bytes) | first draw (int64) | draws (int64) | CRC-32 of the rows (uint64) | rows (float64, row-major)
 
-A row is one kept draw: the columns of `layout.json` in their order, each flattened in C order. A file ends at the first
-segment whose header or checksum does not fit, which is what a kill or a power cut leaves. Space for all draws is
+A row is one kept draw: the columns of `layout.json` in their order, each flattened in C order. A segment of 0 draws
+says that the draws before it became warm-up (`first draw` is the number of divergences by then). A file ends at the
+first segment whose header or checksum does not fit, which is what a kill or a power cut leaves. Space for all draws is
 reserved before the first one, so a disk that fills up later takes none.
 
 Beside them, where a sampler can continue from it, `states/CHAIN-DRAWS.npz` is the state of a chain after so many kept
@@ -25,17 +26,18 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import OutputError
 from bayesrun.run_folder import sync_folder
+from bayesrun.samplers.smaller_steps import Changes, StepChange
 
 if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
@@ -51,6 +53,8 @@ STATS = ("diverging", "energy", "tree_depth", "acceptance_rate", "step_size", "n
 """Statistics that are stored, under ArviZ's names."""
 MAX_RESERVED = 2_000_000_000
 STATES = "states"
+CHANGES = "changes"
+"""Name of the array (change, 2) in a state that has the changes of steps before it."""
 HELPERS = "helpers.npz"
 MAX_STATES = 12
 """Largest number of states kept of a chain: that of the end of tuning, some in between, the last."""
@@ -96,11 +100,15 @@ class Layout:
 
 @dataclass(frozen=True)
 class StoredDraws:
-    """What a store holds: layout, columns and statistics (draw, ...) of each chain that has any, and its attempt."""
+    """What a store holds: layout, columns and statistics (draw, ...) of each chain that has any, and its attempt.
+
+    `changes` are those of the chains' steps before these draws.
+    """
 
     layout: Layout
     chains: Mapping[int, tuple[Arrays, Arrays]]
     attempt: int = 1
+    changes: Changes = field(default_factory=dict)
 
 
 class DrawStore:
@@ -178,18 +186,12 @@ class DrawStore:
                     os.fsync(file.fileno())
             layout = json.loads((own.parent / "layout.json").read_text())
             kept = [int(chain) for chain in sampled.kept] or list(range(sampled.size[0]))
-            _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept}))
+            _write_synced(own / "layout.json", json.dumps({**layout, "kept": kept, "changes": dict(sampled.changes)}))
             sync_folder(own)
             os.replace(own, folder)
             sync_folder(folder.parent)
         except OSError as error:
             log.warning("the state of the chains can't be kept (%s): task=extend can't continue it", error.strerror)
-
-    def keep_only(self, attempt: int) -> None:
-        """Remove the draws of all other attempts: what comes after may need the room."""
-        for path in () if self._folder is None else self._folder.glob("*/layout.json"):
-            if path.parent.name != str(attempt):
-                shutil.rmtree(path.parent, ignore_errors=True)
 
     def trim(self) -> None:
         """Cut the files of chains that could not do so themselves, after their last whole segment."""
@@ -197,7 +199,7 @@ class DrawStore:
             with suppress(OSError, ValueError, TypeError, KeyError):
                 layout, _ = read_layout(path)
                 for file in path.parent.glob("chain-*.draws"):
-                    os.truncate(file, _read_rows(file, layout.width)[1])
+                    os.truncate(file, _read_chain(file, layout.width).size)
 
     def remove(self) -> None:
         """Remove the store, once the draws are kept elsewhere."""
@@ -237,7 +239,26 @@ class ChainFile:
         if self._path is None or not len(rows):
             return
         content = np.ascontiguousarray(rows, dtype="<f8").tobytes()
-        segment = _HEADER.pack(_MAGIC, self.saved, len(rows), zlib.crc32(content)) + content
+        self._write(_HEADER.pack(_MAGIC, self.saved, len(rows), zlib.crc32(content)) + content)
+        if self._path is not None:
+            self.saved += len(rows)
+
+    def begin_again(self, change: StepChange) -> None:
+        """Take the draws so far as warm-up, after they are all appended: the next one is the chain's first.
+
+        They stay in the file, and are read where the chain was killed before it had as many again.
+        """
+        if self._path is not None:
+            self._write(_HEADER.pack(_MAGIC, change.diverged, 0, 0))
+            self.saved = 0
+        if self._states is not None:
+            for draws in self._draws_of_states:
+                self._state_path(self._states, draws).unlink(missing_ok=True)
+        self._draws_of_states.clear()
+
+    def _write(self, segment: bytes) -> None:
+        if self._path is None:
+            return
         try:
             with self._path.open("r+b") as file:
                 file.seek(self._offset)
@@ -249,7 +270,6 @@ class ChainFile:
             self._path = None
             return
         self._offset += len(segment)
-        self.saved += len(rows)
 
     def save_state(self, draws: int, state: Arrays) -> None:
         """Keep the state of the chain after so many draws; when there are too many, every second one is removed."""
@@ -312,8 +332,12 @@ def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
     return Layout(**{**own, "columns": columns, "stats": tuple(own["stats"])}), content
 
 
-def read_state(folder: Path, chain: int, before: int) -> tuple[int, Arrays] | None:
+def read_state(
+    folder: Path, chain: int, before: int, changes: Sequence[tuple[int, int]] = ()
+) -> tuple[int, Arrays] | None:
     """Read the last whole state of a chain that has fewer kept draws than `before`, or the one at their beginning.
+
+    States that come from other changes of its steps than `changes` are passed over.
 
     Returns
     -------
@@ -324,8 +348,14 @@ def read_state(folder: Path, chain: int, before: int) -> tuple[int, Arrays] | No
     for draws in sorted(found, reverse=True):
         if draws < max(before, 1):
             with suppress(OSError, ValueError, zipfile.BadZipFile), np.load(found[draws]) as stored:
-                return draws, dict(stored)
+                if changes_in(stored) == [tuple(one) for one in changes]:
+                    return draws, dict(stored)
     return None
+
+
+def changes_in(state: Mapping[str, NDArray[Any]]) -> list[StepChange]:
+    """Return the changes of a chain's steps before a state."""
+    return [StepChange(*map(int, one)) for one in state[CHANGES]] if CHANGES in state else []
 
 
 def _draws_of_state(path: Path) -> int:
@@ -359,28 +389,49 @@ def _read_attempt(folder: Path) -> StoredDraws | None:
         layout, _ = read_layout(folder / "layout.json")
     except (OSError, ValueError, TypeError, KeyError):  # a power cut before the first draw
         return None
-    chains = {}
+    chains, changes = {}, {}
     for chain in range(layout.chains):
-        rows, _ = _read_rows(folder / f"chain-{chain}.draws", layout.width)
-        if len(rows):
-            chains[chain] = split_rows(rows, layout)
-    return StoredDraws(layout, chains, int(folder.name))
+        read = _read_chain(folder / f"chain-{chain}.draws", layout.width)
+        if len(read.rows):
+            chains[chain] = split_rows(read.rows, layout)
+            if read.changes:
+                changes[chain] = read.changes
+    return StoredDraws(layout, chains, int(folder.name), changes)
 
 
-def _read_rows(path: Path, width: int) -> tuple[NDArray[np.float64], int]:
-    """Return the rows (draw, column) of the whole segments at a file's beginning, and the bytes that these take."""
+class _ReadChain(NamedTuple):
+    """What a chain's file holds: rows (draw, column), the changes of steps before them, and bytes that are whole."""
+
+    rows: NDArray[np.float64]
+    changes: list[StepChange]
+    size: int
+
+
+def _read_chain(path: Path, width: int) -> _ReadChain:
+    """Read the whole segments at a file's beginning.
+
+    The rows since the last change of steps are read, unless there were more before.
+    """
     content = path.read_bytes() if path.exists() else b""
-    segments, offset, count = [np.empty((0, width))], 0, 0
+    parts, changes, offset, count = [[np.empty((0, width))]], list[StepChange](), 0, 0
     while offset + _HEADER.size <= len(content):
         magic, first, draws, checksum = _HEADER.unpack_from(content, offset)
         begin = offset + _HEADER.size
         end = begin + draws * width * 8
-        whole = magic == _MAGIC and first == count and draws > 0 and end <= len(content)
+        whole = magic == _MAGIC and draws >= 0 and (first == count or draws == 0) and end <= len(content)
         if not whole or zlib.crc32(content[begin:end]) != checksum:
             break
-        segments.append(np.frombuffer(content[begin:end], dtype="<f8").reshape(draws, width))
-        offset, count = end, count + draws
-    return np.concatenate(segments), offset
+        if draws == 0:
+            changes.append(StepChange(count, first))
+            parts.append([np.empty((0, width))])
+            count = 0
+        else:
+            parts[-1].append(np.frombuffer(content[begin:end], dtype="<f8").reshape(draws, width))
+            count += draws
+        offset = end
+    lengths = [sum(map(len, part)) for part in parts]
+    chosen = max(range(len(parts)), key=lambda place: (lengths[place], place))
+    return _ReadChain(np.concatenate(parts[chosen]), changes[:chosen], offset)
 
 
 def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.chains import most_draws
 from bayesrun.samplers.draw_store import HELPERS, DrawStore, Layout, StoredDraws, read_layout, read_state, rows_of
+from bayesrun.samplers.smaller_steps import Changes, as_changes
 
 if TYPE_CHECKING:
     from bayesrun.engines.base import Arrays, Vector
@@ -37,6 +38,8 @@ class EarlierDraws:
         ones may be float32, as the run's config says.
     states
         Folder of the states.
+    changes
+        Changes of the chains' steps before these draws; a longer run makes the same, and no others.
     """
 
     layout: Layout
@@ -44,6 +47,7 @@ class EarlierDraws:
     draws: Arrays
     stats: Arrays
     states: Path
+    changes: Changes = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -57,7 +61,7 @@ class EarlierDraws:
         kept completely, all are made again.
         """
         before = self.length if chain in self.kept and self._is_whole else 0
-        return read_state(self.states, chain, before) or (0, None)
+        return read_state(self.states, chain, before, self.changes.get(chain, ())) or (0, None)
 
     @property
     def _is_whole(self) -> bool:
@@ -97,7 +101,8 @@ class EarlierDraws:
         """Take what was sampled just now, and what its store keeps, as the beginning of a longer run."""
         states = store.states(sampled.attempt)
         layout, _ = read_layout(states.parent / "layout.json")
-        return cls(layout, list(sampled.kept) or list(range(layout.chains)), sampled.draws, sampled.stats, states)
+        kept = list(sampled.kept) or list(range(layout.chains))
+        return cls(layout, kept, sampled.draws, sampled.stats, states, as_changes(sampled.changes))
 
 
 def _check_same(name: str, chain: int, old: NDArray[Any], new: NDArray[Any]) -> None:
@@ -136,7 +141,8 @@ def read_earlier(folder: RunFolder) -> EarlierDraws:
         raise fail("run", f"'{folder.path}' has no draws in posterior.nc (store.variables, store.exclude)", hint)
     draws, helpers = groups["posterior"], _helpers(folder)
     draws.update({name: values for name, values in helpers.items() if name not in draws})
-    return EarlierDraws(layout, more["kept"], draws, groups["sample_stats"], folder.state)
+    changes = as_changes(more.get("changes", {}))
+    return EarlierDraws(layout, more["kept"], draws, groups["sample_stats"], folder.state, changes)
 
 
 def _helpers(folder: RunFolder) -> dict[str, NDArray[Any]]:
@@ -172,7 +178,16 @@ def recovered(stored: StoredDraws, constrain: Callable[[], Callable[[Vector], Ar
     draws = constrain()(columns["point"]) if layout.kind == "points" else columns
     lost = {n: "left no draws" for n in range(layout.chains) if n not in kept}
     return Sampled(
-        draws, stats, layout.steps, 0.0, 0.0, interrupted="killed", died=lost, kept=kept, attempt=stored.attempt
+        draws,
+        stats,
+        layout.steps,
+        0.0,
+        0.0,
+        interrupted="killed",
+        died=lost,
+        kept=kept,
+        attempt=stored.attempt,
+        changes=stored.changes,
     )
 
 

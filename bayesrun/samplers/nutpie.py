@@ -32,10 +32,10 @@ from bayesrun.samplers.chains import (
 from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, rows_of
 from bayesrun.samplers.initial_points import correlated, find_coordinates, initial_points
 from bayesrun.samplers.monitors import reason_of
+from bayesrun.samplers.smaller_steps import FACTOR, SETTLING, Changes, StepChange, StepControl, described, observed_from
 
 Vector = NDArray[np.float64]
 Density = Callable[[Vector], tuple[float, Vector]]
-Shifted = Callable[[Vector, Vector], tuple[float, Vector]]
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -82,7 +82,14 @@ def unusable(model: CompiledModel, spec: NutsSpec | None = None) -> str | None:
     return model.missing_gradient()
 
 
-def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
+def sample(
+    model: CompiledModel,
+    spec: NutsSpec,
+    seed: int,
+    monitor: Monitor,
+    store: DrawStore = NOWHERE,
+    changes: Changes | None = None,
+) -> Sampled:
     """Sample a model that is not `unusable` with nutpie.
 
     Parameters
@@ -97,6 +104,8 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
         Notified of each draw; its `KeyboardInterrupt` ends sampling and keeps the draws so far.
     store
         Where draws are kept while sampling.
+    changes
+        Changes of the chains' steps that are made, and no others; null = each chain decides (see `smaller_steps`).
 
     Returns
     -------
@@ -135,14 +144,21 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
 
     def one(chain: int, keep_going: KeepGoing) -> Mapping[str, NDArray[Any]]:
         saver = _Saver(files[chain], layout, shared.points[chain], spec.tune)
-        return run_chain(chain, density.evaluate, first[chain], seeds[chain], settings, shared, saver, keep_going)
+        control = StepControl.of(spec, chain, changes)
+        path = _Path(density.evaluate, first[chain], settings, shared, chain, control)
+        return run_chain(path, seeds[chain], saver, keep_going)
 
     progress = Progress(shared, spec.tune, monitor)
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
+    made_changes = shared.all_changes()
+    if made_changes:
+        log.info(described(made_changes))
     kept_stats: dict[int, Mapping[str, NDArray[Any]]] = {}
     for chain, stats in outcome.stats.items():
         kept_stats[chain] = {name: values[spec.tune :] for name, values in stats.items()}
-    kept_stats.update(_stats_from(store, [n for n in range(spec.chains) if n not in kept_stats]))
+    end = spec.tune + spec.draws
+    short = [n for n in range(spec.chains) if n not in kept_stats or (n in made_changes and shared.done[n] < end)]
+    kept_stats.update(_take_stored(store, short, kept_stats, shared, spec.tune, made_changes))
     made = {n: min(int(shared.done[n]) - spec.tune, len(of["lp"])) for n, of in kept_stats.items()}
     kept, length = kept_chains(made, spec.chains, outcome)
     kept_rows = {name: _rows(kept_stats, kept, name, slice(length)) for name in _STATS}
@@ -163,13 +179,35 @@ def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, st
         died=outcome.died,
         kept=kept,
         attempt=store.attempts,
+        changes={chain: made_changes[chain] for chain in kept if made_changes.get(chain)},
     )
 
 
-def _stats_from(store: DrawStore, chains: Sequence[int]) -> Mapping[int, Mapping[str, NDArray[Any]]]:
-    """Return the stored statistics of kept draws, of chains whose processes left none."""
+def _take_stored(
+    store: DrawStore,
+    chains: Sequence[int],
+    own: Mapping[int, Mapping[str, NDArray[Any]]],
+    shared: SharedDraws,
+    tune: int,
+    changes: dict[int, list[StepChange]],
+) -> Mapping[int, Mapping[str, NDArray[Any]]]:
+    """Take draws from the store, and return their statistics, of chains where it holds more than is in memory.
+
+    They are those of a chain whose process left no statistics, or one that was ended soon after its steps changed.
+    """
     stored = store.stored() if chains else None
-    return {} if stored is None else {n: stored.chains[n][1] for n in chains if n in stored.chains}
+    taken: dict[int, Mapping[str, NDArray[Any]]] = {}
+    if stored is None:
+        return taken
+    for chain in chains:
+        columns, stats = stored.chains.get(chain, ({}, {}))
+        if len(stats.get("lp", ())) > len(own.get(chain, {"lp": ()})["lp"]):
+            rows = columns["point"]
+            shared.points[chain, : len(rows)] = rows
+            shared.done[chain] = tune + len(rows)
+            taken[chain] = stats
+            changes[chain] = list(stored.changes.get(chain, ()))
+    return taken
 
 
 def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name: str, draws: slice) -> NDArray[Any]:
@@ -191,32 +229,15 @@ class Settings:
     coordinates: Vector | None = None
 
 
-def run_chain(
-    chain: int,
-    density: Density,
-    initial: Vector,
-    seed: int,
-    settings: Settings,
-    shared: SharedDraws,
-    saver: _Saver,
-    keep_going: KeepGoing,
-) -> Mapping[str, NDArray[Any]]:
+def run_chain(path: _Path, seed: int, saver: _Saver, keep_going: KeepGoing) -> Mapping[str, NDArray[Any]]:
     """Sample one chain; draws and progress go to the shared memory as they come.
 
     Parameters
     ----------
-    chain
-        Its row in the shared memory.
-    density
-        `(point) -> (log density, gradient)`; only this chain's thread calls it.
-    initial
-        First point (parameter).
+    path
+        The chain's density and draws.
     seed
         Decides the chain, bit for bit.
-    settings
-        The run's settings.
-    shared
-        Where draws and progress are written.
     saver
         Takes the draws to disk now and then.
     keep_going
@@ -228,13 +249,13 @@ def run_chain(
         ArviZ's name to array (draw) of each statistic, tuning draws first.
     """
     import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
 
-    finished = threading.Event()
-    mapped = settings.coordinates
-    model = _model(density, initial, mapped, _Recorder(shared, chain, settings.tune, finished, mapped))
+    settings = path.settings
+    model = from_pyfunc(path.initial.size, lambda: path.evaluate, lambda *_: path.record, [], [], [])
     sampler = nutpie.sample(
         model,
-        draws=settings.draws,
+        draws=path.most_draws,
         tune=settings.tune,
         chains=1,
         cores=1,
@@ -247,40 +268,39 @@ def run_chain(
         blocking=False,
     )
     try:
-        complete = _watch(sampler, finished, shared, chain, saver, keep_going)
+        _watch(sampler, path, saver, keep_going)
     except BaseException:
+        path.go_on(for_good=True)
         sampler.cancel()
         raise
-    stats = _stats(sampler.wait() if complete else sampler.abort())
-    saver.save(int(shared.done[chain]), stats)
+    path.go_on(for_good=True)
+    stats = path.of_kept(_stats(sampler.wait() if path.is_last else sampler.abort()))
+    saver.save(path.done, stats)
     saver.finish()
     return stats
 
 
-def _watch(
-    sampler: Any,
-    finished: threading.Event,
-    shared: SharedDraws,
-    chain: int,
-    saver: _Saver,
-    keep_going: KeepGoing,
-) -> bool:
-    """Wait for the end of the chain; return whether it finished."""
+def _watch(sampler: Any, path: _Path, saver: _Saver, keep_going: KeepGoing) -> None:
+    """Wait for the end of the chain, and decide on its steps where it waits for that."""
     polls = 0
     try:
-        while not finished.wait(_POLL_SECONDS) and not sampler.is_finished:
-            polls += 1
-            if polls % _POLLS_PER_COUNT == 0:
-                done, stats = int(shared.done[chain]), _stats(sampler.inspect())
-                shared.diverging[chain] = int(stats["diverging"].sum())
-                if saver.is_due:
-                    saver.save(done, stats)
+        while not path.finished and not sampler.is_finished:
+            if path.waits(_POLL_SECONDS):
+                path.decide(_stats(sampler.inspect()), saver)
+                if not keep_going():
+                    return
+                path.go_on()
+            else:
+                polls += 1
+                if polls % _POLLS_PER_COUNT == 0:
+                    done, stats = path.done, _stats(sampler.inspect())
+                    path.count(stats)
+                    if saver.is_due:
+                        saver.save(done, path.of_kept(stats))
             if not keep_going():
-                return False
+                return
     except KeyboardInterrupt:
-        shared.stop[0] = 1
-        return False
-    return True
+        path.stop()
 
 
 class _Saver:
@@ -300,39 +320,163 @@ class _Saver:
             new = {name: values[self._tune + first : self._tune + last] for name, values in stats.items()}
             self._file.append(rows_of({"point": self._points[first:last]}, new, self._layout))
 
+    def begin_again(self, change: StepChange) -> None:
+        self._file.begin_again(change)
+
     def finish(self) -> None:
         self._file.finish()
 
 
-class _Recorder:
-    """Called with every point of the chain: writes it to the shared memory."""
+class _Path:
+    """The density and the draws of a chain, as nutpie's thread calls for them, in coordinates that may become finer.
+
+    `x = shift + scale A z`: nutpie draws its own first `z`, which `shift` moves to where the chain begins. Its step
+    size is fixed once tuning is over; a smaller `scale` makes its steps in `x` smaller, and the next `shift` leaves the
+    chain where it is. At that draw alone nutpie still has the gradient of the old coordinates, so that it does not keep
+    the posterior exactly; it is among those that belong to warm-up.
+
+    nutpie tells which draws diverged to another thread only: where the chain has something to decide, its thread
+    waits, at the first point of the next draw, for what `decide` is told.
+    """
 
     def __init__(
-        self, shared: SharedDraws, chain: int, tune: int, finished: threading.Event, mapped: Vector | None
+        self,
+        density: Density,
+        initial: Vector,
+        settings: Settings,
+        shared: SharedDraws,
+        chain: int,
+        control: StepControl,
     ) -> None:
-        self._shared, self._chain, self._tune, self._finished = shared, chain, tune, finished
-        self._shift: Vector | float = 0.0
-        self._map = mapped
+        self.initial, self.settings = initial, settings
+        self._density, self._shared, self._chain, self._control = density, shared, chain, control
+        self._map, self._scale = settings.coordinates, 1.0
+        self._moved = None if self._map is None else in_coordinates(density, self._map)
+        self._shift: Vector | None = None
+        self._last = initial
+        self._made = self._left_out = 0
+        """Draws that nutpie made, and those after its tuning that became warm-up."""
+        self._seen = observed_from(settings.tune)
+        again = [one.draws for one in control.repeated] if control.repeated else [settings.draws] * control.most
+        self.most_draws = settings.draws + sum(draws + SETTLING for draws in again)
+        """Draws that nutpie makes after its tuning, at most."""
+        self._undecided = False
+        self._attention, self._decided = threading.Event(), threading.Event()
+        self._open = self.finished = False
 
-    def move(self, shift: Vector) -> None:
-        self._shift = shift
+    @property
+    def done(self) -> int:
+        """Draws, tuning included, that are kept if no more steps change."""
+        return int(self._shared.done[self._chain])
 
-    def __call__(self, point: Vector) -> dict[str, NDArray[Any]]:
-        shared, row = self._shared, int(self._shared.done[self._chain]) - self._tune
+    @property
+    def is_last(self) -> bool:
+        """Whether nutpie has made all draws that it was asked for."""
+        return self._made == self.settings.tune + self.most_draws
+
+    def evaluate(self, point: Vector) -> tuple[float, Vector]:
+        """Return the log density and its gradient at a point of nutpie's coordinates."""
+        if self._undecided:  # the draw before is complete, its statistics too
+            self._pause()
+        if self._shift is None:
+            self._shift = self.initial - self._turned(point)
+        if self._moved is not None:
+            return self._moved(point, self._shift)
+        if self._scale == 1.0:
+            return self._density(point + self._shift)
+        value, gradient = self._density(point * self._scale + self._shift)
+        return value, gradient * self._scale
+
+    def record(self, point: Vector) -> dict[str, NDArray[Any]]:
+        """Write a draw to the shared memory, unless it is one of those after a change of steps."""
+        self._made += 1
+        row = self._made - 1 - self.settings.tune - self._left_out
+        if self.finished or (row < 0 and self._left_out):
+            return _NOTHING
         if row >= 0:
-            moved = point if self._map is None else self._map @ point
-            np.add(moved, self._shift, out=shared.points[self._chain, row])
-        shared.done[self._chain] += 1
-        if row + 1 == shared.points.shape[1]:
-            self._finished.set()
+            assert self._shift is not None
+            np.add(self._turned(point), self._shift, out=self._shared.points[self._chain, row])
+        self._shared.done[self._chain] += 1
+        if self._control.decides(row + 1):
+            self._last = np.array(point)
+            self._undecided = True
+        elif row + 1 == self.settings.draws:
+            self._finish()
         return _NOTHING
+
+    def waits(self, seconds: float) -> bool:
+        """Wait for nutpie's thread, at most so long; return whether it waits for `decide`."""
+        if not self._attention.wait(seconds):
+            return False
+        self._attention.clear()
+        return not self.finished
+
+    def decide(self, stats: Mapping[str, NDArray[Any]], saver: _Saver) -> None:
+        """Take smaller steps from here on if a few draws diverged; nutpie's thread waits."""
+        self.count(stats)
+        new = stats["diverging"][self._seen : self._made]
+        self._seen = self._made
+        self._control.see(int(new.sum()), len(new))
+        kept = self.done - self.settings.tune
+        if self._control.changes_now(kept):
+            saver.save(self.done, self.of_kept(stats))
+            saver.begin_again(self._control.changes[-1])
+            self._change(kept)
+        elif kept == self.settings.draws:
+            self._finish()
+
+    def _change(self, kept: int) -> None:
+        assert self._shift is not None
+        here = self._turned(self._last) + self._shift
+        self._scale *= FACTOR
+        if self._map is not None:
+            self._moved = in_coordinates(self._density, self._scale * self._map)
+        self._shift = here - self._turned(self._last)
+        self._left_out += kept + SETTLING
+        self._seen = self._made + SETTLING
+        self._shared.change(self._chain, self._control.changes, self.settings.tune)
+
+    def count(self, stats: Mapping[str, NDArray[Any]]) -> None:
+        """Tell how many draws have diverged."""
+        self._shared.diverging[self._chain] = int(stats["diverging"].sum())
+
+    def stop(self) -> None:
+        """End all chains."""
+        self._shared.stop[0] = 1
+
+    def go_on(self, for_good: bool = False) -> None:
+        """Let nutpie's thread continue; `for_good`: its chain is over, and no further draw counts."""
+        if for_good:
+            self._open = self.finished = True
+        self._decided.set()
+
+    def of_kept(self, stats: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Return the statistics (draw) of tuning and kept draws."""
+        tune, draws, begin = self.settings.tune, self.settings.draws, self.settings.tune + self._left_out
+        made = {n: np.concatenate([v[:tune], v[begin : begin + draws]]) for n, v in stats.items()}
+        if self._left_out:
+            made["step_size"][tune:] *= self._scale
+        return made
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._undecided = not self.is_last  # nutpie's thread would make more draws
+        self._attention.set()
+
+    def _pause(self) -> None:
+        self._undecided = False
+        self._decided.clear()
+        if not self._open:  # seen after clearing: whoever opens sets `_decided` afterwards
+            self._attention.set()
+            self._decided.wait()
+
+    def _turned(self, point: Vector) -> Vector:
+        turned = point if self._map is None else self._map @ point
+        return turned if self._scale == 1.0 else turned * self._scale
 
 
 _NOTHING: dict[str, NDArray[Any]] = {}
-
-
-def _shifted(density: Density) -> Shifted:
-    return lambda point, shift: density(point + shift)
+Shifted = Callable[[Vector, Vector], tuple[float, Vector]]
 
 
 def in_coordinates(density: Density, factor: Vector) -> Shifted:
@@ -356,29 +500,6 @@ def in_coordinates(density: Density, factor: Vector) -> Shifted:
         return value, gradient @ factor
 
     return moved
-
-
-def _model(density: Density, initial: Vector, mapped: Vector | None, recorder: _Recorder) -> Any:
-    """Make nutpie's model. nutpie draws its own first point: space is shifted so that this one is `initial`."""
-    from nutpie.compiled_pyfunc import from_pyfunc
-
-    moved = _shifted(density) if mapped is None else in_coordinates(density, mapped)
-
-    def make_density() -> Callable[[Vector], tuple[float, Vector]]:
-        shift: list[Vector] = []
-
-        def shifted(point: Vector) -> tuple[float, Vector]:
-            if not shift:
-                shift.append(initial - (point if mapped is None else mapped @ point))
-                recorder.move(shift[0])
-            return moved(point, shift[0])
-
-        return shifted
-
-    def make_recorder(*_: int) -> Callable[[Vector], dict[str, NDArray[Any]]]:
-        return recorder
-
-    return from_pyfunc(initial.size, make_density, make_recorder, [], [], [])
 
 
 def _stats(trace: Any) -> dict[str, NDArray[Any]]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import Arrays, CompiledModel, StepChain, StepSettings
-from bayesrun.errors import BayesrunError, Problem, SamplingError
+from bayesrun.errors import Problem, SamplingError
 from bayesrun.samplers import nutpie
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled, Sampler
 from bayesrun.samplers.chains import (
@@ -31,55 +31,33 @@ from bayesrun.samplers.chains import (
     run_chains,
     share_draws,
 )
-from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, split_rows
+from bayesrun.samplers.draw_store import (
+    CHANGES,
+    NOWHERE,
+    STATS,
+    ChainFile,
+    DrawStore,
+    Layout,
+    changes_in,
+    rows_of,
+    split_rows,
+)
 from bayesrun.samplers.earlier import EarlierDraws
 from bayesrun.samplers.initial_points import choose_init
 from bayesrun.samplers.monitors import reason_of
+from bayesrun.samplers.smaller_steps import FACTOR, SETTLING, StepChange, StepControl, described, observed_from
 
 log = logging.getLogger("bayesrun.sampling")
 
-HIGHER_ACCEPT = 0.95
-"""`target_accept` of a second attempt."""
-_FEW = 0.01
 _FROM_START: tuple[int, Arrays | None] = (0, None)
 
 
 def sample(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore = NOWHERE) -> Sampled:
     """Sample with the engine that the config asks for, or the quickest that can sample this model.
 
-    With `init: auto` and the default `target_accept`, a handful of divergences has the model sampled once more in
-    smaller steps, which mostly removes them. Many divergences come from the model's form, which no step size fixes.
+    With `init: auto` and the default `target_accept`, a chain in which a few draws diverge takes smaller steps, and its
+    draws until then become warm-up (see `smaller_steps`).
     """
-    sampled = _once(model, spec, seed, monitor, store)
-    if not is_worth_repeating(spec, sampled):
-        return sampled
-    count, all_draws = int(sampled.stats["diverging"].sum()), sampled.stats["diverging"].size
-    log.info("%d of %s draws diverged: sampling again with target_accept %g", count, f"{all_draws:,}", HIGHER_ACCEPT)
-    try:
-        again = _once(model, spec.model_copy(update={"target_accept": HIGHER_ACCEPT}), seed, monitor, store)
-    except (
-        BayesrunError
-    ) as error:  # no room on the disk for more draws, or a chain that fails: the first try is complete
-        log.warning("sampling again has failed, so the first draws are kept: %s", str(error).splitlines()[0])
-        return sampled
-    if again.interrupted is not None:  # the first try is complete
-        store.keep_only(sampled.attempt)
-        return replace(sampled, interrupted=again.interrupted)
-    store.keep_only(again.attempt)
-    compiling = sampled.seconds_compile + again.seconds_compile
-    return replace(again, seconds_compile=compiling, seconds_sample=sampled.seconds_sample + again.seconds_sample)
-
-
-def is_worth_repeating(spec: NutsSpec, sampled: Sampled) -> bool:
-    """Whether a few draws diverged of a complete run whose settings were bayesrun's to choose."""
-    default = NutsSpec.model_fields["target_accept"].default
-    if spec.init != "auto" or spec.target_accept != default or sampled.interrupted is not None:
-        return False
-    diverging = sampled.stats.get("diverging")
-    return diverging is not None and 0 < float(diverging.mean()) <= _FEW
-
-
-def _once(model: CompiledModel, spec: NutsSpec, seed: int, monitor: Monitor, store: DrawStore) -> Sampled:
     began = time.perf_counter()
     by_nutpie = _choose_nutpie(model, spec)
     deciding = time.perf_counter() - began  # makes the gradient's graph, which is part of compiling it
@@ -115,7 +93,7 @@ def extend(
     spec = spec.model_copy(update={"target_accept": chosen["target_accept"]})
     if chosen["engine"] == "nutpie":
         log.info("nutpie can't resume a chain: the first %d draws are made again, and compared", earlier.length)
-        sampled = nutpie.sample(model, spec, seed, monitor, store)
+        sampled = nutpie.sample(model, spec, seed, monitor, store, earlier.changes)
     else:
         sampled = sample_with_steps(model, spec, seed, monitor, store, earlier)
     try:
@@ -175,17 +153,24 @@ def sample_with_steps(
             files[chain].copy_states(earlier.states, draws)
             shared.points[chain, :draws] = rows = earlier.rows(chain, draws, layout)
             files[chain].append(rows)
-            shared.done[chain] = spec.tune + draws
+            shared.change(chain, changes_in(state), spec.tune + draws)
     monitor.begin()
     compiled = time.perf_counter()
 
     def one(chain: int, keep_going: KeepGoing) -> Mapping[str, NDArray[Any]]:
-        work = _Chain(chain, sampler.chain(chain, seeds[chain], origins[chain][1]), shared, files[chain], layout)
+        state = origins[chain][1]
+        control = StepControl.of(spec, chain, earlier.changes if earlier else None)
+        control.changes += [] if state is None else changes_in(state)
+        work = _Chain(chain, sampler.chain(chain, seeds[chain], state), shared, files[chain], layout, control)
         work.run(spec.tune, sampler.keeps_state, keep_going)
         return {}
 
     progress = Progress(shared, spec.tune, monitor, [int(done) for done in shared.done])
     outcome = run_chains(spec.chains, parallel_chains(spec), one, shared, progress.tell)
+    changes = shared.all_changes()
+    if changes:
+        log.info(described(changes))
+        _take_stored(store, shared, spec, layout, changes)
     kept, length = kept_chains({n: int(done) - spec.tune for n, done in enumerate(shared.done)}, spec.chains, outcome)
     parts = [split_rows(shared.points[chain, :length], layout) for chain in kept]
     return Sampled(
@@ -198,7 +183,26 @@ def sample_with_steps(
         died=outcome.died,
         kept=kept,
         attempt=store.attempts,
+        changes={chain: changes[chain] for chain in kept if changes.get(chain)},
     )
+
+
+def _take_stored(
+    store: DrawStore, shared: SharedDraws, spec: NutsSpec, layout: Layout, changes: dict[int, list[StepChange]]
+) -> None:
+    """Take the draws of before their steps changed, of chains that were ended before they had as many again."""
+    made = {chain: int(done) - spec.tune for chain, done in enumerate(shared.done)}
+    short = [chain for chain, own in changes.items() if own and made[chain] < spec.draws]
+    stored = store.stored() if short else None
+    if stored is None:
+        return
+    for chain in short:
+        columns, stats = stored.chains.get(chain, ({}, {}))
+        length = len(next(iter(columns.values()), ()))
+        if length > made[chain]:
+            shared.points[chain, :length] = rows_of(columns, stats, layout)
+            shared.done[chain] = spec.tune + length
+            changes[chain] = list(stored.changes.get(chain, ()))
 
 
 def compound(model: CompiledModel, spec: NutsSpec) -> str | None:
@@ -219,6 +223,7 @@ class _Chain:
     shared: SharedDraws
     file: ChainFile
     layout: Layout
+    control: StepControl
 
     def run(self, tune: int, keeps_state: bool, keep_going: KeepGoing) -> None:
         """Make the draws; those that are kept go to the file, and now and then the state, if it can be kept."""
@@ -229,16 +234,32 @@ class _Chain:
             if made >= tune:
                 self._write(rows[made - tune], draw, stats)
             made += 1
-            shared.diverging[number] += stats.get("diverging", 0) > 0
+            diverging = stats.get("diverging", 0) > 0
+            shared.diverging[number] += diverging
             shared.done[number] = made
+            if made > observed_from(tune):
+                self.control.see(diverging, 1)
+            if made >= tune and self.control.decides(made - tune) and self.control.changes_now(made - tune):
+                file.append(rows[file.saved : made - tune])
+                self._change(tune, keep_going)
+                made = tune
             due = made > tune and file.is_due
             if due:
                 file.append(rows[file.saved : made - tune])
             if keeps_state and (made == tune or due or made == end - 1):  # a continued run makes the last draw again
-                file.save_state(made - tune, self.chain.state())
+                file.save_state(made - tune, {**self.chain.state(), CHANGES: np.array(self.control.changes)})
         if made > tune:
             file.append(rows[file.saved : made - tune])
         file.finish()
+
+    def _change(self, tune: int, keep_going: KeepGoing) -> None:
+        """Take smaller steps from here on, the first few of which belong to warm-up, too."""
+        self.file.begin_again(self.control.changes[-1])
+        self.shared.change(self.number, self.control.changes, tune)
+        self.chain.shrink_steps(FACTOR)
+        for _ in range(SETTLING):
+            if keep_going():
+                self.chain.advance()
 
     def _write(self, row: NDArray[Any], draw: Arrays, stats: Mapping[str, float]) -> None:
         begin = 0

@@ -218,6 +218,7 @@ class PyMC3Chain:
         tune: int,
         draw_of: Callable[[Mapping[str, Any]], dict[str, NDArray[Any]]],
     ) -> None:
+        self._methods = methods
         self._step = methods[0] if len(methods) == 1 else CompoundStep(methods)
         self._tune, self._draw_of, self._made = tune, draw_of, 0
         self._point = {
@@ -241,6 +242,13 @@ class PyMC3Chain:
             if (values := next((of[theirs] for of in of_methods if theirs in of), None)) is not None:
                 stats[name] = float(values)
         return self._draw_of(self._point), stats
+
+    def shrink_steps(self, factor: float) -> None:
+        """Multiply the step size that NUTS has found while tuning; other methods are not changed."""
+        for method in self._methods:
+            if isinstance(method, pm.NUTS):
+                method.step_adapt._log_bar += np.log(factor)
+                method.step_adapt._log_step += np.log(factor)  # what its statistics show
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return what NUTS continues from."""

@@ -94,7 +94,7 @@ def test_divergence_advice_looks_at_the_parameterization() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # bayesrun itself may have tried 0.95
+        # chains may have taken the steps of 0.95 already
         ([], "sampler.target_accept=0.99"),
         (["sampler.init=adapt_diag"], "sampler.target_accept=0.95"),
         (["sampler.target_accept=0.95"], "sampler.target_accept=0.99"),

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from bayesrun.errors import OutputError
-from bayesrun.samplers.draw_store import DrawStore, Layout, read_draws, rows_of
+from bayesrun.samplers.draw_store import CHANGES, DrawStore, Layout, read_draws, read_state, rows_of
 from bayesrun.samplers.earlier import recovered
+from bayesrun.samplers.smaller_steps import StepChange
 
 LAYOUT = Layout("variables", {"mu": (), "theta": (2, 3)}, ("diverging", "lp"), 2, 100, {"mu": "NUTS"})
 
@@ -120,3 +121,38 @@ def test_space_that_was_not_needed_is_given_back(tmp_path):
     file.finish()
     assert (tmp_path / "1" / "chain-0.draws").stat().st_size == 32 + 10 * 9 * 8
     assert len(read_draws(tmp_path).chains[0][0]["mu"]) == 10
+
+
+def test_draws_that_became_warm_up_count_until_there_are_as_many_new_ones(tmp_path):
+    file = DrawStore(tmp_path).begin(LAYOUT)[0]
+    draws, stats = columns(30)
+    rows = rows_of(draws, stats, LAYOUT)
+    file.append(rows[:20])
+    file.begin_again(StepChange(20, 3))
+    file.append(rows[20:29])
+    before = read_draws(tmp_path)
+    assert np.array_equal(before.chains[0][0]["mu"], draws["mu"][:20]) and before.changes == {}
+    file.append(rows[9:20])
+    file.finish()
+    after = read_draws(tmp_path)
+    assert np.array_equal(after.chains[0][0]["mu"], np.concatenate([draws["mu"][20:29], draws["mu"][9:20]]))
+    assert after.changes == {0: [(20, 3)]}
+
+
+def test_a_change_at_the_end_of_warm_up_is_stored_too(tmp_path):
+    file = DrawStore(tmp_path).begin(LAYOUT)[0]
+    file.begin_again(StepChange(0, 1))
+    draws, stats = columns(5)
+    file.append(rows_of(draws, stats, LAYOUT))
+    assert read_draws(tmp_path).changes == {0: [(0, 1)]}
+
+
+def test_a_state_of_other_steps_is_passed_over(tmp_path):
+    keeper = DrawStore(tmp_path)
+    file = keeper.begin(LAYOUT)[0]
+    file.save_state(10, {"position": np.zeros(2)})
+    file.begin_again(StepChange(20, 3))
+    file.save_state(5, {"position": np.ones(2), CHANGES: np.array([(20, 3)])})
+    states = keeper.states(1)
+    assert read_state(states, 0, 30) is None  # the first one is gone with its draws
+    assert read_state(states, 0, 30, [(20, 3)])[0] == 5
