@@ -82,9 +82,8 @@ def _run_without_server(place: Place, url: str, how: str, gateway: Gateway | Non
         place.outcome.missed = not wait_until(lambda: run.log_holds(line), run)
         gateway.cut(how)
     place.judge_end(run, (0,))
-    taken = time.monotonic() - run.began
-    place.expect(taken < 1.5 * alone + _WAIT + _SLACK, f"{taken:.1f} s, {alone:.1f} s without tracking")
-    folder = run.folder()
+    taken, folder = time.monotonic() - run.began, run.folder()
+    _judge_time(place, taken, alone, lambda: place.command(*words, "tracking=none"))
     if not place.expect(folder, "there is no run folder"):
         return place.outcome
     assert folder is not None
@@ -112,7 +111,7 @@ def _sweep_without_server(place: Place, url: str) -> Outcome:
     run = place.start(*place.secret_tags(), *jobs, "force=true", "tracking=server", f"tracking.uri={url}")
     place.judge_end(run, (0,))
     taken = time.monotonic() - run.began
-    place.expect(taken < 1.5 * alone + _WAIT + _SLACK, f"{taken:.1f} s, {alone:.1f} s without tracking")
+    _judge_time(place, taken, alone, lambda: place.command(*jobs, "force=true", "tracking=none"))
     sweeps = [path.parent for path in place.outputs.glob("sweeps/*/*/tracking.json")]
     place.expect(len(sweeps) == 1, f"sweeps that can be sent later: {len(sweeps)}")
     database = place.outputs / "mlflow.db"
@@ -131,6 +130,16 @@ def _states(database: Path) -> list[str]:
         return [
             str(state) for (state,) in connection.execute("select status from runs where lifecycle_stage = 'active'")
         ]
+
+
+def _judge_time(place: Place, taken: float, alone: float, again: Callable[[], object]) -> None:
+    """Judge how long tracking kept a command, beside the same command without it: if need be also after it.
+
+    The speed of a machine that others use changes from one command to the next.
+    """
+    if taken >= 1.5 * alone + _WAIT + _SLACK:
+        alone = max(alone, _seconds(again))
+    place.expect(taken < 1.5 * alone + _WAIT + _SLACK, f"{taken:.1f} s, {alone:.1f} s without tracking")
 
 
 def _seconds(do: Callable[[], object]) -> float:

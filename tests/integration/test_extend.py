@@ -117,9 +117,13 @@ def test_what_is_wrong_with_an_extension_is_told_and_nothing_is_written(
 ) -> None:
     parent, _ = pymc3
     wrong = [
-        (["seed=1", "model.priors.mu.sd=3", "sampler.draws=+9"], ["seed: belongs", "model.priors.mu.sd: belongs"]),
-        (["sampler.tune=5", "sampler.draws=+9"], ["sampler.tune: belongs to the run that is extended"]),
-        (["sampler.draws=-3"], ["sampler.draws: must be a number of draws"]),
+        (
+            ["seed=1", "model.priors.mu.sd=3", "sampler.tune=5", "sampler.draws=-3"],
+            [
+                *("seed: belongs", "model.priors.mu.sd: belongs", "sampler.tune: belongs to the run that is extended"),
+                "sampler.draws: must be a number of draws",
+            ],
+        ),
         ([], ["extend: needs either sampler.draws or until_ess"]),
         (["sampler.draws=+9", "until_ess=9"], ["not both"]),
         (["sampler.draws=60"], ["sampler.draws: is 60, and the run has 60 draws per chain"]),

@@ -62,8 +62,8 @@ def told_where_unwritable() -> Iterator[None]:
             raise
         raise BayesrunError(
             f"the model can't be compiled: {reason} (Theano's compile cache {_base_folder()}, or the compiler's "
-            f"temporary files in {tempfile.gettempdir()})\n    free some space, or choose other places: "
-            "THEANO_FLAGS=base_compiledir=FOLDER, TMPDIR=FOLDER"
+            f"temporary files in {os.environ.get('TMPDIR') or tempfile.gettempdir()})\n"
+            "    free some space, or choose other places: THEANO_FLAGS=base_compiledir=FOLDER, TMPDIR=FOLDER"
         ) from error
 
 
