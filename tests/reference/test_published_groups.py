@@ -39,6 +39,12 @@ CASES: Mapping[str, tuple[str, Mapping[str, float], Mapping[str, float]]] = {
         {"Intercept": 52.3556, "B": 7.9667, "C": 13.9167},
         {"sd_Worker": 4.7811, "sd_Worker_Machine": 3.7295, "sigma": 0.9616},
     ),
+    # the recipe is a predictor of the groups themselves
+    "cake": (
+        "angle ~ recipe + C(temperature, Poly) + (1 | recipe:replicate)",
+        {"Intercept": 33.1222, "B": -1.4778, "C": -1.5222, ".L": 6.6109, ".Q": -0.3855, ".C": -0.5483},
+        {"sd_recipe_replicate": 6.4681, "sigma": 4.5251},
+    ),
 }
 
 
@@ -67,7 +73,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> Mapping
 
 
 def draws_of(posterior: xr.Dataset, name: str) -> Any:
-    values = posterior[name] if name in posterior else posterior["Machine"].sel(Machine_level=name)
+    factors = [one for one in posterior if name in posterior[one].coords.get(f"{one}_level", [])]
+    values = posterior[name] if name in posterior else posterior[factors[0]].sel({f"{factors[0]}_level": name})
     return values.values.reshape(values.sizes["chain"], values.sizes["draw"])
 
 
@@ -91,3 +98,8 @@ def test_the_form_of_the_effects_suits_the_groups(name: str, runs: Mapping[str, 
     14, 0, 1, 0, 0, 0 (0.2%).
     """
     assert float(runs[name].sample_stats["diverging"].mean()) < 0.01
+
+
+def test_coefficients_of_predictors_of_groups_mix(runs: Mapping[str, Any]) -> None:
+    """Around 0, centred effects left the coefficients of cake's recipes a bulk ESS of 16 from 1,000 draws."""
+    assert min(float(az.ess(draws_of(runs["cake"].posterior, name))) for name in ("Intercept", "B", "C")) > 250

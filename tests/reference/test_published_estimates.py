@@ -1,0 +1,111 @@
+"""Published data sets without groups have the estimates of R: of `glm`, `glm.nb` and `survreg`.
+
+The formulas are those that a user of R writes: names with dots, contrasts for ordered factors, weights, offsets,
+censoring, and links other than the default. Priors are the defaults, which are wide: posteriors are the normal
+approximations of the estimates but for skewness, which shifts means by a part of the standard error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.conftest import Command
+
+HERE = Path(__file__).parent / "published"
+TENSION = {"levels": {"tension": ["L", "M", "H"]}}
+INSURED = {"levels": {"Group": ["<1l", "1-1.5l", "1.5-2l", ">2l"], "Age": ["<25", "25-29", "30-35", ">35"]}}
+pytestmark = pytest.mark.slow
+
+# the table with further keys of the data set, the model, and estimates with standard errors by the names of summary.csv
+CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str, tuple[float, float]]]] = {
+    # glm(Survived ~ Class + Sex + Age, binomial, weights = Freq): Dawson 1995, doi:10.1080/10691898.1995.11910499
+    "titanic": (
+        "titanic",
+        {},
+        {"formula": "Survived | weights(Freq) ~ C(Class) + C(Sex) + C(Age)", "family": "bernoulli"},
+        {"C(Class)[3rd]": (-1.7778, 0.1716), "C(Sex)[Male]": (-2.4201, 0.1404), "C(Age)[Child]": (1.0615, 0.2440)},
+    ),
+    # glm(Claims ~ District + Group + Age + offset(log(Holders)), poisson): Venables and Ripley 2002, MASS's ?Insurance
+    "insurance": (
+        "insurance",
+        INSURED,
+        {
+            "formula": "Claims ~ factor(District) + C(Group, contr.poly) + C(Age, Poly) + offset(log(Holders))",
+            "family": "poisson",
+        },
+        {
+            "factor(District)[4]": (0.2342, 0.0617),
+            "C(Group, Poly)[.L]": (0.4297, 0.0495),
+            "C(Age, Poly)[.L]": (-0.3944, 0.0494),
+        },
+    ),
+    # glm(breaks ~ wool * tension, Gamma("inverse")): Tukey 1977, R's ?warpbreaks
+    "warpbreaks_gamma": (
+        "warpbreaks",
+        TENSION,
+        {"formula": "breaks ~ wool*tension", "family": "gamma", "options": {"link": "inverse"}},
+        {
+            "Intercept": (0.0224, 0.0027),
+            "wool[B]": (0.0130, 0.0050),
+            "tension[H]": (0.0183, 0.0055),
+            "wool:tension[B:M]": (-0.0199, 0.0082),
+        },
+    ),
+    # glm.nb(breaks ~ wool * tension, link = "sqrt")
+    "warpbreaks_nb": (
+        "warpbreaks",
+        TENSION,
+        {"formula": "breaks ~ wool*tension", "family": "negative_binomial", "options": {"link": "sqrt"}},
+        {"Intercept": (6.6750, 0.3609), "wool[B]": (-1.3625, 0.4721), "wool:tension[B:M]": (1.8280, 0.6323)},
+    ),
+    # survreg(Surv(time, status) ~ age + sex + ph.ecog, dist = "lognormal"): Loprinzi et al. 1994, survival's ?lung
+    "lung": (
+        "lung",
+        {"derive": {"censored": "where(status == 1, 1, 0)"}},
+        {"formula": "time | cens(censored) ~ age + sex + ph.ecog", "family": "lognormal"},
+        {"age": (-0.0194, 0.0083), "sex": (0.5286, 0.1532), "ph.ecog": (-0.3637, 0.1039)},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def summaries(tmp_path_factory: pytest.TempPathFactory, bayesrun: Command) -> Mapping[str, pd.DataFrame]:
+    """Fit all cases in one sweep."""
+    folder = tmp_path_factory.mktemp("estimates")
+    for name, (table, data, model, _) in CASES.items():
+        contents = {
+            "model": {
+                "defaults": [{"/data@_global_.data": name}, "_self_"],
+                "name": name,
+                "type": "regression",
+                **model,
+            },
+            "data": {"name": name, "source": "csv", "path": str(HERE / f"{table}.csv"), **data},
+        }
+        for group, content in contents.items():
+            (folder / "conf" / group).mkdir(parents=True, exist_ok=True)
+            (folder / "conf" / group / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    few = ("sampler.chains=2", "sampler.tune=500", "sampler.draws=1000", "predictive.prior=0", "model.figures=[]")
+    sweep = ("-m", f"model={','.join(CASES)}", "tracking=none", f"paths.outputs={folder}/out", "seed=14")
+    done = bayesrun(f"--config-dir={folder}/conf", *sweep, *few, "predictive.posterior=false", timeout=900)
+    assert done.returncode in (0, 3), done.stdout + done.stderr
+    found = {}
+    for path in (folder / "out").rglob("summary.csv"):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        found[str(config["model"]["name"])] = pd.read_csv(path).set_index("name")
+    return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_estimates_are_those_of_r(name: str, summaries: Mapping[str, pd.DataFrame]) -> None:
+    found = summaries[name]
+    for coefficient, (estimate, error) in CASES[name][3].items():
+        row = found.loc[coefficient]
+        assert abs(row["mean"] - estimate) < 0.2 * error + 4 * row["mcse_mean"], coefficient
+        assert 0.9 < row["sd"] / error < 1.25, coefficient  # estimated with the sd of the noise known, or its shape
