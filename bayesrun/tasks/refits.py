@@ -124,7 +124,7 @@ class Refitted:
             "deciding": deciding,
             "mcse_sum": np.array(sum_error(chosen) if len(chosen) else 0.0),
             **({"terms": chosen} if len(chosen) == 1 else {}),
-            "r_hat": np.array(_largest_r_hat(model, sampled.draws)),
+            "r_hat": np.array(_largest_r_hat(sampled.draws)),
             "divergences": np.array(int(np.sum(diverging))),
         }
 
@@ -242,9 +242,8 @@ def _densities(terms: NDArray[Any], predicted: Rows) -> tuple[Floats, Floats, Fl
     return elpd.ravel(), mcse.ravel(), deciding.ravel(), chosen
 
 
-def _largest_r_hat(model: CompiledModel, draws: Mapping[str, NDArray[Any]]) -> float:
-    names = [block.name for block in model.blocks if block.name in draws]
-    arrays = [draws[name].reshape(*draws[name].shape[:2], -1) for name in names]
+def _largest_r_hat(draws: Mapping[str, NDArray[Any]]) -> float:
+    arrays = [values.reshape(*values.shape[:2], -1) for values in draws.values()]
     every = np.moveaxis(np.concatenate(arrays, axis=2).astype(float), 2, 0)
     moving = np.ptp(every, axis=(1, 2)) > 0
     r_hats = statistics(np.ascontiguousarray(every[moving]), _INTERVAL)[:, -1] if moving.any() else np.ones(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal, norm
+from scipy.stats import multivariate_normal, nbinom, norm
 
 from tests.conftest import Command
 
@@ -179,6 +179,33 @@ def test_what_is_wrong_is_told_before_any_fit(
     outputs = f"paths.outputs={plots['folder'] / 'outputs'}"
     done = bayesrun("task=kfold", f"run={plots['with_x']}", outputs, "tracking=none", *words)
     assert done.returncode == 1 and message in done.stderr
+
+
+def test_a_model_of_positive_parameters_alone_is_cross_validated(bayesrun: Command, tmp_path: Path) -> None:
+    """Counts with a gamma prior: without a fold, the rest has a negative binomial predictive distribution."""
+    counts = np.array([2, 4, 1, 0, 3, 5, 2, 2, 1, 9])
+    data = f"{{name: counts, source: inline, values: {{y: {counts.tolist()}}}}}"
+    model = "type: declarative\nname: counts\nfigures: []\npriors: {rate: {dist: Gamma, alpha: 2, beta: 1}}\n"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "counts.yaml").write_text(data)
+    likelihood = "likelihood: {y: {dist: Poisson, mu: rate, observed: y}}\n"
+    (tmp_path / "model" / "counts.yaml").write_text(
+        f"defaults: [{{/data@_global_.data: counts}}, _self_]\n{model}{likelihood}"
+    )
+    given = ("sampler.chains=2", "sampler.tune=300", "tracking=none", f"paths.outputs={tmp_path / 'outputs'}")
+    fitted = bayesrun("--config-dir", tmp_path, "model=counts", "report=false", *given)
+    assert fitted.returncode == 0, fitted.stderr
+    done = bayesrun("task=kfold", f"run={_folder(fitted.stdout)}", "kfold.k=2", *given)
+    assert done.returncode == 0, done.stderr
+    made = _folder(done.stdout)
+    points, folds = pd.read_csv(made / "pointwise.csv"), pd.read_csv(made / "kfold.csv")
+    for place, point in points.iterrows():
+        rest = counts[(points["fold"] != point["fold"]).to_numpy()]
+        rate = 1 + len(rest)
+        exact = nbinom.logpmf(counts[place], 2 + rest.sum(), rate / (rate + 1))
+        assert abs(point["elpd"] - exact) < 5 * point["mcse"]
+    assert folds["r_hat_max"].between(0.99, 1.05).all()
 
 
 def test_the_joint_density_of_the_closed_form_is_right(plots: Mapping[str, Path]) -> None:
