@@ -30,14 +30,19 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
   python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
   python -m bayesrun task=effects run=last effects.of=x            what a predictor does to the outcome
-  python -m bayesrun task=hypothesis run=last 'mu > 0' 'mu - tau'   how probable statements are
-  python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'            which run predicts best
+  python -m bayesrun task=hypothesis run=last 'mu > 0' 'mu - tau'  how probable statements are
+  python -m bayesrun task=compare 'runs=[FOLDER,FOLDER]'           which run predicts best
   python -m bayesrun task=sbc model=eight_schools                  is the sampler calibrated? fits to simulated data
   python -m bayesrun task=verify                                   known posteriors, sampled on this machine
   python -m bayesrun task=kfold run=last kfold.k=5                 how well unseen rows are predicted (or kfold.by=g)
   python -m bayesrun task=loo run=FOLDER                           exact leave-one-out where importance sampling fails
   python -m bayesrun task=rerun run=FOLDER                         the same run again: are the draws the same?
   python -m bayesrun task=recover run=FOLDER                       complete the run folder of a killed run
+  python -m bayesrun task=figures run=FOLDER                       its figures, model graph and report again
+  python -m bayesrun task=report run=FOLDER                        the report alone
+  python -m bayesrun task=expand model=regression                  the declarative model behind a formula
+  python -m bayesrun task=sync run=FOLDER                          send to tracking what is missing there
+  python -m bayesrun task=ui                                       MLflow's pages on this machine
 """
 _TAIL = """\
 -q prints warnings and the verdict only, -v all of the log; output=json prints the end of a run, a sweep or a task,
