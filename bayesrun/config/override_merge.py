@@ -1,8 +1,8 @@
 """Merging one part of a config over another, where a choice takes its parameters with it.
 
 Hydra merges `{dist: Gamma, alpha: 2, beta: 1}` into `{dist: Exponential, lam: 1}` and keeps `lam`. Here a prior's new
-`dist` drops the parameters of the distribution that it replaces, and the sampler's new `method` drops the keys that
-came with the old one, at the moment of merging: what comes later is kept, and checked.
+`dist` drops the parameters of the distribution that it replaces, and the transform of its support; the sampler's new
+`method` drops the keys that came with the old one, at the moment of merging: what comes later is kept, and checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-_KEPT = ("dist", "dims", "shape", "initval", "transform", "parameterization")
+_KEPT = ("dist", "dims", "shape", "initval", "parameterization")
+_KEPT_TRANSFORMS = ("ordered", "none")
+"""Transforms that do not depend on the support: without `ordered`, components of a mixture would switch labels."""
 
 
 class Merged:
@@ -80,7 +82,8 @@ def _names(raw: Any) -> list[Any]:
 def _drop_parameters(old: DictConfig, new: Mapping[Any, Any]) -> None:
     if "dist" in new and _raw(old, "dist") not in (None, new["dist"]):
         for name in [name for name in old if name not in _KEPT]:
-            _remove(old, name)
+            if name != "transform" or _raw(old, name) not in _KEPT_TRANSFORMS:
+                _remove(old, name)
 
 
 def _remove(node: DictConfig, name: Any) -> None:

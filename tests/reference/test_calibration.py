@@ -67,7 +67,7 @@ CASES = {
     ),
     # nor the Cauchy's spreads of thousands, where 300 tuning draws of the non-centred form are too few
     "noncentred hierarchy": (
-        ["model=eight_schools", "model.priors.tau={dist: HalfNormal, sigma: 5}"],
+        ["model=eight_schools", "model.priors.tau={dist: HalfNormal, sigma: 5, transform: softplus}"],
         "effect",
         "y",
         ["mu", "tau", "theta"],

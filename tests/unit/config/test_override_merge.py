@@ -43,6 +43,26 @@ def test_keys_that_every_prior_has_are_composed() -> None:
     assert found == {"dist": "Gamma", "initval": 5}
 
 
+TAU = "model.priors.tau"
+
+
+def test_a_new_dist_drops_the_transform_of_the_old_support() -> None:
+    assert plain(composed("model=eight_schools", f"{TAU}.beta=1"), TAU)["transform"] == "softplus"
+    given = ("model=eight_schools", f"{TAU}={{dist: Uniform, lower: 0, upper: 9}}")
+    assert plain(composed(*given), TAU) == {"dist": "Uniform", "lower": 0, "upper": 9}
+    for overrides in (
+        [f"{TAU}.transform=log", f"{TAU}.dist=Gamma", f"{TAU}.alpha=2", f"{TAU}.beta=1"],
+        [f"{TAU}={{dist: Gamma, alpha: 2, beta: 1, transform: log}}"],
+    ):
+        found = plain(composed("model=eight_schools", *overrides), TAU)
+        assert found == {"dist": "Gamma", "alpha": 2, "beta": 1, "transform": "log"}
+
+
+def test_a_new_dist_keeps_the_order_of_a_mixtures_components() -> None:
+    mixture = ("model=gaussian_mixture", "model.priors.mu.dist=StudentT", "+model.priors.mu.nu=4")
+    assert plain(composed(*mixture), "model.priors.mu")["transform"] == "ordered"
+
+
 def test_a_parameter_that_the_user_wrote_is_kept_and_told() -> None:
     with pytest.raises(UserError, match=rf"{LAM}.lam"):
         parsed("model=switchpoint", f"{LAM}.dist=Gamma", f"{LAM}.alpha=2", f"{LAM}.beta=1", f"{LAM}.lam=3")
