@@ -82,7 +82,7 @@ _PHRASES = (
     re.compile(rf"(?:password|identified\s+by)\s+(?P<value>{_QUOTED})", re.IGNORECASE),  # SQL, and messages of drivers
     re.compile(  # a word among others: it has a digit and a letter
         rf"\b(?:pass(?:word|phrase|code)|mot de passe)(?:\s+is\s+|\s*:\s*|\s+)"
-        rf"(?P<value>{_QUOTED}|(?=\S*\d)(?=\S*[a-z])[^\s,;\"']{{6,}})",
+        rf"(?P<value>{_QUOTED}|(?=\S*\d|\S*(?-i:[a-z][A-Z]))(?=\S*[a-z])[^\s,;\"']{{6,}})",
         re.IGNORECASE,
     ),
     re.compile(
@@ -100,10 +100,10 @@ _PHRASES = (
         re.IGNORECASE,
     ),
     # quoted for a URL, once or more often
-    re.compile(rf"(?:{_STRONG})%(?:25)*3[DA](?P<value>(?:[^\s&%\"'<>]|%(?!(?:25)*(?:26|3B)))+)", re.IGNORECASE),
     re.compile(
-        r"%(?:25)*3A%(?:25)*2F%(?:25)*2F(?P<value>(?:(?!%(?:25)*(?:40|2F))[^\s&\"'<>])+)%(?:25)*40", re.IGNORECASE
+        rf"(?:{_STRONG})%(?:25)*3[DA](?P<value>(?:[^\s&%\"'<>]|%(?!(?:25)*(?:26|3B)[\w.]+%(?:25)*3D))+)", re.IGNORECASE
     ),
+    re.compile(r"%(?:25)*3A%(?:25)*2F%(?:25)*2F(?P<value>[^\s&\"'<>]{1,300})%(?:25)*40", re.IGNORECASE),
     re.compile(r"(?<!\w)(?:sharedaccesssignature|sig)=(?P<value>[^\s;\"'<>]{8,})", re.IGNORECASE),  # Azure
     re.compile(
         r"(?<![\w.\-])(?:apikey|pw)\s*[:=]\s*(?P<value>(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[^\s;,&\"']{6,})", re.IGNORECASE

@@ -212,6 +212,7 @@ def test_long_texts_take_no_long_time() -> None:
         "a:" * 10_000,
         "--password " * 2000,
         "-u a" * 5000,
+        "%3A%2F%2F" * 4000,
     ):
         redact(text)
         secrets_of(text)
