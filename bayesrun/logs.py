@@ -16,6 +16,8 @@ from bayesrun.redaction import redact
 _FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _ABOUT_OTHERS_CODE = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
 """Warnings meant for authors of libraries; a user can do nothing about them."""
+_GROUP_OF_OUR_OWN = ".*group .*is not defined in the InferenceData scheme"
+"""ArviZ, of the group `loo` that bayesrun adds to a posterior."""
 
 
 class _Console(logging.Handler):
@@ -81,6 +83,7 @@ def logging_to_memory() -> Iterator[logging.handlers.MemoryHandler]:
             warnings.simplefilter("default")
             for category in _ABOUT_OTHERS_CODE:
                 warnings.simplefilter("ignore", category)
+            warnings.filterwarnings("ignore", _GROUP_OF_OUR_OWN)
             yield memory
     finally:
         logging.captureWarnings(False)

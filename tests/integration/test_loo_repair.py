@@ -78,6 +78,7 @@ def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, conf
     assert abs(float(repaired["elpd"].sel(point="y[0]")) - exact[0]) < 4 * _ERROR
     elpd = json.loads((folder / "metrics.json").read_text())["elpd_loo"]
     assert abs(elpd - sum(exact)) < 4 * _ERROR * 2
+    assert "UserWarning" not in (folder / "run.log").read_text()
 
 
 def test_without_repair_the_point_warns_and_is_wrong(bayesrun: Command, configs: Path) -> None:
