@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from bayesrun.config.hydra_internals import HydraParts
-from bayesrun.sweeps.base import Point, Record
+from bayesrun.sweeps.base import INTERRUPTED, Point, Record
 from bayesrun.sweeps.job import JobTask, quiet_worker
 from bayesrun.sweeps.patches import keep_interrupts
 from bayesrun.sweeps.sweep_folder import read_json, read_record, set_aside, write_record
@@ -205,7 +205,13 @@ def _hand_to_ray(hydra: HydraParts, points: Sequence[Point], task: JobTask) -> s
 
 
 def _failed(task: JobTask, number: int, error: str) -> Record:
+    """Return the record of a job that left none: it failed, unless its verdict was there before it was ended."""
     folder = task.sweep / str(number)
     run_id = read_json(folder / "tracking.json").get("run_id")
     where = str(folder) if folder.is_dir() else None
-    return replace(task.records[number], status="failed", error=error, exit_status=4, folder=where, run_id=run_id)
+    failed = replace(task.records[number], status="failed", error=error, exit_status=4, folder=where, run_id=run_id)
+    left = read_json(folder / "status.json")
+    if left.get("verdict") is None:
+        return failed
+    known = {"status": left["status"], "verdict": left["verdict"], "metrics": read_json(folder / "metrics.json")}
+    return replace(failed, **known, exit_status=INTERRUPTED)

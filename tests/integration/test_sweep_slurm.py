@@ -138,13 +138,14 @@ def test_a_job_beyond_its_time_limit_is_a_row_and_the_sweep_ends(cluster, tmp_pa
     process = start(cluster, tmp_path, [100, ENDLESS], *limit)
     rows, printed = ended(process, tmp_path)
     assert rows[0]["status"] == "finished"
-    assert rows[1]["status"] == ("partial" if warned else "failed")  # one that is warned keeps its draws
+    kept = rows[1]["status"] == "partial"  # its draws, as one that is warned does, and another may in time
+    assert kept or (rows[1]["status"] == "failed" and not warned)
     assert "time limit" in rows[1]["error"]
     assert "hydra.launcher.timeout_min" in rows[1]["error"]
     assert "time limit" in printed
     found = states(tmp_path)
     assert found[None] == found["0"] == "FINISHED"
-    assert found["1"] in ("FAILED", "KILLED")
+    assert found["1"] in ("FAILED", "KILLED", *(["FINISHED"] if kept else []))
 
 
 def test_a_job_whose_node_fails_is_a_row_and_the_sweep_ends(cluster, tmp_path):

@@ -1,5 +1,6 @@
 """What launching makes of Ctrl-C."""
 
+import json
 import os
 import signal
 from types import SimpleNamespace
@@ -62,3 +63,20 @@ def test_a_launcher_that_fails_leaves_a_record_of_each_job(launched, tmp_path):
     launched(fail)
     assert calls == [0, 0]
     assert [read_record(tmp_path, n).error for n in NUMBERS] == ["a worker was killed"] * 2
+
+
+def test_a_job_that_is_ended_after_its_verdict_keeps_it(launched, tmp_path):
+    """The draws are stored before the pictures are drawn, which take long enough for a cluster to end the job."""
+
+    def leave_a_verdict(overrides, first):
+        folder = tmp_path / "0"
+        folder.mkdir(exist_ok=True)
+        (folder / "status.json").write_text(json.dumps({"status": "partial", "verdict": "warn", "pictures": "pending"}))
+        (folder / "metrics.json").write_text(json.dumps({"r_hat_max": 1.02}))
+        raise RuntimeError("the node failed")
+
+    launched(leave_a_verdict)
+    kept, lost = (read_record(tmp_path, n) for n in NUMBERS)
+    assert (kept.status, kept.verdict, kept.error) == ("partial", "warn", "the node failed")
+    assert (kept.interrupted, kept.metrics) == (True, {"r_hat_max": 1.02})
+    assert (lost.status, lost.verdict, lost.exit_status) == ("failed", None, 4)
