@@ -40,6 +40,7 @@ def data() -> xr.Dataset:
             "x": ("obs", np.linspace(-1, 1, ROWS)),
             "gap": ("obs", np.where(np.arange(ROWS) == 4, np.nan, Y)),
             "shock": (("dog", "trial"), SHOCK),
+            "outcome": (("dog", "trial"), SHOCK + 0.5),
             "weight": ("dog", np.arange(1.0, DOGS + 1)),
         },
         coords={"dog": list("abc")},

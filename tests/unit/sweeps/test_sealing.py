@@ -18,6 +18,7 @@ URL = "postgresql://me:Sesame-42@host/db"
 def restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bayesrun.redaction._known", set())
     monkeypatch.setenv("BAYESRUN_SEALED", "{}")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))  # jobs import the calls of this file
 
 
 def _job(url: str, more: dict[str, Any]) -> int:

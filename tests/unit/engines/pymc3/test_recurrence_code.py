@@ -45,7 +45,7 @@ def program_of(declaration: Declaration) -> tuple[Program, Call]:
 
 
 def test_the_gradient_of_every_operation_is_exact_in_c_and_in_numpy() -> None:
-    likelihood = "{o: {dist: Normal, mu: q + p, sigma: 1, observed: shock}}"
+    likelihood = "{o: {dist: Normal, mu: q + p, sigma: 1, observed: outcome}}"
     program, _ = program_of(declared(EVERY, likelihood, TWO))
     called = {one.operation for v in program.variables for one in v.block if one.kind == "call"}
     assert called == STEP_OPERATIONS
