@@ -166,7 +166,8 @@ def _dates(values: Array, how: DateFormat) -> Array:
         impossible = np.array([m is not None and int(m[month]) > 12 for m in forms], dtype=bool)
         found[impossible] = np.datetime64("NaT")
     if how.format is None:
-        found[[isinstance(cell, str) and _misread(cell) is not None for cell in flat]] = np.datetime64("NaT")
+        misread = [cell for cell in flat.unique() if isinstance(cell, str) and _misread(cell) is not None]
+        found[flat.isin(misread)] = np.datetime64("NaT")
     return found.reshape(values.shape)
 
 

@@ -137,10 +137,10 @@ def _emitted(part: Definition) -> frozenset[str]:
 
 
 def _missing_in_predictors(data: xr.Dataset | None, parts: Sequence[Definition]) -> list[Problem]:
-    problems = []
+    problems, filled = [], filled_in(data, parts)
     for part in parts:
         for name in sorted(part.names - _ends_of_intervals(part) - _emitted(part)):
-            if not has_missing(data, name) or name in filled_in(data, parts):
+            if not has_missing(data, name) or name in filled:
                 continue
             assert data is not None
             own = next((p for p in parts if p.kind == "likelihood" and p.observed == name), None)

@@ -35,18 +35,13 @@ def filled_in(data: xr.Dataset | None, parts: Sequence[Definition]) -> dict[str,
         name = part.observed
         if part.kind != "likelihood" or data is None or name not in used or name not in data:
             continue
-        goes_on = part.body.get("dist") in (HIDDEN_MARKOV, LINEAR_GAUSSIAN)
-        if bool(data[name].isnull().any()) and not goes_on and _refused(part, data[name]) is None:
+        if bool(data[name].isnull().any()) and filled_problem(part, data[name]) is None:
             found[str(name)] = part
     return found
 
 
 def filled_problem(part: Definition, array: xr.DataArray) -> Problem | None:
     """Return why the missing values of a series can't be sampled; None if they can."""
-    return _refused(part, array)
-
-
-def _refused(part: Definition, array: xr.DataArray) -> Problem | None:
     body, modifiers = split(part.body)
     known = family(str(body.get("dist")))
     count = int(array.isnull().sum())
