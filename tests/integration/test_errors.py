@@ -62,14 +62,14 @@ def _is_one_clear_message(done, outputs: Path, words: list[str]) -> None:  # typ
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_config(fault: str, bayesrun: Command, tmp_path: Path) -> None:
     arguments, words = FAULTS[fault]
-    done = bayesrun(*arguments, f"paths.outputs={tmp_path}/out", timeout=60)
+    done = bayesrun(*arguments, f"paths.outputs={tmp_path}/out", timeout=300)
     _is_one_clear_message(done, tmp_path / "out", words)
 
 
 @pytest.mark.parametrize("fault", DATA_FAULTS)
 def test_a_fault_of_the_data(fault: str, bayesrun: Command, tmp_path: Path) -> None:
     arguments, words = DATA_FAULTS[fault]
-    done = bayesrun(*arguments, f"paths.outputs={tmp_path}/out", timeout=60)
+    done = bayesrun(*arguments, f"paths.outputs={tmp_path}/out", timeout=300)
     _is_one_clear_message(done, tmp_path / "out", words)
 
 

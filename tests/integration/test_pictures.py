@@ -77,7 +77,7 @@ def test_a_signal_after_the_verdict_loses_pictures_alone(
             time.sleep(0.3)
             if process.poll() is None:
                 os.kill(process.pid, number)
-        assert process.wait(60) == 130
+        assert process.wait(300) == 130
         assert process.stderr is not None
         assert f"task=figures run={folder}" in process.stderr.read()
     _check_verdict(folder)

@@ -166,11 +166,11 @@ def test_the_task_ui_shows_the_store_and_ends_with_ctrl_c(fitted: Any) -> None:
         asked = urllib.request.Request(
             f"{page}/api/2.0/mlflow/experiments/search", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=240) as answer:
             names = {experiment["name"] for experiment in json.loads(answer.read())["experiments"]}
         assert "regression" in names
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=60)
+        told, _ = process.communicate(timeout=240)
     assert process.returncode == 0, told
     assert f"MLflow: {page} shows sqlite:///{outputs}/mlflow.db" in told
     with socket.socket() as probe:

@@ -187,7 +187,7 @@ def test_a_killed_sweep_is_finished_by_resume(tmp_path, victim):
     (os.killpg if victim == "group" else os.kill)(process.pid, signal.SIGKILL)
     process.wait()
     folder = only_sweep(tmp_path)
-    _, alive = psutil.wait_procs(family, timeout=6)  # what is orphaned sees that its parent is gone
+    _, alive = psutil.wait_procs(family, timeout=120)  # what is orphaned sees that its parent is gone
     ended = psutil.STATUS_ZOMBIE  # not every init reaps at once
     assert [p for p in alive if p.is_running() and p.status() != ended] == []
     status, _, err = bayesrun(tmp_path, f"resume={folder}")

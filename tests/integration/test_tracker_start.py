@@ -34,7 +34,7 @@ def test_a_wrong_config_leaves_no_process(tmp_path):
     seen, message, pid = started(*WRONG, f"paths.outputs={tmp_path}")
     assert "model.priors.early_rate.lam" in message
     assert seen
-    _, alive = psutil.wait_procs(seen, timeout=1)
+    _, alive = psutil.wait_procs(seen, timeout=60)
     assert not alive
     assert not workers_of(pid)
     assert not list(tmp_path.iterdir())

@@ -24,7 +24,7 @@ def test_eight_processes_at_the_same_moment_get_eight_folders(tmp_path: Path) ->
         processes = [context.Process(target=_claim, args=(wanted, barrier, found)) for _ in range(8)]
         for process in processes:
             process.start()
-        names = {Path(found.get(timeout=30)).name for _ in processes}
+        names = {Path(found.get(timeout=240)).name for _ in processes}
         for process in processes:
             process.join()
         assert names == {"run", *(f"run_{i}" for i in range(2, 9))}
