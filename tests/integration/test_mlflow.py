@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from bayesrun.tracking.base import RunCard, TrackingSpec
 from bayesrun.tracking.mlflow import open_run
-tracker = open_run(TrackingSpec(uri=sys.argv[1], artifacts=sys.argv[2], timeout=60), RunCard("coal", sys.argv[3]))
+tracker = open_run(TrackingSpec(uri=sys.argv[1], artifacts=sys.argv[2], timeout=300), RunCard("coal", sys.argv[3]))
 tracker.progress(10, 0.1, 0)
 tracker.close(Path(sys.argv[4]), "finished")
 sys.exit(bool(tracker.lost))

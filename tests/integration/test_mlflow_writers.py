@@ -43,7 +43,7 @@ def test_writers_share_one_sqlite_store(tmp_path, workers, sweeps):
             folder = tmp_path / str(number)
             uri = f"sqlite:///{folder}/mlflow.db"  # there is none yet
             spec = TrackingSpec(
-                uri=uri, artifacts=str(folder / "artifacts"), timeout=60
+                uri=uri, artifacts=str(folder / "artifacts"), timeout=300
             )  # a busy machine is not what is tried
             assert sweep(processes, spec, folder, "many", waits=number % 2 == 0) == []
             check(MlflowClient(uri), "many", number % 2 == 0)
@@ -66,7 +66,7 @@ def test_writers_share_one_server_on_postgresql(server, tmp_path, workers, sweep
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(server)
-    spec = TrackingSpec(uri=server, timeout=60)  # what is tried is that all arrives, not how long it takes
+    spec = TrackingSpec(uri=server, timeout=300)  # what is tried is that all arrives, not how long it takes
     with pool(workers) as processes:
         for number in range(sweeps):
             folder = tmp_path / str(number)
