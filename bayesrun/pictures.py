@@ -37,7 +37,7 @@ def draw_pictures(
     folder: RunFolder,
     written: WrittenModel | None,
     graph: Callable[[], ModelGraph] | None = None,
-) -> None:
+) -> dict[str, str]:
     """Draw the figures of a run, side by side, and its model's graph meanwhile.
 
     Parameters
@@ -52,19 +52,25 @@ def draw_pictures(
         The model as it is written.
     graph
         Makes the engine's graph of the model, for one that is not written or whose graph can't be drawn.
+
+    Returns
+    -------
+    dict of str to str
+        Why a figure was not drawn, by name.
     """
     from bayesrun.figures.drawing import draw_all
 
-    draw_all(
+    _, reasons = draw_all(
         config.model.figures,
         subject,
         folder.figures,
         parallel_chains(config.sampler),
         meanwhile=lambda: _write_graph(config.plain["model"], folder, written, graph),
     )
+    return reasons
 
 
-def draw_stored(config: RunConfig, folder: RunFolder) -> None:
+def draw_stored(config: RunConfig, folder: RunFolder) -> dict[str, str]:
     """Draw the pictures of a run from the files of its folder, and write its report anew.
 
     Parameters
@@ -73,6 +79,11 @@ def draw_stored(config: RunConfig, folder: RunFolder) -> None:
         The run's config.
     folder
         Its folder.
+
+    Returns
+    -------
+    dict of str to str
+        Why a figure was not drawn, by name.
 
     Raises
     ------
@@ -93,9 +104,10 @@ def draw_stored(config: RunConfig, folder: RunFolder) -> None:
         raise fail("run", f"'{path}' can't be read: {str(error).splitlines()[0]}", hint) from None
     subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
     content = folder.read_json("model.json")
-    draw_pictures(config, subject, folder, WrittenModel.restored(content) if content else None)
+    reasons = draw_pictures(config, subject, folder, WrittenModel.restored(content) if content else None)
     folder.write_pictures("drawn")
     write_report_of(folder)
+    return reasons
 
 
 def _write_graph(

@@ -35,7 +35,7 @@ _COLOURS = {"ok": "#1a7f37", "warn": "#9a6700", "fail": "#cf222e"}
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: a posterior, whether it may be believed, and where it comes from.
+    """A finished run: a posterior, its verdict, and where it comes from.
 
     Parameters
     ----------

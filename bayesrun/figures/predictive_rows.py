@@ -46,8 +46,7 @@ def _draw_intervals(ax: Axes, one: Observed, subject: Subject) -> None:
         x,
         low[chosen],
         high[chosen],
-        color=look.BLUE,
-        alpha=0.35,
+        color=(look.BLUE, 0.35),  # a legend shows a colour's transparency, not a collection's
         linewidth=width,
         label=f"predicted, {subject.hdi_name}",
     )
@@ -146,7 +145,7 @@ def _draw_grouped(ax: Axes, one: Observed, predictor: Predictor, subject: Subjec
     levels, own, drawn = means_by_level(one, predictor)
     at = np.arange(len(levels))
     low, high = hdi(drawn, subject.interval)
-    ax.vlines(at, low, high, color=look.BLUE, alpha=0.45, linewidth=4, label=f"predicted mean, {subject.hdi_name}")
+    ax.vlines(at, low, high, color=(look.BLUE, 0.45), linewidth=4, label=f"predicted mean, {subject.hdi_name}")
     inside = (own >= low) & (own <= high)
     for rows, colour, name in (
         (inside, look.INK, "observed mean"),

@@ -151,8 +151,8 @@ def legend_below(figure: Canvas, ax: Axes | Sequence[Axes], columns: int = 4) ->
     if found:
         legend = figure.legend(list(found.values()), list(found), loc="outside lower left", ncols=columns)
         for line in legend.get_lines():
-            line.set_alpha(1)
-            line.set_linewidth(max(1.5, line.get_linewidth()))
+            if line.get_linewidth() < 1.5:
+                line.set(alpha=1, linewidth=1.5)
 
 
 FEW = 50  # observations

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from bayesrun.data.factors import LABELS
 from bayesrun.lazy import az
 from bayesrun.run_folder import RunFolder
 
@@ -134,7 +135,9 @@ def _unused(name: str, taken: set[str]) -> str:
 
 def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Sequence[str]) -> xr.Dataset:
     names = [n for n in dataset.data_vars if n not in exclude and (variables is None or n in variables)]
-    return dataset[names]
+    kept = dataset[names]
+    labels = {array.attrs.get(LABELS) for array in kept.data_vars.values()} & set(dataset.coords)
+    return kept.assign_coords({name: dataset[name] for name in labels})  # of the codes of a factor, which lack its dim
 
 
 def _small(dataset: xr.Dataset, above: int) -> xr.Dataset:

@@ -19,7 +19,7 @@ from bayesrun.tasks.recover import config_of, send
 
 
 def figures(request: TaskRequest) -> int:
-    """Draw the figures of each run, and print where they are."""
+    """Draw the figures of each run, and print where they are and why one is missing."""
     runs = [run.folder for run in (request.run, *request.runs) if run]
     if not runs:
         raise fail("run", "task 'figures' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
@@ -27,7 +27,8 @@ def figures(request: TaskRequest) -> int:
     for path in runs:
         folder = RunFolder(path)
         config = config_of(path)
-        draw_stored(config, folder)
+        for name, reason in draw_stored(config, folder).items():
+            print(f"figure '{name}' is not drawn: {reason}")
         send(config, folder)
         print(folder.figures)
     return 0
