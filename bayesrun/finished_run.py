@@ -164,7 +164,7 @@ def read_posterior(folder: Path) -> az.InferenceData:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "loo group is not defined", UserWarning)  # our own, of repaired densities
         stored = az.from_netcdf(str(path))
-    return az.InferenceData(**{group: _with_own_names(stored[group]) for group in stored.groups()})
+        return az.InferenceData(**{group: _with_own_names(stored[group]) for group in stored.groups()})
 
 
 def read_groups(folder: Path, names: Sequence[str]) -> dict[str, xr.Dataset]:

@@ -168,11 +168,11 @@ def _legend(fits: Sequence[Fitted | RegressionMeans], subject: Subject) -> list[
 
 
 def _title(subject: Subject, fitted: Fitted | RegressionMeans, predictors: int) -> str:
-    title = title_of(subject, "effects (average predictions)")
     rows = len(fitted.response)
-    notes = [f"{ROWS} of {rows:,} rows"] if rows > ROWS else []
-    notes += [f"the first {PREDICTORS} of {predictors} predictors"] if predictors > PREDICTORS else []
-    return title + (f" ({', '.join(notes)})" if notes else "")
+    notes = ["averaged over the other predictors as observed"] if predictors > 1 else []
+    notes += [f"{ROWS} of {rows:,} rows"] if rows > ROWS else []
+    notes += [f"first {PREDICTORS} of {predictors} predictors"] if predictors > PREDICTORS else []
+    return title_of(subject, "effects" + (f" ({', '.join(notes)})" if notes else ""))
 
 
 def _fitted(subject: Subject) -> Fitted:

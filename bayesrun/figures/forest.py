@@ -1,9 +1,10 @@
 """Forest: each scalar's mean with its 50% and its wider highest-density interval, and the means of its chains.
 
 Variables in the same unit share an axis, so that they can be compared. Two variables are in the same unit if one is
-the location or the scale of the other's distribution, or if they have the same prior; in a GLM, the intercept, the
-differences between levels and `sigma` are. Group effects and their sds share an axis effect by effect: intercepts with
-intercepts, slopes of `x` with slopes of `x`.
+the location or the scale of the other's distribution, or if they have the same prior. In a regression the intercept,
+the differences between levels, coefficients of standardized predictors and `sigma` are in the unit of the response;
+coefficients of `x`, of `center(x)` and of interactions of `x` with levels are all per unit of `x`, and so are the
+effects of groups on the slope of `x` and their sds.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ from bayesrun.figures.base import Figure, Subject
 from bayesrun.figures.observations import regression_of
 from bayesrun.figures.selection import Picked, Scalar, pick_of_each, title_of
 from bayesrun.language.distributions import family
-from bayesrun.language.formulas import INTERCEPT
+from bayesrun.language.formulas import INTERCEPT, Formula, split_interaction
+from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.regression_plan import plan
 
 VARIABLES = 12
 ELEMENTS = 25
-NARROWEST = 0.02  # of a shared axis; a variable with narrower intervals gets an axis of its own
+NARROWEST = 0.01  # of a shared axis; a variable with narrower intervals gets an axis of its own
 NEAR_ZERO = 0.12  # of an axis that includes zero; the intervals must fill as much
 INNER = 0.5
+_WITHOUT_UNIT = re.compile(r"(C|factor|standardize|scale|zscore|trend)\(")
+_CENTRED = re.compile(r"center\((.*)\)")
+Node = str | tuple[str, str]
+"""A variable, an effect of groups `(name, effect)`, or a unit `("per", predictors)`."""
 CHAIN_MEAN: dict[str, Any] = {"marker": "|", "color": look.ORANGE, "markersize": 6, "markeredgewidth": 1.2}
 
 
@@ -53,7 +59,7 @@ def draw(subject: Subject) -> Canvas:
 
 def _panels(variables: Sequence[Picked], subject: Subject) -> Iterator[list[Picked]]:
     """Yield the variables that share an axis, in the order of the first of each."""
-    units = nx.Graph([*_same_unit(subject.model), *_unit_of_response(subject)])
+    units = nx.Graph([*_same_unit(subject.model), *_units_of_coefficients(subject)])
     waiting = {}
     for picked in variables:
         for effect, part in _by_effect(picked, subject):
@@ -101,24 +107,52 @@ def _same_unit(model: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield same, name
 
 
-def _unit_of_response(subject: Subject) -> Iterator[tuple[str, str]]:
-    """Yield pairs of a GLM's intercept and what is in its unit: differences between levels, and `sigma`."""
+def _units_of_coefficients(subject: Subject) -> Iterator[tuple[Node, Node]]:
+    """Yield what is in the unit of what: coefficients, effects of groups and `sigma` of a regression."""
     regression = regression_of(subject.model)
-    population = None if regression is None else plan(regression).main.population
-    if regression is None or population is None:
+    if regression is None:
         return
-    formula = population.formula
+    main = plan(regression).main
     data = subject.idata.get("constant_data", {})
-    numeric = [name for name in formula.variables if name not in data or data[name].dtype.kind in "iuf"]
-    for term in formula.terms:
-        if not any(
-            name in formula.variables_of(term)
-            for name in numeric
-            if not re.search(rf"(C|factor)\({re.escape(name)}\b", term)
-        ):
-            yield INTERCEPT, term
-    if plan(regression).main.link == "identity":
-        yield INTERCEPT, "sigma"
+    if main.population is not None:
+        formula = main.population.formula
+        for term in formula.terms:
+            yield term, ("per", _predictors_of(term, formula, data))
+    for one in main.terms:
+        if not isinstance(one, GroupEffects):
+            continue
+        formula, name = one.term.effects, f"{main.prefix}{one.term.name}"
+        for effect in formula.terms:
+            unit = ("per", _predictors_of(effect, formula, data))
+            yield (name, effect), unit
+            if len(formula.terms) == 1:  # such effects have no dim of their own
+                yield from ((f"{start}_{name}", unit) for start in ("sd", "r"))
+    if main.link == "identity":
+        yield "sigma", ("per", "")
+
+
+def _predictors_of(term: str, formula: Formula, data: Mapping[str, Any]) -> str:
+    """Return the predictors by whose units a coefficient is divided, `x:log(z)`; those without a unit are left out."""
+    if term == INTERCEPT:
+        return ""
+    factors = []
+    for written in split_interaction(term):
+        inside = [
+            name for name in formula.variables_of(term) if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", written)
+        ]
+        if _WITHOUT_UNIT.match(written) or not any(_has_unit(name, data) for name in inside):
+            continue
+        centred = _CENTRED.fullmatch(written)
+        factors.append(centred[1].strip() if centred else written)
+    return ":".join(sorted(factors))
+
+
+def _has_unit(name: str, data: Mapping[str, Any]) -> bool:
+    """Return whether a column is a number other than an indicator, 0 or 1."""
+    if name not in data:
+        return True
+    values = np.asarray(data[name].values)
+    return values.dtype.kind in "iuf" and not np.isin(values[np.isfinite(values)], (0, 1)).all()
 
 
 def _readable(panel: Sequence[Picked], prob: float) -> bool:

@@ -88,9 +88,9 @@ def _drawn(label: str, after: NDArray[np.float64], before: NDArray[np.float64], 
     shapes = []
     tallest = float(y.max())
     if before.size:
-        _, z = _density(before, low, high, whole)
+        at, z = _density(before, low, high, whole)  # a grid of its own: no draw of the prior may be in the range
         tallest = max(tallest, float(z.max()))
-        shapes.append(f'<path class="prior" d="{_line(x, z, low, high, tallest)}"/>')
+        shapes.append(f'<path class="prior" d="{_line(at, z, low, high, tallest)}"/>')
     area = f"{_line(x, y, low, high, tallest)}L{_WIDTH - 4:g} {_FLOOR:g}L4 {_FLOOR:g}Z"
     shapes.insert(0, f'<path class="posterior" d="{area}"/>')
     spoken = Markup.escape(_spoken(label, after, before))

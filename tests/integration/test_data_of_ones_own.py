@@ -64,6 +64,14 @@ def test_a_european_table_with_an_index_and_impossible_names(fit):
     assert stored["km÷h"].attrs["name"] == "km/h"
 
 
+def test_the_model_for_group_effects_fits_data_in_any_unit(fit):
+    """`model=regression` brings no priors of its example: they would hold the coefficients of other data near 0."""
+    y = 50_000 + 1000 * Y
+    lines = [f"{v},{x},g{i % 3}" for i, (v, x) in enumerate(zip(y, X, strict=True))]
+    _, folder = fit("\n".join(["y,x,g", *lines]), "y ~ x", "", "model=regression")
+    assert_least_squares(folder, ["Intercept", "x"], [np.ones_like(X), X], y)
+
+
 def test_three_decimals_after_a_zero_and_a_comma_are_decimals(fit):
     lines = [f"{y:.3f}\t{x - 5:.3f}".replace(".", ",") for x, y in zip(X, Y, strict=True)]
     _, folder = fit("\n".join(["y\tx", *lines, "2,000\t0,125"]), "y ~ x")

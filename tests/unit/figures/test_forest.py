@@ -55,10 +55,46 @@ def test_zero_is_marked_unless_it_is_far_away(centre: float, expected: bool) -> 
 
 
 def test_a_regression_with_group_effects_has_axes_by_unit() -> None:
-    """The intercept and differences of levels are in the unit of the response; a slope and group effects are not."""
+    """The intercept, effects on it and `sigma` are in the unit of the response; a slope is not."""
     model = {"type": "regression", "family": "normal", "formula": "y ~ x + (1 | town)"}
     axes = _axes(model, Intercept=3.0, x=0.0, r_town=[1.0, 2.0], sigma=1.0)
-    assert _names(axes) == [["Intercept", "sigma"], ["x"], ["r_town[0]", "r_town[1]"]]
+    assert _names(axes) == [["Intercept", "r_town[0]", "r_town[1]", "sigma"], ["x"]]
+
+
+@pytest.mark.parametrize(
+    ("formula", "terms", "panels"),
+    [
+        ("y ~ x * t", ["x", "t", "x:t"], [["Intercept", "t"], ["x", "x:t"]]),  # t is 0 or 1
+        ("y ~ x * g", ["x", "g", "x:g"], [["Intercept", "g"], ["x", "x:g"]]),  # g has labels
+        ("y ~ x * z", ["x", "z", "x:z"], [["Intercept"], ["x"], ["z"], ["x:z"]]),
+        ("y ~ center(x) + x:t + z", ["center(x)", "x:t", "z"], [["Intercept"], ["center(x)", "x:t"], ["z"]]),
+        ("y ~ standardize(x) + log(z) + C(k)", ["standardize(x)", "log(z)", "C(k)"],
+         [["Intercept", "standardize(x)", "C(k)"], ["log(z)"]]),
+    ],
+)  # fmt: skip
+def test_coefficients_per_unit_of_one_predictor_share_an_axis(
+    formula: str, terms: list[str], panels: list[list[str]]
+) -> None:
+    rows = {
+        "x": RNG.normal(size=6),
+        "z": RNG.random(6),
+        "t": np.tile([0, 1], 3),
+        "k": np.arange(6),
+        "g": list("uvuvuv"),
+    }
+    draws = {name: RNG.normal(size=(2, 200)) for name in ("Intercept", *terms)}
+    idata = az.from_dict(posterior=draws, constant_data={name: np.asarray(values) for name, values in rows.items()})
+    model = {"name": "m", "type": "glm", "family": "poisson", "formula": formula}
+    assert _names(forest.draw(Subject(idata, pd.DataFrame(), model)).axes) == panels
+
+
+def test_slopes_and_their_differences_between_groups_share_an_axis() -> None:
+    draws = {n: RNG.normal(size=(2, 200)) for n in ("Intercept", "x")} | {"r_town": RNG.normal(size=(2, 200, 2, 2))}
+    coords = {"town_effect": ["Intercept", "x"], "town": ["u", "v"]}
+    idata = az.from_dict(posterior=draws, dims={"r_town": ["town", "town_effect"]}, coords=coords)
+    model = {"name": "m", "type": "regression", "family": "poisson", "formula": "y ~ x + (x | town)"}
+    axes = forest.draw(Subject(idata, pd.DataFrame(), model)).axes
+    assert _names(axes) == [[n, *(f"r_town[{town}, {n}]" for town in "uv")] for n in ("Intercept", "x")]
 
 
 def test_group_effects_share_an_axis_effect_by_effect() -> None:

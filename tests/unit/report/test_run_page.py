@@ -108,6 +108,12 @@ def test_a_density_integrates_to_its_share_and_says_how_much_was_learned() -> No
     assert 'class="prior"' in x.svg and "posterior mean" in x.svg
 
 
+def test_a_prior_without_a_draw_near_the_posterior_has_a_line_at_the_floor() -> None:
+    lot = np.random.default_rng(2)
+    (one,) = small_densities(group(x=lot.normal(500, 1, (2, 500))), group(x=lot.normal(0, 1, (1, 500))))
+    assert 'class="prior"' in one.svg and 'class="posterior"' in one.svg
+
+
 def test_constant_and_infinite_draws_have_no_picture() -> None:
     draws = np.ones((1, 50))
     broken = np.full((1, 50), np.inf)
