@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bayesrun.errors import did_you_mean
-from bayesrun.language.formula_spellings import FUNCTIONS_ELSEWHERE, operator_elsewhere
+from bayesrun.language.formula_spellings import CATEGORY_SPECIFIC, FUNCTIONS_ELSEWHERE, LOGARITHMS, operator_elsewhere
 from bayesrun.language.unicode_names import is_read_as_another, with_back_ticks
 
 MAX_LENGTH = 2_000
@@ -268,13 +268,21 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
 
 def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[str]:
     allowed = ", ".join(function.keywords) or "none"
-    if len(node.args) > 1 + len(function.keywords) or (name not in CONTRASTS and not node.args):
+    if name == "log" and len(node.args) == 2 and isinstance(node.args[1], ast.Constant):
+        yield f"'{ast.unparse(node)}': log has no base; {LOGARITHMS}"
+    elif len(node.args) > 1 + len(function.keywords) or (name not in CONTRASTS and not node.args):
         yield f"'{ast.unparse(node)}': {name} takes one variable and these arguments: {allowed}"
     first = node.args[:1] if name not in CONTRASTS else []
+    if name == "cs" and len(node.args) == 1 and not node.keywords:
+        # a spline has a size; without one it is the category-specific effect of brms
+        yield f"'{ast.unparse(node)}' is not available: {CATEGORY_SPECIFIC}"
+        return
     for argument in first:
         yield from _faults(argument)
     for given in node.keywords:
-        if name == "scale" and given.arg in ("scale", "center"):
+        if name == "log" and given.arg == "base":
+            yield f"'{ast.unparse(node)}': log has no base; {LOGARITHMS}"
+        elif name == "scale" and given.arg in ("scale", "center"):
             yield f"'{ast.unparse(node)}': scale subtracts the mean and divides by the sd; center(x) subtracts alone"
         elif given.arg not in function.keywords:
             yield f"'{ast.unparse(node)}': {name} has no argument '{given.arg}'; it has: {allowed}"

@@ -20,14 +20,21 @@ _DECLARATIVE = (
     "write it as a declarative model (docs/language.md); task=expand prints the one that a formula stands for"
 )
 _BEFORE = "compute the column first: data.derive (docs/data.md)"
+LOGARITHMS = "write log2(x) or log10(x); any other base only changes the unit of the coefficient of log(x)"
+"""What to write in place of `log(x, base)` of R."""
 _RESIDUALS = f"correlated residuals are not supported in a formula: {_DECLARATIVE}"
-_CATEGORY = "effects that differ between the levels of the response need family: categorical"
+CATEGORY_SPECIFIC = (
+    "effects that differ between the levels of the response need family: categorical, there write x;"
+    " a cubic regression spline is cr(x, df=4, constraints='center')"
+)
+"""What to write in place of `cs(x)` of brms."""
 _BY_PARAMETER = (
     "write formulas by parameter: formula: {mu: 'y ~ x', sigma: '~ z'}; family and priors are keys of their own"
 )
 _BY_RESPONSE = "write formulas by response: formula: {responses: {y: y ~ x, z: z ~ w}}, and options: {rescor: true}"
 _RESCOR = "write options: {rescor: true}, or false"
 _NON_LINEAR = f"a formula is a sum of terms: {_DECLARATIVE}"
+_MEMBERSHIPS = f"several memberships are not supported in a formula: {_DECLARATIVE}"
 _CONTRASTS = 'write C(g, Sum), C(g, Helmert), C(g, Poly) or C(g, Treatment("b")) for the reference level b'
 _GROUP = "write (1 | g) for effects of the levels of g around 0"
 _MONOTONIC = "write mo(x)"
@@ -42,10 +49,12 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "interaction": "write g:h",
     "pmax": _BEFORE,
     "pmin": _BEFORE,
+    **dict.fromkeys(("round", "floor", "ceiling", "plogis", "qlogis", "logit", "inv_logit"), _BEFORE),
+    **dict.fromkeys(("mm", "mmc"), _MEMBERSHIPS),
     "lag": _BEFORE,
     "dummy": "write the condition: I(g == 'a')",
     "rev": _BEFORE,
-    "cse": _CATEGORY,
+    "cse": CATEGORY_SPECIFIC,
     "me": f"predictors with measurement error are not supported in a formula: {_DECLARATIVE}",
     "nl": _DECLARATIVE,
     **dict.fromkeys(("ar", "ma", "arma", "cosy", "unstr", "sar", "car", "fcor", "cor_ar", "autocor"), _RESIDUALS),
@@ -67,7 +76,6 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     "strata": "write C(g) for a level of each stratum, or (1 | g)",
     "cluster": f"standard errors are those of the model: {_GROUP}",
     "disc": "the scores of ordinal families have no disc: their scale is fixed",
-    "mmc": f"several memberships are not supported in a formula: {_DECLARATIVE}",
     "fixed": "write the column itself",
     "common": "write the column itself",
 }
@@ -75,7 +83,8 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
 
 GROUPINGS_ELSEWHERE: Mapping[str, str] = {
     "gr": f"write (1 | g); other covariances of groups (by, cov, dist) are not supported in a formula: {_DECLARATIVE}",
-    "mm": f"several memberships are not supported in a formula: {_DECLARATIVE}",
+    "mm": _MEMBERSHIPS,
+    "mmc": _MEMBERSHIPS,
     "us": "write (x | g)",
     "diag": "write (x || g)",
     "factor": "write the column itself: a grouping's values are labels",
@@ -144,6 +153,8 @@ def fault_elsewhere(text: str) -> tuple[str, str] | None:
     for letter in bare:
         if letter in _LETTERS:
             return f"'{letter}' is not allowed in a formula", f"write {_LETTERS[letter]} in its place"
+    if re.search(r"\bnl\s*=\s*(TRUE|True|T)\b", bare):
+        return "'nl = TRUE' is not supported in a formula", _NON_LINEAR
     called = re.match(r"\s*(\w+)\s*\(", bare)
     if called and FUNCTIONS_ELSEWHERE.get(called[1]) == _BY_PARAMETER:
         several = len(re.findall(r"\bbf\s*\(", bare)) > 1
@@ -153,8 +164,8 @@ def fault_elsewhere(text: str) -> tuple[str, str] | None:
     if chosen := re.match(r"""\s*(\w+)\s*\[\s*(['"]?\w+['"]?)\s*\][^|~]*~""", text):
         label = chosen[2] if chosen[2][0] in "'\"" else f"'{chosen[2]}'"
         return f"'{chosen[1]}[{chosen[2]}]' can't be a response", f"write {chosen[1]} == {label} ~ x"
-    if re.search(r"\bnl\s*=\s*(TRUE|True|T)\b", bare):
-        return "'nl = TRUE' is not supported in a formula", _NON_LINEAR
+    if further := _further(text, bare):
+        return f"'{further}' can't follow a formula", _BY_PARAMETER
     if "#" in bare:
         return "a formula can't contain a comment", "write it after the formula's closing quote"
     for name in re.findall(r"([A-Za-z_]\w*(?:\.\w+)+)\s*\(", bare):
@@ -164,6 +175,17 @@ def fault_elsewhere(text: str) -> tuple[str, str] | None:
     if around and around[1] in FUNCTIONS_ELSEWHERE:
         return f"'{around[1]}(...)' can't enclose a group term", FUNCTIONS_ELSEWHERE[around[1]]
     return _unpaired(text, bare)
+
+
+def _further(text: str, bare: str) -> str:
+    """Find what calls of programs have after a formula: another formula, `sigma ~ z`, or an argument."""
+    depth = 0
+    for place, letter in enumerate(bare):
+        depth += {"(": 1, ")": -1}.get(letter, 0)
+        if letter == "," and depth == 0 and re.match(r"[^,~=]+[~=](?!=)", bare[place + 1 :]):
+            return text[place + 1 :].strip()
+    called = re.search(r"\b(?:lf|nlf|acformula|bf)\s*\([^()]*~.*", bare)
+    return text[called.start() : called.end()].strip() if called else ""
 
 
 def _unpaired(text: str, bare: str) -> tuple[str, str] | None:

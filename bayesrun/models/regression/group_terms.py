@@ -19,10 +19,9 @@ from bayesrun.language.formulas import INTERCEPT, Formula, parse
 from bayesrun.language.unicode_names import identifier_of
 
 _HINT = "write (1 | g), (x | g), (x || g), (x | p | g), (1 | a/b) or (1 | a:b)"
-_GR = re.compile(
-    r"""gr\s*\(\s*([\w:/]+)\s*(?:,\s*(?:id\s*=\s*["']?(?P<id>\w+)["']?|cor\s*=\s*(?P<cor>TRUE|FALSE))\s*)?\)""",
-    re.IGNORECASE,
-)
+_GR = re.compile(r"gr\s*\(\s*([\w:/]+)\s*((?:,\s*(?:id|cor)\s*=[^,()]*)*)\)")
+_ID = re.compile(r"""id\s*=\s*["']?(\w+)["']?\s*(?:,|$)""")
+_COR = re.compile(r"cor\s*=\s*(TRUE|True|T|FALSE|False|F)\s*(?:,|$)")
 
 
 @dataclass(frozen=True)
@@ -148,12 +147,18 @@ def _read(inside: str, key: str, text: str) -> Iterator[GroupTerm]:
     if not left or not right:
         raise fail(key, f"'({inside})' needs something on both sides of the bar, in '{text}'", _HINT)
     called = _GR.fullmatch(right)
-    if called:  # of brms, without further arguments
-        right, shared, double = called[1], called["id"] or shared, double or (called["cor"] or "").lower() == "false"
+    if called:  # of brms, without other covariances
+        id_, cor = _ID.search(called[2]), _COR.search(called[2])
+        if called[2].count("=") == (id_ is not None) + (cor is not None):
+            right, shared = called[1], id_[1] if id_ else shared
+            double = double or (cor is not None and cor[1].startswith("F"))
     called = re.match(r"([\w.]+)\s*\(", right)
     if called:
         name = called[1].removeprefix("as.")
         hint = GROUPINGS_ELSEWHERE.get(name, f"a grouping names columns; {_HINT}")
+        by = re.fullmatch(r"gr\s*\(\s*(\w+)\s*,\s*by\s*=\s*(\w+)\s*\)", right)
+        if by and left == "1":  # each group has the effect of its own level of `by` alone
+            hint = f"write (0 + {by[2]} || {by[1]}): an sd for each level of {by[2]}"
         raise fail(key, f"'{right}' can't be a grouping, in '{text}'", hint)
     shared = f"id{shared}" if shared.isdigit() else shared  # names of variables begin with it
     try:

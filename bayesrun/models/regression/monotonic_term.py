@@ -91,6 +91,8 @@ def _read(part: str, key: str) -> tuple[SmoothCall, list[str], bool]:
     calls = sum(_CALL.search(factor) is not None for factor in factors)
     if len(own) != 1 or calls != 1 or len(set(signs)) > 1 or not own[0].endswith(")"):
         several = "; an interaction of two monotonic effects is not supported" if len(own) > 1 else ""
+        if part.startswith("(") and "|" in part:
+            several = "; for slopes that vary between groups the column itself, (x | g), or numbers of its levels"
         raise fail(key, f"'{quoted(part)}' can't be read", f"{_HINT}{several}")
     call = read_call(own[0], key)
     if len(call.inputs) != 1:

@@ -169,7 +169,10 @@ def _wrong_response(spec: RegressionSpec, this: RegressionPlan) -> Iterator[Prob
         hint = "write y | trials(n), or cbind(successes, failures); for a response of 0 and 1 family: bernoulli"
         yield Problem(KEY, f"family {spec.family} needs the number of trials", hint)
     if not counted and (response.trials or response.failures):
-        yield Problem(KEY, f"family {spec.family} has no trials", "family: binomial has")
+        hint = "family: binomial has"
+        if response.failures:
+            hint = f"{hint}; two responses are mvbind({response.text}, {response.failures})"
+        yield Problem(KEY, f"family {spec.family} has no trials", hint)
     if response.error and "sigma" not in this.family.parameters:
         yield Problem(KEY, f"family {spec.family} has no sigma that se() could replace", "family: normal has")
 

@@ -125,6 +125,9 @@ def read_response(left: str, key: str) -> Response:
 
 
 def _with_additions(found: Response, additions: str, bar: str, key: str) -> Response:
+    if _at_bar(additions)[1]:
+        hint = "join additions by +: y | trials(n) + weights(w) ~ x"
+        raise fail(key, f"'| {quoted(additions)}' has a second bar", hint)
     for sign, part in summands(additions) if bar else []:
         if sign == "-":
             raise fail(key, f"'- {part}' is not allowed on the left side", _HINT)

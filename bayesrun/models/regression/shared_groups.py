@@ -72,8 +72,11 @@ def _named(this: RegressionPlan, names: Mapping[str, str], taken: set[str]) -> R
             return term
         if term.term.shared in names:
             return replace(term, joint=names[term.term.shared])
-        alone = f"{prefix}{term.term.grouping}" not in taken
-        return replace(term, term=replace(term.term, shared="")) if alone else term
+        name = f"{prefix}{term.term.grouping}"
+        if name in taken:
+            return term
+        taken.add(name)  # another id of the same grouping stays in the names of its effects
+        return replace(term, term=replace(term.term, shared=""))
 
     predictors = {
         name: replace(one, terms=tuple(of(term, one.prefix) for term in one.terms))

@@ -37,7 +37,7 @@ def data() -> xr.Dataset:
 
 
 def spec(formula: str) -> RegressionSpec:
-    family = "binomial" if formula.startswith(("cbind", "k |", "k/n")) else "normal"
+    family = "binomial" if formula.startswith(("cbind(k", "k |", "k/n")) else "normal"
     return RegressionSpec.model_validate({"name": "m", "type": "regression", "formula": formula, "family": family})
 
 
@@ -58,6 +58,8 @@ WORKS = (
     *(
         "y ~ (1 | gr(g))",
         "y ~ (x | gr(g, cor = FALSE))",
+        "y ~ (x | gr(g, id = p, cor = F)) + (z | gr(g, cor = TRUE, id = 'q'))",
+        "y ~ cs(x, df=4, constraints='center')",
         "y ~ (x | 2 | g) + (1 | h)",
         "y ~ bs(x, knots = c(1.5, 2))",
         "y ~ (1 | f)",
@@ -92,7 +94,27 @@ ANSWERED = {
     "y ~ me(x, z)": "declarative model",
     "y ~ ar(f, gr = g)": "correlated residuals",
     "y ~ cse(x)": "categorical",
-    "y ~ (1 | gr(g, by = h))": "declarative model",
+    "y ~ cs(x)": "cr(x, df=4",
+    "y ~ z:cs(x) + (1 | g)": "cr(x, df=4",
+    "y ~ (cs(1) | g)": "cr(x, df=4",
+    "y ~ (mo(f) | g)": "(x | g)",
+    "y ~ (1 | gr(g, by = h))": "write (0 + h || g)",
+    "y ~ (x | gr(g, by = h))": "declarative model",
+    "y ~ (1 | gr(g, dist = 'student'))": "declarative model",
+    "y ~ (x | gr(g, cor = A))": "declarative model",
+    "y ~ (mmc(x, z) | mm(g, h))": "several memberships",
+    "y ~ mmc(x, z)": "several memberships",
+    "y ~ (me(x, z) | g)": "measurement error",
+    "y ~ ar(p = 1) + x": "correlated residuals",
+    "y ~ log(x, 2)": "log2(x)",
+    "y ~ log(x, base = 10)": "log10(x)",
+    "y ~ inv_logit(x)": "data.derive",
+    "y ~ x, family = poisson": "keys of their own",
+    "y ~ x, sigma ~ z": "sigma: '~ z'",
+    "y ~ x + lf(sigma ~ z)": "sigma: '~ z'",
+    "bf(y ~ b * x, b ~ 1, nl = TRUE)": "declarative model",
+    "y | cens(c) | weights(w) ~ x": "join additions by +",
+    "cbind(y, z) ~ x + (1 | g)": "mvbind(y, z)",
     "y ~ (1 | mm(g, h))": "several memberships",
     "y ~ (1 | factor(f))": "the column itself",
     "y ~ (x | a b | g)": "the id between two bars is a word or a number",
@@ -167,6 +189,7 @@ def test_the_others_are_answered(formula: str) -> None:
         ("w.1 ~ x.1:g + (x.1 | g)", "`w.1` ~ `x.1`:g + (`x.1` | g)"),
         ("y ~ I(x^2) + (I(x^2) | g)", "y ~ I(x**2) + (I(x**2) | g)"),
         ("y ~ (x | gr(g, cor=FALSE))", "y ~ (x || g)"),
+        ("y ~ (x | gr(g, id = 'p', cor = TRUE))", "y ~ (x | p | g)"),
         ("y ~ C(g, contr.sum)", "y ~ C(g, Sum)"),
         ("y ~ (x | 2 | g)", "y ~ (x | g)"),
         ("y ~ as.factor(f) + (1 | gr(g))", "y ~ factor(f) + (1 | g)"),
