@@ -98,6 +98,8 @@ class Task:
         Whether `config` is that of the finished run, with the command's overrides, instead of the primary config.
     takes_runs
         Whether finished runs mean something to it.
+    takes_several
+        Whether `runs=[...]` does.
     rewrite
         Writes overrides as the task's options, where users write them as keys of the run.
     """
@@ -107,6 +109,7 @@ class Task:
     needs_run: bool = False
     uses_config_of_run: bool = False
     takes_runs: bool = True
+    takes_several: bool = False
     rewrite: Callable[[Sequence[str]], list[str]] = list
 
 
@@ -140,11 +143,13 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
     if arguments.multirun:
         raise fail("task", f"'{name}' can't be swept", "leave -m out")
     given, several = _runs(arguments.overrides)
-    if task.needs_run and not given:
+    if task.needs_run and not given and not several:
         raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
     if (given or several) and not task.takes_runs:
         hint = f"leave it out; tasks of finished runs: {', '.join(_of_runs())}"
         raise fail("run" if given else "runs", f"has no meaning for task '{name}'", hint)
+    if several and not task.takes_several:
+        raise fail("runs", f"has no meaning for task '{name}', which works on one run", "give run=FOLDER")
     found = _find_runs([*given, *several], arguments)
     run = found[0] if given else None
     if task.needs_run and run:
@@ -258,15 +263,27 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
 
 
 def _last_run(outputs: Path) -> FinishedRun:
-    """Return the run that was started last below an outputs folder; not one that a task made of another run."""
-    found = [path.parent for path in outputs.glob("runs/*/*/status.json") if not _is_of_task(path)]
-    if not found:
+    """Return the run that was started last below an outputs folder; not what a task has found in another run."""
+    every = (path.parent for path in outputs.glob("runs/*/*/status.json"))
+    newest = sorted(every, key=lambda folder: ((folder / "config.yaml").stat().st_mtime, folder.name), reverse=True)
+    found = next((folder for folder in newest if not _is_of_task(folder)), None)
+    if found is None:
         raise fail("run", f"there is no run below '{outputs}'", "give run=FOLDER, or paths.outputs=FOLDER")
-    return FinishedRun(max(found, key=lambda folder: ((folder / "config.yaml").stat().st_mtime, folder.name)))
+    return FinishedRun(found)
 
 
-def _is_of_task(status: Path) -> bool:
-    return "parent" in json.loads(status.read_text(encoding="utf-8"))
+def _is_of_task(folder: Path) -> bool:
+    """Return whether a folder has what a task found in a run, or draws from the prior of a run."""
+    status, record = (_read(folder / name) for name in ("status.json", "provenance.json"))
+    return "parent" in status or (record.get("parent") or {}).get("task") == "prior"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # the run has just begun
+        return {}
+    return content
 
 
 def _not_of_a_fit(run: FinishedRun) -> list[Problem]:

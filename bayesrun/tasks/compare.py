@@ -95,4 +95,4 @@ def _show(table: pd.DataFrame) -> None:
         )
 
 
-TASK = Task(do=compare, options=CompareSpec)
+TASK = Task(do=compare, options=CompareSpec, takes_several=True)

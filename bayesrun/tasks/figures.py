@@ -44,4 +44,4 @@ def _unfinished(folder: RunFolder) -> Problem | None:
     return None
 
 
-TASK = Task(do=figures, options=None)
+TASK = Task(do=figures, options=None, takes_several=True)

@@ -26,7 +26,7 @@ from bayesrun.logs import logging_to_memory
 from bayesrun.many_fits import Fits
 from bayesrun.predict.folds import future_blocks, grouped_folds, held_out, random_folds, stratified_folds
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, log_density_of_run, refitted
 from bayesrun.tasks.task_run import TaskRun, as_markdown, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
@@ -67,8 +67,8 @@ class KfoldSpec(Section):
         return self.kind or ("grouped" if self.by else "random")
 
 
-def kfold(request: TaskRequest) -> int:
-    """Cross-validate a run, and return the exit status."""
+def kfold(request: TaskRequest) -> TaskEnd:
+    """Cross-validate a run, and return how that ended."""
     assert request.run is not None
     options: KfoldSpec = request.options
     check_refit_keys(request, "kfold")
@@ -102,7 +102,7 @@ def kfold(request: TaskRequest) -> int:
     for line in [*_doubts(table), *_few_draws(points)]:
         print(line)
     print(f"folder: {own.path}")
-    return 0
+    return TaskEnd(0, own.path)
 
 
 def _check_options(options: KfoldSpec) -> None:

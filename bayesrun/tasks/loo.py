@@ -24,7 +24,7 @@ from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.predict.folds import HeldOut
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, refitted
 from bayesrun.tasks.task_run import TaskRun, as_markdown, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
@@ -48,8 +48,8 @@ class LooSpec(Section):
     max_refits: Annotated[int, Field(ge=1, le=100_000)] = 50
 
 
-def loo(request: TaskRequest) -> int:
-    """Repair the leave-one-out densities of a run, and return the exit status."""
+def loo(request: TaskRequest) -> TaskEnd:
+    """Repair the leave-one-out densities of a run, and return how that ended."""
     assert request.run is not None
     check_refit_keys(request, "loo")
     folder = request.run.folder.absolute()
@@ -61,7 +61,7 @@ def loo(request: TaskRequest) -> int:
         bad = points[points["pareto_k"] > GOOD_K]
         if bad.empty:
             print(f"nothing to do: the largest Pareto k is {points['pareto_k'].max():.2f}")
-            return 0
+            return TaskEnd(0)
         most = request.options.max_refits
         if len(bad) > most:
             message = f"{len(bad)} points have a Pareto k above {GOOD_K}, more than loo.max_refits={most}"
@@ -85,7 +85,7 @@ def loo(request: TaskRequest) -> int:
     for line in _doubts(table, gaps):
         print(line)
     print(f"folder: {own.path}")
-    return 0
+    return TaskEnd(0, own.path)
 
 
 def _of_run(folder: Path, model: Refitted) -> pd.DataFrame:

@@ -194,4 +194,4 @@ def config_of(folder: Path) -> RunConfig:
     return parse_config(composition.config)
 
 
-TASK = Task(do=recover)
+TASK = Task(do=recover, takes_several=True)

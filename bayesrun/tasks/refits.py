@@ -36,7 +36,7 @@ from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.monitors import MonitorGroup
 from bayesrun.tasks.base import TaskRequest
-from bayesrun.tasks.task_run import key_of
+from bayesrun.tasks.task_run import check_data_of_run, key_of
 from bayesrun.tracking.base import DatasetInfo
 
 Floats = NDArray[np.float64]
@@ -182,10 +182,7 @@ def refitted(config: RunConfig, folder: Path) -> Refitted:
     data, now, _, _ = read_data(config)
     if data is None or now is None:
         raise fail("run", "the model has no data", "there is nothing to hold out")
-    before = run.read_json("provenance.json").get("data_digest")
-    if before != now:
-        message = f"the data are not those of the run: their digest was {str(before)[:12]}, and is {str(now)[:12]}"
-        raise fail("data", message, "restore the data, or start a new run")
+    check_data_of_run(run.path, now)
     declared = config.model_type.build(data, config.model)
     if not isinstance(declared, Declaration):
         raise fail("model.type", "builds its model by the engine itself, whose rows can't be weighted")

@@ -24,4 +24,4 @@ def report(request: TaskRequest) -> int:
     return 0
 
 
-TASK = Task(do=report, options=None)
+TASK = Task(do=report, options=None, takes_several=True)

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from bayesrun.config.run_config import RunConfig, parse_config
+from bayesrun.config.run_config import parse_config
 from bayesrun.errors import Problem, check, fail
 from bayesrun.finished_run import read_groups
 from bayesrun.lazy import pd, xr
 from bayesrun.pipeline import read_data, run
 from bayesrun.run_folder import RunFolder
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
-from bayesrun.tasks.task_run import job_of, key_of
+from bayesrun.tasks.task_run import check_data_of_run, job_of, key_of
 
 log = logging.getLogger("bayesrun")
 
@@ -46,7 +46,7 @@ def rerun(request: TaskRequest) -> TaskEnd:
     earlier = parent.read_json("provenance.json")
     if not parent.posterior.is_file():
         raise fail("run", f"'{parent.path}' has no posterior.nc", "choose a run that has draws")
-    _check_data(config, earlier)
+    check_data_of_run(parent.path, read_data(config)[1])
     found: list[_Comparison] = []
 
     def compare(folder: RunFolder) -> dict[str, float]:
@@ -111,14 +111,6 @@ def _check_keys(request: TaskRequest) -> None:
     wrong = [key for key in keys if key not in free]
     hint = f"allowed: {', '.join(_FREE)}; with other keys it is another run: --config-dir RUN --config-name config"
     check([Problem(key, "belongs to the run that is run again", hint) for key in wrong])
-
-
-def _check_data(config: RunConfig, earlier: Mapping[str, Any]) -> None:
-    """Refuse data that are not those of the run."""
-    before, now = earlier.get("data_digest"), read_data(config)[1]
-    if before != now:
-        message = f"the data are not those of the run: their digest was {str(before)[:12]}, and is {str(now)[:12]}"
-        raise fail("data", message, "restore the data, or start a new run")
 
 
 def _compare(parent: Path, own: Path, earlier: Mapping[str, Any]) -> _Comparison:

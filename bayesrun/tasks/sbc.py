@@ -30,7 +30,7 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.diagnostics.base import CheckResult, Finding, Severity, listed, verdict
 from bayesrun.diagnostics.calibration import judge_ranks
 from bayesrun.engines.base import CompiledModel
-from bayesrun.errors import SamplingError, VerdictError, check, fail
+from bayesrun.errors import Problem, SamplingError, VerdictError, check, fail
 from bayesrun.finished_run import read_groups
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
@@ -42,7 +42,7 @@ from bayesrun.provenance import config_digest
 from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS, NutsSpec
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.ranked_quantities import KEY, MOST_SCALARS, Quantities
 from bayesrun.tasks.simulated_fits import (
     Build,
@@ -56,7 +56,15 @@ from bayesrun.tasks.simulated_fits import (
     with_more_data,
     written_of,
 )
-from bayesrun.tasks.task_run import TaskRun, as_markdown, key_of, open_task_run, show_table
+from bayesrun.tasks.task_run import (
+    TaskRun,
+    as_markdown,
+    check_data_of_run,
+    check_keys_of_fit,
+    key_of,
+    open_task_run,
+    show_table,
+)
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.entries import clean_metrics
 
@@ -96,15 +104,20 @@ class SbcSpec(Section):
         return {k: str(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
-def sbc(request: TaskRequest) -> int:
-    """Calibrate a model and its sampler, and return the exit status."""
+def sbc(request: TaskRequest) -> TaskEnd:
+    """Calibrate a model and its sampler, and return how that ended."""
     from bayesrun.figures.rank_ecdf import draw_rank_ecdf  # Matplotlib
 
     options: SbcSpec = request.options
+    if request.run is not None:
+        check_keys_of_fit(request, "leave run out: task=sbc model=... calibrates a model with other keys")
+        check(_simulated_otherwise(options))
     config = _with_defaults(parse_config(request.config), request)
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         data, digest, _, _ = load_data(config)
+        if request.run is not None:
+            check_data_of_run(request.run.folder, digest)
         fits, notes = _prepared(config, options, request, data)
         parents = [request.run.folder] if request.run else []
         section = {**options.model_dump(mode="json", exclude_defaults=True), "fits": options.fits}
@@ -134,7 +147,7 @@ def sbc(request: TaskRequest) -> int:
         print(note)
     print(f"\n{_summary(judged)}\nfolder: {own.path}")
     bad = verdict(judged.findings) == "fail" and config.diagnostics.fail_run
-    return VerdictError.exit_status if bad else 0
+    return TaskEnd(VerdictError.exit_status if bad else 0, own.path)
 
 
 # ---------------------------------------------------------------- what is fitted
@@ -197,6 +210,12 @@ def _check_quantities(asked: Quantities, simulated: Simulated) -> None:
             asked.of({name: values[number : number + 1] for name, values in simulated.truth.items()}, 1, data)
     except SamplingError as error:
         raise fail(KEY, str(error), "limit it to values that all draws can have") from error
+
+
+def _simulated_otherwise(options: SbcSpec) -> list[Problem]:
+    """Refuse another simulation than that of a run's posterior, whose parameters it would not have."""
+    message = "has no meaning with run=..., whose posterior decides what is simulated"
+    return [Problem("sbc.simulate", message, "leave it out, or run")] if options.simulate else []
 
 
 def _in_turn(config: RunConfig) -> RunConfig:

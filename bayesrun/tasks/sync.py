@@ -69,4 +69,4 @@ def _store_of(uri: str) -> TrackingSpec:
     return TrackingSpec(uri=uri, artifacts=str(database.parent / "mlartifacts") if database else None)
 
 
-TASK = Task(do=sync)
+TASK = Task(do=sync, takes_several=True)

@@ -20,7 +20,7 @@ from bayesrun.config.compose import placing_keys
 from bayesrun.config.resolvers import conf, run_name
 from bayesrun.config.run_config import REGISTRIES, RunConfig, parse_config
 from bayesrun.diagnostics.base import SEVERITIES
-from bayesrun.errors import Problem, check
+from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import pd
 from bayesrun.logs import flush_to
 from bayesrun.open_run import Job, read_config
@@ -36,6 +36,7 @@ from bayesrun.tracking.tracking_record import read_record
 OF_RUN = ("seed", "intervals", "name", "experiment_name", "tags", "engine")
 """Keys that keep the finished run's values unless the command sets them."""
 _OF_COMMAND = ("tracking", "paths")
+_OF_FIT = ("model", "data", "plugins")
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -102,6 +103,27 @@ def config_of(request: TaskRequest, folder: Path, sections: Sequence[str] = ()) 
     return parse_config(OmegaConf.create(plain))
 
 
+def check_data_of_run(folder: Path, digest: str | None) -> None:
+    """Refuse data that are not those of a finished run.
+
+    Parameters
+    ----------
+    folder
+        Folder of the finished run.
+    digest
+        Digest of the data as they are now.
+
+    Raises
+    ------
+    UserError
+        When the run had others.
+    """
+    before = RunFolder(folder).read_json("provenance.json").get("data_digest")
+    if before != digest:
+        message = f"the data are not those of the run: their digest was {str(before)[:12]}, and is {str(digest)[:12]}"
+        raise fail("data", message, "restore the data, or start a new run")
+
+
 def check_keys(request: TaskRequest, sections: Sequence[str]) -> None:
     """Refuse keys that belong to the finished run.
 
@@ -116,6 +138,21 @@ def check_keys(request: TaskRequest, sections: Sequence[str]) -> None:
     keys = [key_of(override) for override in request.arguments.overrides]
     wrong = [key for key in keys if key.partition(".")[0] not in (*allowed, "hydra")]
     check([Problem(key, "belongs to the run, which is finished", f"allowed: {', '.join(allowed)}") for key in wrong])
+
+
+def check_keys_of_fit(request: TaskRequest, hint: str) -> None:
+    """Refuse keys that decided a finished run's model and data.
+
+    Parameters
+    ----------
+    request
+        The command's request.
+    hint
+        What to do.
+    """
+    keys = [key_of(override) for override in request.arguments.overrides]
+    wrong = [key for key in keys if key.partition(".")[0] in _OF_FIT and key != "model.figures"]
+    check([Problem(key, "belongs to the run, which is finished", hint) for key in wrong])
 
 
 def key_of(override: str) -> str:

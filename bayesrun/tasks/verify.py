@@ -37,7 +37,7 @@ from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.samplers.monitors import MonitorGroup
 from bayesrun.schema import Section
-from bayesrun.tasks.base import Task, TaskRequest
+from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.known_posteriors import KNOWN
 from bayesrun.tasks.task_run import TaskRun, as_markdown, key_of, open_task_run, show_table
 from bayesrun.tracking.base import TRACKERS
@@ -109,8 +109,8 @@ class _Sampling:
         }
 
 
-def verify(request: TaskRequest) -> int:
-    """Compare samples with known posteriors, and return the exit status."""
+def verify(request: TaskRequest) -> TaskEnd:
+    """Compare samples with known posteriors, and return how that ended."""
     options: VerifySpec = request.options
     wrong = [key for key in map(key_of, request.arguments.overrides) if key.partition(".")[0] not in _ALLOWED]
     check([Problem(key, "has no meaning for this task", f"allowed: {', '.join(_ALLOWED)}") for key in wrong])
@@ -147,7 +147,7 @@ def verify(request: TaskRequest) -> int:
         print(f"{done.reused} models were sampled before, by a command that did not end.")
     print(f"\n{_summary(judged)}\nfolder: {own.path}")
     bad = verdict(judged.findings) == "fail" and first.diagnostics.fail_run
-    return VerdictError.exit_status if bad else 0
+    return TaskEnd(VerdictError.exit_status if bad else 0, own.path)
 
 
 def _config(request: TaskRequest, name: str) -> RunConfig:

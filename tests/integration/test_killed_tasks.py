@@ -28,8 +28,10 @@ _LONG = ("sampler.draws=4000", "sampler.tune=1000", "sampler.chains=2", "sampler
 _ASKED = {
     "sbc": ("model=influential", "sbc.fits=20", "sbc.ranks=49"),
     "verify": ("verify.models=[beta_binomial,gamma_poisson,normal_gamma,dirichlet_categorical,local_level]",),
-    "kfold": ("kfold.k=10",),
-    "loo": (),
+    "kfold": ("RUN", "kfold.k=10"),
+    "kfold future": ("RUN", "kfold.kind=future", "kfold.k=8"),
+    "loo": ("RUN",),
+    "sbc posterior": ("RUN", "sbc.fits=20", "sbc.ranks=49"),
 }
 _TABLES = {"sbc": "ranks.csv", "verify": "verify.csv", "kfold": "pointwise.csv", "loo": "pointwise.csv"}
 
@@ -56,11 +58,13 @@ def _folder(stdout: str) -> Path:
     return Path(stdout.rpartition("folder: ")[2].split("\n")[0].strip())
 
 
-@pytest.mark.parametrize("task", list(_ASKED))
-def test_a_task_survives_kills(bayesrun: Command, fitted: tuple[Path, Path], tmp_path: Path, task: str) -> None:
+@pytest.mark.parametrize("asked", list(_ASKED))
+def test_a_task_survives_kills(bayesrun: Command, fitted: tuple[Path, Path], tmp_path: Path, asked: str) -> None:
     configs, run = fitted
-    works_on = (f"run={run}",) if task in ("kfold", "loo") else () if task == "verify" else ("--config-dir", configs)
-    words = [f"task={task}", *works_on, *_ASKED[task], *_LONG, "tracking=none"]
+    task, *_ = asked.split()
+    own = [f"run={run}" if word == "RUN" else word for word in _ASKED[asked]]
+    given = ("--config-dir", configs) if asked == "sbc" else ()
+    words = [f"task={task}", *given, *own, *_LONG, "tracking=none"]
     outputs = tmp_path / "disturbed"
     kept, said = disturb([*map(str, words), f"paths.outputs={outputs}"], outputs, task)
     assert "was killed by signal 9: it is made again" in said

@@ -16,7 +16,7 @@ from tests.conftest import Command
         (["task=sync", "sync.x=1"], "sync.x: unknown key 'x'"),
         (["task=sync", "trackin.x=1"], "trackin: unknown key 'trackin'"),
         (["task=verify", "run=last"], "run: has no meaning for task 'verify'"),
-        (["task=prior", "model=switchpoint", "run=/nowhere"], "run: has no meaning for task 'prior'"),
+        (["task=prior", "run=/nowhere"], "run: '/nowhere' is not a run folder"),
         (["task=expand", "run=/nowhere"], "run: '/nowhere' is not a run folder"),
         (["-m", "task=sync"], "task: 'sync' can't be swept"),
     ],

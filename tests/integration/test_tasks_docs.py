@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -71,7 +72,9 @@ def test_the_page_has_an_example_of_each() -> None:
 @pytest.mark.parametrize("line", [line for line in _LINES if line.strip() != "task=verify"])  # which test_verify runs
 def test_an_example_runs(bayesrun: Command, run: Path, line: str) -> None:
     small = _SMALL if "verify" not in line else ("tracking=none",)
-    done = bayesrun(*_words(line, run), *small, f"paths.outputs={run.parents[2]}")
+    done = bayesrun(*_words(line, run), *small, f"paths.outputs={run.parents[2]}", "output=json")
     assert done.returncode == 0, done.stderr
-    made = Path(done.stdout.rpartition("folder: ")[2].split("\n")[0].strip())
+    told = json.loads(done.stdout)
+    made = Path(told["folder"])
     assert (made / "metrics.json").is_file() and made != run
+    assert told["metrics"] and told["tables"] and told["status"] == "finished"

@@ -7,6 +7,18 @@ only a design matrix is built by `glm_model`, with sums over the rows in place o
 
 from __future__ import annotations
 
-from bayesrun.models.regression.regression_model import MODEL
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesrun.models.regression.regression_model import MODEL
+
+
+def __getattr__(name: str) -> Any:
+    """Load the model when it is asked for: commands that only need the table of families import a tenth as much."""
+    if name != "MODEL":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("bayesrun.models.regression.regression_model").MODEL
+
 
 __all__ = ["MODEL"]
