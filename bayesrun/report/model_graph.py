@@ -20,6 +20,7 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, 
 from matplotlib.path import Path as Line
 
 from bayesrun.language.distributions import family
+from bayesrun.language.kernel_checks import COMPOSED
 from bayesrun.report.graph_layout import Item, Layout, lay_out
 
 if TYPE_CHECKING:
@@ -87,7 +88,18 @@ def _value(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, list) and len(str(value)) > 16:
         return f"[{len(value)} values]"
-    return str(value.get("dist")) if isinstance(value, Mapping) else str(value)
+    if isinstance(value, Mapping):
+        return str(value["dist"]) if "dist" in value else _kernel_text(value)
+    return str(value)
+
+
+def _kernel_text(kernel: Mapping[str, Any]) -> str:
+    """Return a covariance function by its name, sums and products of them as such."""
+    name, parts = next(iter(kernel.items()))
+    if name not in COMPOSED:
+        return str(name)
+    texts = [f"({_kernel_text(p)})" if name == "product" and "sum" in p else _kernel_text(p) for p in parts]
+    return (" + " if name == "sum" else " * ").join(texts)
 
 
 def dot_text(graph: ModelGraph, written: Mapping[str, str]) -> str:
@@ -204,7 +216,8 @@ def _paint(
 ) -> None:
 
     boxes = [*plates.values(), *(_box(mark, layout, heights) for mark in marks.values())]
-    left, right = min(b.left for b in boxes) - 0.1, max(b.right for b in boxes) + 0.1
+    bends = [x for points in layout.ways.values() for x, _ in points]
+    left, right = min([*(b.left for b in boxes), *bends]) - 0.1, max([*(b.right for b in boxes), *bends]) + 0.1
     bottom, top = min(b.bottom for b in boxes) - 0.1, max(b.top for b in boxes) + 0.1
     figure = Figure(figsize=(right - left, top - bottom))
     FigureCanvasSVG(figure)

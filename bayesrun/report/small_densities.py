@@ -163,7 +163,7 @@ def _learned(after: NDArray[np.float64], before: NDArray[np.float64]) -> str:
         return f"{1 / ratio:.2g}× as wide as the prior"
     if ratio < 1.1:
         return "as wide as the prior"
-    return f"prior {ratio:.2g}× as wide" if ratio < 1000 else "prior over 1,000× as wide"
+    return f"prior {float(f'{ratio:.2g}'):g}× as wide" if ratio < 1000 else "prior over 1,000× as wide"
 
 
 def _spoken(label: str, after: NDArray[np.float64], before: NDArray[np.float64]) -> str:

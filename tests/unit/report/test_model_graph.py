@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -41,6 +42,29 @@ def test_own_drawing_is_an_svg_with_no_dot_at_hand(tmp_path: Path, monkeypatch: 
     # matplotlib writes each text's letters as shapes below a comment-free group; six nodes and one plate
     assert text.count('id="text_') == len(EIGHT.nodes) + 1
     assert [p.name for p in tmp_path.iterdir()] == ["model.svg"]
+
+
+def test_edges_that_go_around_nodes_stay_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    time, wide = ("time (200)",), {"alpha1": "Uniform(lower=0, upper=1)", "beta1": "Uniform(lower=0, upper=1 - alpha1)"}
+    names = ("alpha0", "alpha1", "beta1", "mu")
+    ends = ("variance_end", "y_obs")
+    graph = ModelGraph(
+        nodes=(
+            *(Node(name, "free", "Normal") for name in names),
+            Node("y", "data", "", time),
+            Node("variance_end", "deterministic", "", ("end (1)",)),
+            Node("y_obs", "observed", "Normal", time),
+        ),
+        edges=(*((name, end) for name in (*names, "y") for end in ends), ("alpha1", "beta1")),
+    )
+    root = ElementTree.parse(write_graph(graph, RunFolder(tmp_path), wide)).getroot()
+    width = float(root.attrib["viewBox"].split()[2])
+    svg = "{http://www.w3.org/2000/svg}"
+    shapes = [group.find(f"{svg}path") for group in root.iter(f"{svg}g") if group.get("id", "").startswith("patch_")]
+    drawn = " ".join(shape.get("d", "") for shape in shapes if shape is not None)
+    across = [float(x) for x in re.findall(r"[ML] (-?[\d.]+) -?[\d.]+", drawn)]
+    assert min(across) >= 0 and max(across) <= width
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
@@ -85,6 +109,13 @@ def test_label() -> None:
         ({"dist": "Gamma", "beta": 0.1, "alpha": 2}, "Gamma(alpha=2, beta=0.1)"),
         ({"dist": "Dirichlet", "a": [1.0] * 9}, "Dirichlet([9 values])"),
         ({"dist": "Flat"}, "Flat()"),
+        (
+            {
+                "dist": "GaussianProcess",
+                "kernel": {"product": [{"sum": [{"linear": None}, {"exp_quad": {}}]}, {"periodic": {}}]},
+            },
+            "GaussianProcess((linear + exp_quad) * periodic)",
+        ),
     ],
 )
 def test_parameters_are_written_as_in_the_yaml(prior: dict[str, object], text: str) -> None:
