@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.data.arrays import places
 from bayesrun.errors import fail
 from bayesrun.language.declaration import Container as DataContainer
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
@@ -23,10 +24,16 @@ from bayesrun.language.operations import names_in
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.recurrence_draws import NotSimulated, Simulation, simulation_of
 from bayesrun.language.values import Value, node_of
+from bayesrun.lazy import xr
 
 Array = NDArray[Any]
 DrawByEngine = Callable[[str, Mapping[str, Array], tuple[int, ...], int], Array]
 """`(distribution, parameters (draw, ...), shape of one draw, seed) -> draws (draw, ...)`, for what NumPy lacks."""
+
+
+LARGEST_MEAN = 1e15
+"""Largest mean of a count: linear predictors of counts end at 35, and generators at the largest integer."""
+_SIGNS = ("positive", "nonnegative")  # a positive parameter may be so small that it is 0
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,7 @@ class Forward:
     def _likelihood(self, item: Likelihood) -> Forecast:
         shape = item.observed.shape
         self._evaluated = None
+        self._check_parameters(item)
         try:
             drawn = self._full(self.draw(item.plan, shape))
         except ValueError as error:
@@ -200,6 +208,42 @@ class Forward:
             None if shares is None else self._full(shares),
             parameters,
         )
+
+    def _check_parameters(self, item: Likelihood) -> None:
+        """Reject rows for which a parameter is outside its domain, or the mean of a count beyond what can be drawn.
+
+        Not every generator refuses a negative scale, and the linear predictors of counts are bounded.
+        """
+        plan, shape = item.plan, item.observed.shape
+        if plan.inner:
+            return
+        for name, values in self.parameters(plan).items():
+            parameter = plan.family.parameters.get(name)
+            if parameter is None or parameter.axes or values.dtype.kind not in "fiu":
+                continue
+            if parameter.domain in _SIGNS:
+                self._reject(item, values < 0, f"'{name}' < 0")
+            elif parameter.domain == "unit":
+                self._reject(item, (values < 0) | (values > 1), f"'{name}' is outside 0 to 1")
+        if plan.family.support == "count" and not plan.family.event:
+            mean = self.expected(plan, shape)
+            if mean is not None:
+                self._reject(
+                    item, mean > LARGEST_MEAN, f"its mean exceeds {LARGEST_MEAN:g}, more than can be drawn from"
+                )
+
+    def _reject(self, item: Likelihood, bad: Array, why: str) -> None:
+        if not bad.any():
+            return
+        dims, own = item.observed.dims, bad.any(axis=0)
+        where = ""
+        if own.shape == item.observed.shape:
+            labels = {dim: np.asarray(values) for dim, values in _labels(item).items()}
+            where = f" ({places(xr.DataArray(own, dims=dims, coords=labels))})"
+        at = bad.reshape(len(bad), -1).any(axis=1).mean()
+        share = "" if at == 1 else f" in {at:.1%} of the draws"
+        hint = "the new rows may lie too far from those of the fit"
+        raise fail("predict", f"'{item.name}' can't be predicted: {why}{share}{where}", hint)
 
     def _of_elements(self, plan: Plan, shape: tuple[int, ...]) -> dict[str, Array]:
         """Return the parameters that have a value for each element of a likelihood (draw, *shape)."""

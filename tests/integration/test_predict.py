@@ -55,3 +55,44 @@ def test_new_rows_are_predicted_from_the_posterior(bayesrun: Command, configs: P
         spread = float(np.sqrt(np.var(mean) + np.mean(posterior["sigma"].values ** 2)))
         assert abs(table["mean"][row] - mean.mean()) < 4.5 * spread / np.sqrt(mean.size)
         assert table["sd"][row] == pytest.approx(spread, rel=0.1)
+
+
+MODEL = """
+name: scaled
+type: declarative
+priors:
+  b: {dist: Normal, mu: 0, sigma: 10}
+  s: {dist: HalfNormal, sigma: 1}
+likelihood:
+  spread: {dist: Cauchy, alpha: b, beta: s * x, observed: y}
+"""
+ROWS = "name: rows\nsource: inline\nvalues: {x: [1, 2, 3, 4, 2], y: [1, 3, 0, 2, 2], k: [1, 3, 2, 5, 2]}\n"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "far", "message"),
+    [
+        (["model=scaled"], -1, "'spread' can't be predicted: 'beta' < 0 (obs 1)"),
+        (["model=glm", "model.formula='k ~ x'", "model.family=poisson"], 1e6, "'k_obs' can't be predicted: its mean"),
+    ],
+)  # fmt: skip
+def test_parameters_that_are_impossible_at_a_new_row_are_told(
+    chosen: list[str], far: float, message: str, bayesrun: Command, tmp_path: Path
+) -> None:
+    """A generator may take a negative scale, and the mean of a count has a bound: either would be a wrong number."""
+    texts = {
+        "model/scaled": MODEL,
+        "data/rows": ROWS,
+        "data/far": f"{{name: far, source: inline, values: {{x: [1, {far}]}}}}",
+    }
+    for name, text in texts.items():
+        path = tmp_path / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    few = ["sampler.draws=50", "sampler.tune=100", "sampler.chains=2", "model.figures=[]", "tracking=none"]
+    given = ["--config-dir", tmp_path, f"paths.outputs={tmp_path}/out"]
+    done = bayesrun(*given, *chosen, "data=rows", *few, "report=false")
+    assert done.returncode == 0, done.stderr
+    told = bayesrun(*given, "task=predict", "run=last", "predict.data=far")
+    assert told.returncode == 1 and message in told.stderr and "obs 1" in told.stderr
+    assert "Traceback" not in told.stderr
