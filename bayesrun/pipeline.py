@@ -23,7 +23,7 @@ from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, did_you_mean, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.figures.base import Subject
-from bayesrun.language.declaration import Declaration
+from bayesrun.language.declaration import Declaration, has_initial_values
 from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
@@ -37,6 +37,7 @@ from bayesrun.run_folder import RunFolder, check_place
 from bayesrun.samplers.base import SAMPLERS, Monitor, Sampled
 from bayesrun.samplers.draw_store import rows_of
 from bayesrun.samplers.earlier import EarlierDraws, layout_of
+from bayesrun.samplers.initial_points import settle_start
 from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeLimit, Tracked
 from bayesrun.served_model import write_model
 from bayesrun.tracking.base import TRACKERS
@@ -131,7 +132,7 @@ def prepare(config: RunConfig) -> Prepared:
     for line in imputation:
         log.info(line)
     model = compiled(config, declared)
-    model.check_initial_point()
+    settle_start(model, config.top.seed, has_initial_values(declared))
     check(SAMPLERS.load(config.sampler.method, "sampler.method").check(model, config.sampler))
     check(_unknown_expectations(config, model))
     check(_not_storable(model, data, data_digest))

@@ -275,6 +275,9 @@ class CompiledModel(Protocol):
             One problem per variable or potential whose density is zero or not a number there.
         """
 
+    def begin_at(self, point: Vector) -> None:
+        """Take a point (parameter) of all free variables, which are continuous, as the initial one."""
+
     def missing_gradient(self) -> str | None:
         """Return why the log density has no gradient; None where it has one."""
 

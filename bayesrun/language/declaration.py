@@ -304,6 +304,13 @@ class Declaration:
         return next(item for item in self.items if isinstance(item, Random) and item.name == name)
 
 
+def has_initial_values(declared: Any) -> bool:
+    """Return whether a prior of a model has an `initval` of the user's."""
+    if not isinstance(declared, Declaration):
+        return False
+    return any(isinstance(one, Random) and one.plan.option("initval") is not None for one in declared.items)
+
+
 class Draft:
     """A model that is being declared.
 

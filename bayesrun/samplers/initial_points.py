@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel, LogDensity
-from bayesrun.errors import SamplingError
+from bayesrun.errors import SamplingError, UserError
 from bayesrun.lazy import linalg, optimize
 from bayesrun.samplers.base import Init, NutsSpec
 
@@ -36,9 +36,55 @@ _STEEP = 1e10
 """An initial point whose gradient is larger than this is not usable."""
 _HALVINGS = 40
 _NUDGE = 0.01
+_TRIES = 100
+"""Random points among which a usable one is sought."""
+_WITHIN = 2.0
+"""Random points are uniform between minus and plus this, in each unconstrained parameter."""
 _DOWNHILL = (1, 3, 10, 30, 100)
 _NEWTON_STEPS = 5
 _NEWTON_GAIN = 1e-3
+
+
+def settle_start(model: CompiledModel, seed: int, chosen: bool) -> None:
+    """Check that the model has a density where it starts; where its likelihood is zero, start elsewhere.
+
+    The centre of a vague prior may be a place where all data are impossible to the precision of numbers, such as a
+    probability of `exp(-1200)`. Random points are then tried, uniform between -2 and 2 in each unconstrained parameter,
+    and the first is taken where the density and its gradient are finite.
+
+    Parameters
+    ----------
+    model
+        The model; it starts from the point that is found.
+    seed
+        Decides the random points.
+    chosen
+        Whether initial values are the user's own, which are not replaced.
+
+    Raises
+    ------
+    UserError
+        When the density of a prior is zero at its own initial value, or that of the data there and at random points.
+    """
+    try:
+        model.check_initial_point()
+    except UserError as error:
+        of_priors = [problem for problem in error.problems if problem.key.startswith("model.priors.")]
+        searchable = not any(block.discrete for block in model.blocks) and model.missing_gradient() is None
+        if chosen or of_priors or not searchable:
+            raise
+        density = model.log_density()
+        rng = np.random.default_rng([seed, _TRIES])
+        for number in range(1, _TRIES + 1):
+            point = rng.uniform(-_WITHIN, _WITHIN, density.size)
+            if _usable(density.evaluate, point, flat=True):
+                model.begin_at(point)
+                reasons = "; ".join(problem.message for problem in error.problems)
+                log.info("start: %s; chains begin around random point %d of up to %d", reasons, number, _TRIES)
+                return
+        raise UserError(
+            [replace(one, message=f"{one.message}, and at {_TRIES} random points") for one in error.problems]
+        ) from None
 
 
 def correlated(spec: NutsSpec, size: int) -> bool:

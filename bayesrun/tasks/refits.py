@@ -23,7 +23,7 @@ from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, check, fail
 from bayesrun.finished_run import read_groups
-from bayesrun.language.declaration import Declaration
+from bayesrun.language.declaration import Declaration, has_initial_values
 from bayesrun.lazy import pd, xr
 from bayesrun.many_fits import Fit, FitCache, Fits, fit_all
 from bayesrun.open_run import dataset_of
@@ -34,6 +34,7 @@ from bayesrun.processes import processors
 from bayesrun.report.progress import CountLine
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
+from bayesrun.samplers.initial_points import settle_start
 from bayesrun.samplers.monitors import MonitorGroup
 from bayesrun.tasks.base import TaskRequest
 from bayesrun.tasks.task_run import check_data_of_run, key_of
@@ -109,7 +110,9 @@ class Refitted:
             `terms` (1, chain, draw).
         """
         seed = int(np.random.SeedSequence([self.config.top.seed, 5, number]).generate_state(1)[0] >> 1)
-        model = compiled(self.config, holding_out(self.declared, one.weights(), one.likelihood))
+        declared = holding_out(self.declared, one.weights(), one.likelihood)
+        model = compiled(self.config, declared)
+        settle_start(model, seed, has_initial_values(declared))
         sampler, spec = SAMPLERS.load(self.config.sampler.method, "sampler.method"), self.config.sampler
         sampled = sampler.sample(model, spec.model_copy(update={"cores": 1}), seed, MonitorGroup([]))
         sampled.require_whole()

@@ -21,7 +21,14 @@ from bayesrun.diagnostics.calibration import ranks
 from bayesrun.diagnostics.numerics.convergence import statistics
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, UserError, fail
-from bayesrun.language.declaration import Container, Declaration, Likelihood, Observed, Potential
+from bayesrun.language.declaration import (
+    Container,
+    Declaration,
+    Likelihood,
+    Observed,
+    Potential,
+    has_initial_values,
+)
 from bayesrun.language.operations import Call, Constant, Data, Node, in_order, names_in
 from bayesrun.language.plan import Plan
 from bayesrun.language.values import Value, node_of
@@ -29,6 +36,7 @@ from bayesrun.lazy import xr
 from bayesrun.many_fits import Fit
 from bayesrun.pipeline import compiled
 from bayesrun.samplers.base import SAMPLERS, Sampled, SamplerSpec
+from bayesrun.samplers.initial_points import settle_start
 from bayesrun.tasks.ranked_quantities import LOG_LIKELIHOOD, Quantities
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -407,7 +415,9 @@ class RankedFits:
             raise SamplingError("the simulated data are not finite")
         truth = {name: values[number] for name, values in simulated.truth.items()}
         seeds = [int(s) >> 2 for s in np.random.SeedSequence([self.seed, 4, number]).generate_state(3)]
-        model = compiled(self.config, self.build(data))
+        declared = self.build(data)
+        model = compiled(self.config, declared)
+        settle_start(model, seeds[0], has_initial_values(declared))
         sampled, draws, table = self._sample(model, seeds, data)
         chosen = _evenly(draws, self.among)
         own = self._with_log_likelihood(model.reported, truth, chosen, data)

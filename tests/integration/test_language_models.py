@@ -54,6 +54,59 @@ def test_differential_equations_predict_other_years(bayesrun: Command, tmp_path:
     assert lynx[1922] > 0
 
 
+def test_a_start_where_the_data_are_impossible_is_left(bayesrun: Command, tmp_path: Path) -> None:
+    """Dogs whose probability of a shock is `exp(b1 avoided + b2 shocked)`, 0 in the middle of flat priors."""
+    rng, rows = np.random.default_rng(3), []
+    for _ in range(30):
+        row: list[int] = []
+        for _ in range(25):
+            row.append(int(rng.random() < np.exp(-0.24 * row.count(0) - 0.08 * row.count(1))))
+        rows.append(row)
+    body = """
+name: dogs_log
+type: declarative
+priors: {beta: {dist: Uniform, lower: -100, upper: 0, shape: 2}}
+recurrence:
+  over: trial
+  first: {avoided: 0, shocked: 0}
+  step: {avoided: "avoided[t-1] + 1 - shock[t-1]", shocked: "shocked[t-1] + shock[t-1]"}
+likelihood: {y: {dist: Bernoulli, p: "exp(beta[0] * avoided + beta[1] * shocked)", observed: shock}}
+"""
+    for folder, text in (
+        ("model", body),
+        (
+            "data",
+            json.dumps(
+                {"name": "d", "source": "inline", "values": {"shock": rows}, "dims": {"shock": ["dog", "trial"]}}
+            ),
+        ),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own_dogs.yaml").write_text(text)
+    own = ["--config-dir", str(tmp_path), "model=own_dogs", "data=own_dogs"]
+    done = bayesrun(*own, f"paths.outputs={tmp_path}", *SHORT, "sampler.draws=500")
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path)
+    assert "chains begin around random point" in (run / "run.log").read_text()
+    summary = pd.read_csv(run / "summary.csv", index_col="name")
+    # the posterior on a grid
+    shock = np.array(rows)
+    before = np.cumsum(shock, axis=1) - shock
+    avoided = np.arange(25) - before
+    b1, b2 = np.meshgrid(np.linspace(-0.45, -0.1, 120), np.linspace(-0.2, -0.01, 120), indexing="ij")
+    log_p = b1[..., None, None] * avoided + b2[..., None, None] * before
+    with np.errstate(all="ignore"):
+        terms = np.where(shock == 1, log_p, np.log1p(-np.exp(log_p)))
+    log_density = terms[..., 1:].sum(axis=(2, 3))  # the first trial is a shock for certain
+    weight = np.exp(log_density - log_density.max())
+    for number, grid in enumerate((b1, b2)):
+        mean = np.average(grid, weights=weight)
+        sd = np.sqrt(np.average((grid - mean) ** 2, weights=weight))
+        row = summary.loc[f"beta[{number}]"]
+        assert abs(row["mean"] - mean) < 4 * np.hypot(row["mcse_mean"], sd / 100)
+        assert abs(row["sd"] / sd - 1) < 0.15
+
+
 def test_rows_that_are_not_observed_are_predicted_and_have_no_part_in_loo(bayesrun: Command, tmp_path: Path) -> None:
     body = "{name: m, type: declarative, priors: {mu: {dist: Normal, mu: 0, sigma: 2}}, likelihood: {z: "
     body += "{dist: Poisson, mu: exp(mu), observed: counts, observed_if: seen == 1}}}"

@@ -107,6 +107,12 @@ class PyMC3Model:
         check([self._no_density(name, value) for name, value in densities.items() if not np.isfinite(value)])
         return densities
 
+    def begin_at(self, point: Vector) -> None:
+        """Take a point (parameter) of all free variables, which are continuous, as the initial one."""
+        for variable, block in zip(self.model.free_RVs, self.blocks, strict=True):
+            share = point[block.begin : block.end].reshape(block.shape)
+            variable.tag.test_value = np.asarray(share, dtype=variable.dtype)
+
     def _no_density(self, name: str, value: float) -> Problem:
         if name in {p.name for p in self.model.potentials}:
             message, hint = f"is {value} at the initial point", "set an `initval` of the priors where it is finite"

@@ -14,7 +14,7 @@ from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.errors import UserError
 from bayesrun.samplers.base import NutsSpec
-from bayesrun.samplers.initial_points import initial_points, strongest_correlation
+from bayesrun.samplers.initial_points import initial_points, settle_start, strongest_correlation
 from bayesrun.samplers.nuts import sample_with_steps
 from tests.unit.samplers.conftest import Listener
 
@@ -101,3 +101,54 @@ def test_a_gradient_that_is_not_finite_names_its_variable() -> None:
     settings = StepSettings(1, 1, {}, "adapt_diag", 0.8, 10)
     with pytest.raises(UserError, match="gradient at the initial point is not finite in x"):
         PyMC3Model(model).step_sampler(settings, 1)
+
+
+def impossible_at_the_middle(successes: list[int]) -> PyMC3Model:
+    """Make a model of a probability `exp(20 b)` whose own start is `b = -50`: `exp(-1000)` is 0 to the last digit."""
+    with building(), pm.Model() as model:
+        b = pm.Uniform("b", -100.0, 0.0)
+        pm.Bernoulli("y", p=tt.exp(20.0 * b), observed=successes)
+    return PyMC3Model(model)
+
+
+def test_a_start_without_likelihood_is_moved_to_a_random_point_of_the_seed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "bayesrun.sampling")
+    points = []
+    for seed in (4, 4, 5):
+        model = impossible_at_the_middle([1, 0, 1])
+        settle_start(model, seed, chosen=False)
+        density = model.log_density()
+        value, gradient = density.evaluate(density.initial_point)
+        assert np.isfinite(value) and np.isfinite(gradient).all()
+        points.append(float(density.initial_point[0]))
+    assert points[0] == points[1] != points[2]
+    assert max(map(abs, points)) <= 2.0
+    assert "the likelihood of 'y' is zero at the initial point; chains begin around random point" in caplog.text
+
+
+def test_a_start_that_is_fine_stays() -> None:
+    with building(), pm.Model() as model:
+        pm.Normal("y", pm.Normal("x", 3.0, 1.0), 1.0, observed=2.0)
+    settle_start(PyMC3Model(model), 1, chosen=False)
+    assert PyMC3Model(model).log_density().initial_point == pytest.approx([3.0])
+
+
+def test_initial_values_of_the_user_are_not_replaced() -> None:
+    with pytest.raises(UserError, match="zero at the initial point") as caught:
+        settle_start(impossible_at_the_middle([1, 0]), 1, chosen=True)
+    assert "random" not in str(caught.value)
+
+
+def test_data_that_are_impossible_everywhere_are_told() -> None:
+    with pytest.raises(UserError, match="zero at the initial point, and at 100 random points"):
+        settle_start(impossible_at_the_middle([1, 7]), 1, chosen=False)
+
+
+def test_a_prior_without_density_at_its_own_start_is_told_at_once() -> None:
+    with building(), pm.Model() as model:
+        pm.Uniform("outside", 0.0, 1.0, transform=None, testval=3.0)
+        pm.Poisson("counts", 2.0, observed=[1, -1])
+    with pytest.raises(UserError) as caught:
+        settle_start(PyMC3Model(model), 1, chosen=False)
+    assert {p.key for p in caught.value.problems} == {"model.priors.outside", "model (counts)"}
+    assert "random" not in str(caught.value)
