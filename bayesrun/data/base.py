@@ -205,6 +205,8 @@ class Role:
         Config key that makes the model use the variable, for messages.
     imputed
         Whether missing values of an observed variable are imputed; else its rows are left out of the likelihood.
+    optional
+        Whether the model needs the variable in some of the rows only: missing values stay, and drop no rows.
     """
 
     variable: str
@@ -212,6 +214,7 @@ class Role:
     domain: Domain = "real"
     key: str = "model"
     imputed: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,9 @@ def settle(
     problems = [*unknown_names(data, drop_missing), *_not_there(data, roles)]
     known = [role for role in roles if role.variable in data.variables]
     left, dropped = drop_rows(
-        data, rows_to_drop(data, drop_missing, [*(role.variable for role in known), *sorted(uses)]), dim
+        data,
+        rows_to_drop(data, drop_missing, [*(role.variable for role in known if not role.optional), *sorted(uses)]),
+        dim,
     )
     if dropped and not left.sizes[dim] and drop_missing == "rows":
         raise fail("data.drop_missing", f"no row is left: {dropped[0]}", "drop by variable: {NAME: rows}")
@@ -328,7 +330,7 @@ def missing_problems(data: xr.Dataset, role: Role, rule: Rule) -> list[Problem]:
     variable = row_column(data, role.variable)
     where = where_missing(variable)
     count = int(where.sum())
-    if not count:
+    if not count or role.optional:
         return []
     factor = data[role.variable].attrs.get(LABELS)
     column = f" (codes of the column '{factor}')" if factor else ""

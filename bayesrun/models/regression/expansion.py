@@ -24,7 +24,14 @@ from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.term_priors import numbers_of
-from bayesrun.models.regression.working_responses import further_by_moments, of_levels, of_mean, of_shares, target
+from bayesrun.models.regression.working_responses import (
+    further_by_moments,
+    of_levels,
+    of_mean,
+    of_shares,
+    slope_of_link,
+    target,
+)
 
 LARGEST = 35
 """Largest linear predictor whose exponential is a mean from which an engine can draw counts."""
@@ -357,4 +364,9 @@ def _working_response(
     if family.values in ("trials", "binary"):
         return of_shares(y, trials)
     link = "identity" if family.likelihood == "LogNormal" else predictor.link
-    return of_mean(y, link, family.values == "count")
+    residual, information = of_mean(y, link, family.values == "count")
+    if "error" in columns and not this.response.adds_sigma:  # known, and not the same for all rows
+        error = columns["error"].values
+        floor = 1e-6 * float(np.max(error)) or 1.0  # one that is 0 is refused later
+        information = 1.0 / (np.maximum(error, floor) * slope_of_link(float(np.nanmean(y)), link)) ** 2
+    return residual, information

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bayesrun.data.arrays import shown_values
+from bayesrun.data.arrays import places, shown_values
 from bayesrun.data.factors import as_levels, codes_of, levels_of
 from bayesrun.errors import fail
 from bayesrun.language.expressions import evaluate
@@ -69,6 +69,9 @@ def explain(rows: Rows, this: RegressionPlan, levels: tuple[Any, ...], observed:
     }
     if response.counts:
         return _counted(rows, response, columns, learned, observed)
+    if "upper" in found:
+        start = response_values(rows.data, response.text, KEY, learned)
+        found["upper"] = _upper_ends(found["upper"], found["censored"], start, str(response.upper))
     if observed:
         values = response_values(rows.data, response.text, KEY, learned)
         if family.categories:
@@ -97,7 +100,7 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
     else:
         number = float(evaluate(text, rows.data, KEY).values)
         found = rows.data[rows.dim].copy(data=np.full(rows.size, number))
-    if found.isnull().any():
+    if part != "upper" and found.isnull().any():
         raise fail(KEY, f"'{text}' is missing in {int(found.isnull().sum())} rows", "set data.drop_missing=rows")
     if part == "censored" and not (known := np.isin(found.values, list(STATUSES.values()))).all():
         got = shown_values(found, found.copy(data=~known))
@@ -107,6 +110,22 @@ def _beside(rows: Rows, part: str, text: str, learned: Learned) -> xr.DataArray:
         got = shown_values(found, found.copy(data=found.values < low))
         raise fail(KEY, f"'{text}' must be {low:g} or above (got {got})", "correct the rows")
     return found.astype(int) if part in ("trials", "censored") else found
+
+
+def _upper_ends(ends: xr.DataArray, status: xr.DataArray, start: xr.DataArray, text: str) -> xr.DataArray:
+    """Fill in the upper ends of rows that are no intervals, which the likelihood does not use.
+
+    Raises
+    ------
+    UserError
+        For an interval without an upper end.
+    """
+    lacking = ends.isnull().values & (status.values == STATUSES["interval"])
+    if lacking.any():
+        where = places(status.copy(data=lacking))
+        message = f"'{text}' is missing in rows that are censored as intervals: {where}"
+        raise fail(KEY, message, "fill in where they end, or censor them as right")
+    return ends.copy(data=np.where(ends.isnull(), start.values, ends.values))
 
 
 def _status_of(column: xr.DataArray) -> xr.DataArray:

@@ -110,7 +110,9 @@ def _roles(this: RegressionPlan) -> tuple[Role, ...]:
     found = [Role(name, "observed", "any" if name in labels else domain, KEY) for name in observed]
     for part, text in response.others().items():
         kind: Domain = "any" if part == "censored" else "real"
-        found += [Role(name, "predictor", kind, KEY) for name in names_of(text, KEY)]
+        # the upper end of an interval is that of the rows that are one
+        names = names_of(text, KEY)
+        found += [Role(name, "predictor", kind, KEY, optional=part == "upper") for name in names]
     return (*found, *_predictors(this))
 
 

@@ -12,6 +12,7 @@ import scipy.stats as st
 import xarray as xr
 from scipy.special import expit
 
+from bayesrun.data.roles import settle
 from bayesrun.errors import UserError
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, Random
 from bayesrun.language.formulas import Formula
@@ -215,6 +216,13 @@ def test_effects_of_larger_groups_are_no_variation_of_their_parts() -> None:
     assert nested["r_g_part"]["parameterization"] == "noncentered"
 
 
+def test_known_standard_errors_tell_how_well_single_rows_determine_effects() -> None:
+    rows = data(y=np.random.default_rng(3).normal(0, 1, ROWS), study=np.arange(ROWS), small=np.full(ROWS, 0.3))
+    rows = rows.assign(large=rows["small"] * 20)
+    forms = [expanded(f"y | se({of}) ~ 1 + (1 | study)", rows).model["priors"]["r_study"] for of in ("small", "large")]
+    assert [form["parameterization"] for form in forms] == ["centered", "noncentered"]
+
+
 def test_groups_within_a_group_are_noise_of_its_effect() -> None:
     part = np.repeat(["k", "l"], ROWS // 2)
     level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)
@@ -251,6 +259,16 @@ def test_weights_censoring_and_truncation_beside_the_response() -> None:
     censored = np.choose([0, 1, 2, 3] * 10, terms)
     assert likelihood("y | cens(c, top)") == pytest.approx(censored.sum(), rel=1e-8)
     assert likelihood("y | cens(code, y2 = top) + weights(w)") == pytest.approx((Z * censored).sum(), rel=1e-8)
+    # only intervals need an upper end
+    ends = np.where(status == "interval", Y + 0.5, np.nan)
+    rows = data(c=status, top=ends)
+    assert likelihood("y | cens(c, top)") == pytest.approx(censored.sum(), rel=1e-8)
+    settled, notes = settle(rows, MODEL.roles(spec("y | cens(c, top) ~ x + (1 | g)")), "rows")
+    assert settled.sizes["obs"] == ROWS and not notes
+    rows = data(c=status, top=np.where(np.arange(ROWS) == 7, np.nan, ends))
+    (problem,) = MODEL.check(rows, spec("y | cens(c, top) ~ x + (1 | g)"))
+    assert "'top' is missing in rows that are censored as intervals: obs 17" in problem.message
+    rows = data(c=status)
     inside = at.logpdf(Y) - np.log(at.cdf(9.0) - at.cdf(-4.0))
     assert likelihood("y | trunc(lb = -4, ub = 9)") == pytest.approx(inside.sum(), rel=1e-8)
 
@@ -472,6 +490,9 @@ PIECES = (
     *("__import__('os').system('true')", "lambda: 0", "x.__class__", "\n", "\x00", "é", "%in%", "s(x)", "gr(g, by=h)"),
     *("I(", "factor(", "scale(log(x))", "^", "resp_weights(w)", "(poly(x, 2) | g:h)", "mm(g, h)", "–", "raw=TRUE", "#"),
     *("s(x, k=5)", "s(z, by=g)", "t2(x, z, k=3)", "hsgp(x)", "hsgp(", "mo(n)", "mo(", "by=", "k=", "s("),
+    *("cs(x)", "cs(", "me(x, z)", "ar(p = 1)", "nl = TRUE", ", sigma ~ z", "(mo(n) | g)", "(1 | mm(g, h))", "mi()"),
+    *("(x | gr(g, id = p, cor = F))", "gr(g, id=", "(x | p | g)", "(z | q | g)", "mvbind(y, z)", "log(x, 2)", "lf("),
+    *("cens(x, z)", "se(z)", "trunc(lb = 0)", "`x", "x.1", "0.5", "1e400", "9**9", "data = d", "!"),
 )
 
 
@@ -481,7 +502,8 @@ def test_whatever_is_written_is_read_or_refused_with_words() -> None:
     rows, passed = data(w=Z), 0
     for _ in range(4_000):
         text = " ".join(rng.choice(PIECES, size=rng.integers(1, 9)))
-        made = spec(f"y ~ {text}" if rng.random() < 0.6 else text, family=str(rng.choice(["normal", "binomial"])))
+        family = str(rng.choice(["normal", "binomial", "sequential", "weibull"]))
+        made = spec(f"y ~ {text}" if rng.random() < 0.6 else text, family=family)
         if problems := MODEL.static_check(made):
             assert all(p.key.startswith("model.") and len(p.message) > 10 for p in problems)
             continue
