@@ -143,6 +143,8 @@ def _sizes(parts: Sequence[object]) -> str:
 def plain(values: Any) -> Array:
     """Return values as an array of a plain dtype; missing numbers are NaN, missing dates NaT, missing text None.
 
+    Durations become numbers of days, as differences of dates are.
+
     Parameters
     ----------
     values
@@ -153,6 +155,8 @@ def plain(values: Any) -> Array:
     array = np.asarray(values)
     if array.dtype.kind == "M":
         return array.astype("datetime64[ns]")
+    if array.dtype.kind == "m":
+        return np.asarray(array / np.timedelta64(1, "D"))
     if array.dtype.kind in "US":
         return array.astype(object)
     return _plain_objects(array) if array.dtype == object else array

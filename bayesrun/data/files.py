@@ -295,14 +295,32 @@ def from_frame(frame: pd.DataFrame, spec: DataSpec, key: str) -> xr.Dataset:
         raise fail(key, f"column names repeat: {', '.join(repeated)}", "give each column a name of its own")
     if not names:
         raise fail(key, "the table has no columns", "it needs a first line of names, or a query that selects some")
-    columns = (column for _, column in frame.items())
+    columns = [column for _, column in frame.items()]
+    wanted = _wanted(spec) or names
+    nested = [(name, _nested(of)) for name, of in zip(names, columns, strict=True) if name in wanted]
+    hint = "leave it out: data.columns names the others"
+    check([Problem(key, f"'{name}' holds lists or mappings: {rows}", hint) for name, rows in nested if rows])
     return xr.Dataset({name: ((spec.dim,), one_type(of)) for name, of in zip(names, columns, strict=True)})
+
+
+def _wanted(spec: DataSpec) -> set[str]:
+    """Return the columns that `data.columns` names, as the table calls them; empty if it does not."""
+    return set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns or ())
+
+
+def _nested(column: pd.Series[Any]) -> str:
+    """Return where a column holds more than one value in a cell; empty if it does not."""
+    if column.dtype != object:
+        return ""
+    rows = [
+        row for row, cell in enumerate(column.tolist()) if type(cell) is not str and pd.api.types.is_list_like(cell)
+    ]
+    return f"rows {', '.join(map(str, rows[:_LISTED]))}{', ...' if len(rows) > _LISTED else ''}" if rows else ""
 
 
 def _named(frame: pd.DataFrame, spec: DataSpec) -> pd.DataFrame:
     """Remove unnamed columns."""
-    wanted = set(spec.columns.values() if isinstance(spec.columns, dict) else spec.columns or ())
-    names = [str(c) for c in frame.columns]
+    names, wanted = [str(c) for c in frame.columns], _wanted(spec)
     nameless = [i for i, name in enumerate(names) if _NO_NAME.fullmatch(name) and name not in wanted]
     if not nameless:
         return frame
