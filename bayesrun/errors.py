@@ -22,6 +22,7 @@ _MAX_SHOWN = 50
 _MAX_NAMES = 60
 _MAX_WORD_LENGTH = 300
 _MAX_LENGTH = 4000
+_MAX_PATH_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,9 @@ class OutputError(BayesrunError):
     """The results can't be written where they should be."""
 
     def __init__(self, folder: object, reason: str) -> None:
-        super().__init__(f"'{folder}': {reason}\n    choose another place: paths.outputs=FOLDER")
+        super().__init__(
+            f"'{cut_words(str(folder))}': {cut_words(reason)}\n    choose another place: paths.outputs=FOLDER"
+        )
 
 
 class SamplingError(BayesrunError):
@@ -129,9 +132,14 @@ def check(problems: Sequence[Problem]) -> None:
         raise UserError(problems)
 
 
+def cut_words(text: str, longest: int = _MAX_PATH_LENGTH) -> str:
+    """Shorten words of more characters than that; by default, paths of folders stay whole."""
+    return re.sub(rf"\S{{{longest},}}", _cut_word, text)
+
+
 def shorten(text: str) -> str:
     """Shorten what is too long to read: words of more than 300 characters, and texts of more than 4,000."""
-    text = re.sub(rf"\S{{{_MAX_WORD_LENGTH},}}", _cut_word, text)
+    text = cut_words(text, _MAX_WORD_LENGTH)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]} ... ({len(text):,} characters)"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from bayesrun.errors import cut_words
 from bayesrun.redaction import redact
 
 _FILE_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -28,7 +29,7 @@ class _Console(logging.Handler):
             return
         prefix = {logging.WARNING: "warning: ", logging.ERROR: "error: "}.get(record.levelno, "")
         stream = sys.stderr if record.levelno >= logging.WARNING else sys.stdout
-        print(redact(f"{prefix}{record.getMessage()}"), file=stream)
+        print(cut_words(redact(f"{prefix}{record.getMessage()}")), file=stream)
 
 
 _console_level = logging.INFO
@@ -46,10 +47,10 @@ def console_level(level: int) -> Iterator[None]:
 
 
 class _Redacted(logging.Formatter):
-    """Formats a record with its traceback, without secrets."""
+    """Formats a record with its traceback, without secrets and endless words."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
+        return cut_words(redact(super().format(record)))
 
 
 class _RunLog(logging.FileHandler):

@@ -26,7 +26,7 @@ from bayesrun.cli.new_files import FOLDER, new
 from bayesrun.cli.schemas import kinds as schema_kinds
 from bayesrun.cli.schemas import schema_of, write
 from bayesrun.config.resolvers import conf
-from bayesrun.errors import Problem, check, fail
+from bayesrun.errors import Problem, check, cut_words, fail, shorten
 from bayesrun.invocation import command
 from bayesrun.open_run import RunResult, read_findings
 from bayesrun.sweeps.run import EndOfSweep
@@ -137,7 +137,7 @@ def _value(cell: str) -> Any:
 
 def problems_as_json(problems: Sequence[Problem]) -> str:
     """Return what is wrong with a config or its data as JSON."""
-    listed = [{"key": p.key, "message": p.message, "hint": p.hint} for p in problems]
+    listed = [{"key": cut_words(p.key), "message": shorten(p.message), "hint": shorten(p.hint)} for p in problems]
     return json.dumps({"folder": None, "status": "failed", "exit_status": 1, "problems": listed}, indent=1)
 
 

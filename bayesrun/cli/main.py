@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import logging
 import os
@@ -31,7 +32,7 @@ from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.early_signals import end, ignore_all, interrupt_on_all, received
-from bayesrun.errors import BayesrunError, Problem, UserError, check
+from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.logs import console_level
 from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
@@ -120,6 +121,10 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, BrokenPipeError):  # `| head`: the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # any key that names a file or a folder
+        error = fail("", f"'{error.filename}' is longer than a file's name can be", "give a shorter path")
+    if isinstance(error, MemoryError):
+        error = BayesrunError(f"the memory of this machine is used up ({str(error) or 'no room for another array'})")
     if not isinstance(error, BayesrunError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     print(f"error: {error}", file=sys.stderr)

@@ -260,7 +260,8 @@ def _too_large(node: Any, key: str) -> list[Problem]:
     if isinstance(node, list):
         return [problem for index, value in enumerate(node) for problem in _too_large(value, join(key, [index]))]
     if isinstance(node, int) and abs(node) >= 2**63:
-        digits = int(abs(node).bit_length() * math.log10(2)) + 1  # Python refuses to write out more than 4,300
+        estimate = int(abs(node).bit_length() * math.log10(2)) + 1
+        digits = estimate if estimate > 4000 else len(str(abs(node)))  # Python refuses to write out more than 4,300
         return [Problem(key, f"is a number of {digits:,} digits; whole numbers may have 18")]
     most = _MAX_NAME if key in _NAMES else _MAX_TEXT
     if isinstance(node, str) and len(node) > most:

@@ -5,15 +5,24 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from xml.etree.ElementTree import ParseError
+from zipfile import BadZipFile, ZipFile
 
 from bayesrun.data.base import FileSpec, TextTableSpec
-from bayesrun.data.files import file_source, names_in_two_rows, note_missing_names, two_rows_of_names
+from bayesrun.data.files import (
+    asked_for,
+    file_source,
+    names_in_two_rows,
+    note_missing_names,
+    two_rows_of_names,
+)
 from bayesrun.errors import Problem, check, did_you_mean, fail
 from bayesrun.lazy import pd
 
 _SAMPLE = 100
 _SHOWN_NAMES = 5
+_MAX_UNPACKED = 500_000_000
+_MAX_CELLS = 100_000_000
 
 
 class ExcelSpec(TextTableSpec):
@@ -31,12 +40,14 @@ class ExcelSpec(TextTableSpec):
 def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
     """Read the sheet; empty cells, errors such as `#N/A` and the words of `spec.missing` are missing values."""
     try:
+        _check_unpacked(path)
         with pd.ExcelFile(path, engine="openpyxl") as book:
             sheet = _sheet(spec, [str(name) for name in book.sheet_names])
+            _check_size(spec, book.book[sheet])
             cells = book.parse(
                 sheet, header=None, dtype=object, skiprows=sorted(spec.skipped), keep_default_na=False, na_values=[""]
             )
-    except (ValueError, OSError, KeyError, BadZipFile) as error:
+    except (ValueError, OSError, KeyError, BadZipFile, ParseError) as error:
         hint = "it must be an .xlsx workbook; save an older .xls as .xlsx"
         raise fail("data.path", f"'{path}' can't be read as Excel: {error}", hint) from error
     cells = cells.dropna(how="all").dropna(how="all", axis="columns")
@@ -50,6 +61,25 @@ def read_excel(spec: ExcelSpec, path: Path) -> pd.DataFrame:
     missing = {*spec.missing, "#N/A", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#NULL!"}
     frame = frame.mask(frame.applymap(lambda cell: str(cell).strip() in missing), None)
     return frame.applymap(lambda cell: cell.isoformat() if isinstance(cell, datetime.time) else cell)
+
+
+def _check_unpacked(path: Path) -> None:
+    """Refuse a workbook whose parts unpack to more than memory holds: some kilobytes can become gigabytes."""
+    with ZipFile(path) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+    if size > _MAX_UNPACKED:
+        message = f"'{path}' unpacks to {size:,} bytes (most allowed: {_MAX_UNPACKED:,})"
+        raise fail("data.path", message, "save the sheet as CSV or Parquet")
+
+
+def _check_size(spec: ExcelSpec, sheet: Any) -> None:
+    """Refuse a sheet with too many columns, or with cells so far apart that what is between them fills the memory."""
+    rows, columns = sheet.max_row or 0, sheet.max_column or 0
+    if rows * columns > _MAX_CELLS:
+        message = f"sheet '{sheet.title}' spans {rows:,} rows and {columns:,} columns"
+        raise fail("data.sheet", message, "delete what stands far away from the table, or save the table as CSV")
+    first = next((row for row in sheet.iter_rows(values_only=True, max_row=_SAMPLE) if any(row)), ())
+    asked_for([str(cell) for cell in first if cell is not None], spec)
 
 
 def _name_problems(cells: pd.DataFrame, spec: ExcelSpec, sheet: str) -> list[Problem]:

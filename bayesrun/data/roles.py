@@ -152,9 +152,12 @@ def _value_problems(data: xr.Dataset, roles: Sequence[Role], rule: Rule) -> list
 
 
 def _long_labels(data: xr.Dataset, roles: Sequence[Role], uses: Collection[str]) -> list[Problem]:
-    """Return the text columns that are unsuitable as labels: each label is a name in every table and figure."""
+    """Return the columns whose name or labels are too long: they are names in every table and figure."""
     problems = []
     for name in sorted({*(role.variable for role in roles), *uses} & set(data.variables)):
+        if len(name) > _MAX_LABEL_LENGTH:
+            message = f"the column '{name}' has a name of {len(name):,} characters; it may have {_MAX_LABEL_LENGTH}"
+            problems.append(Problem("data", message, "give it a shorter one: data.columns={SHORT: LONG}"))
         values = data[name].values
         if values.dtype != object or not (labels := [v for v in values.ravel() if isinstance(v, str)]):
             continue

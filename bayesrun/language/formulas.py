@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.errors import Problem, UserError, fail
+from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language import formula_grammar as grammar
 from bayesrun.language.calendar_dates import part_of_days
+from bayesrun.language.formula_size import size_problems
 from bayesrun.language.formula_spellings import fault_elsewhere, respelled
 from bayesrun.lazy import pd
 
@@ -163,6 +164,7 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     """
     from formulaic import SimpleFormula
 
+    check(size_problems(formula.key, _factors_of(formula), variables))
     spelled = _spellings(formula.parsed, formula.response)
     try:
         with _quiet():
@@ -179,6 +181,13 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     terms = tuple(_columns_of(made.model_spec, spelled))
     columns = tuple(n for t in terms for n in ([t.name] if t.labels is None else [f"{t.name}[{x}]" for x in t.labels]))
     return _checked(formula, Design(_matrix(made), columns, terms, made.model_spec))
+
+
+def _factors_of(formula: Formula) -> dict[str, list[tuple[str, bool]]]:
+    """Return the factors of each term that may have a column per level, and whether they are labels in any case."""
+    parts = {str(term): [f.expr for f in term.factors] for term in formula.parsed}
+    named = {term: [(categorical_in(expr), not expr.isidentifier()) for expr in of] for term, of in parts.items()}
+    return {term: [(name, forced) for name, forced in of if name is not None] for term, of in named.items()}
 
 
 def plain(name: str) -> frozenset[str]:

@@ -28,6 +28,7 @@ from bayesrun.sweeps.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweeps.local_workers import in_worker
 
 MAX_JOBS = 10_000
+_ENDLESS = 10**12
 """Largest number of jobs of a sweep."""
 
 _Choice = tuple[str, ...]
@@ -107,7 +108,9 @@ def _split(overrides: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         if not override.is_sweep_override():
             fixed[key] = override.input_line or f"{written}={override.get_value_element_as_str()}"
         elif _length(override) > MAX_JOBS:
-            message = f"has {_length(override):,} values; a sweep may have {MAX_JOBS:,} jobs"
+            count = _length(override)
+            shown = f"{count:,}" if count < _ENDLESS else f"more than {_ENDLESS:,}"
+            message = f"has {shown} values; a sweep may have {MAX_JOBS:,} jobs"
             problems.append(Problem(key, message, "give fewer values: a larger step, or sweeper=optuna"))
         elif override.is_discrete_sweep():
             swept[key] = [f"{written}={value}" for value in override.sweep_string_iterator()]
@@ -125,8 +128,11 @@ def _length(override: Override) -> int:
     value = override.value()
     if not isinstance(value, RangeSweep) or value.start is None or value.stop is None or not value.step:
         return 0
-    count = (value.stop - value.start) / value.step
-    return max(0, math.ceil(count)) if count < MAX_JOBS else int(min(count, 1e300))
+    try:
+        count = (value.stop - value.start) / value.step
+    except OverflowError:  # whole numbers of hundreds of digits
+        return _ENDLESS if (value.stop > value.start) == (value.step > 0) else 0
+    return max(0, math.ceil(min(count, _ENDLESS)))
 
 
 def _check_number(groups: Sequence[Sequence[str]], swept: Mapping[str, list[str]], spec: SweepSpec) -> None:

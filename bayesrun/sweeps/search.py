@@ -101,7 +101,10 @@ def _bounds(override: Override, problems: list[Problem]) -> tuple[str, ...]:
         assert value.start is not None and value.stop is not None  # Hydra's grammar has no other range
         if not value.start < value.stop:
             problems.append(Problem(override.get_key_element().lstrip("+"), "the range is empty", "write range(1,9)"))
-        last = value.start + max(0, -(-(value.stop - value.start) // value.step) - 1) * value.step
+        try:
+            last = value.start + max(0, -(-(value.stop - value.start) // value.step) - 1) * value.step
+        except OverflowError:  # whole numbers of hundreds of digits
+            last = value.stop
         return tuple(dict.fromkeys((str(value.start), str(last))))
     return tuple(dict.fromkeys(str(text) for text in override.sweep_string_iterator()))
 
