@@ -37,7 +37,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import OutputError
 from bayesrun.run_folder import sync_folder
-from bayesrun.samplers.smaller_steps import Changes, StepChange
+from bayesrun.samplers.smaller_steps import Changes, StepChange, as_changes
 
 if TYPE_CHECKING:
     from bayesrun.samplers.base import Sampled
@@ -124,8 +124,15 @@ class DrawStore:
         self._folder = folder
         self.attempts = 0
 
-    def begin(self, layout: Layout) -> Mapping[int, ChainFile]:
+    def begin(self, layout: Layout, changes: Changes | None = None) -> Mapping[int, ChainFile]:
         """Begin an attempt at sampling: reserve the space, and return a file per chain.
+
+        Parameters
+        ----------
+        layout
+            Of the draws.
+        changes
+            Changes of the steps of chains that continue earlier ones.
 
         Raises
         ------
@@ -138,7 +145,7 @@ class DrawStore:
         folder = self._folder / str(self.attempts)
         (folder / STATES).mkdir(parents=True)
         try:
-            _write_synced(folder / "layout.json", json.dumps(vars(layout)))
+            _write_synced(folder / "layout.json", json.dumps({**vars(layout), "changes": dict(changes or {})}))
             files = {chain: ChainFile(_reserved(folder, chain, layout), chain) for chain in range(layout.chains)}
             for changed in (folder, self._folder, self._folder.parent):
                 sync_folder(changed)
@@ -386,16 +393,16 @@ def _count(stored: StoredDraws) -> int:
 
 def _read_attempt(folder: Path) -> StoredDraws | None:
     try:
-        layout, _ = read_layout(folder / "layout.json")
+        layout, more = read_layout(folder / "layout.json")
     except (OSError, ValueError, TypeError, KeyError):  # a power cut before the first draw
         return None
-    chains, changes = {}, {}
+    chains, changes, earlier = {}, {}, as_changes(more.get("changes", {}))
     for chain in range(layout.chains):
         read = _read_chain(folder / f"chain-{chain}.draws", layout.width)
         if len(read.rows):
             chains[chain] = split_rows(read.rows, layout)
-            if read.changes:
-                changes[chain] = read.changes
+            if own := [*earlier.get(chain, ()), *read.changes]:
+                changes[chain] = own
     return StoredDraws(layout, chains, int(folder.name), changes)
 
 

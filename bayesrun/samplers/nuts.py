@@ -147,7 +147,7 @@ def sample_with_steps(
     chosen = {"engine": "pymc3", "target_accept": spec.target_accept}
     layout = Layout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps, chosen)
     shared = share_draws(spec.chains, spec.draws, layout.width)
-    files = store.begin(layout)
+    files = store.begin(layout, {chain: changes_in(state) for chain, (_, state) in enumerate(origins) if state})
     for chain, (draws, state) in enumerate(origins):
         if earlier is not None and state is not None:
             files[chain].copy_states(earlier.states, draws)

@@ -10,7 +10,7 @@ versions and machine.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,8 @@ class _Comparison:
     ----------
     different
         Largest absolute difference of the draws by variable, of those that differ.
+    sizes
+        Chains and draws of both runs, where they differ.
     apart
         Scalars whose means differ by more than their Monte Carlo errors explain.
     changed
@@ -77,12 +79,13 @@ class _Comparison:
     """
 
     different: Mapping[str, float]
+    sizes: tuple[tuple[int, int], ...]
     apart: list[str]
     changed: Mapping[str, tuple[Any, Any]]
 
     @property
     def identical(self) -> bool:
-        return not self.different
+        return not self.different and not self.sizes
 
     def content(self) -> dict[str, Any]:
         changed = {key: {"before": before, "now": after} for key, (before, after) in self.changed.items()}
@@ -98,6 +101,11 @@ class _Comparison:
         since = ["changed since:", *changes] if changes else ["nothing has changed in versions and machine"]
         if self.identical:
             return ["identical: every draw is the same, bit for bit", *since]
+        if self.sizes:
+            (chains, draws), (own_chains, own_draws) = self.sizes
+            found = "those are the same" if not self.different else "and the draws that both have differ"
+            size = f"the run has {chains} chains of {draws:,} draws, and this one has {own_chains} of {own_draws:,}"
+            return [f"not comparable: {size}; {found}", *since]
         names = ", ".join(f"{name} (by up to {size:.3g})" for name, size in list(self.different.items())[:5])
         agree = "all means agree within their Monte Carlo errors"
         if self.apart:
@@ -115,8 +123,11 @@ def _check_keys(request: TaskRequest) -> None:
 
 def _compare(parent: Path, own: Path, earlier: Mapping[str, Any]) -> _Comparison:
     groups = [read_groups(folder, ("posterior",))["posterior"] for folder in (parent, own)]
+    sizes = tuple((int(group.sizes["chain"]), int(group.sizes["draw"])) for group in groups)
+    if sizes[0] != sizes[1]:  # a chain was killed, or a time limit ended one of them
+        groups = _in_both(groups, [_chains(folder, size[0]) for folder, size in zip((parent, own), sizes, strict=True)])
     names = dict.fromkeys([*map(str, groups[0].data_vars), *map(str, groups[1].data_vars)])
-    sizes = {name: _difference(name, *groups) for name in names}
+    differences = {name: _difference(name, *groups) for name in names}
     now = RunFolder(own).read_json("provenance.json")
     environments = [_environment(record) for record in (earlier, now)]
     changed = {
@@ -124,7 +135,24 @@ def _compare(parent: Path, own: Path, earlier: Mapping[str, Any]) -> _Comparison
         for key in dict.fromkeys([*environments[0], *environments[1]])
         if environments[0].get(key) != environments[1].get(key)
     }
-    return _Comparison({n: size for n, size in sizes.items() if size}, _means_apart(parent, own), changed)
+    different = {n: size for n, size in differences.items() if size}
+    return _Comparison(different, sizes if sizes[0] != sizes[1] else (), _means_apart(parent, own), changed)
+
+
+def _chains(folder: Path, count: int) -> list[int]:
+    """Return the numbers of a run's chains; those of which nothing was kept are left out."""
+    layout = RunFolder(folder).read_json("state/layout.json") or {}
+    return [int(number) for number in layout.get("kept") or range(count)]
+
+
+def _in_both(groups: Sequence[xr.Dataset], chains: Sequence[Sequence[int]]) -> list[xr.Dataset]:
+    """Return the draws that two runs have both, by the numbers of their chains."""
+    common = [number for number in chains[0] if number in chains[1]]
+    draws = min(int(group.sizes["draw"]) for group in groups)
+    return [
+        group.isel(chain=[own.index(number) for number in common], draw=slice(draws))
+        for group, own in zip(groups, chains, strict=True)
+    ]
 
 
 def _difference(name: str, one: xr.Dataset, other: xr.Dataset) -> float:

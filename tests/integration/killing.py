@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from tests.conftest import ROOT
+from tests.faults.judging import stored_draws
 
 _PATIENCE = 400.0
 
@@ -47,8 +48,44 @@ def disturb(words: Sequence[str], outputs: Path, task: str) -> tuple[dict[Path, 
     return fits_of(outputs, task), said
 
 
+def disturb_run(words: Sequence[str], outputs: Path, draws: int, chain_alone: bool) -> tuple[Path, int, str]:
+    """Start a command that samples one run, and kill a chain of it, or all, once each chain has kept so many draws.
+
+    Returns
+    -------
+    tuple
+        The run's folder, the command's exit status, and what it said.
+    """
+    before = set(outputs.glob("runs/*/*"))
+    command = [sys.executable, "-m", "bayesrun", *words, f"paths.outputs={outputs}"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+
+    def folder() -> Path | None:
+        return next(iter(set(outputs.glob("runs/*/*/draws")) - {path / "draws" for path in before}), None)
+
+    def has_begun() -> bool:
+        found = folder()
+        return found is not None and min(stored_draws(found.parent).values(), default=0) >= draws
+
+    try:
+        _wait(has_begun, process)
+        if chain_alone:
+            _workers(process)[0].kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate(timeout=_PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    (made,) = set(outputs.glob("runs/*/*")) - before
+    return made, process.returncode, said
+
+
 def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Return the forked processes that make fits, which bear the name of the command."""
+    """Return the forked processes that make fits or chains, which bear the name of the command."""
     try:
         parent = psutil.Process(process.pid)
         return [child for child in parent.children() if child.cmdline() == parent.cmdline()]

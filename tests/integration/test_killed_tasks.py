@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Command
-from tests.integration.killing import disturb, fits_of
+from tests.faults.judging import draws_unlike, posterior, shape_of, status_of
+from tests.integration.killing import disturb, disturb_run, fits_of
 
 pytestmark = pytest.mark.slow
 _MODEL = """
@@ -80,3 +82,58 @@ def test_a_task_survives_kills(bayesrun: Command, fitted: tuple[Path, Path], tmp
     assert undisturbed.returncode == 0, undisturbed.stderr
     one, other = (pd.read_csv(_folder(made.stdout) / _TABLES[task]) for made in (done, undisturbed))
     pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+_CHAINS = ("sampler.engine=pymc3", "sampler.draws=3000", "sampler.tune=300", "sampler.chains=2", "sampler.cores=2")
+_ALONE = ("tracking=none", "report=false")
+
+
+@pytest.fixture(scope="module")
+def sampled(bayesrun: Command, fitted: tuple[Path, Path]) -> Path:
+    """Sample the model by processes, one for each chain; returns the run's folder."""
+    configs, _ = fitted
+    words = ("--config-dir", configs, "model=influential", *_CHAINS, *_ALONE, "diagnostics.loo.repair=none")
+    done = bayesrun(*words, f"paths.outputs={configs / 'sampled'}")
+    assert done.returncode == 0, done.stderr
+    return _folder(done.stdout)
+
+
+def test_a_run_again_survives_kills(bayesrun: Command, sampled: Path, tmp_path: Path) -> None:
+    """A chain that was killed is no difference of the draws; after a kill of all, the same command ends the work."""
+    words = ["task=rerun", f"run={sampled}", "tracking=none"]
+    whole = posterior(sampled)
+    made, status, said = disturb_run(words, tmp_path, 1, chain_alone=True)
+    assert status == 1 and "was killed by signal 9" in said
+    assert (
+        "not comparable: the run has 2 chains of 3,000 draws, and this one has 1 of 3,000; those are the same" in said
+    )
+    assert json.loads((made / "rerun.json").read_text())["identical"] is False
+    assert shape_of(posterior(made)) == (1, 3000) and draws_unlike(posterior(made), whole) == 0
+    killed, status, _ = disturb_run(words, tmp_path, 1, chain_alone=False)
+    assert status == -9 and status_of(killed) == "running"
+    done = bayesrun(*words, f"paths.outputs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "identical: every draw is the same, bit for bit" in done.stdout
+
+
+def test_an_extension_survives_kills(bayesrun: Command, sampled: Path, tmp_path: Path) -> None:
+    """What it had drawn is recovered, and continued to the draws that an undisturbed command makes."""
+    words = ["task=extend", f"run={sampled}", "sampler.draws=+6000", "tracking=none"]
+    undisturbed = bayesrun(*words, f"paths.outputs={tmp_path / 'undisturbed'}")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    whole = posterior(_folder(undisturbed.stdout))
+    assert shape_of(whole) == (2, 9000)
+    outputs = tmp_path / "disturbed"
+    made, status, said = disturb_run(words, outputs, 3001, chain_alone=True)
+    assert status == 0 and "was killed by signal 9" in said
+    assert draws_unlike(posterior(made), whole) == 0
+    killed, status, _ = disturb_run(words, outputs, 3001, chain_alone=False)
+    assert status == -9 and status_of(killed) == "running"
+    recovered = bayesrun("task=recover", f"paths.outputs={outputs}", "tracking=none")
+    assert recovered.returncode == 0 and status_of(killed) == "partial", recovered.stderr
+    kept = posterior(killed)
+    assert shape_of(kept)[1] > 3000 and draws_unlike(kept, whole) == 0
+    again = bayesrun("task=extend", f"run={killed}", "sampler.draws=9000", "tracking=none", f"paths.outputs={outputs}")
+    assert again.returncode == 0, again.stderr
+    ended = posterior(_folder(again.stdout))
+    assert shape_of(ended) == (2, 9000) and draws_unlike(ended, whole) == 0
