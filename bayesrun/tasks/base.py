@@ -29,6 +29,7 @@ from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 _MLFLOW = "mlflow:"
+_RUN_ID = re.compile(r"[0-9a-f]{32}")  # as MLflow makes them
 _STEERING = ("task", "run", "runs")
 
 
@@ -240,7 +241,7 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
     Parameters
     ----------
     text
-        Its folder, `last`, or `mlflow:RUN_ID`.
+        Its folder, `last`, or `mlflow:RUN_ID`; an id of MLflow's own form may stand alone.
     arguments
         Hydra's parsed flags, which name outputs and tracking.
 
@@ -249,7 +250,7 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
     UserError
         When there is no such run.
     """
-    if text.startswith(_MLFLOW):
+    if text.startswith(_MLFLOW) or (_RUN_ID.fullmatch(text) and not Path(text).exists()):
         return _tracked_run(text.removeprefix(_MLFLOW), arguments)
     if text == "last":
         return _last_run(_places(arguments)[0])

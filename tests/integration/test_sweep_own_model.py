@@ -1,6 +1,7 @@
 """Sweeps of a user's own model, whose YAML has no more than it must; and what a second `resume` leaves as it was."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ likelihood:
   seen: {dist: Normal, mu: mu, sigma: s, observed: y}
 """
 DATA = "name: own\nsource: inline\nvalues: {y: [1.0, 2.0, 3.5, 2.2, 1.9]}\n"
+NEW = "name: new\nsource: inline\nvalues: {day: [6, 7]}\n"
 SHORT = ["sampler.draws=100", "sampler.tune=100", "sampler.chains=2", "sampler.progress=false"]
 SIGMA = "model.priors.s.sigma"
 
@@ -26,6 +28,7 @@ def own(tmp_path_factory):
     for group, text in (("model", MODEL), ("data", DATA)):
         (folder / group).mkdir()
         (folder / group / "own.yaml").write_text(text)
+    (folder / "data" / "new.yaml").write_text(NEW)
     return ["--config-dir", str(folder), "model=own", "data=own", *SHORT]
 
 
@@ -78,3 +81,14 @@ def test_a_sweep_whose_jobs_all_fail_is_failed_in_tracking(own, tmp_path):
     assert out.count("no posterior: ") == 2
     errors = table_of(sweeps(tmp_path)[-1])["error"]
     assert errors.str.contains("model.priors.s").all() or errors.str.contains("log density").all()
+
+
+def test_a_tracked_run_predicts_by_its_id_what_its_folder_predicts(swept, own):
+    job = only_sweep(swept) / "0"
+    (run_id,) = (r.info.run_id for r in runs(swept, "own") if r.data.tags.get("run_folder") == str(job))
+    tables = []
+    for run in (job, f"mlflow:{run_id}", run_id):
+        status, out, err = bayesrun(swept, *own[:2], "task=predict", f"run={run}", "predict.data=new")
+        assert status == 0, err
+        tables.append((Path(out.split("folder: ")[1].splitlines()[0]) / "predictions.csv").read_bytes())
+    assert tables[0] == tables[1] == tables[2] and tables[0].count(b"observation") == 2
