@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +117,13 @@ def _unknown_formats(names: Sequence[str], given: str | Mapping[str, str] | None
 
 
 def _as_text(values: Array) -> Array:
-    """Convert numbers to text: pandas would interpret them as nanoseconds since 1970."""
+    """Convert numbers to text, also among dates: pandas would interpret them as nanoseconds since 1970."""
+    if values.dtype == object:
+        cells = [
+            _number_as_text(cell) if isinstance(cell, int | float | np.integer | np.floating) else cell
+            for cell in values.ravel()
+        ]
+        return np.array([*cells, None], dtype=object)[:-1].reshape(values.shape)
     if values.dtype.kind not in "iufb":
         return values
     whole = values.astype(float)
@@ -124,6 +131,13 @@ def _as_text(values: Array) -> Array:
     if values.dtype.kind == "f" and bool(np.all(whole[~missing] == np.round(whole[~missing]))):
         values = np.where(missing, 0, values).astype(np.int64)
     return with_none(values.astype(str), missing)
+
+
+def _number_as_text(number: Any) -> Any:
+    """Return a number, true or false as text; a missing value stays."""
+    if number != number:
+        return None
+    return str(int(number)) if number == round(number) and not isinstance(number, bool) else str(number)
 
 
 def _format_of(
@@ -203,4 +217,6 @@ def _no_dates(name: str, values: Array, dates: Array, how: DateFormat, key: str)
     hint = f"write all in one format, best as year-month-day: 2008-05-02; or set data.date_format {other}"
     if how.format is None and (reason := next((r for cell in bad if (r := _misread(str(cell)))), None)):
         message, hint = f"{bad.size} of {values.size} values of '{name}' are not dates: {shown}", f"these {reason}"
+        if reason.startswith("are numbers") and not pd.isna(dates).all():
+            hint = "these are numbers among dates: write them as the others, in a workbook by the format of the cell"
     return [Problem(key, message, hint)]

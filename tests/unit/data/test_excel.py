@@ -86,6 +86,17 @@ def test_times_of_day_are_text(tmp_path, load_data):
     assert load_data(source="excel", path="times.xlsx")["at"].values.tolist() == ["10:20:00", "09:05:00"]
 
 
+@pytest.mark.parametrize("odd", [45294, 45294.5, 2])
+def test_a_number_among_dates_is_no_date(odd, tmp_path, faults):
+    """Excel stores dates as numbers: a cell without the format of a date is one. Pandas takes it for 1970."""
+    made = openpyxl.Workbook()
+    for row in [["y", "day"], [1, datetime.date(2024, 1, 1)], [2, odd], [3, datetime.date(2024, 1, 3)]]:
+        made.active.append(row)
+    made.save(tmp_path / "days.xlsx")
+    said = faults(source="excel", path="days.xlsx", parse_dates=["day"])["data.parse_dates[0]"]
+    assert f"1 of 3 values of 'day' are not dates: '{odd}'" in said and "numbers among dates" in said
+
+
 def test_a_column_of_numbers_with_a_text_in_it_is_text_and_says_why(tmp_path, load_data):
     made = openpyxl.Workbook()
     for row in [["x", "y"], [1, 2], [2.5, 3], [".", 4], [4, 5]]:
