@@ -141,7 +141,11 @@ def parse(text: str, key: str) -> Formula:
         faults = list(dict.fromkeys(_token_faults(tokens)))
         if faults:
             raise UserError([Problem(key, f"{fault}, in '{text}'", _HINT) for fault in faults])
-        return _named(grammar.quoted(text), key, grammar.quoted(response), tokens, _terms(right, key, text))
+        terms = _terms(right, key, text)
+        own = _bare(response.partition("|")[0])
+        if any(_bare(factor.expr) == own for term in terms for factor in term.factors):
+            raise fail(key, f"the response predicts itself, in '{text}'", "leave it out on the right of '~'")
+        return _named(grammar.quoted(text), key, grammar.quoted(response), tokens, terms)
     except UserError as error:
         shown = grammar.shown
         raise UserError([replace(p, message=shown(p.message), hint=shown(p.hint)) for p in error.problems]) from None

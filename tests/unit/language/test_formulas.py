@@ -177,6 +177,13 @@ def test_what_is_not_on_the_whitelist_is_refused_with_the_reason(text: str, mess
     assert {problem.key for problem in caught.value.problems} == {"model.formula"}
 
 
+@pytest.mark.parametrize("text", ["y ~ x + y", "y ~ x * y", "log(`a b`) ~ log( `a b` )", "y | weights(w) ~ y"])
+def test_a_response_is_no_predictor_of_itself(text: str) -> None:
+    with pytest.raises(UserError, match="the response predicts itself"):
+        parse(text, "model.formula")
+    assert parse("y - x ~ x", "model.formula").terms == ("Intercept", "x")  # a change, given the value before
+
+
 def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(UserError) as caught:
         parse("y ~ foo(x) + bar(z) + 2*x", "model.formula")
