@@ -1,4 +1,8 @@
-"""Tracking that fails costs seconds, one warning, and nothing of a run; what is missing is sent later, once."""
+"""Tracking that fails costs seconds, one warning, and nothing of a run; what is missing is sent later, once.
+
+That a run waits for at most 5 s is shown by the waits that it allows itself, whatever the machine needs for the rest.
+The servers here hang for ever: had the run waited for one in any other way, it would not end within a test's time.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,7 @@ from bayesrun.errors import BayesrunError
 from bayesrun.tracking.base import RunCard, TrackingSpec
 from bayesrun.tracking.mlflow import open_run, upload
 from bayesrun.tracking.mlflow_store import create_local_database
+from bayesrun.tracking.tracker_connection import TrackerConnection
 from bayesrun.tracking.tracking_record import read_record
 from tests.conftest import Command, only_run
 from tests.faults.faulty_server import faulty_server
@@ -28,7 +33,7 @@ from tests.integration.mlflow_server import mlflow_server
 from tests.postgresql import free_port
 
 PATIENCE = 5.0
-SLACK = 1.5  # a busy machine
+FOR_EVER = 120.0  # a run that ends earlier has not waited for a server that hangs
 CARD = RunCard("coal", "first", {"model.priors.rate.lam": "0.5"}, {"model": "switchpoint"})
 SMALL = ["model=linear_regression", "sampler.draws=50", "sampler.tune=50", "sampler.chains=1", "model.figures=[]"]
 
@@ -92,23 +97,57 @@ def locked(tmp_path: Path) -> Iterator[str]:
 
 
 SERVERS = ("dead", "hanging", "slow", "dripping", "no TLS", "untrusted", "in a circle", "led to a hanging one")
+
+
+class Waits:
+    """The waits for a tracker's answers: how long each was allowed to be, and how long all before it were."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.allowed: list[float] = []
+        self.before: list[float] = []
+        self._total = 0.0
+        receive = TrackerConnection.receive
+
+        def timed(connection: TrackerConnection, run: int, op: str, seconds: float, **options: bool):
+            self.allowed.append(seconds)
+            self.before.append(self._total)
+            begun, counts = time.monotonic(), True
+            try:
+                answer = receive(connection, run, op, seconds, **options)
+                counts = not options.get("beats_count")  # a database of this machine that answers is at work
+                return answer
+            finally:
+                self._total += time.monotonic() - begun if counts else 0.0
+
+        monkeypatch.setattr(TrackerConnection, "receive", timed)
+
+    def are_bounded(self) -> bool:
+        """Return whether no wait was allowed to be longer than what the earlier ones have left of the patience."""
+        pairs = list(zip(self.allowed, self.before, strict=True))
+        return bool(pairs) and all(seconds <= max(0.0, PATIENCE - before) for seconds, before in pairs)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    return Waits(monkeypatch)
+
+
 FAULTS = [*map(server, SERVERS), a_folder, no_database, locked]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_run_waits_for_tracking_at_most_so_long_in_all(
-    tmp_path: Path, spec: TrackingSpec, folder: Path, caplog: pytest.LogCaptureFixture, fault: Callable
+    tmp_path: Path, spec: TrackingSpec, folder: Path, caplog: pytest.LogCaptureFixture, fault: Callable, waits: Waits
 ) -> None:
     with fault(tmp_path) as uri, caplog.at_level(logging.WARNING, "bayesrun"):
-        begun = time.monotonic()
         tracker = open_run(spec.model_copy(update={"uri": uri}), replace(CARD, folder=str(folder)))
-        tracker.process.wait_until_prepared(30)
+        tracker.process.wait_until_prepared(300)
         imported = time.monotonic()
         tracker.ready()
         tracker.progress(10, 0.1, 0)
         tracker.close(folder, "finished")
-        assert time.monotonic() - imported < PATIENCE + SLACK
-        assert imported - begun < 10
+        assert waits.are_bounded(), (waits.allowed, waits.before)
+        assert time.monotonic() - imported < FOR_EVER
     (warning,) = (record.getMessage() for record in caplog.records)
     assert "not in MLflow yet" in warning
     assert f"python -m bayesrun task=sync run={folder}" in warning
@@ -116,7 +155,7 @@ def test_a_run_waits_for_tracking_at_most_so_long_in_all(
     record = read_record(folder)
     assert record and not record.is_complete and record.lost
     wanted = {"metrics.json", "status.json", "tracking.json"}
-    until = time.monotonic() + 10  # the tracker may be writing its record at this moment
+    until = time.monotonic() + FOR_EVER  # the tracker may be writing its record at this moment
     while {p.name for p in folder.iterdir()} != wanted and time.monotonic() < until:
         time.sleep(0.05)
     assert {p.name for p in folder.iterdir()} == wanted
@@ -131,7 +170,9 @@ def test_a_run_waits_for_tracking_at_most_so_long_in_all(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_tracker_process_that_dies_or_stops_costs_nothing(spec: TrackingSpec, folder: Path, number: int) -> None:
+def test_a_tracker_process_that_dies_or_stops_costs_nothing(
+    spec: TrackingSpec, folder: Path, number: int, waits: Waits
+) -> None:
     tracker = open_run(spec, CARD)
     run_id = tracker.ready()
     process = tracker.process.process
@@ -139,7 +180,8 @@ def test_a_tracker_process_that_dies_or_stops_costs_nothing(spec: TrackingSpec, 
     begun = time.monotonic()
     tracker.progress(10, 0.1, 0)
     tracker.close(folder, "finished")
-    assert time.monotonic() - begun < PATIENCE + 3 + SLACK  # another process has to import MLflow
+    assert waits.are_bounded(), (waits.allowed, waits.before)
+    assert time.monotonic() - begun < FOR_EVER
     if number == signal.SIGSTOP:
         assert tracker.lost
         os.kill(process.pid, signal.SIGKILL)
@@ -187,7 +229,7 @@ def test_the_next_run_ends_one_whose_processes_were_all_killed(
     assert [r.info.status for r in runs(spec.uri, "other")] == ["RUNNING"]
     places = [f"tracking.uri={spec.uri}", f"paths.outputs={tmp_path}/outputs"]
     assert bayesrun(*SMALL, *places).returncode == 0  # of another experiment
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + FOR_EVER
     while [(r.info.run_id, r.info.status) for r in runs(spec.uri, "other")] != [(run_id, "KILLED")]:
         assert time.monotonic() < deadline
         time.sleep(0.5)
@@ -209,7 +251,7 @@ def test_a_server_that_comes_back_gets_the_run_by_itself(bayesrun: Command, tmp_
         second = bayesrun(*SMALL, *track, f"paths.outputs={tmp_path}/second")
         assert second.returncode == 0
         assert "warning:" not in second.stderr
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + FOR_EVER
         while len(runs(uri, "linear_regression")) < 2 or not read_record(lost).is_complete:
             assert time.monotonic() < deadline
             time.sleep(0.5)
@@ -222,9 +264,10 @@ def test_a_server_that_comes_back_gets_the_run_by_itself(bayesrun: Command, tmp_
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="there is no /proc")
-def test_a_database_where_none_can_be_made_is_reported_at_once(tmp_path: Path) -> None:
+def test_a_database_where_none_can_be_made_is_reported_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`os.access` allows root to write to /proc; MLflow would try for a minute."""
-    began = time.monotonic()
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
     with pytest.raises(PermissionError, match="can't be made in '/proc'"):
         create_local_database("sqlite:////proc/mlflow.db", str(tmp_path))
-    assert time.monotonic() - began < 2
+    assert pauses == []  # it is tried once
