@@ -15,13 +15,47 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import fail
 from bayesrun.language.declaration import Declaration, Item, Likelihood, Potential
+from bayesrun.language.functions import index
+from bayesrun.language.later_rows import series_coefficients
 from bayesrun.language.modifiers import Modifiers
+from bayesrun.language.plan import of_values
+from bayesrun.language.time_steps import SERIES
 from bayesrun.language.values import Value, constant
 
 Weights = NDArray[np.float64]
 
+_SERIES = "write it as a recurrence, whose rows have terms of their own: docs/language.md#recurrences"
+_SEVERAL = "compare it by LOO, which has a term per row: task=compare"
 _OF_ALL_ROWS = "likelihood"
 """Name of the potential in which fast forms of a model have the likelihood of all rows as one number."""
+
+
+def by_rows(declared: Declaration) -> Declaration:
+    """Write autoregressions as normal rows given the rows before, so that each row has a term of its own.
+
+    The density is the same: that of the values after the first ones, which are taken as given.
+    """
+    items = tuple(_by_rows(item) for item in declared.items)
+    reported = None if declared.reported is None else by_rows(declared.reported)
+    return replace(declared, items=items, reported=reported)
+
+
+def _by_rows(item: Item) -> Item:
+    if not isinstance(item, Likelihood) or item.plan.family.name != "AR":
+        return item
+    this, observed = item.plan, item.observed
+    if this.inner or observed.missing is not None or len(this.shape) != 1:  # the first values have a distribution
+        return item
+    coefficients = series_coefficients(this)
+    mean = index(this.values["rho"], [constant(0)]) if this.flags.get("constant") else constant(0.0)
+    for lag, coefficient in enumerate(coefficients, start=1):
+        before = np.concatenate([np.zeros(lag), observed.values[:-lag].astype(float)])
+        mean = mean + coefficient * constant(before, this.dims)
+    sd = this.values["sigma"] if "sigma" in this.values else this.values["tau"] ** -0.5
+    kept = np.arange(len(observed.values)) >= len(coefficients)
+    plan = of_values(this.name, "Normal", {"mu": mean, "sigma": sd}, this.dims, this.shape, this.key)
+    plan = replace(plan, modifiers=Modifiers(kept=kept))
+    return replace(item, plan=plan, observed=replace(observed, absent=~kept, container=None))
 
 
 def rows_of(declared: Declaration) -> tuple[str, int]:
@@ -42,8 +76,9 @@ def rows_of(declared: Declaration) -> tuple[str, int]:
         raise fail("run", f"its observations have no common rows ({names})", "hold out rows of a model that has them")
     whole = [item for item in likelihoods if item.plan.family.event]
     if whole:
-        message = f"'{whole[0].name}' is {whole[0].plan.family.name}, whose rows can't be weighted one by one"
-        raise fail("run", message, "compare it by LOO: task=compare")
+        family = whole[0].plan.family.name
+        message = f"'{whole[0].name}' is {family}, whose rows can't be weighted one by one"
+        raise fail("run", message, _SERIES if family in SERIES else _SEVERAL)
     (dim,), (rows,) = found.pop()
     return dim, rows
 

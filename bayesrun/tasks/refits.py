@@ -29,7 +29,7 @@ from bayesrun.many_fits import Fit, FitCache, Fits, fit_all
 from bayesrun.open_run import dataset_of
 from bayesrun.pipeline import compiled, read_data
 from bayesrun.predict.folds import HeldOut
-from bayesrun.predict.held_out import holding_out, rows_of
+from bayesrun.predict.held_out import by_rows, holding_out, rows_of
 from bayesrun.processes import processors
 from bayesrun.report.progress import CountLine
 from bayesrun.run_folder import RunFolder
@@ -49,7 +49,7 @@ GOOD_R_HAT = 1.05
 """Largest R-hat of a fit that is not pointed out."""
 _DECIDING = ("model", "seed", "engine", "plugins")
 _INTERVAL = 0.94
-_FORM = 2
+_FORM = 3
 """What a kept fit holds: fits of an earlier form are made again."""
 
 
@@ -189,6 +189,7 @@ def refitted(config: RunConfig, folder: Path) -> Refitted:
     declared = config.model_type.build(data, config.model)
     if not isinstance(declared, Declaration):
         raise fail("model.type", "builds its model by the engine itself, whose rows can't be weighted")
+    declared = by_rows(declared)
     dim, rows = rows_of(declared)
     full = compiled(config, declared)
     names = list(full.reported.likelihoods)
@@ -239,7 +240,8 @@ def _densities(terms: NDArray[Any], predicted: Rows) -> tuple[Floats, Floats, Fl
     if chosen.size:
         found = (*mean_density(chosen), deciding_draws(chosen))
         elpd[predicted], mcse[predicted], deciding[predicted] = (of.reshape(-1, values.shape[1]) for of in found)
-    return elpd.ravel(), mcse.ravel(), deciding.ravel(), chosen
+    has_terms = ~np.isnan(chosen).any(axis=(1, 2))  # rows that are not observed have none
+    return elpd.ravel(), mcse.ravel(), deciding.ravel(), chosen[has_terms]
 
 
 def _largest_r_hat(draws: Mapping[str, NDArray[Any]]) -> float:
