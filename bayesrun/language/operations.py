@@ -218,6 +218,13 @@ def _cholesky(x: Any) -> Any:
         return np.full(np.shape(x), np.nan)
 
 
+def _solve_lower(factor: Any, right: Any, transposed: bool) -> Any:
+    """Solve a triangular system of a lower triangular matrix, or of its transpose, with one right side."""
+    if not np.isfinite(factor).all():
+        return np.full(np.shape(right), np.nan)
+    return linalg.solve_triangular(factor, right, lower=True, trans="T" if transposed else "N")
+
+
 def _conditional_draw(covariance: Any, cross: Any, own: Any, given: Any, standard: Any) -> Any:
     """Draw a zero-mean normal vector given another one.
 
@@ -380,6 +387,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "scaled_cholesky": _scaled_cholesky,
         "ode": _ode,
         "cholesky": _cholesky,
+        "solve_lower": _solve_lower,
         "conditional_draw": _conditional_draw,
         "black_box": _black_box,
         "recurrence": lambda *rest: recurrences.run(OPERATIONS, *rest),

@@ -16,7 +16,7 @@ from pymc3.distributions.dist_math import bound
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
 from bayesrun.engines.pymc3.kalman_code import kalman_filter
 from bayesrun.engines.pymc3.ode_solver import solution
-from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine, CumulativeMaximum
+from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine, CumulativeMaximum, SolveLower
 from bayesrun.engines.pymc3.recurrence_code import recurrence
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
 from bayesrun.engines.pymc3.scalar_functions import (
@@ -265,6 +265,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "scaled_cholesky": lambda matrix, scale: scale.dimshuffle(0, "x") * tt.slinalg.cholesky(matrix),
         "ode": solution,
         "cholesky": Cholesky(),
+        "solve_lower": lambda factor, right, transposed: SolveLower(transposed)(factor, right),
         "conditional_draw": _conditional_draw,
         "black_box": lambda x, function, name: BlackBox(name, function)(x),
         "recurrence": recurrence,

@@ -149,6 +149,44 @@ class CholeskyGradient(Op):  # type: ignore[misc]
         return [shapes[0]]
 
 
+class SolveLower(Op):  # type: ignore[misc]
+    """The solution `x` of `L x = b`, or of `L' x = b`, for a lower triangular matrix and a vector.
+
+    With `g` the gradient by `x`, that by `b` is `h = L^-T g` (or `L^-1 g`), and that by `L` the lower triangle of
+    `-h x'` (or `-x h'`).
+
+    Parameters
+    ----------
+    transposed
+        Whether the matrix is transposed.
+    """
+
+    __props__ = ("transposed",)
+
+    def __init__(self, transposed: bool) -> None:
+        self.transposed = transposed
+
+    def make_node(self, factor: Any, right: Any) -> Apply:
+        """Take a matrix and a vector, make a vector."""
+        given = [tt.cast(tt.as_tensor_variable(x), "float64") for x in (factor, right)]
+        return Apply(self, given, [tt.dvector()])
+
+    def perform(self, node: Apply, inputs: list[NDArray[Any]], outputs: list[list[NDArray[Any]]]) -> None:
+        """Solve; a matrix that is singular raises `LinAlgError`."""
+        options = {"lower": True, "trans": "T" if self.transposed else "N", "check_finite": False}
+        outputs[0][0] = scipy.linalg.solve_triangular(*inputs, **options)
+
+    def L_op(self, inputs: list[Any], outputs: list[Any], gradients: list[Any]) -> list[Any]:
+        """Return the gradients by the matrix and by the vector."""
+        by_right = SolveLower(not self.transposed)(inputs[0], gradients[0])
+        pair = (outputs[0], by_right) if self.transposed else (by_right, outputs[0])
+        return [-tt.tril(tt.outer(*pair)), by_right]
+
+    def infer_shape(self, fgraph: Any, node: Apply, shapes: list[Any]) -> list[Any]:
+        """The solution has the shape of the right side."""
+        return [shapes[1]]
+
+
 class CumulativeMaximum(Op):  # type: ignore[misc]
     """The largest element so far along an axis; its gradient goes to the element that it is.
 

@@ -45,6 +45,7 @@ from bayesrun.language.recurrence_draws import same_row_problems
 from bayesrun.language.recurrence_reader import lags_in, read_recurrence
 from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import apply, constant
+from bayesrun.language.whitened_processes import Sight
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
@@ -75,6 +76,7 @@ from bayesrun.models.declarative.marginal_variables import (
     plain,
     total_of,
 )
+from bayesrun.models.declarative.seen_processes import add_seen_process, centred, seen_processes
 
 _DOMAINS: Mapping[str, Domain] = MappingProxyType(
     {
@@ -175,7 +177,9 @@ def build(data: xr.Dataset | None, spec: DeclarativeSpec) -> Declaration:
     written = [replace(p, body={**p.body, "parameterization": None}) if _is_whitened(p) else plain(p) for p in parts]
     if any(map(is_marginal, parts)):
         return _summed_out(data, parts, _declared(data, written, sums=True))
-    declared = _declared(data, parts)
+    seen = seen_processes(data, parts)
+    written = [centred(part) if part.name in seen else part for part in written]
+    declared = _declared(data, parts, seen=seen)
     return declared if written == parts else replace(declared, reported=_declared(data, written))
 
 
@@ -183,7 +187,9 @@ def _is_whitened(part: Definition) -> bool:
     return part.kind == "prior" and part.body.get("parameterization") == "whitened"
 
 
-def _declared(data: xr.Dataset | None, parts: Sequence[Definition], sums: bool = False) -> Declaration:
+def _declared(
+    data: xr.Dataset | None, parts: Sequence[Definition], sums: bool = False, seen: Mapping[str, Sight] | None = None
+) -> Declaration:
     rows = _rows(data, parts)
     learned = None if rows is None else Learned(rows)
     draft = Draft(data, learned=learned)
@@ -203,6 +209,8 @@ def _declared(data: xr.Dataset | None, parts: Sequence[Definition], sums: bool =
             chains.append(_add_hidden_markov(draft, part, data))
         elif part.body.get("dist") == LINEAR_GAUSSIAN:
             series.append(_add_linear_gaussian(draft, part, data))
+        elif seen and part.name in seen:
+            add_seen_process(draft, part, seen[part.name])
         else:
             _add(draft, part, data)
     design = ModelDesign() if learned is None else ModelDesign(dict(learned.constants), rows=learned.rows)

@@ -181,7 +181,7 @@ def _helpers(part: Definition) -> tuple[str, ...]:
     if part.body.get("dist") in ("CAR", "ICAR"):
         made = ("offset",)
     if part.body.get("dist") == "GaussianProcess":
-        made = ("process", "new") if part.kind == "likelihood" else ("offset", "weights", "new")
+        made = ("process", "new") if part.kind == "likelihood" else ("offset", "waves", "jacobian", "weights", "new")
     missing: tuple[str, ...] = ("missing",) if part.kind == "likelihood" else ()
     missing = ("state", "path") if part.body.get("dist") == HIDDEN_MARKOV else missing
     if part.body.get("dist") == LINEAR_GAUSSIAN:

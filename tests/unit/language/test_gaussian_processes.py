@@ -109,7 +109,11 @@ def test_a_kernel_is_its_formula_whether_its_parameters_are_known_or_random(name
         f"""
         priors:
           one: {{dist: Normal, mu: 1, sigma: 1}}
-          f: {{dist: GaussianProcess, x: x, kernel: {{product: [{{constant: {{sd: one}}}}, {{{name}: {{{text}}}}}]}}}}
+          f:
+            dist: GaussianProcess
+            x: x
+            kernel: {{product: [{{constant: {{sd: one}}}}, {{{name}: {{{text}}}}}]}}
+            parameterization: noncentered
         likelihood: {{y: {{dist: Normal, mu: f, sigma: 1, observed: y}}}}
         """
     )
@@ -139,6 +143,13 @@ priors:
   b: {dist: Normal, mu: 0, sigma: 1}
   f: {dist: GaussianProcess, x: [x, z], mu: b * z, kernel: {matern12: {sd: alpha, lengthscale: rho}}}
 likelihood: {counts: {dist: Poisson, mu: exp(f), observed: k}}
+""",
+    "noncentered": """
+priors:
+  alpha: {dist: HalfNormal, sigma: 2}
+  b: {dist: Normal, mu: 0, sigma: 1}
+  f: {dist: GaussianProcess, x: x, kernel: {matern32: {sd: alpha, lengthscale: 1.2}}}
+likelihood: {counts: {dist: Poisson, mu: exp(b + f), observed: k}}
 """,
     "centered": """
 priors:
