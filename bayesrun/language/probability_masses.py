@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.language.densities.algebra import LARGEST_PRECISION, LARGEST_SHAPE
 from bayesrun.language.densities.lookup import known_log_density
 from bayesrun.language.plan import Plan
 from bayesrun.lazy import special
@@ -87,6 +88,8 @@ def _binomial(p: Parameters, x: Array) -> Array:
 
 def _beta_binomial(p: Parameters, x: Array) -> Array:
     alpha, beta, n = p["alpha"], p["beta"], p["n"]
+    shrink = np.minimum(1.0, LARGEST_PRECISION / (alpha + beta))
+    alpha, beta = shrink * alpha, shrink * beta
     return _inside(_ways(n, x) + special.betaln(x + alpha, n - x + beta) - special.betaln(alpha, beta), x >= 0, x <= n)
 
 
@@ -149,6 +152,7 @@ def _negative_binomial(p: Parameters, x: Array) -> Array:
 
 
 def _negative_binomial_of(mu: Array, alpha: Array, x: Array) -> Array:
+    alpha = np.minimum(alpha, LARGEST_SHAPE)
     ways = special.gammaln(x + alpha) - special.gammaln(x + 1) - special.gammaln(alpha)
     return _inside(ways + special.xlogy(x, mu / (mu + alpha)) + alpha * np.log(alpha / (mu + alpha)), x >= 0)
 
@@ -167,7 +171,7 @@ def _zero_inflated_binomial(p: Parameters, x: Array) -> Array:
 
 def _zero_inflated_negative_binomial(p: Parameters, x: Array) -> Array:
     mu, alpha = p["mu"], p["alpha"]
-    at_zero = alpha * (np.log(alpha) - np.log(alpha + mu))
+    at_zero = -alpha * np.log1p(mu / alpha)
     return _zero_inflated(p["psi"], _negative_binomial_of(mu, alpha, x), at_zero, x)
 
 

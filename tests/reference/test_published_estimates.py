@@ -1,4 +1,4 @@
-"""Published data sets without groups have the estimates of R: of `glm`, `glm.nb` and `survreg`.
+"""Published data sets without groups have the estimates of R: of `glm`, `glm.nb`, `survreg`, `vglm` and `glmmTMB`.
 
 The formulas are those that a user of R writes: names with dots, contrasts for ordered factors, weights, offsets,
 censoring, and links other than the default. Priors are the defaults, which are wide: posteriors are the normal
@@ -20,6 +20,7 @@ from tests.conftest import Command
 HERE = Path(__file__).parent / "published"
 TENSION = {"levels": {"tension": ["L", "M", "H"]}}
 INSURED = {"levels": {"Group": ["<1l", "1-1.5l", "1.5-2l", ">2l"], "Age": ["<25", "25-29", "30-35", ">35"]}}
+SEVERITY = {"levels": {"level": ["normal", "mild", "severe"]}}
 pytestmark = pytest.mark.slow
 
 # the table with further keys of the data set, the model, and estimates with standard errors by the names of summary.csv
@@ -70,6 +71,37 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str
         {"derive": {"censored": "where(status == 1, 1, 0)"}},
         {"formula": "time | cens(censored) ~ age + sex + ph.ecog", "family": "lognormal"},
         {"age": (-0.0194, 0.0083), "sex": (0.5286, 0.1532), "ph.ecog": (-0.3637, 0.1039)},
+    ),
+    # vglm(cbind(normal, mild, severe) ~ log(exposure.time), sratio(parallel = TRUE)): VGAM's ?pneumo; McCullagh and
+    # Nelder 1989, section 5.6. The thresholds are far from 0 since the predictor is.
+    "pneumo_sequential": (
+        "pneumo",
+        SEVERITY,
+        {"formula": "level | weights(freq) ~ let", "family": "sequential"},
+        {
+            "cutpoints[normal|mild]": (8.7338, 1.1249),
+            "cutpoints[mild|severe]": (8.0513, 1.1770),
+            "let": (2.3214, 0.3258),
+        },
+    ),
+    # the same with acat(parallel = TRUE)
+    "pneumo_adjacent": (
+        "pneumo",
+        SEVERITY,
+        {"formula": "level | weights(freq) ~ let", "family": "adjacent"},
+        {
+            "cutpoints[normal|mild]": (7.4293, 0.8771),
+            "cutpoints[mild|severe]": (5.9330, 0.9909),
+            "let": (1.7256, 0.2584),
+        },
+    ),
+    # glmmTMB(cbind(incidence, size - incidence) ~ period, betabinomial): lme4's ?cbpp, Lesnoff et al. 2004. The tail of
+    # the precision's prior is so long that chains come to where the density was noise.
+    "cbpp_overdispersed": (
+        "../data/cbpp",
+        {},
+        {"formula": "cbind(incidence, size - incidence) ~ C(period)", "family": "beta_binomial"},
+        {"Intercept": (-1.3188, 0.2326), "C(period)[2]": (-0.9689, 0.4064), "C(period)[4]": (-1.4725, 0.5109)},
     ),
 }
 

@@ -23,6 +23,7 @@ from bayesrun.engines.pymc3.declared_distributions import (
 from bayesrun.engines.pymc3.incomplete_vectors_density import MvStudentT
 from bayesrun.engines.pymc3.replaced_distributions import (
     GARCH11,
+    BetaBinomial,
     GaussianRandomWalk,
     MvNormal,
     OrderedLogistic,
@@ -42,6 +43,7 @@ _WHOLE = ("count", "size", "integer")
 # Arrays of parameters up to this size are given to PyMC3 as numbers.
 _MAX_CONSTANT_LENGTH = 256
 _OUR_OWN = {
+    "BetaBinomial": BetaBinomial,
     "GARCH11": GARCH11,
     "GaussianRandomWalk": GaussianRandomWalk,
     "MvNormal": MvNormal,

@@ -5,7 +5,7 @@ the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `
 Small Cholesky factors, and normal vectors by them, are sums and products of their elements: PyMC3's own solve a
 triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
 model's gradient. Draws of angles and of ordered vectors are in the support of the density. Levels far in the tails of
-an ordered logistic distribution keep their probabilities.
+an ordered logistic distribution keep their probabilities, and a beta-binomial one of large precision is a binomial one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from theano.graph.op import Op
 
 from bayesrun.engines.pymc3.incomplete_vectors_density import observed_parts, or_impossible
 from bayesrun.engines.pymc3.random_draws import walks
+from bayesrun.language.densities.algebra import LARGEST_PRECISION
 
 Array = NDArray[Any]
 
@@ -215,6 +216,21 @@ class VonMises(pm.VonMises):  # type: ignore[misc]
         """Draw angles from -pi to pi."""
         drawn = np.asarray(super().random(point=point, size=size))
         return (drawn + np.pi) % (2.0 * np.pi) - np.pi
+
+
+class BetaBinomial(pm.BetaBinomial):  # type: ignore[misc]
+    """PyMC3's distribution, whose density stays that of a binomial one where `alpha + beta` is large."""
+
+    def logp(self, value: Any) -> Any:
+        """Return the log probability of numbers of successes.
+
+        Parameters
+        ----------
+        value
+            The numbers.
+        """
+        shrink = tt.minimum(1.0, LARGEST_PRECISION / (self.alpha + self.beta))
+        return pm.BetaBinomial.dist(alpha=shrink * self.alpha, beta=shrink * self.beta, n=self.n).logp(value)
 
 
 class OrderedLogistic(pm.OrderedLogistic):  # type: ignore[misc]

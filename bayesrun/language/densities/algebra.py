@@ -11,6 +11,14 @@ from bayesrun.language.values import Operand, Value, apply, compute, constant
 
 SMALLEST = float(np.finfo(float).tiny)
 LOG_SQRT_2PI = float(0.5 * np.log(2.0 * np.pi))
+LARGEST_PRECISION = 1e8
+"""Sum of a beta-binomial's parameters from which it is a binomial distribution in effect.
+
+Its density is a difference of log gamma functions, of which rounding leaves nothing from 1e12 on: noise in place of a
+constant, in which chains get lost.
+"""
+LARGEST_SHAPE = 1e10
+"""Shape from which a negative binomial distribution is Poisson's in effect, for the same reason; that of PyMC3."""
 
 
 def _of_one(operation: str, doc: str) -> Callable[[Value], Value]:
@@ -184,6 +192,7 @@ def poisson_mass(x: Value, mu: Value) -> Value:
 
 def negative_binomial_mass(x: Value, mu: Value, alpha: Value) -> Value:
     """Return the log probability of `NegativeBinomial` of mean `mu` and shape `alpha`."""
+    alpha = apply("minimum", [alpha, LARGEST_SHAPE])
     ways = gammaln(x + alpha) - gammaln(x + 1.0) - gammaln(alpha)
     return ways + xlogy(x, mu / (mu + alpha)) + negative_binomial_zero(mu, alpha)
 
@@ -194,5 +203,7 @@ def negative_binomial_zero(mu: Value, alpha: Value) -> Value:
 
 
 def beta_binomial_mass(x: Value, n: Value, a: Value, b: Value) -> Value:
-    """Return the log probability of `BetaBinomial`."""
+    """Return the log probability of `BetaBinomial`; from `LARGEST_PRECISION` on it is practically `Binomial`'s."""
+    shrink = apply("minimum", [1.0, LARGEST_PRECISION / (a + b)])
+    a, b = shrink * a, shrink * b
     return log_ways(n, x) + betaln(x + a, n - x + b) - betaln(a, b)

@@ -13,8 +13,8 @@ import numpy as np
 from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
     absolute,
+    beta_binomial_mass,
     beta_density,
-    betaln,
     gamma_density,
     gammaln,
     log,
@@ -83,8 +83,7 @@ def _binomial(x: Value, p: Values) -> Value:
 
 
 def _beta_binomial(x: Value, p: Values) -> Value:
-    a, b, n = p["alpha"], p["beta"], p["n"]
-    return log_ways(n, x) + betaln(x + a, n - x + b) - betaln(a, b)
+    return beta_binomial_mass(x, p["n"], p["alpha"], p["beta"])
 
 
 _OWN: Mapping[str, Density] = MappingProxyType(

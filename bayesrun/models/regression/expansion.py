@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import check, fail
 from bayesrun.language.declaration import Deterministic
+from bayesrun.language.formulas import INTERCEPT
 from bayesrun.language.unicode_names import identifier_of
 from bayesrun.lazy import xr
-from bayesrun.models.regression.blocked_algebra import level_on_link, spread_on_link
+from bayesrun.models.regression.blocked_algebra import level_on_link, reach, spread_on_link
 from bayesrun.models.regression.design_matrix import likelihood_of
 from bayesrun.models.regression.explained_response import Explained, explain
 from bayesrun.models.regression.families import INVERSE_LINKS
@@ -197,7 +198,8 @@ def _declared(
         priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
         name = f"{this.prefix}cutpoints"
-        prior = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.spread), None)
+        scale = np.asarray(main.spread * _reach_of_thresholds(terms[this.family.main], columns))
+        prior = numbers_of(spec.priors[name], f"model.priors.{name}", scale, None)
         transform = {"transform": "ordered"} if this.family.ordered else {}
         priors[name] = {**prior, "dims": [f"{this.prefix}cutpoint"], **transform}
     likelihood = _likelihood(spec, this, explained, parts)
@@ -217,6 +219,17 @@ def _declared(
         tuple(part.whitened for part in every if part.whitened is not None),
         tuple(note for part in every for note in part.notes),
     )
+
+
+def _reach_of_thresholds(terms: Sequence[FittedTerm], columns: xr.Dataset) -> float:
+    """Return the reach of thresholds beside columns that are not centred: an intercept's, `sqrt(1 + sum (m/s)^2)`."""
+    for term in terms:
+        if isinstance(term, FittedPopulation) and INTERCEPT in term.design.columns:
+            return float(term.by_spread[term.design.columns.index(INTERCEPT)])
+        if isinstance(term, FittedPopulation) and f"{term.prefix}design" in columns:
+            design = columns[f"{term.prefix}design"].values
+            return float(reach(np.column_stack([np.ones(len(design)), design]))[0][0])
+    return 1.0
 
 
 def _likelihood(

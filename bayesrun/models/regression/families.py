@@ -47,7 +47,8 @@ _WALD_SHAPE: Prior = {"dist": "InverseGamma", "alpha": 0.5, "beta": "0.02 * term
 _COUNT_SHAPE: Prior = {"dist": "HalfCauchy", "beta": "10 * term_scale"}
 _SHARE: Prior = {"dist": "Beta", "alpha": 1.0, "beta": 1.0}
 _SKEWNESS: Prior = {"dist": "Normal", "mu": 0.0, "sigma": 4.0}
-_CUTPOINTS: Prior = {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": 2.5}
+# thresholds of columns that are far from 0 are far from 0 as well
+_CUTPOINTS: Prior = {"dist": "StudentT", "nu": 3.0, "mu": 0.0, "sigma": "2.5 * term_scale"}
 
 
 @dataclass(frozen=True)

@@ -75,15 +75,19 @@ def _chosen(
 def _around_means(
     shares: dict[str, Array], design: Array, groups: Sequence[FittedGroups], columns: xr.Dataset
 ) -> dict[str, Array]:
-    """Let the groups that have the intercept take it at the means of the other columns, around which these then vary.
+    """Let the groups that have the intercept take it at their means of the other columns, which vary within groups.
 
-    Otherwise a slope of a column that is far from 0 moves all effects of these groups.
+    Otherwise a slope of a column that is far from 0 moves all effects of these groups, or of those where it is: of
+    `x:z` that of the groups that are `z`. Columns that are constant within other groups vary around one mean for all.
     """
     constant_column = np.flatnonzero((design == 1.0).all(axis=0))
+    dims = {f"r_{one.name}": one.dim for one in groups}
     places = {f"r_{one.name}": one.design.columns.index(INTERCEPT) for one in groups if INTERCEPT in one.design.columns}
     owner = next((name for name in shares if len(constant_column) and shares[name][:, :, constant_column[0]].any()), "")
     if owner not in places:
         return shares
+    codes = columns[f"{dims[owner]}_code"].values
+    sizes = np.bincount(codes)
     for place, mean in enumerate(design.mean(axis=0)):
         own = next((name for name in shares if shares[name][:, :, place].any()), "")
         slope = own and not (own in places and shares[own][:, places[own], place].any())
@@ -91,7 +95,9 @@ def _around_means(
             continue
         if own:
             shares[own][:, places[own], place] -= mean
-        shares[owner][:, places[owner], place] = mean
+            shares[owner][:, places[owner], place] = mean
+        else:
+            shares[owner][:, places[owner], place] = np.bincount(codes, design[:, place]) / sizes
     return shares
 
 

@@ -196,8 +196,9 @@ def test_coefficients_of_groups_columns_belong_to_the_groups_effects() -> None:
     of = {"coefficients": b[order]}
     zero = {"coefficients": np.zeros(5)}
     mu = node_of(shifted.plan.values["mu"])
-    # the intercept is that at the mean of z, which is no effect
-    wanted = np.stack([b[0] + b[2] * size + b[3] * Z.mean(), b[1] + b[4] * size], axis=1)
+    # the intercepts are those at the groups' means of z, which is no effect
+    means = np.array([Z[code == CODE].mean() for code in range(4)])
+    wanted = np.stack([b[0] + b[2] * size + b[3] * means, b[1] + b[4] * size], axis=1)
     np.testing.assert_allclose(evaluate(mu, of.__getitem__) - evaluate(mu, zero.__getitem__), wanted, atol=1e-12)
 
 
