@@ -136,6 +136,24 @@ def test_axe_finds_nothing_and_a_phone_does_not_scroll_sideways(run: Path, brows
 
 @pytest.mark.slow
 @pytest.mark.browser
+def test_it_prints_whole_on_paper_and_white(run: Path, browser: Any, tmp_path: Path) -> None:
+    """A4 between the browser's margins is 718 px wide; what a dark screen shows is printed dark on white."""
+    shown = browser.new_page(viewport={"width": 718, "height": 1000}, color_scheme="dark")
+    shown.goto(f"file://{run}/report.html")
+    shown.emulate_media(media="print")
+    assert shown.evaluate("document.documentElement.scrollWidth") <= 718
+    cut = "[...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > 719).length"
+    assert shown.evaluate(cut) == 0
+    light = "c => Math.min(...c.match(/\\d+/g).slice(0, 3).map(Number))"
+    colour = "getComputedStyle(document.body)"
+    assert shown.evaluate(f"({light})({colour}.backgroundColor)") > 240
+    assert shown.evaluate(f"({light})({colour}.color)") < 60
+    shown.pdf(path=str(tmp_path / "report.pdf"), format="A4")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+@pytest.mark.slow
+@pytest.mark.browser
 def test_it_reads_in_a_sandboxed_frame_where_no_script_runs(run: Path, browser: Any) -> None:
     """As in MLflow's artifact viewer. Formulas are set, figures enlarge, and no request leaves the page."""
     shown = browser.new_page(viewport={"width": 1000, "height": 900})

@@ -8,11 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,8 @@ import pytest
 
 import bayesrun as library
 from tests.conftest import ROOT, Command, only_run
+from tests.integration.serving import server
+from tests.postgresql import free_port
 
 NEW = pd.DataFrame({"x": [0.5, -1.0], "g": ["a", "c"], "n": [3, 4]})
 
@@ -45,38 +45,6 @@ def _run_id(run: Any) -> str:
 
 def _store(run: Any) -> str:
     return f"sqlite:///{run.config['paths']['outputs']}/mlflow.db"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def server(words: list[str], ready: str, cwd: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a server of this machine's, wait for a page of it, and end it."""
-    where = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **env}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *words], cwd=cwd, env=where, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        end = time.monotonic() + 180
-        while True:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < end, "it does not answer"
-            try:
-                with urllib.request.urlopen(ready, timeout=5) as answer:
-                    assert answer.status == 200
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
 
 
 @pytest.fixture
@@ -137,8 +105,22 @@ def test_a_model_that_predicts_no_new_rows_is_none(bayesrun: Command, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_batch_is_scored_by_mlflow_s_command(fitted: Any, tmp_path: Path) -> None:
+    NEW.to_csv(tmp_path / "new.csv", index=False)
+    words = ["mlflow", "models", "predict", "--env-manager", "local", "-m", f"runs:/{_run_id(fitted)}/model"]
+    files = ["-i", str(tmp_path / "new.csv"), "-t", "csv", "-o", str(tmp_path / "scored.json")]
+    where = {**os.environ, "MLFLOW_TRACKING_URI": _store(fitted)}
+    done = subprocess.run(
+        [sys.executable, "-m", *words, *files], cwd=tmp_path, env=where, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    scored = pd.DataFrame(json.loads((tmp_path / "scored.json").read_text())["predictions"])
+    assert np.array_equal(scored["mean"], fitted.predict(NEW)["mean"])
+
+
+@pytest.mark.slow
 def test_it_is_served_on_loopback(fitted: Any, tmp_path: Path) -> None:
-    port = _free_port()
+    port = free_port()
     words = ["mlflow", "models", "serve", "--env-manager", "local", "-m", f"runs:/{_run_id(fitted)}/model"]
     at = ["-h", "127.0.0.1", "-p", str(port), "-w", "1"]
     page = f"http://127.0.0.1:{port}"
@@ -157,7 +139,7 @@ def test_it_is_served_on_loopback(fitted: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_task_ui_shows_the_store_and_ends_with_ctrl_c(fitted: Any) -> None:
-    port = _free_port()
+    port = free_port()
     page = f"http://127.0.0.1:{port}"
     outputs = fitted.config["paths"]["outputs"]
     words = ["bayesrun", "task=ui", f"ui.port={port}", f"paths.outputs={outputs}"]
