@@ -238,7 +238,8 @@ def _with_steps(this: Plan, raw: Mapping[str, Any], scope: Scope) -> Plan:
         message = f"{family.name} is a single series, which has one axis (got {len(this.shape)})"
         raise fail(this.key, message, "write one of them for each series")
     size = this.shape[-family.event]
-    if size < 2:
+    later = scope.learned is not None and scope.learned.of_new_rows  # than those of the fit, of which one may do
+    if size < 2 and not later:
         raise fail(this.key, f"{family.name} needs two points or more", "give it a longer dim")
     if "steps" not in raw:
         return this

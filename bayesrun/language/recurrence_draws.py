@@ -19,7 +19,7 @@ from bayesrun.errors import Problem
 from bayesrun.language.declaration import Container, Declaration, Deterministic, Likelihood
 from bayesrun.language.evaluation_at_draws import NUMBER_BY_NUMBER, evaluate_at_draws
 from bayesrun.language.generators import expectation, generator
-from bayesrun.language.operations import OPERATIONS, Call, Node, Variable
+from bayesrun.language.operations import OPERATIONS, Call, Node, Variable, names_in
 from bayesrun.language.recurrences import Program, Rows
 from bayesrun.language.values import node_of
 
@@ -130,7 +130,9 @@ class _Links:
 
     def __init__(self, declared: Declaration) -> None:
         self.fed = declared.fed
-        self.made = {i.name: node_of(i.value) for i in declared.items if isinstance(i, Deterministic)}
+        made = {i.name: node_of(i.value) for i in declared.items if isinstance(i, Deterministic)}
+        # a walk at later rows is made from its draws at the rows of the fit, which have its name
+        self.made = {name: node for name, node in made.items() if name not in names_in(node)}
         self._items = declared.items
         self._depends: dict[int, bool] = {}
 

@@ -67,3 +67,42 @@ def test_an_arma_goes_on_from_its_last_errors(tmp_path: Path, bayesrun: Command)
         sd = np.sqrt(variance.mean() + mean.var())
         assert abs(found["mean"] - mean.mean()) < 4.5 * sd / np.sqrt(1000)
         assert found["sd"] == pytest.approx(sd, rel=0.1)
+
+
+SERIES = """
+name: series
+type: declarative
+priors:
+  rho: {dist: Normal, mu: 0, sigma: 1, shape: 2}
+  sigma: {dist: HalfNormal, sigma: 2}
+  step: {dist: HalfNormal, sigma: 1}
+  w: {dist: GaussianRandomWalk, sigma: step, steps: time, dims: [time]}
+likelihood:
+  y: {dist: AR, rho: rho, sigma: sigma, constant: true, observed: y}
+  z: {dist: Normal, mu: w, sigma: 0.3, observed: z}
+"""
+
+
+def test_one_later_row_is_enough_for_an_autoregression_and_a_walk(tmp_path: Path, bayesrun: Command) -> None:
+    rng = np.random.default_rng(4)
+    y = [0.0]
+    for shock in rng.normal(size=39):
+        y.append(1 + 0.6 * y[-1] + shock)
+    values = {"time": list(range(40)), "y": y, "z": rng.normal(size=40).cumsum().tolist()}
+    data = json.dumps({"name": "series", "source": "inline", "dim": "time", "values": values})
+    for path, text in (("model", SERIES), ("data", data)):
+        (tmp_path / path).mkdir()
+        (tmp_path / path / "series.yaml").write_text(text)
+    given = ["--config-dir", tmp_path, "model=series", "data=series", f"paths.outputs={tmp_path}/out"]
+    done = bayesrun(*given, LATER % "40", *SHORT, "report=false")
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path / "out")
+    found = _forecasts(run).set_index("variable")
+    with xr.open_dataset(run / "posterior.nc", group="posterior") as posterior:
+        rho, w = (posterior[name].values.reshape(1000, -1) for name in ("rho", "w"))
+        sigma, step = (posterior[name].values.ravel() for name in ("sigma", "step"))
+    means = {"y": rho[:, 0] + rho[:, 1] * y[-1], "z": w[:, -1]}
+    for name, variance in (("y", sigma**2), ("z", step**2 + 0.09)):
+        sd = np.sqrt(variance.mean() + means[name].var())
+        assert abs(found["mean"][name] - means[name].mean()) < 4.5 * sd / np.sqrt(1000)
+        assert found["sd"][name] == pytest.approx(sd, rel=0.1)

@@ -200,7 +200,8 @@ def _declared(
         name = f"{this.prefix}cutpoints"
         scale = np.asarray(main.spread * _reach_of_thresholds(terms[this.family.main], columns))
         prior = numbers_of(spec.priors[name], f"model.priors.{name}", scale, None)
-        transform = {"transform": "ordered"} if this.family.ordered else {}
+        several = len(explained.levels or ()) > 2  # two levels have a single cutpoint, which has no order
+        transform = {"transform": "ordered"} if this.family.ordered and several else {}
         priors[name] = {**prior, "dims": [f"{this.prefix}cutpoint"], **transform}
     likelihood = _likelihood(spec, this, explained, parts)
     model = {"name": spec.name, "type": "declarative", "priors": priors}

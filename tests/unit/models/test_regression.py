@@ -157,6 +157,14 @@ def test_effects_of_a_response_that_does_not_vary_have_reliability_0() -> None:
     assert expanded("y ~ 1 + (1 | g)", rows, family="beta").notes[0].endswith("(reliability 0.00)")
 
 
+def test_two_ordered_levels_have_a_cutpoint_without_an_order() -> None:
+    rows = data(y=np.arange(ROWS) % 2)
+    made = expanded("y ~ x", rows, family="cumulative").model["priors"]["cutpoints"]
+    assert "transform" not in made and made["dims"] == ["cutpoint"]
+    several = expanded("y ~ x", data(y=np.arange(ROWS) % 3), family="cumulative").model["priors"]["cutpoints"]
+    assert several["transform"] == "ordered"
+
+
 @pytest.mark.parametrize("model", ["regression", "glm_logistic"])
 def test_a_run_evaluates_the_design_once(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
