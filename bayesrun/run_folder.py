@@ -33,6 +33,7 @@ _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOT
 _FULL = 100_000
 _RUNNING = ".running"
 _TEMPORARY = re.compile(r"\.(?!tracking\.).+\.[0-9a-f]{12}(\.\w+)?")
+_LINKS_SHOWN = 5
 _MADE_ABOVE = 4  # outputs, runs, the day, and the folder that the outputs are in
 
 
@@ -281,6 +282,26 @@ def _noted_runs(outputs: Path) -> list[tuple[Path, str]]:
 
 def _note(outputs: Path, folder: Path) -> Path:
     return outputs / _RUNNING / f"{hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:16]}.json"
+
+
+def check_links(folder: Path, key: str = "run") -> None:
+    """Refuse a folder with links that lead out of it: what is written into a run that others made must stay in it.
+
+    `posterior.nc` may be on another disk: it is read, and replaced whole.
+
+    Raises
+    ------
+    UserError
+        Naming the links.
+    """
+    home = folder.resolve()
+    links = []
+    for place, folders, files in os.walk(folder):
+        found = [Path(place) / name for name in (*folders, *files) if not name.endswith(".nc")]
+        links += [path for path in found if path.is_symlink() and not path.resolve().is_relative_to(home)]
+    if links:
+        shown = ", ".join(f"'{path.relative_to(folder)}'" for path in sorted(links)[:_LINKS_SHOWN])
+        raise fail(key, f"'{folder}' holds links that lead out of it: {shown}", "copy what they lead to in their place")
 
 
 # ---------------------------------------------------------------- writing

@@ -28,7 +28,7 @@ from bayesrun.language.prior_checks import check_prior
 from bayesrun.models.base import MODELS, ModelSpec, ModelType
 from bayesrun.models.functions.base import FUNCTIONS
 from bayesrun.models.regression.families import FAMILIES
-from bayesrun.redaction import remember_config
+from bayesrun.redaction import redact_value, remember_config
 from bayesrun.registry import Registry
 from bayesrun.samplers.base import SAMPLERS, SamplerSpec
 from bayesrun.schema import Section, join, parse
@@ -266,6 +266,8 @@ def _too_large(node: Any, key: str) -> list[Problem]:
     most = _MAX_NAME if key in _NAMES else _MAX_TEXT
     if isinstance(node, str) and len(node) > most:
         return [Problem(key, _TOO_LONG.format(len(node), most))]
+    if isinstance(node, str) and key in _NAMES and (safe := redact_value(node)) != node:
+        return [Problem(key, f"holds a secret: '{safe}'", "choose another name: folders, tables and MLflow show it")]
     return []
 
 

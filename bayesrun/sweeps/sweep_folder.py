@@ -27,7 +27,7 @@ from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
 from bayesrun.processes import process_label, process_state
 from bayesrun.redaction import redact_override
-from bayesrun.run_folder import RunFolder
+from bayesrun.run_folder import RunFolder, check_links
 from bayesrun.sweeps.base import Record
 
 JOBS = ".jobs"
@@ -102,6 +102,7 @@ def resumed(arguments: Namespace, sweep: Path) -> Namespace:
             f"'{sweep}' holds no sweep ({_STATE} is not there, or broken)",
             "give a folder below outputs/sweeps",
         )
+    check_links(sweep, "resume")
     # anybody who can write to the folder may have written this: it is trusted no more than a config
     earlier = [str(o) for o in given["overrides"] if o not in arguments.overrides]
     known = {key: given.get(key) for key in _PLACES}

@@ -25,6 +25,7 @@ from bayesrun.config.run_config import unknown_top_keys
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.invocation import command
 from bayesrun.registry import Registry
+from bayesrun.run_folder import check_links
 from bayesrun.schema import Section, parse
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
@@ -260,6 +261,7 @@ def find_run(text: str, arguments: Namespace) -> FinishedRun:
         raise fail("run", f"'{text}' is a sweep that has not ended", hint)
     if not (folder / "status.json").is_file():
         raise fail("run", f"'{text}' is not a run folder", "give a folder below outputs/runs, 'last', or mlflow:RUN_ID")
+    check_links(folder)
     return FinishedRun(folder)
 
 

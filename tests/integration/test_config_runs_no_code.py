@@ -94,6 +94,17 @@ def test_a_package_beside_the_config_is_no_plugin(bayesrun: Command, folder: Pat
     assert not (folder / "marker").exists()
 
 
+def test_the_command_does_not_look_for_pythons_own_modules_in_the_current_folder(folder: Path) -> None:
+    """`python -m` imports some of them from there before bayesrun begins; the command is what docs name for that."""
+    for name in ("types", "enum", "re", "json", "logging", "runpy", "signal"):
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'marker')!r}, 'w').close()\n")
+    script = Path(sys.executable).with_name("bayesrun")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([script, "list", "models"], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "marker").exists()
+
+
 LIBRARIES = (
     *("yaml", "numpy", "pandas", "mlflow", "pymc3", "theano", "arviz", "joblib", "submitit", "cloudpickle", "hydra"),
     *("sitecustomize", "matplotlib", "sqlalchemy", "nutpie", "hydra_plugins/evil/__init__"),
@@ -164,3 +175,20 @@ def test_what_only_asks_runs_nothing(bayesrun: Command, folder: Path, flag: str)
     write_planted(folder / "own.yaml", PRIMARY["a package as config folder"], folder)
     bayesrun(f"--config-dir={folder}", "--config-name=own", flag, PYTHONPATH=str(folder))
     assert not (folder / "marker").exists()
+
+
+@pytest.mark.parametrize("link", ["figures", "run.log", "draws/1"])
+def test_nothing_is_written_where_a_run_folders_links_lead(bayesrun: Command, tmp_path: Path, link: str) -> None:
+    """Whoever shares a folder may have put a link to `~/.bashrc` in the place of its log."""
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run / link).parent.mkdir(parents=True)
+    (run / "status.json").write_text('{"status": "finished"}')
+    (run / link).symlink_to(elsewhere)
+    for task in ("figures", "recover"):
+        done = bayesrun(f"task={task}", f"run={run}", "tracking=none", f"paths.outputs={tmp_path}/out")
+        assert done.returncode == 1
+        assert f"holds links that lead out of it: '{link}'" in done.stderr
+    (run / "sweep.json").write_text('{"arguments": {"overrides": []}}')
+    assert f"links that lead out of it: '{link}'" in bayesrun(f"resume={run}").stderr
+    assert not list(elsewhere.iterdir())

@@ -54,6 +54,17 @@ def test_no_secret_of_a_tag_is_written(bayesrun: Command, tmp_path: Path) -> Non
     assert tags["signed"] == "https://host/x.csv?X-Amz-Signature=***&id=5"
 
 
+@pytest.mark.parametrize("key", ["name", "experiment_name"])
+@pytest.mark.parametrize("text", [f"PGPASSWORD={PW}", f"http://me:{PW}@h"])
+def test_a_name_that_is_a_secret_is_refused(bayesrun: Command, tmp_path: Path, key: str, text: str) -> None:
+    """Folders, pages and runs in MLflow have these names: without the secret they would be others."""
+    done = bayesrun(*SMALL, f"{key}='{text}'", f"paths.outputs={tmp_path}/out")
+    assert done.returncode == 1
+    assert f"{key}: holds a secret" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert found(tmp_path, done.stdout, done.stderr) == []
+
+
 @pytest.mark.parametrize("form", WRONG)
 def test_no_secret_is_in_an_error(bayesrun: Command, tmp_path: Path, form: str) -> None:
     for traceback in ("0", "1"):
