@@ -44,6 +44,13 @@ _MAX_LENGTH = 20_000
 _MAX_KEY_LENGTH = 500
 _MAX_NAME_LENGTH = 200
 _MAX_DEPTH = 60
+_EXTRAS = {
+    "hydra/launcher/ray": "ray",
+    "hydra/launcher/submitit_slurm": "slurm",
+    "hydra/launcher/submitit_local": "slurm",
+    "hydra/sweeper/optuna": "optuna",
+}
+"""Files that packages of an extra bring, and that extra."""
 
 
 @dataclass(frozen=True)
@@ -323,6 +330,10 @@ def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple
     ]
     at = at or nested
     key = at[0].key if at else group
+    if str(error.missing_cfg_file).removesuffix(".yaml") in _EXTRAS:
+        extra = _EXTRAS[str(error.missing_cfg_file).removesuffix(".yaml")]
+        message = f"'{choice}' is not installed: it is an extra of bayesrun"
+        return at, Problem(key or choice, message, f"install it: pip install 'bayesrun[{extra}]'")
     return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, map(str, error.options or [])))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +29,18 @@ def _is_installed(requirement: str) -> bool:
         return metadata.version(name) == version
     except metadata.PackageNotFoundError:
         return False
+
+
+def test_a_launcher_that_is_not_installed_names_the_command_that_installs_it(bayesrun: Command, tmp_path: Path) -> None:
+    if util.find_spec("ray") is not None:
+        pytest.skip("Ray is installed here")
+    given = ("-m", "launcher=ray", "model=eight_schools", "seed=1,2", f"paths.outputs={tmp_path}")
+    done = bayesrun(*given)
+    assert done.returncode == 1
+    assert (
+        "'ray' is not installed: it is an extra of bayesrun\n    install it: pip install 'bayesrun[ray]'" in done.stderr
+    )
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_tests_of_the_cluster_pass_where_ray_is_installed(tmp_path: Path) -> None:
