@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import arviz as az
+    import filelock
     import pandas as pd
     import scipy.sparse.linalg as sparse_linalg
     import xarray as xr
@@ -31,6 +32,7 @@ else:
             return found
 
     az = _Lazy("arviz")
+    filelock = _Lazy("filelock")
     fft = _Lazy("scipy.fft")
     linalg = _Lazy("scipy.linalg")
     optimize = _Lazy("scipy.optimize")
@@ -39,4 +41,4 @@ else:
     special = _Lazy("scipy.special")
     xr = _Lazy("xarray")
 
-__all__ = ["az", "fft", "linalg", "optimize", "pd", "sparse_linalg", "special", "xr"]
+__all__ = ["az", "fft", "filelock", "linalg", "optimize", "pd", "sparse_linalg", "special", "xr"]

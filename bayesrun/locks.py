@@ -7,9 +7,14 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import BaseFileLock, FileLock
 from platformdirs import PlatformDirs
+
+from bayesrun.lazy import filelock
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 
 def named_lock(name: str, timeout: float = -1) -> BaseFileLock:
@@ -22,13 +27,15 @@ def named_lock(name: str, timeout: float = -1) -> BaseFileLock:
     timeout
         Seconds to wait for the lock; -1 waits for as long as it takes.
     """
-    return FileLock(runtime_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock", timeout=timeout)
+    return filelock.FileLock(
+        runtime_folder() / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock", timeout=timeout
+    )
 
 
 def lock_beside(path: Path, timeout: float = -1) -> BaseFileLock:
     """Return the lock of a file that several processes write: `.NAME.lock` in its folder, which is made if needed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout)
+    return filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=timeout)
 
 
 def runtime_folder() -> Path:

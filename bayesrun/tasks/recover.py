@@ -15,13 +15,12 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from filelock import Timeout
-
 from bayesrun.config.compose import compose
 from bayesrun.config.resolvers import conf
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, OutputError, Problem, check, fail
 from bayesrun.invocation import command
+from bayesrun.lazy import filelock
 from bayesrun.locks import named_lock
 from bayesrun.open_run import OpenRun
 from bayesrun.pictures import draw_stored
@@ -81,7 +80,7 @@ def _recover(folder: Path, outputs: Path) -> int:
     try:
         with named_lock(f"recover {folder.resolve()}", timeout=0):
             return _recover_alone(folder, outputs)
-    except Timeout:
+    except filelock.Timeout:
         print(f"{folder}: another command is recovering it")
         return 0
 
