@@ -17,6 +17,7 @@ from tests.conftest import Command
         (["task=sync", "trackin.x=1"], "trackin: unknown key 'trackin'"),
         (["task=verify", "run=last"], "run: has no meaning for task 'verify'"),
         (["task=prior", "run=/nowhere"], "run: '/nowhere' is not a run folder"),
+        (["task=kfold", "run=/a", "runs=[/b]"], "runs: has no meaning for task 'kfold', which works on one run"),
         (["task=expand", "run=/nowhere"], "run: '/nowhere' is not a run folder"),
         (["-m", "task=sync"], "task: 'sync' can't be swept"),
     ],
