@@ -46,6 +46,8 @@ from bayesrun.language.values import Value, constant
 
 Scaled = Callable[[Value, Values], Value]
 _LOG_2 = float(np.log(2.0))
+_FAR_OUT = 1e6
+"""A standard normal value beyond which the probability is 0."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ def _parameter(p: Values, name: str, default: float) -> Value:
 
 def _sigma(p: Values) -> Value:
     return p["sigma"] if "sigma" in p else p["tau"] ** -0.5
+
+
+def _standard_log_odds(x: Value, p: Values) -> Value:
+    """Return the standardized log odds of a proportion; far out for limits at 0 and 1 and beyond."""
+    inside = _standard(log_odds(x), p)
+    return where(x >= 1.0, _FAR_OUT, where(x > 0.0, inside, -_FAR_OUT))
 
 
 def _standard(x: Value, p: Values) -> Value:
@@ -323,7 +331,7 @@ _OF_ENGINES: Mapping[str, Tails] = MappingProxyType(
         "Logistic": _symmetric(log_sigmoid, lambda x, p: (x - _parameter(p, "mu", 0.0)) / _parameter(p, "s", 1.0)),
         "LogNormal": _LOG_NORMAL,
         "Lognormal": _LOG_NORMAL,
-        "LogitNormal": _symmetric(log_normal_cdf, lambda x, p: _standard(log(x) - log1m(x), p)),
+        "LogitNormal": _symmetric(log_normal_cdf, _standard_log_odds),
         "Moyal": Tails(_moyal, lambda x, p: log_complement(_moyal(x, p))),
         "NegativeBinomial": _counts(_negative_binomial(log_beta_i), _negative_binomial(log_beta_rest)),
         "Normal": _symmetric(log_normal_cdf, _standard),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from scipy.special import gammaln, logsumexp
 
 from bayesrun.language.densities.lookup import known_log_density, unnamed
@@ -65,6 +65,7 @@ def _normal_mixture(p: Parameters, x: Array) -> Array:
 _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Beta": lambda p, x: stats.beta.logpdf(x, p["alpha"], p["beta"]),
     "Cauchy": lambda p, x: stats.cauchy.logpdf(x, p["alpha"], p["beta"]),
+    "ChiSquared": lambda p, x: stats.chi2.logpdf(x, p["nu"]),
     "Exponential": lambda p, x: stats.expon.logpdf(x, scale=1 / p["lam"]),
     "ExGaussian": lambda p, x: stats.exponnorm.logpdf(x, p["nu"] / p["sigma"], p["mu"], p["sigma"]),
     "Flat": lambda p, x: np.zeros(np.shape(x)),
@@ -78,6 +79,7 @@ _OF_NUMBERS: Mapping[str, Callable[[Parameters, Array], Array]] = {
     "Wald": lambda p, x: stats.invgauss.logpdf(x, p["mu"] / p["lam"], scale=p["lam"]),
     "InverseGamma": lambda p, x: stats.invgamma.logpdf(x, p["alpha"], scale=p["beta"]),
     "Laplace": lambda p, x: stats.laplace.logpdf(x, p["mu"], p["b"]),
+    "LogitNormal": lambda p, x: stats.norm.logpdf(special.logit(x), p["mu"], _sigma(p)) - np.log(x * (1 - x)),
     "LogNormal": lambda p, x: stats.lognorm.logpdf(x, _sigma(p), scale=np.exp(p.get("mu", 0.0))),
     "Logistic": lambda p, x: stats.logistic.logpdf(x, p.get("mu", 0.0), p.get("s", 1.0)),
     "Normal": _normal,
