@@ -77,7 +77,7 @@ def settle_start(model: CompiledModel, seed: int, chosen: bool) -> None:
         rng = np.random.default_rng([seed, _TRIES])
         for number in range(1, _TRIES + 1):
             point = rng.uniform(-_WITHIN, _WITHIN, density.size)
-            if _usable(density.evaluate, point, flat=True):
+            if is_usable(density.evaluate, point, flat=True):
                 model.begin_at(point)
                 reasons = "; ".join(problem.message for problem in error.problems)
                 log.info("start: %s; chains begin around random point %d of up to %d", reasons, number, _TRIES)
@@ -108,7 +108,7 @@ def choose_init(model: CompiledModel, seed: int) -> Init:
     density = model.log_density()
     initial, evaluate = density.initial_point, density.evaluate
     jitter = np.random.default_rng(seed).uniform(-1, 1, size=(4, initial.size))
-    jitter_works = all(_usable(evaluate, initial + j, flat=True) for j in jitter)
+    jitter_works = all(is_usable(evaluate, initial + j, flat=True) for j in jitter)
     dense = initial.size <= CORRELATED_UP_TO and strongest_correlation(evaluate, initial) > _STRONG
     if dense:
         return "jitter+adapt_full" if jitter_works else "adapt_full"
@@ -158,7 +158,7 @@ def _downhill(density: LogDensity) -> Vector:
     if not np.isfinite(value) or not np.all(np.isfinite(slope)) or np.all(np.abs(slope) < _STEEP):
         return initial
     points = (towards_mode(density.evaluate, initial, steps) for steps in _DOWNHILL)
-    return next((p for p in points if _usable(density.evaluate, p, flat=True)), initial)
+    return next((p for p in points if is_usable(density.evaluate, p, flat=True)), initial)
 
 
 def _near(density: Density, centre: Vector, jitter: float, rng: np.random.Generator) -> Vector:
@@ -166,9 +166,9 @@ def _near(density: Density, centre: Vector, jitter: float, rng: np.random.Genera
     direction = rng.uniform(-1.0, 1.0, size=centre.size)
     for halvings in range(_HALVINGS if jitter else 0):
         point: Vector = centre + direction * jitter * 0.5**halvings
-        if _usable(density, point):
+        if is_usable(density, point):
             return point
-    if _usable(density, centre):
+    if is_usable(density, centre):
         return centre
     return _nudged(density, centre, direction)
 
@@ -177,12 +177,12 @@ def _nudged(density: Density, centre: Vector, direction: Vector) -> Vector:
     """Step off a point where some gradients are 0: nutpie learns first scales from the gradient."""
     value, slope = density(centre)
     point: Vector = centre + np.where(slope == 0.0, _NUDGE * direction, 0.0)
-    if not (np.isfinite(value) and _usable(density, point, flat=True)):
+    if not (np.isfinite(value) and is_usable(density, point, flat=True)):
         raise SamplingError("the log density or its gradient is not finite at the initial point")
     return point
 
 
-def _usable(density: Density, point: Vector, flat: bool = False) -> bool:
+def is_usable(density: Density, point: Vector, flat: bool = False) -> bool:
     """Return whether the density is finite and not too steep; a gradient of 0 needs `flat`."""
     value, slope = density(point)
     steepness = np.abs(slope)
@@ -222,7 +222,7 @@ class Coordinates:
         return np.asarray(self.mode + (self.factor @ (away * np.minimum(1.0, _MAX_DISTANCE / furthest))).T)
 
 
-def find_coordinates(density: LogDensity, spec: NutsSpec) -> Coordinates | None:
+def find_coordinates(density: LogDensity, spec: NutsSpec, around: Vector | None = None) -> Coordinates | None:
     """Find a linear map to nearly independent coordinates.
 
     Parameters
@@ -231,6 +231,8 @@ def find_coordinates(density: LogDensity, spec: NutsSpec) -> Coordinates | None:
         The model's compiled density.
     spec
         Only `init: auto` chooses coordinates.
+    around
+        Where to look for the mode (parameter); null = the model's initial values.
 
     Returns
     -------
@@ -239,8 +241,8 @@ def find_coordinates(density: LogDensity, spec: NutsSpec) -> Coordinates | None:
     """
     if spec.init != "auto" or not 2 <= density.size <= CORRELATED_UP_TO:
         return None
-    found = curvature_at_mode(density.evaluate, density.initial_point)
-    covariance = _covariance(found.curvature)
+    found = curvature_at_mode(density.evaluate, density.initial_point if around is None else around)
+    covariance = covariance_of(found.curvature)
     if covariance is None:
         return None
     strongest = _strongest(covariance)
@@ -267,7 +269,7 @@ def strongest_correlation(density: Density, initial: Vector) -> float:
     """
     if initial.size < 2:
         return 0.0
-    covariance = _covariance(curvature_at_mode(density, initial).curvature)
+    covariance = covariance_of(curvature_at_mode(density, initial).curvature)
     return 0.0 if covariance is None else _strongest(covariance)
 
 
@@ -276,7 +278,7 @@ def _strongest(covariance: Vector) -> float:
     return float(np.max(np.abs(covariance / np.outer(sd, sd) - np.eye(sd.size))))
 
 
-def _covariance(curvature: Vector) -> Vector | None:
+def covariance_of(curvature: Vector) -> Vector | None:
     """Invert a curvature, scaled so that parameters of very different size do no harm."""
     scale = np.sqrt(np.abs(np.diag(curvature)))
     if not np.all(np.isfinite(curvature)) or np.any(scale == 0):

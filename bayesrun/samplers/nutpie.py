@@ -31,6 +31,7 @@ from bayesrun.samplers.chains import (
 )
 from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, rows_of
 from bayesrun.samplers.initial_points import correlated, find_coordinates, initial_points
+from bayesrun.samplers.minor_modes import leave_minor_modes
 from bayesrun.samplers.monitors import reason_of
 from bayesrun.samplers.smaller_steps import FACTOR, SETTLING, Changes, StepChange, StepControl, described, observed_from
 
@@ -123,7 +124,9 @@ def sample(
     density, constrain = model.log_density(), model.constrain()
     compiled = time.perf_counter()
     seeds = chain_seeds(seed, spec.chains)
-    mapped = find_coordinates(density, spec)
+    first = initial_points(model, density, spec, seeds)
+    first, best = leave_minor_modes(density, first, seeds) if spec.init == "auto" else (first, None)
+    mapped = find_coordinates(density, spec, best)
     settings = Settings(
         spec.draws,
         spec.tune,
@@ -132,7 +135,6 @@ def sample(
         correlated(spec, density.size),
         mapped.factor if mapped else None,
     )
-    first = initial_points(model, density, spec, seeds)
     first = mapped.nearer(first) if mapped else first
     shared = share_draws(spec.chains, spec.draws, density.size)
     steps = dict.fromkeys((block.name for block in density.blocks), "NUTS (nutpie)")
