@@ -108,7 +108,12 @@ def end(interrupted: Interrupted) -> None:
     ignore_all()
     with suppress(OSError):  # the terminal was closed
         os.write(2, f"{interrupted}\n".encode())
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(interrupted.exit_status))
-    signal.alarm(_SECONDS_TO_TIDY_UP)
+    leave_soon(interrupted.exit_status, _SECONDS_TO_TIDY_UP)
     atexit._run_exitfuncs()
     os._exit(interrupted.exit_status)
+
+
+def leave_soon(exit_status: int, seconds: int) -> None:
+    """Let the process end after some seconds, whatever its clean-up waits for: workers may have been ended with it."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(exit_status))
+    signal.alarm(seconds)

@@ -31,7 +31,7 @@ from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
-from bayesrun.early_signals import end, ignore_all, interrupt_on_all, received
+from bayesrun.early_signals import end, ignore_all, interrupt_on_all, leave_soon, received
 from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.logs import console_level
 from bayesrun.processes import collect_rarely
@@ -42,6 +42,10 @@ from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 _SHOWN_ONLY = ("expand", "ui")
 """Tasks whose result is what they print, or a server."""
+_SIGNALLED = 128
+"""Exit statuses above it are those of signals."""
+_SECONDS_TO_LEAVE = 10
+"""How long the clean-up of an interrupted command may take: more than it may wait for tracking."""
 _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)\b")
 
 
@@ -58,6 +62,8 @@ def main() -> None:
 def _leave(status: int) -> None:
     """End the process after the registered clean-up; Python would first free every object, which takes 0.5 s."""
     ignore_all()
+    if status > _SIGNALLED:
+        leave_soon(status, _SECONDS_TO_LEAVE)
     logging.shutdown()
     atexit._run_exitfuncs()
     with suppress(OSError):  # the reader of the output has gone

@@ -62,3 +62,24 @@ def test_a_sweep_ends_in_one_line_while_it_is_checked(number: signal.Signals, tm
     assert said.removeprefix("checking 2,000 jobs; the first starts when all are valid\n").count("\n") == 1, said
     assert run.returncode == ENDS[number][1]
     assert not list(tmp_path.rglob("*"))
+
+
+HANGS = """
+import atexit, sys, threading
+import bayesrun.cli.main as command
+lock = threading.Lock()
+lock.acquire()
+atexit.register(lock.acquire)
+def interrupted(*_):
+    raise KeyboardInterrupt
+command._do = interrupted
+sys.argv = ["bayesrun", "model=switchpoint"]
+command.main()
+"""
+
+
+def test_an_interrupted_command_ends_though_its_clean_up_hangs() -> None:
+    """The workers of a sweep that got the same Ctrl-C may never answer."""
+    done = subprocess.run([sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted\n"
