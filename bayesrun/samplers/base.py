@@ -226,7 +226,7 @@ SAMPLERS: Registry[Sampler] = Registry(
     "bayesrun.samplers",
     "SAMPLER",
     Sampler,
-    others=("chains", "draw_store", "earlier", "initial_points", "monitors", "nutpie", "smaller_steps"),
+    others=("chains", "draw_store", "earlier", "initial_points", "minor_modes", "monitors", "nutpie", "smaller_steps"),
 )
 
 __all__ = ["SAMPLERS", "Init", "Monitor", "NutsSpec", "Sampled", "Sampler", "SamplerSpec"]
