@@ -330,8 +330,7 @@ def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple
     ]
     at = at or nested
     key = at[0].key if at else group
-    if str(error.missing_cfg_file).removesuffix(".yaml") in _EXTRAS:
-        extra = _EXTRAS[str(error.missing_cfg_file).removesuffix(".yaml")]
+    if extra := _EXTRAS.get(str(error.missing_cfg_file).removesuffix(".yaml")):
         message = f"'{choice}' is not installed: it is an extra of bayesrun"
         return at, Problem(key or choice, message, f"install it: pip install 'bayesrun[{extra}]'")
     return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, map(str, error.options or [])))

@@ -8,7 +8,7 @@ curvature at its mode (Laplace's approximation).
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -164,13 +164,18 @@ def _downhill(density: LogDensity) -> Vector:
 def _near(density: Density, centre: Vector, jitter: float, rng: np.random.Generator) -> Vector:
     """Jitter one point as far as it stays usable."""
     direction = rng.uniform(-1.0, 1.0, size=centre.size)
-    for halvings in range(_HALVINGS if jitter else 0):
-        point: Vector = centre + direction * jitter * 0.5**halvings
-        if is_usable(density, point):
-            return point
+    point = usable_towards(density, centre, direction * jitter) if jitter else None
+    if point is not None:
+        return point
     if is_usable(density, centre):
         return centre
     return _nudged(density, centre, direction)
+
+
+def usable_towards(density: Density, centre: Vector, step: Vector) -> Vector | None:
+    """Return the first usable point (parameter) a whole step from a centre, half a step, and so on; None if none is."""
+    points: Iterator[Vector] = (centre + step * 0.5**halvings for halvings in range(_HALVINGS))
+    return next((point for point in points if is_usable(density, point)), None)
 
 
 def _nudged(density: Density, centre: Vector, direction: Vector) -> Vector:

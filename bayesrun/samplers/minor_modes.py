@@ -14,14 +14,21 @@ all chains lead to the same mode, or one leads nowhere, as into the neck of a fu
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import LogDensity
-from bayesrun.samplers.initial_points import Density, covariance_of, curvature_at_mode, is_usable, towards_mode
+from bayesrun.samplers.initial_points import (
+    Density,
+    covariance_of,
+    curvature_at_mode,
+    is_usable,
+    towards_mode,
+    usable_towards,
+)
 
 Vector = NDArray[np.float64]
 
@@ -39,7 +46,6 @@ _FURTHER = 30
 _WITHIN = 2.0
 """Further searches start, and new first points lie, uniformly between minus and plus this: of the unconstrained initial
 values, and in standard deviations from the mode."""
-_HALVINGS = 10
 
 
 @dataclass(frozen=True)
@@ -85,13 +91,14 @@ def leave_minor_modes(density: LogDensity, first: Vector, seeds: Sequence[int]) 
     best = max((basin for basin in basins if basin), key=lambda basin: basin.mass, default=None)
     if best is None:
         return first, None
-    minor = [chain for chain in range(len(first)) if _is_minor(basins[chain], best, far)]
-    if not minor:
+    own = [(chain, basin) for chain, basin in enumerate(basins[: len(first)]) if basin is not None]
+    below = {chain: best.mass - basin.mass for chain, basin in own if best.mass - basin.mass > far}
+    if not below:
         return first, None
     moved = first.copy()
-    for chain in minor:
+    for chain in below:
         moved[chain] = _near(evaluate, best, np.random.default_rng([seeds[chain], 1]))
-    log.info("start: %s", _told(minor, [best.mass - basins[chain].mass for chain in minor]))  # type: ignore[union-attr]
+    log.info("start: %s", _told(below))
     return moved, best.mode
 
 
@@ -105,10 +112,6 @@ def _ends(evaluate: Density, points: Sequence[Vector]) -> tuple[list[Vector], in
         return evaluate(point)
 
     return [towards_mode(counted, point) for point in points], count
-
-
-def _is_minor(basin: _Basin | None, best: _Basin, far: float) -> bool:
-    return basin is not None and best.mass - basin.mass > far
 
 
 def _basin(evaluate: Density, end: Vector) -> _Basin | None:
@@ -129,14 +132,14 @@ def _basin(evaluate: Density, end: Vector) -> _Basin | None:
 
 def _near(evaluate: Density, basin: _Basin, rng: np.random.Generator) -> Vector:
     step = basin.factor @ rng.uniform(-_WITHIN, _WITHIN, basin.mode.size)
-    points: list[Vector] = [basin.mode + step * 0.5**halvings for halvings in range(_HALVINGS)]
-    return next((point for point in points if is_usable(evaluate, point)), points[-1])
+    point = usable_towards(evaluate, basin.mode, step)
+    return basin.mode if point is None else point
 
 
-def _told(chains: Sequence[int], below: Sequence[float]) -> str:
-    which = f"chain {chains[0]}" if len(chains) == 1 else f"chains {', '.join(map(str, chains))}"
-    begin, would = ("begins", "it") if len(chains) == 1 else ("begin", "they")
+def _told(below: Mapping[int, float]) -> str:
+    which = f"chain{'s' if len(below) > 1 else ''} {', '.join(map(str, below))}"
+    begin, would = ("begin", "they") if len(below) > 1 else ("begins", "it")
     return (
         f"{which} {begin} near the best mode that was found: the mode to which {would} would have gone "
-        f"holds exp(-{min(below):.0f}) of its mass"
+        f"holds exp(-{min(below.values()):.0f}) of its mass"
     )

@@ -28,8 +28,9 @@ from bayesrun.sweeps.base import KEYS, Point, SweepSpec, setting_of
 from bayesrun.sweeps.local_workers import in_worker
 
 MAX_JOBS = 10_000
-_ENDLESS = 10**12
 """Largest number of jobs of a sweep."""
+_ENDLESS = 10**12
+"""Number of values from which on a message says only that there are more."""
 
 _Choice = tuple[str, ...]
 
