@@ -160,8 +160,10 @@ def sample(
         kept_stats[chain] = {name: values[spec.tune :] for name, values in stats.items()}
     end = spec.tune + spec.draws
     short = [n for n in range(spec.chains) if n not in kept_stats or (n in made_changes and shared.done[n] < end)]
-    kept_stats.update(_take_stored(store, short, kept_stats, shared, spec.tune, made_changes))
     made = {n: min(int(shared.done[n]) - spec.tune, len(of["lp"])) for n, of in kept_stats.items()}
+    taken = _take_stored(store, short, made, shared, spec.tune, made_changes)
+    kept_stats.update(taken)
+    made.update({n: len(of["lp"]) for n, of in taken.items()})
     kept, length = kept_chains(made, spec.chains, outcome)
     kept_rows = {name: _rows(kept_stats, kept, name, slice(length)) for name in _STATS}
     whole = all(chain in outcome.stats for chain in kept)
@@ -188,7 +190,7 @@ def sample(
 def _take_stored(
     store: DrawStore,
     chains: Sequence[int],
-    own: Mapping[int, Mapping[str, NDArray[Any]]],
+    made: Mapping[int, int],
     shared: SharedDraws,
     tune: int,
     changes: dict[int, list[StepChange]],
@@ -203,7 +205,8 @@ def _take_stored(
         return taken
     for chain in chains:
         columns, stats = stored.chains.get(chain, ({}, {}))
-        if len(stats.get("lp", ())) > len(own.get(chain, {"lp": ()})["lp"]):
+        # not its statistics in memory are counted: nutpie makes some draws more until it has ended
+        if len(stats.get("lp", ())) > made.get(chain, 0):
             rows = columns["point"]
             shared.points[chain, : len(rows)] = rows
             shared.done[chain] = tune + len(rows)

@@ -249,6 +249,10 @@ class MlflowStore:
         """Return the runs of an experiment that are marked as running."""
         return list(self.client.search_runs([experiment], "attributes.status = 'RUNNING'"))
 
+    def is_running(self, run_id: str) -> bool:
+        """Return whether a run is marked as running at present."""
+        return bool(self.client.get_run(run_id).info.status == "RUNNING")
+
     def drop_children(self, experiment: str, parent: str, jobs: Collection[str], keep: Collection[str]) -> None:
         """Delete the runs below a parent that are tagged with one of some job numbers, but for those to keep."""
         for run in self.client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'", max_results=1000):

@@ -50,7 +50,7 @@ from bayesrun.tracking.tracking_record import (
     unsent_runs,
 )
 
-_OWNER = "bayesrun.owner"
+_OWNER, _TRACKER = "bayesrun.owner", "bayesrun.tracker"
 _STATES = {
     "finished": "FINISHED",
     "partial": "FINISHED",
@@ -181,7 +181,7 @@ class TrackerProcess:
             "mlflow.source.type": "LOCAL",
             "mlflow.user": user,
         }
-        return {_OWNER: process_label(self.owner), **source}
+        return {_OWNER: process_label(self.owner), _TRACKER: process_label(os.getpid()), **source}
 
     def _progress(self, request: dict[str, Any]) -> dict[str, Any]:
         run = self.runs[request["run"]]
@@ -285,12 +285,12 @@ class TrackerProcess:
         return {"folder": str(self._store(request["spec"]).folder(request["run_id"], Path(request["into"])))}
 
     def tidy(self, number: int) -> None:
-        """End the runs of this host whose process is gone, once per experiment; a failure does no harm."""
+        """End the runs of this host whose processes are gone, once per experiment; a failure does no harm."""
         run = self.runs.get(number)
         if run and run.store and run.experiment_id and (run.store.uri, run.experiment_id) not in self.tidied:
             self.tidied.add((run.store.uri, run.experiment_id))
             with contextlib.suppress(Exception):
-                _end(run.store, run.experiment_id, lambda tags: process_has_ended(tags.get(_OWNER, "")))
+                _end(run.store, run.experiment_id, _has_vanished)
 
     def abandon(self) -> None:
         """Mark the runs that were never closed as killed."""
@@ -322,9 +322,16 @@ def _parent_of(folder: Path, uri: str) -> str | None:
     return parent.run_id if parent and parent.uri == redact(uri) else None
 
 
+def _has_vanished(tags: Mapping[str, str]) -> bool:
+    """Return whether nobody is left who could end a run: a tracker may still send what its owner left to it."""
+    owner = tags.get(_OWNER, "")
+    return process_has_ended(owner) and process_has_ended(tags.get(_TRACKER, owner))
+
+
 def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
+    """End the runs that are over; one that ended itself since they were listed stays as it is."""
     for run in store.running(experiment):
-        if is_over(run.data.tags):
+        if is_over(run.data.tags) and store.is_running(run.info.run_id):
             store.end(run.info.run_id, "KILLED", _VANISHED)
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from bayesrun.processes import process_label
+from bayesrun.tracking import tracker_process
 from bayesrun.tracking.base import DatasetInfo, RunCard, TrackingSpec, flatten
 from bayesrun.tracking.mlflow import open_run
+from bayesrun.tracking.mlflow_store import MlflowStore
 from tests.faults.faulty_server import faulty_server
 
 CARD = RunCard(
@@ -23,6 +26,9 @@ CARD = RunCard(
     tags={"model": "switchpoint"},
     dataset=DatasetInfo("mining", "ab" * 32, "data/mining.csv", 111),
 )
+
+ENDED = process_label(os.getpid()).replace(f":{os.getpid()}:", ":4194305:")
+"""A process that can't be: numbers of processes end at 2^22."""
 
 OPEN_AND_CLOSE = """
 import sys
@@ -189,6 +195,36 @@ def test_a_run_whose_tracker_died_too_is_ended_by_the_next(spec, folder):
     assert client(spec).get_run(run_id).info.status == "RUNNING"
     open_run(spec, CARD).close(folder, "finished")
     assert client(spec).get_run(run_id).info.status == "KILLED"
+
+
+def test_a_run_that_ends_while_others_are_looked_for_stays_finished(spec, folder):
+    """Its processes end after the running runs were listed and before they are looked at."""
+    first = open_run(spec, CARD)
+    first.ready()
+    store = client(spec)
+    experiment = store.get_experiment_by_name("coal").experiment_id
+    listed = store.search_runs([experiment], "attributes.status = 'RUNNING'")
+
+    class Late(MlflowStore):
+        def running(self, experiment):
+            first.close(folder, "finished")
+            return listed
+
+    tracker_process._end(Late(store, spec.artifacts, spec.uri), experiment, lambda tags: True)
+    run = store.get_run(listed[0].info.run_id)
+    assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "finished")
+
+
+@pytest.mark.parametrize(("sends", "status"), [(True, "RUNNING"), (False, "KILLED")])
+def test_a_run_whose_files_are_still_sent_has_not_vanished(spec, folder, sends, status):
+    """Its owner leaves after some seconds; the tracker that it leaves behind goes on for minutes."""
+    open_run(spec, CARD).close(folder, "finished")
+    store = client(spec)
+    experiment = store.get_experiment_by_name("coal").experiment_id
+    tags = {"bayesrun.owner": ENDED, "bayesrun.tracker": process_label(os.getpid()) if sends else ENDED}
+    left = store.create_run(experiment, tags=tags).info.run_id
+    subprocess.run(arguments(spec, "next", str(folder)), check=True)
+    assert store.get_run(left).info.status == status
 
 
 def test_opening_does_not_wait():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,6 +22,7 @@ from bayesrun.samplers.base import NutsSpec, Sampled
 from bayesrun.samplers.chains import SharedDraws
 from bayesrun.samplers.draw_store import NOWHERE, DrawStore, read_draws
 from bayesrun.samplers.earlier import EarlierDraws, recovered
+from bayesrun.samplers.nutpie import _Path
 from bayesrun.samplers.smaller_steps import FACTOR, StepChange, StepControl, decisions, few, may_shrink
 from tests.unit.samplers.conftest import Listener
 
@@ -173,17 +175,28 @@ def test_what_is_on_disk_is_what_was_drawn(funnel: PyMC3Model, changed: Changed)
     assert back.changes == changed.run.changes and same(changed.run, back, 400)
 
 
+@pytest.mark.parametrize("is_late", [False, True])
 def test_a_run_that_ends_soon_after_a_change_has_the_draws_of_before(
-    funnel: PyMC3Model, changed: Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    funnel: PyMC3Model, changed: Changed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_late: bool
 ) -> None:
-    """Draws that became warm-up are lost only once there are as many new ones."""
-    change = SharedDraws.change
+    """Draws that became warm-up are lost only once there are as many new ones.
+
+    Until its end has come through to it, which may be late, nutpie's thread makes draws that nobody counts.
+    """
+    change, go_on = SharedDraws.change, _Path.go_on
+
+    def end_late(path: _Path, for_good: bool = False) -> None:
+        go_on(path, for_good)
+        while for_good and not path.is_last:
+            time.sleep(0.01)
 
     def stop(shared: SharedDraws, chain: int, changes: Sequence[StepChange], done: int) -> None:
         change(shared, chain, changes, done)
         shared.stop[0] = changes[-1].draws > 0
 
     monkeypatch.setattr(SharedDraws, "change", stop)
+    if is_late:
+        monkeypatch.setattr(_Path, "go_on", end_late)
     run = sample(funnel, changed.seed, DrawStore(tmp_path), engine=changed.engine, cores=1)
     place, length = list(run.kept).index(changed.chain), run.size[1]
     assert changed.chain not in run.changes and length == changed.run.changes[changed.chain][0].draws
