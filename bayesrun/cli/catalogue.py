@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin
 import yaml
 
 from bayesrun.cli.key_docs import comments_in, comments_of_section, documented, first_comment
+from bayesrun.cli.schemas import SUMMED_OUT
 from bayesrun.config.run_config import CHOSEN, SECTIONS, TopSpec
 from bayesrun.data.base import SOURCES
 from bayesrun.data.section import PredictSpec
@@ -193,7 +194,9 @@ def _priors(folders: Sequence[Path]) -> list[Entry]:
         known = known_family(name)
         parameters = ", ".join(known.parameters) or "no parameters"
         entries.append(Entry("prior", name, f"{known.support}: {parameters}", f"{{dist: {name}, ...}}"))
-    return entries
+    for name, (line, keys) in SUMMED_OUT.items():
+        entries.append(Entry("prior", name, f"{line}: {', '.join(keys)}", f"{{dist: {name}, ...}}"))
+    return sorted(entries, key=lambda entry: entry.name)
 
 
 def _families(folders: Sequence[Path]) -> list[Entry]:
@@ -206,6 +209,9 @@ def _families(folders: Sequence[Path]) -> list[Entry]:
 
 
 def _keys_of_prior(name: str) -> tuple[Key, ...]:
+    if name in SUMMED_OUT:
+        keys = SUMMED_OUT[name][1].items()
+        return tuple(Key(key, None, "", f"{of['description'][0].lower()}{of['description'][1:]}") for key, of in keys)
     known = known_family(name)
     needed = [[sorted(one) for one in group] for group in known.required]
     said = {p: "required" for group in needed for one in group for p in one}

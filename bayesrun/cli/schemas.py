@@ -326,6 +326,15 @@ _OF_LINEAR_GAUSSIAN: Schema = {
     "sigma": {"description": "Sd of an observation about the components", **_VALUE},
     "steps": {"description": "Times of the rows", **_VALUE},
 }
+SUMMED_OUT: Mapping[str, tuple[str, Schema]] = {
+    HIDDEN_MARKOV: ("likelihood of a series in hidden states", _OF_HIDDEN_MARKOV),
+    LINEAR_GAUSSIAN: ("likelihood of a series that is a sum of components that move", _OF_LINEAR_GAUSSIAN),
+    MARGINAL: (
+        "prior of a discrete variable",
+        {"of": {"description": "Distribution of the variable that is summed out", "$ref": "#/$defs/prior"}},
+    ),
+}
+"""Values of `dist` whose variable is summed out, and drawn afterwards: what each is, and the schemas of its keys."""
 _OF_OPTIONS: Mapping[str, Schema] = {
     "dims": {"description": "Dims by name", "type": ["array", "string", "null"]},
     "shape": {"description": "Sizes of axes, labelled 0, 1, ...", "type": ["integer", "array", "string", "null"]},
@@ -349,16 +358,15 @@ def _of_priors() -> dict[str, Schema]:
             cases.append(_if("dist", name, allowed))
         names = distributions()
         if kind == "likelihood":
-            for name, of in ((HIDDEN_MARKOV, _OF_HIDDEN_MARKOV), (LINEAR_GAUSSIAN, _OF_LINEAR_GAUSSIAN)):
+            for name in (HIDDEN_MARKOV, LINEAR_GAUSSIAN):
                 names = [*names, name]
-                own = {**of, **extra}
+                own = {**SUMMED_OUT[name][1], **extra}
                 keys |= set(own)
                 cases.append(_if("dist", name, {"propertyNames": {"enum": ["dist", *own]}, "properties": own}))
         else:
             names = [*names, MARGINAL]
-            inner = {"description": "Distribution of the variable that is summed out", "$ref": _REF.format("prior")}
             keys.add("of")
-            summed: Schema = {"propertyNames": {"enum": ["dist", "of"]}, "properties": {"of": inner}}
+            summed: Schema = {"propertyNames": {"enum": ["dist", "of"]}, "properties": SUMMED_OUT[MARGINAL][1]}
             summed["required"] = ["of"]
             cases.append(_if("dist", MARGINAL, summed))
         dist = {"description": "Name of the distribution", "enum": names}

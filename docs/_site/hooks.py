@@ -37,12 +37,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 # a link whose text is the file that it leads to: the site shows the page's name
 _FILE_NAMED = re.compile(r"\[(?:docs/)?([\w-]+)(?:/index)?\.md\]\(")
+# a block of nothing but commands, shown as such: they are read whole on a phone, too
+_COMMANDS = re.compile(r"^(```)\n((?:(?:uv|pip|python|bayesrun|mlflow|make|git) .*\n)+```$)", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Put in files that a comment names, and write links and code in tables as they are read on the site."""
     lines = [_with_plain_pipes(line) if line.startswith("|") else line for line in markdown.split("\n")]
     markdown = _FILE_NAMED.sub(lambda match: f"[{match[1].replace('_', ' ')}](", "\n".join(lines))
+    markdown = _COMMANDS.sub(r"\1bash\n\2", markdown)
     return re.sub(r"<!-- file: (\S+) -->", lambda match: included(match[1]), markdown)
 
 
@@ -173,7 +176,7 @@ def _takes(key: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
     if "anyOf" in key:
         return ", ".join(dict.fromkeys(filter(None, (_takes(each, defs) for each in key["anyOf"]))))
     given = key.get("type", [])
-    words = ", ".join(_WORDS.get(each, each) for each in ([given] if isinstance(given, str) else given))
-    bounds = [f"{word} {key[bound]:,}" for bound, word in _BOUNDS.items() if bound in key]
-    of = _takes(key["items"], defs) if isinstance(key.get("items"), Mapping) else ""
-    return " ".join([words, *bounds, *([f"of {of}"] if of else [])])
+    items = _takes(key["items"], defs) if isinstance(key.get("items"), Mapping) else ""
+    words_of = {**_WORDS, "array": f"list of {items}" if items else "list"}
+    words = ", ".join(words_of.get(each, each) for each in ([given] if isinstance(given, str) else given))
+    return " ".join([words, *(f"{word} {key[bound]:,}" for bound, word in _BOUNDS.items() if bound in key)])

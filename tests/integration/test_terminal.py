@@ -71,6 +71,15 @@ def test_a_name_is_described_by_its_keys(bayesrun: Command, tmp_path: Path) -> N
     )
 
 
+def test_every_distribution_that_a_model_takes_is_listed_and_described(bayesrun: Command) -> None:
+    listed = {entry["name"] for entry in json.loads(bayesrun("list", "priors", "output=json").stdout)}
+    defs = json.loads(bayesrun("schema", "model").stdout)["$defs"]
+    taken = {name for kind in ("prior", "likelihood") for name in defs[kind]["properties"]["dist"]["enum"]}
+    assert listed == taken and {"HiddenMarkov", "LinearGaussian", "Marginal"} < listed
+    shown = bayesrun("describe", "LinearGaussian").stdout
+    assert re.search(r"^  sigma +null +sd of an observation about the components", shown, re.M)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
