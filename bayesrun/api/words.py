@@ -13,13 +13,12 @@ from typing import Any
 
 import yaml
 
+from bayesrun.config.table_files import quoted
 from bayesrun.errors import Problem, check, fail
 
 Value = Any
 """None, a bool, a number, a text, or a list or mapping of these."""
 
-_PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
-_KEYWORDS = ("null", "true", "false", "nan", "inf")
 _KEY = re.compile(r"[A-Za-z_][\w.-]*")
 MODEL_FILE, DATA_FILE = "in_python", "frame"
 """Names of the files of a model and a data set that were given in Python."""
@@ -105,7 +104,7 @@ def text_of(value: Value, key: str) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str | Path):
-        return _quoted(str(value))
+        return quoted(str(value))
     if isinstance(value, Mapping):
         odd = [name for name in value if not isinstance(name, str) or not _KEY.fullmatch(name)]
         check([Problem(f"{key}.{name}", "can't be set in this way", "give the model as a mapping") for name in odd])
@@ -114,15 +113,6 @@ def text_of(value: Value, key: str) -> str:
         return "[" + ", ".join(text_of(each, f"{key}[{place}]") for place, each in enumerate(value)) + "]"
     hint = "give None, a bool, a number, a text, or lists and mappings of these"
     raise fail(key, f"can't be a value of a config (got {type(value).__name__})", hint)
-
-
-def _quoted(text: str) -> str:
-    """Quote a text as Hydra's grammar asks for, unless it is a plain word."""
-    if _PLAIN.fullmatch(text) and text.lower() not in _KEYWORDS:
-        return text
-    # a backslash escapes only where it stands before a quote
-    escaped = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def write_model(model: Mapping[str, Any], folder: Path, with_data: bool) -> str:

@@ -27,7 +27,7 @@ bayesrun runs Bayesian models from YAML files and checks their posteriors.
   python -m bayesrun model=switchpoint --cfg job                   show the config, do not run
   python -m bayesrun task=prior model=switchpoint 'expect={disasters: [0, 20]}'
                                                                    what the prior implies, and if that is plausible
-  python -m bayesrun task=predict run=last predict.data=mine       new rows from a finished run
+  python -m bayesrun task=predict run=last predict.data=new.csv    new rows from a finished run
   python -m bayesrun task=extend run=last sampler.draws=+2000      more draws for a finished run (or until_ess=4000)
   python -m bayesrun task=effects run=last effects.of=x            what a predictor does to the outcome
   python -m bayesrun task=hypothesis run=last 'mu > 0' 'mu - tau'  how probable statements are

@@ -36,6 +36,7 @@ from bayesrun.config.hydra_internals import (
     start_hydra,
 )
 from bayesrun.config.override_merge import Merged, sets_first
+from bayesrun.config.table_files import ENDS, is_data_file
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 
 MAIN = "main"
@@ -317,8 +318,8 @@ def _find(
 def _is_name(written: Written) -> bool:
     value = written.override.value()
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    known = bool(names) and all(isinstance(name, str) and len(name) <= _MAX_NAME_LENGTH for name in names)
-    return written.override.is_delete() or known
+    known = [isinstance(one, str) and (len(one) <= _MAX_NAME_LENGTH or is_data_file(one)) for one in names]
+    return written.override.is_delete() or (bool(known) and all(known))
 
 
 def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple[list[Written], Problem]:
@@ -333,7 +334,10 @@ def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple
     if extra := _EXTRAS.get(str(error.missing_cfg_file).removesuffix(".yaml")):
         message = f"'{choice}' is not installed: it is an extra of bayesrun"
         return at, Problem(key or choice, message, f"install it: pip install 'bayesrun[{extra}]'")
-    return at, Problem(key or choice, f"unknown choice '{choice}'", did_you_mean(choice, map(str, error.options or [])))
+    hint = did_you_mean(choice, map(str, error.options or []))
+    if group == "data":
+        hint += f"; or give a file ({ENDS}): {key}=rows.csv"
+    return at, Problem(key or choice, f"unknown choice '{choice}'", hint)
 
 
 def _merge(loader: Loader, repository: Any, found: Defaults) -> _Base:

@@ -31,7 +31,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobRuntime
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from hydra.plugins.config_source import ConfigSource
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import HydraContext, RunMode
 from hydra.version import setbase
 from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
@@ -39,6 +39,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from bayesrun import __version__
+from bayesrun.config.table_files import KEYS, section_of, with_absolute_files
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import fail
 
@@ -74,7 +75,7 @@ INTERNALS = (
     Internal(
         "_Repository",
         "subclass of ConfigRepository",
-        "bounds of a YAML file are checked before it is loaded",
+        "bounds of a YAML file are checked before it is loaded; a data file stands for a section `data`",
     ),
     Internal("command_line", "get_args_parser", "Hydra's own flags, read before Hydra starts"),
     Internal(
@@ -162,8 +163,9 @@ def parse_override(text: str, by_hand: bool = True) -> Written:
         (parsed,) = OverridesParser.create().parse_overrides([text])
     except RecursionError as error:
         raise OverrideParseException(text, "it is nested too deeply") from error
-    if parsed.key_or_group == "predict.data" and isinstance(parsed.value(), str) and not parsed.is_delete():
-        parsed.key_or_group, parsed.package, parsed.type = "data", "predict.data", OverrideType.ADD
+    key = parsed.key_or_group
+    if key in KEYS[1:] and isinstance(parsed.value(), str) and not parsed.is_delete():
+        parsed.key_or_group, parsed.package, parsed.type = "data", key, OverrideType.ADD
     return Written(text, parsed, by_hand)
 
 
@@ -176,15 +178,24 @@ def command_line() -> ArgumentParser:
         if action.dest == "version":
             action.version = f"bayesrun {__version__}"  # type: ignore[attr-defined]
             action.help = "Show the version and exit"
+        if action.dest == "overrides":
+            action.type = with_absolute_files
     parser.add_argument("--quiet", "-q", action="store_true", help="Print warnings and the verdict only")
     parser.add_argument("--verbose", "-v", action="store_true", help="Print all of what run.log holds")
     return parser
 
 
 class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
-    """Config files by name; a file that is too large or too deep is refused before it is read."""
+    """Config files by name; a file that is too large or too deep is refused before it is read.
+
+    A data file stands for the section that reads it.
+    """
 
     def load_config(self, config_path: str) -> Any:
+        section = section_of(config_path)
+        if section is not None:
+            made = OmegaConf.create(section)
+            return ConfigResult("bayesrun", f"file://{section['path']}", made, {"package": None}, defaults_list=[])
         source = self._find_object_source(config_path, ObjectType.CONFIG)
         if source is not None and source.scheme() == "file":
             check_yaml(_path_in(source, config_path))

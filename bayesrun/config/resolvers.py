@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from bayesrun.config.table_files import short
 from bayesrun.redaction import redact_override
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -69,6 +70,7 @@ def run_name(name: str | None, model: str, overrides: str) -> str:
         return _slug(name)
     named = [o for o in re.split(r",(?=[+~]*[\w./@-]+=)", overrides) if _tells(o)]
     named = [o for o in named if redact_override(o) == o]  # a folder's name is read by everybody
+    named = [short(o) for o in named]
     parts = [".".join(o.lstrip("+").split("=", 1)[0].split(".")[-2:]) + "=" + o.split("=", 1)[1] for o in named]
     return _slug("_".join([model, *parts]))[:_MAX_LENGTH].rstrip("_.-")
 

@@ -55,6 +55,8 @@ class FittedDesign:
         Variables that are not over the rows; they are the same for new rows.
     decimal
         Decimal separator of a text table; None for other sources.
+    missing
+        Words for missing values in a text table.
     """
 
     dim: str
@@ -67,9 +69,10 @@ class FittedDesign:
     constants: Mapping[str, Constant]
     fixed: xr.Dataset = field(repr=False)
     decimal: str | None = None
+    missing: tuple[str, ...] = ()
 
     def completed(self, spec: DataSpec) -> DataSpec:
-        """Complete the section of new rows with the row dimension and the text columns of the fit."""
+        """Complete the section of new rows with the row dimension, text columns and missing words of the fit."""
         texts: dict[str, ColumnKind] = {name: "text" for name, kind in self.kinds.items() if kind == "text"}
         dims = getattr(spec, "dims", {})
         renamed = {n: [self.dim if d == spec.dim else d for d in of] for n, of in dims.items()}
@@ -79,6 +82,7 @@ class FittedDesign:
             "dtypes": {**texts, **spec.dtypes},
             "parse_dates": list(dict.fromkeys([*self.dates, *spec.parse_dates])),
             **({"dims": renamed} if dims else {}),
+            **({"missing": list(dict.fromkeys([*spec.missing, *self.missing]))} if hasattr(spec, "missing") else {}),
             **columns,
         }
         return spec.model_copy(update=reading)
@@ -205,6 +209,7 @@ class FittedDesign:
         return {
             "dim": self.dim,
             "decimal": self.decimal,
+            "missing": list(self.missing),
             "columns": dict(self.columns),
             "kinds": dict(self.kinds),
             "dates": {name: {"format": how.format, "day_first": how.day_first} for name, how in self.dates.items()},
@@ -230,6 +235,7 @@ class FittedDesign:
             constants={text: Constant.from_plain(of) for text, of in content["constants"].items()},
             fixed=xr.Dataset(fixed),
             decimal=content.get("decimal"),
+            missing=tuple(content.get("missing", ())),
         )
 
     def reads(self, needed: Collection[str] | None) -> Callable[[str], bool]:

@@ -62,13 +62,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def missing_file(path: Path, key: str) -> list[Problem]:
-    """Report a missing file and suggest a similar one; empty when the file exists."""
+def missing_file(path: Path, key: str, given: str) -> list[Problem]:
+    """Report a missing file and suggest a similar one; empty when the file exists.
+
+    Parameters
+    ----------
+    path
+        Where the file should be.
+    key
+        Config key that names it.
+    given
+        The path as it is given there.
+    """
     if path.is_file():
         return []
     if path.is_dir():
         return [Problem(key, f"'{path}' is a folder", "name a file in it")]
-    return [Problem(key, f"no file '{path}'", _nearest_file(path))]
+    hint = _nearest_file(path)
+    is_absolute = Path(given).expanduser().is_absolute()
+    return [Problem(key, f"no file '{path}'", hint if is_absolute else f"{hint}; a relative path is from paths.data")]
 
 
 def check_file(spec: FileSpec, directory: Path) -> list[Problem]:
@@ -82,7 +94,7 @@ def check_file(spec: FileSpec, directory: Path) -> list[Problem]:
         `paths.data`.
     """
     path = resolve(spec.path, directory)
-    problems = missing_file(path, "data.path")
+    problems = missing_file(path, "data.path", spec.path)
     if problems or spec.sha256 is None:
         return problems
     return _wrong_digest(path, spec.sha256)
@@ -100,11 +112,11 @@ def _wrong_digest(path: Path, expected: str) -> list[Problem]:
 def _nearest_file(path: Path) -> str:
     folder = path.parent
     if not folder.is_dir():
-        return f"there is no folder '{folder}'; a relative path is from paths.data"
+        return f"there is no folder '{folder}'"
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
     listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
-    there = f"in '{folder}' there is: {listed or 'no file'}; a relative path is from paths.data"
+    there = f"in '{folder}' there is: {listed or 'no file'}"
     return f"did you mean '{near[0]}'? {there}" if near else there
 
 

@@ -70,7 +70,8 @@ def _prepared(raw: xr.Dataset, written: Written | None, spec: DataSpec) -> tuple
     for note in unused_levels(table, spec.levels, spec.factors):
         log.warning(note)
     data, design = learn(table, spec, dates)
-    return _whole(data, spec), replace(design, decimal=None if written is None else written.decimal)
+    decimal = None if written is None else written.decimal
+    return _whole(data, spec), replace(design, decimal=decimal, missing=tuple(getattr(spec, "missing", ())))
 
 
 def load_new(

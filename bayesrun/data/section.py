@@ -51,7 +51,7 @@ class PredictSpec(Section):
     Parameters
     ----------
     data
-        The data set of the new rows; `predict.data=NAME` selects it. Null: nothing is predicted.
+        The data set of the new rows; `predict.data=NAME` or `predict.data=FILE` selects it. Null: nothing is predicted.
     interval
         Probability inside the intervals; null = `intervals`.
     new_levels
@@ -91,7 +91,8 @@ def parse_rows(raw: Any, directory: Path, problems: list[Problem]) -> PredictSpe
     if given is None:
         return spec
     if not isinstance(given, Mapping):
-        problems.append(Problem("predict.data", f"must be a data set (got {given!r})", "choose one: predict.data=NAME"))
+        hint = "choose one: predict.data=NAME, or predict.data=FILE"
+        problems.append(Problem("predict.data", f"must be a data set (got {given!r})", hint))
         return spec
     found: list[Problem] = []
     rows = parse_data(given, directory, found)

@@ -75,7 +75,7 @@ def check(spec: SqlSpec, directory: Path) -> list[Problem]:
     return [
         *_not_a_selection(spec.query, spec.url),
         *_driver_problems(spec.url),
-        *(p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url")),
+        *(p for file in _sqlite_file(spec.url) for p in missing_file(resolve(file, directory), "data.url", file)),
     ]
 
 

@@ -73,7 +73,7 @@ class EffectsSpec(Section):
     parameter
         A parameter of the outcome's distribution in place of its expected value.
     data
-        A section `data` with the rows to average over; null = those of the fit.
+        The rows to average over: a data set's name, a file or a section `data`; null = those of the fit.
     figure
         Whether to draw `effects.png`.
     """

@@ -1,7 +1,7 @@
 """`task=predict`: predict new rows from a finished run, without sampling.
 
 python -m bayesrun task=predict run=FOLDER predict.data=NAME              from a run folder
-python -m bayesrun task=predict run=last predict.data=NAME                from the run that was started last
+python -m bayesrun task=predict run=last predict.data=new.csv             the rows of a file
 python -m bayesrun task=predict run=mlflow:RUN_ID predict.data=NAME       from a tracked run
 
 The numbers are those that predicting right after the fit gives. They go into a run folder of their own, which names
@@ -38,7 +38,8 @@ def predict(request: TaskRequest) -> TaskEnd:
     folder = request.run.folder
     config = config_of(request, folder, ("predict",))
     if config.predict.data is None:
-        raise fail("predict.data", "is required but missing", "choose the new rows: predict.data=NAME")
+        hint = "choose the new rows: predict.data=NAME, or predict.data=FILE"
+        raise fail("predict.data", "is required but missing", hint)
     TRACKERS.load(config.tracking.backend, "tracking.backend").warm(config.tracking)
     with logging_to_memory() as memory:
         fitted = read_design(folder, getattr(config.model, "formula", None))

@@ -96,3 +96,34 @@ def test_parameters_that_are_impossible_at_a_new_row_are_told(
     told = bayesrun(*given, "task=predict", "run=last", "predict.data=far")
     assert told.returncode == 1 and message in told.stderr and "obs 1" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+@pytest.mark.slow
+def test_a_file_is_a_data_set_of_its_own(bayesrun: Command, tmp_path: Path) -> None:
+    """`data=FILE` and `predict.data=FILE`: the numbers of a named data set, with the types that the fit has learned."""
+    rng = np.random.default_rng(5)
+    table = pd.DataFrame({"zip": ["08", "12", "08", "30"] * 10, "x": rng.normal(size=40).round(3)})
+    table["y"] = (1 + 2 * table["x"] + rng.normal(size=40)).round(3)
+    table.loc[3, "x"] = -99
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    table.iloc[:3, :2].to_csv(tmp_path / "new.csv", index=False)
+    table.iloc[:3, :2].to_parquet(tmp_path / "new.parquet")
+    table.iloc[:4, :2].to_csv(tmp_path / "gap.csv", index=False)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "named.yaml").write_text(f"{{name: named, source: csv, path: {tmp_path}/new.csv}}")
+    given = ["--config-dir", tmp_path, f"paths.outputs={tmp_path}/out", "tracking=none"]
+    of_data = [f"data={tmp_path}/rows.csv", "data.missing=[-99]", "data.drop_missing=rows"]
+    few = ["sampler.draws=50", "sampler.tune=100", "sampler.chains=2", "model.figures=[]", "report=false"]
+    done = bayesrun(*given, "model=glm", "model.formula='y ~ x + C(zip)'", *of_data, *few)
+    assert done.returncode == 0, done.stderr
+    assert "_data=rows.csv_" in only_run(tmp_path / "out").name
+    found = []
+    for rows in ("named", f"{tmp_path}/new.csv", f"{tmp_path}/new.parquet"):
+        predicted = bayesrun(*given, "task=predict", "run=last", f"predict.data={rows}")
+        assert predicted.returncode == 0, predicted.stderr
+        found.append((Path(predicted.stdout.split("folder: ")[1].strip()) / "predictions.csv").read_text())
+    assert found[0] == found[1] == found[2]
+    gap = bayesrun(*given, "task=predict", "run=last", f"predict.data={tmp_path}/gap.csv")
+    assert gap.returncode == 1 and "predictor 'x' has 1 missing of 4 values: obs 3" in gap.stderr
+    effects = bayesrun(*given, "task=effects", "run=last", "effects.of=x", f"effects.data={tmp_path}/gap.csv")
+    assert effects.returncode == 0, effects.stderr
