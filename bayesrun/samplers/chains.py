@@ -132,6 +132,11 @@ class SharedDraws:
             self.changes[chain, place] = one.draws + 1, one.diverged
         self.done[chain] = done
 
+    def take(self, chain: int, points: NDArray[Any], tune: int) -> None:
+        """Put kept draws (draw, parameter) of a chain in the place of those that it has."""
+        self.points[chain, : len(points)] = points
+        self.done[chain] = tune + len(points)
+
     def all_changes(self) -> dict[int, list[StepChange]]:
         """Return the changes of steps of each chain that has any."""
         changes = {

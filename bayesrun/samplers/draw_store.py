@@ -165,6 +165,28 @@ class DrawStore:
         """Read what is stored so far; None where nothing is."""
         return None if self._folder is None else read_draws(self._folder)
 
+    def beyond(self, made: Mapping[int, int]) -> Mapping[int, tuple[Arrays, Arrays, list[StepChange]]]:
+        """Read the chains of which more draws are stored than their process left in memory.
+
+        It was killed, or was stopped soon after it had taken smaller steps, when its draws became warm-up.
+
+        Parameters
+        ----------
+        made
+            Draws in memory, of the chains in question.
+
+        Returns
+        -------
+        dict
+            Columns and statistics (draw, ...) of each such chain, and the changes of steps before them.
+        """
+        stored = self.stored() if made else None
+        if stored is None:
+            return {}
+        lengths = {chain: len(next(iter(columns.values()))) for chain, (columns, _) in stored.chains.items()}
+        more = [chain for chain in made if lengths.get(chain, 0) > made[chain]]
+        return {chain: (*stored.chains[chain], list(stored.changes.get(chain, ()))) for chain in more}
+
     def states(self, attempt: int) -> Path:
         """Return the folder of the states of an attempt."""
         assert self._folder is not None

@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -158,12 +158,12 @@ def sample(
     kept_stats: dict[int, Mapping[str, NDArray[Any]]] = {}
     for chain, stats in outcome.stats.items():
         kept_stats[chain] = {name: values[spec.tune :] for name, values in stats.items()}
-    end = spec.tune + spec.draws
-    short = [n for n in range(spec.chains) if n not in kept_stats or (n in made_changes and shared.done[n] < end)]
+    # nutpie makes some draws more until it has ended: those that count are done
     made = {n: min(int(shared.done[n]) - spec.tune, len(of["lp"])) for n, of in kept_stats.items()}
-    taken = _take_stored(store, short, made, shared, spec.tune, made_changes)
-    kept_stats.update(taken)
-    made.update({n: len(of["lp"]) for n, of in taken.items()})
+    short = [n for n in range(spec.chains) if n not in made or (n in made_changes and made[n] < spec.draws)]
+    for chain, (columns, stats, before) in store.beyond({n: made.get(n, 0) for n in short}).items():
+        shared.take(chain, columns["point"], spec.tune)
+        kept_stats[chain], made[chain], made_changes[chain] = stats, len(columns["point"]), before
     kept, length = kept_chains(made, spec.chains, outcome)
     kept_rows = {name: _rows(kept_stats, kept, name, slice(length)) for name in _STATS}
     whole = all(chain in outcome.stats for chain in kept)
@@ -185,34 +185,6 @@ def sample(
         attempt=store.attempts,
         changes={chain: made_changes[chain] for chain in kept if made_changes.get(chain)},
     )
-
-
-def _take_stored(
-    store: DrawStore,
-    chains: Sequence[int],
-    made: Mapping[int, int],
-    shared: SharedDraws,
-    tune: int,
-    changes: dict[int, list[StepChange]],
-) -> Mapping[int, Mapping[str, NDArray[Any]]]:
-    """Take draws from the store, and return their statistics, of chains where it holds more than is in memory.
-
-    They are those of a chain whose process left no statistics, or one that was ended soon after its steps changed.
-    """
-    stored = store.stored() if chains else None
-    taken: dict[int, Mapping[str, NDArray[Any]]] = {}
-    if stored is None:
-        return taken
-    for chain in chains:
-        columns, stats = stored.chains.get(chain, ({}, {}))
-        # not its statistics in memory are counted: nutpie makes some draws more until it has ended
-        if len(stats.get("lp", ())) > made.get(chain, 0):
-            rows = columns["point"]
-            shared.points[chain, : len(rows)] = rows
-            shared.done[chain] = tune + len(rows)
-            taken[chain] = stats
-            changes[chain] = list(stored.changes.get(chain, ()))
-    return taken
 
 
 def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name: str, draws: slice) -> NDArray[Any]:

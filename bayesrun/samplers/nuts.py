@@ -45,7 +45,7 @@ from bayesrun.samplers.draw_store import (
 from bayesrun.samplers.earlier import EarlierDraws
 from bayesrun.samplers.initial_points import choose_init
 from bayesrun.samplers.monitors import reason_of
-from bayesrun.samplers.smaller_steps import FACTOR, SETTLING, StepChange, StepControl, described, observed_from
+from bayesrun.samplers.smaller_steps import FACTOR, SETTLING, StepControl, described, observed_from
 
 log = logging.getLogger("bayesrun.sampling")
 
@@ -170,7 +170,11 @@ def sample_with_steps(
     changes = shared.all_changes()
     if changes:
         log.info(described(changes))
-        _take_stored(store, shared, spec, layout, changes)
+        made = {chain: int(shared.done[chain]) - spec.tune for chain in changes}
+        short = {chain: count for chain, count in made.items() if count < spec.draws}
+        for chain, (columns, stats, before) in store.beyond(short).items():
+            shared.take(chain, rows_of(columns, stats, layout), spec.tune)
+            changes[chain] = before
     kept, length = kept_chains({n: int(done) - spec.tune for n, done in enumerate(shared.done)}, spec.chains, outcome)
     parts = [split_rows(shared.points[chain, :length], layout) for chain in kept]
     return Sampled(
@@ -185,24 +189,6 @@ def sample_with_steps(
         attempt=store.attempts,
         changes={chain: changes[chain] for chain in kept if changes.get(chain)},
     )
-
-
-def _take_stored(
-    store: DrawStore, shared: SharedDraws, spec: NutsSpec, layout: Layout, changes: dict[int, list[StepChange]]
-) -> None:
-    """Take the draws of before their steps changed, of chains that were ended before they had as many again."""
-    made = {chain: int(done) - spec.tune for chain, done in enumerate(shared.done)}
-    short = [chain for chain, own in changes.items() if own and made[chain] < spec.draws]
-    stored = store.stored() if short else None
-    if stored is None:
-        return
-    for chain in short:
-        columns, stats = stored.chains.get(chain, ({}, {}))
-        length = len(next(iter(columns.values()), ()))
-        if length > made[chain]:
-            shared.points[chain, :length] = rows_of(columns, stats, layout)
-            shared.done[chain] = spec.tune + length
-            changes[chain] = list(stored.changes.get(chain, ()))
 
 
 def compound(model: CompiledModel, spec: NutsSpec) -> str | None:
