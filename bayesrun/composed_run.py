@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,9 @@ def run_job(
         return RunResult("failed", None, error.exit_status, None, error=str(error))
 
 
-def sweep_composed(arguments: Namespace, composition: Composition) -> EndOfSweep:
+def sweep_composed(
+    arguments: Namespace, composition: Composition, begin: Callable[[], object] = lambda: None
+) -> EndOfSweep:
     """Run a sweep.
 
     Parameters
@@ -110,6 +112,8 @@ def sweep_composed(arguments: Namespace, composition: Composition) -> EndOfSweep
         Hydra's parsed flags.
     composition
         What they compose.
+    begin
+        Called once all points are valid; from then on an interrupt ends the sweep in order.
 
     Raises
     ------
@@ -122,4 +126,4 @@ def sweep_composed(arguments: Namespace, composition: Composition) -> EndOfSweep
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
 
-    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems))
+    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems, begin))

@@ -2,8 +2,8 @@
 
 While Python imports, the process ends at once: an exception inside an import may come out as any other error. At other
 times `Interrupted` is raised, so that what is open is closed (a module that Theano compiles, a temporary folder). While
-a run has a folder open its own rules apply (`samplers.monitors.Signals`); a sweep treats all as Ctrl-C
-(`interrupt_on_all`); a command that is done ignores them (`ignore_all`).
+a run has a folder open its own rules apply (`samplers.monitors.Signals`); a sweep that has a folder ends in order at
+each of them (`end_in_order`); a command that is done ignores them (`ignore_all`).
 
 Imports nothing but the standard library's smallest parts: it must be active before anything else is imported.
 """
@@ -13,8 +13,14 @@ from __future__ import annotations
 import atexit
 import os
 import signal
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
 
 _WORDS = {
     signal.SIGINT: "interrupted",
@@ -22,6 +28,7 @@ _WORDS = {
     signal.SIGHUP: "interrupted: the terminal was closed",
 }
 _SECONDS_TO_TIDY_UP = 3
+_AGAIN_SECONDS = 1.1  # two signals within a second count as one (`samplers.monitors.Signals`)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -42,34 +49,19 @@ class _Early:
 def listen() -> None:
     """Take over the signals; those that are ignored (a background job's Ctrl-C) stay ignored."""
     _Early.pid = os.getpid()
+    sys.unraisablehook = _raise_again
+    _handle_with(_on_signal)
+
+
+def end_in_order() -> None:
+    """Raise `KeyboardInterrupt` at each signal from now on; a command does so that has something to keep."""
+    _handle_with(_interrupt)
+
+
+def _handle_with(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in _WORDS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _on_signal)
-
-
-def _hand_over() -> None:
-    """Give the signals back to Python."""
-    if signal.getsignal(signal.SIGINT) is _on_signal:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is _on_signal:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def interrupt_on_all() -> None:
-    """Treat SIGTERM and SIGHUP like Ctrl-C; signals that are ignored stay ignored."""
-    _hand_over()
-    own = os.getpid()
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != own:  # a child that was forked
-            os._exit(128 + number)
-        _Early.received = Interrupted(number)  # its own status, where nothing has begun that would end in order
-        signal.raise_signal(signal.SIGINT)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, interrupt)
+            signal.signal(number, handler)
 
 
 def received() -> Interrupted | None:
@@ -84,14 +76,46 @@ def ignore_all() -> None:
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:
-    if os.getpid() != _Early.pid:  # a child that was forked meanwhile
-        if number != signal.SIGINT:
-            os._exit(128 + number)
-        raise KeyboardInterrupt
+    _leave_to_parent(number)
     before, _Early.received = _Early.received, Interrupted(number)
     if before is not None or _imports(frame):
         end(_Early.received)
     raise _Early.received
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _leave_to_parent(number)
+    _Early.received = Interrupted(number)  # its own status, where nothing has begun that would end in order
+    raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _leave_to_parent(number: int) -> None:
+    """End a process that was forked meanwhile: the signal's answer is the parent's."""
+    if os.getpid() != _Early.pid:
+        if number != signal.SIGINT:
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+
+
+def _raise_again(lost: UnraisableHookArgs) -> None:
+    """Raise an interrupt once more that Python can't pass on, as it does in a finalizer or a weak reference's callback.
+
+    Python would print a traceback, and continue.
+    """
+    if os.getpid() != _Early.pid or not issubclass(lost.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    named = lost.exc_value.args[:1] if lost.exc_value else ()
+    number = next((n for n in _WORDS if named in [(n.name,), (_WORDS[n],)]), signal.SIGINT)
+
+    def again(alarm: int, frame: FrameType | None) -> None:
+        handler = signal.getsignal(number)
+        if callable(handler):
+            handler(number, frame)
+
+    _Early.received = None
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -114,6 +138,12 @@ def end(interrupted: Interrupted) -> None:
 
 
 def leave_soon(exit_status: int, seconds: int) -> None:
-    """Let the process end after some seconds, whatever its clean-up waits for: workers may have been ended with it."""
+    """Kill the children, and let the process end after some seconds, whatever its clean-up waits for.
+
+    Python would wait without end for a child that leaves signals to its parent.
+    """
     signal.signal(signal.SIGALRM, lambda *_: os._exit(exit_status))
     signal.alarm(seconds)
+    if "multiprocessing" in sys.modules:
+        for child in sys.modules["multiprocessing"].active_children():
+            child.kill()

@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import multiprocessing
-import signal
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import BayesrunError
-from bayesrun.processes import end_with_parent, may_fork, uninterrupted
+from bayesrun.processes import end_with_parent, leave_signals_to_parent, may_fork, uninterrupted
 from bayesrun.provenance import code_digest, versions
 from bayesrun.run_folder import RunFolder
 
@@ -185,7 +184,7 @@ class _Pool:
         try:
             while waiting or any(worker.number is not None for worker in workers):
                 while waiting and len(workers) < processes:
-                    workers.append(self._start())
+                    self._start(workers)
                 for worker in workers:
                     if worker.number is None and waiting:
                         self._give(worker, waiting)
@@ -198,14 +197,14 @@ class _Pool:
                 worker.process.join()
                 worker.jobs.close()
 
-    def _start(self) -> _Worker:
+    def _start(self, workers: list[_Worker]) -> None:
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(self._fit, self._cache, theirs, ours), daemon=True)
-        with uninterrupted():
+        with uninterrupted():  # a process that is not among the workers would not be ended
             process.start()
+            workers.append(_Worker(process, ours))
         theirs.close()
-        return _Worker(process, ours)
 
     def _give(self, worker: _Worker, waiting: deque[int]) -> None:
         worker.number = waiting.popleft()
@@ -246,8 +245,7 @@ def _how(code: int) -> str:
 def _work(fit: MakeFit, cache: FitCache, jobs: Connection, others_end: Connection) -> None:
     """Make the fits whose numbers arrive, until no more can."""
     others_end.close()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # they go to the whole group: the parent answers them
-        signal.signal(number, signal.SIG_IGN)
+    leave_signals_to_parent()
     end_with_parent()
     with suppress(EOFError, OSError), _quiet():  # the parent is gone
         while True:

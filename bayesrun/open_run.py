@@ -167,6 +167,9 @@ def open_run(
                 _tell(reported, opened)
         finally:
             signals.ignore()
+            if not opened.has_ended:  # a signal came between the block and here
+                with suppress(OSError):
+                    opened.fail(KeyboardInterrupt())
             opened.settle(config.top.report)
             opened.close()
 
@@ -211,6 +214,11 @@ class OpenRun:
         self.metrics: dict[str, float] = {}
         self.exit_status = 4
         self.pictures: Pictures | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether `status.json` says how the run has ended, as far as the disk takes it."""
+        return self.error is not None or self.pictures is not None
 
     def finish(self, result: CheckResult, metrics: Mapping[str, float]) -> None:
         """Write the verdict of a run that has a posterior: from here on it is complete but for pictures."""

@@ -96,21 +96,24 @@ def uninterrupted() -> Iterator[None]:
 
     To be held around a fork: what Python calls before and after one swallows what a signal's handler raises.
     """
-    own, before, received = os.getpid(), dict[int, Any](), list[tuple[int, Any]]()
+    own, before, received, done = os.getpid(), dict[int, Any](), list[tuple[int, Any]](), list[bool]()
     if may_handle_signals():
         before = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
 
     def hear(number: int, frame: Any) -> None:
-        if os.getpid() == own:
+        if os.getpid() == own and done:  # another signal has interrupted the restoring of handlers
+            before[number](number, frame)
+        elif os.getpid() == own:
             received.append((number, frame))
         elif number != signal.SIGINT:  # a child that was forked meanwhile
             os._exit(128 + number)
 
-    for number in before:
-        signal.signal(number, hear)
     try:
+        for number in before:
+            signal.signal(number, hear)
         yield
     finally:
+        done.append(True)
         for number, handler in before.items():
             signal.signal(number, handler)
         for number, frame in received[:1]:
@@ -122,13 +125,17 @@ def may_fork() -> bool:
     return not multiprocessing.current_process().daemon and "fork" in multiprocessing.get_all_start_methods()
 
 
+def leave_signals_to_parent() -> None:
+    """Ignore Ctrl-C, SIGTERM and SIGHUP, which go to the whole process group: the parent answers, and ends this one."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
-def forked(
-    count: int, call: Callable[..., Any], begin: Callable[[], None] = end_with_parent
-) -> Iterator[Callable[..., Future[Any]]]:
+def forked(count: int, call: Callable[..., Any]) -> Iterator[Callable[..., Future[Any]]]:
     """Let processes that are forked from this one call a function; an interrupt in the block kills them.
 
-    They have all that this one has: only arguments and results are sent.
+    They have all that this one has: only arguments and results are sent. They leave signals to this process.
 
     Parameters
     ----------
@@ -136,8 +143,6 @@ def forked(
         How many processes.
     call
         The function.
-    begin
-        Called first by each.
 
     Yields
     ------
@@ -146,7 +151,7 @@ def forked(
     """
     global _call
     _call = call
-    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), initializer=begin) as pool:
+    with ProcessPoolExecutor(count, multiprocessing.get_context("fork"), initializer=_begin_forked) as pool:
 
         def submit(*arguments: Any) -> Future[Any]:
             with uninterrupted():
@@ -163,6 +168,11 @@ def forked(
 
 _call: Callable[..., Any]
 """What processes call that are forked from now on."""
+
+
+def _begin_forked() -> None:
+    leave_signals_to_parent()
+    end_with_parent()
 
 
 def _call_forked(*arguments: Any) -> Any:

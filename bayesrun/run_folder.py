@@ -237,13 +237,13 @@ def remove_if_empty(path: Path) -> None:
 def under_way(outputs: Path, folder: Path) -> Iterator[None]:
     """Record that this process runs `folder` while the block runs."""
     note = _note(outputs, folder)
-    with suppress(OSError):  # a full disk: the run continues, and is not found if it is killed
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
-        _sync(note)  # a power cut must not hide the run
-        sync_folder(note.parent)
-        sync_folder(outputs)
     try:
+        with suppress(OSError):  # a full disk: the run continues, and is not found if it is killed
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps({"folder": str(folder.absolute()), "process": process_label(os.getpid())}))
+            _sync(note)  # a power cut must not hide the run
+            sync_folder(note.parent)
+            sync_folder(outputs)
         yield
     finally:
         forget(outputs, folder)
@@ -257,7 +257,8 @@ def forget(outputs: Path, folder: Path) -> None:
 
 def dead_runs(outputs: Path) -> list[Path]:
     """Return the folders of runs whose process has ended without an end of the run, oldest first."""
-    return [folder for folder, process in _noted_runs(outputs) if process_state(process) == "ended"]
+    noted = [run for run in _noted_runs(outputs) if process_state(run[1]) == "ended"]
+    return [folder for folder, _ in noted if _note(outputs, folder).exists()]  # one that ends in order removes it first
 
 
 def runs_elsewhere(outputs: Path) -> list[Path]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from bayesrun.early_signals import listen
+from signal import SIGINT
+
+from bayesrun.early_signals import Interrupted, end, listen, received
 
 
 def main() -> None:
     """Run bayesrun as a command; never returns. Signal handlers are set before anything large is imported."""
     listen()
-    from bayesrun.cli.main import main as run
+    try:
+        from bayesrun.cli.main import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # between two steps: before the command began, or after it has ended
+        end(received() or Interrupted(SIGINT))

@@ -31,7 +31,7 @@ from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import Composition, compose
 from bayesrun.config.hydra_internals import VERSION_BASE, command_line
 from bayesrun.config.resolvers import conf, register_resolvers
-from bayesrun.early_signals import end, ignore_all, interrupt_on_all, leave_soon, received
+from bayesrun.early_signals import end, end_in_order, ignore_all, leave_soon, received
 from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.logs import console_level
 from bayesrun.processes import collect_rarely
@@ -206,9 +206,8 @@ def _sweeps(arguments: Namespace, config: DictConfig) -> bool:
 
 
 def _sweep(arguments: Namespace, composition: Composition, as_json: bool) -> int:
-    interrupt_on_all()
     with redirect_stdout(sys.stderr if as_json else io.StringIO()) if as_json or arguments.quiet else nullcontext():
-        end = sweep_composed(arguments, composition)
+        end = sweep_composed(arguments, composition, end_in_order)
     if as_json:
         print(end_as_json(end))
         return end.exit_status

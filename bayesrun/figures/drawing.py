@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject, default_for
 from bayesrun.figures.matplotlib_patches import draw_once, measure_once
 from bayesrun.figures.style import style
-from bayesrun.processes import end_with_parent, forked, may_fork
+from bayesrun.processes import forked, may_fork
 from bayesrun.run_folder import RunFolder
 
 _LOG = logging.getLogger("bayesrun.figures")
@@ -91,7 +90,7 @@ def _side_by_side(
     for name in names:  # import once, before the processes fork
         with suppress(Exception):
             FIGURES.load(name, "model.figures")
-    with forked(processes, partial(_attempt, subject=subject, folder=folder), _leave_signals_to_parent) as submit:
+    with forked(processes, partial(_attempt, subject=subject, folder=folder)) as submit:
         futures = [submit(name) for name in names]
         meanwhile()
         for future in futures:
@@ -99,12 +98,6 @@ def _side_by_side(
                 yield future.result()
             except BrokenProcessPool as error:
                 yield _NotDrawn(str(error), failed=True)
-
-
-def _leave_signals_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent()
 
 
 def _attempt(name: str, subject: Subject, folder: Path) -> Path | _NotDrawn:

@@ -11,7 +11,6 @@ import math
 import mmap
 import multiprocessing
 import os
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import SamplingError
-from bayesrun.processes import may_fork, processors, uninterrupted
+from bayesrun.processes import leave_signals_to_parent, may_fork, processors, uninterrupted
 from bayesrun.samplers.base import Monitor, SamplerSpec
 from bayesrun.samplers.smaller_steps import MAX_CHANGES, StepChange
 
@@ -295,10 +294,7 @@ def _work(
     chains: Sequence[int], run_chain: RunChain, shared: SharedDraws, results: Connection, others_end: Connection
 ) -> None:
     others_end.close()  # or sending to a killed parent would wait forever for this process to read
-    # Ctrl-C, SIGTERM and SIGHUP go to the whole group: only the parent answers them
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    leave_signals_to_parent()
     parent = os.getppid()
 
     def keep_going() -> bool:

@@ -124,13 +124,17 @@ class Signals:
         self._before: dict[int, Any] = {}
         self._last = -math.inf
         self._held, self._waiting = held, list[int]()
-        self._ignored = False
+        self._ignored = self._restored = False
         if not may_handle_signals():
             return
-        for number in (SIGINT, SIGTERM, SIGHUP):
-            self._before[number] = getsignal(number)
-            if self._before[number] != SIG_IGN:  # as nohup and a shell's background jobs ask for
+        # what is ignored stays so, as nohup and a shell's background jobs ask for
+        self._before = {n: getsignal(n) for n in (SIGINT, SIGTERM, SIGHUP) if getsignal(n) != SIG_IGN}
+        try:
+            for number in self._before:
                 signal(number, self._interrupt)
+        except BaseException:  # a signal that came first
+            self.restore()
+            raise
 
     def __enter__(self) -> Signals:
         return self
@@ -149,11 +153,16 @@ class Signals:
         self._ignored = True
 
     def restore(self) -> None:
-        """Restore the signal handlers of before."""
+        """Restore the signal handlers of before; one that is not restored, as another signal came first, is called."""
+        self._restored = True
         for number, handler in self._before.items():
             signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[number]
+        if self._restored and callable(before):
+            before(number, frame)
+            return
         recent, self._last = time.monotonic() - self._last < _ONE_SIGNAL_SECONDS, time.monotonic()
         if self._held:
             self._waiting.append(number)

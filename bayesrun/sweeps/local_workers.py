@@ -10,10 +10,10 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import partial
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
-from bayesrun.processes import end_with_parent, forked, may_fork, may_handle_signals
+from bayesrun.processes import end_with_parent, forked, may_fork, may_handle_signals, uninterrupted
 from bayesrun.sweeps.patches import keep_current_folder_out, start_workers_from_forkserver, stop_workers
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ def prepare_workers(count: int) -> None:
     processors = os.cpu_count() or 1
     workers = max(1, count if count > 0 else processors + 1 + count)
     try:
-        with _threads(max(1, processors // workers)), _ignoring_interrupts():
+        with _threads(max(1, processors // workers)), _keeping_interrupts():
             forkserver.ensure_running()
     except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
         return
@@ -74,16 +74,21 @@ def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Let processes that start in here, and those they fork, ignore Ctrl-C until they decide otherwise."""
+def _keeping_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from a process that starts in here until it ignores it (`preload`); here it takes effect later.
+
+    Were it ignored here for that time, one that comes meanwhile would be lost.
+    """
     if not may_handle_signals():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_tracker.ensure_running()  # or it would be started in here, and unblock the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
-        yield
+        with uninterrupted():
+            yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

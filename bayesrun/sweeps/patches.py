@@ -79,7 +79,7 @@ PATCHES = (
         "keep_interrupts",
         "joblib",
         ">=1.3,<2",
-        "raises a Ctrl-C that loky replaces by another error",
+        "raises an interrupt that loky replaces by another error",
         "a sweep that was interrupted must say so, and can be resumed",
     ),
     Patch(
@@ -162,21 +162,23 @@ def stop_workers() -> None:
 
 @contextmanager
 def keep_interrupts() -> Iterator[None]:
-    """Raise the Ctrl-C that came while the block ran, even if a library lost it.
+    """Raise the Ctrl-C, SIGTERM or SIGHUP that came while the block ran, even if a library lost it.
 
     While loky starts workers, its cleaning up after an interrupt raises another error in its place.
     """
     if not may_handle_signals():
         yield
         return
-    before, received = signal.getsignal(signal.SIGINT), []
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    received = []
 
     def hear(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        before(number, frame)  # type: ignore[operator,misc]
+        before[number](number, frame)  # type: ignore[index,operator]
 
-    if callable(before):
-        signal.signal(signal.SIGINT, hear)
+    for number in before:
+        signal.signal(number, hear)
     try:
         yield
     except Exception as error:
@@ -184,7 +186,8 @@ def keep_interrupts() -> Iterator[None]:
             raise
         raise KeyboardInterrupt from error
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if received:
         raise KeyboardInterrupt
 

@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import pkgutil
+import signal
 import sys
 import threading
 import time
@@ -58,6 +59,8 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 
 collect_rarely()
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # what it forks decides for itself
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked since this process was started
 os.register_at_fork(after_in_child=_end_with_server)
 logging.getLogger().addHandler(logging.NullHandler())  # libraries' messages on import are in each run's log
 _import_all()

@@ -72,6 +72,8 @@ class Request:
         Runs one composed config.
     problems
         Problems with the overrides; raised together with those of the points.
+    begin
+        Called once all points are valid, before the sweep has a folder.
     """
 
     arguments: Namespace
@@ -80,6 +82,7 @@ class Request:
     compose: Compose
     run: RunJob
     problems: Sequence[Problem] = ()
+    begin: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def run_sweep(request: Request) -> EndOfSweep:
     with _counting(len(points)) as tell:
         checked = preflight(points, request.compose, request.problems, tell=tell)
     checked = [_with_figures(job, steering) for job in checked]
+    request.begin()
     folder = Path(steering.resume).absolute() if steering.resume else claim(Path(str(config.hydra.sweep.dir)))
     plan = make_plan(checked, folder, Path(str(config.paths.outputs)), steering.force)
     return _carry_out(_Attempt(request, folder, began, bool(plan.to_run)), steering, checked, plan)
@@ -334,6 +338,7 @@ def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     space = search_space(overrides, {str(k): str(v) for k, v in (sweeper.params or {}).items()})
     first = preflight(space.corners(), request.compose, request.problems, numbered=False)[0]
     goal = goal_of(steering.sweep, sweeper)
+    request.begin()
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(folder, request.arguments, [])
     print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)

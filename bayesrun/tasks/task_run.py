@@ -29,6 +29,7 @@ from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
 from bayesrun.registry import load_plugins
 from bayesrun.run_folder import RunFolder, under_way
+from bayesrun.samplers.monitors import Signals
 from bayesrun.tasks.base import TaskRequest
 from bayesrun.tracking.base import TRACKERS, DatasetInfo, RunCard, RunStatus, flatten
 from bayesrun.tracking.tracking_record import read_record
@@ -181,27 +182,32 @@ def open_task_run(made: TaskRun, memory: MemoryHandler) -> Iterator[RunFolder]:
         The claimed folder, which the block fills.
     """
     config = made.config
-    own = RunFolder.claim(place_of(config, _name(made)))
-    flush_to(memory, own.log)
-    parents = [
-        {"folder": str(folder.absolute()), "run_id": run_id}
-        for folder, run_id in zip(made.parents, made.parent_run_ids, strict=True)
-    ]
-    _write_beginning(made, own, parents)
-    _write_status(made, own, "running")
-    tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(config.tracking, _card(made, own))
-    status: RunStatus = "failed"
-    try:
-        with under_way(config.paths.outputs, own.path):
-            yield own
-        status = "finished"
-        _write_status(made, own, status)
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        _write_status(made, own, "failed", redact(f"{type(error).__name__}: {error}"))
-        raise
-    finally:
-        tracker.close(own.path, status)
+    with Signals(held=True) as signals:
+        own = RunFolder.claim(place_of(config, _name(made)))
+        flush_to(memory, own.log)
+        parents = [
+            {"folder": str(folder.absolute()), "run_id": run_id}
+            for folder, run_id in zip(made.parents, made.parent_run_ids, strict=True)
+        ]
+        _write_beginning(made, own, parents)
+        _write_status(made, own, "running")
+        tracker = TRACKERS.load(config.tracking.backend, "tracking.backend").open(config.tracking, _card(made, own))
+        status: RunStatus = "failed"
+        try:
+            with under_way(config.paths.outputs, own.path):
+                try:
+                    signals.release()
+                    yield own
+                finally:
+                    signals.ignore()
+            status = "finished"
+            _write_status(made, own, status)
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            _write_status(made, own, "failed", redact(f"{type(error).__name__}: {error}"))
+            raise
+        finally:
+            tracker.close(own.path, status)
 
 
 def place_of(config: RunConfig, name: str) -> Path:

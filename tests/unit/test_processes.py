@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -30,6 +31,32 @@ def test_an_interrupt_waits_for_the_end_of_the_block(name):
         reached.append("the end")
     assert reached == ["the end"]
     assert signal.signal(number, before) is signal.default_int_handler
+
+
+def test_handlers_stay_whole_where_a_signal_comes_while_they_are_restored(monkeypatch):
+    """A second signal is raised between the restoring of two handlers; the one that is left passes on what it gets."""
+    before = {name: signal.signal(signal.Signals[name], signal.default_int_handler) for name in SIGNALS}
+    restore = signal.signal
+
+    def restore_and_interrupt(number, handler):
+        restore(number, handler)
+        if handler is signal.default_int_handler:
+            monkeypatch.undo()
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        monkeypatch.setattr(signal, "signal", restore_and_interrupt)
+    for name in SIGNALS:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.Signals[name])
+            time.sleep(1)
+        restore(signal.Signals[name], before[name])
+
+
+def test_a_forked_process_leaves_signals_to_the_one_that_forked_it():
+    """Ctrl-C goes to both: a traceback of the forked one would be on the terminal."""
+    with forked(1, lambda: [signal.getsignal(signal.Signals[name]) for name in SIGNALS]) as submit:
+        assert submit().result() == [signal.SIG_IGN] * 3
 
 
 @pytest.mark.parametrize("name", SIGNALS)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bayesrun import run_folder
 from bayesrun.errors import OutputError
-from bayesrun.run_folder import RunFolder, check_place, remove_if_empty
+from bayesrun.run_folder import RunFolder, check_place, dead_runs, forget, remove_if_empty, under_way
 
 
 def _claim(wanted: Path, barrier, found) -> None:  # type: ignore[no-untyped-def]
@@ -72,6 +73,29 @@ def test_status(tmp_path: Path) -> None:
     folder.write_status("failed", None, "SamplingError: no")
     found = json.loads((folder.path / "status.json").read_text())
     assert found == {"status": "failed", "verdict": None, "error": "SamplingError: no"}
+
+
+def test_an_interrupt_while_a_run_is_noted_leaves_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_folder, "sync_folder", interrupt)
+    with pytest.raises(KeyboardInterrupt), under_way(tmp_path, tmp_path / "run"):
+        raise AssertionError("not reached")
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_run_that_ends_in_order_is_not_taken_for_a_dead_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its note is read, then it ends, and then its process is looked for."""
+    (tmp_path / "run").mkdir()
+    with under_way(tmp_path, tmp_path / "run"):
+
+        def ends_meanwhile(label: str) -> str:
+            forget(tmp_path, tmp_path / "run")
+            return "ended"
+
+        monkeypatch.setattr(run_folder, "process_state", ends_meanwhile)
+        assert dead_runs(tmp_path) == []
 
 
 def test_an_unused_folder_goes_with_its_empty_parents_only(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from bayesrun.open_run import interrupt_behind
+from bayesrun.samplers import monitors
 from bayesrun.samplers.monitors import MonitorGroup, Signals, TimeIsUp, TimeLimit, Tracked, reason_of
 from tests.unit.samplers.conftest import Listener
 
@@ -88,6 +91,40 @@ def test_signals_are_ignored_while_a_run_ends() -> None:
     signals.ignore()
     os.kill(os.getpid(), signal.SIGINT)
     signals.restore()
+
+
+def test_signals_that_interrupt_the_restoring_of_handlers_leave_none_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    signals = Signals()
+    signals.ignore()
+    monkeypatch.setattr(monitors, "signal", lambda number, handler: signal.raise_signal(signal.SIGTERM))
+    with contextlib.suppress(KeyboardInterrupt):
+        signals.restore()
+    monkeypatch.undo()
+    for number in numbers:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        signal.signal(number, before[number])
+
+
+def test_a_signal_that_comes_while_handlers_are_set_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    own = iter([signal.signal])
+
+    def set_one(number: int, handler: Any) -> None:
+        if one := next(own, None):
+            one(number, handler)
+        elif handler not in before.values():
+            raise KeyboardInterrupt
+        else:
+            signal.signal(number, handler)
+
+    monkeypatch.setattr(monitors, "signal", set_one)
+    with pytest.raises(KeyboardInterrupt):
+        Signals()
+    assert {number: signal.getsignal(number) for number in before} == before
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
