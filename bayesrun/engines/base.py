@@ -354,6 +354,16 @@ class CompiledModel(Protocol):
     def log_likelihood(self, names: Sequence[str], draws: Arrays) -> Arrays:
         """Evaluate the pointwise terms of likelihoods at every draw (chain, draw, ...); imputed points are NaN."""
 
+    def terms_given_others(self, draws: Arrays) -> Arrays:
+        """Return the log likelihood of each observation given all others, at every draw (chain, draw, ...).
+
+        Returns
+        -------
+        dict
+            By likelihood; those of which it is the density given all variables of the model are left out. Others
+            depend on variables of a few observations, which were summed out.
+        """
+
     def log_prior(self, draws: Arrays) -> NDArray[Any]:
         """Evaluate the log density of all priors, on their own scales (without Jacobians), at each draw (chain, draw).
 

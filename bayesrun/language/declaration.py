@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Draws = Mapping[str, NDArray[Any]]
 Recover = Callable[[Draws, np.random.Generator], Draws]
+Terms = Callable[[Draws], Draws]
 
 
 def in_turn(*parts: Recover | None) -> Recover | None:
@@ -287,6 +288,9 @@ class Declaration:
         continue what they have drawn (`bayesrun.language.recurrence_draws`).
     hidden
         Hidden Markov chains and structural time series, whose states are drawn afterwards.
+    terms
+        `draws -> log likelihood of each observation given all others`, by likelihood, where variables that belong to
+        a few observations were summed out; arrays are (chain, draw, ...), with everything in the draws.
     """
 
     items: tuple[Item, ...]
@@ -298,6 +302,7 @@ class Declaration:
     notes: tuple[str, ...] = ()
     fed: Mapping[str, str] = field(default_factory=dict)
     hidden: tuple[Hidden, ...] = ()
+    terms: Terms | None = None
 
     def random(self, name: str) -> Random:
         """Return the random variable with a given name."""

@@ -154,7 +154,8 @@ def _marginal_problems(key: str, prior: Mapping[str, Any], observed: bool) -> It
         return
     for name in prior:
         if name not in ("dist", "of"):
-            yield Problem(f"{key}.{name}", f"{MARGINAL} has no key '{name}'", f"write {MARGINAL}, of: {{dist: ...}}")
+            own = f"{{dist: ..., dims: {prior[name]}}}" if name in ("dims", "over") else "{dist: ...}"
+            yield Problem(f"{key}.{name}", f"{MARGINAL} has no key '{name}'", f"write {MARGINAL}, of: {own}")
     if not isinstance(prior.get("of"), Mapping):
         yield Problem(
             f"{key}.of", "is required: its distribution", "write of: {dist: DiscreteUniform, lower: 1, upper: 9}"
@@ -162,9 +163,10 @@ def _marginal_problems(key: str, prior: Mapping[str, Any], observed: bool) -> It
         return
     yield from check_prior(f"{key}.of", prior["of"])
     for option in OPTIONS:
-        if prior["of"].get(option) is not None:
-            hint = "for one variable per row use Mixture, for one per time HiddenMarkov"
-            yield Problem(f"{key}.of.{option}", f"a {MARGINAL} variable is a single number", hint)
+        if option != "dims" and prior["of"].get(option) is not None:
+            message = f"'{option}' does not apply to a {MARGINAL} variable"
+            hint = "name its axes: dims: [site]" if option == "shape" else "remove it"
+            yield Problem(f"{key}.of.{option}", message, hint)
 
 
 def _hint_for_unknown(name: str) -> str:

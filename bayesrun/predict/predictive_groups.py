@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,9 @@ def collect(
     prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers)
     predicted = predict(shown, draws, seeds[2]) if wanted.posterior else Predicted()
     terms = log_likelihood(shown, draws, wanted.log_likelihood) if wanted.log_likelihood else Predicted()
+    if terms.draws:
+        given_others = model.terms_given_others(draws)
+        terms = replace(terms, draws={name: given_others.get(name, own) for name, own in terms.draws.items()})
     stats = dict(sampled.stats)
     if wanted.log_prior:
         stats["log_prior"] = shown.log_prior(draws)

@@ -183,6 +183,10 @@ class PyMC3Model:
         """Evaluate the pointwise terms of likelihoods at every draw."""
         return predictive.log_likelihood(self.model, names, draws, self._absent)
 
+    def terms_given_others(self, draws: Arrays) -> Arrays:
+        """Return the terms of observations given all others, where they differ from those given all variables."""
+        return {} if self._metadata.terms is None else dict(self._metadata.terms(draws))
+
     def log_prior(self, draws: Arrays) -> Array:
         """Evaluate the log density of all priors at every draw."""
         return predictive.log_prior(self.model, draws, self._missing)

@@ -91,10 +91,16 @@ def log_difference(a: Value, b: Value) -> Value:
     return a + log1mexp(-at_least(a - b, 0.0))
 
 
+def log_at_zero(y: Value) -> Value:
+    """Return `log(y)`; minus infinity where `y` is 0, with the derivative 0 there, not one that is no number."""
+    above = less(constant(0.0), y)
+    return where(above, log(where(above, y, 1.0)), -np.inf)
+
+
 def xlogy(x: Value, y: Value) -> Value:
     """Return `x log(y)`, 0 where x is 0."""
     zero = equals(x, 0)
-    return where(zero, 0.0, x * log(where(zero, 1.0, y)))
+    return where(zero, 0.0, x * log_at_zero(where(zero, 1.0, y)))
 
 
 def betaln(a: Value, b: Value) -> Value:

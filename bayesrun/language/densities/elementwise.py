@@ -17,9 +17,11 @@ from bayesrun.language.densities.algebra import (
     beta_density,
     gamma_density,
     gammaln,
+    less,
     log,
     log1m,
     log1p,
+    log_at_zero,
     log_normal_density,
     log_sigmoid,
     log_ways,
@@ -72,10 +74,16 @@ def _beta(x: Value, p: Values) -> Value:
     return beta_density(x, p["mu"] * total, (1.0 - p["mu"]) * total)
 
 
+def _log1m_at_one(p: Value) -> Value:
+    """Return `log(1 - p)`; minus infinity where `p` is 1, with the derivative 0 there."""
+    below = less(p, 1.0)
+    return where(below, log1m(where(below, p, 0.0)), -np.inf)
+
+
 def _bernoulli(x: Value, p: Values) -> Value:
     if "logit_p" in p:
         return where(x, log_sigmoid(p["logit_p"]), log_sigmoid(-p["logit_p"]))
-    return where(x, log(p["p"]), log1m(p["p"]))
+    return where(x, log_at_zero(p["p"]), _log1m_at_one(p["p"]))
 
 
 def _binomial(x: Value, p: Values) -> Value:
@@ -92,7 +100,7 @@ _OWN: Mapping[str, Density] = MappingProxyType(
         "Beta": _beta,
         "BetaBinomial": _beta_binomial,
         "Binomial": _binomial,
-        "Categorical": lambda x, p: picked(log(p["p"]), x),
+        "Categorical": lambda x, p: picked(log_at_zero(p["p"]), x),
         "Exponential": lambda x, p: log(p["lam"]) - p["lam"] * x,
         "Gamma": _gamma,
         "Geometric": lambda x, p: log(p["p"]) + (x - 1.0) * log1m(p["p"]),

@@ -67,14 +67,13 @@ from bayesrun.models.declarative.dimension_checks import (
     with_coords,
 )
 from bayesrun.models.declarative.filled_series import between_neighbours, filled_in, filled_support
+from bayesrun.models.declarative.marginal_draws import Recovery
 from bayesrun.models.declarative.marginal_variables import (
-    Recovery,
     SummedOut,
-    dependents,
+    axis_of,
     is_marginal,
     marginal_problems,
     plain,
-    total_of,
 )
 from bayesrun.models.declarative.seen_processes import add_seen_process, centred, seen_processes
 
@@ -230,28 +229,27 @@ def _declared(
 
 
 def _summed_out(data: xr.Dataset | None, parts: Sequence[Definition], reported: Declaration) -> Declaration:
-    """Declare a model whose discrete variable is summed out, and drawn afterwards."""
-    part = next(part for part in parts if is_marginal(part))
-    summed = SummedOut(part, frozenset(dependents(parts, part.name)))
+    """Declare a model whose discrete variables are summed out, and drawn afterwards."""
+    summed = SummedOut(parts, reported)
     draft = Draft(data)
     _add_containers(draft, data, parts)
-    values: Any = None
-    joint: Any = None
     for one in in_order(parts, completed(data, parts)):
-        if one is part:
-            values, joint = summed.begin(draft)
+        if is_marginal(one):
+            summed.begin(draft, one)
         elif one.name not in summed.names:
             _add_any(draft, one, data)
-        elif one.kind == "deterministic":
-            summed.compute(draft, one)
-        else:
+        elif one.kind == "likelihood":
             assert data is not None
-            joint = joint + summed.log_terms(draft, one, data)
-    total_of(draft, part.name, joint)
+            summed.explain(draft, one, data)
+        elif summed.is_needed(one):
+            summed.compute(draft, one)
+    first = summed.variables[0]
+    draft.potential(f"{first.name}_marginal", summed.total(first.key))
     made = draft.declaration()
-    made = replace(made, coords={dim: labels for dim, labels in made.coords.items() if dim != summed.dim})
-    recover = Recovery(part.name, values, joint, made, reported, summed.names)
-    return replace(made, design=reported.design, recover=recover, reported=reported)
+    axes = {axis_of(part.name) for part in summed.variables}
+    made = replace(made, coords={dim: labels for dim, labels in made.coords.items() if dim not in axes})
+    recovery = Recovery(summed.values, summed.factors, made, reported, summed.names)
+    return replace(made, design=reported.design, recover=recovery, reported=reported, terms=recovery.terms)
 
 
 def _add_any(draft: Draft, part: Definition, data: xr.Dataset | None) -> None:

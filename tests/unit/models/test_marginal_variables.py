@@ -120,7 +120,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     (
         {"priors": {"change": {"dist": "Marginal", "of": {"dist": "Bernoulli", "p": 0.5, "shape": 2}}}},
         "priors.change.of.shape",
-        "a single number",
+        "name its axes",
     ),
     ({"priors": {"b": {"dist": "Normal", "mu": "change", "sigma": 1}}}, "priors.b", "only likelihoods"),
     ({"deterministics": {"rate": "where(arange(7) < change, early, late)"}}, "deterministics.rate", "without a name"),
@@ -133,13 +133,22 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"potentials": {"b": "change * a"}}, "potentials.b", "only likelihoods"),
     (
         {"priors": {"b": {"dist": "Marginal", "of": {"dist": "Bernoulli", "p": 0.5}}}},
-        "priors.b.dist",
-        "one variable can be summed out",
+        "priors.b",
+        "no likelihood depends on it",
     ),
     (
-        {"likelihood": {"plain": {"dist": "Poisson", "mu": "rate", "observed": "plain", "weights": 2}}},
-        "likelihood.plain",
-        "can't be weighted",
+        {
+            "likelihood": {
+                "plain": {
+                    "dist": "Poisson",
+                    "mu": "rate",
+                    "observed": "plain",
+                    "truncated": {"upper": "20 + change"},
+                }
+            }
+        },
+        "likelihood.plain.truncated",
+        "can't depend on a variable that is summed out",
     ),
     (
         {"likelihood": {"plain": {"dist": "VonMises", "mu": "rate", "kappa": 1, "observed": "plain"}}},
