@@ -5,7 +5,6 @@ A process's name stays right after it has ended and its number was given to anot
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import multiprocessing
 import os
@@ -23,19 +22,9 @@ from typing import Any, Literal
 
 import psutil
 
-_THRESHOLDS = 100_000, 20, 50
 _SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _POLL_SECONDS = 1.0
 _SAME_START_SECONDS = 30.0  # the start time moves with the system's clock; no number is given twice so soon
-
-
-def collect_rarely() -> None:
-    """Run the garbage collector less often.
-
-    Imports and graphs make millions of objects that stay: with Python's own thresholds, collecting costs a run 0.6 s.
-    Called by each new process, before it imports anything.
-    """
-    gc.set_threshold(*_THRESHOLDS)
 
 
 def away_from_the_current_folder() -> str:

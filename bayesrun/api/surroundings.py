@@ -2,7 +2,8 @@
 
 A command has its process for itself; a notebook or a script goes on after a run. So what a run sets for all of the
 process (environment variables, warnings, loggers, NumPy's global random state, signal handlers, Hydra's and OmegaConf's
-state, Theano's exception hook) is put back, however the run ends. Runs of several threads take turns.
+state, Theano's exception hook, the garbage collector's thresholds) is put back, however the run ends. Runs of several
+threads take turns.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from omegaconf import Container
 from omegaconf.basecontainer import BaseContainer
 
 from bayesrun.config.resolvers import register_resolvers
+from bayesrun.garbage import collecting_rarely
 from bayesrun.processes import may_handle_signals
 from bayesrun.redaction import RedactedStream, remember_environment
 
@@ -42,6 +44,7 @@ def as_guest() -> Iterator[None]:
     with _turn, ExitStack() as stack:
         for keep in (_environment, _warnings, _loggers, _random_state, _signals, _configs, _exception_hook):
             stack.enter_context(keep())
+        stack.enter_context(collecting_rarely())
         remember_environment()
         register_resolvers()
         stack.enter_context(redirect_stdout(RedactedStream(sys.stdout)))

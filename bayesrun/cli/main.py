@@ -34,7 +34,6 @@ from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.early_signals import end, end_in_order, ignore_all, leave_soon, received
 from bayesrun.errors import BayesrunError, Problem, UserError, check, fail
 from bayesrun.logs import console_level
-from bayesrun.processes import collect_rarely
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.sweeps.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
@@ -51,7 +50,6 @@ _MAY_TRACK_ELSEWHERE = re.compile(r"[+~]*(tracking|experiment|hydra|resume|task)
 
 def main() -> None:
     """Run bayesrun as a command; never returns."""
-    collect_rarely()
     remember_environment()
     remember_overrides(sys.argv[1:])
     sys.stdout, sys.stderr = RedactedStream(sys.stdout), RedactedStream(sys.stderr)  # type: ignore[assignment]

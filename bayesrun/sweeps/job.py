@@ -22,8 +22,9 @@ from omegaconf import DictConfig
 
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import did_you_mean, fail
+from bayesrun.garbage import collect_rarely
 from bayesrun.open_run import RunResult
-from bayesrun.processes import collect_rarely, end_with_parent
+from bayesrun.processes import end_with_parent
 from bayesrun.redaction import redact_override
 from bayesrun.sweeps.base import INTERRUPTED, KEYS, Record, one_line, setting_of
 from bayesrun.sweeps.patches import explain_time_limit

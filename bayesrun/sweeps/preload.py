@@ -15,7 +15,7 @@ from types import TracebackType
 
 import bayesrun
 from bayesrun.engines.base import ENGINES
-from bayesrun.processes import collect_rarely
+from bayesrun.garbage import collect_rarely
 
 _NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "api", "sweeps", "tracking")
 _SERVER = os.getpid()

@@ -31,8 +31,9 @@ from typing import Any
 
 from filelock import Timeout
 
+from bayesrun.garbage import collect_rarely
 from bayesrun.locks import named_lock
-from bayesrun.processes import collect_rarely, process_has_ended, process_label
+from bayesrun.processes import process_has_ended, process_label
 from bayesrun.redaction import redact, remember_config
 from bayesrun.tracking.base import RUN_KEY, is_server, sqlite_path
 from bayesrun.tracking.entries import read_entries, read_json

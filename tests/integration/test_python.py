@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -60,6 +61,7 @@ def state() -> dict[str, Any]:
         "signals": [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
         "matplotlib": (matplotlib.get_backend(), dict(matplotlib.rcParams)),
         "exceptions": sys.excepthook,
+        "garbage": gc.get_threshold(),
         "streams": (sys.stdout, sys.stderr),
         "hydra": GlobalHydra.instance().hydra,
         "resolvers": {n: OmegaConf.has_resolver(n) for n in ("bayesrun.root", "oc.env")},

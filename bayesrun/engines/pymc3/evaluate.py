@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,10 +56,7 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDAr
     columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
     points: list[Any] = [[column[0, 0, ...] for column in columns], [column[-1, -1, ...] for column in columns]]
     function = compile_function(inputs, outputs, points)
-    size = next(iter(draws.values())).shape[:2]
-    # indexed by `...` too, they are arrays also where they hold one number
-    places: Iterator[Any] = ((*at, Ellipsis) for at in np.ndindex(size))
-    return _gathered(size, (function(*(column[place] for column in columns)) for place in places))
+    return _at_each(function, columns, next(iter(draws.values())).shape[:2])
 
 
 def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:
@@ -79,13 +76,30 @@ def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:
     return sorted(found, key=lambda v: str(v.name))
 
 
-def _gathered(size: tuple[int, ...], rows: Iterator[Sequence[Any]]) -> list[NDArray[Any]]:
-    """Put the results of each draw into one array (chain, draw, ...) per output."""
+def _at_each(function: Any, columns: Sequence[NDArray[Any]], size: tuple[int, ...]) -> list[NDArray[Any]]:
+    """Call a compiled function at every draw, and put its results into one array (chain, draw, ...) per output.
+
+    Its storage is set and read directly: Theano's own call takes five times as long as a small model.
+    """
+    run = function.fn
+    given = [container.storage for container in function.input_storage[: len(columns)]]
+    found = [container.storage for container in function.output_storage]
     results: list[NDArray[Any]] = []
-    for at, values in zip(np.ndindex(*size), rows, strict=True):
-        results = results or [np.empty((*size, *np.shape(v)), np.result_type(v)) for v in values]
-        for result, value in zip(results, values, strict=True):
-            result[at] = value
+    for chain in range(size[0]):
+        rows = [column[chain] for column in columns]
+        for draw in range(size[1]):
+            for storage, row in zip(given, rows, strict=True):
+                storage[0] = row[draw, ...]  # an array also where it holds one number
+            try:
+                run()
+            except Exception:
+                function(*(storage[0] for storage in given))  # whose error names the operation
+                raise
+            results = results or [np.empty((*size, *np.shape(v)), np.result_type(v)) for (v,) in found]
+            for result, storage in zip(results, found, strict=True):
+                result[chain, draw] = storage[0]
+    for storage in given:
+        storage[0] = None  # a function that is kept must not keep the draws
     return results
 
 
@@ -104,8 +118,7 @@ def compile_constrain(model: pm.Model) -> Callable[[NDArray[Any]], dict[str, NDA
         size = points.shape[:2]
         draws = {b.name: points[..., b.begin : b.end].reshape(*size, *b.shape) for b in plain}
         if function is not None:
-            rows = (function(np.ascontiguousarray(points[at])) for at in np.ndindex(size))
-            draws.update(zip(names, _gathered(size, rows), strict=True))
+            draws.update(zip(names, _at_each(function, [np.ascontiguousarray(points)], size), strict=True))
         return draws
 
     return constrain
