@@ -9,8 +9,9 @@ Keys need no plus: unknown keys are found when the config is parsed. Hydra's own
 from __future__ import annotations
 
 import copy
+import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,11 +36,13 @@ from bayesrun.config.hydra_internals import (
     parse_override,
     start_hydra,
 )
+from bayesrun.config.kept_files import KeptFiles, Key
 from bayesrun.config.override_merge import Merged, sets_first
 from bayesrun.config.table_files import ENDS, is_data_file
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 
 MAIN = "main"
+_SEARCHPATH = "hydra.searchpath"
 _MAX_OVERRIDES = 500
 _MAX_LENGTH = 20_000
 _MAX_KEY_LENGTH = 500
@@ -104,7 +107,7 @@ def compose(arguments: Namespace, conf: Path) -> Composition:
     problems: list[Problem] = []
     stored = getattr(arguments, "stored", 0)
     written = _read(arguments.overrides, stored, problems)
-    config = _compose(loader, arguments.config_name or MAIN, written, bool(arguments.multirun), problems, {})
+    config = _compose(loader, arguments.config_name or MAIN, written, bool(arguments.multirun), problems, _as_they_are)
     return Composition(config, problems, loader)
 
 
@@ -119,13 +122,26 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
     count_interpolations()
     problems: list[Problem] = []
     written = _read(overrides, 0, problems)
-    config = _compose(loader, config_name or MAIN, written, multirun, problems, _bases)
+    config = _compose(loader, config_name or MAIN, written, multirun, problems, _as_they_were)
     check(problems)
     return config
 
 
-_bases: dict[tuple[str, ...], _Base] = {}
+_of_jobs: dict[Key, _Base] = {}
 """Merged files of this process, keyed by everything they depend on: a worker gets a new loader with each job."""
+_kept: KeptFiles[_Base] = KeptFiles()
+
+
+def _as_they_were(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
+    """Read the files of jobs once: all jobs of a sweep have the same."""
+    if key not in _of_jobs:
+        _of_jobs[key] = make()
+    return _of_jobs[key]
+
+
+def _as_they_are(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
+    """Read files again only if one of them has changed."""
+    return _kept.get(key, make, loader.looked_at)
 
 
 def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
@@ -174,13 +190,14 @@ def _compose(
     written: Sequence[Written],
     multirun: bool,
     problems: list[Problem],
-    known: dict[tuple[str, ...], _Base],
+    base_of: Callable[[Key, Callable[[], _Base], Loader], _Base],
 ) -> DictConfig:
     values = [w for w in written if not loader.is_choice(w)]
     choices = [w for w in written if loader.is_choice(w)]
-    key = (name, str(multirun), *(c.text for c in choices), *(str(p) for p in loader.config_search_path.get_path()))
-    base = known.get(key) or _files(loader, name, choices, values, multirun, problems)
-    known[key] = base
+    searched = [w.text for w in values if w.key == _SEARCHPATH]
+    places = [str(place) for place in loader.config_search_path.get_path()]
+    key = (os.getcwd(), name, str(multirun), *(c.text for c in choices), *searched, *places)
+    base = base_of(key, lambda: _files(loader, name, choices, values, multirun, problems), loader)
     merged = copy.deepcopy(base.merged)
     config = merged.config
     sweeping = multirun or _asks_for_sweep(config, base.offered)
@@ -276,7 +293,7 @@ def _files(
 
 
 def _repository(loader: Loader, name: str, values: Sequence[Written]) -> Any:
-    asked: list[Any] = [w.override.value() for w in values if w.key == "hydra.searchpath"]
+    asked: list[Any] = [w.override.value() for w in values if w.key == _SEARCHPATH]
     searchpath = asked[-1] if asked else None
     check(searchpath_problems(searchpath if asked else loader.searchpath_of(name)))
     return loader.open(name, searchpath)

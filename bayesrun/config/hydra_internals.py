@@ -39,6 +39,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from bayesrun import __version__
+from bayesrun.config.kept_files import state_of
 from bayesrun.config.table_files import KEYS, section_of, with_absolute_files
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import fail
@@ -75,7 +76,8 @@ INTERNALS = (
     Internal(
         "_Repository",
         "subclass of ConfigRepository",
-        "bounds of a YAML file are checked before it is loaded; a data file stands for a section `data`",
+        "bounds of a YAML file are checked before it is loaded; a data file stands for a section `data`; what a "
+        "composition looks at is noted",
     ),
     Internal("command_line", "get_args_parser", "Hydra's own flags, read before Hydra starts"),
     Internal(
@@ -188,8 +190,27 @@ def command_line() -> ArgumentParser:
 class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
     """Config files by name; a file that is too large or too deep is refused before it is read.
 
-    A data file stands for the section that reads it.
+    A data file stands for the section that reads it. `looked_at` has each place where a file or a folder was looked for,
+    and what was there before it was read.
     """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.looked_at: dict[str, object] = {}
+
+    def _find_object_source(self, config_path: str, object_type: ObjectType | None) -> Any:
+        for source in self.sources:
+            if source.scheme() == "file":
+                of_file = object_type == ObjectType.CONFIG
+                name = ConfigSource._normalize_file_name(config_path) if of_file else config_path
+                path = os.path.join(source.path, name)
+                if path not in self.looked_at:
+                    self.looked_at[path] = state_of(path)
+        return super()._find_object_source(config_path, object_type)
+
+    def get_group_options(self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG) -> Any:
+        self._find_object_source(group_name, ObjectType.GROUP)  # whose folders are noted
+        return super().get_group_options(group_name, results_filter)
 
     def load_config(self, config_path: str) -> Any:
         section = section_of(config_path)
@@ -205,8 +226,9 @@ class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
 class _CountingRepository(CachingConfigRepository):  # type: ignore[misc]  # untyped
     """Reads each file once; defaults lists that choose each other's files again and again are refused."""
 
-    def __init__(self, delegate: ConfigRepository) -> None:
+    def __init__(self, delegate: _Repository) -> None:
         super().__init__(delegate)
+        self.delegate.looked_at = delegate.looked_at  # type: ignore[attr-defined]  # Hydra copies what it is given
         self._reads = 0
 
     def load_config(self, config_path: str) -> Any:
@@ -235,7 +257,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
 
     def __init__(self, search_path: ConfigSearchPath, conf: Path, compose: Compose) -> None:
         super().__init__(search_path)
-        self.repository = _Repository(search_path)
+        self.repository = self._files = _Repository(search_path)
         self.conf, self.compose = conf, compose
 
     def load_configuration(
@@ -248,6 +270,11 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
     ) -> DictConfig:
         """Compose for a launcher or sweeper of Hydra's."""
         return self.compose(self, config_name, overrides, run_mode == RunMode.MULTIRUN)
+
+    @property
+    def looked_at(self) -> dict[str, object]:
+        """What was at each place where a file or a folder was looked for so far."""
+        return self._files.looked_at
 
     def is_choice(self, written: Written) -> bool:
         """Return whether an override chooses a file of a group; the others set values."""
@@ -264,7 +291,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         searchpath
             Folders that the command line asks for, instead of the primary config's.
         """
-        repository = _CountingRepository(self.repository)
+        repository = _CountingRepository(self._files)
         loaded = repository.load_config(config_name)
         own = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded and OmegaConf.is_dict(loaded.config) else ()
         folders = own if searchpath is None else searchpath
