@@ -190,7 +190,7 @@ def command_line() -> ArgumentParser:
 class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
     """Config files by name; a file that is too large or too deep is refused before it is read.
 
-    A data file stands for the section that reads it. `looked_at` has each place where a file or a folder was looked for,
+    A data file stands for the section that reads it. `looked_at` has each place where a file or folder was looked for,
     and what was there before it was read.
     """
 
