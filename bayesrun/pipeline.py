@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bayesrun")
 
+_MOST_OF_PRIORS = 10_000
+"""Most scalars of a model whose priors are evaluated at each draw without being asked for."""
+
 
 @dataclass
 class Prepared:
@@ -396,11 +399,12 @@ def _posterior(
     config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
+    sensitivity = config.diagnostics.prior_sensitivity
     wanted = Wanted(
         prior=config.predictive.prior,
         posterior=config.predictive.posterior,
         log_likelihood=_largest(config),
-        log_prior=config.diagnostics.prior_sensitivity,
+        log_prior=_MOST_OF_PRIORS if sensitivity == "auto" else sys.maxsize if sensitivity else 0,
     )
     try:
         return collect(prepared.model, prepared.data, sampled, config.top.seed, wanted)

@@ -74,6 +74,10 @@ class Thresholds(Section):
     expected_data: tuple[float, float] = (0.05, 0.5)
 
 
+MOST_IN_AUTO = 100
+"""Most scalars of a variable whose prior sensitivity is measured without being asked for."""
+
+
 class LooSpec(Section):
     """Keys of `diagnostics.loo`.
 
@@ -100,7 +104,8 @@ class DiagnosticsSpec(Section):
     log_likelihood_max
         Most numbers (draws times points) of pointwise terms that `auto` keeps.
     prior_sensitivity
-        Whether to measure how sensitive the posterior is to prior and likelihood.
+        Whether to measure how sensitive the posterior is to prior and likelihood: `auto` does so for variables of
+        up to 100 scalars, and tells of conflicts without a warning.
     expect
         Range `[lower, upper]` in which data are plausible, by explained variable: where the prior should simulate them.
     loo
@@ -113,7 +118,7 @@ class DiagnosticsSpec(Section):
     thresholds: Thresholds = Thresholds()
     log_likelihood: Literal["auto"] | bool = "auto"
     log_likelihood_max: int = 50_000_000
-    prior_sensitivity: bool = False
+    prior_sensitivity: Literal["auto"] | bool = "auto"
     expect: dict[str, tuple[float, float]] = {}
     loo: LooSpec = LooSpec()
     fail_run: bool = False

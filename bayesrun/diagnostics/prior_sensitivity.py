@@ -1,11 +1,14 @@
 """Effect of prior and likelihood on each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
 
-Runs when `diagnostics.prior_sensitivity` is set. It needs `sample_stats["log_prior"]` and the pointwise
-`log_likelihood`, but no refit. The mathematics is in `numerics.power_scaling`.
+It needs `sample_stats["log_prior"]` and the pointwise `log_likelihood`, but no refit. The mathematics is in
+`numerics.power_scaling`. Unless `diagnostics.prior_sensitivity=true` asks for it, a conflict is told without a warning:
+the draws are right, and priors of hierarchical models are often meant to be informative.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics import advice
-from bayesrun.diagnostics.base import GOOD_K, Check, CheckResult, Finding, Judged, listed
+from bayesrun.diagnostics.base import GOOD_K, MOST_IN_AUTO, Check, CheckResult, Finding, Judged, listed
 from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.summary import SAMPLE, names_of
 
@@ -23,8 +26,9 @@ Floats = NDArray[np.float64]
 _NAME = "prior_sensitivity"
 _TRACKED_SCALARS = 50
 _KEEP = "Keep the pointwise terms: `diagnostics.log_likelihood=true`."
+_CONFLICT: power.Diagnosis = "prior-data conflict"
 _REMEDY = {
-    "prior-data conflict": "Prior and data disagree. Check where the prior has its mass, and justify or change it.",
+    _CONFLICT: "Prior and data disagree. Check where the prior has its mass, and justify or change it.",
     "strong prior / weak likelihood": "The prior dominates: report this, or collect more informative data.",
 }
 
@@ -41,13 +45,19 @@ class Sensitivity:
 
 def run(judged: Judged) -> CheckResult:
     """Power-scale prior and likelihood, and diagnose every scalar of the posterior."""
-    if not judged.settings.prior_sensitivity:
+    asked = judged.settings.prior_sensitivity
+    if not asked:
         return CheckResult()
     prior, likelihood = log_prior(judged.idata), log_likelihood(judged.idata)
+    if asked == "auto" and (prior is None or likelihood is None):
+        return CheckResult()
     if prior is None or likelihood is None:
         return CheckResult((_not_made("log_prior" if prior is None else "log_likelihood", judged),))
     scalings = power.scale(prior), power.scale(likelihood)
-    rows = list(sensitivities(judged.idata, *scalings))
+    most = MOST_IN_AUTO if asked == "auto" else sys.maxsize
+    rows = list(sensitivities(judged.idata, *scalings, most))
+    if asked == "auto":
+        return _without_warning(rows, judged, scalings)
     findings = [_finding(row, judged) for row in rows if row.diagnosis] or [_none_found(rows)]
     return CheckResult((*findings, *_unreliable(scalings)), _metrics(rows, scalings))
 
@@ -71,9 +81,15 @@ def log_likelihood(idata: az.InferenceData) -> Floats | None:
     return total.ravel()
 
 
-def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling) -> Iterator[Sensitivity]:
-    """Yield the sensitivities of every scalar that is not constant, named as in `summary.csv`."""
-    variables = [(str(v), array.transpose(*SAMPLE, ...)) for v, array in az_data.posterior.data_vars.items()]
+def sensitivities(
+    az_data: az.InferenceData, prior: power.Scaling, likelihood: power.Scaling, most: int
+) -> Iterator[Sensitivity]:
+    """Yield the sensitivities of every scalar that is not constant, named as in `summary.csv`.
+
+    Variables of more than `most` scalars are left out.
+    """
+    every = {str(v): array.transpose(*SAMPLE, ...) for v, array in az_data.posterior.data_vars.items()}
+    variables = [(name, array) for name, array in every.items() if math.prod(array.shape[2:]) <= most]
     named = ((names_of(a, v), a.values.reshape(a.sizes["chain"] * a.sizes["draw"], -1)) for v, a in variables)
     for name, values in ((n, column) for names, flat in named for n, column in zip(names, flat.T, strict=True)):
         draws = np.asarray(values, dtype=float)
@@ -83,11 +99,31 @@ def sensitivities(az_data: az.InferenceData, prior: power.Scaling, likelihood: p
 
 
 def _finding(row: Sensitivity, judged: Judged) -> Finding:
-    message = f"{row.name}: {row.diagnosis} (sensitivity to the prior {row.prior:.3f}, to the likelihood"
-    message += f" {row.likelihood:.3f}; threshold {power.THRESHOLD:g})."
-    conflict = row.diagnosis == "prior-data conflict"
+    message = f"{row.name}: {row.diagnosis} ({_amounts(row)})."
+    conflict = row.diagnosis == _CONFLICT
     remedy = " ".join([_REMEDY[row.diagnosis], *(advice.sweep_of_prior(judged.model, row.name) if conflict else [])])
     return Finding(_NAME, "warn", message, row.name, row.prior, power.THRESHOLD, remedy)
+
+
+def _without_warning(rows: list[Sensitivity], judged: Judged, scalings: tuple[power.Scaling, ...]) -> CheckResult:
+    """Tell of the worst conflict that a sweep can answer, or that there is none; nothing where that is unreliable."""
+    if not rows or any(not scaling.pareto_k <= GOOD_K for scaling in scalings):
+        return CheckResult()
+    metrics = {"sensitivity_prior_max": max(row.prior for row in rows)}
+    conflicts = sorted((row for row in rows if row.diagnosis == _CONFLICT), key=lambda row: -row.prior)
+    if not conflicts:
+        return CheckResult((_none_found(rows),), metrics)
+    sweeps = {row.name: advice.sweep_of_prior(judged.model, row.name) for row in conflicts}
+    worst = next((row for row in conflicts if sweeps[row.name]), conflicts[0])
+    more = f"; {len(conflicts) - 1} more scalars" if len(conflicts) > 1 else ""
+    message = f"{worst.name}: {worst.diagnosis} ({_amounts(worst)}){more}."
+    remedy = " ".join([_REMEDY[_CONFLICT], *sweeps[worst.name]])
+    return CheckResult((Finding(_NAME, "ok", message, worst.name, worst.prior, power.THRESHOLD, remedy),), metrics)
+
+
+def _amounts(row: Sensitivity) -> str:
+    amounts = f"sensitivity to the prior {row.prior:.3f}, to the likelihood {row.likelihood:.3f}"
+    return f"{amounts}; threshold {power.THRESHOLD:g}"
 
 
 def _none_found(rows: list[Sensitivity]) -> Finding:
@@ -95,6 +131,8 @@ def _none_found(rows: list[Sensitivity]) -> Finding:
     if worst is None:
         return Finding(_NAME, "ok", "Every scalar is constant, so none is sensitive.")
     message = f"No parameter is sensitive to its prior (largest {worst.prior:.3f}, {worst.name})."
+    if worst.prior > power.THRESHOLD:
+        message = f"Prior and data do not disagree (sensitivity to the prior at most {worst.prior:.3f}, {worst.name})."
     return Finding(_NAME, "ok", message, value=worst.prior, threshold=power.THRESHOLD)
 
 

@@ -365,9 +365,11 @@ class CompiledModel(Protocol):
         """
 
     def log_prior(self, draws: Arrays) -> NDArray[Any]:
-        """Evaluate the log density of all priors, on their own scales (without Jacobians), at each draw (chain, draw).
+        """Evaluate the log density of the priors, on their own scales (without Jacobians), at each draw (chain, draw).
 
-        Imputed values belong to the likelihood, not to it.
+        Only priors that depend on no other parameter count: the distribution of group effects, given their mean and
+        scale, is part of the model, and power-scaling leaves it as it is (doi:10.1007/s11222-023-10366-5). Imputed
+        values belong to the likelihood.
         """
 
     def check_steps(self, assigned: Mapping[str, str]) -> list[Problem]:

@@ -39,13 +39,13 @@ class Wanted:
     log_likelihood
         Maximum number of pointwise terms that are kept; 0 = none.
     log_prior
-        Whether to evaluate the prior's log density at each draw.
+        The prior's log density is evaluated at each draw in models of at most this many scalars; 0 = not.
     """
 
     prior: int = 0
     posterior: bool = False
     log_likelihood: int = 0
-    log_prior: bool = False
+    log_prior: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ def collect(
         given_others = model.terms_given_others(draws)
         terms = replace(terms, draws={name: given_others.get(name, own) for name, own in terms.draws.items()})
     stats = dict(sampled.stats)
-    if wanted.log_prior:
-        stats["log_prior"] = shown.log_prior(draws)
+    of_prior = log_prior(shown, draws, wanted.log_prior)
+    stats |= of_prior.draws
     groups = Groups(
         posterior={n: v for n, v in draws.items() if n not in helpers},
         sample_stats=stats,
@@ -117,7 +117,7 @@ def collect(
     for name in draws.keys() - sampled.draws.keys() - helpers:
         idata.posterior[name].attrs[DRAWN_AFTERWARDS] = 1
     add_records(idata, sampled.records)
-    return idata, {**prior.missing, **predicted.missing, **terms.missing}
+    return idata, {**prior.missing, **predicted.missing, **terms.missing, **of_prior.missing}
 
 
 def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[str]) -> tuple[Predicted, Predicted]:
@@ -214,6 +214,32 @@ def _no_terms(model: CompiledModel, name: str, draws: int, largest: int) -> str 
         return f"{distribution} has no pointwise terms"
     size = draws * math.prod(model.likelihoods[name])
     return f"{size:,} numbers are above diagnostics.log_likelihood_max" if size > largest else None
+
+
+def log_prior(model: CompiledModel, draws: Arrays, most: int) -> Predicted:
+    """Evaluate the log density of the priors at every draw.
+
+    Parameters
+    ----------
+    model
+        The model.
+    draws
+        Names mapped to arrays (chain, draw, ...).
+    most
+        Maximum number of scalars in a draw.
+
+    Returns
+    -------
+    Predicted
+        `log_prior` (chain, draw), or why there is none.
+    """
+    if sum(math.prod(values.shape[2:]) for values in draws.values()) > most:
+        return Predicted()
+    try:
+        return Predicted({"log_prior": model.log_prior(draws)})
+    except Exception as error:  # the engine passes on any exception of a distribution; the draws must not be lost
+        log.info("no log density of the priors", exc_info=True)
+        return Predicted(missing={"log_prior": f"{type(error).__name__}: {error}"})
 
 
 def _count(draws: Arrays) -> int:

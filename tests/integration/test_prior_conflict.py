@@ -27,10 +27,11 @@ def test_the_sweep_that_is_offered_runs(bayesrun: Command, tmp_path: Path) -> No
         (tmp_path / group / f"{name}.yaml").write_text(text)
     short = ["sampler.draws=250", "sampler.tune=200", "model.figures=[]", "tracking=none", "report=false"]
     given = ["--config-dir", str(tmp_path), "model=conflict", "data=zeros", *short, "predictive.prior=0"]
-    done = bayesrun(*given, "diagnostics.prior_sensitivity=true", f"paths.outputs={tmp_path / 'one'}")
+    done = bayesrun(*given, f"paths.outputs={tmp_path / 'one'}")
     assert done.returncode == 0, done.stderr
     findings = json.loads((only_run(tmp_path / "one") / "findings.json").read_text())
     (found,) = (one for one in findings if one["check"] == "prior_sensitivity")
+    assert found["severity"] == "ok", "the draws are right: only `prior_sensitivity=true` warns"
     assert "mu: prior-data conflict" in found["message"]
     offered = re.search(r"`(-m [^`]+)`", found["remedy"])
     assert offered and offered[1] in re.sub(r"\s+", " ", done.stdout)

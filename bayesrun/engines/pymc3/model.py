@@ -188,8 +188,8 @@ class PyMC3Model:
         return {} if self._metadata.terms is None else dict(self._metadata.terms(draws))
 
     def log_prior(self, draws: Arrays) -> Array:
-        """Evaluate the log density of all priors at every draw."""
-        return predictive.log_prior(self.model, draws, self._missing)
+        """Evaluate the log density of the priors at every draw."""
+        return predictive.log_prior(self.model, draws, self._missing, self.helpers)
 
     def check_steps(self, assigned: Mapping[str, str]) -> list[Problem]:
         """Return the problems of step methods that can't be assigned as configured."""

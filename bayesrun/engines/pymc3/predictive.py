@@ -7,7 +7,7 @@ and its own random generator is then called once for all of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,7 @@ import theano.tensor as tt
 from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
 from pymc3.util import is_transformed_name
-from theano.graph.basic import ancestors
+from theano.graph.basic import ancestors, graph_inputs
 from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import MissingDraws
@@ -279,15 +279,22 @@ def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing:
     return values
 
 
-def log_prior(model: pm.Model, draws: Draws, missing: Missing) -> Array:
-    """Evaluate the log density of all priors on their own scales at every draw (see `CompiledModel.log_prior`)."""
+def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collection[str]) -> Array:
+    """Evaluate the log density of the priors on their own scales at every draw (see `CompiledModel.log_prior`)."""
     imputed = {f"{name}_missing" for name in missing}
     with building():
         terms = []
         for variable in model.free_RVs:
             if is_transformed_name(variable.name):
-                terms.append(tt.sum(variable.distribution.dist.logp(model[own_name(variable)])))
+                term = tt.sum(variable.distribution.dist.logp(model[own_name(variable)]))
             elif variable.name not in imputed:
-                terms.append(tt.sum(variable.distribution.logp(variable)))
+                term = tt.sum(variable.distribution.logp(variable))
+            else:
+                continue
+            own = own_name(variable)
+            # a non-centred variable is computed from its helper
+            made = [d for d in model.deterministics if own in helpers and own.startswith(f"{d.name}_")]
+            if not any(one in model.free_RVs and one is not variable for one in graph_inputs([term, *made])):
+                terms.append(term)
         total = tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
     return at_draws(model, [total], draws)[0]

@@ -142,6 +142,28 @@ def test_it_runs_only_when_asked_for():
     assert CHECK.run(judged(*normal_case(0, 1, 10), wanted=False)).findings == ()
 
 
+@pytest.mark.parametrize(
+    ("prior_mean", "prior_sd", "n", "said"),
+    [
+        (0, 10, 50, "No parameter is sensitive"),
+        (8, 1, 10, "mu: prior-data conflict"),
+        (0, 0.1, 1, "Prior and data do not disagree"),
+    ],
+)
+def test_by_default_it_tells_without_a_warning(prior_mean, prior_sd, n, said):
+    result = CHECK.run(judged(*normal_case(prior_mean, prior_sd, n), wanted="auto"))
+    (found,) = result.findings
+    assert found.severity == "ok" and found.message.startswith(said)
+    assert bool(found.remedy) == ("conflict" in said)
+    assert list(result.metrics) == ["sensitivity_prior_max"]
+
+
+def test_by_default_nothing_is_said_where_it_can_not_be_computed():
+    prior, points, mu = normal_case(0, 1, 10)
+    for case in ((None, points, mu), (prior, None, mu), (prior[:, :3], points[:, :3], mu[:, :3])):
+        assert CHECK.run(judged(*case, wanted="auto")).findings == ()
+
+
 def test_what_is_missing_is_said():
     prior, points, mu = normal_case(0, 1, 10)
     assert "no log_prior" in CHECK.run(judged(None, points, mu)).findings[0].message

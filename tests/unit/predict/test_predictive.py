@@ -171,3 +171,21 @@ def test_log_prior_is_that_of_scipy_on_the_variables_own_scale(
     np.testing.assert_allclose(PyMC3Model(line).log_prior(draws), normal.logpdf(draws["a"]) + normal.logpdf(draws["b"]))
     found = PyMC3Model(counts).log_prior(count_draws)
     np.testing.assert_allclose(found, stats.gamma(2, scale=2).logpdf(count_draws["rate"]))
+
+
+@pytest.mark.parametrize("noncentered", [False, True])
+def test_log_prior_is_of_the_priors_at_the_top_of_a_hierarchy(noncentered: bool) -> None:
+    """Power-scaling leaves the distribution of the groups as it is, in whichever form it is sampled."""
+    with building(), pm.Model() as model:
+        mu, tau = pm.Normal("mu", 0.0, 2.0), pm.HalfNormal("tau", 1.0)
+        if noncentered:
+            theta = pm.Deterministic("theta", mu + tau * pm.Normal("theta_offset", 0.0, 1.0, shape=3))
+        else:
+            theta = pm.Normal("theta", mu, tau, shape=3)
+        pm.Normal("y", theta, 1.0, observed=np.zeros(3))
+    metadata(model).helpers.update({"theta_offset"} if noncentered else ())
+    rng = np.random.default_rng(7)
+    draws = {"mu": rng.normal(size=(CHAINS, DRAWS)), "tau": rng.gamma(2, size=(CHAINS, DRAWS))}
+    of_groups = {"theta_offset": rng.normal(size=(CHAINS, DRAWS, 3)), "theta": rng.normal(size=(CHAINS, DRAWS, 3))}
+    found = PyMC3Model(model).log_prior({**draws, **of_groups})
+    np.testing.assert_allclose(found, stats.norm(0, 2).logpdf(draws["mu"]) + stats.halfnorm.logpdf(draws["tau"]))

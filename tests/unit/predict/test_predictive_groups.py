@@ -70,7 +70,7 @@ def test_all_groups_of_the_design_are_there_and_can_be_saved(
     model: pm.Model, data: xr.Dataset, draws: dict[str, np.ndarray], tmp_path
 ) -> None:  # type: ignore[no-untyped-def]
     sampled = Sampled(draws, {"lp": np.zeros((2, 5))}, {}, 0.0, 0.0, records={"elbo": (("iteration",), np.arange(7.0))})
-    idata, missing = collect(PyMC3Model(model), data, sampled, 1, Wanted(10, True, 10**9, True))
+    idata, missing = collect(PyMC3Model(model), data, sampled, 1, Wanted(10, True, 10**9, 10**9))
     expected = {
         "posterior", "sample_stats", "log_likelihood", "observed_data", "constant_data", "prior", "prior_predictive",
         "posterior_predictive",
