@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.errors import Problem
 from bayesrun.language.declaration import Container, Declaration, Draft
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.hidden_markov import as_input
@@ -59,6 +60,10 @@ class DrawnComponents:
     def coords(self) -> dict[str, list[str]]:
         """Labels of the dims that only they have."""
         return {f"{one.name}_states": labels_of(one.system) for one in self.series}
+
+    def problems_at(self, draws: Mapping[str, Array]) -> tuple[Problem, ...]:
+        """Return none: variances are checked as parameters."""
+        return ()
 
     def recover(self, draws: Mapping[str, Array], rng: np.random.Generator) -> dict[str, Array]:
         """Draw the components given all rows, at draws (chain, draw, ...)."""

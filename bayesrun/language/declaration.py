@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.errors import Problem
 from bayesrun.language.learned import Constant, Learned
 from bayesrun.language.operations import Data
 from bayesrun.language.plan import Plan, of_values, variables_of
@@ -80,6 +81,9 @@ class Hidden(DrawnTogether, Protocol):
 
     def recover(self, draws: Draws, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         """Draw the states at draws (chain, draw, ...)."""
+
+    def problems_at(self, draws: Draws) -> Iterable[Problem]:
+        """Find what is wrong with the states' distribution at draws (draw, ...)."""
 
 
 @dataclass(frozen=True)

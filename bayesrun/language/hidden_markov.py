@@ -50,6 +50,8 @@ Array = NDArray[Any]
 HIDDEN_MARKOV = "HiddenMarkov"
 _KEYS = ("dist", "transition", "initial", "emission", "dims")
 MAX_STATES = 30
+_ROUNDING = 1e-6
+"""How far probabilities may be from adding up to 1."""
 _AT_ONCE = 4_000_000
 _TERMS = Family(HIDDEN_MARKOV, "real", 0, {"terms": Parameter("terms", "real")}, (), declared=True)
 
@@ -202,13 +204,13 @@ def read_hidden_markov(
         When a parameter does not fit.
     """
     dims, shape = tuple(map(str, observed.dims)), observed.shape
-    initial, transition, states = chain_of(body, scope, key, dims, shape)
+    initial, transition = chain_of(body, scope, key, dims, shape)
     size = len(initial)
     emissions, logs, problems = [], [constant(np.zeros(shape), dims)] * size, list[Problem]()
     kept = np.zeros(shape, dtype=bool)
     for where, one in emissions_of(f"{key}.emission", body["emission"]):
         try:
-            made = emission_of(one, scope, where, observed.dims, shape, size, states)
+            made = emission_of(one, scope, where, observed.dims, shape, size)
         except UserError as error:
             problems += error.problems
             continue
@@ -245,9 +247,11 @@ def _log_density(emission: Emission, state: int, x: Value, seen: NDArray[np.bool
 
 def chain_of(
     body: Mapping[str, Any], scope: Scope, key: str, dims: Any, shape: Any
-) -> tuple[list[Value], list[list[Value]], tuple[str | None, ...]]:
-    """Return the initial probabilities, the transition, and the dims of the states."""
-    matrix = read(body["transition"], scope, f"{key}.transition")
+) -> tuple[list[Value], list[list[Value]]]:
+    """Return the initial probabilities and the transition."""
+    matrix = _rows_first(read(body["transition"], scope, f"{key}.transition", tuple(scope.dims())), dims)
+    if matrix.ndim > 1 and set(matrix.dims[:-1]) <= set(dims) and dims[-1] in matrix.dims[:-1]:
+        matrix = _from_every_state(matrix)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         message = f"must be a square matrix, one row per state (its shape is {matrix.shape})"
         raise fail(f"{key}.transition", message, "transition[i, j] is the probability from state i to state j")
@@ -262,7 +266,23 @@ def chain_of(
             message = f"must have one probability for each of the {size} states (its shape is {vector.shape})"
             raise fail(f"{key}.initial", message)
         initial = [_picked(vector, (k,), dims, shape, f"{key}.initial") for k in range(size)]
-    return initial, transition, matrix.dims[-2:]
+    return initial, transition
+
+
+def _rows_first(value: Value, dims: Any) -> Value:
+    """Return a value with the axes of the rows before those of the states, whatever their order was."""
+    before = [axis for dim in dims for axis, name in enumerate(value.dims) if name == dim]
+    order = (*before, *(axis for axis in range(value.ndim) if axis not in before))
+    if order == tuple(range(value.ndim)):
+        return value
+    return compute("rearrange", [value], tuple(value.dims[axis] for axis in order), order, ())
+
+
+def _from_every_state(shares: Value) -> Value:
+    """Return the same row of a transition for each state before (..., from, to)."""
+    size, last = shares.shape[-1], shares.ndim - 1
+    wide = compute("rearrange", [shares], (*shares.dims[:-1], None, shares.dims[-1]), (*range(last), None, last), ())
+    return compute("multiply", [wide, constant(np.ones((size, 1)))], wide.dims)
 
 
 def _picked(value: Value, places: tuple[int, ...], dims: Any, shape: Any, key: str) -> Value:
@@ -275,9 +295,7 @@ def _picked(value: Value, places: tuple[int, ...], dims: Any, shape: Any, key: s
         raise UserError([Problem(key, fault.message, fault.hint)]) from None
 
 
-def emission_of(
-    one: Mapping[str, Any], scope: Scope, key: str, dims: Any, shape: Any, size: int, states: Any
-) -> Emission:
+def emission_of(one: Mapping[str, Any], scope: Scope, key: str, dims: Any, shape: Any, size: int) -> Emission:
     """Return what a state emits.
 
     Parameters
@@ -290,8 +308,8 @@ def emission_of(
         Its config key.
     dims, shape
         Axes of the rows.
-    size, states
-        Number and dims of the states.
+    size
+        Number of states.
 
     Raises
     ------
@@ -309,9 +327,9 @@ def emission_of(
     for name, parameter in known.parameters.items():
         if one.get(name) is None:
             continue
-        value = read(one[name], scope, f"{key}.{name}")
+        value = _rows_first(read(one[name], scope, f"{key}.{name}", tuple(scope.dims())), dims)
         axis = value.ndim - 1 - parameter.axes
-        by_state = axis >= 0 and value.shape[axis] == size and (value.dims[axis] is None or value.dims[axis] in states)
+        by_state = axis >= 0 and value.shape[axis] == size and value.dims[axis] not in dims
         for k in range(size):
             part = value
             if by_state:
@@ -447,6 +465,7 @@ class HiddenStates:
         size = next(iter(draws.values())).shape[:2]
         flat = {name: np.reshape(values, (size[0] * size[1], *values.shape[2:])) for name, values in draws.items()}
         found: dict[str, Array] = {}
+        check(list(self.problems_at({name: values[:: len(values) // 100 + 1] for name, values in flat.items()})))
         for chain in self.chains:
             parts = [self._states(chain, some, rng) for some in self._batches(chain, flat)]
             for what, place in (("state", 0), ("path", 1)):
@@ -461,6 +480,17 @@ class HiddenStates:
             parts = [self._series(chain, some, rng) for some in self._batches(chain, draws)]
             found[chain.name] = np.concatenate(parts)
         return found
+
+    def problems_at(self, draws: Mapping[str, Array]) -> Iterator[Problem]:
+        """Find chains whose probabilities do not sum to 1 at draws (draw, ...)."""
+        for chain in self.chains:
+            for what, shares in zip(("initial", "transition"), self._chain(chain, draws), strict=True):
+                sums = shares.sum(axis=-1)
+                if np.abs(sums - 1.0).max(initial=0.0) > _ROUNDING:
+                    worst = float(np.ravel(sums)[np.argmax(np.abs(np.ravel(sums) - 1.0))])
+                    hint = "transition[i, j] is the probability from state i to state j; stack(a, b) makes a last axis"
+                    message = f"the probabilities of a state do not sum to 1 (one sums to {worst:.6g})"
+                    yield Problem(f"model.likelihood.{chain.name}.{what}", message, hint)
 
     def _batches(self, chain: HiddenMarkov, draws: Mapping[str, Array]) -> Iterator[dict[str, Array]]:
         count = len(next(iter(draws.values())))

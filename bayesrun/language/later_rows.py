@@ -126,7 +126,7 @@ def hidden_markov_at_rows(
         The states at the rows of the fit.
     """
     axes, sizes, lengths = tuple(dims), tuple(shape), whole_steps(steps, name)
-    _, transition, of_states = chain_of({**body, "initial": None}, draft.scope, key, axes, sizes)
+    _, transition = chain_of({**body, "initial": None}, draft.scope, key, axes, sizes)
     cells = [cell.named((None,) * cell.ndim) for row in transition for cell in row]
     if max(lengths) > 1 and any(cell.ndim and cell.shape[-1] > 1 for cell in cells):
         message = "differs from row to row, but rows are left out before those that are predicted"
@@ -139,7 +139,7 @@ def hidden_markov_at_rows(
     inputs = [last.named((None,) * last.ndim), uniform.named((None,) * len(axes)), *cells]
     state = compute("state_path", inputs, (None,) * len(axes), len(transition), lengths).named(axes)
     where, one = emissions_of(f"{key}.emission", body["emission"])[0]
-    emission = emission_of(one, draft.scope, where, axes, sizes, len(transition), of_states)
+    emission = emission_of(one, draft.scope, where, axes, sizes, len(transition))
     chosen: dict[str, Value] = {}
     for parameter, value in emission.parameters[0].items():
         own = tuple(f"{parameter}_{axis}" for axis in range(max(0, value.ndim - len(axes))))

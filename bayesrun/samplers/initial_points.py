@@ -64,14 +64,16 @@ def settle_start(model: CompiledModel, seed: int, chosen: bool) -> None:
     Raises
     ------
     UserError
-        When the density of a prior is zero at its own initial value, or that of the data there and at random points.
+        When the density of a prior is zero at its own initial value, the model is wrong whatever the point, or the
+        density of the data is zero there and at random points.
     """
     try:
         model.check_initial_point()
     except UserError as error:
-        of_priors = [problem for problem in error.problems if problem.key.startswith("model.priors.")]
+        elsewhere = ("model (", "model.potentials.")  # what may be better at other points
+        of_model = [problem for problem in error.problems if not problem.key.startswith(elsewhere)]
         searchable = not any(block.discrete for block in model.blocks) and model.missing_gradient() is None
-        if chosen or of_priors or not searchable:
+        if chosen or of_model or not searchable:
             raise
         density = model.log_density()
         rng = np.random.default_rng([seed, _TRIES])

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import pymc3 as pm
     from numpy.typing import NDArray
 
-    from bayesrun.language.declaration import DrawnTogether, Recover, Terms
+    from bayesrun.language.declaration import DrawnTogether, Hidden, Recover, Terms
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Metadata:
 
     Parameters
     ----------
-    helpers, recover, reported, terms
+    helpers, recover, reported, terms, hidden
         As in `bayesrun.language.declaration.Declaration`.
     coords
         Labels of dims that the model's own `coords` lack, among them `NAME_missing`.
@@ -68,6 +68,7 @@ class Metadata:
     unobserved: dict[str, NDArray[Any]] = field(default_factory=dict)
     reported: pm.Model | None = None
     together: tuple[DrawnTogether, ...] = ()
+    hidden: tuple[Hidden, ...] = ()
     terms: Terms | None = None
 
 
@@ -112,7 +113,7 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
     note = metadata(model)
     note.helpers.update(declared.helpers)
     note.recover = in_turn(declared.recover, recovery_of(declared))
-    note.terms = declared.terms
+    note.terms, note.hidden = declared.terms, declared.hidden
     simulation = simulation_of(declared)
     note.together = (*declared.hidden, *(() if simulation is None else (simulation,)))
     for hidden in declared.hidden:

@@ -101,6 +101,8 @@ class PyMC3Model:
     def check_initial_point(self) -> dict[str, float]:
         """Return the log density of each variable and potential at the initial point; each must be finite."""
         model = self.model
+        here = {v.name: np.asarray(v.tag.test_value)[None] for v in model.unobserved_RVs}
+        check([problem for hidden in self._metadata.hidden for problem in hidden.problems_at(here)])
         with building():
             terms = {v.name: v.logpt for v in model.basic_RVs} | {p.name: p for p in model.potentials}
             densities = {name: float(np.sum(term.tag.test_value)) for name, term in terms.items()}
