@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from itertools import chain, count
 from typing import Any
 
+import netCDF4
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from xarray.backends import NetCDF4DataStore
 
 from bayesrun.data.factors import LABELS
 from bayesrun.lazy import az
@@ -156,13 +158,15 @@ def as_stored(array: xr.DataArray, above: int) -> NDArray[Any]:
 
 
 def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:
-    mode = "w"
-    for group in idata.groups():
-        dataset = idata[group]
-        encoding: dict[Any, Any] = {
-            name: {"zlib": True, "complevel": compression, "shuffle": True}
-            for name, array in dataset.data_vars.items()
-            if compression and array.size > 100 and array.dtype.kind in "fiu"
-        }
-        dataset.to_netcdf(path, mode=mode, group=group, engine="netcdf4", encoding=encoding)
-        mode = "a"
+    """Write all groups while the file is open: opening it again for each takes as long as writing does."""
+    with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
+        for group in idata.groups():
+            dataset = idata[group]
+            encoding: dict[Any, Any] = {
+                name: {"zlib": True, "complevel": compression, "shuffle": True}
+                for name, array in dataset.data_vars.items()
+                if compression and array.size > 100 and array.dtype.kind in "fiu"
+            }
+            place: Any = NetCDF4DataStore(file.createGroup(group))  # type: ignore[no-untyped-call]
+            unlimited = dataset.encoding.get("unlimited_dims")
+            dataset.dump_to_store(place, encoding=encoding, unlimited_dims=unlimited)
