@@ -226,7 +226,7 @@ class OpenRun:
         self.verdict = verdict(result.findings)
         self.status = "partial" if self.reason else "finished"
         self.exit_status = 130 if self.reason == "interrupt" else 0
-        self.folder.write_json("metrics.json", self.metrics)
+        self.folder.write_data("metrics.json", self.metrics)
         self._write_provenance()
         self.pictures = "pending"
         self.folder.write_status(self.status, self.verdict, pictures=self.pictures)

@@ -126,8 +126,15 @@ class RunFolder:
         return self.path / "figures"
 
     def write_json(self, name: str, content: Any) -> Path:
-        """Write `name` as JSON, whole; numbers that are not finite become null."""
+        """Write `name` as JSON, whole and without secrets; numbers that are not finite become null."""
         return self.write(name, lambda temporary: temporary.write_text(_json(content), encoding="utf-8"))
+
+    def write_data(self, name: str, content: Any) -> Path:
+        """Write `name` as JSON, whole, with labels and values of the data as they are.
+
+        What reads them compares them with labels of other data: two that are left out would be the same one.
+        """
+        return self.write(name, lambda temporary: temporary.write_text(_json(content, is_data=True), encoding="utf-8"))
 
     def write_text(self, name: str, text: str) -> Path:
         """Write `name` as text, whole, without secrets."""
@@ -352,16 +359,16 @@ def sync_folder(path: Path) -> None:
             os.close(number)
 
 
-def _json(content: Any) -> str:
+def _json(content: Any, is_data: bool = False) -> str:
     """Write as JSON; secrets are left out first, a quoted one can't be separated from the marks around it."""
-    return json.dumps(_plain(content), indent=2, default=str) + "\n"
+    return json.dumps(_plain(content, str if is_data else redact_known), indent=2, default=str) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, told: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
-        return {redact_known(str(k)): _plain(v) for k, v in value.items()}
+        return {told(str(k)): _plain(v, told) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_plain(v, told) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
-    return redact_known(value) if isinstance(value, str) else value
+    return told(value) if isinstance(value, str) else value

@@ -73,7 +73,7 @@ def write_model(config: RunConfig, data: xr.Dataset, fitted: FittedModel, folder
     for name in _NEEDED:
         if (folder.path / name).is_file():
             _link(folder.path / name, place.path / name)
-    place.write_json(_EXAMPLE, {"columns": list(example), "data": json.loads(example.to_json(orient="values"))})
+    place.write_data(_EXAMPLE, {"columns": list(example), "data": json.loads(example.to_json(orient="values"))})
     place.write_text("requirements.txt", f"bayesrun=={__version__}\n")
     place.write_text(MODEL_FILE, yaml.safe_dump(_description(config, example), sort_keys=False, allow_unicode=True))
 

@@ -128,7 +128,7 @@ def fitted_model(declared: Declaration, data: FittedDesign, digest: str | None, 
 def write_design(fitted: FittedModel, folder: RunFolder) -> None:
     """Write `design.json` and, if there are long arrays, `design.npz`."""
     arrays: dict[str, NDArray[Any]] = {}
-    folder.write_json(DESIGN, _without_arrays(fitted.plain(), arrays))
+    folder.write_data(DESIGN, _without_arrays(fitted.plain(), arrays))
     if arrays:
         folder.write(ARRAYS, lambda path: _save(path, arrays))
 

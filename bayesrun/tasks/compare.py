@@ -59,7 +59,7 @@ def compare(request: TaskRequest) -> TaskEnd:
         with open_task_run(TaskRun("compare", folders, config, section, ""), memory) as own:
             own.write(FILE, lambda path: table.to_csv(path))
             own.write_text("description.md", f"{best(table)}\n\n{as_markdown(table.reset_index())}")
-            own.write_json("metrics.json", clean_metrics(_metrics(table)))
+            own.write_data("metrics.json", clean_metrics(_metrics(table)))
     _show(table)
     print(f"\nfolder: {own.path}")
     return TaskEnd(0, own.path)

@@ -125,7 +125,7 @@ def run(request: TaskRequest) -> TaskEnd:
         with open_task_run(TaskRun("effects", [folder], config, section, options.of or ""), memory) as own:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_text("description.md", as_markdown(table))
-            own.write_json("metrics.json", clean_metrics(_metrics(table)))
+            own.write_data("metrics.json", clean_metrics(_metrics(table)))
             if options.figure:
                 _draw(found, question, config, options.parameter, own.figures / "effects.png")
     show_table(table)

@@ -165,7 +165,7 @@ def hypothesis(request: TaskRequest) -> TaskEnd:
         with open_task_run(made, memory) as own:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_text("description.md", as_markdown(table))
-            own.write_json("metrics.json", clean_metrics(_metrics(table)))
+            own.write_data("metrics.json", clean_metrics(_metrics(table)))
     show_table(table)
     print(f"\nfolder: {own.path}")
     return TaskEnd(0, own.path)

@@ -93,7 +93,7 @@ def kfold(request: TaskRequest) -> TaskEnd:
             metrics = _metrics(points, fits, log_density_of_run(folder))
             own.write(POINTWISE, lambda path: points.to_csv(path, index=False))
             own.write(FILE, lambda path: table.to_csv(path, index=False))
-            own.write_json("metrics.json", clean_metrics(metrics))
+            own.write_data("metrics.json", clean_metrics(metrics))
             own.write_text("description.md", f"{_summary(metrics, options)}\n\n{as_markdown(table)}")
     show_table(table.head(_SHOWN))
     if len(table) > _SHOWN:

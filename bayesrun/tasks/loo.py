@@ -78,7 +78,7 @@ def loo(request: TaskRequest) -> TaskEnd:
             whole = _metrics(repaired)
             own.write(POINTWISE, lambda path: repaired.drop(columns=["row", "likelihood"]).to_csv(path, index=False))
             own.write(FILE, lambda path: table.to_csv(path, index=False))
-            own.write_json("metrics.json", clean_metrics(whole))
+            own.write_data("metrics.json", clean_metrics(whole))
             own.write_text("description.md", f"{_summary(whole)}\n\n{as_markdown(table)}")
     show_table(table.head(_SHOWN))
     print(f"\n{_summary(whole)}")

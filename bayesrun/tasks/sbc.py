@@ -137,7 +137,7 @@ def sbc(request: TaskRequest) -> TaskEnd:
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write("ranks.csv", lambda path: _with_numbers(ranks, done).to_csv(path, index=False))
             own.write_json("findings.json", [asdict(finding) for finding in judged.findings])
-            own.write_json("metrics.json", clean_metrics(judged.metrics))
+            own.write_data("metrics.json", clean_metrics(judged.metrics))
             own.write_text("description.md", "\n\n".join([_summary(judged), *notes, as_markdown(table)]))
             draw_rank_ecdf(config.model.name, ranks, options.ranks, table, own.figures / "rank_ecdf.png", _SHOWN)
     show_table(table.head(_SHOWN))

@@ -136,7 +136,7 @@ def verify(request: TaskRequest) -> TaskEnd:
             shown = _by_model(table)
             own.write(FILE, lambda path: table.to_csv(path, index=False))
             own.write_json("findings.json", [asdict(finding) for finding in judged.findings])
-            own.write_json("metrics.json", clean_metrics(judged.metrics))
+            own.write_data("metrics.json", clean_metrics(judged.metrics))
             own.write_text("description.md", "\n\n".join([_summary(judged), as_markdown(shown)]))
             shutil.rmtree(cache.folder, ignore_errors=True)  # the next command shall sample on this machine again
     show_table(shown)

@@ -54,6 +54,37 @@ def test_no_secret_of_a_tag_is_written(bayesrun: Command, tmp_path: Path) -> Non
     assert tags["signed"] == "https://host/x.csv?X-Amz-Signature=***&id=5"
 
 
+LABELS = ("plain", f"http://me:{PW}@h/x", f"http://you:{PW}@h/x", "https://h/page#one", "https://h/page#two", f"{PW}7")
+
+
+def test_data_are_stored_as_data(bayesrun: Command, tmp_path: Path) -> None:
+    """Labels that look like secrets, or are one of the command, stay what they are; messages leave them out."""
+    files = {
+        "model/r.yaml": 'name: r\ntype: regression\nformula: "y ~ 1 + (1 | g)"\nfamily: normal\nfigures: []\n',
+        "data/fitted.yaml": f"name: fitted\nsource: csv\npath: {tmp_path}/fitted.csv\n",
+        "data/new.yaml": f"name: new\nsource: csv\npath: {tmp_path}/new.csv\n",
+        "fitted.csv": "y,g,unread\n" + "".join(f"{i % 7 + i / 9},{LABELS[i % 6]},{PW}unread\n" for i in range(36)),
+        "new.csv": "g\n" + "".join(f"{label}\n" for label in LABELS),
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    own = ["--config-dir", tmp_path, f"paths.outputs={tmp_path}/outputs"]
+    short = ["sampler.draws=50", "sampler.tune=50", "sampler.chains=1", "sampler.progress=false"]
+    fit = ["model=r", "data=fitted", "data.columns=[y,g]", *short]
+    done = bayesrun(*own, *fit, f"+tags.api_token={PW}7")
+    assert done.returncode == 0, done.stderr
+    run = only_run(tmp_path / "outputs")
+    assert found(run / "run.log", done.stdout, done.stderr) == []
+    assert PW not in (run / "run.log").read_text() + (run / "config.yaml").read_text()
+    design = (run / "design.json").read_text()
+    assert all(json.dumps(label) in design for label in LABELS)
+    assert len([name for name in json.loads((run / "metrics.json").read_text()) if name.startswith("mean/r_g")]) == 6
+    assert not [path for path in run.rglob("*") if path.is_file() and f"{PW}unread".encode() in path.read_bytes()]
+    predicted = bayesrun("task=predict", *own, f"run={run}", "predict.data=new", "tracking=none")
+    assert predicted.returncode == 0, predicted.stderr
+
+
 @pytest.mark.parametrize("key", ["name", "experiment_name"])
 @pytest.mark.parametrize("text", [f"PGPASSWORD={PW}", f"http://me:{PW}@h"])
 def test_a_name_that_is_a_secret_is_refused(bayesrun: Command, tmp_path: Path, key: str, text: str) -> None:
