@@ -54,7 +54,7 @@ _ASSIGNMENT = re.compile(
 _COLON = re.compile(rf"(?<![\w.@/\-])(?P<name>[\w.\-]+)\s*:\s+(?P<value>{_QUOTED}|[^\s,;)\]}}]+)")  # a line of YAML
 _PHRASES = (
     re.compile(  # headers of HTTP
-        r"(?<![\w.\-])(?:(?:proxy-)?authorization|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)[\"']?\s*[:=]\s*[\"']?(?P<value>"
+        r"(?<![\w.\-])(?:(?:proxy-)?authorization|(?:private|job|deploy)-token|x-[\w\-]*(?:key|token|auth|secret)[\w\-]*)[\"']?\s*[:=]\s*[\"']?(?P<value>"
         r"[\w\-]+\s+\w+=(?:\"[^\"]*\"|[^\s\"',]+)(?:,\s*\w+=(?:\"[^\"]*\"|[^\s\"',]+))*"  # a scheme with parameters
         r"|(?:(?:bearer|basic|token|digest|apikey)\s+)?[^\s\"',]+)",
         re.IGNORECASE,
@@ -108,6 +108,13 @@ _PHRASES = (
     re.compile(
         r"(?<![\w.\-])(?:apikey|pw)\s*[:=]\s*(?P<value>(?=[^\s]*\d)(?=[^\s]*[A-Za-z])[^\s;,&\"']{6,})", re.IGNORECASE
     ),
+    re.compile(
+        rf"(?:{_STRONG})[\w.\-]*[\"']?\s*:\s*[|>][+\-\d]*\s*\n\s+(?P<value>[^\n]+)", re.IGNORECASE
+    ),  # a block of YAML
+    re.compile(r"(?<!\S)-pass(?:in|out)?\s+pass:(?P<value>\S+)"),  # of openssl
+    re.compile(
+        r"[\"']user(?:name)?[\"']\s*:\s*[\"'][^\"']*[\"']\s*,\s*[\"']key[\"']\s*:\s*[\"'](?P<value>[^\"']+)"
+    ),  # Kaggle's file
     re.compile(r"\blogin\s+\S+\s+password\s+(?P<value>\S+)"),  # a line of ~/.netrc
     re.compile(r"^[^\s:]+:(?:\d{2,5}|\*):[^\s:]+:[*A-Za-z_][^\s:]*:(?P<value>\S+)", re.MULTILINE),  # ... of ~/.pgpass
     re.compile(

@@ -114,6 +114,24 @@ TAGS |= {
     "table": f"password\t{PW}",
     "kubernetes": f"client-key-data: {PW}",
 }
+TAGS |= {
+    "mongodb": f"mongodb+srv://me:{PW}@cluster0.x.mongodb.net/db?retryWrites=true",
+    "redis": f"redis://:{PW}@h:6379/0",
+    "git": f"https://x-access-token:{PW}@github.com/a/b",
+    "oauth": f"https://h/x?client_id=a&client_secret={PW}",
+    "name_quoted": f"https://h/x?%74oken={PW}",
+    "fragment": f"https://h/x#access_token={PW}&t=b",
+    "sqlalchemy": f"(psycopg2.OperationalError) invalid connection option in 'postgresql://me:{PW}@h/db'",
+    "requests": f"HTTPConnectionPool(host='h', port=80): Max retries exceeded with url: /x?token={PW} (Caused by X)",
+    "call": f"connect(host='h', user='me', passwd='{PW}')",
+    "toml": f'api_key = "{PW}"',
+    "yaml_block": f"password: |\n  {PW}\nuser: me\n",
+    "yaml_next_line": f"password:\n  {PW}\n",
+    "wget": f"wget --http-password={PW} https://h",
+    "openssl": f"openssl enc -pass pass:{PW}",
+    "kaggle": f'{{"username":"me","key":"{PW}"}}',
+    "gitlab": f"curl -H 'PRIVATE-TOKEN: {PW}' https://h",
+}
 TOKENS = {
     "GitHub": "ghp_0123456789abcdefABCDEF",
     "OpenAI": "sk-proj-0123456789abcdefABCDEF",
