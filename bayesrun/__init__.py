@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesrun import errors
     from bayesrun.api.calls import fit, load, run, sweep
+    from bayesrun.api.questions import compare
     from bayesrun.api.results import Run, Sweep
 
 __version__ = "0.2.0"
@@ -37,11 +38,12 @@ def _leave_the_current_folder() -> None:
 
 _leave_the_current_folder()
 
-__all__ = ["Run", "Sweep", "__version__", "errors", "fit", "load", "run", "sweep"]
+__all__ = ["Run", "Sweep", "__version__", "compare", "errors", "fit", "load", "run", "sweep"]
 
 _PLACES = {
     **dict.fromkeys(("fit", "load", "run", "sweep"), "bayesrun.api.calls"),
     **dict.fromkeys(("Run", "Sweep"), "bayesrun.api.results"),
+    "compare": "bayesrun.api.questions",
 }
 
 

@@ -10,29 +10,25 @@ import logging
 import shutil
 import sys
 import tempfile
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bayesrun.api.questions import Overrides, arguments_of
 from bayesrun.api.results import Run, Sweep
 from bayesrun.api.surroundings import as_guest, nameless_script
 from bayesrun.api.words import Value, swept_words, text_of, words_of, write_data, write_model
 from bayesrun.composed_run import run_composed, sweep_composed
 from bayesrun.config.compose import compose
-from bayesrun.config.hydra_internals import command_line
 from bayesrun.config.resolvers import conf
 from bayesrun.data.frames import TABLE, as_pandas, data_of, write_table
 from bayesrun.errors import OutputError, RunInterrupted, SamplingError, VerdictError, fail
 from bayesrun.logs import console_level
 from bayesrun.open_run import RunResult
-from bayesrun.redaction import remember_overrides
 from bayesrun.tasks.base import find_run
 
-Overrides = Sequence[str] | Mapping[str, Value]
-"""`["sampler.draws=2000"]`, or `{"sampler.draws": 2000}`, or `{"sampler": {"draws": 2000}}`."""
 Model = str | Mapping[str, Any]
 """The name of a model, or the keys of its section, as in a YAML file."""
 
@@ -82,7 +78,7 @@ def run(
     """
     with as_guest(), console_level(logging.WARNING if quiet else logging.INFO), _own_files(model, data) as own:
         words = [f"model={own.model}", *own.words, *_QUIET[quiet], *words_of(overrides)]
-        composition = compose(_arguments(words, config_dir), conf())
+        composition = compose(arguments_of(words, config_dir), conf())
         result = run_composed(composition, shows=False, command=_command(own, words, config_dir), table=own.table)
     return _run_of(result)
 
@@ -145,7 +141,7 @@ def load(folder: str | Path) -> Run:
     """
     text = str(folder)
     with as_guest():
-        path = find_run(text, _arguments([], None)).folder
+        path = find_run(text, arguments_of([], None)).folder
     if (path / "sweep.json").is_file():
         raise fail("run", f"'{text}' is the folder of a sweep", f"open one of its runs: bayesrun.load('{text}/0')")
     return Run(path.absolute())
@@ -190,7 +186,7 @@ def sweep(
         given = words_of(overrides)
         own = stack.enter_context(_own_files(model, data, lambda: _outputs(given, config_dir)))
         words = [f"model={own.model}", *own.words, *_QUIET[quiet], *given, *swept_words(values)]
-        arguments = _arguments(["--multirun", *words], config_dir)
+        arguments = arguments_of(["--multirun", *words], config_dir)
         stack.enter_context(nameless_script())
         if quiet:
             stack.enter_context(redirect_stdout(io.StringIO()))
@@ -244,7 +240,7 @@ def _own_files(model: Model, data: Any, outputs: Callable[[], Path] | None = Non
 
 def _outputs(words: Sequence[str], config_dir: str | Path | None) -> Path:
     places = [word for word in words if word.lstrip("+").startswith("paths")]
-    return Path(str(compose(_arguments(places, config_dir), conf()).config.paths.outputs)).absolute()
+    return Path(str(compose(arguments_of(places, config_dir), conf()).config.paths.outputs)).absolute()
 
 
 def _kept(table: Path, digest: str, outputs: Path) -> Path:
@@ -255,14 +251,6 @@ def _kept(table: Path, digest: str, outputs: Path) -> Path:
         shutil.copyfile(table, path.with_suffix(".part"))
         path.with_suffix(".part").replace(path)
     return path
-
-
-def _arguments(words: Sequence[str], config_dir: str | Path | None) -> Namespace:
-    """Return the flags of a command line; its words are remembered, so that no secret in them is written."""
-    remember_overrides(words)
-    flags = [f"--config-dir={config_dir}"] if config_dir is not None else []
-    parsed: Namespace = command_line().parse_intermixed_args([*flags, *words])
-    return parsed
 
 
 def _command(own: _Own, words: Sequence[str], config_dir: str | Path | None) -> list[str]:

@@ -13,7 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from bayesrun.api.questions import Comparison, Groups, Kind, Overrides, answer_of, run_word, section_of_rows
 from bayesrun.api.surroundings import as_guest
+from bayesrun.api.words import words_of
 from bayesrun.diagnostics.base import Finding
 from bayesrun.errors import fail
 from bayesrun.finished_run import NewLevels, Predictions, predict_frame, read_posterior
@@ -173,6 +175,79 @@ class Run:
     ) -> Predictions:
         with as_guest(), logging_to_memory():
             return predict_frame(self.folder, frame, interval, new_levels, list(by), seed)
+
+    def effects(
+        self,
+        of: str | None = None,
+        *,
+        kind: Kind | None = None,
+        values: Sequence[Any] | None = None,
+        comparison: Comparison | None = None,
+        at: Mapping[str, Any] | None = None,
+        by: str | Sequence[str] | None = None,
+        typical: bool | None = None,
+        groups: Groups | None = None,
+        parameter: str | None = None,
+        data: Any = None,
+        overrides: Overrides = (),
+    ) -> pandas.DataFrame:
+        """Tell what a predictor does to the outcome: the table of `task=effects` (docs/tasks.md).
+
+        Parameters
+        ----------
+        of
+            The predictor that is changed; None = expected values as they are.
+        kind, values, comparison, at, by, typical, groups, parameter
+            As the keys of `effects`.
+        data
+            Rows to average over: a data frame, columns by name, or the name or file of a data set; None = those of the
+            fit.
+        overrides
+            Keys of `tracking`, `paths`, `seed` and `intervals`, as in `bayesrun.run`.
+
+        Returns
+        -------
+        DataFrame
+            One row per effect: its labels, `mean`, `sd`, HDI, and the share of draws above no effect.
+
+        Raises
+        ------
+        UserError
+            With everything that is wrong with the question.
+        """
+        with section_of_rows(data) as rows:
+            options = {
+                **{"of": of, "kind": kind, "comparison": comparison, "typical": typical, "groups": groups},
+                **{"values": values, "at": at, "by": by, "parameter": parameter, "data": rows},
+            }
+            return answer_of("effects", options, [run_word(self.folder), *words_of(overrides)], "effects.csv")
+
+    def hypothesis(
+        self, *statements: str, rope: tuple[float, float] | None = None, overrides: Overrides = ()
+    ) -> pandas.DataFrame:
+        """Tell how probable statements are: the table of `task=hypothesis` (docs/tasks.md).
+
+        Parameters
+        ----------
+        statements
+            Such as `"x > 0"`, `"theta[A] - theta[C]"` or `"mu = 0"`.
+        rope
+            Region of practical equivalence of quantities, its lower and upper end.
+        overrides
+            As in `effects`.
+
+        Returns
+        -------
+        DataFrame
+            One row per statement and element: `probability`, `evidence_ratio`, estimates and their errors.
+
+        Raises
+        ------
+        UserError
+            With everything that is wrong with the statements.
+        """
+        options = {"statements": list(statements), "rope": rope}
+        return answer_of("hypothesis", options, [run_word(self.folder), *words_of(overrides)], "hypotheses.csv")
 
     def _json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))

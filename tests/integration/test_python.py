@@ -308,6 +308,52 @@ def test_predictions_are_those_of_the_task(fitted: Any, bayesrun: Command, tmp_p
     pd.testing.assert_frame_equal(later.reset_index(drop=True), table, check_exact=True)
 
 
+def test_questions_are_answered_with_the_tables_of_the_tasks(fitted: Any, bayesrun: Command, tmp_path: Path) -> None:
+    new = pd.DataFrame({"x": [0.0, 1.5, -0.25], "size": ["mid", "small", "mid"]})
+    new.to_csv(tmp_path / "new.csv", index=False)
+    given = ["tracking=none", f"paths.outputs={tmp_path}/out"]
+    before = state()
+    found = {
+        "effects": fitted.effects("x", at={"size": ["mid", "small"]}, data=new, overrides=given),
+        "hypothesis": fitted.hypothesis("x > 0", "exp(x) - 1", rope=(-0.1, 0.1), overrides=given),
+    }
+    assert state() == before
+    of_python = {path.parent for path in (tmp_path / "out").glob("runs/*/*/status.json")}
+    words = {
+        "effects": ["effects.of=x", "effects.at={size: [mid, small]}", f"effects.data={tmp_path}/new.csv"],
+        "hypothesis": ["x > 0", "exp(x) - 1", "rope=[-0.1,0.1]"],
+    }
+    for task, file in (("effects", "effects.csv"), ("hypothesis", "hypotheses.csv")):
+        done = bayesrun(f"task={task}", f"run={fitted.folder}", *words[task], *given)
+        assert done.returncode == 0, done.stderr
+        table = pd.read_csv(done.stdout.split("folder: ")[1].strip() + f"/{file}", float_precision="round_trip")
+        pd.testing.assert_frame_equal(found[task], table, check_exact=True)
+    parents = {json.loads((folder / "status.json").read_text())["parent"] for folder in of_python}
+    assert parents == {str(fitted.folder)}
+
+
+def test_questions_that_can_not_be_answered_raise_what_the_command_says(fitted: Any, tmp_path: Path) -> None:
+    given = ["tracking=none", f"paths.outputs={tmp_path}/out"]
+    with pytest.raises(UserError, match="effects"):
+        fitted.effects("xx", overrides=given)
+    with pytest.raises(UserError, match="belongs to the run"):
+        fitted.hypothesis("x > 0", overrides={"model.type": "glm", "tracking": "none"})
+    with pytest.raises(UserError, match="needs two finished runs"):
+        library.compare([fitted], overrides=given)
+    with pytest.raises(UserError, match="must be a list of runs"):
+        library.compare(fitted, overrides=given)
+    assert not list(tmp_path.glob("out/runs/*/*"))
+
+
+def test_runs_are_compared_as_the_task_does(fitted: Any, frame: pd.DataFrame, tmp_path: Path) -> None:
+    given = {"tracking": "none", "paths.outputs": str(tmp_path)}
+    short = {"sampler": {"draws": 60, "tune": 60, "chains": 2}, "model": {"figures": []}}
+    other = library.fit("count ~ size", frame, "poisson", **short, **given)
+    table = library.compare([fitted, other.folder], ["with", "without"], given)
+    assert set(table.index) == {"with", "without"} and table["elpd_diff"].abs().min() == 0
+    assert float(table.loc["with", "elpd_loo"]) == pytest.approx(fitted.metrics["elpd_loo"])
+
+
 def test_problems_with_rows_name_column_and_row(fitted: Any) -> None:
     with pytest.raises(UserError, match="'huge'"):
         fitted.predict({"x": [1.0, 2.0], "size": ["mid", "huge"]})
@@ -393,7 +439,7 @@ def test_the_examples_of_the_docs_run_as_they_are(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "keys ['sampler.drawz'] 3" in done.stdout
     assert "unknown key 'drawz'" in done.stdout
-    assert len(list((tmp_path / "outputs").glob("runs/*/*/summary.csv"))) == 4
+    assert len(list((tmp_path / "outputs").glob("runs/*/*/summary.csv"))) == 5
 
 
 def test_the_docs_name_what_results_have() -> None:
