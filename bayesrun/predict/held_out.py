@@ -19,6 +19,8 @@ from bayesrun.language.functions import index
 from bayesrun.language.later_rows import series_coefficients
 from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.plan import of_values
+from bayesrun.language.recurrence_reader import read_recurrence
+from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import SERIES
 from bayesrun.language.values import Value, constant
 
@@ -31,9 +33,9 @@ _OF_ALL_ROWS = "likelihood"
 
 
 def by_rows(declared: Declaration) -> Declaration:
-    """Write autoregressions as normal rows given the rows before, so that each row has a term of its own.
+    """Write autoregressions and GARCH as normal rows given the rows before, so that each row has a term of its own.
 
-    The density is the same: that of the values after the first ones, which are taken as given.
+    The density is the same. That of an autoregression is of the values after the first ones, which are taken as given.
     """
     items = tuple(_by_rows(item) for item in declared.items)
     reported = None if declared.reported is None else by_rows(declared.reported)
@@ -41,10 +43,31 @@ def by_rows(declared: Declaration) -> Declaration:
 
 
 def _by_rows(item: Item) -> Item:
-    if not isinstance(item, Likelihood) or item.plan.family.name != "AR":
+    if not isinstance(item, Likelihood) or item.plan.family.name not in ("AR", "GARCH11"):
         return item
+    if item.observed.missing is not None or len(item.plan.shape) != 1:
+        return item
+    return _autoregression_by_rows(item) if item.plan.family.name == "AR" else _garch_by_rows(item)
+
+
+def _garch_by_rows(item: Likelihood) -> Likelihood:
+    """Return normal rows whose standard deviations follow GARCH(1, 1) (doi:10.1016/0304-4076(86)90063-1)."""
     this, observed = item.plan, item.observed
-    if this.inner or observed.missing is not None or len(this.shape) != 1:  # the first values have a distribution
+    scope = Scope(labels={str(this.dims[0]): range(this.shape[0])})
+    for name in ("omega", "alpha_1", "beta_1", "initial_vol"):
+        scope.add(name, this.values[name])
+    scope.add("y", constant(observed.values.astype(float), this.dims))
+    step = "omega + alpha_1 * y[t-1] ** 2 + beta_1 * variance[t-1]"
+    body = {"over": this.dims[0], "first": {"variance": "initial_vol ** 2"}, "step": {"variance": step}}
+    variance = read_recurrence(body, scope, this.key, frozenset())["variance"]
+    rows = {"mu": constant(0.0), "sigma": variance**0.5}
+    plan = of_values(this.name, "Normal", rows, this.dims, this.shape, this.key)
+    return replace(item, plan=plan, observed=replace(observed, container=None))
+
+
+def _autoregression_by_rows(item: Likelihood) -> Likelihood:
+    this, observed = item.plan, item.observed
+    if this.inner:  # the first values have a distribution
         return item
     coefficients = series_coefficients(this)
     mean = index(this.values["rho"], [constant(0)]) if this.flags.get("constant") else constant(0.0)
