@@ -407,7 +407,7 @@ def _posterior(
         log_prior=_MOST_OF_PRIORS if sensitivity == "auto" else sys.maxsize if sensitivity else 0,
     )
     try:
-        return collect(prepared.model, prepared.data, sampled, config.top.seed, wanted)
+        return collect(prepared.model, prepared.data, sampled, config.top.seed, wanted, opened.folder.path)
     except KeyboardInterrupt:
         opened.reason = "interrupt"
         log.warning("interrupted while predicting: the draws are kept, predictions are not")

@@ -26,6 +26,7 @@ from bayesrun.diagnostics.base import (
 from bayesrun.diagnostics.numerics.psis import Loo, leave_one_out, log_mean_exp
 from bayesrun.diagnostics.summary import SAMPLE, blocks, names_of
 from bayesrun.invocation import command
+from bayesrun.large_draws import flattened, is_stored, row_parts
 from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
@@ -49,9 +50,13 @@ def observed_terms(idata: az.InferenceData | Mapping[str, xr.Dataset]) -> tuple[
     group = idata.get("log_likelihood")
     if group is None or not group.data_vars:
         return None
-    parts = [_stack(array, str(name)) for name, array in group.data_vars.items()]
-    terms = parts[0] if len(parts) == 1 else xr.concat(parts, dim="point")
-    imputed = terms.isnull().all(SAMPLE).values
+    arrays = {str(name): array.transpose(*SAMPLE, ...) for name, array in group.data_vars.items()}
+    if any(map(is_stored, arrays.values())):
+        terms = flattened(list(arrays.values()), [point for n, a in arrays.items() for point in names_of(a, n)])
+    else:
+        parts = [_stack(array, name) for name, array in arrays.items()]
+        terms = parts[0] if len(parts) == 1 else xr.concat(parts, dim="point")
+    imputed = np.concatenate([np.isnan(part).all(axis=(0, 1)) for part in row_parts(terms.transpose(*SAMPLE, "point"))])
     observed = terms.isel(point=~imputed) if imputed.any() else terms
     return observed.transpose(*SAMPLE, "point"), int(imputed.sum())
 
@@ -92,8 +97,10 @@ def loo_of(terms: xr.DataArray, summary: pd.DataFrame, repaired: xr.Dataset | No
 
 def _once(terms: xr.DataArray, efficiency: float) -> Loo:
     """Leave out each point, unless that was done last: a run's repair, check and figures all need the same."""
-    values = np.ascontiguousarray(terms.transpose(*SAMPLE, "point").values)
-    key = hashlib.blake2b(values.data, key=repr((values.shape, efficiency)).encode()[:64]).digest()
+    state = hashlib.blake2b(key=repr((terms.shape, efficiency)).encode()[:64])
+    for part in row_parts(terms.transpose(*SAMPLE, "point")):
+        state.update(np.ascontiguousarray(part).data)
+    key = state.digest()
     if key not in _last:
         _last.clear()
         _last[key] = leave_one_out(by_point(terms), efficiency)

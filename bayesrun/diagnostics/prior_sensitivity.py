@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import arviz as az
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import GOOD_K, MOST_IN_AUTO, Check, CheckResult, Finding, Judged, listed
 from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.summary import SAMPLE, names_of
+from bayesrun.large_draws import draw_parts
 
 Floats = NDArray[np.float64]
 
@@ -76,9 +78,14 @@ def log_likelihood(idata: az.InferenceData) -> Floats | None:
     group = idata.get("log_likelihood")
     if group is None or not group.data_vars:
         return None
-    parts = [a.sum([d for d in a.dims if d not in ("chain", "draw")], skipna=True) for a in group.values()]
-    total: Floats = np.sum([part.transpose("chain", "draw").values for part in parts], axis=0, dtype=float)
-    return total.ravel()
+    total: Floats = np.sum([_sum_of(array) for array in group.values()], axis=0, dtype=float)
+    return total
+
+
+def _sum_of(array: xr.DataArray) -> Floats:
+    """Return the sum of all terms of a likelihood, over chain * draw."""
+    sums = [part.sum(part.dims[2:], skipna=True).values.ravel() for part in draw_parts(array.transpose(*SAMPLE, ...))]
+    return np.concatenate(sums)
 
 
 def sensitivities(

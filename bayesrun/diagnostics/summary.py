@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import INTERVAL, interval_columns
 from bayesrun.diagnostics.numerics.convergence import statistics
+from bayesrun.large_draws import row_parts
 
 if TYPE_CHECKING:
     import arviz as az
@@ -98,13 +99,10 @@ def blocks(array: xr.DataArray, numbers: int = _NUMBERS) -> Iterator[NDArray[np.
         Contiguous float64 over scalar, chain, draw; the scalars in the order of `names_of`.
     """
     _keep_freed_memory()
-    values = array.transpose(*SAMPLE, ...).values
-    chains, draws, *shape = values.shape
-    scalars = math.prod(shape)
-    flat = values.reshape(chains, draws, scalars)
-    step = max(1, numbers // max(1, chains * draws))
-    for start in range(0, scalars, step):
-        yield np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=np.float64)
+    step = max(1, numbers // max(1, math.prod(array.sizes[dim] for dim in SAMPLE)))
+    for flat in row_parts(array.transpose(*SAMPLE, ...), step):
+        for start in range(0, flat.shape[2], step):
+            yield np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=np.float64)
 
 
 def _keep_freed_memory() -> None:

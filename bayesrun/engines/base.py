@@ -122,6 +122,43 @@ class StepSettings:
     max_treedepth: int
 
 
+class Room(Protocol):
+    """Where an engine puts the draws of one likelihood, some at a time."""
+
+    @property
+    def draws(self) -> Any:
+        """All draws (chain, draw, ...): an array, or what reads one piece by piece."""
+
+    def fill(self, first: int, values: NDArray[Any]) -> None:
+        """Put the draws (draw, ...) from number `first` of all chains on."""
+
+
+class ArrayRoom:
+    """Room for draws in memory.
+
+    Parameters
+    ----------
+    size
+        Numbers of chains and draws.
+    shape
+        Of one draw.
+    dtype
+        Type of the values.
+    """
+
+    def __init__(self, size: tuple[int, int], shape: tuple[int, ...], dtype: Any) -> None:
+        self.draws: NDArray[Any] = np.empty((*size, *shape), dtype)
+        self._flat = self.draws.reshape(size[0] * size[1], *shape)
+
+    def fill(self, first: int, values: NDArray[Any]) -> None:
+        """Put the draws (draw, ...) from number `first` of all chains on."""
+        self._flat[first : first + len(values)] = values
+
+
+MakeRoom = Callable[[tuple[int, int], tuple[int, ...], Any], Room]
+"""`(numbers of chains and draws, shape of a draw, type) -> room` for the draws of one likelihood."""
+
+
 class MissingDraws(Exception):
     """A likelihood depends on a variable without draws."""
 
@@ -328,7 +365,9 @@ class CompiledModel(Protocol):
             Whatever the generator of a distribution raises; a flat prior has none.
         """
 
-    def predict(self, names: Sequence[str], draws: Arrays, seed: int) -> tuple[Arrays, Mapping[str, Exception]]:
+    def predict(
+        self, names: Sequence[str], draws: Arrays, seed: int, room: MakeRoom = ArrayRoom
+    ) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw.
 
         Parameters
@@ -339,6 +378,8 @@ class CompiledModel(Protocol):
             Name to array (chain, draw, ...) of free variables and deterministics.
         seed
             Decides the predictions.
+        room
+            Makes room for the predictions of each likelihood.
 
         Returns
         -------
@@ -351,8 +392,11 @@ class CompiledModel(Protocol):
     def without_pointwise_terms(self, name: str) -> str | None:
         """Return the distribution of a likelihood that has no term per observation; None where it has them."""
 
-    def log_likelihood(self, names: Sequence[str], draws: Arrays) -> Arrays:
-        """Evaluate the pointwise terms of likelihoods at every draw (chain, draw, ...); imputed points are NaN."""
+    def log_likelihood(self, names: Sequence[str], draws: Arrays, room: MakeRoom = ArrayRoom) -> Arrays:
+        """Evaluate the pointwise terms of likelihoods at every draw (chain, draw, ...); imputed points are NaN.
+
+        Each likelihood's terms are put where `room` makes room for them.
+        """
 
     def terms_given_others(self, draws: Arrays) -> Arrays:
         """Return the log likelihood of each observation given all others, at every draw (chain, draw, ...).
@@ -465,16 +509,19 @@ def check_engine(spec: EngineSpec) -> list[Problem]:
 
 __all__ = [
     "ENGINES",
+    "ArrayRoom",
     "Block",
     "CompiledModel",
     "Engine",
     "EngineSpec",
     "LogDensity",
+    "MakeRoom",
     "MissingDraws",
     "ModelGraph",
     "Node",
     "NormalFit",
     "NormalSettings",
+    "Room",
     "StepChain",
     "StepSampler",
     "StepSettings",

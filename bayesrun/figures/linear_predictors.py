@@ -28,6 +28,8 @@ Array = NDArray[Any]
 
 DRAWS = 200
 """Draws at which terms are evaluated."""
+_NUMBERS = 500_000
+"""Numbers, of rows at draws, that are evaluated at once."""
 _NAME = "contribution_of_term"
 
 
@@ -39,12 +41,12 @@ class Contribution:
     ----------
     term
         The fitted term.
-    values
-        What it adds, over (draw, row); the draws may be one for a term that is known.
+    mean
+        What it adds on average over draws, (row,); a single number for a term that is the same in all rows.
     """
 
     term: FittedTerm
-    values: Array
+    mean: Array
 
 
 def expansion_of_stored(subject: Subject, spec: RegressionSpec) -> Expansion:
@@ -94,17 +96,27 @@ def contributions(subject: Subject, expansion: Expansion, parameter: str) -> lis
     values = {item.name: item.value for item in declared.items if isinstance(item, Deterministic)}
     values |= {item.name: item.value for item in (*recalled, *expansion.recalled)}
     containers = {item.name: item.numbers for item in declared.items if isinstance(item, Container)}
-    draws = _Draws(subject.idata.posterior, values, containers)
-    return [Contribution(term, draws.at(values[name])) for (term, _), name in zip(parts, shown, strict=True)]
+    posterior = subject.idata.posterior
+    chosen = evenly(posterior.sizes["chain"] * posterior.sizes["draw"], DRAWS)
+    rows = max(expansion.columns.sizes.values(), default=1)
+    sums = [np.zeros(()) for _ in parts]
+    for some in np.array_split(chosen, max(1, len(chosen) * rows // _NUMBERS)):
+        draws = _Draws(posterior, values, containers, some)
+        # a term that is known has one draw
+        sums = [
+            total + len(some) * draws.at(values[name]).mean(axis=0) for total, name in zip(sums, shown, strict=True)
+        ]
+    return [Contribution(term, total / len(chosen)) for (term, _), total in zip(parts, sums, strict=True)]
 
 
 class _Draws:
-    """Variables of the posterior, and quantities that are computed from them, over (draw, ...)."""
+    """Variables of the posterior, and quantities that are computed from them, over (draw, ...), at some draws."""
 
-    def __init__(self, posterior: xr.Dataset, values: dict[str, Value], containers: dict[str, Array]) -> None:
-        self.posterior, self.values, self.containers = posterior, values, containers
+    def __init__(
+        self, posterior: xr.Dataset, values: dict[str, Value], containers: dict[str, Array], chosen: Array
+    ) -> None:
+        self.posterior, self.values, self.containers, self.chosen = posterior, values, containers, chosen
         self.known: dict[str, Array] = {}
-        self.total = posterior.sizes["chain"] * posterior.sizes["draw"]
 
     def at(self, value: Value) -> Array:
         (found,) = evaluate_at_draws([node_of(value)], self._variable, self.containers)
@@ -114,8 +126,7 @@ class _Draws:
         if name not in self.known:
             if name in self.posterior:
                 flat = self.posterior[name].transpose("chain", "draw", ...).values
-                flat = flat.reshape(self.total, *flat.shape[2:])
-                self.known[name] = flat[evenly(self.total, DRAWS)]
+                self.known[name] = flat.reshape(-1, *flat.shape[2:])[self.chosen]
             elif name in self.values:
                 self.known[name] = self.at(self.values[name])
             else:

@@ -18,6 +18,7 @@ from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.predictive_accuracy import observed_terms
 from bayesrun.figures.base import NotDrawable, Subject
 from bayesrun.figures.selection import Array, group_of
+from bayesrun.large_draws import values_at
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.regression_spec import RegressionSpec
 
@@ -25,6 +26,9 @@ Kind = Literal["binary", "ordinal", "categorical", "count", "positive", "continu
 """What values are: events, ordered or unordered levels, counts, positive ones over orders of magnitude, others."""
 
 _ORDERED = ("OrderedLogistic", "OrderedProbit", "SequentialLogistic", "AdjacentLogistic")
+_NUMBERS = 4_000_000
+_FEWEST = 60
+"""Largest number of predicted values that a figure takes, and smallest number of data sets."""
 _WIDE = 10.0
 """Ratio of the 97.5% to the 2.5% quantile from which on positive values are better shown by their logarithms."""
 
@@ -102,7 +106,7 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
             values = observed[name].sel(at).values.ravel()
             kept = np.isfinite(values.astype(float))
             if kept.any():
-                draws = thinned(predictions[name].sel(at), count)[:, kept]
+                draws = thinned(predictions[name].sel(at), count, np.flatnonzero(kept))
                 likelihood, own = name if label is None else f"{label}_obs", None if label is None else str(label)
                 shown = axis_label(subject, likelihood)
                 kind = _kind(subject.model, likelihood, values[kept], draws)
@@ -149,13 +153,27 @@ def _levels(subject: Subject, likelihood: str, values: Array, draws: Array) -> t
     return tuple(map(str, range(count)))
 
 
-def thinned(data: xr.DataArray, count: int) -> Array:
-    """Return at most `count` draws, evenly chosen of all chains: (draw, row)."""
+def thinned(data: xr.DataArray, count: int, rows: Array) -> Array:
+    """Return draws, evenly chosen of all chains, of some rows: (draw, row).
+
+    Parameters
+    ----------
+    data
+        Over chain, draw and the dims of the rows.
+    count
+        Maximum number of draws. Of many rows fewer are taken, but not fewer than 60: more rows show as much.
+    rows
+        Index of each row, flattened.
+    """
     draws = data.transpose("chain", "draw", ...)
     chains, length = draws.shape[:2]
+    count = min(count, max(_FEWEST, _NUMBERS // max(1, len(rows))))
     chosen = np.unique(np.linspace(0, chains * length - 1, count).astype(int))
-    values = draws.values[chosen // length, chosen % length]
-    return np.asarray(values.reshape(len(chosen), -1))
+    of_chains = [chosen[chosen // length == chain] % length for chain in range(chains)]
+    found = np.concatenate(
+        [values_at(draws, chain, own, rows) for chain, own in enumerate(of_chains) if own.size], axis=0
+    )
+    return found
 
 
 def regression_of(model: Mapping[str, Any]) -> RegressionSpec | None:

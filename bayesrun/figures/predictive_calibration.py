@@ -23,6 +23,7 @@ from bayesrun.figures.base import Figure, NotDrawable, Subject
 from bayesrun.figures.observations import predicted, terms_of
 from bayesrun.figures.reliability_panels import POINTS, calibration_panels, smoothed
 from bayesrun.figures.selection import Array, group_of, title_of
+from bayesrun.large_draws import values_at
 
 
 def draw_calibration(subject: Subject) -> Canvas:
@@ -103,9 +104,11 @@ def _points(subject: Subject, wanted: list[str]) -> tuple[Array, Array]:
         # a single number is stored over a dim of its own among the observed data alone
         own = data[name].squeeze([dim for dim in data[name].dims if dim not in predictions[name].dims], drop=True)
         labels = names_of(own, str(name))
-        flat = predictions[name].transpose("chain", "draw", *own.dims).values.reshape(-1, len(labels))
-        observed |= dict(zip(labels, np.asarray(own.values, float).ravel(), strict=True))
-        drawn |= dict(zip(labels, flat.T, strict=True))
+        rows = np.flatnonzero(np.isin(labels, wanted))
+        draws = predictions[name].transpose("chain", "draw", *own.dims)
+        flat = np.concatenate([values_at(draws, c, np.arange(draws.shape[1]), rows) for c in range(len(draws))])
+        observed |= dict(zip(np.array(labels)[rows], np.asarray(own.values, float).ravel()[rows], strict=True))
+        drawn |= dict(zip(np.array(labels)[rows], flat.T, strict=True))
     whole = [p for p in wanted if p not in observed]
     if whole:
         raise NotDrawable(f"{whole[0]} is a vector, which has no single predictive distribution function")

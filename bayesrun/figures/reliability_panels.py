@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -39,10 +40,10 @@ def reliability_curves(one: Observed, subject: Subject) -> dict[str, Reliability
     Predicted probabilities are those without the row itself, by importance sampling, if its pointwise terms are stored.
     """
     at = {} if one.response is None else {"response": one.response}
-    every = thinned(group_of(subject, "posterior_predictive")[one.name].sel(at), DRAWS)[:, one.rows]
-    weights = _weights(one, subject, len(every))
     rows = np.unique(np.linspace(0, len(one.rows) - 1, min(len(one.rows), POINTS)).astype(int))
-    every, weights, own = every[:, rows], None if weights is None else weights[:, rows], one.values[rows]
+    every = thinned(group_of(subject, "posterior_predictive")[one.name].sel(at), DRAWS, one.rows[rows])
+    weights, own = _weights(one, subject, len(every)), one.values[rows]
+    weights = None if weights is None else weights[:, rows]
     codes = range(1, 2) if one.kind == "binary" else range(one.kind == "ordinal", len(one.levels))
     curves = {}
     for code in codes:
@@ -60,10 +61,12 @@ def _weights(one: Observed, subject: Subject, draws: int) -> Array | None:
     terms = subject.idata.get("log_likelihood")
     if terms is None or one.name not in terms or one.response is not None or one.rows.size > POINTS:
         return None
-    values = thinned(terms[one.name], DRAWS)
-    if len(values) != draws or one.rows.max() >= values.shape[1] or not np.isfinite(values[:, one.rows]).all():
+    if one.rows.max() >= math.prod(terms[one.name].shape[2:]):
         return None
-    log_weights = smoothed(-values[:, one.rows].T.astype(float)).T
+    values = thinned(terms[one.name], DRAWS, one.rows)
+    if len(values) != draws or not np.isfinite(values).all():
+        return None
+    log_weights = smoothed(-values.T.astype(float)).T
     weights = np.exp(log_weights - log_weights.max(axis=0))
     return np.asarray(weights / weights.sum(axis=0))
 

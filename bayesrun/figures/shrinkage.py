@@ -149,7 +149,7 @@ def _of_response(
     subject: Subject, whole: Expansion, response: Expansion, key: str, family: str, link: str, prefix: str
 ) -> Iterator[Shrunk]:
     parts = contributions(subject, whole, key)
-    total = sum((part.values.mean(axis=0) for part in parts), np.zeros(()))
+    total = sum((part.mean for part in parts), np.zeros(()))
     name = prefix.removesuffix("_") or next(iter(response.model["likelihood"])).removesuffix("_obs")
     columns = response.columns
     y = columns[name].values.astype(float)
@@ -163,7 +163,7 @@ def _of_response(
             continue
         codes = columns[f"{term.dim}_code"].values
         matrix = columns[f"{term.name}_design"].values if f"{term.name}_design" in columns else np.ones((len(y), 1))
-        others = np.broadcast_to(total - part.values.mean(axis=0), y.shape)
+        others = np.broadcast_to(total - part.mean, y.shape)
         alone = alone_of(
             y / size, weights * size, matrix, codes, others, _INVERSES[link], _VARIANCES[family], len(term.labels)
         )

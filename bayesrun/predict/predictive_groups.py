@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import DRAWN_AFTERWARDS
-from bayesrun.engines.base import CompiledModel
+from bayesrun.engines.base import ArrayRoom, CompiledModel, MakeRoom
 from bayesrun.lazy import az, xr
 from bayesrun.samplers.base import Sampled, why_no_draws
 
@@ -69,7 +71,12 @@ class Groups:
 
 
 def collect(
-    model: CompiledModel, data: xr.Dataset | None, sampled: Sampled, seed: int, wanted: Wanted
+    model: CompiledModel,
+    data: xr.Dataset | None,
+    sampled: Sampled,
+    seed: int,
+    wanted: Wanted,
+    folder: Path | None = None,
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Draw the variables that were marginalised out, predict, evaluate the likelihood, and assemble all groups.
 
@@ -85,6 +92,8 @@ def collect(
         Seed of the run; each part has its own seed, derived from it.
     wanted
         Groups to create.
+    folder
+        Where large predictions and pointwise terms are kept in a file, of which parts are read; None = in memory.
 
     Returns
     -------
@@ -93,15 +102,20 @@ def collect(
     missing : dict
         Groups that could not be created, with the reason.
     """
+    from bayesrun import large_draws
+
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = model.recover(sampled.draws, seeds[0])
     shown, helpers = model.reported, model.helpers
     prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers)
-    predicted = predict(shown, draws, seeds[2]) if wanted.posterior else Predicted()
-    terms = log_likelihood(shown, draws, wanted.log_likelihood) if wanted.log_likelihood else Predicted()
+    room = large_draws.rooms(folder)
+    prior_predictive = replace(prior_predictive, draws={n: _put(v, room) for n, v in prior_predictive.draws.items()})
+    predicted = predict(shown, draws, seeds[2], room) if wanted.posterior else Predicted()
+    terms = log_likelihood(shown, draws, wanted.log_likelihood, room) if wanted.log_likelihood else Predicted()
     if terms.draws:
         given_others = model.terms_given_others(draws)
-        terms = replace(terms, draws={name: given_others.get(name, own) for name, own in terms.draws.items()})
+        others = {name: _put(values, room) for name, values in given_others.items()}
+        terms = replace(terms, draws={name: others.get(name, own) for name, own in terms.draws.items()})
     stats = dict(sampled.stats)
     of_prior = log_prior(shown, draws, wanted.log_prior)
     stats |= of_prior.draws
@@ -118,6 +132,16 @@ def collect(
         idata.posterior[name].attrs[DRAWN_AFTERWARDS] = 1
     add_records(idata, sampled.records)
     return idata, {**prior.missing, **predicted.missing, **terms.missing, **of_prior.missing}
+
+
+def _put(values: NDArray[Any], room: MakeRoom) -> Any:
+    """Put draws (chain, draw, ...) where there is room for them; with a full disk, they stay where they are."""
+    chains, length, *shape = values.shape
+    with suppress(OSError):
+        place = room((chains, length), tuple(shape), values.dtype)
+        place.fill(0, values.reshape(chains * length, *shape))
+        return place.draws
+    return values
 
 
 def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[str]) -> tuple[Predicted, Predicted]:
@@ -159,7 +183,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     )
 
 
-def predict(model: CompiledModel, draws: Arrays, seed: int) -> Predicted:
+def predict(model: CompiledModel, draws: Arrays, seed: int, room: MakeRoom = ArrayRoom) -> Predicted:
     """Draw each likelihood once per posterior draw.
 
     Parameters
@@ -170,6 +194,8 @@ def predict(model: CompiledModel, draws: Arrays, seed: int) -> Predicted:
         Names mapped to arrays (chain, draw, ...), for free variables and deterministics.
     seed
         Seed of the draws.
+    room
+        Makes room for them.
 
     Returns
     -------
@@ -177,7 +203,7 @@ def predict(model: CompiledModel, draws: Arrays, seed: int) -> Predicted:
         Arrays (chain, draw, ...) over the dims of each likelihood.
     """
     sizes = {name: _count(draws) * math.prod(shape) for name, shape in model.likelihoods.items()}
-    found, failed = model.predict([name for name, size in sizes.items() if size <= LARGEST], draws, seed)
+    found, failed = model.predict([name for name, size in sizes.items() if size <= LARGEST], draws, seed, room)
     missing = {name: f"{size:,} numbers are too many" for name, size in sizes.items() if size > LARGEST}
     for name, error in failed.items():
         log.info("no predictions of %s", name, exc_info=error)
@@ -185,7 +211,7 @@ def predict(model: CompiledModel, draws: Arrays, seed: int) -> Predicted:
     return Predicted(found, {f"posterior_predictive {name}": reason for name, reason in missing.items()})
 
 
-def log_likelihood(model: CompiledModel, draws: Arrays, largest: int) -> Predicted:
+def log_likelihood(model: CompiledModel, draws: Arrays, largest: int, room: MakeRoom = ArrayRoom) -> Predicted:
     """Evaluate the pointwise terms of each likelihood at every draw; imputed points are NaN.
 
     Parameters
@@ -196,6 +222,8 @@ def log_likelihood(model: CompiledModel, draws: Arrays, largest: int) -> Predict
         Names mapped to arrays (chain, draw, ...).
     largest
         Maximum number of terms that are kept.
+    room
+        Makes room for them.
 
     Returns
     -------
@@ -204,7 +232,10 @@ def log_likelihood(model: CompiledModel, draws: Arrays, largest: int) -> Predict
     """
     reasons = {name: _no_terms(model, name, _count(draws), largest) for name in model.likelihoods}
     pointwise = [name for name, reason in reasons.items() if reason is None]
-    terms = model.log_likelihood(pointwise, draws) if pointwise else {}
+    try:
+        terms = model.log_likelihood(pointwise, draws, room) if pointwise else {}
+    except OSError as error:  # no room on the disk: the posterior is worth more than its terms
+        terms, reasons = {}, {name: reason or f"{error}" for name, reason in reasons.items()}
     return Predicted(terms, {f"log_likelihood {name}": reason for name, reason in reasons.items() if reason})
 
 
@@ -264,11 +295,21 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
     InferenceData
         `observed_data` holds each likelihood's data under the likelihood's name; missing values are NaN.
     """
+    from bayesrun.large_draws import lazy_variable
+
     coords, dims = model.labels()
     if data is not None:
         coords = {**coords, **{str(d): data[d].values for d in data.dims if d in data.coords}}
     found = {name: dict(getattr(groups, name)) for name in Groups.__dataclass_fields__ if getattr(groups, name)}
     observed = dict(model.observed_data())
+    kept = {
+        (group, name): values
+        for group, of in found.items()
+        for name, values in of.items()
+        if not isinstance(values, np.ndarray)
+    }
+    for (group, name), values in kept.items():
+        found[group][name] = np.broadcast_to(np.zeros((), values.dtype), values.shape)
     terms = found.pop("log_likelihood", {})
     idata = az.from_dict(**found, observed_data=observed, coords=coords, dims=dims, save_warmup=False, pred_dims=None)
     if terms:
@@ -276,6 +317,8 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
         over = {name: list(dims.get(name, ()))[: array.ndim - 2] for name, array in terms.items()}
         made = az.from_dict(log_likelihood=terms, coords=coords, dims=over, save_warmup=False)
         idata.add_groups({"log_likelihood": made["log_likelihood"]})
+    for (group, name), values in kept.items():
+        idata[group][name] = lazy_variable(idata[group][name].dims, values, idata[group][name].attrs)
     if data is not None and data.data_vars:
         idata.add_groups({"constant_data": _plain(data)})
     return idata

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
-from itertools import chain, count
 from typing import Any
 
 import netCDF4
@@ -16,11 +17,14 @@ from numpy.typing import NDArray
 from xarray.backends import NetCDF4DataStore
 
 from bayesrun.data.factors import LABELS
+from bayesrun.large_draws import is_stored, row_parts
 from bayesrun.lazy import az
 from bayesrun.run_folder import RunFolder
 
 log = logging.getLogger("bayesrun")
 
+_CACHE = 2**20
+"""Bytes of a large variable that NetCDF's library keeps in memory."""
 _MAX_NAME_LENGTH = 240  # bytes; NetCDF allows 256
 
 
@@ -131,7 +135,7 @@ def _storable_name(name: str) -> str:
 
 def _unused(name: str, taken: set[str]) -> str:
     """Return a name, with a numeric suffix if it is taken."""
-    numbered = chain([name], (f"{name}_{i}" for i in count(2)))
+    numbered = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
     return next(n for n in numbered if n not in taken)
 
 
@@ -143,9 +147,10 @@ def _chosen(dataset: xr.Dataset, variables: Sequence[str] | None, exclude: Seque
 
 
 def _small(dataset: xr.Dataset, above: int) -> xr.Dataset:
-    return dataset.assign(
-        {n: array.astype("float32") for n, array in dataset.data_vars.items() if _large(array, above)}
-    )
+    large = {n: array for n, array in dataset.data_vars.items() if _large(array, above)}
+    for array in (array for array in large.values() if is_stored(array)):
+        array.encoding["dtype"] = "float32"  # part by part, when it is written
+    return dataset.assign({n: array.astype("float32") for n, array in large.items() if not is_stored(array)})
 
 
 def _large(array: xr.DataArray, above: int) -> bool:
@@ -162,11 +167,41 @@ def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
         for group in idata.groups():
             dataset = idata[group]
+            stored = [name for name, array in dataset.data_vars.items() if is_stored(array)]
             encoding: dict[Any, Any] = {
                 name: {"zlib": True, "complevel": compression, "shuffle": True}
                 for name, array in dataset.data_vars.items()
-                if compression and array.size > 100 and array.dtype.kind in "fiu"
+                if compression and array.size > 100 and array.dtype.kind in "fiu" and name not in stored
             }
             place: Any = NetCDF4DataStore(file.createGroup(group))  # type: ignore[no-untyped-call]
             unlimited = dataset.encoding.get("unlimited_dims")
-            dataset.dump_to_store(place, encoding=encoding, unlimited_dims=unlimited)
+            dataset.drop_vars(stored).dump_to_store(place, encoding=encoding, unlimited_dims=unlimited)
+            for name in stored:
+                _append(dataset[name], file[group], compression)
+
+
+def _append(array: xr.DataArray, to: Any, compression: int) -> None:
+    """Write an array that is kept in a file to its group, part by part, as xarray would at once."""
+    kind = np.dtype(array.encoding.get("dtype", array.dtype))
+    parts = row_parts(array)
+    first = next(parts)
+    rows = first.shape[2] // math.prod(array.shape[3:])
+    for dim, size in array.sizes.items():
+        if dim not in to.dimensions:
+            to.createDimension(dim, size)
+    made = to.createVariable(
+        array.name,
+        kind,
+        array.dims,
+        compression="zlib" if compression else None,
+        complevel=compression,
+        chunksizes=(1, array.shape[1], rows, *array.shape[3:]),
+        fill_value=np.nan if kind.kind == "f" else None,
+    )
+    made.set_var_chunk_cache(size=_CACHE)  # each part is whole chunks, which need not be kept
+    made.setncatts(array.attrs)
+    begin = 0
+    for part in itertools.chain([first], parts):
+        values = part.reshape(*part.shape[:2], -1, *array.shape[3:])
+        made[:, :, begin : begin + values.shape[2]] = values.astype(kind)
+        begin += values.shape[2]

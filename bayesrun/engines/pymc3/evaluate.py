@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,11 +52,42 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDAr
     list of ndarray
         One array (chain, draw, ...) per output.
     """
-    inputs = _cut(model, outputs, draws)
-    columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
-    points: list[Any] = [[column[0, 0, ...] for column in columns], [column[-1, -1, ...] for column in columns]]
-    function = compile_function(inputs, outputs, points)
-    return _at_each(function, columns, next(iter(draws.values())).shape[:2])
+    at = AtDraws(model, outputs, draws)
+    return [values.reshape(*at.size, *values.shape[1:]) for values in at.values(0, at.count)]
+
+
+class AtDraws:
+    """Expressions at many draws, some of them at a time; as `at_draws`, but compiled once.
+
+    Parameters
+    ----------
+    model, outputs, draws
+        As those of `at_draws`.
+    """
+
+    def __init__(self, model: pm.Model, outputs: Sequence[Any], draws: Draws) -> None:
+        inputs = _cut(model, outputs, draws)
+        chains, length = next(iter(draws.values())).shape[:2]
+        self.size = (chains, length)
+        columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
+        self._columns = [column.reshape(self.count, *column.shape[2:]) for column in columns]
+        points: list[Any] = [[column[at, ...] for column in self._columns] for at in (0, -1)]
+        self._function = compile_function(inputs, outputs, points)
+
+    @property
+    def count(self) -> int:
+        """Number of draws in all chains."""
+        return self.size[0] * self.size[1]
+
+    def values(self, begin: int, end: int) -> list[NDArray[Any]]:
+        """Return one array (draw, ...) per output, of the draws from number `begin` of all chains to before `end`."""
+        columns = [column[None, begin:end] for column in self._columns]
+        return [values[0] for values in _at_each(self._function, columns, (1, end - begin))]
+
+    def blocks(self, draws: int) -> Iterator[tuple[int, list[NDArray[Any]]]]:
+        """Yield the number of the first draw, and the values, of blocks of so many draws."""
+        for begin in range(0, self.count, draws):
+            yield begin, self.values(begin, min(begin + draws, self.count))
 
 
 def _cut(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[Any]:

@@ -11,8 +11,10 @@ import pymc3 as pm
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import (
+    ArrayRoom,
     Block,
     LogDensity,
+    MakeRoom,
     ModelGraph,
     NormalFit,
     NormalSettings,
@@ -173,17 +175,19 @@ class PyMC3Model:
         together = self._metadata.together
         return predictive.draw_prior(self.model, draws, seed, self._missing, together, self._absent)
 
-    def predict(self, names: Sequence[str], draws: Arrays, seed: int) -> tuple[Arrays, Mapping[str, Exception]]:
+    def predict(
+        self, names: Sequence[str], draws: Arrays, seed: int, room: MakeRoom = ArrayRoom
+    ) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw."""
-        return predictive.predict(self.model, names, draws, seed, self._metadata.together)
+        return predictive.predict(self.model, names, draws, seed, self._metadata.together, room)
 
     def without_pointwise_terms(self, name: str) -> str | None:
         """Return the distribution of a likelihood that has no term per observation."""
         return predictive.without_pointwise_terms(self.model[name])
 
-    def log_likelihood(self, names: Sequence[str], draws: Arrays) -> dict[str, Array]:
+    def log_likelihood(self, names: Sequence[str], draws: Arrays, room: MakeRoom = ArrayRoom) -> dict[str, Array]:
         """Evaluate the pointwise terms of likelihoods at every draw."""
-        return predictive.log_likelihood(self.model, names, draws, self._absent)
+        return predictive.log_likelihood(self.model, names, draws, self._absent, room)
 
     def terms_given_others(self, draws: Arrays) -> Arrays:
         """Return the terms of observations given all others, where they differ from those given all variables."""

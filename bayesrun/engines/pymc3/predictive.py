@@ -7,7 +7,7 @@ and its own random generator is then called once for all of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,12 +18,12 @@ import theano.tensor as tt
 from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
 from pymc3.util import is_transformed_name
-from theano.graph.basic import ancestors, graph_inputs
+from theano.graph.basic import Constant, Variable, ancestors, graph_inputs
 from theano.graph.fg import MissingInputError
 
-from bayesrun.engines.base import MissingDraws
+from bayesrun.engines.base import ArrayRoom, MakeRoom, MissingDraws, Room
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
-from bayesrun.engines.pymc3.evaluate import at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import DrawnTogether
@@ -37,6 +37,12 @@ log = logging.getLogger("bayesrun.predictive")
 
 _AT_ONCE = 4_000_000
 """Numbers that are drawn at once."""
+_FEW_AT_ONCE = 250_000
+"""Terms of a likelihood that are evaluated at once, and numbers drawn where their order decides nothing."""
+_LARGE = 1_000
+"""Numbers of a parameter from which on it is freed at once."""
+_NUMBER_BY_NUMBER = ("Bernoulli", "Binomial", "Normal", "Poisson")
+"""Distributions whose generator finishes a number before it begins the next: blocks of any size are the same draws."""
 
 
 @contextmanager
@@ -108,7 +114,8 @@ def _prior_predictive(
 ) -> dict[str, Array]:
     """Draw a likelihood, and the values that would be imputed in it; nothing where it has no generator."""
     try:
-        predicted = _predict(model, variable, {name: values[None] for name, values in drawn.items()}, rng)[0]
+        one_chain = {name: values[None] for name, values in drawn.items()}
+        predicted = _predict(model, variable, one_chain, rng, ArrayRoom)[0]
     except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
         log.info("no prior draws of %s: %s", variable.name, error, exc_info=True)
         return {}
@@ -117,7 +124,12 @@ def _prior_predictive(
 
 
 def predict(
-    model: pm.Model, names: Sequence[str], draws: Draws, seed: int, together: Sequence[DrawnTogether] = ()
+    model: pm.Model,
+    names: Sequence[str],
+    draws: Draws,
+    seed: int,
+    together: Sequence[DrawnTogether] = (),
+    room: MakeRoom = ArrayRoom,
 ) -> tuple[dict[str, Array], dict[str, Exception]]:
     """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
     rng = np.random.RandomState(seed % 2**32)
@@ -131,12 +143,12 @@ def predict(
             continue
         try:
             found = _simulated(each, draws, rng)
-            predicted |= {name: found[name] for name in own}
+            predicted |= {name: _put(found[name], room) for name in own}
         except Exception as error:
             failed |= dict.fromkeys(own, error)
     for name in [name for name in names if name not in simulated]:
         try:
-            predicted[name] = _predict(model, model[name], draws, rng)
+            predicted[name] = _predict(model, model[name], draws, rng, room)
         except MissingInputError:
             failed[name] = MissingDraws(name)
         except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
@@ -151,34 +163,46 @@ def _simulated(together: DrawnTogether, draws: Draws, rng: np.random.RandomState
     return {name: values.reshape(chains, length, *values.shape[1:]) for name, values in found.items()}
 
 
-def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
+def _put(found: Array, room: MakeRoom) -> Array:
+    """Put draws (chain, draw, ...) that are made at once where there is room for them."""
+    if room is ArrayRoom:
+        return found
+    chains, length, *shape = found.shape
+    place = room((chains, length), tuple(shape), found.dtype)
+    place.fill(0, found.reshape(chains * length, *shape))
+    return place.draws  # type: ignore[no-any-return]
+
+
+def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, room: MakeRoom) -> Array:
     distribution = variable.distribution
     if not isinstance(distribution, Modified):
-        return _drawn_from(distribution, model, variable, draws, rng)
+        return _drawn_from(distribution, model, variable, draws, rng, room)
+    if not distribution.cut:
+        return _drawn_from(distribution.base, model, variable, draws, rng, room)
 
     def draw() -> Array:
-        return _drawn_from(distribution.base, model, variable, draws, rng)
+        return _drawn_from(distribution.base, model, variable, draws, rng, ArrayRoom)
 
-    if not distribution.cut:
-        return draw()
     names, wanted = list(distribution.cut), list(distribution.cut.values())
     found = dict(zip(names, at_draws(model, wanted, draws), strict=True))
     chains, length = next(iter(found.values())).shape[:2]
     flat = {name: values.reshape(chains * length, *values.shape[2:]) for name, values in found.items()}
     generator = np.random.default_rng(rng.randint(2**31))
     drawn = distribution.draw(flat, lambda: draw().reshape(chains * length, *variable.tag.test_value.shape), generator)
-    return np.asarray(drawn).reshape(chains, length, *drawn.shape[1:])
+    return _put(np.asarray(drawn).reshape(chains, length, *drawn.shape[1:]), room)
 
 
-def _drawn_from(distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
+def _drawn_from(
+    distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, room: MakeRoom
+) -> Array:
     imputed = f"{variable.name}_missing" in draws
     own = recipe(distribution, variable if imputed else np.asarray(variable.tag.test_value))
     if own is not None:
-        return _by_recipe(model, variable, own, draws, rng)
+        return _by_recipe(model, variable, own, draws, rng, room)
     parameters = _parameters(distribution)
     if parameters is None:
-        return _one_by_one(model, variable, draws, rng)
-    return _all_at_once(model, variable, distribution, parameters, draws, rng)
+        return _put(_one_by_one(model, variable, draws, rng), room)
+    return _all_at_once(model, variable, distribution, parameters, draws, rng, room)
 
 
 def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int) -> Array:
@@ -210,34 +234,54 @@ def _all_at_once(
     parameters: Mapping[str, Any],
     draws: Draws,
     rng: np.random.RandomState,
+    room: MakeRoom,
 ) -> Array:
     shape = variable.tag.test_value.shape
-    values = at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
-    chains, length = values[0].shape[:2]
-    flat = [v.reshape(chains * length, *(1,) * (len(shape) - v.ndim + 2), *v.shape[2:]) for v in values]
-    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
-    parts = []
-    for begin in range(0, chains * length, step):
-        part = {p: v[begin : begin + step] for p, v in zip(parameters, flat, strict=True)}
-        size = (len(next(iter(part.values()))), *shape)
-        # test values of all draws, which nothing needs, would take longer than drawing
-        with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
-            every = type(distribution).dist(**part, shape=size)
-            parts.append(np.asarray(every.random()).reshape(size))
-    drawn: Array = np.concatenate(parts).reshape(chains, length, *shape)
-    return drawn
+    at = AtDraws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
+
+    def drawn() -> Iterator[tuple[int, Array]]:
+        few = name_of(distribution) in _NUMBER_BY_NUMBER
+        for begin, values in at.blocks(_draws_at_once(shape, _FEW_AT_ONCE if few else _AT_ONCE)):
+            of = [v.reshape(len(v), *(1,) * (len(shape) - v.ndim + 1), *v.shape[1:]) for v in values]
+            size = (len(of[0]), *shape)
+            # test values of all draws, which nothing needs, would take longer than drawing
+            with building(), theano.config.change_flags(compute_test_value="off"), lent_to_pymc3(rng):
+                every = type(distribution).dist(**dict(zip(parameters, of, strict=True)), shape=size)
+                yield begin, np.asarray(every.random()).reshape(size)
+            _release(every)
+
+    return _gathered(drawn(), at.size, room)
 
 
-def _by_recipe(model: pm.Model, variable: Any, own: Recipe, draws: Draws, rng: np.random.RandomState) -> Array:
+def _release(distribution: Any) -> None:
+    """Free the large parameters of a distribution: it refers to itself, and would keep them for a while."""
+    for variable in ancestors([value for value in vars(distribution).values() if isinstance(value, Variable)]):
+        if isinstance(variable, Constant) and np.size(variable.data) > _LARGE:
+            variable.data = np.empty(0)
+
+
+def _by_recipe(
+    model: pm.Model, variable: Any, own: Recipe, draws: Draws, rng: np.random.RandomState, room: MakeRoom
+) -> Array:
     shape = variable.tag.test_value.shape
     generator = np.random.default_rng(rng.randint(2**31))
-    values = at_draws(model, own.parameters, draws)
-    chains, length = values[0].shape[:2]
-    flat = [v.reshape(chains * length, *v.shape[2:]) for v in values]
-    step = max(1, _AT_ONCE // max(1, int(np.prod(shape))))
-    parts = [own.draw([v[i : i + step] for v in flat], shape, generator) for i in range(0, chains * length, step)]
-    drawn: Array = np.concatenate(parts).reshape(chains, length, *shape)
-    return drawn
+    at = AtDraws(model, own.parameters, draws)
+    drawn = ((begin, own.draw(values, shape, generator)) for begin, values in at.blocks(_draws_at_once(shape)))
+    return _gathered(drawn, at.size, room)
+
+
+def _draws_at_once(shape: tuple[int, ...], numbers: int = _AT_ONCE) -> int:
+    return max(1, numbers // max(1, int(np.prod(shape))))
+
+
+def _gathered(drawn: Iterable[tuple[int, Array]], size: tuple[int, int], room: MakeRoom) -> Array:
+    """Put draws (draw, ...), which come with the number of the first of them, where there is room for them."""
+    place: Room | None = None
+    for begin, values in drawn:
+        place = place or room(size, values.shape[1:], values.dtype)
+        place.fill(begin, values)
+    assert place is not None
+    return place.draws  # type: ignore[no-any-return]
 
 
 def _one_by_one(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState) -> Array:
@@ -266,17 +310,27 @@ def without_pointwise_terms(variable: Any) -> str | None:
     return None if terms == shape or jointly else name_of(variable.distribution)
 
 
-def log_likelihood(model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing) -> dict[str, Array]:
+def log_likelihood(
+    model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing, room: MakeRoom = ArrayRoom
+) -> dict[str, Array]:
     """Evaluate the pointwise terms of likelihoods at every draw (see `CompiledModel.log_likelihood`)."""
+    if not names:
+        return {}
     with building():
         terms = [model[name].logp_elemwiset for name in names]
-    values = dict(zip(names, at_draws(model, terms, draws), strict=True)) if terms else {}
-    for name, imputed in missing.items():
-        if name in values:
-            # a vector has one term, of its observed elements
-            jointly = values[name].ndim - 2 < imputed.ndim
-            values[name][:, :, imputed.all(axis=-1) if jointly else imputed] = np.nan
-    return values
+    at, rooms = AtDraws(model, terms, draws), dict[str, Room]()
+    each = max((model[name].tag.test_value.shape for name in names), key=np.prod)
+    for begin, found in at.blocks(_draws_at_once(each, _FEW_AT_ONCE)):
+        for name, values in zip(names, found, strict=True):
+            imputed = missing.get(name)
+            if imputed is not None:
+                # a vector has one term, of its observed elements
+                jointly = values.ndim - 1 < imputed.ndim
+                values[:, imputed.all(axis=-1) if jointly else imputed] = np.nan
+            if name not in rooms:
+                rooms[name] = room(at.size, values.shape[1:], values.dtype)
+            rooms[name].fill(begin, values)
+    return {name: place.draws for name, place in rooms.items()}
 
 
 def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collection[str]) -> Array:
