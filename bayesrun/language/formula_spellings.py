@@ -24,7 +24,8 @@ LOGARITHMS = "write log2(x) or log10(x); any other base only changes the unit of
 """What to write in place of `log(x, base)` of R."""
 _RESIDUALS = f"correlated residuals are not supported in a formula: {_DECLARATIVE}"
 CATEGORY_SPECIFIC = (
-    "effects that differ between the levels of the response need family: categorical, there write x;"
+    "cs(x), effects that differ between the levels of the response, need family: sequential or adjacent; in family:"
+    " categorical all do, there write x;"
     " a cubic regression spline is cr(x, df=4, constraints='center')"
 )
 """What to write in place of `cs(x)` of brms."""

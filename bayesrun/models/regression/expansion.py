@@ -16,11 +16,12 @@ from bayesrun.language.formulas import INTERCEPT
 from bayesrun.language.unicode_names import identifier_of
 from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import level_on_link, reach, spread_on_link
+from bayesrun.models.regression.category_term import FittedCategories
 from bayesrun.models.regression.design_matrix import likelihood_of
 from bayesrun.models.regression.explained_response import Explained, explain
 from bayesrun.models.regression.families import INVERSE_LINKS
 from bayesrun.models.regression.linear_terms import FittedTerm, Part, Rows, Setting, repeated_names
-from bayesrun.models.regression.offset_term import OffsetTerm
+from bayesrun.models.regression.offset_term import FittedOffset, OffsetTerm
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import KEY, LinearPredictor, RegressionPlan
 from bayesrun.models.regression.regression_spec import RegressionSpec
@@ -198,7 +199,7 @@ def _declared(
         priors[name] = numbers_of(spec.priors[name], f"model.priors.{name}", np.asarray(main.response), main.data)
     if this.family.categories == "thresholds":
         name = f"{this.prefix}cutpoints"
-        scale = np.asarray(main.spread * _reach_of_thresholds(terms[this.family.main], columns))
+        scale = np.asarray(_reach_of_thresholds(terms[this.family.main], columns, main.spread))
         prior = numbers_of(spec.priors[name], f"model.priors.{name}", scale, None)
         several = len(explained.levels or ()) > 2  # two levels have a single cutpoint, which has no order
         transform = {"transform": "ordered"} if this.family.ordered and several else {}
@@ -222,15 +223,29 @@ def _declared(
     )
 
 
-def _reach_of_thresholds(terms: Sequence[FittedTerm], columns: xr.Dataset) -> float:
-    """Return the reach of thresholds beside columns that are not centred: an intercept's, `sqrt(1 + sum (m/s)^2)`."""
+def _reach_of_thresholds(terms: Sequence[FittedTerm], columns: xr.Dataset, spread: float) -> float:
+    """Return the natural scale of thresholds: the reach of an intercept, `s sqrt(1 + sum (m/s)^2)`, and of offsets.
+
+    Columns that are not centred move the thresholds away from 0, and so does the mean of an offset.
+    """
+    found, moved = 1.0, 0.0
     for term in terms:
         if isinstance(term, FittedPopulation) and INTERCEPT in term.design.columns:
-            return float(term.by_spread[term.design.columns.index(INTERCEPT)])
-        if isinstance(term, FittedPopulation) and f"{term.prefix}design" in columns:
-            design = columns[f"{term.prefix}design"].values
-            return float(reach(np.column_stack([np.ones(len(design)), design]))[0][0])
-    return 1.0
+            own = float(term.by_spread[term.design.columns.index(INTERCEPT)])
+        elif isinstance(term, FittedPopulation) and f"{term.prefix}design" in columns:
+            own = _reach_beside(columns[f"{term.prefix}design"].values)
+        elif isinstance(term, FittedCategories):
+            own = _reach_beside(term.matrix(columns))
+        else:
+            moved += float(np.mean(columns[f"{term.prefix}offset"].values)) if isinstance(term, FittedOffset) else 0.0
+            continue
+        found += own**2 - 1.0
+    return float(np.hypot(spread * np.sqrt(found), moved))
+
+
+def _reach_beside(design: NDArray[Any]) -> float:
+    """Return the reach of an intercept beside the columns (row, column) of a design."""
+    return float(reach(np.column_stack([np.ones(len(design)), design]))[0][0])
 
 
 def _likelihood(
@@ -240,6 +255,9 @@ def _likelihood(
     family = this.family
     meanings: dict[str, str] = {name: f"{this.prefix}{name}" for name in family.parameters}
     etas = {name: " + ".join(part.expression for part in of if part.expression) or "0" for name, of in parts.items()}
+    steps = [part.by_threshold for of in parts.values() for part in of if part.by_threshold]
+    if steps:
+        meanings["cutpoints"] = f"{this.prefix}cutpoints - ({' + '.join(steps)})"
     if family.categories == "reference":
         main = [eta for name, eta in etas.items() if name not in this.predictors or name == family.main]
         meanings[f"{family.main}.etas"] = f"stack({', '.join(main)})"

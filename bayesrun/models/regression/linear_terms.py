@@ -109,6 +109,8 @@ class Part:
         Names of a vector of coefficients and of the data matrix by which it is multiplied, for sampling.
     notes
         Descriptions of choices that were made from the data.
+    by_threshold
+        Its summand in the linear predictor at each threshold of an ordered response, over (row, threshold).
     """
 
     expression: str
@@ -118,6 +120,7 @@ class Part:
     helpers: frozenset[str] = frozenset()
     whitened: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
+    by_threshold: str = ""
 
 
 class FittedTerm(Protocol):

@@ -10,6 +10,7 @@ from bayesrun.errors import fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
 from bayesrun.language.formula_spellings import fault_elsewhere
 from bayesrun.language.formulas import parse
+from bayesrun.models.regression.category_term import without_categories
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
@@ -166,6 +167,8 @@ def _predictor(
     rest, missing = without_missing(rest, key, modelled)
     rest, smooths = without_smooths(rest, key)
     rest, monotonic = without_monotonic(rest, key)
+    in_steps = main and family.categories == "thresholds" and not family.ordered
+    rest, by_category = without_categories(rest, key) if in_steps else (rest, [])
     if main and spec.options.offset:
         key_of, texts = "model.options.offset", [*(one.text for one in offsets), spec.options.offset]
         offsets = [OffsetTerm(" + ".join(f"({text})" for text in texts), key_of)]
@@ -181,7 +184,11 @@ def _predictor(
         others = tuple(dict.fromkeys(other.columns for other in groups if other.columns != one.columns))
         dim = f"{one.grouping}_group" if one.grouping in taken else one.grouping
         terms.append(GroupEffects(one, dim, others))
-    terms += monotonic
+    terms += [*monotonic, *by_category]
+    both = sorted(taken & {effect for one in by_category for effect in one.effects})
+    if both:
+        message = f"'{both[0]}' has an effect of its own beside cs({both[0]}), which has one at each threshold"
+        raise fail(key, message, "leave one of them out")
     beside = {name for one in terms if isinstance(one, PopulationTerm) for name in one.formula.variables}
     beside |= {name for one in groups for name in one.columns}
     for call in smooths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import xarray as xr
 import yaml
 from scipy.special import expit, log_softmax, ndtr
 
+from bayesrun.errors import UserError, check
 from bayesrun.language.declaration import Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
@@ -298,6 +300,51 @@ def test_categories_have_a_linear_predictor_each_but_the_first() -> None:
         etas.append(b[0] + b[1] * X + (SD * own)[CODE, 0])
     wanted = log_softmax(np.stack(etas, axis=1), axis=1)[np.arange(ROWS), LEVEL_CODES].sum()
     assert log_densities(declared, point)["y_obs"] == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize(("name", "chances"), [("sequential", _sequential), ("adjacent", _adjacent)])
+def test_effects_that_differ_between_thresholds(name: str, chances: Callable[[float], Any]) -> None:
+    spec = RegressionSpec(name="m", type="regression", formula="y ~ n + cs(x + g)", family=name)
+    declared = read_back(data(LEVELS), spec)
+    b, cs_x, cs_g = -0.1, np.array([0.8, -0.4]), np.array([[0.3, -0.6], [0.1, 0.9]])
+    steps = np.outer(X, cs_x) + np.concatenate([np.zeros((1, 2)), cs_g])[CODE]
+    # what moves a threshold down moves the score at it up
+    each = [_at(chances, b * n + step)[c] for n, step, c in zip(N, steps, LEVEL_CODES, strict=True)]
+    own = {"coefficients": np.array([b]), "cutpoints": CUTPOINTS, "cs_x": cs_x, "cs_g": cs_g}
+    assert log_densities(declared, own)["y_obs"] == pytest.approx(float(np.log(each).sum()), rel=1e-9)
+
+
+def _at(chances: Callable[[Any], Any], etas: Any) -> Any:
+    """Return the chances of levels with a score at each threshold."""
+    return np.asarray(chances(etas))
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "words"),
+    [
+        ("y ~ cs(x)", "cumulative", "sequential or adjacent"),
+        ("y ~ cs(x)", "normal", "sequential or adjacent"),
+        ("y ~ x + cs(x)", "sequential", "an effect of its own"),
+        ("y ~ n - cs(x)", "sequential", "removes category-specific effects"),
+        ("y ~ cs(1)", "adjacent", "the thresholds are its intercepts"),
+        ("y ~ n:cs(x)", "adjacent", "cs(x)"),
+    ],
+)
+def test_category_specific_effects_that_have_no_meaning_are_refused(formula: str, family: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        check(MODEL.static_check(RegressionSpec(name="m", type="regression", formula=formula, family=family)))
+
+
+def test_the_scale_of_thresholds_is_that_of_what_moves_them() -> None:
+    """Offsets and columns that are far from 0 move the thresholds, which the default prior must reach."""
+    rows = data(LEVELS).assign(far=("obs", X + 40.0), exposure=("obs", np.full(ROWS, 9.0)))
+    scales = {}
+    for right in ("x", "far", "cs(far)", "x + offset(exposure)"):
+        spec = RegressionSpec(name="m", type="regression", formula=f"y ~ {right}", family="sequential")
+        scales[right] = expansion_of(rows, spec).model["priors"]["cutpoints"]["sigma"]
+    assert scales["x"] < 4.0
+    assert scales["cs(far)"] == pytest.approx(scales["far"]) and scales["far"] > 50.0
+    assert scales["x + offset(exposure)"] == pytest.approx(np.hypot(scales["x"], 2.5 * 9.0))
 
 
 def test_counts_of_several_levels() -> None:
