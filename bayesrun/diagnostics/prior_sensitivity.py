@@ -101,7 +101,7 @@ def sensitivities(
     for name, values in ((n, column) for names, flat in named for n, column in zip(names, flat.T, strict=True)):
         draws = np.asarray(values, dtype=float)
         if np.ptp(draws) > 0:
-            by_prior, by_likelihood = power.sensitivity(draws, prior), power.sensitivity(draws, likelihood)
+            by_prior, by_likelihood = power.sensitivities(draws, (prior, likelihood))
             yield Sensitivity(name, by_prior, by_likelihood, power.diagnose(by_prior, by_likelihood))
 
 

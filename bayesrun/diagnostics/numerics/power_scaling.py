@@ -15,6 +15,7 @@ is its slope over log2(a) at a = 1, estimated from a = 0.99 and 1.01.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,18 +59,24 @@ def scale(log_density: Floats) -> Scaling:
     return Scaling(weights / weights.sum(axis=1, keepdims=True), float(np.max(k)))
 
 
-def sensitivity(values: Floats, scaling: Scaling) -> float:
+def sensitivities(values: Floats, scalings: Sequence[Scaling]) -> list[float]:
     """Return the slope of the cumulative Jensen-Shannon distance over log2(a), from both sides of 1.
 
     Parameters
     ----------
     values
         Draws of one scalar, over chain * draw.
-    scaling
-        Their weights.
+    scalings
+        Their weights, of each component.
+
+    Returns
+    -------
+    list of float
+        One for each component; the draws are sorted once for all.
     """
-    distances = [distance(values, weights) for weights in scaling.weights]
-    return float(sum(distances) / sum(abs(np.log2(alpha)) for alpha in ALPHAS))
+    order = np.argsort(values, kind="stable")
+    sizes = [sum(_distance(values, order, weights) for weights in scaling.weights) for scaling in scalings]
+    return [float(size / sum(abs(np.log2(alpha)) for alpha in ALPHAS)) for size in sizes]
 
 
 def distance(values: Floats, weights: Floats) -> float:
@@ -87,7 +94,10 @@ def distance(values: Floats, weights: Floats) -> float:
     float
         Between 0 (equal) and 1; 0 for a constant scalar.
     """
-    order = np.argsort(values, kind="stable")
+    return _distance(values, np.argsort(values, kind="stable"), weights)
+
+
+def _distance(values: Floats, order: NDArray[np.intp], weights: Floats) -> float:
     widths = np.diff(values[order])
     base = np.arange(1, len(values)) / len(values)
     moved = np.clip(np.cumsum(weights[order])[:-1], 0.0, 1.0)

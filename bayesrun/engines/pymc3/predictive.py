@@ -24,6 +24,7 @@ from theano.graph.fg import MissingInputError
 from bayesrun.engines.base import ArrayRoom, MakeRoom, MissingDraws, Room
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.prior_density import at_all_draws
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import DrawnTogether
@@ -337,18 +338,19 @@ def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collecti
     """Evaluate the log density of the priors on their own scales at every draw (see `CompiledModel.log_prior`)."""
     imputed = {f"{name}_missing" for name in missing}
     with building():
-        terms = []
+        priors = []
         for variable in model.free_RVs:
-            if is_transformed_name(variable.name):
-                term = tt.sum(variable.distribution.dist.logp(model[own_name(variable)]))
-            elif variable.name not in imputed:
-                term = tt.sum(variable.distribution.logp(variable))
-            else:
+            if variable.name in imputed:
                 continue
             own = own_name(variable)
+            distribution = variable.distribution
+            distribution = distribution.dist if is_transformed_name(variable.name) else distribution
+            term = tt.sum(distribution.logp(model[own]))
             # a non-centred variable is computed from its helper
             made = [d for d in model.deterministics if own in helpers and own.startswith(f"{d.name}_")]
             if not any(one in model.free_RVs and one is not variable for one in graph_inputs([term, *made])):
-                terms.append(term)
-        total = tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
-    return at_draws(model, [total], draws)[0]
+                priors.append((distribution, model[own], term))
+        total = tt.sum(tt.stack([term for _, _, term in priors])) if priors else tt.constant(0.0)
+    columns = [np.asarray(draws[own.name], own.dtype) for _, own, _ in priors]
+    found = at_all_draws(priors, columns) if priors else None
+    return at_draws(model, [total], draws)[0] if found is None else found
