@@ -24,6 +24,7 @@ from bayesrun.lazy import pd, xr
 log = logging.getLogger("bayesrun")
 
 _BLOCK = 1 << 20
+_OF_THE_SYSTEM = "/proc", "/sys"
 _LISTED = 10
 _FEWEST = 3
 MAX_COLUMNS = 5_000
@@ -63,7 +64,7 @@ def sha256_of(path: Path) -> str:
 
 
 def missing_file(path: Path, key: str, given: str) -> list[Problem]:
-    """Report a missing file and suggest a similar one; empty when the file exists.
+    """Report a missing file and suggest a similar one, or one that holds no data; empty when the file exists.
 
     Parameters
     ----------
@@ -75,6 +76,9 @@ def missing_file(path: Path, key: str, given: str) -> list[Problem]:
         The path as it is given there.
     """
     if path.is_file():
+        if any(path.resolve().is_relative_to(folder) for folder in _OF_THE_SYSTEM):
+            message = f"'{path}' is a file of the system, not of data: it may show the environment"
+            return [Problem(key, message, "name a file that was written")]
         return []
     if path.is_dir():
         return [Problem(key, f"'{path}' is a folder", "name a file in it")]

@@ -70,9 +70,20 @@ _RC: dict[str, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Apply bayesrun's style instead of the user's `matplotlibrc` inside the block."""
+    with plain_style():
+        matplotlib.rcParams.update(_RC)
+        yield
+
+
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """Apply Matplotlib's own style inside the block.
+
+    Matplotlib takes a `matplotlibrc` of the current folder, which others may have written: with `text.usetex` it would
+    hand text and preamble to LaTeX, a program.
+    """
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_RC)
         yield
 
 

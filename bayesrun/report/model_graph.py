@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon
 from matplotlib.path import Path as Line
 
+from bayesrun.figures.style import plain_style
 from bayesrun.language.distributions import family
 from bayesrun.language.kernel_checks import COMPOSED
 from bayesrun.report.graph_layout import Item, Layout, lay_out
@@ -185,7 +186,8 @@ def draw(marks: Sequence[Mark], graph: ModelGraph, path: Path) -> None:
     layout = lay_out(items, graph.edges, MARGIN, {mark.plate: CHARACTER * len(mark.plate) + 0.3 for mark in marks})
     heights = _heights(marks, layout)
     plates = {plate: _plate_box(plate, marks, layout, heights) for plate in layout.plates}
-    _paint({mark.name: mark for mark in marks}, layout, heights, plates, path)
+    with plain_style():
+        _paint({mark.name: mark for mark in marks}, layout, heights, plates, path)
 
 
 def _heights(marks: Sequence[Mark], layout: Layout) -> list[float]:

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability, shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures.drawing import save
+from bayesrun.figures.style import plain_style
 from bayesrun.sweeps.local_workers import beside
 from bayesrun.sweeps.table import Setting, density_at, is_counted
 
@@ -52,7 +53,7 @@ def draw_overlays(
     if not drawn:
         return []
     folder.mkdir(exist_ok=True)
-    with beside(lambda: save(_densities(shown, drawn), folder / "density.png")) as densities:
+    with plain_style(), beside(lambda: save(_densities(shown, drawn), folder / "density.png")) as densities:
         forest = save(_forest(shown, table, drawn), folder / "forest.png")
         return [forest, densities()]
 

@@ -29,7 +29,7 @@ def mlflow_server(folder: Path, store: str, workers: int = 1, port: int | None =
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def wait_until_it_answers(process: subprocess.Popen[bytes], url: str) -> None:

@@ -71,7 +71,7 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     finally:
         for process in reversed(started):
             process.terminate()
-            process.wait(20)
+            process.wait(120)
 
 
 def lose_node_of(env: dict[str, str], pid: int) -> str:

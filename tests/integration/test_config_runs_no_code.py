@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -109,6 +111,20 @@ LIBRARIES = (
     *("yaml", "numpy", "pandas", "mlflow", "pymc3", "theano", "arviz", "joblib", "submitit", "cloudpickle", "hydra"),
     *("sitecustomize", "matplotlib", "sqlalchemy", "nutpie", "hydra_plugins/evil/__init__"),
 )
+SETTINGS = {
+    "matplotlibrc": "backend: module://planted\naxes.prop_cycle: __import__('planted')\ntext.usetex: true\n",
+    "site.cfg": "[ALL]\nlibrary_dirs = FOLDER\nlibraries = evil\n",
+    "setup.cfg": "[config_fc]\nfcompiler = planted\n[build_ext]\ncompiler = planted\n",
+    ".numba_config.yaml": "cache_dir: FOLDER/numba\ngdb_binary: FOLDER/git\n",
+    ".theanorc": "[global]\ncxx = FOLDER/git\n[gcc]\ncxxflags = -wrapper touch,MARKER\n",
+    ".env": "MLFLOW_TRACKING_URI=http://127.0.0.1:9\nTHEANO_FLAGS=cxx=FOLDER/git\n",
+    "evil.pth": "import planted\n",
+    ".git/config": '[core]\n\tfsmonitor = "touch MARKER"\n[diff]\n\texternal = "touch MARKER"\n',
+    ".git/HEAD": "ref: refs/heads/main\n",
+    ".git/objects/x": "",
+    ".git/refs/x": "",
+}
+"""Files that libraries and programs look for in the current folder, and what they would do."""
 SWEPT = ("-m", "seed=1,2", "sweep.figures=[]")
 
 
@@ -118,10 +134,15 @@ SWEPT = ("-m", "seed=1,2", "sweep.figures=[]")
     ids=["run", "parallel", "queue"],
 )
 def test_modules_in_the_current_folder_are_not_imported(folder: Path, words: tuple[str, ...]) -> None:
-    """Python puts the current folder first for `-m` and `-c`: also for the tracker, and for workers of a sweep."""
+    """Python puts the current folder first for `-m` and `-c`: also for the tracker, and for workers of a sweep.
+
+    Some libraries read their settings there, and a setting may name a module or a program.
+    """
     (folder / "hydra_plugins" / "evil").mkdir(parents=True)
     for name in LIBRARIES:
         (folder / f"{name}.py").write_text(f"open({str(folder / 'marker')!r}, 'w').close()\n")
+    for name, text in SETTINGS.items():
+        write_planted(folder / name, text, folder)
     small = ["model=linear_regression", "sampler=prior", "sampler.draws=20", "model.figures=[]", "report=false"]
     command = [sys.executable, "-m", "bayesrun", *words, *small, f"paths.outputs={folder}/out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -156,6 +177,82 @@ class _Pickled:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.marker),)
+
+
+_MODEL = """
+name: evil
+type: declarative
+priors: {a: PRIOR}
+likelihood: {y: {dist: Normal, mu: a, sigma: 1, observed: y}}
+figures: [FIGURE]
+"""
+_NORMAL = "{dist: Normal, mu: 0, sigma: 1}"
+_TABLE = "name: d\nsource: csv\npath: FOLDER/d.csv\n"
+OTHERS = {
+    "a tag in a model": (
+        _MODEL.replace("PRIOR", "!!python/object/apply:os.system ['touch MARKER']"),
+        _TABLE,
+        "constructor",
+    ),
+    "a tag in data": (_MODEL, f"{_TABLE}columns: !!python/object/apply:os.system ['touch MARKER']\n", "constructor"),
+    "a prior with a target": (
+        _MODEL.replace("PRIOR", "{_target_: os.system, _partial_: false, command: touch MARKER}"),
+        _TABLE,
+        "model.priors.a.dist",
+    ),
+    "data with a target": (_MODEL, f"{_TABLE}_target_: planted.run\n_recursive_: true\n", "data._target_"),
+    "a figure's module": (_MODEL.replace("FIGURE", "../planted"), _TABLE, "unknown figure"),
+    "a generator's module": (_MODEL, "name: d\nsource: simulate\ngenerator: planted\n", "unknown generator"),
+    "arrays that are pickles": (_MODEL, "name: d\nsource: netcdf\npath: FOLDER/pickled.npz\n", "pickled.npz"),
+    "a pickle as Parquet": (_MODEL, "name: d\nsource: parquet\npath: FOLDER/pickled.parquet\n", "Parquet"),
+    "a database's extension": (
+        _MODEL,
+        "name: d\nsource: sql\nurl: sqlite:///FOLDER/d.db\nquery: select load_extension('FOLDER/evil.so') as y\n",
+        "not authorized",
+    ),
+    "a database that is written": (
+        _MODEL,
+        "name: d\nsource: sql\nurl: sqlite:///FOLDER/d.db\nquery: vacuum into 'MARKER'\n",
+        "it may only read",
+    ),
+    "the environment, decoded": (_MODEL, "name: d\nsource: csv\npath: \"${oc.decode:'${oc.env:HOME}'}\"\n", "oc.env"),
+    "the environment as a table": (
+        _MODEL,
+        "name: d\nsource: csv\npath: /proc/self/environ\nencoding: utf-16-le\n",
+        "a file of the system",
+    ),
+    "a link to the environment": (_MODEL, "name: d\nsource: csv\npath: FOLDER/link.csv\n", "a file of the system"),
+}
+
+
+@pytest.mark.parametrize("form", OTHERS)
+def test_models_and_data_run_and_read_nothing_else(bayesrun: Command, folder: Path, form: str) -> None:
+    """Tags of YAML, targets, names of modules, pickles in files of data, SQL, and the environment by other ways."""
+    model, data, told = OTHERS[form]
+    (folder / "d.csv").write_text("y\n1\n2\n")
+    (folder / "link.csv").symlink_to("/proc/self/environ")
+    sqlite3.connect(folder / "d.db").close()
+    np.savez(folder / "pickled.npz", y=np.array([_Touches(folder / "marker")], dtype=object))
+    (folder / "pickled.parquet").write_bytes(pickle.dumps(_Touches(folder / "marker")))
+    write_planted(folder / "model/evil.yaml", model.replace("PRIOR", _NORMAL).replace("FIGURE", ""), folder)
+    write_planted(folder / "data/d.yaml", data, folder)
+    path = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    words = ["model=evil", "data=d", "tracking=none", f"paths.outputs={folder}/out"]
+    done = bayesrun(f"--config-dir={folder}", *words, PYTHONPATH=path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "marker").exists() and not (folder / "out").exists()
+
+
+class _Touches:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self._marker}",)
 
 
 @pytest.mark.parametrize("flags", [[], ["--info"], ["--cfg=job"]])

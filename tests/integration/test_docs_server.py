@@ -63,4 +63,4 @@ def test_a_team_s_server_over_postgresql_takes_runs(bayesrun: Command, tmp_path:
             assert all("posterior.nc" in {f.path for f in client.list_artifacts(run.info.run_id)} for run in runs)
         finally:
             server.terminate()
-            server.wait(30)
+            server.wait(120)
