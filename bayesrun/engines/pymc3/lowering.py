@@ -89,7 +89,8 @@ def _counted(name: str) -> Callable[..., Any]:
 
 
 def _size(x: Any, axis: int | None) -> Any:
-    return x.size if axis is None else tt.cast(x.shape[axis], "float64")
+    # PyMC3's variables have a `size` of their own, which is None
+    return tt.cast(tt.prod(x.shape) if axis is None else x.shape[axis], "float64")
 
 
 def _var(x: Any, axis: int | None) -> Any:

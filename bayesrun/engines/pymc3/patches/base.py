@@ -20,6 +20,7 @@ NAMES: tuple[str, ...] = (
     "softplus_test_values",
     "small_test_values",
     "caller_names",
+    "normal_tails",
     "graphs_in_python",
     "functions_in_c",
     "one_module",
