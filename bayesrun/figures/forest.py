@@ -10,10 +10,9 @@ effects of groups on the slope of `x` and their sds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -59,24 +58,34 @@ def draw(subject: Subject) -> Canvas:
 
 def _panels(variables: Sequence[Picked], subject: Subject) -> Iterator[list[Picked]]:
     """Yield the variables that share an axis, in the order of the first of each."""
-    units = nx.Graph([*_same_unit(subject.model), *_units_of_coefficients(subject)])
+    pairs: list[tuple[Node, Node]] = [*_same_unit(subject.model), *_units_of_coefficients(subject)]
     waiting = {}
     for picked in variables:
         for effect, part in _by_effect(picked, subject):
             name = picked.shown[0].variable
             waiting[name, effect] = part
             if effect:
-                units.add_edge((re.sub("^(sd|r)_", "", name), effect), (name, effect))
+                pairs.append(((re.sub("^(sd|r)_", "", name), effect), (name, effect)))
+    same = _connected(pairs)
     for key, picked in list(waiting.items()):
         if key not in waiting:
             continue
         node = key if key[1] else key[0]
-        own = nx.node_connected_component(units, node) if node in units else {node}
+        own = same.get(node, {node})
         shared = {other: one for other, one in waiting.items() if (other if other[1] else other[0]) in own}
         panel = shared if _readable([*shared.values()], subject.interval) else {key: picked}
         for other in panel:
             del waiting[other]
         yield [*panel.values()]
+
+
+def _connected(pairs: Iterable[tuple[Node, Node]]) -> dict[Node, set[Node]]:
+    """Return all nodes that each node is connected with, itself among them."""
+    found: dict[Node, set[Node]] = {}
+    for pair in pairs:
+        joined = set(pair).union(*(found.get(node, ()) for node in pair))
+        found.update(dict.fromkeys(joined, joined))
+    return found
 
 
 def _by_effect(picked: Picked, subject: Subject) -> list[tuple[str, Picked]]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
 
-import networkx as nx
 import numpy as np
 from scipy.optimize import linprog
 
@@ -97,13 +97,17 @@ def lay_out(
 
 def _depths(names: Sequence[str], edges: Sequence[Edge]) -> dict[str, int]:
     """Return the length of the longest path from a root; a root itself goes right above its uppermost child."""
-    graph = nx.DiGraph()
-    graph.add_nodes_from(names)
-    graph.add_edges_from(edges)
-    depth = {name: layer for layer, row in enumerate(nx.topological_generations(graph)) for name in row}
+    parents: dict[str, list[str]] = {name: [] for name in names}
+    children: dict[str, list[str]] = {name: [] for name in names}
+    for parent, child in edges:
+        parents[child].append(parent)
+        children[parent].append(child)
+    depth: dict[str, int] = {}
+    for name in TopologicalSorter(parents).static_order():
+        depth[name] = max((depth[parent] + 1 for parent in parents[name]), default=0)
     for name in names:
-        if graph.in_degree(name) == 0 and graph.out_degree(name):
-            depth[name] = min(depth[child] for child in graph.successors(name)) - 1
+        if not parents[name] and children[name]:
+            depth[name] = min(depth[child] for child in children[name]) - 1
     return depth
 
 
