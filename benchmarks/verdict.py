@@ -1,4 +1,4 @@
-"""Time to the verdict and of the whole command, beside a bare PyMC 6 script that only samples; a second run's own time.
+"""Time to the verdict and of the whole command beside a bare PyMC 6 script that only samples, with the bound of both.
 
 python benchmarks/verdict.py [MODEL ...] [--repeats 3] [--setting sampler.draws=500]
 
@@ -7,7 +7,9 @@ then, and pictures are not. The commands of one model run in turn, bayesrun and 
 draws that warms every compile cache; medians. Processor seconds are those of the command and its children, at the
 verdict of those that live then: on a busy machine they tell more than wall time.
 
-The second `bayesrun.run` of a process, without figures and tracking, has its own time beside compiling and sampling.
+The bound is what the same run takes to import, build, compile and sample, and nothing else (`bare/bound_script.py`):
+no verdict can come before. The second `bayesrun.run` of a process, without figures and tracking, has its own time
+beside compiling and sampling.
 """
 
 from __future__ import annotations
@@ -80,6 +82,16 @@ def bare_script(model: str, draws: Sequence[str]) -> dict[str, float]:
     return {"pymc": done.seconds, "pymc_cpu": done.cpu_seconds}
 
 
+def bound(model: str, settings: Sequence[str]) -> dict[str, float]:
+    """Return wall and processor seconds of importing, building, compiling and sampling alone."""
+    done = run([sys.executable, BARE / "bound_script.py", model, *settings])
+    found = re.search(r"^COMPOSED (.*)$", done.output, re.MULTILINE)
+    if found is None:
+        raise Failed(f"bound_script.py {model}")
+    composed = json.loads(found[1])
+    return {"bound": done.seconds - composed["seconds"], "bound_cpu": done.cpu_seconds - composed["cpu"]}
+
+
 def second_run(model: str, outputs: Path, settings: Sequence[str]) -> dict[str, float]:
     """Return wall and processor seconds of the second run of a process beside its compiling and sampling."""
     done = run([sys.executable, "-c", _TWICE, model, f"paths.outputs={outputs}", *settings])
@@ -96,10 +108,11 @@ def row_of(model: str, repeats: int, folder: Path, settings: Sequence[str], peer
         bare_script(model, ["--draws", "20", "--tune", "20"])
     taken = []
     for _ in range(repeats):
-        taken.append({**command(model, folder, settings), **(bare_script(model, draws) if peer else {})})
+        own = {**command(model, folder, settings), **bound(model, settings)}
+        taken.append({**own, **(bare_script(model, draws) if peer else {})})
     row = {name: median(one[name] for one in taken) for name in taken[0]}
     if peer:
-        for part in ("verdict", "whole"):
+        for part in ("bound", "verdict", "whole"):
             row[f"{part} / PyMC 6"] = row[part] / row["pymc"]
             row[f"{part} / PyMC 6 (cpu)"] = row[f"{part}_cpu"] / row["pymc_cpu"]
     return {"model": model, **row, **second_run(model, folder, settings)}
