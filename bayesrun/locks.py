@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import PlatformDirs
 
+from bayesrun.errors import BayesrunError
 from bayesrun.lazy import filelock
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def runtime_folder() -> Path:
     ------
     PermissionError
         When the folder belongs to another user.
+    BayesrunError
+        When it can't be made.
     """
     folders = PlatformDirs("bayesrun", appauthor=False)
     with warnings.catch_warnings():
@@ -55,7 +58,11 @@ def runtime_folder() -> Path:
         folder = folders.user_runtime_path
     if folder.is_relative_to(tempfile.gettempdir()):
         folder = folders.user_state_path / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "set XDG_STATE_HOME to a folder that you can write"
+        raise BayesrunError(f"a lock can't be made in '{folder}': {error.strerror}\n    {hint}") from error
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise PermissionError(f"'{folder}' belongs to another user")
     folder.chmod(0o700)

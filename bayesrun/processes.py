@@ -24,6 +24,7 @@ import psutil
 
 _SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _POLL_SECONDS = 1.0
+_SEMAPHORES = 8  # more than the queues of a pool have
 _SAME_START_SECONDS = 30.0  # the start time moves with the system's clock; no number is given twice so soon
 
 
@@ -118,6 +119,14 @@ def leave_signals_to_parent() -> None:
     """Ignore Ctrl-C, SIGTERM and SIGHUP, which go to the whole process group: the parent answers, and ends this one."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def may_pool() -> bool:
+    """Return whether `forked` works here: its processes share semaphores, which take some shared memory."""
+    try:
+        return may_fork() and all([multiprocessing.get_context("fork").Lock() for _ in range(_SEMAPHORES)])
+    except OSError:  # `/dev/shm` is full, or not there
+        return False
 
 
 @contextmanager

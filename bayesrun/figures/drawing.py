@@ -17,7 +17,7 @@ from matplotlib.figure import Figure as Canvas
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject, default_for
 from bayesrun.figures.matplotlib_patches import draw_once, measure_once
 from bayesrun.figures.style import style
-from bayesrun.processes import forked, may_fork
+from bayesrun.processes import forked, may_pool
 from bayesrun.run_folder import RunFolder
 
 _LOG = logging.getLogger("bayesrun.figures")
@@ -53,7 +53,7 @@ def draw_all(
         half_written.unlink(missing_ok=True)
     wanted = list(dict.fromkeys(names))
     asked = tuple(wanted) != default_for(str(subject.model.get("type")))
-    alone = min(processes, len(wanted)) < 2 or not may_fork()
+    alone = min(processes, len(wanted)) < 2 or not may_pool()
     drawn = _in_turn if alone else partial(_side_by_side, processes=processes)
     outcomes = drawn(wanted, subject, folder, meanwhile=meanwhile)
     written, reasons = [], {}

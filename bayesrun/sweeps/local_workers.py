@@ -13,8 +13,13 @@ from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
-from bayesrun.processes import end_with_parent, forked, may_fork, may_handle_signals, uninterrupted
-from bayesrun.sweeps.patches import keep_current_folder_out, start_workers_from_forkserver, stop_workers
+from bayesrun.processes import end_with_parent, forked, may_handle_signals, may_pool, uninterrupted
+from bayesrun.sweeps.patches import (
+    keep_current_folder_out,
+    start_joblib_resource_tracker,
+    start_workers_from_forkserver,
+    stop_workers,
+)
 
 T = TypeVar("T")
 
@@ -49,7 +54,8 @@ def prepare_workers(count: int) -> None:
 def end_workers() -> None:
     """End the workers, whose jobs are done and recorded."""
     if _prepared:
-        stop_workers()
+        with suppress(OSError):  # none could be started: shared memory is full
+            stop_workers()
 
 
 def in_worker(call: Callable[..., T], *arguments: Any) -> T:
@@ -66,11 +72,24 @@ def in_worker(call: Callable[..., T], *arguments: Any) -> T:
 @contextmanager
 def beside(call: Callable[..., T], *arguments: Any) -> Iterator[Callable[[], T]]:
     """Call a function in a forked process while the block goes on; the yielded function waits for its result."""
-    if not may_fork():
+    if not may_pool():
         yield lambda: call(*arguments)
         return
     with forked(1, partial(call, *arguments)) as submit:
         yield submit().result
+
+
+def _start_resource_trackers() -> None:
+    """Start the processes that remove what is left in shared memory.
+
+    They ignore Ctrl-C and SIGTERM by themselves. A terminal that is closed would end them first, and leave tracebacks.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    try:
+        resource_tracker.ensure_running()
+        start_joblib_resource_tracker()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager
@@ -82,7 +101,7 @@ def _keeping_interrupts() -> Iterator[None]:
     if not may_handle_signals():
         yield
         return
-    resource_tracker.ensure_running()  # or it would be started in here, and unblock the signal
+    _start_resource_trackers()  # or one would be started in here, and unblock the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         with uninterrupted():

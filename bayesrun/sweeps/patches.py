@@ -69,6 +69,13 @@ PATCHES = (
         "workers share the imports of one process (4 s per worker)",
     ),
     Patch(
+        "start_joblib_resource_tracker",
+        "joblib",
+        ">=1.3,<2",
+        "starts the process by which loky keeps account of what it has in shared memory",
+        "started with its workers, it would be ended by a terminal that is closed, before it has removed that",
+    ),
+    Patch(
         "stop_workers",
         "joblib",
         ">=1.3,<2",
@@ -151,6 +158,13 @@ def start_workers_from_forkserver() -> None:
     from joblib.externals.loky.backend import context
 
     context.set_start_method("forkserver", force=True)
+
+
+def start_joblib_resource_tracker() -> None:
+    """Start the process that removes what joblib leaves in shared memory."""
+    from joblib.externals.loky.backend import resource_tracker
+
+    resource_tracker.ensure_running()
 
 
 def stop_workers() -> None:

@@ -38,6 +38,7 @@ from bayesrun.sweeps.sweep_folder import (
     JOBS,
     STOP,
     claim,
+    close_ended_jobs,
     forget_launcher,
     is_answered,
     is_launching,
@@ -309,6 +310,7 @@ def _finish(
         parent.close(records, interrupted)
     hint = parent.tracker.compare_hint() if parent else None
     end_workers()
+    close_ended_jobs(folder, Path(str(attempt.request.config.paths.outputs)))
     forget_launcher(folder)
     if interrupted:
         return EndOfSweep(folder, INTERRUPTED, text, hint, is_interrupted=True)

@@ -27,7 +27,8 @@ from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
 from bayesrun.processes import process_label, process_state
 from bayesrun.redaction import redact_override
-from bayesrun.run_folder import RunFolder, check_links
+from bayesrun.run_folder import RunFolder, check_links, forget
+from bayesrun.samplers.draw_store import read_draws
 from bayesrun.sweeps.base import Record
 
 JOBS = ".jobs"
@@ -35,6 +36,9 @@ JOBS = ".jobs"
 
 STOP = ".stop"
 """File that keeps further jobs from starting (`fail_fast`)."""
+
+INTERRUPTED_JOB = "the sweep was interrupted; resumed, it runs this job again"
+"""Error of a job whose worker was ended with its sweep."""
 
 _STATE = "sweep.json"
 _LAUNCHER = ".launcher.json"
@@ -124,6 +128,25 @@ def _lasting(overrides: Sequence[str]) -> list[str]:
     """Return the overrides that a resumed sweep has by itself; what is run on a cluster is given each time."""
     kept = [o for o in overrides if o.lstrip("+").split("=")[0] not in ("resume", "force") and not is_by_hand(o)]
     return [redact_override(o) for o in kept]
+
+
+def close_ended_jobs(sweep: Path, outputs: Path) -> None:
+    """Note how far jobs are whose workers were ended with the sweep: none of them runs any longer.
+
+    Parameters
+    ----------
+    sweep
+        The sweep's folder.
+    outputs
+        `paths.outputs`.
+    """
+    for path in sweep.glob("[0-9]*/status.json"):
+        job = RunFolder(path.parent)
+        if job.process_state() != "ended":  # on another host
+            continue
+        if job.status() == "running":
+            job.write_status("failed" if read_draws(job.draws) is None else "partial", None, INTERRUPTED_JOB)
+        forget(outputs, job.path)
 
 
 def note_launcher(sweep: Path) -> None:

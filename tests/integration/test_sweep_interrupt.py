@@ -56,18 +56,23 @@ MOMENTS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", list(MOMENTS))
-def test_ctrl_c_ends_all_and_resume_finishes_it(tmp_path, moment):
+@pytest.mark.parametrize(("moment", "alone"), [*((moment, False) for moment in MOMENTS), ("the first job runs", True)])
+def test_ctrl_c_ends_all_and_resume_finishes_it(tmp_path, moment, alone):
     process = start(tmp_path)
     wait_for(lambda: MOMENTS[moment](tmp_path), process)
     family = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)
+    if alone:  # from another terminal, by a cluster's scheduler
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 130, output
     assert "Traceback" not in output
     assert f"resume={only_sweep(tmp_path)}" in output
     _, alive = psutil.wait_procs(family, timeout=120)
     assert alive == []
+    assert "running" not in {json.loads(path.read_text())["status"] for path in begun(tmp_path)}
+    assert not list(tmp_path.glob(".running/*.json"))
     assert "RUNNING" not in {r.info.status for r in runs(tmp_path)}
     done = {p.stem for p in recorded(tmp_path) if json.loads(p.read_text())["status"] == "finished"}
     before = {r.data.tags["job"]: r.info.run_id for r in children(tmp_path)}

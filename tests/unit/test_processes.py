@@ -1,5 +1,6 @@
 """Processes that are forked to work for a while, Ctrl-C at that moment, and whether a named process lives."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from bayesrun.processes import forked, process_has_ended, process_label, process_state, uninterrupted
+from bayesrun.processes import forked, may_pool, process_has_ended, process_label, process_state, uninterrupted
 
 
 def test_forked_processes_have_what_this_one_has():
@@ -51,6 +52,19 @@ def test_handlers_stay_whole_where_a_signal_comes_while_they_are_restored(monkey
             os.kill(os.getpid(), signal.Signals[name])
             time.sleep(1)
         restore(signal.Signals[name], before[name])
+
+
+def test_no_pool_is_made_where_shared_memory_has_no_room(monkeypatch):
+    assert may_pool()
+    left = iter([True, True])
+
+    def lock(context):
+        if not next(left, False):
+            raise OSError(28, "No space left on device")
+        return object()
+
+    monkeypatch.setattr(multiprocessing.context.BaseContext, "Lock", lock)
+    assert not may_pool()
 
 
 def test_a_forked_process_leaves_signals_to_the_one_that_forked_it():
