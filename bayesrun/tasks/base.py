@@ -120,7 +120,7 @@ TASKS: Registry[Task] = Registry(
     "bayesrun.tasks",
     "TASK",
     Task,
-    others=("known_posteriors", "ranked_quantities", "refits", "simulated_fits", "task_run"),
+    others=("known_posteriors", "ranked_quantities", "refits", "second_series", "simulated_fits", "task_run"),
 )
 
 

@@ -44,6 +44,7 @@ from bayesrun.samplers.base import SAMPLERS, NutsSpec
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.ranked_quantities import KEY, MOST_SCALARS, Quantities
+from bayesrun.tasks.second_series import follows_itself, second_series, without_states
 from bayesrun.tasks.simulated_fits import (
     Build,
     RankedFits,
@@ -179,10 +180,12 @@ def _prepared(config: RunConfig, options: SbcSpec, request: TaskRequest, data: A
         if "posterior" not in groups:
             raise fail("run", f"'{request.run.folder}' has no posterior draws", "use a run that finished")
         posterior = {str(n): a.transpose("chain", "draw", ...).values for n, a in groups["posterior"].items()}
+        posterior = without_states(written, posterior)
         simulated = simulate_posterior(model.reported, posterior, options.fits, seed)
-        build: Build = partial(with_more_data, written)
+        again = second_series(config, data) if follows_itself(written) else partial(with_more_data, written)
+        build: Build = again
         notes = ["Parameters are those of the run's posterior; each fit has the run's data and new ones."]
-        with_more_data(written, {name: values[0] for name, values in simulated.data.items()})
+        build({name: values[0] for name, values in simulated.data.items()})  # refuses what can't be fitted so
     else:
         simulated = simulate_prior(_simulating(config, options, data, model), options.fits, seed)
         _check_same(simulated, model.reported)

@@ -38,6 +38,7 @@ from bayesrun.pipeline import compiled
 from bayesrun.samplers.base import SAMPLERS, Sampled, SamplerSpec
 from bayesrun.samplers.initial_points import settle_start
 from bayesrun.tasks.ranked_quantities import LOG_LIKELIHOOD, Quantities
+from bayesrun.tasks.second_series import AGAIN, TERMS
 
 Arrays = Mapping[str, NDArray[Any]]
 Build = Callable[[Arrays], Declaration]
@@ -46,9 +47,6 @@ Build = Callable[[Arrays], Declaration]
 log = logging.getLogger("bayesrun")
 
 _BLOCK = 100
-_TERMS = "terms"
-"""Parameter of series with hidden states: the log density of each row, made of the data."""
-_AGAIN = "_again"
 _LENGTHENED = 3
 _MOST_TIMES = 8
 _ROUNDING = 1e-12
@@ -197,11 +195,11 @@ def with_data(declared: Declaration, data: Arrays) -> Declaration:
 
 def _check_replaceable(declared: Declaration) -> None:
     """Refuse likelihoods whose rows follow from the rows before: these would stay those of the data."""
-    hidden = [i.name for i in declared.items if isinstance(i, Likelihood) and _TERMS in i.plan.values]
+    hidden = [i.name for i in declared.items if isinstance(i, Likelihood) and TERMS in i.plan.values]
     names = [*hidden, *declared.fed.values()]
     if names:
         message = f"'{names[0]}' follows from its own earlier rows, which can't be replaced here by simulated ones"
-        raise fail("model", message, "task=sbc model=... calibrates hidden states; simulate recurrences by hand")
+        raise fail("model", message, "write the observed values into the data, without other changes by the model")
 
 
 def _with_values(item: Any, data: Arrays) -> Any:
@@ -237,7 +235,7 @@ def with_more_data(declared: Declaration, data: Arrays) -> Declaration:
         if isinstance(item, Likelihood):
             observed = item.observed
             again = Observed(_typed(data[item.name], item), observed.dims, observed.coords)
-            plan = replace(item.plan, name=f"{item.name}{_AGAIN}")
+            plan = replace(item.plan, name=f"{item.name}{AGAIN}")
             items.append(replace(item, plan=plan, observed=again))
     return replace(declared, items=tuple(items))
 
@@ -267,7 +265,7 @@ def same_but_observed(one: Any, other: Any) -> bool:
         return one.shape == other.shape and _same_nodes(node_of(one), node_of(other))
     if isinstance(one, Declaration):
         return same_but_observed(_without_own_data(one), _without_own_data(other))
-    if isinstance(one, Plan) and _TERMS in one.values and _TERMS in other.values:
+    if isinstance(one, Plan) and TERMS in one.values and TERMS in other.values:
         # the terms of a series with hidden states are made of what is observed
         return bool(one.name == other.name and one.family.name == other.family.name and one.shape == other.shape)
     if isinstance(one, Observed):

@@ -36,6 +36,16 @@ priors:
 likelihood:
   x: {dist: Normal, mu: mu, sigma: sigma, observed: x}
 """
+AVERAGE = """
+name: average
+type: declarative
+priors:
+  theta: {dist: Normal, mu: 0, sigma: 0.5}
+  sigma: {dist: HalfNormal, sigma: 1}
+recurrence: {over: obs, state: {error: 0.0}, step: {forecast: "theta * error[t-1]", error: "x - forecast"}}
+likelihood:
+  y: {dist: Normal, mu: forecast, sigma: sigma, observed: x}
+"""
 SHORT = ("model.figures=[]", "sampler.draws=300", "sampler.tune=200", "sbc.ranks=49")
 
 
@@ -43,7 +53,8 @@ SHORT = ("model.figures=[]", "sampler.draws=300", "sampler.tune=200", "sbc.ranks
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write two models and their data."""
     folder = tmp_path_factory.mktemp("own")
-    for name, model, data in (("counts", MODEL, DATA), ("line", NORMAL, "x\n0.3\n1.2\n-0.5\n0.9\n0.1\n")):
+    numbers = "x\n0.3\n1.2\n-0.5\n0.9\n0.1\n"
+    for name, model, data in (("counts", MODEL, DATA), ("line", NORMAL, numbers), ("average", AVERAGE, numbers)):
         (folder / "model").mkdir(exist_ok=True)
         (folder / "data").mkdir(exist_ok=True)
         (folder / "model" / f"{name}.yaml").write_text(model)
@@ -190,6 +201,17 @@ def test_the_posterior_of_a_run_is_calibrated_near_its_data(bayesrun: Command, o
     truths = _truths(tmp_path / "two")
     posterior = pd.read_csv(parent / "summary.csv", index_col="name")
     assert abs(truths[:, 0].mean() - posterior.loc["mu", "mean"]) < 4 * posterior.loc["mu", "sd"] / np.sqrt(30)
+
+
+def test_a_series_is_calibrated_with_a_second_one_beside_it(bayesrun: Command, own: Path, tmp_path: Path) -> None:
+    given = ["--config-dir", str(own), "model=average", "data=average", f"paths.outputs={tmp_path / 'one'}"]
+    fitted = bayesrun(*given, "sampler.draws=200", "tracking=none", "model.figures=[]")
+    assert fitted.returncode == 0, fitted.stderr
+    more = [f"paths.outputs={tmp_path / 'two'}", "tracking=none", *SHORT, "sbc.fits=30"]
+    done = bayesrun("task=sbc", f"run={only_run(tmp_path / 'one')}", *more)
+    assert done.returncode == 0, done.stderr
+    assert "each fit has the run's data and new ones" in done.stdout
+    assert _status(only_run(tmp_path / "two"))["verdict"] != "fail"
 
 
 def test_what_can_not_be_simulated_is_refused_before_a_fit(bayesrun: Command, own: Path, tmp_path: Path) -> None:
