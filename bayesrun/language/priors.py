@@ -405,14 +405,17 @@ def _given(this: Plan, given: object, scope: Scope) -> Value:
 def _spread(this: Plan) -> Value:
     """Return increasing numbers along the last axis, spaced by the prior's scale and inside its support."""
     steps = np.broadcast_to(np.linspace(-1.0, 1.0, this.shape[-1]), this.shape)
-    support = this.family.support
+    support, low, high = this.family.support, this.values.get("lower"), this.values.get("upper")
+    if low is not None and high is not None:
+        return low + (high - low) * (steps * 0.4 + 0.5)
+    if low is not None:
+        return low + np.exp(steps)
+    if high is not None and support == "real":
+        return high - np.exp(-steps)
     if support == "positive":
         return constant(np.exp(steps))
     if support == "unit":
         return constant(1 / (1 + np.exp(-steps)))
-    if support == "interval" and {"lower", "upper"} <= this.values.keys():
-        low, high = this.values["lower"], this.values["upper"]
-        return low + (high - low) * (steps * 0.4 + 0.5)
     centre, scale = _first(this, _CENTRES, 0.0), _first(this, _SCALES, 1.0)
     return compute("increasing", [centre, scale], (None,) * len(this.shape), this.shape)
 

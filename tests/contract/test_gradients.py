@@ -247,6 +247,8 @@ CONSTRUCTS: dict[str, str | NoGradient] = {
     "modifier truncated": seen("real", "mu: a, sigma: exp(b), truncated: {lower: -3, upper: 4}", "Normal"),
     "modifier observed_if": seen("real", "mu: a, sigma: exp(b), observed_if: kept == 1", "Normal"),
     "transform ordered": prior("mu: a, sigma: exp(b), shape: 3, transform: ordered", "Normal"),
+    "transform ordered, above": prior("mu: [0, 3], sigma: exp(b), lower: 0, transform: ordered", "Normal"),
+    "transform ordered, between": prior("mu: a, sigma: 1, shape: 3, lower: -2, upper: 4, transform: ordered", "Normal"),
     "transform log": prior("lam: exp(b), transform: log", "Exponential"),
     "transform softplus": prior("sigma: 2, transform: softplus", "HalfNormal"),
     "transform log_exp_m1": prior("sigma: 1, transform: log_exp_m1", "HalfNormal"),
@@ -287,6 +289,7 @@ def test_every_construct_of_the_language_has_a_case() -> None:
         *(f"kernel {name}" for name in (*KERNELS, *COMPOSED)),
         *(f"modifier {name}" for name in MODIFIERS),
         *(f"transform {name}" for name in TRANSFORMS),
+        *(f"transform ordered, {where}" for where in ("above", "between")),
         *(f"parameterization {name}" for name in PARAMETERIZATIONS),
     }
     assert named | {"recurrence", "ode", "hsgp", HIDDEN_MARKOV, LINEAR_GAUSSIAN, MARGINAL} == set(CONSTRUCTS)

@@ -218,8 +218,11 @@ def _transform_of(name: str, this: Plan, lower: Lower) -> Any:
 
 def _to_real_line(this: Plan, lower: Lower) -> Any:
     """Return the transform of one number of the support to the real line, None where it is the real line."""
-    if this.family.support == "interval" and {"lower", "upper"} <= this.values.keys():
-        return transforms.interval(*(lower(node_of(this.values[name])) for name in ("lower", "upper")))
+    bounds = {name: lower(node_of(this.values[name])) for name in ("lower", "upper") if name in this.values}
+    if len(bounds) == 2:
+        return transforms.interval(bounds["lower"], bounds["upper"])
+    if this.family.support == "real" and "lower" in bounds:  # PyMC3's transform of an upper bound decreases
+        return transforms.lowerbound(bounds["lower"])
     return to_real_line(this.family)
 
 
