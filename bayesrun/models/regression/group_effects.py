@@ -76,8 +76,8 @@ class GroupEffects:
     def learn(self, rows: Rows, setting: Setting) -> tuple[FittedGroups, xr.Dataset]:
         """Find the groups, and compute the columns of the effects."""
         formula = self.term.effects
-        check([*_not_over_rows(rows, self.term.columns, formula.key), *column_problems(rows.data, formula, rows.dim)])
-        keys = _row_keys(rows, self.term.columns)
+        check([*not_over_rows(rows, self.term.columns, formula.key), *column_problems(rows.data, formula, rows.dim)])
+        keys = row_keys(rows, self.term.columns)
         labels, codes = _levels(rows, self.term.columns, keys)
         if len(labels) < 2:
             message = f"'{':'.join(self.term.columns)}' has a single group, between which nothing can vary"
@@ -93,8 +93,8 @@ class GroupEffects:
         return fitted, fitted.as_columns(codes, made.matrix, list(labels), rows)
 
     def _beside(self, rows: Rows, columns: tuple[str, ...], own: NDArray[Any]) -> Beside:
-        check(_not_over_rows(rows, columns, self.term.effects.key))
-        codes = _levels(rows, columns, _row_keys(rows, columns))[1]
+        check(not_over_rows(rows, columns, self.term.effects.key))
+        codes = _levels(rows, columns, row_keys(rows, columns))[1]
         # also groups whose names tell the larger group that they are part of: broods of locations
         return Beside(codes, finer=_are_parts(codes, own), coarser=_are_parts(own, codes))
 
@@ -187,7 +187,7 @@ class FittedGroups:
         UserError
             For groups not seen in the fit, unless they are allowed; they then come after all others.
         """
-        keys = _row_keys(rows, self.effects.term.columns)
+        keys = row_keys(rows, self.effects.term.columns)
         of = {value_key(label): code for code, label in enumerate(self.labels)}
         distinct, inverse = np.unique(keys, return_inverse=True)
         new = [key for key in pd.unique(keys) if key not in of]
@@ -415,7 +415,8 @@ def _pairs(size: int) -> list[tuple[int, int]]:
     return [(i, j) for i in range(size) for j in range(i)]
 
 
-def _not_over_rows(rows: Rows, columns: Sequence[str], key: str) -> list[Problem]:
+def not_over_rows(rows: Rows, columns: Sequence[str], key: str) -> list[Problem]:
+    """Find columns that do not have one label for each row."""
     return [
         Problem(key, f"'{name}' must be over the rows, one label each", "a grouping is a column")
         for name in columns
@@ -429,7 +430,7 @@ def _label_column(rows: Rows, name: str) -> xr.DataArray:
     return row_column(rows.data, str(of) if of is not None else name)
 
 
-def _row_keys(rows: Rows, columns: Sequence[str]) -> NDArray[Any]:
+def row_keys(rows: Rows, columns: Sequence[str]) -> NDArray[Any]:
     """Return one text per row that names its group."""
     parts = []
     for name in columns:

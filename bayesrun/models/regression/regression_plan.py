@@ -16,6 +16,7 @@ from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
 from bayesrun.models.regression.group_terms import GroupTerm, split, summands
 from bayesrun.models.regression.linear_terms import Term
+from bayesrun.models.regression.membership_term import without_memberships
 from bayesrun.models.regression.missing_predictor import without_missing
 from bayesrun.models.regression.monotonic_term import without_monotonic
 from bayesrun.models.regression.offset_term import OffsetTerm
@@ -167,6 +168,7 @@ def _predictor(
     rest, missing = without_missing(rest, key, modelled)
     rest, smooths = without_smooths(rest, key)
     rest, monotonic = without_monotonic(rest, key)
+    rest, memberships = without_memberships(rest, key)
     in_steps = main and family.categories == "thresholds" and not family.ordered
     rest, by_category = without_categories(rest, key) if in_steps else (rest, [])
     if main and spec.options.offset:
@@ -184,7 +186,7 @@ def _predictor(
         others = tuple(dict.fromkeys(other.columns for other in groups if other.columns != one.columns))
         dim = f"{one.grouping}_group" if one.grouping in taken else one.grouping
         terms.append(GroupEffects(one, dim, others))
-    terms += [*monotonic, *by_category]
+    terms += [*memberships, *monotonic, *by_category]
     both = sorted(taken & {effect for one in by_category for effect in one.effects})
     if both:
         message = f"'{both[0]}' has an effect of its own beside cs({both[0]}), which has one at each threshold"

@@ -115,7 +115,7 @@ ANSWERED = {
     "bf(y ~ b * x, b ~ 1, nl = TRUE)": "declarative model",
     "y | cens(c) | weights(w) ~ x": "join additions by +",
     "cbind(y, z) ~ x + (1 | g)": "mvbind(y, z)",
-    "y ~ (1 | mm(g, h))": "several memberships",
+    "y ~ (x | mm(g, h))": "(1 | mm(a, b))",
     "y ~ (1 | factor(f))": "the column itself",
     "y ~ (x | a b | g)": "the id between two bars is a word or a number",
     "y ~ (1 | gr(g, cov = A))": "declarative model",

@@ -302,6 +302,45 @@ def test_categories_have_a_linear_predictor_each_but_the_first() -> None:
     assert log_densities(declared, point)["y_obs"] == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("call", "shares"),
+    [
+        ("mm(g, h)", np.full((ROWS, 2), 0.5)),
+        ("mm(g, h, scale = FALSE)", np.ones((ROWS, 2))),
+        ("mm(g, h, weights = cbind(n, k))", np.stack([N, COUNTS], axis=1) / (N + COUNTS)[:, None]),
+        ("mm(g, h, weights = cbind(n, k), scale = FALSE)", np.stack([N, COUNTS], axis=1)),
+    ],
+)
+def test_levels_of_several_memberships_are_added_with_their_weights(call: str, shares: Any) -> None:
+    other = np.array(list("bcd") * 8)[::-1]
+    spec = RegressionSpec(name="m", type="regression", formula=f"y ~ x + (1 | {call})", family="poisson")
+    declared = read_back(data(COUNTS).assign(h=("obs", other)), spec)
+    offsets = np.array([0.3, -0.8, 0.5, 0.1])  # of a, b, c, d
+    codes = np.stack([CODE, np.searchsorted(list("abcd"), other)], axis=1)
+    eta = B[0] + B[1] * X + (0.3 * offsets[codes] * shares).sum(axis=1)
+    own = {"coefficients": B, "sd_mm_g_h": np.array([0.3]), "r_mm_g_h_offset": offsets[:, None]}
+    wanted = st.poisson.logpmf(COUNTS, np.exp(eta)).sum()
+    assert log_densities(declared, own)["y_obs"] == pytest.approx(float(wanted), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("term", "words"),
+    [
+        ("(x | mm(g, h))", "levels alone, no slopes"),
+        ("(1 | mm(g))", "names 1 column"),
+        ("(1 | mm(g, g))", "names a column twice"),
+        ("(1 | mm(g, h, weights = cbind(n)))", "2 columns and 1 weights"),
+        ("(1 | mm(g, h, weights = n))", "can't be read in mm"),
+        ("(1 | mm(g, h, weights = cbind(n, 2)))", "must be columns"),
+        ("(1 | mm(g, h)) + (1 | mm(g, h))", "stands twice"),
+        ("x - (1 | mm(g, h))", "removes a group term"),
+    ],
+)
+def test_memberships_that_can_not_be_read_are_refused(term: str, words: str) -> None:
+    with pytest.raises(UserError, match=re.escape(words)):
+        check(MODEL.static_check(RegressionSpec(name="m", type="regression", formula=f"y ~ {term}", family="normal")))
+
+
 @pytest.mark.parametrize(("name", "chances"), [("sequential", _sequential), ("adjacent", _adjacent)])
 def test_effects_that_differ_between_thresholds(name: str, chances: Callable[[float], Any]) -> None:
     spec = RegressionSpec(name="m", type="regression", formula="y ~ n + cs(x + g)", family=name)

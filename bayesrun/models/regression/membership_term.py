@@ -1,0 +1,294 @@
+"""`(1 | mm(a, b))`: levels of groups of which a row may belong to several (Browne, Goldstein and Rasbash 2001).
+
+    eta[row] += sum over members m of  w_m[row] * r[group_m[row]],     r ~ Normal(0, sd)
+
+The groups are those of all columns together, and the weights of a row add up to 1 unless `scale = FALSE`
+(doi:10.1177/1471082X0100100202).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayesrun.data.arrays import places, shown_values
+from bayesrun.data.base import Role
+from bayesrun.data.factors import as_levels, levels_of, value_key
+from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.language.formula_grammar import column_named, quoted
+from bayesrun.language.formulas import INTERCEPT
+from bayesrun.language.statements import Statement, distribution_in
+from bayesrun.language.unicode_names import identifier_of
+from bayesrun.lazy import xr
+from bayesrun.models.regression.group_effects import not_over_rows, row_keys, sd_prior
+from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.linear_terms import Part, Rows, Setting
+from bayesrun.models.regression.term_priors import prior_in
+
+if TYPE_CHECKING:
+    from bayesrun.language.declaration import Deterministic
+
+_TERM = re.compile(r"\(\s*(?P<effects>[^|]+?)\s*\|(?P<second>\|?)\s*mm\s*\((?P<arguments>.*)\)\s*\)", re.DOTALL)
+_HINT = "write (1 | mm(a, b)), or (1 | mm(a, b, weights = cbind(w1, w2)))"
+
+
+def without_memberships(right: str, key: str) -> tuple[str, list[MembershipTerm]]:
+    """Take the terms of several memberships out of the right side of a formula.
+
+    Parameters
+    ----------
+    right
+        The right side, with symbols for names in back-ticks.
+    key
+        Config key of the formula.
+
+    Returns
+    -------
+    rest : str
+        What is left; `1` if nothing is.
+    terms : list of MembershipTerm
+        In the order of the formula.
+
+    Raises
+    ------
+    UserError
+        For what can't be read.
+    """
+    kept, terms = list[tuple[str, str]](), list[MembershipTerm]()
+    for sign, part in summands(right):
+        found = _TERM.fullmatch(part)
+        if found is None:
+            kept.append((sign, part))
+            continue
+        if sign == "-":
+            raise fail(key, f"'- {quoted(part)}' removes a group term", "leave the term out")
+        if found["effects"] != "1":
+            message = f"'{quoted(part)}': several memberships have levels alone, no slopes"
+            raise fail(key, message, f"{_HINT}; other effects need a declarative model (docs/language.md)")
+        term = _read(found["arguments"], key)
+        if term.name in {one.name for one in terms}:
+            raise fail(key, f"{term.text} stands twice in the formula", "leave one of them out")
+        terms.append(term)
+    if not terms:
+        return right, []
+    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
+    return text or "1", terms
+
+
+def _read(arguments: str, key: str) -> MembershipTerm:
+    """Parse what `mm(...)` holds."""
+    members: list[str] = []
+    weights: tuple[str, ...] = ()
+    scale = True
+    for part in re.split(r",\s*(?![^()]*\))", arguments.strip()):
+        name, equals, value = (text.strip() for text in part.partition("="))
+        if not equals and name.isidentifier():
+            members.append(column_named(name))
+        elif name == "weights" and (of := re.fullmatch(r"cbind\s*\((.*)\)", value)):
+            named = [one.strip() for one in of[1].split(",")]
+            if not all(one.isidentifier() for one in named):
+                raise fail(key, f"the weights of mm(...) must be columns (got {quoted(value)})", _HINT)
+            weights = tuple(column_named(one) for one in named)
+        elif name == "scale" and value in ("TRUE", "True", "T", "FALSE", "False", "F"):
+            scale = value.startswith("T")
+        else:
+            raise fail(key, f"'{quoted(part)}' can't be read in mm({quoted(arguments)})", _HINT)
+    if len(members) < 2:
+        raise fail(key, f"mm({quoted(arguments)}) names {len(members)} column", f"{_HINT}; of one column, (1 | a)")
+    if len(set(members)) < len(members):
+        raise fail(key, f"mm({quoted(arguments)}) names a column twice", _HINT)
+    if weights and len(weights) != len(members):
+        message = f"mm({quoted(arguments)}) has {len(members)} columns and {len(weights)} weights"
+        raise fail(key, message, "give one weight for each column")
+    return MembershipTerm(tuple(members), weights, scale, key)
+
+
+@dataclass(frozen=True)
+class MembershipTerm:
+    """`(1 | mm(a, b))`.
+
+    Parameters
+    ----------
+    members
+        Columns that name the groups of a row.
+    weights
+        Columns with the weight of each; empty for equal ones.
+    scale
+        Whether the weights of a row are divided by their sum.
+    key
+        Config key of the formula.
+    """
+
+    members: tuple[str, ...]
+    weights: tuple[str, ...]
+    scale: bool
+    key: str
+
+    @property
+    def text(self) -> str:
+        """The grouping as it is written, without weights."""
+        return f"mm({', '.join(self.members)})"
+
+    @property
+    def name(self) -> str:
+        """Name of the grouping in names of variables, and dim of the groups."""
+        return identifier_of("_".join(("mm", *self.members)))
+
+    def roles(self) -> tuple[Role, ...]:
+        """Return the columns of groups and weights."""
+        labels = tuple(Role(name, "predictor", "any", self.key) for name in self.members)
+        return (*labels, *(Role(name, "predictor", "real", self.key) for name in self.weights))
+
+    def prior_names(self, prefix: str) -> tuple[str, ...]:
+        """Return the names of the grouping below `sd`."""
+        return tuple(f"sd.{name}" for name in self.names(prefix))
+
+    def names(self, prefix: str) -> tuple[str, str]:
+        """Return the names that its sd may have in `model.priors.sd`."""
+        return f"{prefix}{self.name}", f"{prefix}{self.text}"
+
+    def summands(self) -> tuple[str, ...]:
+        """Return what it adds to the linear predictor, as a statement has it."""
+        each = [f"r_{self.name}[{name}]" for name in self.members]
+        if not self.weights:
+            return (f"({' + '.join(each)})" + (f" / {len(each)}" if self.scale else ""),)
+        total = " + ".join(f"{weight} * {one}" for weight, one in zip(self.weights, each, strict=True))
+        return (f"({total}) / ({' + '.join(self.weights)})" if self.scale else f"({total})",)
+
+    def prior_statements(self, priors: Mapping[str, Any], prefix: str) -> Iterator[Statement]:
+        """Yield the distributions of the levels, and of their sd."""
+        name = f"{prefix}{self.name}"
+        around = {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}"}
+        yield Statement("prior", f"r_{name}", (self.name,), around)
+        yield Statement("prior", f"sd_{name}", (), distribution_in(prior_in("sd", priors, self.names(prefix))[1]))
+
+    def learn(self, rows: Rows, setting: Setting) -> tuple[FittedMemberships, xr.Dataset]:
+        """Find the groups."""
+        check(not_over_rows(rows, self.members, self.key))
+        every = np.unique(np.concatenate([_keys(rows, one) for one in self.members]).astype(str))
+        labels = _ordered(every)
+        if len(labels) < 2:
+            message = f"{self.text} has a single group, between which nothing can vary"
+            raise fail(self.key, message, "leave the group term out")
+        fitted = FittedMemberships(self, tuple(labels), setting.prefix)
+        return fitted, fitted.columns(rows)
+
+    def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedMemberships:
+        """Rebuild it from the output of `plain`."""
+        return FittedMemberships(self, tuple(content["labels"]), setting.prefix)
+
+
+@dataclass(frozen=True)
+class FittedMemberships:
+    """Several memberships, with the groups of the fit.
+
+    Parameters
+    ----------
+    term
+        The term as written.
+    labels
+        The groups, as text.
+    prefix
+        Prefix of its variables' names.
+    """
+
+    term: MembershipTerm
+    labels: tuple[str, ...]
+    prefix: str
+
+    @property
+    def name(self) -> str:
+        """Name of the grouping in the model's variables."""
+        return f"{self.prefix}{self.term.name}"
+
+    def plain(self) -> Mapping[str, Any]:
+        """Return the columns and their groups."""
+        return {"members": list(self.term.members), "labels": list(self.labels)}
+
+    def known_groups(self) -> Mapping[str, int]:
+        """Return the number of groups of the fit."""
+        return {self.term.name: len(self.labels)}
+
+    def columns(self, rows: Rows) -> xr.Dataset:
+        """Return the codes of each column's groups, and the weights.
+
+        Raises
+        ------
+        UserError
+            For groups not seen in the fit, unless they are allowed; they then come after all others.
+        """
+        check(not_over_rows(rows, self.term.members, self.term.key))
+        of = {label: code for code, label in enumerate(self.labels)}
+        keys = {name: _keys(rows, name) for name in self.term.members}
+        new = dict.fromkeys(key for own in keys.values() for key in own if key not in of)
+        if new and not rows.new_levels:
+            problems = [self._unknown(key, n, own, of, rows) for n, own in keys.items() for key in new if key in own]
+            raise UserError(problems)
+        labels = [*self.labels, *new]
+        of = {label: code for code, label in enumerate(labels)}
+        variables: dict[str, Any] = {}
+        for number, own in enumerate(keys.values(), start=1):
+            variables[f"{self.term.name}_code_{number}"] = (
+                rows.dim,
+                np.array([of[key] for key in own], dtype=np.int64),
+            )
+        for number, weight in enumerate(self._weights(rows), start=1):
+            variables[f"{self.term.name}_weight_{number}"] = (rows.dim, weight)
+        coords = {self.term.name: as_levels(labels), f"{self.name}_effect": [INTERCEPT]}
+        return xr.Dataset(variables, coords=coords)
+
+    def _weights(self, rows: Rows) -> Sequence[NDArray[Any]]:
+        names = self.term.weights
+        weights = [rows.data[name].values.astype(float) for name in names]
+        if not (weights and self.term.scale):
+            return weights
+        total = np.sum(weights, axis=0)
+        if not (total > 0).all():
+            first = rows.data[names[0]]
+            got = shown_values(first, first.copy(data=~(total > 0)))
+            message = f"the weights of {self.term.text} must add up to more than 0 in each row (got '{names[0]}' {got})"
+            raise fail(f"{rows.key}", message, "correct the rows, or write scale = FALSE")
+        return [weight / total for weight in weights]
+
+    def _unknown(self, key: str, name: str, own: NDArray[Any], of: Mapping[str, int], rows: Rows) -> Problem:
+        where = places(rows.data[rows.dim].copy(data=own == key))
+        message = f"the model was not fitted to '{key}' of '{self.term.text}' ({where})"
+        hint = f"{did_you_mean(key, of)}; predict.new_levels=population draws the effects of new groups"
+        return Problem(f"{rows.key}.{name}", message, hint)
+
+    def declare(self, setting: Setting) -> Part:
+        """Declare the levels of the groups and their sd."""
+        name, dims = self.name, [self.term.name, f"{self.name}_effect"]
+        names = self.term.names(self.prefix)
+        sd = sd_prior(setting.priors["sd"], names, (INTERCEPT,), np.array([setting.spread]), setting.data)[0]
+        around = {"dist": "Normal", "mu": 0, "sigma": f"sd_{name}", "dims": dims, "parameterization": "noncentered"}
+        priors = {f"sd_{name}": {**sd, "dims": dims[1:]}, f"r_{name}": around}
+        numbers = range(1, len(self.term.members) + 1)
+        each = [f"r_{name}[:, 0][{self.term.name}_code_{number}]" for number in numbers]
+        if self.term.weights:
+            each = [f"{self.term.name}_weight_{number} * {one}" for number, one in zip(numbers, each, strict=True)]
+        total = f"({' + '.join(each)})"
+        share = f" / {len(each)}" if self.term.scale and not self.term.weights else ""
+        note = f"levels of {len(self.labels)} groups of '{self.term.text}' are sampled non-centred"
+        return Part(f"{total}{share}", priors, notes=(note,))
+
+    def recalled(self, setting: Setting) -> tuple[Deterministic, ...]:
+        """Return nothing: its variables are all reported."""
+        return ()
+
+
+def _keys(rows: Rows, name: str) -> NDArray[Any]:
+    return row_keys(rows, (name,))
+
+
+def _ordered(keys: NDArray[Any]) -> list[str]:
+    """Return labels in the order of numbers if all are numbers, otherwise in that of text."""
+    try:
+        return [str(keys[place]) for place in np.argsort(keys.astype(float), kind="stable")]
+    except ValueError:
+        return [value_key(label) for label in levels_of(keys)[0]]
