@@ -23,6 +23,7 @@ from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.invocation import command
+from bayesrun.processes import uninterrupted
 from bayesrun.provenance import config_digest
 from bayesrun.run_folder import check_place
 from bayesrun.schema import parse
@@ -233,6 +234,31 @@ def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked]
     for record in plan.done:
         write_record(folder, record)
     print(_headline(plan, len(checked), folder), flush=True)
+    with _closing_jobs(folder, request.config):
+        return _launch_and_answer(attempt, steering, checked, plan, waiting, nothing_new)
+
+
+@contextmanager
+def _closing_jobs(folder: Path, config: DictConfig) -> Iterator[None]:
+    """End the workers when the sweep ends, however it does, and note how far their jobs are."""
+    try:
+        yield
+    finally:
+        with uninterrupted():  # a second Ctrl-C ends what the sweep still makes, not this
+            end_workers()
+            close_ended_jobs(folder, Path(str(config.paths.outputs)))
+            forget_launcher(folder)
+
+
+def _launch_and_answer(
+    attempt: _Attempt,
+    steering: Steering,
+    checked: Sequence[Checked],
+    plan: Plan,
+    waiting: Sequence[Record],
+    nothing_new: bool,
+) -> EndOfSweep:
+    request, folder = attempt.request, attempt.folder
     parent, interrupted = None, False
     if not nothing_new:  # else the tracked run keeps its times
         again = [p.number for p in plan.to_run]
@@ -309,9 +335,6 @@ def _finish(
     if parent:
         parent.close(records, interrupted)
     hint = parent.tracker.compare_hint() if parent else None
-    end_workers()
-    close_ended_jobs(folder, Path(str(attempt.request.config.paths.outputs)))
-    forget_launcher(folder)
     if interrupted:
         return EndOfSweep(folder, INTERRUPTED, text, hint, is_interrupted=True)
     # a single interrupted job (cancelled on the cluster) does not end the sweep
@@ -344,11 +367,12 @@ def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(folder, request.arguments, [])
     print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)
-    parent = Parent.open(request.config, first.config, folder, int(sweeper.n_trials), [])
-    task = JobTask(
-        request.run, folder, {}, parent.run_id, steering.fail_fast, goal.metric, int(sweeper.n_trials), space.fixed
-    )
-    interrupted = _interrupted(folder, lambda: search(_hydra(request, folder), task, overrides))
-    numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
-    records = [r for r in (read_record(folder, n) for n in numbers) if r]
-    return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)
+    with _closing_jobs(folder, request.config):
+        parent = Parent.open(request.config, first.config, folder, int(sweeper.n_trials), [])
+        task = JobTask(
+            request.run, folder, {}, parent.run_id, steering.fail_fast, goal.metric, int(sweeper.n_trials), space.fixed
+        )
+        interrupted = _interrupted(folder, lambda: search(_hydra(request, folder), task, overrides))
+        numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
+        records = [r for r in (read_record(folder, n) for n in numbers) if r]
+        return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)
