@@ -48,6 +48,7 @@ def configs(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Path
     rng = np.random.default_rng(1)
     x = rng.normal(size=30)
     pd.DataFrame({"x": x, "y": 1 + x + rng.normal(size=30)}).to_csv(folder / "rows.csv", index=False)
+    pd.DataFrame({"x": [0.5, 2.0]}).to_csv(folder / "new.csv", index=False)
     (folder / "data" / "mine.yaml").write_text(f"name: mine\nsource: csv\npath: {folder / 'rows.csv'}\n")
     (folder / "model" / "line.yaml").write_text(_MODEL)
     for seed in (1, 2):
@@ -57,10 +58,11 @@ def configs(bayesrun: Command, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
-def _words(example: str, folders: Sequence[Path]) -> list[str]:
-    """Return the words of an example with folders, one run after the other, for FOLDER."""
+def _words(example: str, folders: Sequence[Path], files: Path) -> list[str]:
+    """Return the words of an example with folders, one run after the other, for FOLDER, and with paths of files."""
     rest = iter(folders)
-    return [re.sub("FOLDER", lambda found: str(next(rest)), word) for word in shlex.split(example)]
+    words = [re.sub("FOLDER", lambda found: str(next(rest)), word) for word in shlex.split(example)]
+    return [re.sub(r"=(\w+\.csv)$", rf"={files}/\1", word) for word in words]
 
 
 @pytest.mark.slow
@@ -68,7 +70,7 @@ def _words(example: str, folders: Sequence[Path]) -> list[str]:
 def test_an_example_of_help_runs(bayesrun: Command, configs: Path, example: str) -> None:
     outputs = configs / ("prior" if _task(example) == "prior" else "outputs")  # its run would be the last one
     runs = sorted(path.parent for path in outputs.glob("runs/*/*_line_*/posterior.nc") if "extend" not in str(path))
-    words = _words(example, runs)
+    words = _words(example, runs, configs)
     before = len(list(outputs.glob("runs/*/*/status.json")))
     done = bayesrun("--config-dir", configs, *words, f"paths.outputs={outputs}")
     assert done.returncode == 0, done.stderr
