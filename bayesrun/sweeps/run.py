@@ -259,23 +259,28 @@ def _launch_and_answer(
     nothing_new: bool,
 ) -> EndOfSweep:
     request, folder = attempt.request, attempt.folder
-    parent, interrupted = None, False
-    if not nothing_new:  # else the tracked run keeps its times
+    opened: list[Parent] = []
+
+    def begin() -> None:
+        if nothing_new:  # the tracked run keeps its times
+            return
         again = [p.number for p in plan.to_run]
-        parent = Parent.open(request.config, checked[0].config, folder, len(checked), again)
-    if parent and plan.to_run:
-        by_number = {record.number: record for record in waiting}
-        task = JobTask(request.run, folder, by_number, parent.run_id, steering.fail_fast)
-        interrupted = _interrupted(folder, lambda: launch(_hydra(request, folder), plan.to_run, task))
+        opened.append(Parent.open(request.config, checked[0].config, folder, len(checked), again))
+        if plan.to_run:
+            by_number = {record.number: record for record in waiting}
+            task = JobTask(request.run, folder, by_number, opened[0].run_id, steering.fail_fast)
+            launch(_hydra(request, folder), plan.to_run, task)
+
+    interrupted = _interrupted(folder, begin)
     baseline = _baseline(steering, checked, request)
-    return _finish(attempt, _records(folder, waiting), baseline, parent, interrupted)
+    return _finish(attempt, _records(folder, waiting), baseline, opened[0] if opened else None, interrupted)
 
 
-def _interrupted(folder: Path, launch_jobs: Callable[[], object]) -> bool:
-    """Launch jobs and return whether a Ctrl-C ended them."""
+def _interrupted(folder: Path, begin: Callable[[], object]) -> bool:
+    """Track the sweep and launch its jobs; return whether a Ctrl-C ended them."""
     note_launcher(folder)
     try:
-        launch_jobs()
+        begin()
     except KeyboardInterrupt:
         return True
     return False
@@ -368,11 +373,16 @@ def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     write_state(folder, request.arguments, [])
     print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)
     with _closing_jobs(folder, request.config):
-        parent = Parent.open(request.config, first.config, folder, int(sweeper.n_trials), [])
-        task = JobTask(
-            request.run, folder, {}, parent.run_id, steering.fail_fast, goal.metric, int(sweeper.n_trials), space.fixed
-        )
-        interrupted = _interrupted(folder, lambda: search(_hydra(request, folder), task, overrides))
+        opened: list[Parent] = []
+
+        def begin() -> None:
+            opened.append(Parent.open(request.config, first.config, folder, int(sweeper.n_trials), []))
+            parent, trials = opened[0].run_id, int(sweeper.n_trials)
+            task = JobTask(request.run, folder, {}, parent, steering.fail_fast, goal.metric, trials, space.fixed)
+            search(_hydra(request, folder), task, overrides)
+
+        interrupted = _interrupted(folder, begin)
         numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
         records = [r for r in (read_record(folder, n) for n in numbers) if r]
+        parent = opened[0] if opened else None
         return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)

@@ -48,6 +48,7 @@ def is_tracked(record):
 
 
 MOMENTS = {
+    "it waits for MLflow": lambda outputs: list(outputs.glob("sweeps/*/*/tracking.json")),
     "workers start": lambda outputs: [p for p in outputs.glob("sweeps/*/*/tracking.json") if is_tracked(p)],
     "the first job runs": begun,
     "one job is done": recorded,
