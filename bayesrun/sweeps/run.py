@@ -13,6 +13,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,19 +235,24 @@ def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked]
     for record in plan.done:
         write_record(folder, record)
     print(_headline(plan, len(checked), folder), flush=True)
-    with _closing_jobs(folder, request.config):
-        return _launch_and_answer(attempt, steering, checked, plan, waiting, nothing_new)
+    answer = partial(_launch_and_answer, attempt, steering, checked, plan, waiting, nothing_new)
+    return _closing_jobs(folder, request.config, answer)
 
 
-@contextmanager
-def _closing_jobs(folder: Path, config: DictConfig) -> Iterator[None]:
-    """End the workers when the sweep ends, however it does, and note how far their jobs are."""
+def _closing_jobs(folder: Path, config: DictConfig, carry_out: Callable[[], EndOfSweep]) -> EndOfSweep:
+    """Carry a sweep out and end its workers; where it was interrupted, note how far its jobs are.
+
+    A job that was killed while the sweep went on is left to the next command, which recovers its draws.
+    """
+    end: EndOfSweep | None = None
     try:
-        yield
+        end = carry_out()
+        return end
     finally:
         with uninterrupted():  # a second Ctrl-C ends what the sweep still makes, not this
             end_workers()
-            close_ended_jobs(folder, Path(str(config.paths.outputs)))
+            if end is None or end.is_interrupted:
+                close_ended_jobs(folder, Path(str(config.paths.outputs)))
             forget_launcher(folder)
 
 
@@ -372,17 +378,19 @@ def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(folder, request.arguments, [])
     print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)
-    with _closing_jobs(folder, request.config):
-        opened: list[Parent] = []
+    opened: list[Parent] = []
 
-        def begin() -> None:
-            opened.append(Parent.open(request.config, first.config, folder, int(sweeper.n_trials), []))
-            parent, trials = opened[0].run_id, int(sweeper.n_trials)
-            task = JobTask(request.run, folder, {}, parent, steering.fail_fast, goal.metric, trials, space.fixed)
-            search(_hydra(request, folder), task, overrides)
+    def begin() -> None:
+        opened.append(Parent.open(request.config, first.config, folder, int(sweeper.n_trials), []))
+        parent, trials = opened[0].run_id, int(sweeper.n_trials)
+        task = JobTask(request.run, folder, {}, parent, steering.fail_fast, goal.metric, trials, space.fixed)
+        search(_hydra(request, folder), task, overrides)
 
+    def answer() -> EndOfSweep:
         interrupted = _interrupted(folder, begin)
         numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
         records = [r for r in (read_record(folder, n) for n in numbers) if r]
         parent = opened[0] if opened else None
         return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)
+
+    return _closing_jobs(folder, request.config, answer)
