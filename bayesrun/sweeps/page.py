@@ -82,6 +82,8 @@ def text(found: Findings, folder: Path) -> str:
     for setting in found.settings:
         if not setting.summaries:
             lines += [f"no posterior: {setting.name}", *_indented(setting.error or setting.status)]
+        elif setting.error:
+            lines += [f"ended early: {setting.name}", *_indented(setting.error)]
     lines += found.answer
     if found.baseline:
         lines.append(f"shifts are from '{found.baseline}', in its posterior sd")
