@@ -30,7 +30,7 @@ from bayesrun.lazy import xr
 from bayesrun.models.regression.blocked_algebra import reach
 from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
-from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.group_terms import joined, summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import numbers_of, own_prior_of, prior_of
 
@@ -81,8 +81,7 @@ def without_categories(right: str, key: str) -> tuple[str, list[CategoryTerm]]:
         raise fail(key, f"what cs(...) holds can't be read: {problem.message}", problem.hint) from error
     if not [name for name in formula.terms if name != INTERCEPT]:
         raise fail(key, f"'cs({quoted(inside[0])})' has no column: the thresholds are its intercepts", _HINT)
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", [CategoryTerm(formula)]
+    return joined(kept), [CategoryTerm(formula)]
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def split(right: str, key: str, text: str) -> tuple[str, list[GroupTerm]]:
             raise fail(key, f"'- ({inside})' removes a group term, in '{text}'", "leave the term out")
         else:
             groups += _read(inside, key, text)
-    return _joined(kept), _merged(groups, key, text)
+    return joined(kept), _merged(groups, key, text)
 
 
 def summands(right: str) -> list[tuple[str, str]]:
@@ -104,6 +104,11 @@ def summands(right: str) -> list[tuple[str, str]]:
             sign, begin = char, place + 1
     parts.append((sign, right[begin:].strip()))
     return [(sign, part) for sign, part in parts if part]
+
+
+def joined(kept: Sequence[tuple[str, str]]) -> str:
+    """Write pairs of sign and text as the right side of a formula; `1` if there is none."""
+    return " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ") or "1"
 
 
 def _inside(part: str) -> str | None:
@@ -185,12 +190,6 @@ def _groupings(right: str, key: str, text: str) -> Iterator[tuple[str, ...]]:
                     raise fail(key, f"'{name or right}' can't be a grouping, in '{text}'", hint)
             columns = (*columns, *map(column_named, names))
             yield columns
-
-
-def _joined(kept: Sequence[tuple[str, str]]) -> str:
-    text = " ".join(f"{sign} {part}" for sign, part in kept)
-    text = text.removeprefix("+ ")
-    return text or "1"
 
 
 def _merged(groups: Sequence[GroupTerm], key: str, text: str) -> list[GroupTerm]:

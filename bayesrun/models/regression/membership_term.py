@@ -26,7 +26,7 @@ from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.language.unicode_names import identifier_of
 from bayesrun.lazy import xr
 from bayesrun.models.regression.group_effects import not_over_rows, row_keys, sd_prior
-from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.group_terms import joined, summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import prior_in
 
@@ -76,8 +76,7 @@ def without_memberships(right: str, key: str) -> tuple[str, list[MembershipTerm]
         terms.append(term)
     if not terms:
         return right, []
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", terms
+    return joined(kept), terms
 
 
 def _read(arguments: str, key: str) -> MembershipTerm:

@@ -28,7 +28,7 @@ from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
-from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.group_terms import joined, summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.term_priors import numbers_of, own_prior_of
 
@@ -85,8 +85,7 @@ def without_missing(right: str, key: str, modelled: Collection[str]) -> tuple[st
             # beside mi(x) itself a factor has a slope for each level but the first, otherwise for all
             by = parse(f"_ ~ {'1' if calls[0] in mains else '0'} + {':'.join(others)}", key)
         terms.append(MissingPredictor(calls[0], key, calls[0] in modelled, by))
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", terms
+    return joined(kept), terms
 
 
 def _products(part: str) -> list[str]:

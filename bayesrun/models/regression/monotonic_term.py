@@ -33,7 +33,7 @@ from bayesrun.language.values import variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import column_problems
 from bayesrun.models.regression.formula_rows import columns_at
-from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.group_terms import joined, summands
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
 from bayesrun.models.regression.smooth_calls import SmoothCall, read_call
 from bayesrun.models.regression.term_priors import numbers_of, own_prior_of, prior_in, prior_of
@@ -80,8 +80,7 @@ def without_monotonic(right: str, key: str) -> tuple[str, list[MonotonicTerm]]:
         names = [":".join(chosen) or "1" for size in sizes for chosen in combinations(among, size)]
         found += [name for name in names if name not in found]
         kept += [("+", name) for name in names if crossed and name != "1"]
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", [_term(call, others[name], key) for name, call in calls.items()]
+    return joined(kept), [_term(call, others[name], key) for name, call in calls.items()]
 
 
 def _read(part: str, key: str) -> tuple[SmoothCall, list[str], bool]:

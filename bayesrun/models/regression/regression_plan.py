@@ -14,7 +14,7 @@ from bayesrun.models.regression.category_term import without_categories
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.group_effects import GroupEffects
-from bayesrun.models.regression.group_terms import GroupTerm, split, summands
+from bayesrun.models.regression.group_terms import GroupTerm, joined, split, summands
 from bayesrun.models.regression.linear_terms import Term
 from bayesrun.models.regression.membership_term import without_memberships
 from bayesrun.models.regression.missing_predictor import without_missing
@@ -227,7 +227,6 @@ def _without_offsets(right: str, key: str) -> tuple[str, list[OffsetTerm]]:
             offsets.append(OffsetTerm(quoted(part[part.index("(") + 1 : -1].strip()), key))
         else:
             kept.append((sign, part))
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
     if len(offsets) > 1:
         offsets = [OffsetTerm(" + ".join(f"({one.text})" for one in offsets), key)]
-    return text or "1", offsets
+    return joined(kept), offsets

@@ -15,7 +15,7 @@ from typing import Any
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.language.formula_grammar import column_named, quoted
 from bayesrun.language.unicode_names import identifier_of
-from bayesrun.models.regression.group_terms import summands
+from bayesrun.models.regression.group_terms import joined, summands
 
 ARGUMENTS: Mapping[str, tuple[str, ...]] = {
     "s": ("k", "bs", "by", "fx"),
@@ -139,8 +139,7 @@ def without_smooths(right: str, key: str) -> tuple[str, list[SmoothCall]]:
             raise call.fault("the same smooth appears twice", "leave one of them out")
         if before is not call:
             raise call.fault(f"it would have the same name as {before.short}", "rename a column by data.columns")
-    text = " ".join(f"{sign} {part}" for sign, part in kept).removeprefix("+ ")
-    return text or "1", calls
+    return joined(kept), calls
 
 
 def _check_summand(sign: str, part: str, function: str, key: str) -> None:
