@@ -29,8 +29,9 @@ from bayesrun.diagnostics.numerics.densities import hdi, is_discrete
 from bayesrun.errors import UserError
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
+from bayesrun.figures.linear_predictors import evenly
 from bayesrun.figures.observations import codes_of, regression_of, without_back_ticks
-from bayesrun.figures.regression_means import ROWS, RegressionMeans, regression_means
+from bayesrun.figures.regression_means import ROWS, RegressionMeans, regression_means, shown_levels
 from bayesrun.figures.selection import title_of
 from bayesrun.figures.smooth_effects import draw_smooths, has_smooths
 from bayesrun.language.formulas import Formula, parse
@@ -112,21 +113,15 @@ class Fitted:
         return f"mean of {response}"
 
     def _rows(self) -> Array:
-        return _evenly(len(self.response), ROWS)
+        return evenly(len(self.response), ROWS)
 
     def _means(self, columns: Mapping[str, Array], rows: Array) -> Array:
         offset = 0.0 if self.prepared.offset is None else self.prepared.offset[rows]
         return np.asarray(mean(self.link, self.coefficients @ self.prepared.design.at(columns).T + offset))
 
     def levels(self, name: str) -> list[Any] | None:
-        """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one."""
-        values = self.variables[name]
-        bare = name in self.formula.terms and name not in self.known
-        if values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical):
-            return None
-        frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
-        levels = self.known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))
-        return [level for level in levels if level in frequent]
+        """Return the levels of a categorical predictor that are shown; None for a numeric one."""
+        return shown_levels(name, self.variables[name], self.formula, self.known)
 
 
 def draw(subject: Subject) -> Canvas:
@@ -204,12 +199,7 @@ def _coefficients(posterior: xr.Dataset, prepared: Prepared) -> Array:
         raise NotDrawable(f"posterior.nc does not hold {listed(absent)}")
     draws = posterior.sizes["chain"] * posterior.sizes["draw"]
     parts = [posterior[t.name].values.reshape(draws, -1) for t in prepared.design.terms]
-    return np.concatenate([part[_evenly(draws, DRAWS)] for part in parts], axis=1)
-
-
-def _evenly(count: int, limit: int) -> Array:
-    """Return at most `limit` indices, evenly spread."""
-    return np.asarray(np.unique(np.linspace(0, count - 1, min(count, limit)).astype(int)))
+    return np.concatenate([part[evenly(draws, DRAWS)] for part in parts], axis=1)
 
 
 def _draw_panel(ax: Axes, name: str, fitted: Fitted | RegressionMeans, subject: Subject) -> None:
@@ -288,7 +278,7 @@ def _draw_points(
     ax: Axes, name: str, fitted: Fitted | RegressionMeans, grid: Array, curves: Array, nearest: Array
 ) -> None:
     """Draw partial residuals, or the observations if the link has none, in the colours of their curves."""
-    rows = _evenly(len(fitted.response), POINTS)
+    rows = evenly(len(fitted.response), POINTS)
     rows = rows[(nearest[rows] >= 0) & np.isfinite(fitted.response[rows])]
     x, own, y = fitted.variables[name][rows], nearest[rows], fitted.response[rows]
     levels = fitted.levels(name)

@@ -37,6 +37,26 @@ ROWS = 200
 """Rows of the data over which predictions are averaged."""
 
 
+def shown_levels(name: str, values: Array, formula: Formula, known: Mapping[str, Sequence[Any]]) -> list[Any] | None:
+    """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one.
+
+    Parameters
+    ----------
+    name, values
+        The predictor, (row,).
+    formula
+        Where it is used.
+    known
+        Levels in the order of the data, by name.
+    """
+    bare = name in formula.terms and name not in known
+    if values.dtype.kind in "iuf" and (bare or name not in formula.categorical):
+        return None
+    frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
+    levels = known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))
+    return [level for level in levels if level in frequent]
+
+
 @dataclass(frozen=True)
 class RegressionMeans:
     """A response of a fitted regression.
@@ -114,14 +134,8 @@ class RegressionMeans:
         return np.asarray(self._means(rows, {}).mean(axis=0))
 
     def levels(self, name: str) -> list[Any] | None:
-        """Return the levels of a categorical predictor, the most frequent ones of many; None for a numeric one."""
-        values = self.variables[name]
-        bare = name in self.formula.terms and name not in self.known
-        if values.dtype.kind in "iuf" and (bare or name not in self.formula.categorical):
-            return None
-        frequent = set(pd.Series(values).value_counts().index[: look.LEVELS])
-        levels = self.known.get(name) or sorted(set(values.tolist()), key=lambda v: (str(type(v)), v))
-        return [level for level in levels if level in frequent]
+        """Return the levels of a categorical predictor that are shown; None for a numeric one."""
+        return shown_levels(name, self.variables[name], self.formula, self.known)
 
     def _means(self, rows: Array, settings: Mapping[str, Array]) -> Array:
         dim = self.new_rows.dim

@@ -245,6 +245,7 @@ def _closing_jobs(folder: Path, config: DictConfig, carry_out: Callable[[], EndO
     A job that was killed while the sweep went on is left to the next command, which recovers its draws.
     """
     end: EndOfSweep | None = None
+    note_launcher(folder)
     try:
         end = carry_out()
         return end
@@ -265,31 +266,34 @@ def _launch_and_answer(
     nothing_new: bool,
 ) -> EndOfSweep:
     request, folder = attempt.request, attempt.folder
-    opened: list[Parent] = []
 
-    def begin() -> None:
-        if nothing_new:  # the tracked run keeps its times
-            return
+    def parent_run() -> Parent:
         again = [p.number for p in plan.to_run]
-        opened.append(Parent.open(request.config, checked[0].config, folder, len(checked), again))
+        return Parent.open(request.config, checked[0].config, folder, len(checked), again)
+
+    def jobs(parent: Parent) -> None:
         if plan.to_run:
             by_number = {record.number: record for record in waiting}
-            task = JobTask(request.run, folder, by_number, opened[0].run_id, steering.fail_fast)
+            task = JobTask(request.run, folder, by_number, parent.run_id, steering.fail_fast)
             launch(_hydra(request, folder), plan.to_run, task)
 
-    interrupted = _interrupted(folder, begin)
+    # with nothing new, the tracked run keeps its times
+    parent, interrupted = (None, False) if nothing_new else _tracked(folder, parent_run, jobs)
     baseline = _baseline(steering, checked, request)
-    return _finish(attempt, _records(folder, waiting), baseline, opened[0] if opened else None, interrupted)
+    return _finish(attempt, _records(folder, waiting), baseline, parent, interrupted)
 
 
-def _interrupted(folder: Path, begin: Callable[[], object]) -> bool:
-    """Track the sweep and launch its jobs; return whether a Ctrl-C ended them."""
-    note_launcher(folder)
+def _tracked(
+    folder: Path, parent_run: Callable[[], Parent], jobs: Callable[[Parent], object]
+) -> tuple[Parent | None, bool]:
+    """Open the sweep's own run and carry its jobs out; return the run, and whether a Ctrl-C ended them."""
+    parent = None
     try:
-        begin()
+        parent = parent_run()
+        jobs(parent)
     except KeyboardInterrupt:
-        return True
-    return False
+        return parent, True
+    return parent, False
 
 
 def _waiting(point: Point, plan: Plan) -> Record:
@@ -377,20 +381,20 @@ def _search(request: Request, steering: Steering, began: float) -> EndOfSweep:
     request.begin()
     folder = claim(Path(str(request.config.hydra.sweep.dir)))
     write_state(folder, request.arguments, [])
-    print(f"search: {sweeper.n_trials} jobs for the best {goal.metric} in {folder}", flush=True)
-    opened: list[Parent] = []
+    trials = int(sweeper.n_trials)
+    print(f"search: {trials} jobs for the best {goal.metric} in {folder}", flush=True)
 
-    def begin() -> None:
-        opened.append(Parent.open(request.config, first.config, folder, int(sweeper.n_trials), []))
-        parent, trials = opened[0].run_id, int(sweeper.n_trials)
-        task = JobTask(request.run, folder, {}, parent, steering.fail_fast, goal.metric, trials, space.fixed)
+    def parent_run() -> Parent:
+        return Parent.open(request.config, first.config, folder, trials, [])
+
+    def jobs(parent: Parent) -> None:
+        task = JobTask(request.run, folder, {}, parent.run_id, steering.fail_fast, goal.metric, trials, space.fixed)
         search(_hydra(request, folder), task, overrides)
 
     def answer() -> EndOfSweep:
-        interrupted = _interrupted(folder, begin)
+        parent, interrupted = _tracked(folder, parent_run, jobs)
         numbers = sorted(int(p.stem) for p in (folder / JOBS).glob("*.json"))
         records = [r for r in (read_record(folder, n) for n in numbers) if r]
-        parent = opened[0] if opened else None
         return _finish(_Attempt(request, folder, began), records, 0, parent, interrupted, goal)
 
     return _closing_jobs(folder, request.config, answer)

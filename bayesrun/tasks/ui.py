@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from typing import Annotated
 
@@ -20,11 +19,9 @@ from omegaconf import OmegaConf
 from pydantic import Field
 
 from bayesrun.errors import BayesrunError, Problem, check, fail
-from bayesrun.redaction import without_credentials
 from bayesrun.schema import Section, parse
 from bayesrun.tasks.base import Task, TaskRequest
-from bayesrun.tracking.base import TRACKERS, TrackingSpec, is_server, sqlite_path
-from bayesrun.tracking.mlflow import absolute
+from bayesrun.tracking.base import TRACKERS, Pages, TrackingSpec
 
 _HOST = "127.0.0.1"
 _SECONDS_TO_END = 10
@@ -43,16 +40,12 @@ class UiOptions(Section):
 
 
 def show_pages(request: TaskRequest) -> int:
-    """Serve MLflow's pages until Ctrl-C, and return the exit status."""
-    spec, port = _store(request), request.options.port
+    """Serve the store's pages until Ctrl-C, and return the exit status."""
+    port = request.options.port
+    pages = _pages(request, port)
     _check_port(port)
-    print(f"MLflow: http://{_HOST}:{port} shows {without_credentials(spec.uri or '')}; Ctrl-C ends it", flush=True)
-    # the store's address may hold a password, which a command line would show to all users of the machine
-    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": spec.uri or "", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    if spec.artifacts:
-        environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = spec.artifacts
-    words = [sys.executable, "-m", "mlflow", "ui", "--host", _HOST, "--port", str(port), "--workers", "1"]
-    server = subprocess.Popen(words, env=environment, start_new_session=True)
+    print(f"{pages.name}: http://{_HOST}:{port} shows {pages.store}; Ctrl-C ends it", flush=True)
+    server = subprocess.Popen(pages.command, env={**os.environ, **pages.environment}, start_new_session=True)
     try:
         status = server.wait()
     except KeyboardInterrupt:
@@ -60,31 +53,19 @@ def show_pages(request: TaskRequest) -> int:
     finally:
         _end(server)
     if status:
-        raise BayesrunError(f"MLflow's pages ended with status {status}")
+        raise BayesrunError(f"{pages.name}'s pages ended with status {status}")
     return 0
 
 
-def _store(request: TaskRequest) -> TrackingSpec:
-    """Return the store, its paths absolute."""
+def _pages(request: TaskRequest, port: int) -> Pages:
     problems: list[Problem] = []
     raw = OmegaConf.to_container(request.config.tracking, resolve=True)
     spec = parse(TrackingSpec, raw, "tracking", problems)
     check(problems)
     assert spec is not None
-    found = TRACKERS.load(spec.backend, "tracking.backend").check(spec)
-    check([Problem(f"tracking.{key}", message, hint) for key, message, hint in found])
-    if spec.backend != "mlflow" or spec.uri is None:
-        raise fail("tracking.backend", f"'{spec.backend}' has no pages", "choose a store: tracking=mlflow")
-    if is_server(spec.uri):
-        raise fail(
-            "tracking.uri", f"is a server, which has pages of its own: {without_credentials(spec.uri)}", "open it"
-        )
-    database = sqlite_path(spec.uri)
-    if database is not None and not database.is_file():
-        raise fail(
-            "tracking.uri", f"there is no database '{database}'", "run a model first, or give paths.outputs=FOLDER"
-        )
-    return absolute(spec)
+    backend = TRACKERS.load(spec.backend, "tracking.backend")
+    check([Problem(f"tracking.{key}", message, hint) for key, message, hint in backend.check(spec)])
+    return backend.pages(spec, _HOST, port)
 
 
 def _check_port(port: int) -> None:

@@ -120,6 +120,33 @@ class Tracker(Protocol):
         """Return the page to open, or the command to run, to compare this run with others; None if there is none."""
 
 
+@dataclass(frozen=True)
+class Pages:
+    """The server of a store's pages, not started yet.
+
+    Parameters
+    ----------
+    name
+        What serves them.
+    command
+        Starts it.
+    environment
+        Variables that it needs: a store's address may hold a password, which all users of the machine could read on a
+        command line.
+    store
+        What is shown, without credentials.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    store: str
+
+
+def _no_pages(spec: TrackingSpec, host: str, port: int) -> Pages:
+    raise fail("tracking.backend", f"'{spec.backend}' has no pages", "choose a store: tracking=mlflow")
+
+
 def _fetch_nothing(spec: TrackingSpec, run_id: str, into: Path) -> Path:
     raise fail("run", f"tracking backend '{spec.backend}' keeps no runs", "give run=FOLDER")
 
@@ -139,13 +166,15 @@ class Backend:
     check
         `(spec) -> problems` of the section, as `(key below tracking, message, hint)`.
     warm
-    `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
+        `(spec)`: begin to load what `open` will need, in the background; leaves nothing behind.
     share
         `(spec)`: let this process and those that it will start load it once, while this process lives.
     fetch
         `(spec, run id, into) -> run folder` of a tracked run, downloaded into a folder unless it is on this host.
     upload
         `(spec, folder) -> what was done`: send what is missing of a run folder, and try once; raises `BayesrunError`.
+    pages
+        `(spec, host, port) -> Pages` of the store; raises `UserError` where there are none.
     """
 
     open: Callable[[TrackingSpec, RunCard], Tracker]
@@ -154,6 +183,7 @@ class Backend:
     share: Callable[[TrackingSpec], None] = lambda spec: None
     fetch: Callable[[TrackingSpec, str, Path], Path] = _fetch_nothing
     upload: Callable[[TrackingSpec, Path], str] = _upload_nothing
+    pages: Callable[[TrackingSpec, str, int], Pages] = _no_pages
 
 
 TRACKERS: Registry[Backend] = Registry(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Collection, Sequence
@@ -24,6 +25,7 @@ from bayesrun.tracking.base import (
     RUN_KEY,
     VIEW_KEY,
     Backend,
+    Pages,
     RunCard,
     RunStatus,
     Tracker,
@@ -312,6 +314,24 @@ def _ask(spec: TrackingSpec, op: str, **request: str) -> dict[str, Any]:
         return {"lost": str(error)}
 
 
+def _pages(spec: TrackingSpec, host: str, port: int) -> Pages:
+    assert spec.uri is not None  # checked before
+    if is_server(spec.uri):
+        address = without_credentials(spec.uri)
+        raise fail("tracking.uri", f"is a server, which has pages of its own: {address}", "open it")
+    database = sqlite_path(spec.uri)
+    if database is not None and not database.is_file():
+        hint = "run a model first, or give paths.outputs=FOLDER"
+        raise fail("tracking.uri", f"there is no database '{database}'", hint)
+    settled = absolute(spec)
+    uri = settled.uri or ""
+    environment = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    if settled.artifacts:
+        environment["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = settled.artifacts
+    words = [sys.executable, "-m", "mlflow", "ui", "--host", host, "--port", str(port), "--workers", "1"]
+    return Pages("MLflow", words, environment, without_credentials(uri))
+
+
 def _share(spec: TrackingSpec) -> None:
     share_tracker_server()
 
@@ -320,6 +340,6 @@ def _open(spec: TrackingSpec, card: RunCard) -> Tracker:
     return open_run(spec, card)
 
 
-TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share, fetch=_fetch, upload=upload)
+TRACKER = Backend(open=_open, check=_check, warm=_warm, share=_share, fetch=_fetch, upload=upload, pages=_pages)
 
 __all__ = ["TRACKER", "MlflowTracker", "absolute", "open_run", "upload"]

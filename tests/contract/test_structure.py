@@ -10,6 +10,7 @@ import pytest
 
 from bayesrun.config.run_config import REGISTRIES
 from bayesrun.registry import Registry, TableRegistry
+from bayesrun.tasks.base import TASKS
 from tests.conftest import ROOT
 
 
@@ -33,6 +34,17 @@ def test_registered_files_of_a_folder_do_not_import_each_other(registry: Registr
         for path in place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]:
             others = own - {module} - WRITTEN_IN
             assert not others & _imported(path), f"{path} imports a registered file of its own folder"
+
+
+def test_names_of_modules_are_unique_but_for_those_that_users_choose() -> None:
+    chosen = {registry.module_of(name) for registry in (*REGISTRIES, TASKS) for name in registry.names()}
+    found: dict[str, list[str]] = {}
+    for path in (ROOT / "bayesrun").rglob("*.py"):
+        if path.name not in ("__init__.py", "base.py"):  # a folder, and the protocol of what is in one
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            found.setdefault(path.stem, []).append(module)
+    repeated = [modules for modules in found.values() if len(modules) > 1]
+    assert not [modules for modules in repeated if not chosen.issuperset(modules)]
 
 
 def test_no_committed_text_names_a_registry_host() -> None:

@@ -29,7 +29,7 @@ from theano.graph.basic import Constant, ancestors, equal_computations, graph_in
 from theano.graph.op import compute_test_value
 from theano.tensor.sharedvar import TensorSharedVariable
 
-from bayesrun.engines.pymc3.patches.base import applied, is_chosen
+from bayesrun.engines.pymc3.patches.base import applied, chosen, is_chosen
 from bayesrun.engines.pymc3.patches.one_module import may_be_called, one_module_mode
 from bayesrun.engines.pymc3.theano_setup import building, compiler, compiling
 
@@ -146,8 +146,11 @@ class _Kept:
     numbers: Sequence[Any]
     function: Any
     run: int
+    patches: frozenset[str]
 
     def computes(self, inputs: Sequence[Any], outputs: Sequence[Any], numbers: Sequence[Any]) -> bool:
+        if self.patches != chosen():  # it would be compiled differently now
+            return False
         if len(inputs) != len(self.inputs) or len(outputs) != len(self.outputs) or len(numbers) != len(self.numbers):
             return False
         if any(_value(a).shape != _value(b).shape for a, b in zip(numbers, self.numbers, strict=True)):
@@ -174,11 +177,6 @@ def begin_run() -> None:
     _run += 1
 
 
-def forget() -> None:
-    """Drop all functions: from here on new ones are compiled."""
-    _kept.clear()
-
-
 def compiled(inputs: Sequence[Any], outputs: Sequence[Any], make: Make) -> Any:
     """Compile a function, or take one of an earlier run whose graph differs in numbers only.
 
@@ -202,7 +200,7 @@ def compiled(inputs: Sequence[Any], outputs: Sequence[Any], make: Make) -> Any:
             kept.run = _run
             return kept.function
     function = make(inputs, lifted)
-    _kept.append(_Kept(inputs, lifted, numbers, function, _run))
+    _kept.append(_Kept(inputs, lifted, numbers, function, _run, chosen()))
     del _kept[:-_MAX_KEPT]
     return function
 

@@ -34,7 +34,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     patches
         Names of those that are used from here on; all others are undone.
     """
-    changed = choose(patches)
+    choose(patches)
     guard_helpers()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -52,10 +52,6 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     switch()
     with compiling():
         get_default_mode()  # Theano makes it once, from the settings of the first call
-    if changed:
-        from bayesrun.engines.pymc3.compiled_functions import forget
-
-        forget()
     if not compiler():
         log.warning(NO_COMPILER)
     module: ModuleType = pymc3

@@ -50,11 +50,15 @@ _chosen: frozenset[str] = frozenset(NAMES)
 _applied: dict[str, Undo] = {}
 
 
-def choose(names: Collection[str]) -> bool:
-    """Choose the patches that are used from here on; return whether the choice has changed."""
+def choose(names: Collection[str]) -> None:
+    """Choose the patches that are used from here on."""
     global _chosen
-    before, _chosen = _chosen, frozenset(names)
-    return before != _chosen
+    _chosen = frozenset(names)
+
+
+def chosen() -> frozenset[str]:
+    """Return the names of the patches that are used."""
+    return _chosen
 
 
 def is_chosen(name: str) -> bool:
