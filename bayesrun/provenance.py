@@ -112,11 +112,11 @@ def _version(name: str) -> str | None:
 
 def git_state(folder: Path) -> dict[str, str | None]:
     """Return the commit and the uncommitted changes of the checkout that bayesrun runs from, if it is one."""
-    root = _git(folder, "rev-parse", "--show-toplevel")
-    if root is None or not (Path(root) / "bayesrun" / "provenance.py").exists():
+    root, _, commit = (_git(folder, "rev-parse", "--show-toplevel", "HEAD") or "").rpartition("\n")
+    if not root or not (Path(root) / "bayesrun" / "provenance.py").exists():
         return {"git_commit": None, "git_diff": None}
     changes = _git(Path(root), "diff", "HEAD")
-    return {"git_commit": _git(folder, "rev-parse", "HEAD"), "git_diff": changes and redact_lines(changes)}
+    return {"git_commit": commit, "git_diff": changes and redact_lines(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

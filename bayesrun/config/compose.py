@@ -13,6 +13,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -361,7 +362,7 @@ def _merge(loader: Loader, repository: Any, found: Defaults) -> _Base:
     merged = Merged(OmegaConf.create())
     offered: list[Offer] = []
     problems: list[Problem] = []
-    own_keys = OmegaConf.load(loader.conf / f"{MAIN}.yaml").hydra
+    own_keys = copy.deepcopy(_hydra_keys((loader.conf / f"{MAIN}.yaml").read_text(encoding="utf-8")))
     with flag_override(merged.config, "no_deepcopy_set_nodes", True):
         for default in found.files:
             file = loader.load(repository, default)
@@ -417,6 +418,11 @@ def _shadowed(config_dir: str | None, conf: Path) -> list[Problem]:
 
 def placing_keys(conf: Path) -> dict[str, Any]:
     """Return Hydra's keys that place a run, as the primary config has them: a run folder's `config.yaml` runs again."""
-    primary = OmegaConf.load(conf / f"{MAIN}.yaml")
-    assert isinstance(primary, DictConfig)
-    return OmegaConf.to_container(primary.hydra, resolve=False)  # type: ignore[return-value]
+    keys = _hydra_keys((conf / f"{MAIN}.yaml").read_text(encoding="utf-8"))
+    return OmegaConf.to_container(keys, resolve=False)  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=4)
+def _hydra_keys(primary: str) -> Any:
+    """Return the keys of Hydra in the text of a primary config; they are shared, and must not be changed."""
+    return OmegaConf.create(primary).hydra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +67,7 @@ def write_graph(graph: ModelGraph, folder: RunFolder, written: Mapping[str, str]
         if drawn.returncode == 0:
             return folder.write_text("model.svg", drawn.stdout)
         log.debug("dot failed: %s", drawn.stderr)
-    return folder.write("model.svg", lambda path: draw(_marks(graph, written), graph, path))
+    return folder.write("model.svg", lambda path: path.write_bytes(svg_of(tuple(_marks(graph, written)), graph)))
 
 
 def written_distributions(model: Mapping[str, Any]) -> dict[str, str]:
@@ -180,14 +182,18 @@ class _Box:
     top: float
 
 
-def draw(marks: Sequence[Mark], graph: ModelGraph, path: Path) -> None:
-    """Draw the nodes with plates around those of the same dims, and write an SVG file."""
+@lru_cache(maxsize=8)
+def svg_of(marks: tuple[Mark, ...], graph: ModelGraph) -> bytes:
+    """Draw the nodes with plates around those of the same dims; return the SVG.
+
+    The runs of a process often have the same graph: drawing it takes 0.05 s.
+    """
     items = [Item(mark.name, mark.size[0], mark.plate) for mark in marks]
     layout = lay_out(items, graph.edges, MARGIN, {mark.plate: CHARACTER * len(mark.plate) + 0.3 for mark in marks})
     heights = _heights(marks, layout)
     plates = {plate: _plate_box(plate, marks, layout, heights) for plate in layout.plates}
     with plain_style():
-        _paint({mark.name: mark for mark in marks}, layout, heights, plates, path)
+        return _paint({mark.name: mark for mark in marks}, layout, heights, plates)
 
 
 def _heights(marks: Sequence[Mark], layout: Layout) -> list[float]:
@@ -213,9 +219,7 @@ def _box(mark: Mark, layout: Layout, heights: Sequence[float]) -> _Box:
     return _Box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-def _paint(
-    marks: Mapping[str, Mark], layout: Layout, heights: Sequence[float], plates: Mapping[str, _Box], path: Path
-) -> None:
+def _paint(marks: Mapping[str, Mark], layout: Layout, heights: Sequence[float], plates: Mapping[str, _Box]) -> bytes:
 
     boxes = [*plates.values(), *(_box(mark, layout, heights) for mark in marks.values())]
     bends = [x for points in layout.ways.values() for x, _ in points]
@@ -234,7 +238,9 @@ def _paint(
         _paint_edge(axes, marks[parent], marks[child], way)
     for name, mark in marks.items():
         _paint_node(axes, mark, at[name])
-    figure.savefig(path, format="svg")
+    svg = io.BytesIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None})
+    return svg.getvalue()
 
 
 def _paint_plate(axes: Axes, name: str, box: _Box) -> None:
