@@ -19,7 +19,7 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, UserError, check
 from bayesrun.open_run import Job, RunResult
 from bayesrun.pipeline import run
-from bayesrun.run_folder import check_place, dead_runs, remove_if_empty
+from bayesrun.run_folder import check_place, remove_if_empty
 from bayesrun.sweeps.run import EndOfSweep, Request, run_sweep
 from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS
@@ -49,17 +49,11 @@ def run_composed(
         problems += error.problems
     check(problems)
     TRACKERS.load(parsed.tracking.backend, "tracking.backend").warm(parsed.tracking)
-    _recover_dead_runs(parsed.paths.outputs)
+    recover_dead_runs(parsed.paths.outputs)
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
     check_place(folder)
     job = _job(parsed, config.hydra, folder)
     return run(parsed, replace(job, shows=shows, command=command, table=table))
-
-
-def _recover_dead_runs(outputs: Path) -> None:
-    """Complete the run folders of runs that were killed; where there are none this only lists one folder."""
-    if dead_runs(outputs):
-        recover_dead_runs(outputs)
 
 
 def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
@@ -126,4 +120,8 @@ def sweep_composed(
     def parsed(overrides: Sequence[str]) -> tuple[RunConfig, Sequence[str]]:
         return parse_config(loader.load_sweep_config(config, list(overrides))), overrides
 
-    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems, begin))
+    def begin_all() -> None:
+        begin()
+        recover_dead_runs(Path(str(config.paths.outputs)), Path(str(config.resume)) if config.resume else None)
+
+    return run_sweep(Request(arguments, config, loader, parsed, run_job, composition.problems, begin_all))

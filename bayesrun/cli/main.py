@@ -37,10 +37,13 @@ from bayesrun.logs import console_level
 from bayesrun.redaction import RedactedStream, remember_environment, remember_overrides
 from bayesrun.sweeps.sweep_folder import resumed
 from bayesrun.tasks.base import do_task
+from bayesrun.tasks.recover import recover_dead_runs
 from bayesrun.tracking.base import TRACKERS, TrackingSpec
 
 _SHOWN_ONLY = ("expand", "ui")
 """Tasks whose result is what they print, or a server."""
+_RECOVER_NOTHING = (*_SHOWN_ONLY, "recover")
+"""Tasks before which killed runs are left as they are; `recover` itself reports where there are none."""
 _SIGNALLED = 128
 """Exit statuses above it are those of signals."""
 _SECONDS_TO_LEAVE = 10
@@ -94,7 +97,7 @@ def _do(task: str, arguments: Namespace, as_json: bool) -> int:
         never = as_json and task in _SHOWN_ONLY
         check([Problem("output", f"task={task} has nothing to print as JSON", "leave it out")] if never else [])
         with redirect_stdout(sys.stderr) if as_json else nullcontext():
-            ended = do_task(task, arguments)
+            ended = do_task(task, arguments, None if task in _RECOVER_NOTHING else recover_dead_runs)
         if as_json:
             print(task_as_json(task, ended))
         return ended.exit_status

@@ -16,15 +16,16 @@ import socket
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
+from bayesrun.locks import named_lock
 from bayesrun.processes import process_label, process_state
 from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder, check_links, forget
@@ -72,12 +73,30 @@ def set_aside(sweep: Path, number: int) -> None:
     """Move what a failed attempt left out of the way of the next one, and remove its record."""
     (sweep / JOBS / f"{number}.json").unlink(missing_ok=True)
     folder = sweep / str(number)
+    with recovering(folder):
+        _move_aside(sweep, folder)
+
+
+def _move_aside(sweep: Path, folder: Path) -> None:
     if folder.exists():
         aside = sweep / ".unfinished"
         aside.mkdir(exist_ok=True)
         if RunFolder(folder).status() == "running":
             RunFolder(folder).write_status("failed", None, "killed; the job was run again")
-        os.replace(folder, aside / f"{number}_{time.time_ns()}")
+        os.replace(folder, aside / f"{folder.name}_{time.time_ns()}")
+
+
+def recovering(folder: Path, timeout: float = -1) -> AbstractContextManager[object]:
+    """Hold a run folder for the one command that recovers it or, where it is a job's, moves it out of the way.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    timeout
+        Seconds to wait for another command; without end if negative.
+    """
+    return named_lock(f"recover {folder.resolve()}", timeout=timeout)
 
 
 def write_state(sweep: Path, arguments: Namespace, records: Sequence[Record]) -> None:
@@ -161,12 +180,26 @@ def note_launcher(sweep: Path) -> None:
     RunFolder(sweep).write_json(_LAUNCHER, note)
 
 
+def is_sweep(folder: Path) -> bool:
+    """Return whether a folder is a sweep's."""
+    return (folder / _STATE).is_file()
+
+
 def is_launching(sweep: Path) -> bool:
     """Return whether a process launches the sweep's jobs; where another host or container did, that is not known."""
+    return _state_of_launcher(sweep) == "running"
+
+
+def may_launch(sweep: Path) -> bool:
+    """Return whether a process launches the sweep's jobs, or may do so on another host or in another container."""
+    return _state_of_launcher(sweep) != "ended"
+
+
+def _state_of_launcher(sweep: Path) -> Literal["running", "ended", "unknown"]:
     try:
-        return process_state(str(read_json(sweep / _LAUNCHER)["process"])) == "running"
+        return process_state(str(read_json(sweep / _LAUNCHER)["process"]))
     except (OSError, ValueError, KeyError):
-        return False
+        return "ended"
 
 
 def forget_launcher(sweep: Path) -> None:

@@ -124,7 +124,7 @@ TASKS: Registry[Task] = Registry(
 )
 
 
-def do_task(name: str, arguments: Namespace) -> TaskEnd:
+def do_task(name: str, arguments: Namespace, begin: Callable[[Path], object] | None = None) -> TaskEnd:
     """Do a task and return how it ended.
 
     Parameters
@@ -133,6 +133,8 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
         The task's registered name.
     arguments
         Hydra's parsed flags and the overrides of the command line.
+    begin
+        Called with `paths.outputs` once all of that is valid; nothing is if None.
 
     Raises
     ------
@@ -164,6 +166,8 @@ def do_task(name: str, arguments: Namespace) -> TaskEnd:
     config, problems = composition.config, composition.problems
     options, config = _options(name, task, config, problems)
     check([*problems, *unknown_top_keys({str(key): None for key in config if key != "hydra"})])
+    if begin:
+        begin(Path(str(config.paths.outputs)))
     end = task.do(TaskRequest(rest, config, options, run, tuple(found[len(given) :])))
     return end if isinstance(end, TaskEnd) else TaskEnd(end)
 

@@ -3,8 +3,8 @@
 python -m bayesrun task=recover run=FOLDER       one run
 python -m bayesrun task=recover                  every killed run below the outputs folder
 
-Each command does this by itself for the killed runs below its outputs folder. A run that goes on is left alone. Whether
-one of another host or container goes on is not known here: `force=true` recovers it all the same.
+Each run, sweep and task does this by itself for the killed runs below its outputs folder. A run that goes on is left
+alone. Whether one of another host or container goes on is not known here: `force=true` recovers it all the same.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import json
 import logging
 import time
 from argparse import Namespace
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bayesrun.config.compose import compose
@@ -21,13 +23,14 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, OutputError, Problem, check, fail
 from bayesrun.invocation import command
 from bayesrun.lazy import filelock
-from bayesrun.locks import named_lock
+from bayesrun.logs import console_level, logging_to_memory
 from bayesrun.open_run import OpenRun
 from bayesrun.pictures import draw_stored
 from bayesrun.pipeline import conclude, prepare
 from bayesrun.run_folder import RunFolder, as_output_error, dead_runs, forget, runs_elsewhere
 from bayesrun.samplers.draw_store import read_draws
 from bayesrun.samplers.earlier import recovered
+from bayesrun.sweeps.sweep_folder import is_sweep, may_launch, recovering
 from bayesrun.tasks.base import Task, TaskRequest
 from bayesrun.tracking.base import TRACKERS
 from bayesrun.tracking.none import NoTracker
@@ -49,7 +52,9 @@ def recover(request: TaskRequest) -> int:
     if not named:
         for folder in runs_elsewhere(outputs):
             print(f"{folder}: {_ELSEWHERE}; {_force(folder)}")
-    return max([_recover(folder, outputs) for folder in folders], default=0)
+    status = max([_recover(folder, outputs) for folder in folders], default=0)
+    _tell_of_sweeps(folders)
+    return status
 
 
 def _force(folder: Path) -> str:
@@ -66,20 +71,46 @@ def _still_runs(folder: Path, is_forced: bool) -> list[Problem]:
     return []
 
 
-def recover_dead_runs(outputs: Path) -> None:
-    """Recover the killed runs below an outputs folder; failures are logged, and nothing is raised."""
-    for folder in dead_runs(outputs):
-        if not (folder.parent / "sweep.json").is_file():  # `resume=` runs a sweep's jobs again
-            try:
-                _recover(folder, outputs)
-            except Exception as error:  # another run's fault must not end this command
-                log.warning("%s: can't be recovered: %s", folder, error)
+def recover_dead_runs(outputs: Path, resumed: Path | None = None) -> None:
+    """Recover the killed runs below an outputs folder; failures are logged, and nothing is raised.
+
+    A sweep that goes on runs its killed jobs again by itself.
+
+    Parameters
+    ----------
+    outputs
+        `paths.outputs`; where no run was killed, this only lists one folder.
+    resumed
+        Folder of a sweep whose jobs are about to be run again.
+    """
+    found = [folder for folder in dead_runs(outputs) if _is_left(folder, outputs, resumed)]
+    for folder in found:
+        try:
+            _recover(folder, outputs, is_wanted=partial(_is_left, folder, outputs, resumed))
+        except Exception as error:  # another run's fault must not end this command
+            log.warning("%s: can't be recovered: %s", folder, error)
+    _tell_of_sweeps(found)
 
 
-def _recover(folder: Path, outputs: Path) -> int:
+def _is_left(folder: Path, outputs: Path, resumed: Path | None) -> bool:
+    """Return whether a killed run is left to this command, and not to the sweep whose job it is."""
+    if folder not in dead_runs(outputs):
+        return False
+    sweep = folder.parent
+    is_resumed = resumed is not None and sweep.resolve() == resumed.resolve()
+    return not (is_sweep(sweep) and (is_resumed or may_launch(sweep)))
+
+
+def _tell_of_sweeps(folders: Sequence[Path]) -> None:
+    for sweep in sorted({folder.parent for folder in folders if is_sweep(folder.parent)}):
+        print(f"to finish the sweep: {command(f'resume={sweep}')}")
+
+
+def _recover(folder: Path, outputs: Path, is_wanted: Callable[[], bool] = lambda: True) -> int:
+    """Recover one run, if it is still wanted once no other command has it."""
     try:
-        with named_lock(f"recover {folder.resolve()}", timeout=0):
-            return _recover_alone(folder, outputs)
+        with recovering(folder, timeout=0):
+            return _recover_alone(folder, outputs) if is_wanted() else 0
     except filelock.Timeout:
         print(f"{folder}: another command is recovering it")
         return 0
@@ -89,7 +120,8 @@ def _recover_alone(folder: Path, outputs: Path) -> int:
     """Recover one run; an interrupt leaves it as it is, to be recovered by the next command."""
     status = 0
     try:
-        said = _end_task_run(folder) or recover_run(config_of(folder), RunFolder(folder))
+        with console_level(logging.WARNING), logging_to_memory():  # what libraries say of themselves is no news here
+            said = _end_task_run(folder) or recover_run(config_of(folder), RunFolder(folder))
         print(f"{folder}: {said}")
     except (BayesrunError, OSError) as error:
         told = as_output_error(error, folder)

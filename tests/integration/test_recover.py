@@ -1,4 +1,4 @@
-"""`task=recover` leaves alone what goes on: here, in another container, and in a sweep."""
+"""What was killed is recovered by the next command; `task=recover` leaves alone what goes on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, Command
+from tests.faults.judging import stored_draws
 
 LONG = [
     *("model=switchpoint", "model.options.form=compound", "model.figures=[]", "predictive.prior=0"),
     *("predictive.posterior=false", "diagnostics.log_likelihood=false", "tracking=none", "sampler.progress=false"),
     *("sampler.draws=100000", "sampler.tune=500", "sampler.chains=2"),
+]
+SHORT = [
+    *("model=linear_regression", "sampler=prior", "sampler.draws=20", "model.figures=[]", "report=false"),
+    *("tracking=none", "name=next"),
 ]
 
 
@@ -84,3 +89,60 @@ def test_a_sweep_that_goes_on_is_neither_resumed_nor_recovered(bayesrun: Command
             assert done.returncode == 1
             assert said in done.stderr, done.stderr
         assert (folder / "draws").is_dir()
+
+
+@pytest.mark.parametrize("words", [SHORT, ["-m", "seed=1,2", *SHORT], ["task=report", "run=last"]])
+def test_any_next_command_recovers_a_killed_run(bayesrun: Command, tmp_path: Path, words: list[str]) -> None:
+    with _sampling(tmp_path) as folder:
+        pass
+    assert _status(folder) == "running"
+    done = bayesrun(*words, f"paths.outputs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert f"{folder}: recovered" in done.stdout
+    assert "PyMC" not in done.stderr  # what the library says of itself when it is imported
+    assert _status(folder) == "partial"
+    assert not list(tmp_path.glob(".running/*.json"))
+
+
+@pytest.mark.parametrize("launcher", ["basic", "parallel"])
+def test_the_next_command_recovers_the_jobs_of_a_killed_sweep(bayesrun: Command, tmp_path: Path, launcher: str) -> None:
+    here = f"paths.outputs={tmp_path}"
+    with _sampling(tmp_path, "-m", "seed=1,2", f"launcher={launcher}", "sweep.figures=[]") as folder:
+        done = bayesrun(*SHORT, here)
+        assert done.returncode == 0, done.stderr
+        assert "recovered" not in done.stdout
+        assert _status(folder) == "running"
+    sweep = folder.parent
+    done = bayesrun(*SHORT, here)
+    assert done.returncode == 0, done.stderr
+    assert f"{folder}: recovered" in done.stdout
+    assert done.stdout.count(f"resume={sweep}") == 1
+    assert _status(folder) == "partial"
+    assert "running" not in {_status(path.parent) for path in sweep.glob("*/status.json")}
+    assert not list(tmp_path.glob(".running/*.json"))
+    posterior = (folder / "posterior.nc").read_bytes()
+    _is_finished_by_resume(bayesrun, sweep, here)
+    aside = next(path for path in sweep.glob(f".unfinished/{folder.name}_*") if (path / "posterior.nc").is_file())
+    assert (aside / "posterior.nc").read_bytes() == posterior
+
+
+def test_resume_keeps_the_draws_of_killed_jobs(bayesrun: Command, tmp_path: Path) -> None:
+    here = f"paths.outputs={tmp_path}"
+    with _sampling(tmp_path, "-m", "seed=1,2", "sweep.figures=[]") as folder:
+        pass
+    stored = stored_draws(folder)
+    assert stored
+    done = _is_finished_by_resume(bayesrun, folder.parent, here)
+    assert "recovered" not in done
+    (aside,) = folder.parent.glob(f".unfinished/{folder.name}_*")
+    assert _status(aside) == "failed"
+    assert stored_draws(aside) == stored
+    assert not list(tmp_path.glob(".running/*.json"))
+
+
+def _is_finished_by_resume(bayesrun: Command, sweep: Path, here: str) -> str:
+    """Finish a killed sweep with fewer draws; returns what was said."""
+    done = bayesrun(f"resume={sweep}", "launcher=basic", "sampler.draws=50", "sampler.tune=50", here)
+    assert done.returncode == 0, done.stderr
+    assert {_status(sweep / name) for name in ("0", "1", ".")} == {"finished"}
+    return done.stdout
