@@ -36,7 +36,7 @@ SEVERITIES: tuple[Severity, ...] = ("ok", "warn", "fail")
 
 
 class Thresholds(Section):
-    """Limits of the checks, each `[warn, fail]`. Shares refer to all draws or points.
+    """Limits of the checks, `[warn, fail]` where not said otherwise. Shares refer to all draws or points.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Thresholds(Section):
         Above: R-hat of any scalar.
     ess
         Below: total bulk and tail effective sample size.
+    heavy_tails
+        Above: Monte Carlo standard error of the sd of any scalar, relative to the sd; a single limit, which warns.
     divergences
         Above: share of draws.
     bfmi
@@ -64,6 +66,7 @@ class Thresholds(Section):
 
     r_hat: tuple[float, float] = (1.01, 1.05)
     ess: tuple[float, float] = (400.0, 100.0)
+    heavy_tails: float = 0.08
     divergences: tuple[float, float] = (0.0, 0.01)
     bfmi: tuple[float, float] = (0.3, 0.2)
     tree_depth: tuple[float, float] = (0.01, 0.10)
@@ -242,7 +245,7 @@ CHECKS: Registry[Check] = Registry(
     Check,
     others=("advice", "calibration", "numerics", "summary"),
     shared={
-        "convergence_checks": ("chains", "groups", "constant", "r_hat", "ess"),
+        "convergence_checks": ("chains", "groups", "constant", "r_hat", "ess", "heavy_tails"),
         "sampler_checks": ("divergences", "tree_depth", "bfmi", "elbo", "approximation", "particles"),
         "predictive_accuracy": ("loo", "waic", "potentials"),
     },

@@ -1,9 +1,10 @@
-"""Checks of the draws of any sampler: missing draws or groups, constant draws, R-hat, and effective sample size."""
+"""Checks of the draws of any sampler: missing draws or groups, constant draws, R-hat, ESS, and heavy tails."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+import numpy as np
 import pandas as pd
 
 from bayesrun.diagnostics import advice
@@ -19,7 +20,7 @@ from bayesrun.diagnostics.base import (
     graded,
     listed,
 )
-from bayesrun.diagnostics.summary import names_of
+from bayesrun.diagnostics.summary import blocks, names_of
 
 _MIN_DRAWS = 4
 """Minimum number of draws per chain for which R-hat and ESS are defined."""
@@ -160,6 +161,52 @@ def _judge_ess(judged: Judged, values: pd.Series[float], part: str) -> Finding:
     return graded("ess", grade, least, message, remedy, str(values.idxmin()))
 
 
+_FEW_VALUES = 0.05
+"""Share of different values among the draws below which a scalar counts as discrete: its rare values are no tail."""
+_EXPONENTIAL = 9.0
+"""Kurtosis of the exponential distribution, the lightest of the heavy tails."""
+
+
+def check_heavy_tails(judged: Judged) -> CheckResult:
+    """Warn of scalars with heavy tails whose sd is known poorly: a few far draws decide it, or it does not exist.
+
+    R-hat and ESS are computed from ranks, which no tail disturbs. What has few effective draws is left to them.
+    """
+    moving = judged.summary[judged.moving]
+    errors = (moving["mcse_sd"] / moving["sd"]).dropna()
+    limit = judged.settings.thresholds.heavy_tails
+    far = _heavy_tailed(judged, {str(name) for name in errors.index[errors > limit]})
+    if not far:
+        return CheckResult()
+    names = sorted(far, key=lambda name: -errors[name])
+    worst, error = names[0], float(errors[names[0]])
+    message = f"The sd of {worst} is known to within {100 * error:.0f}% only: its tails are heavy (one draw is"
+    message += f" {far[worst]:.0f} sd from the mean)"
+    message += f"; so are those of {listed(names[1:])}." if len(names) > 1 else "."
+    remedy = [
+        "Report its median and interval, which far draws hardly change.",
+        "If such values are implausible, a prior with lighter tails (such as HalfNormal for HalfCauchy) excludes them.",
+        *advice.more_draws(judged, min((error / limit) ** 2, 10.0)),
+    ]
+    return CheckResult((Finding("heavy_tails", "warn", message, worst, error, limit, " ".join(remedy)),))
+
+
+def _heavy_tailed(judged: Judged, wanted: Collection[str]) -> dict[str, float]:
+    """Return those of some scalars whose tails are heavier than exponential, with their most distant draw, in sd."""
+    found = {}
+    for variable, array in judged.idata.posterior.data_vars.items():
+        if not any(name == variable or name.startswith(f"{variable}[") for name in wanted):
+            continue
+        each = (draws for block in blocks(array) for draws in block)
+        for name, draws in zip(names_of(array, str(variable)), each, strict=True):
+            if name not in wanted:
+                continue
+            scores = (draws - draws.mean()) / draws.std()
+            if (scores**4).mean() > _EXPONENTIAL and len(np.unique(draws)) > _FEW_VALUES * draws.size:
+                found[name] = float(np.abs(scores).max())
+    return found
+
+
 _ALL_SAMPLERS = ("nuts", "smc", "advi", "prior")
 
 CHECKS = {
@@ -168,4 +215,5 @@ CHECKS = {
     "constant": Check(check_constant, _ALL_SAMPLERS),
     "r_hat": Check(check_r_hat),
     "ess": Check(check_ess),
+    "heavy_tails": Check(check_heavy_tails),
 }

@@ -57,3 +57,26 @@ def test_potentials_alone_are_a_warning_and_a_model_without_figures_gets_its_own
     assert json.loads((folder / "status.json").read_text())["verdict"] == "warn"
     assert {"trace.png", "posterior.png", "prior_posterior.png"} <= {p.name for p in (folder / "figures").iterdir()}
     assert "is not drawn" not in done.stdout
+
+
+def test_a_parameter_without_a_variance_is_named(bayesrun: Command, tmp_path: Path) -> None:
+    model = {
+        "name": "tails",
+        "type": "declarative",
+        "priors": {"mu": {"dist": "Normal", "mu": 0, "sigma": 10}, "far": {"dist": "StudentT", "nu": 2, "sigma": 1}},
+        "likelihood": {"y_obs": {"dist": "Normal", "mu": "mu", "sigma": 1, "observed": "y"}},
+    }
+    data = {"name": "tails", "source": "inline", "values": {"y": [1.0, 2.0, 4.0]}}
+    for group, content in (("model", model), ("data", data)):
+        (tmp_path / group).mkdir()
+        (tmp_path / group / "tails.yaml").write_text(yaml.safe_dump(content))
+    config = (f"--config-dir={tmp_path}", "model=tails", "data=tails", "tracking=none", "model.figures=[]")
+    done = bayesrun(*config, f"paths.outputs={tmp_path / 'outputs'}")
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path / "outputs")
+    (finding,) = (f for f in _findings(folder) if f["check"] == "heavy_tails")
+    assert (finding["severity"], finding["variable"]) == ("warn", "far")
+    assert "median" in finding["remedy"] and "The sd of far is known to within" in done.stdout
+    assert json.loads((folder / "status.json").read_text())["verdict"] == "warn"
+    # R-hat and ESS see nothing of it
+    assert all(f["severity"] == "ok" for f in _findings(folder) if f["check"] in ("r_hat", "ess"))

@@ -258,3 +258,33 @@ def test_potentials_beside_a_likelihood_are_a_note() -> None:
     assert (finding.severity, finding.remedy) == ("ok", "")
     assert not run("potentials", judged({"x": normal()})).findings
     assert not run("potentials", _with_potentials(observed=False, data=False)).findings
+
+
+def test_a_heavy_tail_leaves_the_sd_unknown() -> None:
+    rng = np.random.default_rng(5)
+    tail = rng.random((CHAINS, DRAWS)) ** -0.5  # density 2 / x^3: no variance
+    result = run("heavy_tails", judged({"x": normal(), "theta": np.stack([normal(seed=2), tail], axis=2)}))
+    finding = only(result)
+    assert (finding.severity, finding.variable, finding.threshold) == ("warn", "theta[1]", 0.08)
+    assert finding.value is not None and finding.value > 0.08 and "theta[0]" not in finding.message
+    assert "median" in finding.remedy and "sampler.draws=" in finding.remedy
+
+
+def test_every_sample_of_a_tail_without_variance_is_found() -> None:
+    rng = np.random.default_rng(6)
+    found = [bool(run("heavy_tails", judged({"x": rng.random((4, 500)) ** -0.5})).findings) for _ in range(50)]
+    assert np.mean(found) >= 0.95
+
+
+@pytest.mark.parametrize("name", ["few draws", "discrete", "exponential", "t5", "rare", "constant"])
+def test_what_is_not_a_heavy_tail(name: str) -> None:
+    rng = np.random.default_rng(7)
+    draws = {
+        "few draws": rng.normal(size=(4, 20)),
+        "discrete": rng.poisson(0.01, (CHAINS, DRAWS)),
+        "exponential": rng.exponential(size=(CHAINS, DRAWS)),
+        "t5": rng.standard_t(5, (CHAINS, DRAWS)),
+        "rare": (rng.random((CHAINS, DRAWS)) < 0.001).astype(float),
+        "constant": np.full((CHAINS, DRAWS), 2.0),
+    }
+    assert run("heavy_tails", judged({"x": draws[name]})).findings == ()

@@ -26,7 +26,33 @@ def test_every_number_is_arvizs(chains: int) -> None:
     assert list(table.columns) == columns(0.94)
     assert list(table.index) == list(expected.index)
     assert table.index.name == "name"
-    pd.testing.assert_frame_equal(table, expected[columns(0.94)].astype(float), check_names=False, rtol=1e-6)
+    others = [name for name in columns(0.94) if name != "mcse_sd"]  # ArviZ takes the draws for normal there
+    pd.testing.assert_frame_equal(table[others], expected[others].astype(float), check_names=False, rtol=1e-6)
+    np.testing.assert_allclose(table.loc["x", "mcse_sd"], expected.loc["x", "mcse_sd"], rtol=0.1)
+
+
+@pytest.mark.parametrize("df", [3, 5, 30])
+def test_the_error_of_an_sd_is_that_of_repeated_samples(df: int) -> None:
+    draws = np.random.default_rng(8).standard_t(df, (4, 1000, 400))
+    table = summarise(az.from_dict(posterior={"x": draws}))
+    true = np.sqrt(df / (df - 2))
+    # the sd of t(3) has no variance: its errors are judged by their ranks
+    inside = (abs(table["sd"] - true) < 1.96 * table["mcse_sd"]).mean()
+    assert inside > {3: 0.7, 5: 0.88, 30: 0.92}[df]
+    normal_error = table["sd"] / np.sqrt(2 * 4000)
+    assert np.median(table["mcse_sd"] / normal_error) > {3: 1.8, 5: 1.4, 30: 1.0}[df]
+
+
+def test_the_error_of_an_sd_counts_dependent_draws_as_fewer() -> None:
+    rng, rho = np.random.default_rng(4), 0.9
+    noise, draws = rng.normal(size=(4, 1000, 200)), np.zeros((4, 1000, 200))
+    draws[:, 0] = noise[:, 0]
+    for t in range(1, 1000):
+        draws[:, t] = rho * draws[:, t - 1] + np.sqrt(1 - rho**2) * noise[:, t]
+    table = summarise(az.from_dict(posterior={"x": draws}))
+    # the autocorrelations of the squares are rho^(2 t): ESS = N (1 - rho^2) / (1 + rho^2)
+    exact = 1 / np.sqrt(2 * 4000 * (1 - rho**2) / (1 + rho**2))
+    assert np.median(table["mcse_sd"]) == pytest.approx(exact, rel=0.1)
 
 
 def test_a_constant_has_no_standard_error_that_is_not_zero() -> None:
