@@ -80,19 +80,26 @@ def leave_minor_modes(density: LogDensity, first: Vector, seeds: Sequence[int]) 
         return first, None
     evaluate, far = density.evaluate, _FAR + 0.2 * density.size
     ends, evaluations = _ends(evaluate, [*first, density.initial_point])
-    if evaluations > _LONG * len(ends):
+    long = evaluations > _LONG * len(ends)
+    # the own modes come before further searches: where none is one, as in a hierarchy, no chain can be moved from it
+    if not long and not _differ(evaluate, ends, far):
+        return first, None
+    own = [_basin(evaluate, end) for end in ends[: len(first)]]
+    if not any(own):
+        return first, None
+    if long:
         jitter = np.random.default_rng([seeds[0], 2]).uniform(-_WITHIN, _WITHIN, (_FURTHER, density.size))
         further = [point for point in density.initial_point + jitter if is_usable(evaluate, point)]
         ends += _ends(evaluate, further)[0]
-    heights = [evaluate(end)[0] for end in ends]
-    if not np.ptp([height for height in heights if np.isfinite(height)] or [0.0]) > far:
-        return first, None
-    basins = [_basin(evaluate, end) for end in ends]
-    best = max((basin for basin in basins if basin), key=lambda basin: basin.mass, default=None)
-    if best is None:
-        return first, None
-    own = [(chain, basin) for chain, basin in enumerate(basins[: len(first)]) if basin is not None]
-    below = {chain: best.mass - basin.mass for chain, basin in own if best.mass - basin.mass > far}
+        if not _differ(evaluate, ends, far):
+            return first, None
+    basins = [*own, *(_basin(evaluate, end) for end in ends[len(first) :])]
+    best = max((basin for basin in basins if basin), key=lambda basin: basin.mass)
+    below = {
+        chain: best.mass - basin.mass
+        for chain, basin in enumerate(own)
+        if basin is not None and best.mass - basin.mass > far
+    }
     if not below:
         return first, None
     moved = first.copy()
@@ -100,6 +107,12 @@ def leave_minor_modes(density: LogDensity, first: Vector, seeds: Sequence[int]) 
         moved[chain] = _near(evaluate, best, np.random.default_rng([seeds[chain], 1]))
     log.info("start: %s", _told(below))
     return moved, best.mode
+
+
+def _differ(evaluate: Density, ends: Sequence[Vector], far: float) -> bool:
+    """Return whether a search has ended more than `far` nats below another."""
+    heights = [evaluate(end)[0] for end in ends]
+    return bool(np.ptp([height for height in heights if np.isfinite(height)] or [0.0]) > far)
 
 
 def _ends(evaluate: Density, points: Sequence[Vector]) -> tuple[list[Vector], int]:

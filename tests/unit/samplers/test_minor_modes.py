@@ -10,6 +10,8 @@ import pytest
 from scipy.special import logsumexp
 
 from bayesrun.engines.base import Block, LogDensity
+from bayesrun.samplers import minor_modes
+from bayesrun.samplers.initial_points import towards_mode
 from bayesrun.samplers.minor_modes import leave_minor_modes
 
 LEFT, RIGHT = np.full(2, -5.0), np.full(2, 5.0)
@@ -72,3 +74,31 @@ def test_a_funnel_and_a_density_without_a_mode_change_nothing() -> None:
             LogDensity((Block("x", 0, 6, (6,)),), np.zeros(6), density), first, (1, 2, 3, 4)
         )
         assert best is None and np.array_equal(moved, first)
+
+
+def test_no_further_modes_are_sought_for_chains_of_which_none_has_a_mode_to_leave(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Effects of groups around 0 whose sd goes to 0: the density has no bound, and the searches are long."""
+    observed = np.linspace(-2.0, 2.0, 12)
+
+    def hierarchy(point: Any) -> tuple[float, Any]:
+        log_sd, effects = point[0], point[1:]
+        squares, left = effects @ effects * np.exp(-2 * log_sd), observed - effects
+        value = -12 * log_sd - 0.5 * squares - 0.5 * np.exp(2 * log_sd) + log_sd - 0.5 * left @ left
+        slopes = left - effects * np.exp(-2 * log_sd)
+        return float(value), np.array([-11 + squares - np.exp(2 * log_sd), *slopes])
+
+    begun: list[Any] = []
+
+    def counted(density: Any, point: Any) -> Any:
+        begun.append(point)
+        return towards_mode(density, point)
+
+    monkeypatch.setattr(minor_modes, "towards_mode", counted)
+    first = np.random.default_rng(4).uniform(-1, 1, (4, 13))
+    density = LogDensity((Block("x", 0, 13, (13,)),), np.zeros(13), hierarchy)
+    with np.errstate(all="ignore"):
+        moved, best = leave_minor_modes(density, first, (1, 2, 3, 4))
+    assert best is None and np.array_equal(moved, first)
+    assert len(begun) == 5
