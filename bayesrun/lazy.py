@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import arviz as az
     import filelock
+    import formulaic
+    import mlflow
     import pandas as pd
     import scipy.sparse.linalg as sparse_linalg
     import xarray as xr
@@ -33,12 +35,14 @@ else:
 
     az = _Lazy("arviz")
     filelock = _Lazy("filelock")
+    formulaic = _Lazy("formulaic")
     fft = _Lazy("scipy.fft")
     linalg = _Lazy("scipy.linalg")
+    mlflow = _Lazy("mlflow")
     optimize = _Lazy("scipy.optimize")
     pd = _Lazy("pandas")
     sparse_linalg = _Lazy("scipy.sparse.linalg")
     special = _Lazy("scipy.special")
     xr = _Lazy("xarray")
 
-__all__ = ["az", "fft", "filelock", "linalg", "optimize", "pd", "sparse_linalg", "special", "xr"]
+__all__ = ["az", "fft", "filelock", "formulaic", "linalg", "mlflow", "optimize", "pd", "sparse_linalg", "special", "xr"]

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesrun.language.formulas import Design, Formula, Term, register_materializer
+from bayesrun.language.formulaic_patches import restored_spec
+from bayesrun.language.formulas import Design, Formula, Term
 
 
 def plain_design(design: Design) -> dict[str, Any]:
@@ -41,45 +42,18 @@ def plain_design(design: Design) -> dict[str, Any]:
 
 def restored_design(content: Mapping[str, Any], formula: Formula) -> Design:
     """Rebuild a design from the output of `plain_design`; its matrix is empty, `at` evaluates other rows."""
-    from formulaic import ModelSpec, SimpleFormula
-    from formulaic.parser.types import Factor
-
-    kinds = {kind.value: kind for kind in Factor.Kind}
-    spec = ModelSpec(
-        SimpleFormula(formula.parsed, _ordering="degree"),
-        materializer=register_materializer(),
-        na_action="ignore",
-        output="pandas",
-        structure=[_structure(formula, one) for one in content["structure"]],
-        transform_state={expr: _restored(state) for expr, state in content["transforms"].items()},
-        encoder_state={
-            expr: (kinds[of["kind"]], {"categories": _restored(of["categories"])} if of["categories"]["list"] else {})
+    spec = restored_spec(
+        formula.parsed,
+        content["structure"],
+        {expr: _restored(state) for expr, state in content["transforms"].items()},
+        {
+            expr: (of["kind"], {"categories": _restored(of["categories"])} if of["categories"]["list"] else {})
             for expr, of in content["encodings"].items()
         },
     )
     terms = tuple(Term(n, start, stop, None if ls is None else tuple(ls)) for n, start, stop, ls in content["terms"])
     columns = tuple(content["columns"])
     return Design(np.empty((0, len(columns))), columns, terms, spec)
-
-
-def _structure(formula: Formula, content: Mapping[str, Any]) -> Any:
-    from formulaic.materializers.types import ScopedFactor, ScopedTerm
-    from formulaic.materializers.types.evaluated_factor import EvaluatedFactor
-    from formulaic.model_spec import EncodedTermStructure
-
-    term = next(t for t in formula.parsed if [f.expr for f in t.factors] == content["term"])
-    factors = {factor.expr: factor for factor in term.factors}
-    scoped = [
-        ScopedTerm(
-            [
-                ScopedFactor(EvaluatedFactor(factors[expr], values=None), bool(reduced))
-                for expr, reduced in of["factors"]
-            ],
-            scale=of["scale"],
-        )
-        for of in content["scoped"]
-    ]
-    return EncodedTermStructure(term, scoped, content["columns"])
 
 
 def _plain(state: Any) -> Any:

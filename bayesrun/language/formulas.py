@@ -9,10 +9,10 @@ NetCDF reads a slash as a path.
 
 from __future__ import annotations
 
-import ast
+import math
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,12 +23,15 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language import formula_grammar as grammar
-from bayesrun.language.calendar_dates import part_of_days
-from bayesrun.language.formula_size import size_problems
+from bayesrun.language.formula_functions import formula_functions
 from bayesrun.language.formula_spellings import fault_elsewhere, respelled
-from bayesrun.lazy import pd
+from bayesrun.language.formulaic_patches import register_materializer
+from bayesrun.lazy import formulaic, pd
 
 INTERCEPT = "Intercept"
+MAX_COLUMNS = 5_000
+MAX_CELLS = 500_000_000
+"""Numbers of a design: 4 GB."""
 _HINT = "write it as in R: y ~ x1 + x2, y ~ x * C(group), y ~ log(x) + poly(z, 2), y ~ `a name with spaces`"
 
 
@@ -104,7 +107,7 @@ class Design:
     def at(self, variables: Mapping[str, Any]) -> NDArray[Any]:
         """Evaluate the same columns for new rows: name to array (row) in, (row, column) out."""
         frame = _frame(self._with_factors(variables))
-        return np.asarray(self.spec.get_model_matrix(frame, context=_environment(), drop_rows=set()), dtype=float)
+        return np.asarray(self.spec.get_model_matrix(frame, context=formula_functions(), drop_rows=set()), dtype=float)
 
     def _with_factors(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Make factors of columns that were bare factors in the fit: the labels of some are numbers."""
@@ -166,15 +169,13 @@ def design(formula: Formula, variables: Mapping[str, Any]) -> Design:
     UserError
         When it can't be evaluated on these data, or its values are not finite.
     """
-    from formulaic import SimpleFormula
-
-    check(size_problems(formula.key, _factors_of(formula), variables))
+    check(_size_problems(formula.key, _factors_of(formula), variables))
     spelled = _spellings(formula.parsed, formula.response)
     try:
         with _quiet():
-            made = SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
+            made = formulaic.SimpleFormula(formula.parsed, _ordering="degree").get_model_matrix(
                 _frame(variables),
-                context=_environment(),
+                context=formula_functions(),
                 na_action="ignore",
                 output="pandas",
                 materializer=register_materializer(),
@@ -194,6 +195,46 @@ def _factors_of(formula: Formula) -> dict[str, list[tuple[str, bool]]]:
     return {term: [(name, forced) for name, forced in of if name is not None] for term, of in named.items()}
 
 
+def _size_problems(
+    key: str, terms: Mapping[str, Sequence[tuple[str, bool]]], variables: Mapping[str, Any]
+) -> list[Problem]:
+    """Return the problems of a design that is too large: a factor has a column per level, a product all pairs.
+
+    A label per row, or a product of a few factors, would be a matrix that no machine holds.
+
+    Parameters
+    ----------
+    key
+        Config key of the formula.
+    terms
+        Term to the variables in it that may have a column per level, and whether numbers are labels there: `C(year)`.
+    variables
+        Name to array (row) of every variable.
+    """
+    rows = max((len(values) for values in variables.values()), default=0)
+    levels = {
+        pair: _level_count(variables[pair[0]], pair[1]) for of in terms.values() for pair in of if pair[0] in variables
+    }
+    counts = {term: math.prod(levels.get(pair, 1) for pair in of) for term, of in terms.items()}
+    count = sum(counts.values())
+    if count <= MAX_COLUMNS and count * rows <= MAX_CELLS:
+        return []
+    most = max(counts, key=lambda term: counts[term])
+    shown = grammar.shown(most)
+    if count <= MAX_COLUMNS:
+        message = f"needs {count:,} columns for {rows:,} rows: {count * rows:,} numbers (most allowed: {MAX_CELLS:,})"
+        return [Problem(key, message, f"leave out terms; '{shown}' has the most columns, {counts[most]:,}")]
+    message = f"term '{shown}' needs {counts[most]:,} columns; a formula may have {MAX_COLUMNS:,}"
+    return [Problem(key, message, "write many levels as a group effect, (1 | group), or merge levels")]
+
+
+def _level_count(values: Any, forced: bool) -> int:
+    """Count the levels of labels; numbers have one column, unless they are labels."""
+    if isinstance(values, pd.Categorical):
+        return len(values.categories)
+    return int(pd.unique(values).size) if forced or values.dtype.kind in "OUS" else 1
+
+
 def plain(name: str) -> frozenset[str]:
     """Normalize a term's name: spaces, kind of quotes and the order of an interaction do not matter.
 
@@ -206,8 +247,6 @@ def plain(name: str) -> frozenset[str]:
 
 
 def _tokens(right: str, key: str, text: str) -> list[Any]:
-    from formulaic.parser import DefaultFormulaParser
-
     groups = re.search(r"(?<!\w)\([^()|]*\|[^()]*\)", right)
     if groups:
         raise fail(key, f"'{groups[0]}' is not allowed there, in '{text}'", grammar.REMEDIES["groups"])
@@ -215,7 +254,7 @@ def _tokens(right: str, key: str, text: str) -> list[Any]:
         message = f"'{text}' contains a character that is not allowed in a formula (\\ [ ] | or a single back-tick)"
         raise fail(key, message, _HINT)
     try:
-        return list(DefaultFormulaParser(include_intercept=False).get_tokens(right))
+        return list(formulaic.parser.DefaultFormulaParser(include_intercept=False).get_tokens(right))
     except Exception as error:
         raise fail(key, f"'{text}' can't be read: {_first_line(error)}", _HINT) from error
 
@@ -246,10 +285,8 @@ def _value_faults(value: str, before: str) -> Iterator[str]:
 
 
 def _terms(right: str, key: str, text: str) -> list[Any]:
-    from formulaic import Formula as Parsed
-
     try:
-        parsed = Parsed(right)
+        parsed = formulaic.Formula(right)
     except Exception as error:
         raise fail(key, f"'{text}' can't be read: {_first_line(error)}", _HINT) from error
     terms = list(parsed) if type(parsed).__name__ == "SimpleFormula" else []
@@ -321,10 +358,6 @@ def _frame(variables: Mapping[str, Any]) -> Any:
     ready = {n: pd.Series(a.astype(object) if a.dtype.kind in "US" else a, copy=False) for n, a in arrays.items()}
     columns = {grammar.symbol(name): column for name, column in {**ready, **ordered}.items()}
     return pd.DataFrame(columns, copy=False)
-
-
-def _environment() -> dict[str, Any]:
-    return formula_functions()
 
 
 def _matrix(made: Any) -> NDArray[Any]:
@@ -413,113 +446,3 @@ def split_interaction(name: str) -> list[str]:
         else:
             parts[-1] += char
     return parts
-
-
-@lru_cache(maxsize=1)
-def register_materializer() -> str:
-    """Register the materializer that evaluates a formula's factors, and return its name.
-
-    formulaic keeps one state for identical calls in a factor: if `min(x)` occurs twice, one of the two
-    would be computed from new rows. Here each call has its own state.
-    """
-    from formulaic.materializers import PandasMaterializer
-    from interface_meta import override
-
-    class Materializer(PandasMaterializer):  # type: ignore[misc]
-        REGISTER_NAME = "bayesrun"
-        REGISTER_INPUTS = ()
-        REGISTER_PRECEDENCE = 0.0
-
-        @override  # type: ignore[untyped-decorator]
-        def _evaluate(self, expr: str, metadata: Any, spec: Any) -> Any:
-            return super()._evaluate(with_distinct_calls(expr), metadata, spec)
-
-    return str(Materializer.REGISTER_NAME)
-
-
-def with_distinct_calls(expr: str) -> str:
-    """Make identical calls textually distinct: `min(x) + min(x)` becomes the equivalent `min(x) + min(+x)`."""
-    tree = ast.parse(expr, mode="eval")
-    seen: dict[str, int] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args:
-            text = ast.unparse(node)
-            for _ in range(seen.get(text, 0)):
-                node.args[0] = ast.UnaryOp(ast.UAdd(), node.args[0])
-            seen[text] = seen.get(text, 0) + 1
-    return ast.unparse(tree) if any(count > 1 for count in seen.values()) else expr
-
-
-def formula_functions() -> dict[str, Any]:
-    """Map every name of the grammar's whitelist to its function.
-
-    Functions of a whole column are stateful: the stored mean, knots or levels make a formula
-    compute the same columns for new rows as for the fitted rows.
-    """
-    from formulaic.transforms import TRANSFORMS
-
-    pointwise = ("log", "log1p", "log2", "log10", "exp", "expm1", "sqrt", "abs", "sign", "sin", "cos", "tanh")
-    statistics: dict[str, Callable[[Any], Any]] = {
-        **{name: getattr(np, name) for name in ("mean", "median", "min", "max")},
-        "std": _std,
-    }
-    shared = ("I", "center", "C", "poly", "bs", "cr", "cs", "cc", "Treatment", "Sum", "Helmert", "Poly", "Diff")
-    standardize = _standardize()
-    return {
-        **{name: getattr(np, name) for name in pointwise},
-        **{name: _remembered(statistic) for name, statistic in statistics.items()},
-        **{name: TRANSFORMS[name] for name in shared},
-        "factor": TRANSFORMS["C"],
-        **{name: standardize for name in ("scale", "standardize", "zscore")},
-        **{name: _of_days(name) for name in grammar.DATE_PARTS},
-        "trend": _trend(),
-    }
-
-
-def _std(values: Any) -> Any:
-    return np.std(values, ddof=1)
-
-
-def _remembered(statistic: Callable[[Any], Any]) -> Any:
-    """Make a statistic of a column that keeps its fitted value when the formula is applied to new rows."""
-    from formulaic.transforms import stateful_transform
-
-    def call(data: Any, _state: dict[str, Any]) -> Any:
-        if "value" not in _state:
-            _state["value"] = float(statistic(data))
-        return _state["value"]
-
-    return stateful_transform(call)
-
-
-def _of_days(name: str) -> Callable[[Any], Any]:
-    """Make a function for a part of dates, which are given as days since 1970-01-01."""
-
-    def call(days: Any) -> Any:
-        return part_of_days(name, np.asarray(days, dtype=float))
-
-    return call
-
-
-def _trend() -> Any:
-    """Return `(x - min(x)) / (max(x) - min(x))`, as `trend` in expressions."""
-    from formulaic.transforms import stateful_transform
-
-    def trend(data: Any, _state: dict[str, Any]) -> Any:
-        if "low" not in _state:
-            _state.update(low=float(data.min()), high=float(data.max()))
-        return (data - _state["low"]) / (_state["high"] - _state["low"])
-
-    return stateful_transform(trend)
-
-
-def _standardize() -> Any:
-    """Return `(x - mean(x)) / std(x)`, with n - 1 degrees of freedom, as `zscore` in expressions."""
-    from formulaic.transforms import stateful_transform
-
-    def standardize(data: Any, _state: dict[str, Any]) -> Any:
-        if "mean" not in _state:
-            _state.update(mean=float(data.mean()), std=float(_std(data)))
-        return (data - _state["mean"]) / _state["std"]
-
-    return stateful_transform(standardize)

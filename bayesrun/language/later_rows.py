@@ -20,7 +20,8 @@ from bayesrun.language.functions import index
 from bayesrun.language.hidden_markov import chain_of, emission_of, emissions_of
 from bayesrun.language.learned import Constant
 from bayesrun.language.plan import Plan, of_values
-from bayesrun.language.recurrence_reader import lags_in, read_recurrence
+from bayesrun.language.recurrence_checks import lags_in
+from bayesrun.language.recurrence_reader import read_recurrence
 from bayesrun.language.scope import Scope
 from bayesrun.language.time_steps import Times
 from bayesrun.language.values import Fault, Value, apply, compute, conform, constant, fixed

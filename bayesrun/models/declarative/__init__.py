@@ -28,7 +28,8 @@ from bayesrun.language.declaration import Declaration, Draft, Hidden, ModelDesig
 from bayesrun.language.densities.elementwise import written_density
 from bayesrun.language.distributions import family
 from bayesrun.language.functions import index, reduce_axis
-from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, HiddenStates, emitted, read_hidden_markov
+from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, emitted, read_hidden_markov
+from bayesrun.language.hidden_states import HiddenStates
 from bayesrun.language.later_rows import (
     CONTINUED,
     remember_end,
@@ -41,8 +42,9 @@ from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN, LinearGaussian, r
 from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.plan import of_values, plan
 from bayesrun.language.priors import declare, declare_likelihood
+from bayesrun.language.recurrence_checks import lags_in
 from bayesrun.language.recurrence_draws import same_row_problems
-from bayesrun.language.recurrence_reader import lags_in, read_recurrence
+from bayesrun.language.recurrence_reader import read_recurrence
 from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import apply, constant
 from bayesrun.language.whitened_processes import Sight

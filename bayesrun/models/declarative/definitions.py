@@ -17,7 +17,7 @@ from bayesrun.language.hidden_markov import HIDDEN_MARKOV, hidden_markov_problem
 from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, linear_gaussian_problems
 from bayesrun.language.ode_reader import ode_names, ode_problems, states_of
 from bayesrun.language.prior_checks import check_prior, dims_problems, modifier_problems, split
-from bayesrun.language.recurrence_reader import lags_in, names_used, recurrence_problems
+from bayesrun.language.recurrence_checks import lags_in, names_used, recurrence_problems
 
 if TYPE_CHECKING:
     from bayesrun.models.declarative import DeclarativeSpec

@@ -15,7 +15,7 @@ from bayesrun.data.factors import codes_of, formula_column, row_column, value_ke
 from bayesrun.errors import Problem, UserError, did_you_mean
 from bayesrun.language.formula_grammar import shown
 from bayesrun.language.formulas import Design, Formula, categorical_in
-from bayesrun.lazy import pd, xr
+from bayesrun.lazy import formulaic, pd, xr
 
 _KEY = "predict.data"
 
@@ -139,13 +139,11 @@ class _NotComputed(Exception):
 
 def _evaluated(formula: Formula, design: Design, arrays: Mapping[str, NDArray[Any]]) -> tuple[NDArray[Any], str]:
     """Return the columns, and the levels that the fit has not seen, in words; empty when there are none."""
-    from formulaic.errors import DataMismatchWarning
-
     try:
         with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
             warnings.simplefilter("always")
             matrix = design.at(arrays)
-        unseen = [str(one.message) for one in caught if issubclass(one.category, DataMismatchWarning)]
+        unseen = [str(one.message) for one in caught if issubclass(one.category, formulaic.errors.DataMismatchWarning)]
         return matrix, ", ".join(text.partition("{")[2].partition("}")[0] for text in unseen)
     except Exception as error:  # whatever NumPy, pandas and formulaic raise on unfit rows
         lines = str(error).strip().splitlines()

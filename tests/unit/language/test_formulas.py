@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
 from bayesrun.language import formula_grammar as grammar
+from bayesrun.language.formula_functions import formula_functions as functions
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import design, parse, plain
-from bayesrun.language.formulas import formula_functions as functions
 
 ROWS = 24
 RNG = np.random.default_rng(3)
