@@ -64,7 +64,9 @@ _PHRASES = (
     re.compile(
         rf"(?<![^\s\"'(\[,])--?[\w\-]*(?:{_STRONG})(?:[_\-]key)?\s+(?P<value>{_QUOTED}|[^\s\-]\S*)", re.IGNORECASE
     ),  # of a command line
-    re.compile(r"(?<!\S)(?:-u[ =]?|--user[ =])(?P<value>[^\s:/=]+:\S+)"),
+    re.compile(
+        r"(?<!\S)(?:-[uU][ =]?|--(?:proxy-)?user[ =]|--(?:basic-)?auth[ =]|--creds[ =])(?P<value>[^\s:/=]+:\S+)"
+    ),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?:-----END|$)", re.DOTALL),
     re.compile(  # tokens that are known by their looks: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
         r"(?<![\w\-])(?P<value>gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abprs]-[\w\-]{10,}|AKIA[A-Z0-9]{16}"
@@ -122,6 +124,12 @@ _PHRASES = (
     ),
     re.compile(r"\b(?:sqlplus|expdp|impdp|sqlldr|rman)\s(?:-\w+\s){0,6}[^\s/@]{1,60}/(?P<value>[^\s@/]+)@"),
     re.compile(r"\b(?:sshpass\s+-p\s*|(?:mysql|mysqldump|mariadb)\s(?:[^\n]{0,200}\s)?-p)(?P<value>[^\s\-]\S*)"),
+    re.compile(  # programs that have a letter for it
+        r"\b(?:redis-cli\s(?:[^\n]{0,200}\s)?-a|ldap\w+\s(?:[^\n]{0,200}\s)?-w"
+        r"|(?:mongo(?:sh|dump|restore|import|export)?|cqlsh)\s(?:[^\n]{0,200}\s)?-p"
+        r"|(?:sqlcmd|bcp|isql|zip|unzip|ipmitool|mosquitto_[ps]ub)\s(?:[^\n]{0,200}\s)?-P"
+        r"|lftp\s(?:[^\n]{0,200}\s)?-u\s*[^\s,]+,|smbclient\s(?:[^\n]{0,200}\s)?-U\s*[^\s%]+%)\s*(?P<value>[^\s\-]\S*)"
+    ),
     re.compile(r"(?<![\w:/])//[^\s/@:]+:(?P<value>[^\s/@]+)@"),  # a URL without its scheme
     re.compile(r"\bjdbc:oracle:\w+:[^\s/]+/(?P<value>[^\s@]+)@"),
 )

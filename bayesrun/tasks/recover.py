@@ -27,7 +27,7 @@ from bayesrun.logs import console_level, logging_to_memory
 from bayesrun.open_run import OpenRun
 from bayesrun.pictures import draw_stored
 from bayesrun.pipeline import conclude, prepare
-from bayesrun.run_folder import RunFolder, as_output_error, dead_runs, forget, runs_elsewhere
+from bayesrun.run_folder import RunFolder, as_output_error, check_links, dead_runs, forget, runs_elsewhere
 from bayesrun.samplers.draw_store import read_draws
 from bayesrun.samplers.earlier import recovered
 from bayesrun.sweeps.sweep_folder import is_sweep, may_launch, recovering
@@ -120,6 +120,7 @@ def _recover_alone(folder: Path, outputs: Path) -> int:
     """Recover one run; an interrupt leaves it as it is, to be recovered by the next command."""
     status = 0
     try:
+        check_links(folder)
         with console_level(logging.WARNING), logging_to_memory():  # what libraries say of themselves is no news here
             said = _end_task_run(folder) or recover_run(config_of(folder), RunFolder(folder))
         print(f"{folder}: {said}")

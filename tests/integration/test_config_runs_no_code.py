@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pickle
 import sqlite3
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bayesrun.processes import process_label
 from tests.conftest import ROOT, Command
 from tests.planted_code import BY_TAGS, CALLBACK, EXPERIMENTS, PRIMARY, plant, write_planted
 
@@ -288,4 +291,17 @@ def test_nothing_is_written_where_a_run_folders_links_lead(bayesrun: Command, tm
         assert f"holds links that lead out of it: '{link}'" in done.stderr
     (run / "sweep.json").write_text('{"arguments": {"overrides": []}}')
     assert f"links that lead out of it: '{link}'" in bayesrun(f"resume={run}").stderr
+    (run / "sweep.json").unlink()
+    (run / "status.json").write_text('{"status": "running"}')
+    note = tmp_path / "out/.running" / f"{hashlib.sha256(str(run).encode()).hexdigest()[:16]}.json"
+    note.parent.mkdir(parents=True)
+    host, pid, _, system = process_label(os.getpid()).split(":")
+    note.write_text(json.dumps({"folder": str(run), "process": f"{host}:{pid}:1.0:{system}"}))  # it ran long ago
+    done = bayesrun("task=report", f"run={run}", f"paths.outputs={tmp_path}/out")
+    assert f"links that lead out of it: '{link}'" in done.stderr
+    done = bayesrun(
+        "model=linear_regression", "sampler=prior", "report=false", "tracking=none", f"paths.outputs={tmp_path}/out"
+    )
+    assert "can't be recovered: " in done.stdout and f"links that lead out of it: '{link}'" in done.stdout
+    assert not note.exists()
     assert not list(elsewhere.iterdir())

@@ -86,6 +86,9 @@ def test_secrets_of_a_url(url: str, safe: str) -> None:
         "unknown key 'tokn': did you mean 'token', 'uri' or 'password', 'name'?",
         "the password is required; a passphrase for it",
         "the oracle is at a/b@c",
+        "mosquitto_sub -h h -p 1883 -t x",
+        "the mongo shell: a p-value, x -p",
+        "unzip x.zip -d there; ldapsearch -x",
         "data.path: '//server/share/x.csv' is missing",
     ],
 )
