@@ -46,6 +46,8 @@ P = (
 )
 SAFETY, SLOWEST, FASTEST = 0.9, 0.2, 10.0
 """Nodes, weights, error weights and continuous weights of the stages, and factors of the choice of steps."""
+_TOGETHER = 2_000
+"""Steps that many solutions take together, at most."""
 
 
 def parameter_name(number: int) -> str:
@@ -94,6 +96,10 @@ class System:
     atol: float
     max_steps: int
     _compiled: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can't be stored: Theano keeps operations beside what it compiled of them."""
+        return {**self.__dict__, "_compiled": {}}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -162,10 +168,25 @@ class Solution:
         found = np.full((len(times), count, *batch), np.nan)
         of = np.full((len(times), count, columns), np.nan)
         with np.errstate(all="ignore"):
-            reason = self._steps(arrays, times, found, of if slopes else None, most or system.max_steps)
+            if slopes or not batch:
+                reason = self._steps(arrays, times, found, of if slopes else None, most or system.max_steps)
+            else:
+                reason = self._together([one.ravel() for one in arrays], times, found.reshape(len(times), count, -1))
         places = list(system.places)
         values = np.moveaxis(found[places], (0, 1), (-2, -1))
         return values, of[places] if slopes else None, reason
+
+    def _together(self, arrays: Sequence[Array], times: Array, found: Array) -> str:
+        """Fill in solutions that share their steps; one that needs many, or that has none, is solved apart."""
+        size = found.shape[2]
+        most = self.system.max_steps if size == 1 else min(_TOGETHER, self.system.max_steps)
+        reason = self._steps(arrays, times, found, None, most)
+        if not reason or size <= 1:
+            return reason
+        found[:] = np.nan
+        halves = (slice(None, size // 2), slice(size // 2, None))
+        reasons = [self._together([one[half] for one in arrays], times, found[:, :, half]) for half in halves]
+        return reasons[0] or reasons[1]
 
     def _steps(self, arrays: Sequence[Array], times: Array, found: Array, of: Array | None, most: int) -> str:
         """Fill the solution in, step by step; return why it ended before the last time."""

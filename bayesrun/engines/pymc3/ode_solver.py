@@ -17,7 +17,7 @@ from theano.graph.basic import Apply
 from theano.graph.op import COp, get_test_value
 
 from bayesrun.engines.pymc3.recurrence_code import IN_C
-from bayesrun.engines.pymc3.theano_setup import compiler, compiling
+from bayesrun.engines.pymc3.theano_setup import compiler_of_functions, compiling
 from bayesrun.language.differential_equations import (
     FASTEST,
     SAFETY,
@@ -90,10 +90,13 @@ class Solve(COp):  # type: ignore[misc]  # Theano has no type hints
         return Apply(self, inputs, [tt.dmatrix(), tt.dtensor3()])
 
     def perform(self, node: Apply, inputs: list[Any], outputs: list[list[Any]], params: Any = None) -> None:
-        """Compute it in NumPy."""
+        """Compute it in NumPy, or in C from some calls on, where prior draws are made; also what takes many steps."""
         self._calls += 1
-        found = None if self._calls > _FEW and compiler() else Solution(self.system).with_slopes(inputs, _SHORT)
-        if compiler() and (found is None or not np.isfinite(found[0]).all()):
+        in_c = bool(compiler_of_functions())
+        found = None
+        if not in_c or self._calls <= _FEW:
+            found = Solution(self.system).with_slopes(inputs, _SHORT if in_c else None)
+        if in_c and (found is None or not np.isfinite(found[0]).all()):
             found = self._in_c(inputs)
         assert found is not None
         outputs[0][0], outputs[1][0] = found
@@ -102,7 +105,8 @@ class Solve(COp):  # type: ignore[misc]  # Theano has no type hints
         """Compute it in C, in a function that is compiled once: NumPy is slow where Theano calls it at every draw."""
         if self._function is None:
             given = [tt.dscalar() for _ in inputs]
-            with compiling(), theano.config.change_flags(compute_test_value="off"):
+            flags = {"cxx": compiler_of_functions(), "compute_test_value": "off"}
+            with theano.config.change_flags(**flags), compiling():
                 self._function = theano.function(given, Solve(self.system)(*given))
         return self._function(*inputs)
 

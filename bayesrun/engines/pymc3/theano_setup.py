@@ -65,11 +65,24 @@ def compiler() -> str:
     return str(theano.config.cxx)
 
 
+def compiler_of_functions() -> str:
+    """Return the C++ compiler that functions can be compiled with, also in `building`; empty when there is none."""
+    return compiler() or _outside[-1]
+
+
+_outside = [""]
+"""The compilers that Theano had before each `building` that is open."""
+
+
 @contextmanager
 def building() -> Iterator[None]:
     """Build models in this context: test values are computed without compiling C for them."""
-    with _quiet_warnings(), applied("graphs_in_python"):
-        yield
+    _outside.append(compiler_of_functions())
+    try:
+        with _quiet_warnings(), applied("graphs_in_python"):
+            yield
+    finally:
+        _outside.pop()
 
 
 @contextmanager

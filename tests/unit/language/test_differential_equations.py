@@ -17,6 +17,7 @@ from scipy.stats import norm
 from bayesrun.data.design import FittedDesign
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.engines.pymc3.ode_solver import _IN_C, Solve
+from bayesrun.engines.pymc3.predictive import draw_prior
 from bayesrun.engines.pymc3.theano_setup import compiling
 from bayesrun.errors import UserError
 from bayesrun.language.declaration import Declaration
@@ -166,6 +167,23 @@ def test_many_solutions_at_once_are_those_of_one_at_a_time() -> None:
     together = solver.at(several)
     for i in range(3):
         np.testing.assert_allclose(together[i], solver.at([x[i] for x in several]), rtol=1e-5)
+
+
+def test_a_solution_that_has_no_end_or_takes_many_steps_leaves_the_others() -> None:
+    solver, one = Solution(system_of(made := declared())), inputs_of(made)
+    quick = [np.array(x) for x in one]
+    stiff = [np.array(x * 3000.0) if i == len(one) - 1 else np.array(x) for i, x in enumerate(one)]
+    infinite = [np.array(np.inf) for _ in one]
+    together = solver.at([np.array([a, b, c]) for a, b, c in zip(quick, stiff, infinite, strict=True)])
+    np.testing.assert_allclose(together[0], solver.at(quick), rtol=1e-7)
+    np.testing.assert_allclose(together[1], solver.at(stiff), rtol=1e-7)
+    assert np.isnan(together[2]).any()
+
+
+def test_prior_draws_that_take_many_steps_are_solved() -> None:
+    text = TEXT.replace("(a - b * v) * u + dose * exp(-t)", "-2000 * a * (u - cos(t))")
+    draws = draw_prior(built(text), 12, 3, {})
+    assert draws["z"].shape == (12, 6, 2) and np.isfinite(draws["z"]).all()
 
 
 def test_c_agrees_with_numpy() -> None:
