@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.data.base import Role
-from bayesrun.language.declaration import Declaration, Draft, Recover, observed_values
+from bayesrun.language.declaration import Declaration, Draft, observed_values
 from bayesrun.language.functions import log as log_value
 from bayesrun.language.functions import reduce_axis, where
 from bayesrun.language.priors import declare
@@ -164,20 +164,24 @@ def _marginal(data: xr.Dataset, spec: SwitchpointSpec, compound: Declaration) ->
     terms = replace(evidence, **sums).log_terms(early, late, log_value)
     density = apply("bounded", [reduce_axis("logsumexp", terms), early > 0, late > 0])
     draft.potential(f"{spec.options.response}_marginal", density)
-    return replace(draft.declaration(), recover=_recovery(evidence, spec.options.response), reported=compound)
+    return replace(draft.declaration(), recover=_Recovery(evidence, spec.options.response), reported=compound)
 
 
-def _recovery(evidence: Evidence, response: str) -> Recover:
-    def recover(draws: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+@dataclass(frozen=True)
+class _Recovery:
+    """Draws the switchpoint and the missing counts, given the rates."""
+
+    evidence: Evidence
+    response: str
+
+    def __call__(self, draws: Mapping[str, NDArray[Any]], rng: np.random.Generator) -> dict[str, NDArray[Any]]:
         early, late = draws["early_rate"], draws["late_rate"]
-        switchpoint = draw_switchpoints(evidence, early, late, rng)
+        switchpoint = draw_switchpoints(self.evidence, early, late, rng)
         drawn: dict[str, NDArray[Any]] = {"switchpoint": switchpoint}
-        if evidence.missing.size:
-            before = switchpoint[..., None] >= evidence.missing
-            drawn[f"{response}_missing"] = rng.poisson(np.where(before, early[..., None], late[..., None]))
+        if self.evidence.missing.size:
+            before = switchpoint[..., None] >= self.evidence.missing
+            drawn[f"{self.response}_missing"] = rng.poisson(np.where(before, early[..., None], late[..., None]))
         return drawn
-
-    return recover
 
 
 def draw_switchpoints(

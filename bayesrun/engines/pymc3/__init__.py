@@ -50,11 +50,12 @@ class PyMC3Engine:
         import_pymc3(NAMES if patches == "all" else () if patches == "none" else patches)
 
     def compile(self, declared: Any) -> CompiledModel:
-        """Build the model of a declaration."""
+        """Build the model of a declaration, or take the last one that was built if it is the same."""
         from bayesrun.engines.pymc3.build import build
+        from bayesrun.engines.pymc3.kept_models import kept_or_built
         from bayesrun.engines.pymc3.model import PyMC3Model
 
-        return PyMC3Model(build(declared))
+        return kept_or_built(declared, lambda: PyMC3Model(build(declared)))
 
     def draw(self, distribution: str, parameters: Any, shape: tuple[int, ...], seed: int) -> Any:
         """Draw from a distribution without a model."""

@@ -44,6 +44,14 @@ class PyMC3Model:
     def __init__(self, model: pm.Model) -> None:
         self.model = model
         self._metadata = metadata(model)
+        self._as_built = [variable.tag.test_value for variable in model.free_RVs]
+        self._is_lent = False
+
+    def begin_as_built(self) -> bool:
+        """Take the initial point of the model as it was built; False where PyMC3 may have changed more than that."""
+        for variable, value in zip(self.model.free_RVs, self._as_built, strict=True):
+            variable.tag.test_value = value
+        return not self._is_lent
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -203,16 +211,19 @@ class PyMC3Model:
 
     def step_sampler(self, settings: StepSettings, seed: int) -> steps.PyMC3Steps:
         """Assign a step method to each variable."""
+        self._is_lent = True
         return steps.make_steps(self.model, settings, seed)
 
     def initial_points(self, init: str, seeds: Sequence[int]) -> Vector:
         """Return the points from which PyMC3's NUTS would start."""
+        self._is_lent = True
         with self.model, compiling():
             points, _ = pm.init_nuts(init=init, chains=len(seeds), random_seed=seeds[0], progressbar=False)
         return np.stack([np.concatenate([np.ravel(point[b.name]) for b in self.blocks]) for point in points])
 
     def fit_normal(self, settings: NormalSettings, seed: int, on_step: Callable[[int], None]) -> NormalFit:
         """Fit a normal approximation."""
+        self._is_lent = True
         return variational.fit_normal(self.model, settings, seed, on_step)
 
     @property
