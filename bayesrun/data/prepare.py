@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from bayesrun.data.arrays import Array
 from bayesrun.data.base import SOURCES, DataSpec, Role
 from bayesrun.data.columns import apply_types, choose, label, label_problems, note_odd_cells
-from bayesrun.data.dates import by_date, parse_dates
+from bayesrun.data.dates import DateFormat, by_date, parse_dates
 from bayesrun.data.design import KEY, FittedDesign, learn
 from bayesrun.data.factors import apply_levels, unused_levels
 from bayesrun.data.files import Written
@@ -60,12 +60,12 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
         When the data can't be read and prepared as configured.
     """
     raw, written = _read(spec, directory)
-    return _prepared(raw, written, spec)
+    return _prepared(*_as_written(raw, spec), written, spec)
 
 
-def _prepared(raw: xr.Dataset, written: Written | None, spec: DataSpec) -> tuple[xr.Dataset, FittedDesign]:
-    table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
-    table, dates = parse_dates(table, spec.parse_dates, spec.date_format)
+def _prepared(
+    table: xr.Dataset, dates: Mapping[str, DateFormat], written: Written | None, spec: DataSpec
+) -> tuple[xr.Dataset, FittedDesign]:
     table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
     for note in unused_levels(table, spec.levels, spec.factors):
         log.warning(note)
@@ -140,7 +140,7 @@ def read_columns(spec: DataSpec, directory: Path) -> pd.DataFrame:
         One column per variable over the rows alone.
     """
     raw, _ = _read(spec, directory)
-    return _over_rows(_as_written(raw, spec))
+    return _over_rows(_as_written(raw, spec)[0])
 
 
 def read_fitted_columns(
@@ -165,9 +165,10 @@ def read_fitted_columns(
         Digest of the data set that the model was fitted to, if the data are still the same.
     """
     raw, written = _read(spec, directory)
-    with_all, _ = _prepared(raw, written, spec)
+    as_written, dates = _as_written(raw, spec)
+    with_all, _ = _prepared(as_written, dates, written, spec)
     data, _ = settle(with_all, roles, spec.drop_missing, uses)
-    table = label(_as_written(raw, spec))
+    table = label(as_written)
     if spec.dim in table.dims:  # labels of rows are unique, or the fit would have been refused
         place = {label: number for number, label in enumerate(table[spec.dim].values.tolist())}
         table = table.isel({spec.dim: [place[label] for label in data[spec.dim].values.tolist()]})
@@ -175,9 +176,10 @@ def read_fitted_columns(
     return _over_rows(table), pd.DataFrame(derived), digest(data)
 
 
-def _as_written(raw: xr.Dataset, spec: DataSpec) -> xr.Dataset:
-    table = apply_types(choose(raw, spec.columns), spec.dtypes)
-    return parse_dates(table, spec.parse_dates, spec.date_format)[0]
+def _as_written(raw: xr.Dataset, spec: DataSpec) -> tuple[xr.Dataset, Mapping[str, DateFormat]]:
+    """Return the chosen columns with their types, and the formats of dates."""
+    table = note_odd_cells(apply_types(choose(raw, spec.columns), spec.dtypes), spec.dtypes)
+    return parse_dates(table, spec.parse_dates, spec.date_format)
 
 
 def _over_rows(table: xr.Dataset) -> pd.DataFrame:

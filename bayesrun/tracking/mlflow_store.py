@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from filelock import BaseFileLock
 
+from bayesrun.lazy import mlflow
 from bayesrun.locks import lock_beside, named_lock
 from bayesrun.tracking.base import VIEW_KEY, sqlite_path
 from bayesrun.tracking.entries import MODEL, MODEL_FILE, Entries
@@ -27,7 +28,7 @@ T = TypeVar("T")
 RUN_FOLDER = "run_folder"
 """Tag with the path of the run folder."""
 
-_PARAMS_A_CALL = 100
+_PARAMS_PER_CALL = 100
 _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
@@ -71,9 +72,7 @@ class MlflowStore:
     @classmethod
     def open(cls, uri: str, artifacts: str | None, beat: Callable[[], None]) -> MlflowStore:
         """Connect to a store; a database must be there (`create_local_database`)."""
-        from mlflow.tracking import MlflowClient
-
-        return cls(MlflowClient(uri), artifacts, uri, beat)
+        return cls(mlflow.tracking.MlflowClient(uri), artifacts, uri, beat)
 
     def experiment(self, name: str, compared: Sequence[str] = ()) -> str:
         """Return the id of an experiment, which is created if it does not exist, and restored if it was deleted.
@@ -143,25 +142,19 @@ class MlflowStore:
             self._patiently(lambda: self.client.log_inputs(run_id, inputs))
 
     def _log_params(self, run_id: str, params: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        rows = [Param(k[:_NAME_LENGTH], v[:_PARAM_LENGTH]) for k, v in params.items()]
-        for start in range(0, len(rows), _PARAMS_A_CALL):
-            batch = rows[start : start + _PARAMS_A_CALL]
+        rows = [mlflow.entities.Param(k[:_NAME_LENGTH], v[:_PARAM_LENGTH]) for k, v in params.items()]
+        for start in range(0, len(rows), _PARAMS_PER_CALL):
+            batch = rows[start : start + _PARAMS_PER_CALL]
             self._patiently(partial(self.client.log_batch, run_id, params=batch))
 
     def _log_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        rows = [RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items()]
+        rows = [mlflow.entities.RunTag(k, v[:_TAG_LENGTH]) for k, v in tags.items()]
         self._patiently(lambda: self.client.log_batch(run_id, tags=rows))
 
     def metrics(self, run_id: str, values: Mapping[str, float], step: int = 0, model_id: str | None = None) -> None:
         """Log numbers in one call, of a run or of its model."""
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
-        rows = [Metric(k, v, now, step, model_id=model_id, run_id=run_id) for k, v in values.items()]
+        rows = [mlflow.entities.Metric(k, v, now, step, model_id=model_id, run_id=run_id) for k, v in values.items()]
         self._patiently(lambda: self.client.log_batch(run_id, metrics=rows))
 
     def finish(self, run_id: str, entries: Entries, folder: Path, state: str) -> None:
@@ -218,8 +211,6 @@ class MlflowStore:
 
     def _logged_model(self, run_id: str, verdict: str) -> str:
         """Return the id of a run's model, which an earlier upload may have made."""
-        from mlflow.entities import LoggedModelOutput
-
         experiment = self.client.get_run(run_id).info.experiment_id
         found = self.client.search_logged_models([experiment], f"source_run_id = '{run_id}' and name = '{MODEL}'")
         if found:
@@ -228,7 +219,9 @@ class MlflowStore:
         model = self._patiently(
             lambda: self.client.create_logged_model(experiment, MODEL, source_run_id=run_id, tags=tags)
         )
-        self._patiently(lambda: self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)]))
+        self._patiently(
+            lambda: self.client.log_outputs(run_id, [mlflow.entities.LoggedModelOutput(model.model_id, step=0)])
+        )
         return str(model.model_id)
 
     def folder(self, run_id: str, into: Path) -> Path:
@@ -322,13 +315,11 @@ def _lock_of(uri: str) -> BaseFileLock:
 
 
 def _dataset_input(dataset: Mapping[str, Any]) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    entity = Dataset(
+    entity = mlflow.entities.Dataset(
         name=dataset["name"][:500],
         digest=dataset["digest"][:_DIGEST_LENGTH],
         source_type="local",
         source=str({"origin": dataset["origin"]}),
         profile=f'{{"num_rows": {dataset["rows"]}}}',
     )
-    return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+    return mlflow.entities.DatasetInput(entity, [mlflow.entities.InputTag("mlflow.data.context", "training")])
