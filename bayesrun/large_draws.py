@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xarray.backends import BackendArray
 from xarray.core.indexing import ExplicitIndexer, IndexingSupport, LazilyIndexedArray, explicit_indexing_adapter
 
-from bayesrun.engines.base import ArrayRoom, MakeRoom, Room
+from bayesrun.engines.base import ArrayBuffer, DrawBuffer, MakeBuffer
 
 Array = NDArray[Any]
 
@@ -31,8 +31,8 @@ AT_ONCE = 250_000
 """Approximate number of draws that are read at once (2 MB)."""
 
 
-def rooms(folder: Path | None) -> MakeRoom:
-    """Return what makes room for draws: in memory for few of them, otherwise in a file.
+def draw_buffers(folder: Path | None) -> MakeBuffer:
+    """Return what makes buffers for draws: in memory for few of them, otherwise in a file.
 
     Parameters
     ----------
@@ -40,12 +40,12 @@ def rooms(folder: Path | None) -> MakeRoom:
         Where the file is made; None = all draws stay in memory.
     """
 
-    def room(size: tuple[int, int], shape: tuple[int, ...], dtype: Any) -> Room:
+    def make_buffer(size: tuple[int, int], shape: tuple[int, ...], dtype: Any) -> DrawBuffer:
         if folder is None or math.prod(size) * math.prod(shape) <= IN_MEMORY:
-            return ArrayRoom(size, shape, dtype)
-        return StoredDraws(folder, size, shape, dtype)
+            return ArrayBuffer(size, shape, dtype)
+        return FileBuffer(folder, size, shape, dtype)
 
-    return room
+    return make_buffer
 
 
 class _Lazy(BackendArray):
@@ -72,7 +72,7 @@ class _Lazy(BackendArray):
         raise NotImplementedError
 
 
-class StoredDraws(_Lazy):
+class FileBuffer(_Lazy):
     """Draws (chain, draw, ...) in a file without a name.
 
     Parameters
@@ -94,7 +94,7 @@ class StoredDraws(_Lazy):
         self._file = tempfile.TemporaryFile(dir=folder, prefix=".draws.")  # noqa: SIM115  it lives as long as the draws
 
     @property
-    def draws(self) -> StoredDraws:
+    def draws(self) -> FileBuffer:
         """These draws themselves."""
         return self
 
@@ -183,7 +183,7 @@ def _read(number: int, block: Array, place: int) -> None:
 # ---------------------------------------------------------------- as xarray's
 
 
-def lazy_variable(dims: Sequence[str], draws: StoredDraws, attrs: dict[Any, Any]) -> xr.Variable:
+def lazy_variable(dims: Sequence[str], draws: FileBuffer, attrs: dict[Any, Any]) -> xr.Variable:
     """Return kept draws as a variable of xarray's, which reads the part that is indexed."""
     return xr.Variable(tuple(dims), LazilyIndexedArray(draws), attrs)  # type: ignore[no-untyped-call]
 

@@ -182,7 +182,7 @@ def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
 
 
 def write_report_of(folder: RunFolder) -> bool:
-    """Write `report.html`, and return whether it is there: a page that can't be made costs no run."""
+    """Write `report.html`, and return whether it is there; if the page can't be made, the run still counts."""
     from bayesrun.report.run_page import write_report
 
     try:

@@ -1,4 +1,4 @@
-"""How secrets are recognised: in URLs, by the words before them, by their looks, and by the key of a config.
+"""How secrets are recognised: in URLs, by the words before them, by their format, and by the key of a config.
 
 Spans are positions in a text, in order and without overlaps; what is done about them is for `redaction` to say.
 """
@@ -68,7 +68,7 @@ _PHRASES = (
         r"(?<!\S)(?:-[uU][ =]?|--(?:proxy-)?user[ =]|--(?:basic-)?auth[ =]|--creds[ =])(?P<value>[^\s:/=]+:\S+)"
     ),
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<value>.*?)(?:-----END|$)", re.DOTALL),
-    re.compile(  # tokens that are known by their looks: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
+    re.compile(  # tokens that are known by their format: GitHub, GitLab, Slack, AWS, Hugging Face, Databricks, JWT
         r"(?<![\w\-])(?P<value>gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{16,}|xox[abprs]-[\w\-]{10,}|AKIA[A-Z0-9]{16}"
         r"|hf_\w{20,}|dapi[0-9a-f]{32}|eyJ[\w\-]{8,}\.[\w\-]{4,}\.[\w\-]+"
         # OpenAI and Anthropic, Stripe, Google, npm, PyPI
@@ -155,7 +155,7 @@ def is_open(path: str) -> bool:
 
 
 def phrase_spans(text: str, lines: bool = False) -> list[tuple[int, int]]:
-    """Return the positions of what is a secret by the words before it, or by its looks, without overlaps.
+    """Return the positions of what is a secret by the words before it, or by its format, without overlaps.
 
     With `lines`, also of `password: VALUE`: in bayesrun's own messages a colon comes after a key.
     """

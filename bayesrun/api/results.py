@@ -191,7 +191,7 @@ class Run:
         data: Any = None,
         overrides: Overrides = (),
     ) -> pandas.DataFrame:
-        """Tell what a predictor does to the outcome: the table of `task=effects` (docs/tasks.md).
+        """Return what a predictor does to the outcome: the table of `task=effects` (docs/tasks.md).
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class Run:
     def hypothesis(
         self, *statements: str, rope: tuple[float, float] | None = None, overrides: Overrides = ()
     ) -> pandas.DataFrame:
-        """Tell how probable statements are: the table of `task=hypothesis` (docs/tasks.md).
+        """Return how probable statements are: the table of `task=hypothesis` (docs/tasks.md).
 
         Parameters
         ----------

@@ -131,7 +131,7 @@ def _tell(error: BaseException) -> int:
     if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # any key that names a file or a folder
         error = fail("", f"'{error.filename}' is longer than a file's name can be", "give a shorter path")
     if isinstance(error, MemoryError):
-        error = BayesrunError(f"the memory of this machine is used up ({str(error) or 'no room for another array'})")
+        error = BayesrunError(f"this machine has run out of memory ({str(error) or 'no room for another array'})")
     if not isinstance(error, BayesrunError) or os.environ.get("HYDRA_FULL_ERROR") == "1":
         raise error
     print(f"error: {error}", file=sys.stderr)

@@ -240,8 +240,8 @@ def _data_yaml(
     section: dict[str, Any], columns: Sequence[Column], data: xr.Dataset, table: Path, formula: _Formula | None
 ) -> str:
     rows = data.sizes[data.attrs["dim"]]
-    gaps = [c for c in columns if c.missing and formula is not None and c.name in formula.used]
-    if gaps:  # the other columns are left out, and their gaps cost no row
+    incomplete = [c for c in columns if c.missing and formula is not None and c.name in formula.used]
+    if incomplete:  # the other columns are left out, so that their missing values drop no row
         dates = [name for name in section.get("parse_dates", []) if formula and name in formula.used]
         section = {key: value for key, value in section.items() if key != "parse_dates"}
         section |= {"parse_dates": dates} if dates else {}
@@ -258,10 +258,11 @@ def _data_yaml(
             f"; missing in {len(column.missing):,} of {rows:,}: row {_some(column.missing)}" if column.missing else ""
         )
         lines.append(f"#   {column.name.ljust(space)}  {column.words}{missing}")
-    if gaps:
-        named = ", ".join(column.name for column in gaps)
+    if incomplete:
+        named = ", ".join(column.name for column in incomplete)
         lines += [
-            f"drop_missing: rows   # rows with gaps ({named}) are left out; null = missing predictors are an error",
+            f"drop_missing: rows   # rows with missing values ({named}) are left out; "
+            "null = missing predictors are an error",
             *_flow_line("columns", list(formula.used) if formula else []),
         ]
         lines = [line for line in lines if not line.startswith("columns: null")]

@@ -19,7 +19,7 @@ SOURCE_OF = {
     ".json": "json",
     ".nc": "netcdf",
 }
-"""Source that reads a file, by the end of its name."""
+"""Source that reads a file, by the file's extension."""
 
 KEYS = ("data", "predict.data", "effects.data")
 """Keys that choose a data set."""

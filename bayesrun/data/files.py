@@ -77,8 +77,8 @@ def missing_file(path: Path, key: str, given: str) -> list[Problem]:
     """
     if path.is_file():
         if any(path.resolve().is_relative_to(folder) for folder in _OF_THE_SYSTEM):
-            message = f"'{path}' is a file of the system, not of data: it may show the environment"
-            return [Problem(key, message, "name a file that was written")]
+            message = f"'{path}' is a system file, which may show environment variables"
+            return [Problem(key, message, "name a file that holds data")]
         return []
     if path.is_dir():
         return [Problem(key, f"'{path}' is a folder", "name a file in it")]
@@ -183,7 +183,7 @@ def asked_for(names: Sequence[str], spec: DataSpec) -> list[int]:
 
 
 def two_rows_of_names(rows: Sequence[Sequence[Any]], is_number: Callable[[Any], bool]) -> bool:
-    """Tell whether the first of the rows below the column names holds names, too, or units.
+    """Return whether the first of the rows below the column names holds names, too, or units.
 
     It does if it has words in every column whose other cells are all numbers. A single such column may have a word
     for a missing value in its first row, and is taken only if that looks like a unit, such as `(cm)`.

@@ -108,7 +108,7 @@ class DiagnosticsSpec(Section):
         Most numbers (draws times points) of pointwise terms that `auto` keeps.
     prior_sensitivity
         Whether to measure how sensitive the posterior is to prior and likelihood: `auto` does so for variables of
-        up to 100 scalars, and tells of conflicts without a warning.
+        up to 100 scalars, and reports conflicts without a warning.
     expect
         Range `[lower, upper]` in which data are plausible, by explained variable: where the prior should simulate them.
     loo

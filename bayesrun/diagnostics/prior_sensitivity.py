@@ -1,8 +1,8 @@
 """Effect of prior and likelihood on each parameter: power-scaling sensitivity (doi:10.1007/s11222-023-10366-5).
 
 It needs `sample_stats["log_prior"]` and the pointwise `log_likelihood`, but no refit. The mathematics is in
-`numerics.power_scaling`. Unless `diagnostics.prior_sensitivity=true` asks for it, a conflict is told without a warning:
-the draws are right, and priors of hierarchical models are often meant to be informative.
+`numerics.power_scaling`. Unless `diagnostics.prior_sensitivity=true` asks for it, a conflict is reported without a
+warning: the draws are right, and priors of hierarchical models are often meant to be informative.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _finding(row: Sensitivity, judged: Judged) -> Finding:
 
 
 def _without_warning(rows: list[Sensitivity], judged: Judged, scalings: tuple[power.Scaling, ...]) -> CheckResult:
-    """Tell of the worst conflict that a sweep can answer, or that there is none; nothing where that is unreliable."""
+    """Report the worst conflict that a sweep can answer, or that there is none; nothing where that is unreliable."""
     if not rows or any(not scaling.pareto_k <= GOOD_K for scaling in scalings):
         return CheckResult()
     metrics = {"sensitivity_prior_max": max(row.prior for row in rows)}

@@ -122,8 +122,8 @@ class StepSettings:
     max_treedepth: int
 
 
-class Room(Protocol):
-    """Where an engine puts the draws of one likelihood, some at a time."""
+class DrawBuffer(Protocol):
+    """Where an engine puts the draws of one likelihood, block by block."""
 
     @property
     def draws(self) -> Any:
@@ -133,8 +133,8 @@ class Room(Protocol):
         """Put the draws (draw, ...) from number `first` of all chains on."""
 
 
-class ArrayRoom:
-    """Room for draws in memory.
+class ArrayBuffer:
+    """A buffer in memory.
 
     Parameters
     ----------
@@ -155,8 +155,8 @@ class ArrayRoom:
         self._flat[first : first + len(values)] = values
 
 
-MakeRoom = Callable[[tuple[int, int], tuple[int, ...], Any], Room]
-"""`(numbers of chains and draws, shape of a draw, type) -> room` for the draws of one likelihood."""
+MakeBuffer = Callable[[tuple[int, int], tuple[int, ...], Any], DrawBuffer]
+"""`(numbers of chains and draws, shape of a draw, type) -> buffer` for the draws of one likelihood."""
 
 
 class MissingDraws(Exception):
@@ -366,7 +366,7 @@ class CompiledModel(Protocol):
         """
 
     def predict(
-        self, names: Sequence[str], draws: Arrays, seed: int, room: MakeRoom = ArrayRoom
+        self, names: Sequence[str], draws: Arrays, seed: int, make_buffer: MakeBuffer = ArrayBuffer
     ) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw.
 
@@ -378,8 +378,8 @@ class CompiledModel(Protocol):
             Name to array (chain, draw, ...) of free variables and deterministics.
         seed
             Decides the predictions.
-        room
-            Makes room for the predictions of each likelihood.
+        make_buffer
+            Makes the buffer of the predictions of each likelihood.
 
         Returns
         -------
@@ -392,10 +392,10 @@ class CompiledModel(Protocol):
     def without_pointwise_terms(self, name: str) -> str | None:
         """Return the distribution of a likelihood that has no term per observation; None where it has them."""
 
-    def log_likelihood(self, names: Sequence[str], draws: Arrays, room: MakeRoom = ArrayRoom) -> Arrays:
+    def log_likelihood(self, names: Sequence[str], draws: Arrays, make_buffer: MakeBuffer = ArrayBuffer) -> Arrays:
         """Evaluate the pointwise terms of likelihoods at every draw (chain, draw, ...); imputed points are NaN.
 
-        Each likelihood's terms are put where `room` makes room for them.
+        Each likelihood's terms are put into a buffer of their own.
         """
 
     def terms_given_others(self, draws: Arrays) -> Arrays:
@@ -509,19 +509,19 @@ def check_engine(spec: EngineSpec) -> list[Problem]:
 
 __all__ = [
     "ENGINES",
-    "ArrayRoom",
+    "ArrayBuffer",
     "Block",
     "CompiledModel",
+    "DrawBuffer",
     "Engine",
     "EngineSpec",
     "LogDensity",
-    "MakeRoom",
+    "MakeBuffer",
     "MissingDraws",
     "ModelGraph",
     "Node",
     "NormalFit",
     "NormalSettings",
-    "Room",
     "StepChain",
     "StepSampler",
     "StepSettings",

@@ -115,7 +115,7 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
 
 
 def _kind(model: Mapping[str, Any], likelihood: str, values: Array, draws: Array) -> Kind:
-    """Tell what values are: levels by the model, all others by themselves."""
+    """Return the kind of values: levels are known from the model, all others are judged by their values."""
     family = _family(model, likelihood)
     if family is not None and family.values == "level":
         return "ordinal" if family.categories == "thresholds" else "categorical"

@@ -23,7 +23,7 @@ def draw_intervals(subject: Subject) -> Canvas:
     """Draw each observation against the interval of its predictions, in the order of time or of the predictions."""
     shown = [one for one in predicted(subject, DRAWS) if one.kind not in ("binary", "categorical")]
     if not shown:
-        raise NotDrawable("no observed variable has values whose intervals tell anything")
+        raise NotDrawable("no observed variable has values whose intervals are informative")
     figure, axes = look.panels(title_of(subject, "predictive intervals"), len(shown), columns=1, height=3.2)
     for ax, one in zip(axes, shown, strict=True):
         _draw_intervals(ax, one, subject)

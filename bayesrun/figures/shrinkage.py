@@ -103,7 +103,7 @@ def draw(subject: Subject) -> Canvas:
     for ax, one in zip(axes, shown, strict=True):
         (_draw_lines if len(one.labels) <= GROUPS else _draw_scatter)(ax, one)
         lacking = int(np.isnan(one.alone).sum())
-        note = f" ({lacking} of {len(one.labels)} groups without own estimate)" if lacking else ""
+        note = f" (no separate estimate for {lacking} of {len(one.labels)} groups)" if lacking else ""
         ax.set_title(shorten(one.title, 40) + note.replace(" (", "\n("), fontsize=9)
     figure.legend(handles=_legend(subject, shown), loc="outside lower left", ncols=2)
     return figure

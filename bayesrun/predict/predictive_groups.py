@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import DRAWN_AFTERWARDS
-from bayesrun.engines.base import ArrayRoom, CompiledModel, MakeRoom
+from bayesrun.engines.base import ArrayBuffer, CompiledModel, MakeBuffer
 from bayesrun.lazy import az, xr
 from bayesrun.samplers.base import Sampled, why_no_draws
 
@@ -108,13 +108,15 @@ def collect(
     draws = model.recover(sampled.draws, seeds[0])
     shown, helpers = model.reported, model.helpers
     prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers)
-    room = large_draws.rooms(folder)
-    prior_predictive = replace(prior_predictive, draws={n: _put(v, room) for n, v in prior_predictive.draws.items()})
-    predicted = predict(shown, draws, seeds[2], room) if wanted.posterior else Predicted()
-    terms = log_likelihood(shown, draws, wanted.log_likelihood, room) if wanted.log_likelihood else Predicted()
+    make_buffer = large_draws.draw_buffers(folder)
+    prior_predictive = replace(
+        prior_predictive, draws={n: _put(v, make_buffer) for n, v in prior_predictive.draws.items()}
+    )
+    predicted = predict(shown, draws, seeds[2], make_buffer) if wanted.posterior else Predicted()
+    terms = log_likelihood(shown, draws, wanted.log_likelihood, make_buffer) if wanted.log_likelihood else Predicted()
     if terms.draws:
         given_others = model.terms_given_others(draws)
-        others = {name: _put(values, room) for name, values in given_others.items()}
+        others = {name: _put(values, make_buffer) for name, values in given_others.items()}
         terms = replace(terms, draws={name: others.get(name, own) for name, own in terms.draws.items()})
     stats = dict(sampled.stats)
     of_prior = log_prior(shown, draws, wanted.log_prior)
@@ -134,11 +136,11 @@ def collect(
     return idata, {**prior.missing, **predicted.missing, **terms.missing, **of_prior.missing}
 
 
-def _put(values: NDArray[Any], room: MakeRoom) -> Any:
-    """Put draws (chain, draw, ...) where there is room for them; with a full disk, they stay where they are."""
+def _put(values: NDArray[Any], make_buffer: MakeBuffer) -> Any:
+    """Put draws (chain, draw, ...) into a buffer; with a full disk, they stay where they are."""
     chains, length, *shape = values.shape
     with suppress(OSError):
-        place = room((chains, length), tuple(shape), values.dtype)
+        place = make_buffer((chains, length), tuple(shape), values.dtype)
         place.fill(0, values.reshape(chains * length, *shape))
         return place.draws
     return values
@@ -183,7 +185,7 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
     )
 
 
-def predict(model: CompiledModel, draws: Arrays, seed: int, room: MakeRoom = ArrayRoom) -> Predicted:
+def predict(model: CompiledModel, draws: Arrays, seed: int, make_buffer: MakeBuffer = ArrayBuffer) -> Predicted:
     """Draw each likelihood once per posterior draw.
 
     Parameters
@@ -194,8 +196,8 @@ def predict(model: CompiledModel, draws: Arrays, seed: int, room: MakeRoom = Arr
         Names mapped to arrays (chain, draw, ...), for free variables and deterministics.
     seed
         Seed of the draws.
-    room
-        Makes room for them.
+    make_buffer
+        Makes the buffer of each likelihood.
 
     Returns
     -------
@@ -203,7 +205,7 @@ def predict(model: CompiledModel, draws: Arrays, seed: int, room: MakeRoom = Arr
         Arrays (chain, draw, ...) over the dims of each likelihood.
     """
     sizes = {name: _count(draws) * math.prod(shape) for name, shape in model.likelihoods.items()}
-    found, failed = model.predict([name for name, size in sizes.items() if size <= LARGEST], draws, seed, room)
+    found, failed = model.predict([name for name, size in sizes.items() if size <= LARGEST], draws, seed, make_buffer)
     missing = {name: f"{size:,} numbers are too many" for name, size in sizes.items() if size > LARGEST}
     for name, error in failed.items():
         log.info("no predictions of %s", name, exc_info=error)
@@ -211,7 +213,9 @@ def predict(model: CompiledModel, draws: Arrays, seed: int, room: MakeRoom = Arr
     return Predicted(found, {f"posterior_predictive {name}": reason for name, reason in missing.items()})
 
 
-def log_likelihood(model: CompiledModel, draws: Arrays, largest: int, room: MakeRoom = ArrayRoom) -> Predicted:
+def log_likelihood(
+    model: CompiledModel, draws: Arrays, largest: int, make_buffer: MakeBuffer = ArrayBuffer
+) -> Predicted:
     """Evaluate the pointwise terms of each likelihood at every draw; imputed points are NaN.
 
     Parameters
@@ -222,8 +226,8 @@ def log_likelihood(model: CompiledModel, draws: Arrays, largest: int, room: Make
         Names mapped to arrays (chain, draw, ...).
     largest
         Maximum number of terms that are kept.
-    room
-        Makes room for them.
+    make_buffer
+        Makes the buffer of each likelihood.
 
     Returns
     -------
@@ -233,7 +237,7 @@ def log_likelihood(model: CompiledModel, draws: Arrays, largest: int, room: Make
     reasons = {name: _no_terms(model, name, _count(draws), largest) for name in model.likelihoods}
     pointwise = [name for name, reason in reasons.items() if reason is None]
     try:
-        terms = model.log_likelihood(pointwise, draws, room) if pointwise else {}
+        terms = model.log_likelihood(pointwise, draws, make_buffer) if pointwise else {}
     except OSError as error:  # no room on the disk: the posterior is worth more than its terms
         terms, reasons = {}, {name: reason or f"{error}" for name, reason in reasons.items()}
     return Predicted(terms, {f"log_likelihood {name}": reason for name, reason in reasons.items() if reason})

@@ -1,7 +1,7 @@
 """`report.html`: all of a run on one page, made from the files of its folder, so that it can be made again at any time.
 
-The page needs no other file and no network, is legible without scripts, and says first whether the posterior may be
-believed. Whatever a run has not written is left out: a run that failed has a page as well.
+The page needs no other file and no network, is legible without scripts, and begins with whether the posterior can be
+trusted. Whatever a run has not written is left out: a run that failed has a page as well.
 """
 
 from __future__ import annotations

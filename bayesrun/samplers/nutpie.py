@@ -414,7 +414,7 @@ class _Path:
         self._shared.change(self._chain, self._control.changes, self.settings.tune)
 
     def count(self, stats: Mapping[str, NDArray[Any]]) -> None:
-        """Tell how many draws have diverged."""
+        """Record how many draws have diverged."""
         self._shared.diverging[self._chain] = int(stats["diverging"].sum())
 
     def stop(self) -> None:

@@ -69,7 +69,7 @@ class Simulated:
 
 
 class _Silent:
-    """A monitor that tells nobody."""
+    """A monitor that does nothing."""
 
     def begin(self) -> None:
         """Nothing to do."""

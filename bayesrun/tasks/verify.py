@@ -168,7 +168,7 @@ def _config(request: TaskRequest, name: str) -> RunConfig:
 
 
 def _identity(names: Sequence[str], configs: Sequence[RunConfig]) -> dict[str, Any]:
-    """Return what decides the draws, the machine included, of which they tell."""
+    """Return what decides the draws; that includes the machine, which is what is tested."""
     models = [[name, config_digest(config.plain)] for name, config in zip(names, configs, strict=True)]
     return {"models": models, "machine": platform.uname()._asdict()}
 

@@ -222,9 +222,9 @@ OTHERS = {
     "the environment as a table": (
         _MODEL,
         "name: d\nsource: csv\npath: /proc/self/environ\nencoding: utf-16-le\n",
-        "a file of the system",
+        "is a system file",
     ),
-    "a link to the environment": (_MODEL, "name: d\nsource: csv\npath: FOLDER/link.csv\n", "a file of the system"),
+    "a link to the environment": (_MODEL, "name: d\nsource: csv\npath: FOLDER/link.csv\n", "is a system file"),
 }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import bayesrun as library
 from bayesrun import large_draws
-from bayesrun.large_draws import StoredDraws, draw_parts, flattened, is_stored, lazy_variable, row_parts, values_at
+from bayesrun.large_draws import FileBuffer, draw_parts, flattened, is_stored, lazy_variable, row_parts, values_at
 
 SIZE, SHAPE = (2, 5), (7, 3)
 WHOLE = np.arange(np.prod((*SIZE, *SHAPE)), dtype=float).reshape(*SIZE, *SHAPE)
@@ -31,7 +31,7 @@ def array(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
 
 def stored(values: np.ndarray, folder: Path) -> xr.DataArray:
     size, shape = values.shape[:2], values.shape[2:]
-    kept = StoredDraws(folder, (size[0], size[1]), shape, values.dtype)
+    kept = FileBuffer(folder, (size[0], size[1]), shape, values.dtype)
     flat = values.reshape(-1, *shape)
     for first in range(0, len(flat), 3):
         kept.fill(first, flat[first : first + 3])
@@ -134,18 +134,18 @@ def test_a_run_has_the_same_numbers_and_reads_bounded_blocks(
 ) -> None:
     one = dict(contents(run(tmp_path / "memory", FORMULAS[name])))
     largest, written = [0], set()
-    read, fill = StoredDraws.read, StoredDraws.fill
+    read, fill = FileBuffer.read, FileBuffer.fill
 
-    def counted(self: StoredDraws, draws: np.ndarray, points: np.ndarray) -> np.ndarray:
+    def counted(self: FileBuffer, draws: np.ndarray, points: np.ndarray) -> np.ndarray:
         largest[0] = max(largest[0], len(draws) * len(points))
         return read(self, draws, points)
 
-    def noted(self: StoredDraws, first: int, values: np.ndarray) -> None:
+    def noted(self: FileBuffer, first: int, values: np.ndarray) -> None:
         written.add((self.shape, self.dtype.kind))
         fill(self, first, values)
 
-    monkeypatch.setattr(StoredDraws, "read", counted)
-    monkeypatch.setattr(StoredDraws, "fill", noted)
+    monkeypatch.setattr(FileBuffer, "read", counted)
+    monkeypatch.setattr(FileBuffer, "fill", noted)
     monkeypatch.setattr(large_draws, "IN_MEMORY", 0)
     monkeypatch.setattr(large_draws, "AT_ONCE", 20_000)
     monkeypatch.setattr("bayesrun.figures.observations._NUMBERS", 20_000)

@@ -124,11 +124,11 @@ def build(declared: Declaration | pm.Model) -> pm.Model:
 
 
 def _check_dims(declared: Declaration) -> None:
-    """Refuse dims that are called as the axes of draws."""
+    """Refuse dims with the names of the axes of draws."""
     hint = "rename the column that labels it: data.columns: {{{0}_label: {0}, ...}}; of an array its dim: data.dims"
     check(
         [
-            Problem("data.dims", f"a dim can't be called '{dim}', as the axes of draws are", hint.format(dim))
+            Problem("data.dims", f"a dim can't be called '{dim}', which is an axis of the draws", hint.format(dim))
             for dim in ("chain", "draw")
             if dim in declared.coords
         ]

@@ -44,7 +44,7 @@ _UNWRITABLE = re.compile(
 
 @contextmanager
 def told_where_unwritable() -> Iterator[None]:
-    """Tell in one message that what is compiled in this context can't be written.
+    """Report in one message that what is compiled in this context can't be written.
 
     Raises
     ------

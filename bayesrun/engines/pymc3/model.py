@@ -11,10 +11,10 @@ import pymc3 as pm
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import (
-    ArrayRoom,
+    ArrayBuffer,
     Block,
     LogDensity,
-    MakeRoom,
+    MakeBuffer,
     ModelGraph,
     NormalFit,
     NormalSettings,
@@ -184,18 +184,20 @@ class PyMC3Model:
         return predictive.draw_prior(self.model, draws, seed, self._missing, together, self._absent)
 
     def predict(
-        self, names: Sequence[str], draws: Arrays, seed: int, room: MakeRoom = ArrayRoom
+        self, names: Sequence[str], draws: Arrays, seed: int, make_buffer: MakeBuffer = ArrayBuffer
     ) -> tuple[Arrays, Mapping[str, Exception]]:
         """Draw likelihoods once per posterior draw."""
-        return predictive.predict(self.model, names, draws, seed, self._metadata.together, room)
+        return predictive.predict(self.model, names, draws, seed, self._metadata.together, make_buffer)
 
     def without_pointwise_terms(self, name: str) -> str | None:
         """Return the distribution of a likelihood that has no term per observation."""
         return predictive.without_pointwise_terms(self.model[name])
 
-    def log_likelihood(self, names: Sequence[str], draws: Arrays, room: MakeRoom = ArrayRoom) -> dict[str, Array]:
+    def log_likelihood(
+        self, names: Sequence[str], draws: Arrays, make_buffer: MakeBuffer = ArrayBuffer
+    ) -> dict[str, Array]:
         """Evaluate the pointwise terms of likelihoods at every draw."""
-        return predictive.log_likelihood(self.model, names, draws, self._absent, room)
+        return predictive.log_likelihood(self.model, names, draws, self._absent, make_buffer)
 
     def terms_given_others(self, draws: Arrays) -> Arrays:
         """Return the terms of observations given all others, where they differ from those given all variables."""

@@ -21,7 +21,7 @@ from pymc3.util import is_transformed_name
 from theano.graph.basic import Constant, Variable, ancestors, graph_inputs
 from theano.graph.fg import MissingInputError
 
-from bayesrun.engines.base import ArrayRoom, MakeRoom, MissingDraws, Room
+from bayesrun.engines.base import ArrayBuffer, DrawBuffer, MakeBuffer, MissingDraws
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.prior_density import at_all_draws
@@ -116,7 +116,7 @@ def _prior_predictive(
     """Draw a likelihood, and the values that would be imputed in it; nothing where it has no generator."""
     try:
         one_chain = {name: values[None] for name, values in drawn.items()}
-        predicted = _predict(model, variable, one_chain, rng, ArrayRoom)[0]
+        predicted = _predict(model, variable, one_chain, rng, ArrayBuffer)[0]
     except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
         log.info("no prior draws of %s: %s", variable.name, error, exc_info=True)
         return {}
@@ -130,7 +130,7 @@ def predict(
     draws: Draws,
     seed: int,
     together: Sequence[DrawnTogether] = (),
-    room: MakeRoom = ArrayRoom,
+    make_buffer: MakeBuffer = ArrayBuffer,
 ) -> tuple[dict[str, Array], dict[str, Exception]]:
     """Draw likelihoods once per draw of what they depend on (see `CompiledModel.predict`)."""
     rng = np.random.RandomState(seed % 2**32)
@@ -144,12 +144,12 @@ def predict(
             continue
         try:
             found = _simulated(each, draws, rng)
-            predicted |= {name: _put(found[name], room) for name in own}
+            predicted |= {name: _put(found[name], make_buffer) for name in own}
         except Exception as error:
             failed |= dict.fromkeys(own, error)
     for name in [name for name in names if name not in simulated]:
         try:
-            predicted[name] = _predict(model, model[name], draws, rng, room)
+            predicted[name] = _predict(model, model[name], draws, rng, make_buffer)
         except MissingInputError:
             failed[name] = MissingDraws(name)
         except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
@@ -164,25 +164,27 @@ def _simulated(together: DrawnTogether, draws: Draws, rng: np.random.RandomState
     return {name: values.reshape(chains, length, *values.shape[1:]) for name, values in found.items()}
 
 
-def _put(found: Array, room: MakeRoom) -> Array:
-    """Put draws (chain, draw, ...) that are made at once where there is room for them."""
-    if room is ArrayRoom:
+def _put(found: Array, make_buffer: MakeBuffer) -> Array:
+    """Put draws (chain, draw, ...) that are made at once into a buffer."""
+    if make_buffer is ArrayBuffer:
         return found
     chains, length, *shape = found.shape
-    place = room((chains, length), tuple(shape), found.dtype)
+    place = make_buffer((chains, length), tuple(shape), found.dtype)
     place.fill(0, found.reshape(chains * length, *shape))
     return place.draws  # type: ignore[no-any-return]
 
 
-def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, room: MakeRoom) -> Array:
+def _predict(
+    model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, make_buffer: MakeBuffer
+) -> Array:
     distribution = variable.distribution
     if not isinstance(distribution, Modified):
-        return _drawn_from(distribution, model, variable, draws, rng, room)
+        return _drawn_from(distribution, model, variable, draws, rng, make_buffer)
     if not distribution.cut:
-        return _drawn_from(distribution.base, model, variable, draws, rng, room)
+        return _drawn_from(distribution.base, model, variable, draws, rng, make_buffer)
 
     def draw() -> Array:
-        return _drawn_from(distribution.base, model, variable, draws, rng, ArrayRoom)
+        return _drawn_from(distribution.base, model, variable, draws, rng, ArrayBuffer)
 
     names, wanted = list(distribution.cut), list(distribution.cut.values())
     found = dict(zip(names, at_draws(model, wanted, draws), strict=True))
@@ -190,20 +192,20 @@ def _predict(model: pm.Model, variable: Any, draws: Draws, rng: np.random.Random
     flat = {name: values.reshape(chains * length, *values.shape[2:]) for name, values in found.items()}
     generator = np.random.default_rng(rng.randint(2**31))
     drawn = distribution.draw(flat, lambda: draw().reshape(chains * length, *variable.tag.test_value.shape), generator)
-    return _put(np.asarray(drawn).reshape(chains, length, *drawn.shape[1:]), room)
+    return _put(np.asarray(drawn).reshape(chains, length, *drawn.shape[1:]), make_buffer)
 
 
 def _drawn_from(
-    distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, room: MakeRoom
+    distribution: Any, model: pm.Model, variable: Any, draws: Draws, rng: np.random.RandomState, make_buffer: MakeBuffer
 ) -> Array:
     imputed = f"{variable.name}_missing" in draws
     own = recipe(distribution, variable if imputed else np.asarray(variable.tag.test_value))
     if own is not None:
-        return _by_recipe(model, variable, own, draws, rng, room)
+        return _by_recipe(model, variable, own, draws, rng, make_buffer)
     parameters = _parameters(distribution)
     if parameters is None:
-        return _put(_one_by_one(model, variable, draws, rng), room)
-    return _all_at_once(model, variable, distribution, parameters, draws, rng, room)
+        return _put(_one_by_one(model, variable, draws, rng), make_buffer)
+    return _all_at_once(model, variable, distribution, parameters, draws, rng, make_buffer)
 
 
 def draw(distribution: str, parameters: Draws, shape: tuple[int, ...], seed: int) -> Array:
@@ -235,7 +237,7 @@ def _all_at_once(
     parameters: Mapping[str, Any],
     draws: Draws,
     rng: np.random.RandomState,
-    room: MakeRoom,
+    make_buffer: MakeBuffer,
 ) -> Array:
     shape = variable.tag.test_value.shape
     at = AtDraws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
@@ -251,7 +253,7 @@ def _all_at_once(
                 yield begin, np.asarray(every.random()).reshape(size)
             _release(every)
 
-    return _gathered(drawn(), at.size, room)
+    return _gathered(drawn(), at.size, make_buffer)
 
 
 def _release(distribution: Any) -> None:
@@ -262,24 +264,24 @@ def _release(distribution: Any) -> None:
 
 
 def _by_recipe(
-    model: pm.Model, variable: Any, own: Recipe, draws: Draws, rng: np.random.RandomState, room: MakeRoom
+    model: pm.Model, variable: Any, own: Recipe, draws: Draws, rng: np.random.RandomState, make_buffer: MakeBuffer
 ) -> Array:
     shape = variable.tag.test_value.shape
     generator = np.random.default_rng(rng.randint(2**31))
     at = AtDraws(model, own.parameters, draws)
     drawn = ((begin, own.draw(values, shape, generator)) for begin, values in at.blocks(_draws_at_once(shape)))
-    return _gathered(drawn, at.size, room)
+    return _gathered(drawn, at.size, make_buffer)
 
 
 def _draws_at_once(shape: tuple[int, ...], numbers: int = _AT_ONCE) -> int:
     return max(1, numbers // max(1, int(np.prod(shape))))
 
 
-def _gathered(drawn: Iterable[tuple[int, Array]], size: tuple[int, int], room: MakeRoom) -> Array:
-    """Put draws (draw, ...), which come with the number of the first of them, where there is room for them."""
-    place: Room | None = None
+def _gathered(drawn: Iterable[tuple[int, Array]], size: tuple[int, int], make_buffer: MakeBuffer) -> Array:
+    """Put draws (draw, ...) into a buffer as they come, each part with the number of its first draw."""
+    place: DrawBuffer | None = None
     for begin, values in drawn:
-        place = place or room(size, values.shape[1:], values.dtype)
+        place = place or make_buffer(size, values.shape[1:], values.dtype)
         place.fill(begin, values)
     assert place is not None
     return place.draws  # type: ignore[no-any-return]
@@ -312,14 +314,14 @@ def without_pointwise_terms(variable: Any) -> str | None:
 
 
 def log_likelihood(
-    model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing, room: MakeRoom = ArrayRoom
+    model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing, make_buffer: MakeBuffer = ArrayBuffer
 ) -> dict[str, Array]:
     """Evaluate the pointwise terms of likelihoods at every draw (see `CompiledModel.log_likelihood`)."""
     if not names:
         return {}
     with building():
         terms = [model[name].logp_elemwiset for name in names]
-    at, rooms = AtDraws(model, terms, draws), dict[str, Room]()
+    at, buffers = AtDraws(model, terms, draws), dict[str, DrawBuffer]()
     each = max((model[name].tag.test_value.shape for name in names), key=np.prod)
     for begin, found in at.blocks(_draws_at_once(each, _FEW_AT_ONCE)):
         for name, values in zip(names, found, strict=True):
@@ -328,10 +330,10 @@ def log_likelihood(
                 # a vector has one term, of its observed elements
                 jointly = values.ndim - 1 < imputed.ndim
                 values[:, imputed.all(axis=-1) if jointly else imputed] = np.nan
-            if name not in rooms:
-                rooms[name] = room(at.size, values.shape[1:], values.dtype)
-            rooms[name].fill(begin, values)
-    return {name: place.draws for name, place in rooms.items()}
+            if name not in buffers:
+                buffers[name] = make_buffer(at.size, values.shape[1:], values.dtype)
+            buffers[name].fill(begin, values)
+    return {name: place.draws for name, place in buffers.items()}
 
 
 def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collection[str]) -> Array:

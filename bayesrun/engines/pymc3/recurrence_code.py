@@ -323,7 +323,7 @@ def opened(inputs: Sequence[str]) -> list[str]:
 
 
 def closed(inputs: Sequence[str]) -> list[str]:
-    """Write how the inputs are let go."""
+    """Write how the inputs are released."""
     return [f"Py_DECREF(given{i});" for i in range(len(inputs))]
 
 

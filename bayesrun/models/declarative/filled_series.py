@@ -46,16 +46,16 @@ def filled_problem(part: Definition, array: xr.DataArray) -> Problem | None:
     known = family(str(body.get("dist")))
     count = int(array.isnull().sum())
     what = f"'{part.observed}' has {count} missing values, on which a recurrence depends"
-    gaps = "fill them in, in the file or by data.derive"
+    remedy = "fill them in, in the file or by data.derive"
     if body.get("dist") in (HIDDEN_MARKOV, LINEAR_GAUSSIAN):
-        return Problem(part.key, f"{what}: those of a {body['dist']} can't be sampled", gaps)
+        return Problem(part.key, f"{what}: those of a {body['dist']} can't be sampled", remedy)
     if known is None or bool(array.isnull().all()):
-        return Problem(part.key, what, gaps)
+        return Problem(part.key, what, remedy)
     if modifiers or body.get("lower") is not None or body.get("upper") is not None:
-        return Problem(part.key, f"{what}: they can't be sampled with {', '.join(modifiers) or 'limits'}", gaps)
+        return Problem(part.key, f"{what}: they can't be sampled with {', '.join(modifiers) or 'limits'}", remedy)
     if known.discrete or known.support not in _SUPPORTS or known.event or written_density(known.name) is None:
         reason = "are whole numbers" if known.discrete else f"of a {known.name} have no density here"
-        return Problem(part.key, f"{what}: those that {reason} can't be sampled", gaps)
+        return Problem(part.key, f"{what}: those that {reason} can't be sampled", remedy)
     return None
 
 

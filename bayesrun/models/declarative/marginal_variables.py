@@ -331,7 +331,7 @@ class SummedOut:
             if isinstance(child, ast.expr) and not names_in(child) & self.names and not _is_function(node, child):
                 value = value_of(replace(expression, tree=child, names=names_in(child)), scope)
                 if None in value.dims:
-                    message = f"an axis without a name meets '{name}', which is summed out"
+                    message = f"an unnamed axis can't be combined with '{name}', which is summed out"
                     hint = "use a data variable, or the name of a dim, which stands for its labels"
                     raise UserError([expression.problem(child, message, hint)])
 

@@ -84,7 +84,7 @@ def test_a_group_whose_rows_do_not_determine_its_effects_has_no_estimate() -> No
     found = shrunk_effects(subject("y ~ x + (x | g)", rows=kept, **coefficients))
     assert all(np.flatnonzero(np.isnan(one.alone)).tolist() == [2] for one in found)
     figure = shrinkage.draw(subject("y ~ x + (x | g)", rows=kept, **coefficients))
-    assert "1 of 6 groups without own estimate" in figure.axes[0].get_title()
+    assert "no separate estimate for 1 of 6 groups" in figure.axes[0].get_title()
 
 
 def test_lines_are_in_the_order_of_the_estimates_with_the_mean_and_the_own_estimate_of_each_group() -> None:
