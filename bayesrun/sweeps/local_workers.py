@@ -43,7 +43,7 @@ def prepare_workers(count: int) -> None:
     processors = os.cpu_count() or 1
     workers = max(1, count if count > 0 else processors + 1 + count)
     try:
-        with _threads(max(1, processors // workers)), _keeping_interrupts():
+        with _threads(max(1, processors // workers)), keeping_interrupts():
             forkserver.ensure_running()
     except OSError:  # a temporary folder whose path is too long for a socket: workers start as joblib starts them
         return
@@ -93,7 +93,7 @@ def _start_resource_trackers() -> None:
 
 
 @contextmanager
-def _keeping_interrupts() -> Iterator[None]:
+def keeping_interrupts() -> Iterator[None]:
     """Keep Ctrl-C from a process that starts in here until it ignores it (`preload`); here it takes effect later.
 
     Were it ignored here for that time, one that comes meanwhile would be lost.

@@ -82,7 +82,7 @@ import os, signal, subprocess, sys
 from bayesrun.cli import main as start
 import bayesrun.cli.main as command
 from bayesrun.early_signals import end_in_order, listen
-from bayesrun.sweeps.local_workers import _keeping_interrupts
+from bayesrun.sweeps.local_workers import keeping_interrupts
 
 def now():
     os.kill(os.getpid(), signal.SIGINT)
@@ -104,7 +104,7 @@ def other_error(*_):
         raise RuntimeError("Error calling __set_name__ on ...") from interrupt
 
 def helper_starts(*_):
-    with _keeping_interrupts():
+    with keeping_interrupts():
         now()
     signal.pause()
 
