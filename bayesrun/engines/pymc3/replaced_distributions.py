@@ -2,7 +2,7 @@
 
 Random walks go along the last axis: PyMC3's go along the first, and count the density of all steps once per element of
 the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `theano.scan` is a hundred times slower.
-Small Cholesky factors, and normal vectors by them, are sums and products of their elements: PyMC3's own solve a
+Small Cholesky factors are sums and products of their elements, and normal vectors by them one loop: PyMC3's own solve a
 triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
 model's gradient. Draws of angles and of ordered vectors are in the support of the density. Levels far in the tails of
 an ordered logistic distribution keep their probabilities, and a beta-binomial one of large precision is a binomial one.
@@ -17,11 +17,13 @@ import pymc3 as pm
 import theano.tensor as tt
 from numpy.typing import NDArray
 from pymc3.distributions.distribution import draw_values
-from pymc3.distributions.multivariate import _LKJCholeskyCov
+from pymc3.distributions.multivariate import _lkj_normalizing_constant, _LKJCholeskyCov
+from pymc3.distributions.transforms import CholeskyCovPacked
 from scipy.signal import lfilter
 from theano.graph.basic import Apply
 from theano.graph.op import Op
 
+from bayesrun.engines.pymc3.factored_normal import LARGEST, factored_normal
 from bayesrun.engines.pymc3.incomplete_vectors_density import observed_parts, or_impossible
 from bayesrun.engines.pymc3.random_draws import walks
 from bayesrun.language.densities.algebra import LARGEST_PRECISION
@@ -121,12 +123,8 @@ class GARCH11(pm.GARCH11):  # type: ignore[misc]
         return tt.sqrt(Recurrence()(shocks, self.beta_1, tt.sqr(self.initial_vol)))
 
 
-LARGEST = 8
-"""Size up to which a factor is written out; the number of operations grows with its square."""
-
-
 class MvNormal(pm.MvNormal):  # type: ignore[misc]
-    """`pm.MvNormal`, whose density by a small lower Cholesky factor is written out.
+    """`pm.MvNormal`, whose density by a small lower Cholesky factor is one operation.
 
     Parameters
     ----------
@@ -152,18 +150,53 @@ class MvNormal(pm.MvNormal):  # type: ignore[misc]
         size = int(np.atleast_1d(self.shape)[-1])
         if self._cov_type != "chol" or size > LARGEST:
             return super().logp(value)
-        factor, apart = self.chol_cov, tt.as_tensor_variable(value) - self.mu
-        solved: list[Any] = []
-        for i in range(size):
-            rest = apart[..., i]
-            for j, known in enumerate(solved):
-                rest = rest - factor[i, j] * known
-            solved.append(rest / factor[i, i])
-        squares = sum(part**2 for part in solved)
-        log_determinant = sum(tt.log(factor[i, i]) for i in range(size))
-        inside = tt.all([tt.gt(factor[i, i], 0) for i in range(size)])
-        density = -0.5 * (size * np.log(2 * np.pi) + squares) - log_determinant
-        return tt.switch(inside, density, -np.inf)
+        apart = tt.as_tensor_variable(value) - self.mu
+        rows = apart.reshape((-1, size)) if apart.ndim != 2 else apart
+        density = factored_normal(rows, self.chol_cov)
+        return density if apart.ndim == 2 else density.reshape(apart.shape[:-1], ndim=apart.ndim - 1)
+
+
+class _PackedFactor(_LKJCholeskyCov):  # type: ignore[misc]
+    """The elements of a factor with an LKJ prior, without PyMC3's indexing by arrays."""
+
+    def __init__(self, *arguments: Any, n: int, **options: Any) -> None:
+        super().__init__(*arguments, n=n, **options)
+        self.rows, self.transform = n, _PackedFactorTransform(n)
+
+    def logp(self, x: Any) -> Any:
+        """Return the log density of a covariance with this factor, a single number.
+
+        Parameters
+        ----------
+        x
+            The elements of the factor (element,), row by row.
+        """
+        elements = _rows(x, self.rows)
+        sds = _sds(elements)
+        density = _lkj_normalizing_constant(self.eta, self.rows) + tt.sum(self.sd_dist.logp(tt.stack(sds)))
+        for i, sd in enumerate(sds):
+            density += (2 * self.eta - 2 + self.rows - i) * tt.log(elements[i][i] / sd) - i * tt.log(sd)
+        return density
+
+
+class _PackedFactorTransform(CholeskyCovPacked):  # type: ignore[misc]
+    """The logarithm of the diagonal, by a mask."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n)
+        self.is_diagonal = np.isin(np.arange(n * (n + 1) // 2), self.diag_idxs)
+
+    def backward(self, x: Any) -> Any:
+        """Return the elements of the factor."""
+        return tt.switch(self.is_diagonal, tt.exp(tt.switch(self.is_diagonal, x, 0.0)), x)
+
+    def forward(self, y: Any) -> Any:
+        """Return the numbers that are sampled."""
+        return tt.switch(self.is_diagonal, tt.log(tt.switch(self.is_diagonal, y, 1.0)), y)
+
+    def jacobian_det(self, y: Any) -> Any:
+        """Return the logarithm of the determinant, a single number."""
+        return tt.sum(tt.switch(self.is_diagonal, y, 0.0))
 
 
 def covariance_factor(name: str, eta: Any, n: int, sd_dist: Any) -> Any:
@@ -187,14 +220,21 @@ def covariance_factor(name: str, eta: Any, n: int, sd_dist: Any) -> Any:
     """
     if n > LARGEST:
         return pm.LKJCholeskyCov(name, eta=eta, n=n, sd_dist=sd_dist, compute_corr=True)[0]
-    packed = _LKJCholeskyCov(name, eta=eta, n=n, sd_dist=sd_dist)
-    rows = [[packed[i * (i + 1) // 2 + j] for j in range(i + 1)] for i in range(n)]
-    sds = [tt.sqrt(sum(element**2 for element in row)) for row in rows]
+    rows = _rows(_PackedFactor(name, eta=eta, n=n, sd_dist=sd_dist), n)
+    sds = _sds(rows)
     pm.Deterministic(f"{name}_stds", tt.stack(sds))
     correlations = [[_correlation(rows, sds, i, j) for j in range(n)] for i in range(n)]
     pm.Deterministic(f"{name}_corr", _matrix(correlations))
     zero = tt.constant(0.0)
     return _matrix([[*row, *([zero] * (n - len(row)))] for row in rows])
+
+
+def _rows(packed: Any, n: int) -> list[list[Any]]:
+    return [[packed[i * (i + 1) // 2 + j] for j in range(i + 1)] for i in range(n)]
+
+
+def _sds(rows: list[list[Any]]) -> list[Any]:
+    return [tt.sqrt(sum(element**2 for element in row)) for row in rows]
 
 
 def _correlation(rows: list[list[Any]], sds: list[Any], i: int, j: int) -> Any:
