@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from bayesrun.jobs.local_workers import beside
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweeps.base import Goal, Record
 from bayesrun.sweeps.elpd import compare
-from bayesrun.sweeps.local_workers import beside
 from bayesrun.sweeps.overlays import draw_overlays
 from bayesrun.sweeps.page import Findings, describe, text, write_sweep_page
 from bayesrun.sweeps.table import Setting, gather, tabulate

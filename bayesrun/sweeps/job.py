@@ -8,7 +8,6 @@ import math
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -23,12 +22,12 @@ from omegaconf import DictConfig
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.garbage import collect_rarely
+from bayesrun.jobs.patches import explain_time_limit
 from bayesrun.open_run import RunResult
 from bayesrun.processes import end_with_parent
 from bayesrun.redaction import redact_override
 from bayesrun.sweeps.base import INTERRUPTED, KEYS, Record, one_line, setting_of
-from bayesrun.sweeps.patches import explain_time_limit
-from bayesrun.sweeps.sweep_folder import STOP, read_json, write_record
+from bayesrun.sweeps.sweep_folder import STOP, read_json, read_record, set_aside, write_record
 
 RunJob = Callable[[DictConfig, str | None, Mapping[str, str], str | None], RunResult]
 
@@ -180,8 +179,51 @@ def line(record: Record, total: int) -> str:
     return f"job {record.number + 1}/{total}  {record.setting}: {how}{took}{note}{error}"
 
 
-def quiet_worker() -> None:
-    """Keep libraries' start-up chatter of worker processes off the console."""
-    os.environ.setdefault("PYTHONWARNINGS", "ignore")
-    logging.getLogger("hydra").setLevel(logging.WARNING)
-    sys.stdout.flush()
+@dataclass(frozen=True)
+class SweepRecords:
+    """The records of a sweep's jobs, as launching needs them (`bayesrun.jobs.base.Records`).
+
+    Parameters
+    ----------
+    task
+        What each job does.
+    """
+
+    task: JobTask
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder."""
+        return self.task.sweep
+
+    def has_ended(self, number: int) -> bool:
+        """Return whether a job has left its record."""
+        return read_record(self.folder, number) is not None
+
+    def was_interrupted(self, number: int) -> bool:
+        """Return whether a job's record says that it was ended from outside."""
+        record = read_record(self.folder, number)
+        return record is not None and record.interrupted
+
+    def explain(self, number: int, reason: str) -> None:
+        """Write why a job was ended from outside into its record."""
+        record = read_record(self.folder, number)
+        assert record is not None
+        write_record(self.folder, replace(record, error=reason))
+
+    def give_up(self, number: int, reason: str) -> None:
+        """Write the record of a job that left none: it failed, unless its verdict was there before it was ended."""
+        folder = self.folder / str(number)
+        run_id = read_json(folder / "tracking.json").get("run_id")
+        where = str(folder) if folder.is_dir() else None
+        waiting = self.task.records[number]
+        failed = replace(waiting, status="failed", error=reason, exit_status=4, folder=where, run_id=run_id)
+        left = read_json(folder / "status.json")
+        if left.get("verdict") is not None:
+            known = {"status": left["status"], "verdict": left["verdict"]}
+            failed = replace(failed, **known, metrics=read_json(folder / "metrics.json"), exit_status=INTERRUPTED)
+        write_record(self.folder, failed)
+
+    def set_aside(self, number: int) -> None:
+        """Move what an earlier attempt at a job has left out of the way, and remove its record."""
+        set_aside(self.folder, number)

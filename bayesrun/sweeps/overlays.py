@@ -16,7 +16,7 @@ from bayesrun.diagnostics.base import find_interval_columns, interval_probabilit
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures.drawing import save
 from bayesrun.figures.style import plain_style
-from bayesrun.sweeps.local_workers import beside
+from bayesrun.jobs.local_workers import beside
 from bayesrun.sweeps.table import Setting, density_at, is_counted
 
 MAX_PARAMETERS = 4

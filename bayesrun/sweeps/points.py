@@ -20,12 +20,12 @@ from omegaconf import OmegaConf
 
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.jobs.local_workers import in_worker
 from bayesrun.logs import logging_to_memory
 from bayesrun.pipeline import compiled, fitted_model_of, model_problems, read_data, rows_to_predict
 from bayesrun.redaction import redact_tree
 from bayesrun.samplers.base import SAMPLERS
 from bayesrun.sweeps.base import KEYS, Point, SweepSpec, setting_of
-from bayesrun.sweeps.local_workers import in_worker
 
 MAX_JOBS = 10_000
 """Largest number of jobs of a sweep."""

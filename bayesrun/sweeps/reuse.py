@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bayesrun.errors import VerdictError
+from bayesrun.jobs.base import JOBS
 from bayesrun.provenance import code_digest, config_digest, versions
 from bayesrun.sweeps.base import Point, Record
 from bayesrun.sweeps.points import Checked
-from bayesrun.sweeps.sweep_folder import JOBS, read_json, read_record
+from bayesrun.sweeps.sweep_folder import read_json, read_record
 
 _PLACES = ("runs/*/*", "sweeps/*/*/*")
 

@@ -24,20 +24,20 @@ from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import task_overrides
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.invocation import command
+from bayesrun.jobs.base import JOBS
+from bayesrun.jobs.launch import launch, traits_of
+from bayesrun.jobs.local_workers import end_workers, in_worker, prepare_workers
 from bayesrun.processes import uninterrupted
 from bayesrun.provenance import config_digest
 from bayesrun.run_folder import check_place
 from bayesrun.schema import parse
 from bayesrun.sweeps.base import INTERRUPTED, KEYS, Goal, Point, Record, Steering
-from bayesrun.sweeps.job import JobTask, RunJob, line
-from bayesrun.sweeps.launch import launch, traits_of
-from bayesrun.sweeps.local_workers import end_workers, in_worker, prepare_workers
+from bayesrun.sweeps.job import JobTask, RunJob, SweepRecords, line
 from bayesrun.sweeps.parent import Parent, warm_tracking
 from bayesrun.sweeps.points import Checked, Compose, expand, preflight
 from bayesrun.sweeps.reuse import Plan, make_plan
 from bayesrun.sweeps.search import goal_of, search, search_space
 from bayesrun.sweeps.sweep_folder import (
-    JOBS,
     STOP,
     claim,
     close_ended_jobs,
@@ -174,7 +174,7 @@ def _prepare(config: DictConfig) -> None:
     traits = traits_of(config)
     workers = traits.workers
     if traits.ray:  # a cluster that can't be reached is reported before anything is left behind
-        from bayesrun.sweeps.ray_cluster import connect  # Ray, an extra
+        from bayesrun.jobs.ray_cluster import connect  # Ray, an extra
 
         init: Any = OmegaConf.to_container(config.hydra.launcher.ray.init, resolve=True)
         connect(init)
@@ -275,7 +275,7 @@ def _launch_and_answer(
         if plan.to_run:
             by_number = {record.number: record for record in waiting}
             task = JobTask(request.run, folder, by_number, parent.run_id, steering.fail_fast)
-            launch(_hydra(request, folder), plan.to_run, task)
+            launch(_hydra(request, folder), plan.to_run, task, SweepRecords(task))
 
     # with nothing new, the tracked run keeps its times
     parent, interrupted = (None, False) if nothing_new else _tracked(folder, parent_run, jobs)

@@ -25,15 +25,13 @@ import psutil
 
 from bayesrun.config.gate import is_by_hand
 from bayesrun.errors import fail
+from bayesrun.jobs.base import JOBS
 from bayesrun.locks import named_lock
 from bayesrun.processes import process_label, process_state
 from bayesrun.redaction import redact_override
 from bayesrun.run_folder import RunFolder, check_links, forget
 from bayesrun.samplers.draw_store import read_draws
 from bayesrun.sweeps.base import Record
-
-JOBS = ".jobs"
-"""Folder of the jobs' records."""
 
 STOP = ".stop"
 """File that keeps further jobs from starting (`fail_fast`)."""

@@ -102,6 +102,8 @@ class Task:
         Whether finished runs mean something to it.
     takes_several
         Whether `runs=[...]` does.
+    launches
+        Whether it makes many fits, which `launcher=...` can place on other machines.
     rewrite
         Writes overrides as the task's options, where users write them as keys of the run.
     """
@@ -112,6 +114,7 @@ class Task:
     uses_config_of_run: bool = False
     takes_runs: bool = True
     takes_several: bool = False
+    launches: bool = False
     rewrite: Callable[[Sequence[str]], list[str]] = list
 
 
@@ -146,11 +149,14 @@ def do_task(name: str, arguments: Namespace, begin: Callable[[Path], object] | N
     task = TASKS.load(name, "task")
     if arguments.multirun:
         raise fail("task", f"'{name}' can't be swept", "leave -m out")
+    if not task.launches and any(_key(override) == "launcher" for override in arguments.overrides):
+        hint = f"leave it out; tasks of many fits: {', '.join(_that(lambda one: one.launches))}"
+        raise fail("launcher", f"has no meaning for task '{name}'", hint)
     given, several = _runs(arguments.overrides)
     if task.needs_run and not given and not several:
         raise fail("run", f"task '{name}' needs a finished run", "give run=FOLDER, run=last or run=mlflow:RUN_ID")
     if (given or several) and not task.takes_runs:
-        hint = f"leave it out; tasks of finished runs: {', '.join(_of_runs())}"
+        hint = f"leave it out; tasks of finished runs: {', '.join(_that(lambda one: one.needs_run))}"
         raise fail("run" if given else "runs", f"has no meaning for task '{name}'", hint)
     if several and not task.takes_several:
         raise fail("runs", f"has no meaning for task '{name}', which works on one run", "give run=FOLDER")
@@ -172,8 +178,8 @@ def do_task(name: str, arguments: Namespace, begin: Callable[[Path], object] | N
     return end if isinstance(end, TaskEnd) else TaskEnd(end)
 
 
-def _of_runs() -> list[str]:
-    return [name for name in TASKS.names() if TASKS.load(name, "task").needs_run]
+def _that(does: Callable[[Task], bool]) -> list[str]:
+    return [name for name in TASKS.names() if does(TASKS.load(name, "task"))]
 
 
 def _runs(overrides: Sequence[str]) -> tuple[list[str], list[str]]:

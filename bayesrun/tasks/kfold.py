@@ -21,6 +21,7 @@ from pydantic import Field
 from bayesrun.config.run_config import parse_config
 from bayesrun.diagnostics.numerics.held_out_densities import FEW_DRAWS
 from bayesrun.errors import Problem, check, did_you_mean, fail
+from bayesrun.jobs.blocks import Placement
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.many_fits import Fits
@@ -87,7 +88,7 @@ def kfold(request: TaskRequest) -> TaskEnd:
         }
         made = TaskRun("kfold", [folder], config, section, options.by or "", model.data_digest, model.dataset())
         with open_task_run(made, memory) as own:
-            fits = model.fit_all("kfold", wanted)
+            fits = model.fit_all("kfold", wanted, folder, Placement.of(request.config, own.path))
             points = _pointwise(model, folds, fits)
             table = _by_fold(points, fits)
             metrics = _metrics(points, fits, log_density_of_run(folder))
@@ -225,4 +226,4 @@ def _few_draws(points: pd.DataFrame) -> list[str]:
     return [f"{what}: sample longer, sampler.draws; task=loo computes single points exactly"]
 
 
-TASK = Task(do=kfold, options=KfoldSpec, needs_run=True, uses_config_of_run=True)
+TASK = Task(do=kfold, options=KfoldSpec, needs_run=True, uses_config_of_run=True, launches=True)

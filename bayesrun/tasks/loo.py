@@ -20,6 +20,7 @@ from bayesrun.config.run_config import parse_config
 from bayesrun.diagnostics.base import GOOD_K, listed
 from bayesrun.diagnostics.numerics.held_out_densities import path_density
 from bayesrun.errors import fail
+from bayesrun.jobs.blocks import Placement
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.predict.folds import HeldOut
@@ -73,7 +74,7 @@ def loo(request: TaskRequest) -> TaskEnd:
         section = request.options.model_dump(mode="json")
         made = TaskRun("loo", [folder], config, section, "", model.data_digest, model.dataset())
         with open_task_run(made, memory) as own:
-            repaired, gaps = _repaired(points, wanted, model, folder)
+            repaired, gaps = _repaired(points, wanted, model, folder, Placement.of(request.config, own.path))
             table = repaired.loc[bad.index, ["point", "pareto_k", "before", "elpd", "mcse", "fits", "r_hat"]]
             whole = _metrics(repaired)
             own.write(POINTWISE, lambda path: repaired.drop(columns=["row", "likelihood"]).to_csv(path, index=False))
@@ -112,7 +113,7 @@ def _without(model: Refitted, row: int, likelihood: str) -> HeldOut:
 
 
 def _repaired(
-    points: pd.DataFrame, wanted: Mapping[int, HeldOut], model: Refitted, folder: Path
+    points: pd.DataFrame, wanted: Mapping[int, HeldOut], model: Refitted, folder: Path, where: Placement
 ) -> tuple[pd.DataFrame, list[str]]:
     """Put the densities that follow from the fits without them in the place of those of bad points.
 
@@ -138,7 +139,8 @@ def _repaired(
         asked = {
             row + int(weight * 2**_ROUNDS) * model.rows: (row, weight) for row in missing for weight in missing[row]
         }
-        fits = model.fit_all("loo", {n: replace(wanted[row], weight=weight) for n, (row, weight) in asked.items()})
+        without = {n: replace(wanted[row], weight=weight) for n, (row, weight) in asked.items()}
+        fits = model.fit_all("loo", without, folder, where)
         for number, (row, weight) in asked.items():
             paths[row][weight] = fits.made[number]["terms"][0]
             r_hats[row] = max(r_hats[row], float(fits.made[number]["r_hat"]))
@@ -187,4 +189,4 @@ def _summary(metrics: dict[str, float]) -> str:
     return f"{after}, with {refits} points left out exactly; it was {before:.1f}"
 
 
-TASK = Task(do=loo, options=LooSpec, needs_run=True, uses_config_of_run=True)
+TASK = Task(do=loo, options=LooSpec, needs_run=True, uses_config_of_run=True, launches=True)

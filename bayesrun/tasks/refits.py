@@ -23,14 +23,14 @@ from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, check, fail
 from bayesrun.finished_run import read_groups
+from bayesrun.jobs.blocks import Placement, Work, make_fits
 from bayesrun.language.declaration import Declaration, has_initial_values
 from bayesrun.lazy import pd, xr
-from bayesrun.many_fits import Fit, FitCache, Fits, fit_all
+from bayesrun.many_fits import Fit, FitCache, Fits, MakeFit
 from bayesrun.open_run import dataset_of
 from bayesrun.pipeline import compiled, read_data
 from bayesrun.predict.folds import HeldOut
 from bayesrun.predict.held_out import by_rows, holding_out, rows_of
-from bayesrun.processes import processors
 from bayesrun.report.progress import CountLine
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS
@@ -134,7 +134,24 @@ class Refitted:
     def _numbered(self, wanted: Mapping[int, HeldOut], number: int) -> Fit:
         return self.fit(wanted[number], number)
 
-    def fit_all(self, task: str, wanted: Mapping[int, HeldOut]) -> Fits:
+    def fits_of(self, task: str, wanted: Mapping[int, HeldOut]) -> tuple[MakeFit, FitCache]:
+        """Return what makes fits by their numbers, and the cache in which they are kept.
+
+        Parameters
+        ----------
+        task
+            Name of the task, of which the cache is.
+        wanted
+            What each fit leaves out, by its number.
+        """
+        plain = self.config.plain
+        sampler = {key: value for key, value in plain["sampler"].items() if key not in ("cores", "progress")}
+        deciding = {key: plain.get(key) for key in _DECIDING}
+        rows = {number: _digest(one) for number, one in wanted.items()}
+        identity = {**deciding, "fit": _FORM, "sampler": sampler, "data": self.data_digest, "held_out": rows}
+        return partial(self._numbered, wanted), FitCache.of(self.config.paths.outputs, task, identity)
+
+    def fit_all(self, task: str, wanted: Mapping[int, HeldOut], folder: Path, place: Placement) -> Fits:
         """Make the fits that are not there yet.
 
         Parameters
@@ -143,6 +160,10 @@ class Refitted:
             Name of the task, of which the cache is.
         wanted
             What each leaves out, by its number.
+        folder
+            Folder of the finished run.
+        place
+            Where the fits are made.
 
         Raises
         ------
@@ -151,15 +172,10 @@ class Refitted:
         SamplingError
             When fits have failed; the same command makes only these again.
         """
-        plain = self.config.plain
-        sampler = {key: value for key, value in plain["sampler"].items() if key not in ("cores", "progress")}
-        deciding = {key: plain.get(key) for key in _DECIDING}
-        rows = {number: _digest(one) for number, one in wanted.items()}
-        identity = {**deciding, "fit": _FORM, "sampler": sampler, "data": self.data_digest, "held_out": rows}
-        cache = FitCache.of(self.config.paths.outputs, task, identity)
-        processes = self.config.sampler.cores or processors()
+        fit, cache = self.fits_of(task, wanted)
+        work = Work(fit, partial(_fits_in_job, self.config, folder, task, wanted))
         with CountLine("fits", len(wanted), self.config.sampler.progress) as line:
-            made = fit_all(list(wanted), partial(self._numbered, wanted), cache, processes, line.tell)
+            made = make_fits(list(wanted), work, cache, place, line.tell)
         if made.interrupted:
             raise KeyboardInterrupt(f"{len(made.made)} of {len(wanted)} fits are done: the same command continues")
         if made.failed:
@@ -167,6 +183,11 @@ class Refitted:
             text = f"{len(made.failed)} of {len(wanted)} fits have failed; fit {number}: {reason}"
             raise SamplingError(f"{text}\nthe same command makes only these again")
         return made
+
+
+def _fits_in_job(config: RunConfig, folder: Path, task: str, wanted: Mapping[int, HeldOut]) -> tuple[MakeFit, FitCache]:
+    """Prepare the fits in another process."""
+    return refitted(config, folder).fits_of(task, wanted)
 
 
 def refitted(config: RunConfig, folder: Path) -> Refitted:
@@ -200,7 +221,7 @@ def refitted(config: RunConfig, folder: Path) -> Refitted:
     return Refitted(config, data, now, declared, full, dim, rows, names)
 
 
-_FREE = ("sampler", "seed", "tracking", "paths", "name", "tags", "experiment_name", "hydra")
+_FREE = ("sampler", "seed", "tracking", "paths", "name", "tags", "experiment_name", "launcher", "cluster", "hydra")
 
 
 def check_refit_keys(request: TaskRequest, task: str) -> None:

@@ -32,12 +32,12 @@ from bayesrun.diagnostics.calibration import judge_ranks
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, VerdictError, check, fail
 from bayesrun.finished_run import read_groups
+from bayesrun.jobs.blocks import Placement, Work, make_fits
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
-from bayesrun.many_fits import FitCache, Fits, fit_all
+from bayesrun.many_fits import FitCache, Fits, MakeFit
 from bayesrun.open_run import dataset_of
 from bayesrun.pipeline import compiled, load_data
-from bayesrun.processes import processors
 from bayesrun.provenance import config_digest
 from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS, NutsSpec
@@ -74,6 +74,8 @@ _DEFAULTS = {"draws": 500, "tune": 500, "chains": 1}
 """Of the fits, unless they are set: ranks need few draws, and the fits run side by side."""
 _LIMITS = (0.05, 0.001)
 _FEW_FITS = 20
+_FITS_OF_A_JOB = 10
+"""Of each process of a job, at least: one fit often takes less time than to import and to compile."""
 _SHOWN = 12
 
 log = logging.getLogger("bayesrun")
@@ -126,9 +128,10 @@ def sbc(request: TaskRequest) -> TaskEnd:
         made = TaskRun("sbc", parents, config, section, "", digest, dataset)
         with open_task_run(made, memory) as own:
             cache = FitCache.of(config.paths.outputs, "sbc", _identity(config, digest, options, fits.simulated))
+            work = Work(fits, partial(_again, request), _FITS_OF_A_JOB)
             with CountLine("fits", options.fits, config.sampler.progress) as line:
-                processes = config.sampler.cores or processors()
-                done = fit_all(range(options.fits), fits, cache, processes, line.tell)
+                place = Placement.of(request.config, own.path)
+                done = make_fits(range(options.fits), work, cache, place, line.tell)
             if done.interrupted:
                 again = f"the same command continues: {len(done.made)} of {options.fits} fits are done"
                 raise KeyboardInterrupt(again)
@@ -152,6 +155,14 @@ def sbc(request: TaskRequest) -> TaskEnd:
 
 
 # ---------------------------------------------------------------- what is fitted
+
+
+def _again(request: TaskRequest) -> tuple[MakeFit, FitCache]:
+    """Prepare the fits in another process; they are the same, whichever process makes them."""
+    config = _with_defaults(parse_config(request.config), request)
+    data, digest, _, _ = load_data(config)
+    fits, _ = _prepared(config, request.options, request, data)
+    return fits, FitCache.of(config.paths.outputs, "sbc", _identity(config, digest, request.options, fits.simulated))
 
 
 def _with_defaults(config: RunConfig, request: TaskRequest) -> RunConfig:
@@ -381,4 +392,4 @@ def _summary(judged: CheckResult) -> str:
     )
 
 
-TASK = Task(do=sbc, options=SbcSpec, uses_config_of_run=True)
+TASK = Task(do=sbc, options=SbcSpec, uses_config_of_run=True, launches=True)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import platform
 import shutil
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,12 +27,12 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.diagnostics.base import CheckResult, Finding, Severity, verdict
 from bayesrun.diagnostics.summary import names_of, summarise
 from bayesrun.errors import Problem, SamplingError, VerdictError, check, did_you_mean
+from bayesrun.jobs.blocks import Placement, Work, make_fits
 from bayesrun.lazy import pd, special
 from bayesrun.logs import logging_to_memory
-from bayesrun.many_fits import Fit, FitCache, fit_all
+from bayesrun.many_fits import Fit, FitCache
 from bayesrun.pipeline import compiled, load_data
 from bayesrun.predict.predictive_groups import Groups, inference_data
-from bayesrun.processes import processors
 from bayesrun.provenance import config_digest
 from bayesrun.report.progress import CountLine
 from bayesrun.samplers.base import SAMPLERS
@@ -55,6 +56,8 @@ _ALLOWED = (
     "tags",
     "experiment_name",
     "verify",
+    "launcher",
+    "cluster",
     "hydra",
 )
 _LIMITS = (0.01, 1e-4)
@@ -123,10 +126,11 @@ def verify(request: TaskRequest) -> TaskEnd:
     with logging_to_memory() as memory:
         made = TaskRun("verify", [], _called_verify(first), {"models": names}, "")
         with open_task_run(made, memory) as own:
-            cache = FitCache.of(first.paths.outputs, "verify", _identity(names, configs))
+            again = partial(_fits_of, names, configs, platform.uname()._asdict())
+            fit, cache = again()
             with CountLine("models", len(names), first.sampler.progress) as line:
-                cores = first.sampler.cores or processors()
-                done = fit_all(range(len(names)), _Sampling(names, configs), cache, cores, line.tell)
+                place = Placement.of(request.config, own.path)
+                done = make_fits(range(len(names)), Work(fit, again), cache, place, line.tell)
             if done.interrupted:
                 raise KeyboardInterrupt(f"{len(done.made)} of {len(names)} models are done: the same command continues")
             if not done.made:
@@ -167,10 +171,13 @@ def _config(request: TaskRequest, name: str) -> RunConfig:
     return replace(parsed, sampler=parsed.sampler.model_copy(update={"progress": False}))
 
 
-def _identity(names: Sequence[str], configs: Sequence[RunConfig]) -> dict[str, Any]:
-    """Return what decides the draws; that includes the machine, which is what is tested."""
+def _fits_of(
+    names: Sequence[str], configs: Sequence[RunConfig], machine: Mapping[str, str]
+) -> tuple[_Sampling, FitCache]:
+    """Return what samples the models, here or in a job, and the cache of a command on a machine, of which they tell."""
     models = [[name, config_digest(config.plain)] for name, config in zip(names, configs, strict=True)]
-    return {"models": models, "machine": platform.uname()._asdict()}
+    identity = {"models": models, "machine": dict(machine)}
+    return _Sampling(names, configs), FitCache.of(configs[0].paths.outputs, "verify", identity)
 
 
 def _called_verify(config: RunConfig) -> RunConfig:
@@ -243,4 +250,4 @@ def _summary(judged: CheckResult) -> str:
     )
 
 
-TASK = Task(do=verify, options=VerifySpec, takes_runs=False)
+TASK = Task(do=verify, options=VerifySpec, takes_runs=False, launches=True)

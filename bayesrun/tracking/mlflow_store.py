@@ -33,7 +33,8 @@ _PARAM_LENGTH = 6000
 _TAG_LENGTH = 8000
 _NAME_LENGTH = 250
 _DIGEST_LENGTH = 36
-_DRAWS = "draws"  # the folder of `samplers.draw_store`
+_OF_FOLDER = ("draws", "jobs")
+"""Folders that are not uploaded: draws of a run without posterior, from which it is recovered, and jobs' files."""
 _TRIES = 4
 _SQLITE = b"SQLite format 3\0"
 # errors caused by a concurrent writer: it holds the database, or made the same row (a data set's) first
@@ -185,7 +186,7 @@ class MlflowStore:
         for path in paths:
             if path.is_file():
                 self.client.log_artifact(run_id, str(path))
-            elif path.name != _DRAWS:  # what a run without posterior drew is recovered from its folder; it may be large
+            elif path.name not in _OF_FOLDER:
                 self.client.log_artifacts(run_id, str(path), path.name)
 
     def _upload_model(self, run_id: str, folder: Path, entries: Entries) -> None:

@@ -82,7 +82,7 @@ import os, signal, subprocess, sys
 from bayesrun.cli import main as start
 import bayesrun.cli.main as command
 from bayesrun.early_signals import end_in_order, listen
-from bayesrun.sweeps.local_workers import keeping_interrupts
+from bayesrun.jobs.local_workers import keeping_interrupts
 
 def now():
     os.kill(os.getpid(), signal.SIGINT)

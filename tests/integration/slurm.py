@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pwd
 import shutil
@@ -57,7 +58,19 @@ def missing() -> str:
 
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """Run a Slurm in here; yields the environment that its commands need."""
+    """Run a Slurm in here; yields the environment that its commands need.
+
+    All share munged's socket, so there is one at a time on a machine: another process's tests wait.
+    """
+    Path("/run/munge").mkdir(exist_ok=True)
+    with Path("/run/munge/tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _started(folder) as env:
+            yield env
+
+
+@contextmanager
+def _started(folder: Path) -> Iterator[dict[str, str]]:
     host, port = socket.gethostname().split(".")[0], _free_ports(3)
     for name in ("state", "spool-n1", "spool-n2"):
         (folder / name).mkdir(parents=True)
@@ -72,6 +85,16 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
         for process in reversed(started):
             process.terminate()
             process.wait(120)
+
+
+def process_of(outputs: Path, job: int) -> int:
+    """Find the process on this machine that runs a job of a sweep or of a task."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        words = path.read_bytes().decode(errors="replace").split("\0") if path.exists() else [""]
+        ours = any(word.startswith(str(outputs)) and word.endswith(f".submitit/{job}") for word in words)
+        if ours and "submitit.core._submit" in words and words[0].endswith("python"):
+            return int(path.parent.name)
+    raise AssertionError(f"job {job} does not run")
 
 
 def lose_node_of(env: dict[str, str], pid: int) -> str:
@@ -106,7 +129,6 @@ def _environment_of(pid: int) -> dict[str, str]:
 
 def _munge(folder: Path) -> subprocess.Popen[bytes]:
     user = pwd.getpwnam("munge")
-    Path("/run/munge").mkdir(exist_ok=True)
     os.chown("/run/munge", user.pw_uid, user.pw_gid)
     log = (folder / "munged.log").open("wb")
     command = ["/usr/sbin/munged", "--foreground", "--force"]

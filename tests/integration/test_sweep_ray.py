@@ -108,3 +108,37 @@ def test_a_file_may_not_name_the_cluster(tmp_path: Path) -> None:
     done = _run([sys.executable, "-m", "bayesrun", *words, f"paths.outputs={tmp_path}"])
     assert done.returncode == 1
     assert "hydra.launcher.ray.init.address: may not be set in a file (experiment/theirs.yaml)" in done.stderr
+
+
+def _fits(outputs: Path) -> set[int]:
+    return {int(path.stem) for path in outputs.glob("fits/sbc_*/[0-9]*.npz")}
+
+
+def test_the_fits_of_a_failed_node_are_made_again_on_the_other(cluster: Any, tmp_path: Path) -> None:
+    words = ("task=sbc", "model=eight_schools", "sbc.fits=20", "sbc.ranks=49", "sampler.draws=4000", "tracking=none")
+    outputs = tmp_path / "ray"
+    task = subprocess.Popen(
+        _command(cluster, outputs, "launcher=ray", *words),
+        cwd=ROOT,
+        env={**os.environ, **ENV},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 300
+    while {number % 2 for number in _fits(outputs)} != {0, 1} and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    said, _ = task.communicate(timeout=400)
+    assert task.returncode == 0, said
+    assert "Traceback" not in said
+    (folder,) = outputs.glob("runs/*/*_sbc")
+    records = [json.loads(path.read_text()) for path in sorted((folder / "jobs" / ".jobs").glob("*.json"))]
+    assert sorted(record["status"] for record in records) == ["finished", "finished", "lost"], said
+    (lost,) = (record for record in records if record["status"] == "lost")
+    assert "its node failed" in lost["error"]
+    assert set(records[-1]["fits"]) < set(lost["fits"])
+    here = _run([sys.executable, "-m", "bayesrun", *words, f"paths.outputs={tmp_path / 'here'}"])
+    assert here.returncode == 0, here.stderr
+    (other,) = (tmp_path / "here").glob("runs/*/*_sbc")
+    assert (folder / "ranks.csv").read_text() == (other / "ranks.csv").read_text()

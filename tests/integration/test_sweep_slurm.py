@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tests.integration.mlflow_server import mlflow_server
-from tests.integration.slurm import lose_node_of, missing, slurm
+from tests.integration.slurm import lose_node_of, missing, process_of, slurm
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -110,16 +110,6 @@ def states(outputs):
     found = client.search_runs([client.get_experiment_by_name("switchpoint").experiment_id])
     assert len({r.data.tags.get("job") for r in found}) == len(found)
     return {r.data.tags.get("job"): r.info.status for r in found}
-
-
-def process_of(outputs, job):
-    """Find the process on this machine that runs a job of the sweep."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        words = path.read_bytes().decode(errors="replace").split("\0") if path.exists() else [""]
-        ours = any(word.startswith(str(outputs)) and word.endswith(f".submitit/{job}") for word in words)
-        if ours and "submitit.core._submit" in words and words[0].endswith("python"):
-            return int(path.parent.name)
-    raise AssertionError(f"job {job} does not run")
 
 
 def test_a_job_whose_process_is_killed_is_a_row_and_the_sweep_ends(cluster, tmp_path):

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from bayesrun.jobs.patches import seal_submissions
+from bayesrun.jobs.sealing import MissingSecret, seal, unseal
 from bayesrun.redaction import remember_texts
-from bayesrun.sweeps.patches import seal_submissions
-from bayesrun.sweeps.sealing import MissingSecret, seal, unseal
 
 URL = "postgresql://me:Sesame-42@host/db"
 

@@ -111,7 +111,7 @@ PATCHES = (
         "submitit pickles the whole config into the sweep's folder, with the passwords in it",
     ),
 )
-"""Every dependence on internals; `tests/unit/sweeps/test_patches.py` checks the versions."""
+"""Every dependence on internals; `tests/unit/jobs/test_launcher_patches.py` checks the versions."""
 
 
 def keep_current_folder_out() -> None:
@@ -253,7 +253,7 @@ def seal_submissions() -> None:
     """Keep secrets out of submitit's files (`sealing`)."""
     from submitit.core.core import Executor
 
-    from bayesrun.sweeps.sealing import SealedCall, seal
+    from bayesrun.jobs.sealing import SealedCall, seal
 
     if getattr(Executor.map_array, "seals", False):
         return

@@ -85,6 +85,11 @@ def connect(init: Mapping[str, Any]) -> None:
         raise _unreachable(init.get("address"), str(error).strip().splitlines()[0]) from error
 
 
+def count_processors() -> int:
+    """Return how many processors the nodes of the connected cluster have."""
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
 def _check_address(address: str) -> None:
     """Refuse an address where nothing listens; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")

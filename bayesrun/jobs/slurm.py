@@ -16,8 +16,8 @@ from pathlib import Path
 
 from submitit.slurm.slurm import SlurmInfoWatcher
 
-from bayesrun.sweeps.patches import seal_submissions, use_watcher
-from bayesrun.sweeps.sweep_folder import read_record
+from bayesrun.jobs.base import Records
+from bayesrun.jobs.patches import seal_submissions, use_watcher
 
 Submit = Callable[[int, Path], "str | None"]
 """Submits a job by number with a folder for submitit's files, waits for it, and returns what went wrong."""
@@ -66,15 +66,15 @@ class QueueWatcher(SlurmInfoWatcher):  # type: ignore[misc]  # untyped
         return job in self._registered
 
 
-def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -> dict[int, str]:
+def run_all(numbers: Sequence[int], records: Records, submit: Submit, at_once: int) -> dict[int, str]:
     """Submit jobs, at most `at_once` at a time, and return when all have ended.
 
     Parameters
     ----------
     numbers
         The jobs.
-    sweep
-        The sweep's folder.
+    records
+        Where they leave their records.
     submit
         Submits one.
     at_once
@@ -95,10 +95,10 @@ def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -
     seal_submissions()
     pool = ThreadPoolExecutor(at_once)
     try:
-        errors = list(pool.map(lambda number: _run(number, sweep, submit, watcher), numbers))
+        errors = list(pool.map(lambda number: _run(number, records, submit, watcher), numbers))
     except KeyboardInterrupt:
         pool.shutdown(wait=False, cancel_futures=True)
-        ids = [job for number in numbers if watcher.knows(job := _job_id(sweep, number))]
+        ids = [job for number in numbers if watcher.knows(job := _job_id(records.folder, number))]
         if ids:
             _ask("scancel", *ids)
         raise
@@ -106,11 +106,11 @@ def run_all(numbers: Sequence[int], sweep: Path, submit: Submit, at_once: int) -
     return {number: error for number, error in zip(numbers, errors, strict=True) if error}
 
 
-def _run(number: int, sweep: Path, submit: Submit, watcher: QueueWatcher) -> str:
+def _run(number: int, records: Records, submit: Submit, watcher: QueueWatcher) -> str:
     """Submit one job and wait; return what went wrong, in Slurm's words where the job itself knows less."""
-    error = submit(number, sweep / _FOLDER / str(number)) or ""
-    record, job = read_record(sweep, number), _job_id(sweep, number)
-    if not watcher.knows(job) or (record is not None and not record.interrupted):
+    error = submit(number, records.folder / _FOLDER / str(number)) or ""
+    job = _job_id(records.folder, number)
+    if not watcher.knows(job) or (records.has_ended(number) and not records.was_interrupted(number)):
         return error
     deadline = time.monotonic() + _WAIT_FOR_STATE
     while not watcher.is_done(job, mode="force") and time.monotonic() < deadline:
@@ -118,9 +118,9 @@ def _run(number: int, sweep: Path, submit: Submit, watcher: QueueWatcher) -> str
     return explain_state(_ask("scontrol", "--oneliner", "show", "job", job) or "")
 
 
-def _job_id(sweep: Path, number: int) -> str:
+def _job_id(jobs: Path, number: int) -> str:
     """Return the id of a job's latest submission; empty before it was submitted."""
-    folder = sweep / _FOLDER / str(number)
+    folder = jobs / _FOLDER / str(number)
     return max((p.name.split("_")[0] for p in folder.glob("*_submitted.pkl")), key=int, default="")
 
 

@@ -13,13 +13,13 @@ from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
-from bayesrun.processes import end_with_parent, forked, may_handle_signals, may_pool, uninterrupted
-from bayesrun.sweeps.patches import (
+from bayesrun.jobs.patches import (
     keep_current_folder_out,
     start_joblib_resource_tracker,
     start_workers_from_forkserver,
     stop_workers,
 )
+from bayesrun.processes import end_with_parent, forked, may_handle_signals, may_pool, uninterrupted
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ def prepare_workers(count: int) -> None:
     keep_current_folder_out()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return
-    multiprocessing.set_forkserver_preload(["bayesrun.sweeps.preload"])
+    multiprocessing.set_forkserver_preload(["bayesrun.jobs.preload"])
     processors = os.cpu_count() or 1
     workers = max(1, count if count > 0 else processors + 1 + count)
     try:

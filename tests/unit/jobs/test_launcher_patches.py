@@ -8,9 +8,9 @@ from importlib.metadata import version
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from bayesrun.sweeps import patches
-from bayesrun.sweeps.launch import TRAITS
-from bayesrun.sweeps.patches import PATCHES, Patch
+from bayesrun.jobs import patches
+from bayesrun.jobs.launch import TRAITS
+from bayesrun.jobs.patches import PATCHES, Patch
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)

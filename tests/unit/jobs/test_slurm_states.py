@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from bayesrun.errors import SamplingError, TimeLimitReached
-from bayesrun.sweeps.patches import explain_time_limit
-from bayesrun.sweeps.slurm import QueueWatcher, explain_state
+from bayesrun.jobs.patches import explain_time_limit
+from bayesrun.jobs.slurm import QueueWatcher, explain_state
 
 SHOWN = "JobId=7 JobName=bayesrun UserId=root(0) JobState={} Reason={} Dependency=(null) ExitCode=0:0 NodeList=n1"
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
+from bayesrun.jobs.launch import launch
 from bayesrun.sweeps.base import Point, Record
-from bayesrun.sweeps.job import JobTask
-from bayesrun.sweeps.launch import launch
+from bayesrun.sweeps.job import JobTask, SweepRecords
 from bayesrun.sweeps.sweep_folder import read_record
 
 NUMBERS = range(2)
@@ -25,7 +25,7 @@ def launched(tmp_path):
 
     def run(launcher):
         hydra = SimpleNamespace(config=CONFIG, launcher=lambda task: SimpleNamespace(launch=launcher))
-        launch(hydra, [Point(n, (), {}, f"job {n}") for n in NUMBERS], task)
+        launch(hydra, [Point(n, (), {}, f"job {n}") for n in NUMBERS], task, SweepRecords(task))
 
     yield run
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -17,7 +17,7 @@ import bayesrun
 from bayesrun.engines.base import ENGINES
 from bayesrun.garbage import collect_rarely
 
-_NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "api", "sweeps", "tracking")
+_NOT_FOR_JOBS = ("__main__", "app", "cli", "help", "api", "jobs", "sweeps", "tracking")
 _SERVER = os.getpid()
 _POLL_SECONDS = 1.0
 
