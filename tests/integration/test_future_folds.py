@@ -46,6 +46,11 @@ _MODELS = {
             emission: {dist: Normal, mu: "stack(0, other)", sigma: 0.7}
             observed: y
     """,
+    "volatility": """
+        priors: {step: {dist: Normal, mu: 0, sigma: 0.4, dims: [obs]}}
+        deterministics: {log_variance: "cumsum(step)"}
+        likelihood: {y: {dist: Normal, mu: 0, sigma: "exp(log_variance / 2)", observed: y}}
+    """,
     "walk": """
         priors: {sd: {dist: HalfNormal, sigma: 1}}
         likelihood: {y: {dist: GaussianRandomWalk, sigma: sd, observed: y}}
@@ -218,6 +223,29 @@ def test_series_with_hidden_parts_are_predicted_one_step_ahead(
     assert list(points["row"]) == list(range(24, ROWS))
     for _, block in points.groupby("fold"):
         _check(block, exact(series[1], int(block["row"].min()))[block["row"]])
+
+
+def _volatility(y: np.ndarray, first: int) -> np.ndarray:
+    """Return the exact density of each row given the first ones, by a filter of the log variance on a grid."""
+    grid = np.linspace(-8, 8, 1_601)
+    moves = norm.pdf(grid[:, None], grid, 0.4)
+    moves /= moves.sum(axis=0)
+    share, terms = moves[:, len(grid) // 2], []  # the first step starts at 0
+    for t, value in enumerate(y):
+        joint = share * norm.pdf(value, 0, np.exp(grid / 2))
+        terms.append(np.log(joint.sum()))
+        share = moves @ (joint / joint.sum() if t < first else share)
+    return np.array(terms)
+
+
+def test_stochastic_volatility_is_predicted_from_the_past_alone(
+    series: tuple[Path, np.ndarray], cross_validate: Callable[..., pd.DataFrame]
+) -> None:
+    """Later states have their prior given those before: rows of a block say nothing of each other."""
+    points = cross_validate("volatility", "kfold.kind=future", "kfold.k=4", "kfold.first=0.6")
+    assert list(points["row"]) == list(range(24, ROWS))
+    for _, block in points.groupby("fold"):
+        _check(block, _volatility(series[1], int(block["row"].min()))[block["row"]])
 
 
 def test_a_series_whose_rows_have_no_terms_is_refused_with_what_to_write(

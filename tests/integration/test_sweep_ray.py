@@ -115,7 +115,7 @@ def _fits(outputs: Path) -> set[int]:
 
 
 def test_the_fits_of_a_failed_node_are_made_again_on_the_other(cluster: Any, tmp_path: Path) -> None:
-    words = ("task=sbc", "model=eight_schools", "sbc.fits=20", "sbc.ranks=49", "sampler.draws=4000", "tracking=none")
+    words = ("task=sbc", "model=eight_schools", "sbc.fits=20", "sbc.ranks=49", "sampler.draws=2000", "tracking=none")
     outputs = tmp_path / "ray"
     task = subprocess.Popen(
         _command(cluster, outputs, "launcher=ray", *words),

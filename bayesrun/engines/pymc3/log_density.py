@@ -92,7 +92,8 @@ def _direct(function: Any) -> Callable[[Vector], tuple[float, Vector]]:
             run()
         except (np.linalg.LinAlgError, FloatingPointError):
             return -math.inf, np.zeros_like(point)
-        return float(value[0]), gradient[0]
+        # that of a sum over a dim, `cumsum`, may be a view that runs backwards, which compiled samplers refuse
+        return float(value[0]), np.ascontiguousarray(gradient[0])
 
     return evaluate
 
