@@ -2,7 +2,8 @@
 
 With distribution function `F` and truncation limits `l`, `u`, an uncensored row contributes `f(y) / (F(u) - F(l))`;
 a row left-censored at `y` has `F(y) - F(l)` in place of `f(y)`, a right-censored row `F(u) - F(y)`, and one in an
-interval `F(end) - F(y)`. A weight multiplies the logarithm.
+interval `F(end) - F(y)`. A weight multiplies the logarithm. Rows of a multivariate distribution are its
+vectors: each has one weight, and is observed or not as a whole.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ NONE, LEFT, RIGHT, INTERVAL = 0, -1, 1, 2
 STATUSES = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
 """How a row is censored, in words and as a number."""
 Side = Literal["lower", "upper"]
+VECTORS = frozenset({"Dirichlet", "DirichletMultinomial", "Multinomial", "MultinomialLogit", "MvNormal", "MvStudentT"})
+"""Distributions whose last axis is one row's vector, not time or place."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def plan_modifiers(
     if not given:
         return None
     check([*_unable(family, given, key)])
-    reader = _Reader(scope, key, dims, observed.shape)
+    event = family.event
+    reader = _Reader(scope, key, dims[: len(dims) - event], observed.shape[: observed.ndim - event])
     censored = dict(given.get("censored") or {})
     by_row = censored.get("status") is not None
     made = Modifiers(
@@ -123,10 +127,10 @@ def plan_modifiers(
     )
     if new_rows:
         return made
-    kept = observed_rows(given, scope, key, dims, observed)
+    kept = observed_rows(given, scope, key, dims, observed, event)
     if kept is not None:
         made = replace(made, kept=kept)
-        observed = np.where(kept, observed, observed[kept][0])
+        observed = only_rows(observed, kept)
     if given.get("weights") is not None:
         made = replace(made, weights=_weights(reader.value("weights", given["weights"]), key))
     if by_row:
@@ -138,9 +142,9 @@ def plan_modifiers(
 
 
 def observed_rows(
-    given: Mapping[str, Any], scope: Scope, key: str, dims: Dims, observed: NDArray[Any]
+    given: Mapping[str, Any], scope: Scope, key: str, dims: Dims, observed: NDArray[Any], event: int = 0
 ) -> NDArray[np.bool_] | None:
-    """Return which rows of a likelihood are observed, over its dims; None if all are.
+    """Return which rows of a likelihood are observed, over its dims without the last `event`; None if all are.
 
     Raises
     ------
@@ -149,25 +153,35 @@ def observed_rows(
     """
     if given.get("observed_if") is None:
         return None
-    reader, where = _Reader(scope, key, dims, observed.shape), f"{key}.observed_if"
+    rows, shape = dims[: len(dims) - event], observed.shape[: observed.ndim - event]
+    reader, where = _Reader(scope, key, rows, shape), f"{key}.observed_if"
     found = reader.known("observed_if", reader.value("observed_if", given["observed_if"]))
     kept = np.asarray((found != 0) & ~np.isnan(found))
     if not kept.any():
         raise fail(where, "is true for no row: nothing is observed", "correct the condition")
-    missing = kept & np.isnan(np.asarray(observed, dtype=float))
+    missing = kept & np.isnan(np.asarray(observed, dtype=float)).reshape(*shape, -1).any(axis=-1)
     if missing.any():
         raise fail(where, f"holds for {missing.sum()} rows whose value is missing", "make it false for these rows")
     return kept
 
 
+def only_rows(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    """Put an observed row in the place of each row that is not."""
+    chosen = kept.reshape(*kept.shape, *(1,) * (values.ndim - kept.ndim))
+    return np.where(chosen, values, values[kept][0])
+
+
 def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]:
-    if family.event or family.support == "matrix":
-        hint = "only the rows of a distribution of single numbers have terms of their own"
+    if family.event and family.name not in VECTORS:
+        hint = "its values depend on each other, so that no row has a term of its own"
         return [Problem(f"{key}.{name}", f"{family.name} takes no {name}", hint) for name in given]
     names = [name for name in ("censored", "truncated") if given.get(name)]
     if not names or tails(family) is not None:
         return []
     message = f"{family.name} can't be {' or '.join(names)}: its distribution function is not known exactly"
+    if family.event:
+        hint = "a vector has no limits of its own; weights and observed_if are possible"
+        return [Problem(f"{key}.{name}", f"{family.name} can't be {name}", hint) for name in names]
     able = [name for name in distributions() if tails(known_family(name)) is not None]
     return [Problem(f"{key}.{names[0]}", message, f"possible for {', '.join(able)}")]
 

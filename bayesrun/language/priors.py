@@ -29,7 +29,7 @@ from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index, log
 from bayesrun.language.gaussian_processes import approximated, as_vectors, remember
 from bayesrun.language.incomplete_vectors import summed_out
-from bayesrun.language.modifiers import observed_rows, plan_modifiers
+from bayesrun.language.modifiers import observed_rows, only_rows, plan_modifiers
 from bayesrun.language.plan import Plan, of_values, plan, variables_of
 from bayesrun.language.prior_checks import SOFTPLUS_SCALES, check_prior, modifier_problems, split
 from bayesrun.language.random_walks import LONGEST_UNEQUAL, noncentered_walk, whitened_walk, with_steps
@@ -138,7 +138,7 @@ def declare_likelihood(
         remember(draft.scope, this, prior.get("mu"), observed)
         return draft.likelihood(as_vectors(this), observed)
     if not new_rows:
-        observed = _only_observed(observed, modifiers, draft.scope, key)
+        observed = _only_observed(observed, modifiers, draft.scope, key, this.family.event)
     this = with_modifiers(this, modifiers, draft.scope, observed.values, new_rows)
     if this.option("parameterization") in ("noncentered", "whitened"):
         raise fail(f"{key}.parameterization", "has no meaning for an observed variable", "remove it")
@@ -153,14 +153,14 @@ def declare_likelihood(
     return draft.likelihood(with_steps(this), observed)
 
 
-def _only_observed(observed: Observed, modifiers: Mapping[str, Any], scope: Scope, key: str) -> Observed:
+def _only_observed(observed: Observed, modifiers: Mapping[str, Any], scope: Scope, key: str, event: int) -> Observed:
     """Put an observed value in the place of each row that is not observed; it has no part in the density."""
     values = np.asarray(observed.values)
     given = values if observed.missing is None else np.where(observed.missing.mask, np.nan, values)
-    kept = observed_rows(modifiers, scope, key, observed.dims, given)
+    kept = observed_rows(modifiers, scope, key, observed.dims, given, event)
     if kept is None:
         return observed
-    return replace(observed, values=np.where(kept, values, values[kept][0]), missing=None)
+    return replace(observed, values=only_rows(values, kept), missing=None)
 
 
 def with_modifiers(

@@ -251,6 +251,8 @@ def _labels(forecast: Forecast, levels: Sequence[Any] | None) -> pd.DataFrame:
 
 
 def _rows(kind: str, name: str, labels: pd.DataFrame, statistics: pd.DataFrame) -> pd.DataFrame:
+    taken = {"kind", "variable", *statistics.columns}
+    labels = labels.rename(columns={dim: f"{dim}_label" for dim in labels.columns if dim in taken})
     table = pd.concat([labels, statistics], axis=1)
     table.insert(0, "kind", kind)
     table.insert(1, "variable", name)

@@ -94,3 +94,56 @@ def test_a_run_has_the_posterior_of_the_modified_likelihoods(bayesrun: Command, 
     ]
     np.testing.assert_allclose(later, expected, rtol=0.15)
     assert "loo" in json.dumps(json.loads((folder / "metrics.json").read_text()))
+
+
+VECTORS = """
+name: vectors
+type: declarative
+figures: []
+priors:
+  mu: {dist: Normal, mu: 0, sigma: 50, dims: [part]}
+  p: {dist: Dirichlet, a: [1, 1, 1], dims: [kind]}
+likelihood:
+  y_obs: {dist: MvNormal, mu: mu, cov: [[1.0, 0.5], [0.5, 1.0]], observed: y, observed_if: seen == 1}
+  c_obs: {dist: Multinomial, n: 9, p: p, observed: c, weights: w}
+"""
+
+
+def test_a_run_with_weighted_vectors_and_vectors_that_are_not_observed(bayesrun: Command, tmp_path: Path) -> None:
+    rng, rows = np.random.default_rng(3), 40
+    seen, w = (rng.random(rows) > 0.2).astype(int), rng.choice([0.5, 1.0, 2.0], rows)
+    y = rng.multivariate_normal([1.0, 2.0], [[1.0, 0.5], [0.5, 1.0]], rows)
+    c = rng.multinomial(9, [0.2, 0.3, 0.5], rows)
+    gaps = [[None if j and not s else float(v) for j, v in enumerate(row)] for row, s in zip(y, seen, strict=True)]
+    dims = {"y": ["obs", "part"], "c": ["obs", "kind"], "w": ["obs"], "seen": ["obs"]}
+    own = {"y": gaps, "c": c.tolist(), "w": w.tolist(), "seen": seen.tolist()}
+    for folder in ("data", "model"):
+        (tmp_path / folder).mkdir()
+    for name, values in (("own", own), ("new", {**own, "y": y.tolist()})):
+        text = yaml.safe_dump({"name": name, "source": "inline", "dims": dims, "values": values})
+        (tmp_path / "data" / f"{name}.yaml").write_text(text)
+    (tmp_path / "model" / "vectors.yaml").write_text(VECTORS)
+    chosen = ["model=vectors", "data=own", "predict.data=new", "sampler.draws=500", "sampler.tune=500", "tracking=none"]
+    done = bayesrun("--config-dir", tmp_path, *chosen, f"paths.outputs={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path / "out")
+    summary = pd.read_csv(folder / "summary.csv", index_col=0)
+    a = 1.0 + (w[:, None] * c).sum(axis=0)  # conjugate: the weights count rows
+    share = a / a.sum()
+    exact = {f"p[{i}]": (share[i], np.sqrt(share[i] * (1 - share[i]) / (a.sum() + 1))) for i in range(3)}
+    mean, count = y[seen == 1].mean(axis=0), seen.sum()
+    exact |= {f"mu[{i}]": (mean[i], count**-0.5) for i in range(2)}
+    for name, (middle, sd) in exact.items():
+        row = summary.loc[name]
+        assert abs(row["mean"] - middle) < 4 * row["mcse_mean"] + 0.01 * sd, name
+        assert abs(row["sd"] - sd) < 4 * row["mcse_sd"] + 0.01 * sd, name
+    found = az.from_netcdf(folder / "posterior.nc")
+    terms = found.log_likelihood
+    assert terms["y_obs"].shape[2:] == terms["c_obs"].shape[2:] == (rows,)
+    left_out = np.isnan(terms["y_obs"].values).all(axis=(0, 1))
+    assert left_out.tolist() == (seen == 0).tolist() and not np.isnan(terms["c_obs"].values).any()
+    assert f"from {rows + count} observed points" in done.stdout
+    assert (found.posterior_predictive["c_obs"].values.sum(axis=-1) == 9).all()
+    table = pd.read_csv(folder / "predictions.csv").query("kind == 'observation' and variable == 'c_obs'")
+    np.testing.assert_allclose(table.query("obs == 0")["mean"], 9 * share, rtol=0.1)
+    assert table.query("obs == 0")["kind_label"].tolist() == [0, 1, 2]

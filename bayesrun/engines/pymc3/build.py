@@ -224,7 +224,9 @@ def _likelihood(model: pm.Model, item: Likelihood, lower: Lowering, variables: d
         absent = note.unobserved if observed.missing.summed_out else note.missing
         absent[item.name] = observed.missing.mask
     if item.plan.modifiers is not None and item.plan.modifiers.kept is not None:
-        note.unobserved[item.name] = ~item.plan.modifiers.kept
+        kept = item.plan.modifiers.kept
+        left_out = ~kept.reshape(*kept.shape, *(1,) * (len(observed.shape) - kept.ndim))
+        note.unobserved[item.name] = np.broadcast_to(left_out, observed.shape)
     if observed.absent is not None:
         note.unobserved[item.name] = observed.absent
     with _made_by_pymc3(item.plan), applied("small_test_values") if item.elementwise else nullcontext():

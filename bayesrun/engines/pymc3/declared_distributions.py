@@ -184,7 +184,8 @@ class Modified:
         if status is not None:
             seen = tt.switch(tt.eq(self._variables["status"], NONE), value, made.inside)
         shape = tuple(int(n) for n in np.atleast_1d(self.shape)) if value.ndim else ()  # type: ignore[attr-defined]
-        x, logs = (variable(name, (None,) * len(shape), shape) for name in (_VALUE, _DENSITY))
+        rows = shape[: max(len(shape) - self.family.event, 0)]
+        x, logs = variable(_VALUE, (None,) * len(shape), shape), variable(_DENSITY, (None,) * len(rows), rows)
         terms = log_terms(self.family, logs, x, self._values, made)
         return Lowering({**self._variables, _VALUE: value, _DENSITY: self.base.logp(seen)})(node_of(terms))
 

@@ -24,7 +24,9 @@ from bayesrun.engines.pymc3.incomplete_vectors_density import MvStudentT
 from bayesrun.engines.pymc3.replaced_distributions import (
     GARCH11,
     BetaBinomial,
+    DirichletMultinomial,
     GaussianRandomWalk,
+    Multinomial,
     MvNormal,
     OrderedLogistic,
     VonMises,
@@ -44,8 +46,10 @@ _WHOLE = ("count", "size", "integer")
 _MAX_CONSTANT_LENGTH = 256
 _OUR_OWN = {
     "BetaBinomial": BetaBinomial,
+    "DirichletMultinomial": DirichletMultinomial,
     "GARCH11": GARCH11,
     "GaussianRandomWalk": GaussianRandomWalk,
+    "Multinomial": Multinomial,
     "MvNormal": MvNormal,
     "MvStudentT": MvStudentT,
     "OrderedLogistic": OrderedLogistic,

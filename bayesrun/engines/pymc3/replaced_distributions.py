@@ -16,6 +16,7 @@ import numpy as np
 import pymc3 as pm
 import theano.tensor as tt
 from numpy.typing import NDArray
+from pymc3.distributions.dist_math import bound, factln, logpow
 from pymc3.distributions.distribution import draw_values
 from pymc3.distributions.multivariate import _lkj_normalizing_constant, _LKJCholeskyCov
 from pymc3.distributions.transforms import CholeskyCovPacked
@@ -121,6 +122,33 @@ class GARCH11(pm.GARCH11):  # type: ignore[misc]
         """
         shocks = self.omega + self.alpha_1 * tt.sqr(tt.as_tensor_variable(x)[:-1])
         return tt.sqrt(Recurrence()(shocks, self.beta_1, tt.sqr(self.initial_vol)))
+
+
+class Multinomial(pm.Multinomial):  # type: ignore[misc]
+    """`pm.Multinomial` with one log probability for each vector of counts, also where others are impossible."""
+
+    def logp(self, x: Any) -> Any:
+        """Return the log probability of each vector of counts (..., category)."""
+        count = _of_vectors(self.n)
+        logs = factln(count) + tt.sum(logpow(self.p, x) - factln(x), axis=-1)
+        return bound(logs, tt.all(x >= 0, axis=-1), tt.eq(tt.sum(x, axis=-1), count))
+
+
+class DirichletMultinomial(pm.DirichletMultinomial):  # type: ignore[misc]
+    """`pm.DirichletMultinomial` with one log probability for each vector of counts, as `Multinomial` has."""
+
+    def logp(self, value: Any) -> Any:
+        """Return the log probability of each vector of counts (..., category)."""
+        count, total = _of_vectors(self.n), tt.sum(self.a, axis=-1)
+        logs = tt.gammaln(count + 1.0) + tt.gammaln(total) - tt.gammaln(count + total)
+        logs = logs + tt.sum(tt.gammaln(value + self.a) - tt.gammaln(value + 1.0) - tt.gammaln(self.a), axis=-1)
+        possible = tt.all(value >= 0, axis=-1), tt.all(self.a > 0, axis=-1), tt.eq(tt.sum(value, axis=-1), count)
+        return bound(logs, *possible)
+
+
+def _of_vectors(count: Any) -> Any:
+    """Take off the axis that PyMC3 puts behind the numbers of trials."""
+    return count[..., 0] if count.ndim else count
 
 
 class MvNormal(pm.MvNormal):  # type: ignore[misc]
