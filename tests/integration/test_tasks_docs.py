@@ -19,8 +19,9 @@ _PAGE = (ROOT / "docs" / "tasks.md").read_text()
 _LINES = [
     line.strip()
     for line in re.findall(r"^python -m bayesrun ([^#\n]*)", _PAGE, re.MULTILINE)
-    if re.match(r"task=(sbc|verify|loo|kfold)\b", line)
+    if re.match(r"task=(sbc|verify|loo|kfold)\b", line) and "launcher=" not in line
 ]
+"""Those with a launcher need a cluster: `test_task_slurm`, and `test_sweep_ray`."""
 _SMALL = ("sampler.draws=150", "sampler.tune=150", "tracking=none")
 _OF_SBC = {"sbc.fits": "20", "sbc.ranks": "19"}
 
