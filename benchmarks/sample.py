@@ -27,6 +27,8 @@ MODELS = {
     "eight_schools": {"draws": 1000, "tune": 1000, "chains": 4},
     "glm_logistic": {"draws": 1000, "tune": 1000, "chains": 4},
     "linear_regression": {"draws": 1000, "tune": 1000, "chains": 4},
+    "garch_mean": {"draws": 1000, "tune": 1000, "chains": 4},
+    "hmm": {"draws": 1000, "tune": 1000, "chains": 4},
 }
 # what each program calls the same parameters; what only one of them has is not compared
 LEFT_OUT = ("volatility_process", "offset", "shrinkage")

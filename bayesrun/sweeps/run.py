@@ -54,6 +54,8 @@ from bayesrun.sweeps.sweep_folder import (
 
 log = logging.getLogger("bayesrun.sweeps")
 
+LISTING_SWEEPERS = frozenset({"hydra._internal.core_plugins.basic_sweeper.BasicSweeper"})
+"""Sweepers whose jobs are known beforehand: all combinations of the values given."""
 _MANY = 100  # checking that many takes some seconds
 
 
@@ -184,8 +186,8 @@ def _prepare(config: DictConfig) -> None:
 
 
 def _lists_its_points(config: DictConfig) -> bool:
-    """Return whether the sweeper's points are known beforehand: Hydra's own sweeper takes their product."""
-    return str(config.hydra.sweeper._target_).endswith("BasicSweeper")
+    """Return whether the sweeper's points are known beforehand; otherwise it chooses each by the results before."""
+    return str(config.hydra.sweeper._target_) in LISTING_SWEEPERS
 
 
 def _points(config: DictConfig, steering: Steering) -> list[Point]:

@@ -45,3 +45,13 @@ def disasters() -> dict[str, np.ndarray]:
 def returns() -> np.ndarray:
     """Return the S&P 500's daily changes."""
     return column("sp500.csv", "change")
+
+
+def garch_returns() -> np.ndarray:
+    """Return 200 simulated returns with changing volatility."""
+    return column("garch_mean.csv", "y")
+
+
+def chain() -> np.ndarray:
+    """Return what was observed of a simulated hidden Markov chain."""
+    return column("hmm.csv", "y")

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 import pymc as pm
-from data import disasters, logistic, regression, returns, schools
+import pytensor
+import pytensor.tensor as pt
+from data import chain, disasters, garch_returns, logistic, regression, returns, schools
 from script import main
 
 
@@ -75,5 +77,45 @@ def stochastic_volatility(arguments: Namespace) -> Mapping[str, np.ndarray]:
         return _sample(arguments, ["nu", "sigma", "s"])
 
 
+def garch_mean(arguments: Namespace) -> Mapping[str, np.ndarray]:
+    """Fit GARCH(1, 1) with a mean; the variances are a scan, as PyMC's documentation writes recurrences."""
+    y = garch_returns()
+    with pm.Model():
+        mu, alpha0 = pm.Normal("mu", 0, 10), pm.HalfNormal("alpha0", 5)
+        alpha1 = pm.Uniform("alpha1", 0, 1)
+        beta1 = pm.Uniform("beta1", 0, 1 - alpha1)
+        later = pytensor.scan(
+            lambda before, last, mu, a0, a1, b1: a0 + a1 * (before - mu) ** 2 + b1 * last,
+            sequences=[pt.as_tensor(y[:-1])],
+            outputs_info=[pt.constant(0.25, dtype="float64")],
+            non_sequences=[mu, alpha0, alpha1, beta1],
+            return_updates=False,
+        )
+        variance = pt.concatenate([[0.25], later])
+        pm.Normal("y", mu, pt.sqrt(variance), observed=y)
+        return _sample(arguments, ["mu", "alpha0", "alpha1", "beta1"])
+
+
+def hmm(arguments: Namespace) -> Mapping[str, np.ndarray]:
+    """Sum the states of a hidden Markov chain out by the forward algorithm, a scan."""
+    y = chain()
+    with pm.Model():
+        theta = pm.Dirichlet("theta", a=np.ones((2, 2)))
+        ordered = pm.distributions.transforms.ordered
+        mu = pm.Normal("mu", [3, 10], 1, transform=ordered, initval=[3.0, 10.0])
+        emission = pm.logp(pm.Normal.dist(mu, 1), y[:, None])
+        last = pytensor.scan(
+            lambda now, before, log_theta: now + pt.logsumexp(before[:, None] + log_theta, axis=0),
+            sequences=[emission[1:]],
+            outputs_info=[np.log(0.5) + emission[0]],
+            non_sequences=[pt.log(theta)],
+            return_updates=False,
+        )
+        pm.Potential("y", pt.logsumexp(last[-1]))
+        return _sample(arguments, ["theta", "mu"])
+
+
+MODELS = (linear_regression, glm_logistic, eight_schools, switchpoint, stochastic_volatility, garch_mean, hmm)
+
 if __name__ == "__main__":
-    main({f.__name__: f for f in (linear_regression, glm_logistic, eight_schools, switchpoint, stochastic_volatility)})
+    main({f.__name__: f for f in MODELS})

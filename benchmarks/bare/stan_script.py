@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import stan
-from data import disasters, logistic, regression, returns, schools
+from data import chain, disasters, garch_returns, logistic, regression, returns, schools
 from script import main
 
 
@@ -99,5 +99,44 @@ def stochastic_volatility(arguments: Namespace) -> Mapping[str, np.ndarray]:
     return _sample(arguments, code, {"n": len(change), "r": change.tolist()}, ["nu", "sigma", "s"])
 
 
+def garch_mean(arguments: Namespace) -> Mapping[str, np.ndarray]:
+    """Fit GARCH(1, 1) with a mean."""
+    y = garch_returns()
+    code = """
+    data { int n; vector[n] y; }
+    parameters {
+      real mu; real<lower=0> alpha0; real<lower=0, upper=1> alpha1; real<lower=0, upper=(1 - alpha1)> beta1;
+    }
+    model {
+      vector[n] variance;
+      variance[1] = 0.25;
+      for (t in 2:n) variance[t] = alpha0 + alpha1 * square(y[t - 1] - mu) + beta1 * variance[t - 1];
+      mu ~ normal(0, 10); alpha0 ~ normal(0, 5); target += -log1m(alpha1);
+      y ~ normal(mu, sqrt(variance));
+    }"""
+    return _sample(arguments, code, {"n": len(y), "y": y.tolist()}, ["mu", "alpha0", "alpha1", "beta1"])
+
+
+def hmm(arguments: Namespace) -> Mapping[str, np.ndarray]:
+    """Sum the states of a hidden Markov chain out by Stan's own function."""
+    y = chain()
+    code = """
+    data { int n; vector[n] y; }
+    parameters { array[2] simplex[2] theta; ordered[2] mu; }
+    model {
+      matrix[2, n] emission;
+      matrix[2, 2] transition;
+      for (i in 1:2) {
+        transition[i] = theta[i]';
+        for (t in 1:n) emission[i, t] = normal_lpdf(y[t] | mu[i], 1);
+      }
+      mu[1] ~ normal(3, 1); mu[2] ~ normal(10, 1);
+      target += hmm_marginal(emission, transition, rep_vector(0.5, 2));
+    }"""
+    return _sample(arguments, code, {"n": len(y), "y": y.tolist()}, ["theta", "mu"])
+
+
+MODELS = (linear_regression, glm_logistic, eight_schools, switchpoint, stochastic_volatility, garch_mean, hmm)
+
 if __name__ == "__main__":
-    main({f.__name__: f for f in (linear_regression, glm_logistic, eight_schools, switchpoint, stochastic_volatility)})
+    main({f.__name__: f for f in MODELS})
