@@ -27,8 +27,8 @@ log = logging.getLogger("bayesrun.predictive")
 
 _MAX_POINTS = 10
 _MAX_PARAMETERS = 100
-_MAX_TERMS = 400_000
-"""Maximum number of pointwise terms, observations times draws, that one evaluation of the likelihood may have."""
+_MAX_TERMS = 5_000_000
+"""Maximum number of pointwise terms, observations times draws times points, that one round may evaluate."""
 _DRAWS = (1_000, 2_000)
 """Fewest and most draws that are moved."""
 _TARGET_K = 0.5
@@ -66,19 +66,19 @@ def repaired_points(
     -------
     Dataset or None
         `elpd` and `pareto_k` over `point`, of the points whose Pareto k was above 0.7; None where there are none,
-        or where that would be too much work: more than 10 points, 100 parameters or 400 observations.
+        or where that would be too much work: more than 10 points, 100 parameters, or 5,000 observations times points.
     """
     found = observed_terms(idata)
     if found is None or not found[0].sizes["point"] or not _can_move(model):
         return None
     terms = found[0]
     draws = terms.sizes["chain"] * terms.sizes["draw"]
-    step = max(-(-draws * terms.sizes["point"] // _MAX_TERMS), draws // _DRAWS[1], 1)
-    if model.blocks[-1].end > _MAX_PARAMETERS or draws // step < _DRAWS[0]:
+    if model.blocks[-1].end > _MAX_PARAMETERS:
         return None
     k = loo_of(terms, summary).judged_k
     bad = [str(point) for point in terms["point"].values[k > GOOD_K]]
-    if not 0 < len(bad) <= _MAX_POINTS:
+    step = max(-(-draws * terms.sizes["point"] * len(bad) // _MAX_TERMS), draws // _DRAWS[1], 1)
+    if not 0 < len(bad) <= _MAX_POINTS or draws // step < _DRAWS[0]:
         return None
     density = _density(model)
     likelihood = _likelihoods(model)

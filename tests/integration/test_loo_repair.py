@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,13 +22,23 @@ _ERROR = 0.05
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a regression with a known sd, some points of which decide much."""
-    folder = tmp_path_factory.mktemp("influential")
+    rng = np.random.default_rng(0)
+    return _written(tmp_path_factory.mktemp("influential"), rng.standard_t(2, size=30), 12.0, rng)
+
+
+@pytest.fixture(scope="module")
+def many_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write the same regression of 3,000 rows, one of which decides much."""
+    rng = np.random.default_rng(1)
+    return _written(tmp_path_factory.mktemp("many_rows"), rng.normal(size=3000), 60.0, rng)
+
+
+def _written(folder: Path, x: Any, first: float, rng: np.random.Generator) -> Path:
     for name in ("model", "data"):
         (folder / name).mkdir()
-    rng = np.random.default_rng(0)
-    x, z = rng.standard_t(2, size=30), rng.normal(size=30)
-    x[0] = 12.0
-    y = 1 + 0.5 * x - z + rng.normal(size=30)
+    z = rng.normal(size=len(x))
+    x[0] = first
+    y = 1 + 0.5 * x - z + rng.normal(size=len(x))
     y[0] += 12.0
     pd.DataFrame({"x": x, "z": z, "y": y}).to_csv(folder / "points.csv", index=False)
     (folder / "data" / "points.yaml").write_text(f"name: points\nsource: csv\npath: {folder / 'points.csv'}\n")
@@ -56,12 +67,12 @@ def _run(bayesrun: Command, configs: Path, *more: str) -> tuple[Path, dict[str, 
     return folder, findings["loo"]
 
 
-def _exact(configs: Path) -> list[float]:
-    """Return the leave-one-out density of each point in closed form."""
+def _exact(configs: Path, points: int = 30) -> list[float]:
+    """Return the leave-one-out density of each of the first points in closed form."""
     table = pd.read_csv(configs / "points.csv")
-    design = np.c_[np.ones(30), table["x"], table["z"]]
+    design = np.c_[np.ones(len(table)), table["x"], table["z"]]
     exact = []
-    for i in range(30):
+    for i in range(points):
         own, values = np.delete(design, i, axis=0), np.delete(table["y"].to_numpy(), i)
         covariance = np.linalg.inv(own.T @ own + np.eye(3) / 100)
         mean = covariance @ own.T @ values
@@ -79,6 +90,15 @@ def test_an_influential_point_is_right_and_does_not_warn(bayesrun: Command, conf
     elpd = json.loads((folder / "metrics.json").read_text())["elpd_loo"]
     assert abs(elpd - sum(exact)) < 4 * _ERROR * 2
     assert "UserWarning" not in (folder / "run.log").read_text()
+
+
+def test_so_is_one_of_thousands(bayesrun: Command, many_rows: Path) -> None:
+    folder, finding = _run(bayesrun, many_rows)
+    assert finding["severity"] == "ok"
+    assert "after moment matching of 1: y[0]." in finding["message"]
+    repaired = xr.open_dataset(folder / "posterior.nc", group="loo")
+    # half as many draws are moved as of few rows
+    assert abs(float(repaired["elpd"].sel(point="y[0]")) - _exact(many_rows, 1)[0]) < 4 * _ERROR * 2**0.5
 
 
 def test_without_repair_the_point_warns_and_is_wrong(bayesrun: Command, configs: Path) -> None:
