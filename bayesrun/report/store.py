@@ -35,7 +35,7 @@ def save(
     exclude: Sequence[str],
     groups: Sequence[str],
     float32_above: int,
-    compression: int,
+    compression: int | None,
 ) -> None:
     """Write the InferenceData.
 
@@ -54,7 +54,7 @@ def save(
     float32_above
         Variables with more numbers than this are stored as float32.
     compression
-        zlib level; 0 = none.
+        zlib level of all numbers, 0 = none; None = 1 for whole numbers, and none for real ones.
     """
     kept = {}
     for group in ("posterior", *groups):
@@ -162,16 +162,16 @@ def as_stored(array: xr.DataArray, above: int) -> NDArray[Any]:
     return np.asarray(array.values.astype("float32") if _large(array, above) else array.values)
 
 
-def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:
+def _to_netcdf(idata: az.InferenceData, path: str, compression: int | None) -> None:
     """Write all groups while the file is open: opening it again for each takes as long as writing does."""
     with netCDF4.Dataset(path, "w", format="NETCDF4") as file:
         for group in idata.groups():
             dataset = idata[group]
             stored = [name for name, array in dataset.data_vars.items() if is_stored(array)]
             encoding: dict[Any, Any] = {
-                name: {"zlib": True, "complevel": compression, "shuffle": True}
+                name: {"zlib": True, "complevel": level, "shuffle": True}
                 for name, array in dataset.data_vars.items()
-                if compression and array.size > 100 and array.dtype.kind in "fiu" and name not in stored
+                if (level := _level(array.dtype, compression)) and array.size > 100 and name not in stored
             }
             place: Any = NetCDF4DataStore(file.createGroup(group))  # type: ignore[no-untyped-call]
             unlimited = dataset.encoding.get("unlimited_dims")
@@ -180,9 +180,17 @@ def _to_netcdf(idata: az.InferenceData, path: str, compression: int) -> None:
                 _append(dataset[name], file[group], compression)
 
 
-def _append(array: xr.DataArray, to: Any, compression: int) -> None:
+def _level(kind: np.dtype[Any], compression: int | None) -> int:
+    """Return the level of compression of an array: the digits of real numbers are random, and take time for little."""
+    if kind.kind not in "fiu":
+        return 0
+    return int(kind.kind != "f") if compression is None else compression
+
+
+def _append(array: xr.DataArray, to: Any, compression: int | None) -> None:
     """Write an array that is kept in a file to its group, part by part, as xarray would at once."""
     kind = np.dtype(array.encoding.get("dtype", array.dtype))
+    level = _level(kind, compression)
     parts = row_parts(array)
     first = next(parts)
     rows = first.shape[2] // math.prod(array.shape[3:])
@@ -193,8 +201,8 @@ def _append(array: xr.DataArray, to: Any, compression: int) -> None:
         array.name,
         kind,
         array.dims,
-        compression="zlib" if compression else None,
-        complevel=compression,
+        compression="zlib" if level else None,
+        complevel=level,
         chunksizes=(1, array.shape[1], rows, *array.shape[3:]),
         fill_value=np.nan if kind.kind == "f" else None,
     )

@@ -108,9 +108,9 @@ def test_every_key_with_a_default_can_be_set_in_ones_own_yaml(bayesrun: Command,
 
 
 def test_defaults_are_shown_and_may_be_named(bayesrun: Command, own: Path) -> None:
-    words = (f"--config-dir={own}", "model=mine", "name='${store.compression}_${sampler.draws}'", "--cfg=job")
+    words = (f"--config-dir={own}", "model=mine", "name='${store.float32_above}_${sampler.draws}'", "--cfg=job")
     shown = bayesrun(*words, "--resolve", "--package=name")
-    assert shown.stdout == "1_1000\n", shown.stderr
+    assert shown.stdout == "1000000_1000\n", shown.stderr
 
 
 def test_an_unknown_flag_is_told_without_the_name_of_a_file(bayesrun: Command) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import arviz as az
+import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
 
-from bayesrun.report.store import storable
+from bayesrun.report.store import save, storable
+from bayesrun.run_folder import RunFolder
 
 NAMES = [
     "",
@@ -58,3 +61,16 @@ def test_columns_and_attributes_of_mixed_types_become_text(tmp_path):
 def test_names_that_can_be_stored_stay(name):
     dataset = xr.Dataset({name: ("obs", np.ones(2))})
     assert storable(dataset).identical(dataset)
+
+
+@pytest.mark.parametrize(("compression", "levels"), [(None, (0, 1)), (0, (0, 0)), (4, (4, 4))])
+def test_whole_numbers_are_compressed_and_real_ones_on_demand(tmp_path, compression, levels):
+    rng = np.random.default_rng(1)
+    drawn = {"real": rng.normal(size=(2, 100)), "whole": rng.poisson(3.0, (2, 100))}
+    save(az.from_dict(posterior=drawn), RunFolder(tmp_path), None, [], [], 1_000_000, compression)
+    with netCDF4.Dataset(tmp_path / "posterior.nc") as file:
+        stored = {name: file["posterior"][name].filters() for name in drawn}
+    found = tuple(filters["complevel"] if filters["zlib"] else 0 for filters in stored.values())
+    assert found == levels
+    read = az.from_netcdf(tmp_path / "posterior.nc").posterior
+    assert all(np.array_equal(read[name].values, values) for name, values in drawn.items())
