@@ -123,7 +123,7 @@ FAULTS: list[tuple[dict[str, Any], str, str]] = [
         "name its axes",
     ),
     ({"priors": {"b": {"dist": "Normal", "mu": "change", "sigma": 1}}}, "priors.b", "only likelihoods"),
-    ({"deterministics": {"rate": "where(arange(7) < change, early, late)"}}, "deterministics.rate", "without a name"),
+    ({"deterministics": {"rate": "where(arange(7) < change, early, late)"}}, "deterministics.rate", "unnamed axis"),
     ({"deterministics": {"rate": "late + sum(change >= year)"}}, "deterministics.rate", "'sum' can't be used"),
     (
         {"likelihood": {"w": {"dist": "Normal", "mu": "a + rate[0]", "sigma": 2, "observed": "w"}}},
