@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import BayesrunError
-from bayesrun.processes import end_with_parent, leave_signals_to_parent, may_fork, uninterrupted
+from bayesrun.processes import ATTEMPTS, end_with_parent, leave_signals_to_parent, may_fork, uninterrupted
 from bayesrun.provenance import code_digest, versions
 from bayesrun.run_folder import RunFolder
 
@@ -36,8 +36,6 @@ MakeFit = Callable[[int], Fit]
 
 log = logging.getLogger("bayesrun")
 
-_ATTEMPTS = 2
-"""How often a fit is begun whose process was killed."""
 _POLL_SECONDS = 0.5
 
 
@@ -74,6 +72,10 @@ class FitCache:
         """Keep a fit; the file is written whole."""
         RunFolder(self.folder).write(f"{number}.npz", lambda path: _save(path, fit))
 
+    def read_all(self, numbers: Sequence[int]) -> dict[int, Fit]:
+        """Return those of some fits that are there."""
+        return {number: one for number in numbers if (one := self.read(number)) is not None}
+
     def read(self, number: int) -> Fit | None:
         """Return a fit; None where there is none, or its file is broken."""
         try:
@@ -109,6 +111,19 @@ class Fits:
     reused: int = 0
     interrupted: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        numbers: Sequence[int],
+        found: Mapping[int, Fit],
+        cache: FitCache,
+        failed: Mapping[int, str],
+        interrupted: bool,
+    ) -> Fits:
+        """Return what became of some fits: those found in the cache before, and those that are there now."""
+        every = {**found, **cache.read_all([number for number in numbers if number not in found])}
+        return cls({n: every[n] for n in numbers if n in every}, failed, len(found), interrupted)
+
 
 def fit_all(
     numbers: Sequence[int],
@@ -138,7 +153,7 @@ def fit_all(
         A fit whose process was killed is begun once more. The first one is made in this process: what it compiles, the
         others find compiled.
     """
-    found = {number: one for number in numbers if (one := cache.read(number)) is not None}
+    found = cache.read_all(numbers)
     waiting = [number for number in numbers if number not in found]
     pool = _Pool(fit, cache, lambda: tell(len(found) + pool.done))
     tell(len(found))
@@ -151,9 +166,7 @@ def fit_all(
             pool.run_here(waiting)
     except KeyboardInterrupt:
         interrupted = True
-    made = {number: one for number in waiting if (one := cache.read(number)) is not None}
-    every = {**found, **made}
-    return Fits({n: every[n] for n in numbers if n in every}, pool.failed, len(found), interrupted)
+    return Fits.of(numbers, found, cache, pool.failed, interrupted)
 
 
 @dataclass
@@ -222,7 +235,7 @@ class _Pool:
             if number is None:
                 return
             died[number] += 1
-            if died[number] < _ATTEMPTS:
+            if died[number] < ATTEMPTS:
                 log.warning("the process of fit %d %s: it is made again", number, _how(worker.process.exitcode))
                 waiting.appendleft(number)
                 return

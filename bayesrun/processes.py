@@ -22,6 +22,9 @@ from typing import Any, Literal
 
 import psutil
 
+ATTEMPTS = 2
+"""How often a command begins what was lost with the process that did it."""
+
 _SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 _POLL_SECONDS = 1.0
 _SEMAPHORES = 8  # more than the queues of a pool have

@@ -5,9 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-ATTEMPTS = 2
-"""How often a command begins what was lost with the process that did it."""
-
 JOBS = ".jobs"
 """Folder of the jobs' records."""
 

@@ -30,11 +30,11 @@ from bayesrun.config.hydra_internals import HydraParts
 from bayesrun.config.resolvers import conf
 from bayesrun.errors import BayesrunError, SamplingError
 from bayesrun.garbage import collect_rarely
-from bayesrun.jobs.base import ATTEMPTS, JOBS
+from bayesrun.jobs.base import JOBS
 from bayesrun.jobs.launch import launch, traits_of
 from bayesrun.jobs.patches import explain_time_limit
 from bayesrun.many_fits import FitCache, Fits, MakeFit, fit_all
-from bayesrun.processes import processors
+from bayesrun.processes import ATTEMPTS, processors
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.monitors import Signals
 
@@ -297,7 +297,7 @@ class _InJobs:
 
     def make(self, numbers: Sequence[int], tell: Callable[[int], None]) -> Fits:
         """Hand out the fits that are not there; those of lost jobs once more."""
-        found = {number: one for number in numbers if (one := self.cache.read(number)) is not None}
+        found = self.cache.read_all(numbers)
         waiting = [number for number in numbers if number not in found]
         failed, interrupted = dict[int, str](), False
         try:
@@ -313,9 +313,7 @@ class _InJobs:
             failed |= {n: lost[n][0] for n in waiting}
         except KeyboardInterrupt:
             interrupted = True
-        made = {number: one for number in numbers if number not in found and (one := self.cache.read(number))}
-        every = {**found, **made}
-        return Fits({n: every[n] for n in numbers if n in every}, failed, len(found), interrupted)
+        return Fits.of(numbers, found, self.cache, failed, interrupted)
 
     def _launch(self, waiting: Sequence[int], is_again: bool) -> list[BlockRecord]:
         """Run a job for each block and return the records of all."""

@@ -18,8 +18,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bayesrun.config.hydra_internals import HydraParts
-from bayesrun.jobs.base import ATTEMPTS, Job, Records
+from bayesrun.jobs.base import Job, Records
 from bayesrun.jobs.patches import keep_interrupts
+from bayesrun.processes import ATTEMPTS
 
 Call = Callable[[DictConfig], Any]
 """What Hydra's launchers call for each job, in any process; it is pickled. It writes the job's record."""

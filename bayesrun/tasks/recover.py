@@ -83,7 +83,7 @@ def recover_dead_runs(outputs: Path, resumed: Path | None = None) -> None:
     resumed
         Folder of a sweep whose jobs are about to be run again.
     """
-    found = [folder for folder in dead_runs(outputs) if _is_left(folder, outputs, resumed)]
+    found = [folder for folder in dead_runs(outputs) if not _is_of_sweep(folder, resumed)]
     for folder in found:
         try:
             _recover(folder, outputs, is_wanted=partial(_is_left, folder, outputs, resumed))
@@ -93,12 +93,15 @@ def recover_dead_runs(outputs: Path, resumed: Path | None = None) -> None:
 
 
 def _is_left(folder: Path, outputs: Path, resumed: Path | None) -> bool:
-    """Return whether a killed run is left to this command, and not to the sweep whose job it is."""
-    if folder not in dead_runs(outputs):
-        return False
+    """Return whether a run is still killed, and left to this command."""
+    return folder in dead_runs(outputs) and not _is_of_sweep(folder, resumed)
+
+
+def _is_of_sweep(folder: Path, resumed: Path | None) -> bool:
+    """Return whether a killed run is left to the sweep whose job it is, which goes on."""
     sweep = folder.parent
     is_resumed = resumed is not None and sweep.resolve() == resumed.resolve()
-    return not (is_sweep(sweep) and (is_resumed or may_launch(sweep)))
+    return is_sweep(sweep) and (is_resumed or may_launch(sweep))
 
 
 def _tell_of_sweeps(folders: Sequence[Path]) -> None:
