@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -23,6 +23,19 @@ def fits_of(outputs: Path, task: str) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in outputs.glob(f"fits/{task}_*/[0-9]*.npz")}
 
 
+def begin(words: Sequence[object], env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a command in a session of its own, with further environment variables; its output is one stream."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bayesrun", *map(str, words)],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
 def disturb(words: Sequence[str], outputs: Path, task: str) -> tuple[dict[Path, int], str]:
     """Start a command with two workers, kill one of them, and two fits later the command with all that it started.
 
@@ -31,10 +44,7 @@ def disturb(words: Sequence[str], outputs: Path, task: str) -> tuple[dict[Path, 
     tuple
         The fits that are kept, and what the command had said.
     """
-    command = [sys.executable, "-m", "bayesrun", *words]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    process = begin(words)
     try:
         _wait(lambda: len(_workers(process)) == 2, process)
         made = len(fits_of(outputs, task))
@@ -57,10 +67,7 @@ def disturb_run(words: Sequence[str], outputs: Path, draws: int, chain_alone: bo
         The run's folder, the command's exit status, and what it said.
     """
     before = set(outputs.glob("runs/*/*"))
-    command = [sys.executable, "-m", "bayesrun", *words, f"paths.outputs={outputs}"]
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    process = begin([*words, f"paths.outputs={outputs}"])
 
     def folder() -> Path | None:
         return next(iter(set(outputs.glob("runs/*/*/draws")) - {path / "draws" for path in before}), None)

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,8 +14,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.conftest import ROOT, Command, only_run
-from tests.integration.killing import fits_of
+from tests.conftest import Command, only_run
+from tests.integration.killing import begin, fits_of
 from tests.integration.slurm import missing, process_of, slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
@@ -66,11 +65,7 @@ def fitted(bayesrun: Command, own: Path) -> Path:
 
 
 def _begin(cluster: Environment, *words: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "bayesrun", *map(str, words), *_SLURM]
-    env = {**os.environ, **cluster}
-    return subprocess.Popen(
-        command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+    return begin([*words, *_SLURM], cluster)
 
 
 def _wait(process: subprocess.Popen[str], found: Callable[[], object]) -> None:
