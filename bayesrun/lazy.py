@@ -9,7 +9,10 @@
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from bayesrun.partial_imports import import_arviz
 
 if TYPE_CHECKING:
     import arviz as az
@@ -29,11 +32,18 @@ else:
             self._name = name
 
         def __getattr__(self, name: str) -> Any:
-            found = getattr(importlib.import_module(self._name), name)
+            found = getattr(self._load(), name)
             setattr(self, name, found)  # the next use finds it at once
             return found
 
-    az = _Lazy("arviz")
+        def _load(self) -> ModuleType:
+            return importlib.import_module(self._name)
+
+    class _Arviz(_Lazy):
+        def _load(self) -> ModuleType:
+            return import_arviz()
+
+    az = _Arviz("arviz")
     filelock = _Lazy("filelock")
     formulaic = _Lazy("formulaic")
     fft = _Lazy("scipy.fft")

@@ -18,6 +18,7 @@ from bayesrun.invocation import command
 from bayesrun.language.statements import WrittenModel
 from bayesrun.lazy import pd
 from bayesrun.open_run import write_report_of
+from bayesrun.partial_imports import import_matplotlib
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.chains import parallel_chains
 
@@ -58,6 +59,7 @@ def draw_pictures(
     dict of str to str
         Why a figure was not drawn, by name.
     """
+    import_matplotlib()
     from bayesrun.figures.drawing import draw_all
 
     _, reasons = draw_all(

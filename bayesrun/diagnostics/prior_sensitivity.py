@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import arviz as az
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from bayesrun.diagnostics.base import GOOD_K, MOST_IN_AUTO, Check, CheckResult, 
 from bayesrun.diagnostics.numerics import power_scaling as power
 from bayesrun.diagnostics.summary import SAMPLE, names_of
 from bayesrun.large_draws import draw_parts
+from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 
-import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
@@ -17,6 +16,7 @@ from scipy.special import logsumexp
 from bayesrun.diagnostics import advice
 from bayesrun.diagnostics.base import Check, CheckResult, Judged, grade_above, grade_below, graded
 from bayesrun.diagnostics.numerics.convergence import bfmi
+from bayesrun.lazy import az
 
 
 def check_divergences(judged: Judged) -> CheckResult:

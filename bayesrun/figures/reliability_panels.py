@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable
 
-import arviz as az
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -15,6 +14,7 @@ from bayesrun.figures import style as look
 from bayesrun.figures.base import Subject
 from bayesrun.figures.observations import Observed, thinned
 from bayesrun.figures.selection import Array, group_of
+from bayesrun.lazy import az
 
 Panel = tuple[Observed, Callable[[Axes, Observed], None]]
 """An outcome, and what draws it."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import arviz as az
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from bayesrun.diagnostics.base import shorten_all
 from bayesrun.diagnostics.numerics.densities import is_discrete
 from bayesrun.diagnostics.summary import SAMPLE, in_order, names_of
 from bayesrun.figures.base import NotDrawable, Subject
+from bayesrun.lazy import az
 
 Array = NDArray[Any]
 LABEL = 30  # characters of a scalar's label

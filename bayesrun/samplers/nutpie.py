@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import CompiledModel
+from bayesrun.partial_imports import arviz_without_plots
 from bayesrun.samplers.base import Monitor, NutsSpec, Sampled
 from bayesrun.samplers.chains import (
     KeepGoing,
@@ -141,6 +142,7 @@ def sample(
     chosen = {"engine": "nutpie", "target_accept": spec.target_accept}
     layout = Layout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps, chosen)
     files = store.begin(layout)
+    _nutpie()  # once, before the chains fork
     monitor.begin()
     began_sampling = time.perf_counter()
 
@@ -225,11 +227,10 @@ def run_chain(path: _Path, seed: int, saver: _Saver, keep_going: KeepGoing) -> M
     dict
         ArviZ's name to array (draw) of each statistic, tuning draws first.
     """
-    import nutpie
-    from nutpie.compiled_pyfunc import from_pyfunc
-
-    settings = path.settings
-    model = from_pyfunc(path.initial.size, lambda: path.evaluate, lambda *_: path.record, [], [], [])
+    nutpie, settings = _nutpie(), path.settings
+    model = nutpie.compiled_pyfunc.from_pyfunc(
+        path.initial.size, lambda: path.evaluate, lambda *_: path.record, [], [], []
+    )
     sampler = nutpie.sample(
         model,
         draws=path.most_draws,
@@ -255,6 +256,13 @@ def run_chain(path: _Path, seed: int, saver: _Saver, keep_going: KeepGoing) -> M
     saver.save(path.done, stats)
     saver.finish()
     return stats
+
+
+def _nutpie() -> Any:
+    with arviz_without_plots():
+        import nutpie
+        import nutpie.compiled_pyfunc
+    return nutpie
 
 
 def _watch(sampler: Any, path: _Path, saver: _Saver, keep_going: KeepGoing) -> None:

@@ -16,14 +16,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-import sys
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from bayesrun.partial_imports import bare, hidden
 
 _CLIENT = "mlflow.tracking"
 _DATABASE = "mlflow.store.tracking.sqlalchemy_store"
@@ -43,55 +42,13 @@ def import_mlflow(database: bool) -> None:
         Whether its store in a database is needed, too; a server has that at its own end.
     """
     wanted = [_CLIENT, *([_DATABASE] if database else [])]
-    with _without(_OPTIONAL), _bare("mlflow", _BARE), suppress(ImportError):
+    with hidden(_OPTIONAL), bare("mlflow", _BARE), suppress(ImportError):
         for name in wanted:
             importlib.import_module(name)
     for name in wanted:  # again, whole, should another version of MLflow need it; else this takes no time
         importlib.import_module(name)
     if database:
         setattr(importlib.import_module(_CONNECTING), "MAX_RETRY_COUNT", _CONNECT_TRIES)  # noqa: B010 (untyped module)
-
-
-@contextmanager
-def _without(libraries: Sequence[str]) -> Iterator[None]:
-    """Hide libraries that are not imported yet from MLflow, which works without them (as `mlflow-skinny` does)."""
-    hidden = [name for name in libraries if name not in sys.modules]
-    for name in hidden:  # Python's own way to say that a module can't be imported
-        sys.modules[name] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
-
-
-class _BarePackage(types.ModuleType):
-    """A package whose own code has not run; it is imported whole for the first of its names that is asked for."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or sys.modules.get(self.__name__) is self:
-            raise AttributeError(name)  # while MLflow itself is imported, which takes modules within the package alone
-        return getattr(importlib.import_module(self.__name__), name)
-
-
-@contextmanager
-def _bare(root: str, packages: Sequence[str]) -> Iterator[None]:
-    """Let modules within packages be imported without running the packages' own code."""
-    found = importlib.util.find_spec(root)
-    folders = list(found.submodule_search_locations or []) if found else []
-    bare = {}
-    for package in packages:
-        name = f"{root}.{package}"
-        if name not in sys.modules:
-            bare[name] = _BarePackage(name)
-            bare[name].__path__ = [os.path.join(folder, *package.split(".")) for folder in folders]
-    sys.modules.update(bare)
-    try:
-        yield
-    finally:
-        for name, module in bare.items():
-            if sys.modules.get(name) is module:
-                del sys.modules[name]
 
 
 def create_database(path: Path, artifacts: str | None) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayesrun.lazy import az
+
 _LEAST_SCALE = 0.05
 """Smallest distance of a quantile from the median that counts, in units of the largest."""
 
@@ -114,7 +116,5 @@ def frequencies(draws: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 def density(draws: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return 512 points and the kernel density there, for finite non-constant draws (0 outside their bounds)."""
-    import arviz as az
-
     grid, height = az.kde(np.asarray(draws, float))
     return grid, height

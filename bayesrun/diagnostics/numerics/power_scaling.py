@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import arviz as az
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
+
+from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
 

@@ -38,7 +38,7 @@ def import_pymc3(patches: Collection[str] = NAMES) -> ModuleType:
     guard_helpers()
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), applied("python_distutils", "matplotlib_docstrings"):
+    with warnings.catch_warnings(), applied("python_distutils", "pymc3_without_plots"):
         warnings.simplefilter("ignore")
         with told_where_unwritable():
             import pymc3

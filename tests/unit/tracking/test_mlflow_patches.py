@@ -12,7 +12,7 @@ def said(code):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
-UNNEEDED = ["pandas", "polars", "pyarrow", "sklearn", "IPython", "fastapi", "mlflow.genai", "mlflow.gateway"]
+UNNEEDED = ["pandas", "polars", "pyarrow", "sklearn", "IPython", "fastapi", "mlflow.genai"]
 
 
 @pytest.mark.parametrize("database", [True, False])

@@ -11,8 +11,8 @@ from typing import Literal
 Undo = Callable[[], None]
 
 NAMES: tuple[str, ...] = (
-    "matplotlib_docstrings",
     "python_distutils",
+    "pymc3_without_plots",
     "content_cache",
     "processor_flags",
     "precompiled_headers",
