@@ -119,8 +119,7 @@ def _write_graph(
     graph: Callable[[], ModelGraph] | None,
 ) -> None:
     """Write the graph of the model as it is written, otherwise of the engine's model."""
-    from bayesrun.report.model_graph import write_graph, written_distributions
-    from bayesrun.report.written_graph import written_graph
+    from bayesrun.report.model_graph import write_graph, written_distributions, written_graph
 
     if written is not None:
         try:

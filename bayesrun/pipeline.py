@@ -236,7 +236,7 @@ def _unknown_expectations(config: RunConfig, model: CompiledModel) -> list[Probl
 
 def _not_storable(model: CompiledModel, data: xr.Dataset | None, digest: str | None) -> list[Problem]:
     """Find what `posterior.nc` can't hold: after sampling, the draws could not be kept as they should."""
-    from bayesrun.report.store_rehearsal import what_can_not_be_stored
+    from bayesrun.report.store import what_can_not_be_stored
 
     return what_can_not_be_stored(model, data, digest)
 

@@ -16,7 +16,7 @@ import numpy as np
 from bayesrun.data.factors import formula_column
 from bayesrun.diagnostics.base import Check, CheckResult, Finding, Judged
 from bayesrun.errors import UserError
-from bayesrun.language.hilbert_basis import boundary_for, functions_for
+from bayesrun.language.gaussian_processes import boundary_for, functions_for
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess
 from bayesrun.models.regression.regression_spec import RegressionSpec
 from bayesrun.models.regression.several_responses import plans_of

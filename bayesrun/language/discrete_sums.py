@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.language.densities.draws import choose
+from bayesrun.language.densities.base import choose
 from bayesrun.language.functions import index, reduce_axis
 from bayesrun.language.values import Fault, Value, apply, constant
 

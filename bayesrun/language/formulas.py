@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, check, fail
 from bayesrun.language import formula_grammar as grammar
-from bayesrun.language.formula_functions import formula_functions
-from bayesrun.language.formula_spellings import fault_elsewhere, respelled
+from bayesrun.language.formula_grammar import formula_functions
 from bayesrun.language.formulaic_patches import register_materializer
+from bayesrun.language.spellings import fault_elsewhere, respelled
 from bayesrun.lazy import formulaic, pd
 
 INTERCEPT = "Intercept"

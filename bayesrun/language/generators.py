@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from bayesrun.language.densities.base import Array, Draw, Parameters, choose, meeting, negative_binomial, spread, wide
 from bayesrun.language.densities.base import Mean as DeclaredMean
-from bayesrun.language.densities.draws import Array, Draw, Parameters, choose, meeting, negative_binomial, spread, wide
-from bayesrun.language.densities.lookup import declared, unnamed
+from bayesrun.language.densities.named_densities import declared, unnamed
 from bayesrun.language.distributions import family
 from bayesrun.lazy import special
 

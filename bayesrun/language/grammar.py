@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from bayesrun.errors import Problem, UserError, did_you_mean
-from bayesrun.language.function_spellings import OTHER_NAMES
+from bayesrun.language.spellings import OTHER_NAMES
 from bayesrun.language.unicode_names import is_read_as_another, with_back_ticks
 
 MAX_LENGTH = 4_000

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
-from bayesrun.language.densities.elementwise import written_density, written_families
+from bayesrun.language.densities.named_densities import written_density, written_families
 from bayesrun.language.distributions import Family, Parameter, family
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index

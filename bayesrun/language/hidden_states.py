@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, check
 from bayesrun.language.declaration import Container, Declaration
-from bayesrun.language.densities.draws import choose
+from bayesrun.language.densities.base import choose
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.generators import generator
 from bayesrun.language.hidden_markov import ROUNDING, HiddenMarkov

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.densities.algebra import at_most, equals, only_where, where
-from bayesrun.language.densities.base import Values
-from bayesrun.language.densities.draws import spread
+from bayesrun.language.densities.base import Values, spread
 from bayesrun.language.densities.tails import draw_within, log_between, tails
 from bayesrun.language.distributions import Family, distributions, known_family
 from bayesrun.language.expressions import read

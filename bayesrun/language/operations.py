@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayesrun.language import kalman_filter, recurrences, special_functions, state_paths
+from bayesrun.language import kalman_filter, recurrences, special_functions
 from bayesrun.lazy import fft, linalg, special
 
 Array = NDArray[Any]
@@ -297,6 +297,40 @@ def _linear(coefficients: Any, matrix: Any, offset: Any) -> Any:
     return predictor if offset is None else predictor + offset
 
 
+def _state_path(last: Any, uniform: Any, *rest: Any) -> NDArray[np.int64]:
+    """Return hidden states at rows after the last one of a fit.
+
+    Parameters
+    ----------
+    last
+        The state at the row before the first (*series).
+    uniform
+        Numbers from 0 to 1 (*series, row), which decide the draw.
+    rest
+        The probabilities from each state to each state, row by row of the matrix, each of which broadcasts to the shape
+        of `uniform`; then the number of states, and the length of the step into each row.
+
+    Returns
+    -------
+    ndarray
+        Over (*series, row).
+    """
+    *cells, size, lengths = rest
+    shape = np.shape(uniform)
+    whole = np.stack([np.broadcast_to(cell, shape) for cell in cells], axis=-1).reshape(*shape, size, size)
+    found = np.empty(shape, dtype=np.int64)
+    state = np.asarray(np.round(last), dtype=np.int64)
+    for row, length in enumerate(lengths):
+        of_row = whole[..., row, :, :]
+        if length > 1:
+            of_row = np.linalg.matrix_power(of_row, int(length))
+        to = np.take_along_axis(of_row, state[..., None, None], axis=-2)[..., 0, :]
+        below = np.cumsum(to, axis=-1) <= np.asarray(uniform)[..., row, None]
+        state = np.minimum(below.sum(axis=-1), size - 1)
+        found[..., row] = state
+    return found
+
+
 OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         # elementwise
@@ -392,7 +426,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "black_box": _black_box,
         "recurrence": lambda *rest: recurrences.run(OPERATIONS, *rest),
         "kalman_filter": kalman_filter.log_terms,
-        "state_path": state_paths.state_path,
+        "state_path": _state_path,
         "states_after": kalman_filter.states_after,
         "softplus_sum": _softplus_sum,
         "exponential_sum": _exponential_sum,

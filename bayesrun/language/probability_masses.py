@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.language.densities.algebra import LARGEST_PRECISION, LARGEST_SHAPE
-from bayesrun.language.densities.lookup import known_log_density
+from bayesrun.language.densities.named_densities import known_log_density
 from bayesrun.language.plan import Plan
 from bayesrun.lazy import special
 

@@ -16,7 +16,7 @@ from bayesrun.data.arrays import places
 from bayesrun.errors import fail
 from bayesrun.language.declaration import Container as DataContainer
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Likelihood, Random
-from bayesrun.language.densities.draws import choose, wide
+from bayesrun.language.densities.base import choose, wide
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.generators import expectation, generator, level_probabilities
 from bayesrun.language.modifiers import Modifiers, draw_modified

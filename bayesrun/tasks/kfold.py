@@ -25,7 +25,7 @@ from bayesrun.jobs.blocks import Placement
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.many_fits import Fits
-from bayesrun.predict.folds import future_blocks, grouped_folds, held_out, random_folds, stratified_folds
+from bayesrun.predict.held_out import future_blocks, grouped_folds, held_out, random_folds, stratified_folds
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, log_density_of_run, refitted

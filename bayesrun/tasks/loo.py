@@ -23,7 +23,7 @@ from bayesrun.errors import fail
 from bayesrun.jobs.blocks import Placement
 from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
-from bayesrun.predict.folds import HeldOut
+from bayesrun.predict.held_out import HeldOut
 from bayesrun.schema import Section
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, refitted

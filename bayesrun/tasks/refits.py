@@ -29,8 +29,7 @@ from bayesrun.lazy import pd, xr
 from bayesrun.many_fits import Fit, FitCache, Fits, MakeFit
 from bayesrun.open_run import dataset_of
 from bayesrun.pipeline import compiled, read_data
-from bayesrun.predict.folds import HeldOut
-from bayesrun.predict.held_out import by_rows, holding_out, rows_of
+from bayesrun.predict.held_out import HeldOut, by_rows, holding_out, rows_of
 from bayesrun.report.progress import CountLine
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS

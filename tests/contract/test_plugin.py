@@ -112,7 +112,7 @@ DISTRIBUTION = '''
 """Log-logistic survival times."""
 from bayesrun.language.densities.algebra import log, log_sigmoid
 from bayesrun.language.densities.base import Declared
-from bayesrun.language.densities.draws import elementwise
+from bayesrun.language.densities.base import elementwise
 
 def z(x, p):
     return p["beta"] * (log(x) - log(p["alpha"]))

@@ -13,7 +13,7 @@ from pymc3.distributions.distribution import Continuous, Discrete, draw_values
 from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.engines.pymc3.random_draws import Recipe
 from bayesrun.language.densities.base import Values
-from bayesrun.language.densities.lookup import declared, log_density, unnamed
+from bayesrun.language.densities.named_densities import declared, log_density, unnamed
 from bayesrun.language.distributions import Family
 from bayesrun.language.modifiers import NONE, draw_modified, log_terms
 from bayesrun.language.plan import Plan

@@ -24,7 +24,7 @@ from theano.graph.fg import MissingInputError
 from bayesrun.engines.base import ArrayBuffer, DrawBuffer, MakeBuffer, MissingDraws
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
-from bayesrun.engines.pymc3.prior_density import at_all_draws
+from bayesrun.engines.pymc3.log_density import at_all_draws
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import DrawnTogether

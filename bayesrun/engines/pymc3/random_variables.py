@@ -20,19 +20,18 @@ from bayesrun.engines.pymc3.declared_distributions import (
     Softplus,
     to_real_line,
 )
-from bayesrun.engines.pymc3.incomplete_vectors_density import MvStudentT
 from bayesrun.engines.pymc3.replaced_distributions import (
     GARCH11,
     BetaBinomial,
     DirichletMultinomial,
     GaussianRandomWalk,
     Multinomial,
-    MvNormal,
     OrderedLogistic,
     VonMises,
     covariance_factor,
     ordered,
 )
+from bayesrun.engines.pymc3.vector_distributions import MvNormal, MvStudentT
 from bayesrun.errors import fail
 from bayesrun.language.distributions import Family
 from bayesrun.language.operations import Constant, Node

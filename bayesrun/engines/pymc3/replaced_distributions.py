@@ -2,10 +2,10 @@
 
 Random walks go along the last axis: PyMC3's go along the first, and count the density of all steps once per element of
 the other axes. The variance of a GARCH(1, 1) is filtered in one pass: PyMC3's `theano.scan` is a hundred times slower.
-Small Cholesky factors are sums and products of their elements, and normal vectors by them one loop: PyMC3's own solve a
-triangular system and index by arrays, calls into Python and a threaded library that cost more than the rest of a group
-model's gradient. Draws of angles and of ordered vectors are in the support of the density. Levels far in the tails of
-an ordered logistic distribution keep their probabilities, and a beta-binomial one of large precision is a binomial one.
+Small Cholesky factors are sums and products of their elements: PyMC3's own index by arrays, calls into Python that cost
+more than the rest of a group model's gradient. Draws of angles and of ordered vectors are in the support of the
+density. Levels far in the tails of an ordered logistic distribution keep their probabilities, and a beta-binomial one
+of large precision is a binomial one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from scipy.signal import lfilter
 from theano.graph.basic import Apply
 from theano.graph.op import Op
 
-from bayesrun.engines.pymc3.factored_normal import LARGEST, factored_normal
-from bayesrun.engines.pymc3.incomplete_vectors_density import observed_parts, or_impossible
+from bayesrun.engines.pymc3.factored_normal import LARGEST
 from bayesrun.engines.pymc3.random_draws import walks
 from bayesrun.language.densities.algebra import LARGEST_PRECISION
 
@@ -149,39 +148,6 @@ class DirichletMultinomial(pm.DirichletMultinomial):  # type: ignore[misc]
 def _of_vectors(count: Any) -> Any:
     """Take off the axis that PyMC3 puts behind the numbers of trials."""
     return count[..., 0] if count.ndim else count
-
-
-class MvNormal(pm.MvNormal):  # type: ignore[misc]
-    """`pm.MvNormal`, whose density by a small lower Cholesky factor is one operation.
-
-    Parameters
-    ----------
-    missing
-        True where an element of the vectors is missing; None if all are observed.
-    """
-
-    def __init__(self, *arguments: Any, missing: Array | None = None, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.missing = missing
-
-    def logp(self, value: Any) -> Any:
-        """Return the log density of each vector.
-
-        Parameters
-        ----------
-        value
-            The vectors: (..., element).
-        """
-        if self.missing is not None:
-            squares, log_determinant, seen = observed_parts(self, value, self.missing)
-            return or_impossible(-0.5 * (seen * np.log(2 * np.pi) + squares + log_determinant))
-        size = int(np.atleast_1d(self.shape)[-1])
-        if self._cov_type != "chol" or size > LARGEST:
-            return super().logp(value)
-        apart = tt.as_tensor_variable(value) - self.mu
-        rows = apart.reshape((-1, size)) if apart.ndim != 2 else apart
-        density = factored_normal(rows, self.chol_cov)
-        return density if apart.ndim == 2 else density.reshape(apart.shape[:-1], ndim=apart.ndim - 1)
 
 
 class _PackedFactor(_LKJCholeskyCov):  # type: ignore[misc]

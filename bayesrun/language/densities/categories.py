@@ -29,8 +29,7 @@ from bayesrun.language.densities.algebra import (
     softplus,
     where,
 )
-from bayesrun.language.densities.base import Declared, Density, Values
-from bayesrun.language.densities.draws import Array, Parameters, choose, wide
+from bayesrun.language.densities.base import Array, Declared, Density, Parameters, Values, choose, wide
 from bayesrun.language.values import Value, apply, compute
 from bayesrun.lazy import special
 

@@ -27,8 +27,7 @@ from bayesrun.language.densities.algebra import (
     logaddexp,
     square,
 )
-from bayesrun.language.densities.base import Declared, Values
-from bayesrun.language.densities.draws import Array, elementwise
+from bayesrun.language.densities.base import Array, Declared, Values, elementwise
 from bayesrun.language.values import Value
 from bayesrun.lazy import special
 

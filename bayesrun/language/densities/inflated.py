@@ -38,8 +38,7 @@ from bayesrun.language.densities.algebra import (
     square,
     where,
 )
-from bayesrun.language.densities.base import Declared, Density, Values
-from bayesrun.language.densities.draws import Array, Draw, Parameters, spread
+from bayesrun.language.densities.base import Array, Declared, Density, Draw, Parameters, Values, spread
 from bayesrun.language.values import Value
 
 Of = Callable[[Values], Value]

@@ -37,10 +37,9 @@ from bayesrun.language.densities.algebra import (
     square,
     where,
 )
-from bayesrun.language.densities.base import Density, Values
+from bayesrun.language.densities.base import Array, Density, Values, spread
 from bayesrun.language.densities.continuous import inverse_gaussian_log_cdf, inverse_gaussian_log_survival
-from bayesrun.language.densities.draws import Array, spread
-from bayesrun.language.densities.lookup import declared, unnamed
+from bayesrun.language.densities.named_densities import declared, unnamed
 from bayesrun.language.distributions import Family
 from bayesrun.language.values import Value, constant
 

@@ -25,7 +25,7 @@ from bayesrun.errors import Problem, UserError
 from bayesrun.errors import check as check_problems
 from bayesrun.language.component_draws import DrawnComponents
 from bayesrun.language.declaration import Declaration, Draft, Hidden, ModelDesign, Observed, coords_of, observed_values
-from bayesrun.language.densities.elementwise import written_density
+from bayesrun.language.densities.named_densities import written_density
 from bayesrun.language.distributions import family
 from bayesrun.language.functions import index, reduce_axis
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV, HiddenMarkov, emitted, read_hidden_markov
@@ -47,7 +47,6 @@ from bayesrun.language.recurrence_draws import same_row_problems
 from bayesrun.language.recurrence_reader import read_recurrence
 from bayesrun.language.time_steps import times_along
 from bayesrun.language.values import apply, constant
-from bayesrun.language.whitened_processes import Sight
 from bayesrun.lazy import xr
 from bayesrun.models.base import ModelSpec, ModelType, PriorNames
 from bayesrun.models.declarative.declarative_rows import at_rows, needs
@@ -77,7 +76,7 @@ from bayesrun.models.declarative.marginal_variables import (
     marginal_problems,
     plain,
 )
-from bayesrun.models.declarative.seen_processes import add_seen_process, centred, seen_processes
+from bayesrun.models.declarative.whitened_processes import Sight, add_seen_process, centred, seen_processes
 
 _DOMAINS: Mapping[str, Domain] = MappingProxyType(
     {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import Problem
-from bayesrun.language.densities.elementwise import written_density
+from bayesrun.language.densities.named_densities import written_density
 from bayesrun.language.distributions import family
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
 from bayesrun.language.linear_gaussian import LINEAR_GAUSSIAN

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, fail
 from bayesrun.language.declaration import Declaration, Deterministic, Draft, Random
-from bayesrun.language.densities.elementwise import written_density
+from bayesrun.language.densities.named_densities import written_density
 from bayesrun.language.discrete_sums import Factor, Link, summed, total
 from bayesrun.language.expressions import read, value_of
 from bayesrun.language.functions import ELEMENTWISE, index

@@ -2,9 +2,9 @@
 
     f(x) = sum_j phi_j(x) w_j,     w_j ~ Normal(0, sqrt(S(omega_j)))
 
-The basis functions `phi_j` and the spectral density `S` are those of `bayesrun.language.hilbert_basis`, with `sdgp` and
-`lscale`. The columns are taken relative to their means over the fitted rows; that moves the mean of `f` into the
-intercept.
+The basis functions `phi_j` and the spectral density `S` are those of `bayesrun.language.gaussian_processes`, with
+`sdgp` and `lscale`. The columns are taken relative to their means over the fitted rows; that moves the mean of `f` into
+the intercept.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bayesrun.data.base import Role
 from bayesrun.errors import did_you_mean
 from bayesrun.language.declaration import Deterministic
-from bayesrun.language.hilbert_basis import (
+from bayesrun.language.gaussian_processes import (
     EXPECTED,
     MAX_FUNCTIONS,
     RULES,

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from bayesrun.errors import UserError, fail
 from bayesrun.language.formula_grammar import column_named
-from bayesrun.language.formula_spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.formulas import INTERCEPT, Formula, parse
+from bayesrun.language.spellings import GROUPINGS_ELSEWHERE
 from bayesrun.language.unicode_names import identifier_of
 
 _HINT = "write (1 | g), (x | g), (x || g), (x | p | g), (1 | a/b) or (1 | a:b)"

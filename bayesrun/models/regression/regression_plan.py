@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bayesrun.errors import fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
-from bayesrun.language.formula_spellings import fault_elsewhere
 from bayesrun.language.formulas import parse
+from bayesrun.language.spellings import fault_elsewhere
 from bayesrun.models.regression.category_term import without_categories
 from bayesrun.models.regression.families import FAMILIES, Family
 from bayesrun.models.regression.gaussian_process_term import GaussianProcess

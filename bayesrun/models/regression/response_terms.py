@@ -9,8 +9,8 @@ from typing import Any
 
 from bayesrun.errors import did_you_mean, fail
 from bayesrun.language.formula_grammar import quoted, with_symbols
-from bayesrun.language.formula_spellings import ADDITIONS_ELSEWHERE
 from bayesrun.language.grammar import parse, single_name
+from bayesrun.language.spellings import ADDITIONS_ELSEWHERE
 from bayesrun.models.regression.group_terms import summands
 
 _CALL = re.compile(r"(\w+)\s*\((.*)\)", re.DOTALL)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special, stats
 from scipy.special import gammaln, logsumexp
 
-from bayesrun.language.densities.lookup import known_log_density, unnamed
+from bayesrun.language.densities.named_densities import known_log_density, unnamed
 from bayesrun.language.modifiers import NONE, Modifiers, log_terms
 from bayesrun.language.plan import Plan
 from bayesrun.language.probability_masses import log_probability

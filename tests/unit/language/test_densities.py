@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from bayesrun.language.densities.lookup import declared, log_density, unnamed
+from bayesrun.language.densities.named_densities import declared, log_density, unnamed
 from bayesrun.language.distributions import FAMILIES, known_family
 from bayesrun.language.values import constant
 

@@ -9,7 +9,7 @@ import pandas as pd
 from formulaic import Formula
 from packaging.specifiers import SpecifierSet
 
-from bayesrun.language.formula_functions import formula_functions
+from bayesrun.language.formula_grammar import formula_functions
 from bayesrun.language.formulaic_patches import VERSIONS, register_materializer, restored_spec
 
 FITTED = pd.DataFrame({"x": [1.0, 2.0, 4.0], "g": ["a", "b", "c"]})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bayesrun.errors import UserError
 from bayesrun.language import formula_grammar as grammar
-from bayesrun.language.formula_functions import formula_functions as functions
+from bayesrun.language.formula_grammar import formula_functions as functions
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import design, parse, plain
 

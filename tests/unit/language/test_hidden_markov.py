@@ -17,8 +17,7 @@ from scipy import stats
 from bayesrun.engines.pymc3.build import build as pymc3_model
 from bayesrun.errors import Problem, UserError
 from bayesrun.language.declaration import Declaration, Likelihood, Random
-from bayesrun.language.densities.elementwise import written_density, written_families
-from bayesrun.language.densities.lookup import unnamed
+from bayesrun.language.densities.named_densities import unnamed, written_density, written_families
 from bayesrun.language.distributions import known_family
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.values import constant, node_of

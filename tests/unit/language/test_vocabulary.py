@@ -16,10 +16,10 @@ import xarray as xr
 from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.errors import UserError
 from bayesrun.language.expressions import evaluate, value_of
-from bayesrun.language.function_spellings import OTHER_NAMES
 from bayesrun.language.grammar import SIGNATURES, parse
 from bayesrun.language.prior_checks import check_prior
 from bayesrun.language.scope import Scope
+from bayesrun.language.spellings import OTHER_NAMES
 from bayesrun.language.values import node_of, variable
 
 RNG = np.random.default_rng(2)

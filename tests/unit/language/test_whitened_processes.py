@@ -14,9 +14,9 @@ from scipy.special import gammaln
 from bayesrun.language.declaration import Declaration, Deterministic, Random
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
-from bayesrun.language.whitened_processes import sight_of
 from bayesrun.models import declarative
 from bayesrun.models.declarative import DeclarativeSpec
+from bayesrun.models.declarative.whitened_processes import sight_of
 from tests.contract.numpy_engine.engine import log_densities
 
 X = np.array([0.0, 0.4, 1.1, 1.5, 2.7, 3.0, 4.2])

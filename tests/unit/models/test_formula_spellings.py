@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bayesrun.language.formula_spellings import respelled
 from bayesrun.language.formulas import plain
+from bayesrun.language.spellings import respelled
 from bayesrun.models import regression
 from bayesrun.models.regression.regression_model import expansion_of
 from bayesrun.models.regression.regression_spec import RegressionSpec

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.linalg import block_diag
 
 from bayesrun.language.declaration import Container, Deterministic
-from bayesrun.language.hilbert_basis import boundary_for, functions_for
+from bayesrun.language.gaussian_processes import boundary_for, functions_for
 from bayesrun.language.operations import evaluate
 from bayesrun.language.values import node_of
 from bayesrun.models import regression

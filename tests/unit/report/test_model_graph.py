@@ -14,8 +14,7 @@ import pytest
 from bayesrun.engines.base import ModelGraph, Node
 from bayesrun.language.statements import Statement, WrittenModel
 from bayesrun.report.graph_layout import GAP, Item, Layout, lay_out
-from bayesrun.report.model_graph import dot_text, label, write_graph, written_distributions
-from bayesrun.report.written_graph import written_graph
+from bayesrun.report.model_graph import dot_text, label, write_graph, written_distributions, written_graph
 from bayesrun.run_folder import RunFolder
 
 SCHOOL = ("school (8)",)

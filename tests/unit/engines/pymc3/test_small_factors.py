@@ -14,7 +14,8 @@ import theano.tensor as tt
 from theano.compile.mode import Mode
 
 from bayesrun.engines.pymc3.factored_normal import LARGEST, factored_normal
-from bayesrun.engines.pymc3.replaced_distributions import MvNormal, covariance_factor
+from bayesrun.engines.pymc3.replaced_distributions import covariance_factor
+from bayesrun.engines.pymc3.vector_distributions import MvNormal
 
 RNG = np.random.default_rng(4)
 

@@ -1,18 +1,22 @@
-"""Log densities of common distributions as expressions, for models that need them at every value of a hidden state.
+"""Log densities by the name of a distribution: of declared ones, within their supports, and of common ones.
 
-Each agrees with the density of the engine's distribution of the same name; a contract test compares them.
+The common ones are written as expressions for models that need them at every value of a hidden state. Each agrees with
+the density of the engine's distribution of the same name; a contract test compares them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
+from bayesrun.language.densities import categories, continuous, inflated
 from bayesrun.language.densities.algebra import (
     LOG_SQRT_2PI,
     absolute,
+    at_most,
     beta_binomial_mass,
     beta_density,
     gamma_density,
@@ -26,16 +30,89 @@ from bayesrun.language.densities.algebra import (
     log_sigmoid,
     log_ways,
     negative_binomial_mass,
+    only_where,
     picked,
     poisson_mass,
     square,
     where,
     xlogy,
 )
-from bayesrun.language.densities.base import Density, Values
-from bayesrun.language.densities.lookup import log_density
-from bayesrun.language.distributions import known_family
+from bayesrun.language.densities.base import DENSITIES, Declared, Density, Values
+from bayesrun.language.distributions import Family, known_family
 from bayesrun.language.values import Value, constant
+
+
+def _no_draws(p: Mapping[str, Any], shape: tuple[int, ...], rng: Any) -> Any:
+    raise ValueError("the rows of a series with hidden states are drawn together")
+
+
+_DECLARED: Mapping[str, Declared] = {
+    **{name: one for module in (categories, continuous, inflated) for name, one in module.DISTRIBUTIONS.items()},
+    # their terms are computed by the forward algorithm and the Kalman filter, from the data
+    "HiddenMarkov": Declared(lambda x, p: p["terms"], _no_draws),
+    "LinearGaussian": Declared(lambda x, p: p["terms"], _no_draws),
+}
+
+
+def declared(name: str) -> Declared:
+    """Return the definition of a declared distribution (`Family.declared`)."""
+    return _DECLARED[name] if name in _DECLARED else DENSITIES.load(name, f"dist: {name}")
+
+
+def log_density(family: Family, x: Value, parameters: Values) -> Value:
+    """Return the log density of a declared distribution.
+
+    Parameters
+    ----------
+    family
+        The distribution.
+    x
+        Points at which to evaluate it, with unnamed axes.
+    parameters
+        Its parameters, with unnamed axes, which broadcast against `x` from the right.
+
+    Returns
+    -------
+    Value
+        Over the axes of `x` without those of one draw; minus infinity outside of the support and of the parameters'
+        domains.
+    """
+    logs = declared(family.name).log_density(x, parameters)
+    return only_where(logs, *_in_domains(family, parameters), *_in_support(family, x))
+
+
+def _in_domains(family: Family, parameters: Values) -> Iterator[Value]:
+    for name, value in parameters.items():
+        known = family.parameters[name]
+        if known.axes == 0:
+            yield from _within(known.domain, value)
+
+
+def _in_support(family: Family, x: Value) -> Iterator[Value]:
+    if family.event == 0:
+        yield from _within({"unit": "open_unit"}.get(family.support, family.support), x)
+
+
+def _within(domain: str, value: Value) -> Iterator[Value]:
+    zero, one = constant(0.0), constant(1.0)
+    if domain in ("positive", "open_unit"):
+        yield less(zero, value)
+    elif domain in ("nonnegative", "count", "unit", "unit_or_end"):
+        yield at_most(zero, value)
+    if domain in ("unit", "unit_or_end"):
+        yield at_most(value, one)
+    elif domain == "open_unit":
+        yield less(value, one)
+
+
+def known_log_density(family: Family, x: Any, parameters: Mapping[str, Any]) -> Any:
+    """Return the log density of a declared distribution of known parameters at known values, both as arrays."""
+    return log_density(family, constant(x), unnamed(parameters)).known
+
+
+def unnamed(arrays: Mapping[str, Any]) -> dict[str, Value]:
+    """Return known arrays as values with unnamed axes."""
+    return {name: constant(array) for name, array in arrays.items()}
 
 
 def _mu(p: Values) -> Value:
@@ -94,7 +171,7 @@ def _beta_binomial(x: Value, p: Values) -> Value:
     return beta_binomial_mass(x, p["n"], p["alpha"], p["beta"])
 
 
-_OWN: Mapping[str, Density] = MappingProxyType(
+_COMMON: Mapping[str, Density] = MappingProxyType(
     {
         "Bernoulli": _bernoulli,
         "Beta": _beta,
@@ -116,7 +193,7 @@ _OWN: Mapping[str, Density] = MappingProxyType(
 
 def written_families() -> list[str]:
     """Return the names of the distributions that are written down here; declared ones have a density, too."""
-    return sorted(_OWN)
+    return sorted(_COMMON)
 
 
 def written_density(name: str) -> Callable[[Value, Values], Value] | None:
@@ -127,7 +204,7 @@ def written_density(name: str) -> Callable[[Value, Values], Value] | None:
     name
         Its name. Parameters broadcast against the value from the right, their own axes last.
     """
-    if name in _OWN:
-        return _OWN[name]
+    if name in _COMMON:
+        return _COMMON[name]
     known = known_family(name)
     return (lambda x, p: log_density(known, x, p)) if known.declared else None

@@ -1,10 +1,73 @@
-"""Spellings of R, lme4, brms and Bambi: those that mean the same here, and what to write in place of the others."""
+"""Spellings of Stan, NumPy, R, lme4, brms and Bambi: those that mean the same here, and what to write for others."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 
+OTHER_NAMES: Mapping[str, str] = MappingProxyType(
+    {
+        "append_col": "concatenate(a, b) of vectors, stack(a, b) of columns",
+        "append_row": "concatenate(a, b)",
+        "arctan": "atan(x)",
+        "c": "concatenate(a, b)",
+        "cbrt": "x ** (1 / 3)",
+        "cholesky_decompose": "cholesky(x)",
+        "cumulative_sum": "cumsum(x)",
+        "diag_matrix": "identity(n) * x",
+        "dot_product": "dot(a, b)",
+        "exp2": "2 ** x",
+        "expit": "sigmoid(x)",
+        "eye": "identity(n)",
+        "fabs": "abs(x)",
+        "fma": "a * b + c",
+        "fmax": "maximum(a, b)",
+        "fmin": "minimum(a, b)",
+        "fmod": "a % b",
+        "hypot": "sqrt(a ** 2 + b ** 2)",
+        "if_else": "where(condition, a, b)",
+        "ifelse": "where(condition, a, b)",
+        "int_step": "x > 0",
+        "inv": "1 / x",
+        "inv_logit": "sigmoid(x)",
+        "inv_phi": "probit(x)",
+        "inv_sqrt": "1 / sqrt(x)",
+        "inv_square": "1 / x ** 2",
+        "invlogit": "sigmoid(x)",
+        "lgamma": "gammaln(x)",
+        "ln": "log(x)",
+        "log1m": "log1p(-x)",
+        "log1m_exp": "log1p(-exp(x))",
+        "log1m_inv_logit": "-log1p(exp(x))",
+        "log1p_exp": "log1p(exp(x))",
+        "log2": "log(x) / log(2)",
+        "log_inv_logit": "-log1p(exp(-x))",
+        "log_softmax": "x - logsumexp(x)",
+        "log_sum_exp": "logsumexp(x)",
+        "logistic": "sigmoid(x)",
+        "matmul": "dot(a, b)",
+        "norm_cdf": "0.5 * (1 + erf(x / sqrt(2)))",
+        "percentile": "quantile(x, q), with q between 0 and 1",
+        "phi": "0.5 * (1 + erf(x / sqrt(2)))",
+        "phi_approx": "0.5 * (1 + erf(x / sqrt(2)))",
+        "pmax": "maximum(a, b)",
+        "pmin": "minimum(a, b)",
+        "pow": "a ** b",
+        "power": "a ** b",
+        "qnorm": "probit(x)",
+        "rep_vector": "x * ones(n)",
+        "scale": "zscore(x)",
+        "sd": "std(x)",
+        "seq": "arange(start, stop)",
+        "square": "x ** 2",
+        "squared_distance": "sum((a - b) ** 2)",
+        "standardize": "zscore(x)",
+        "step": "x >= 0",
+        "variance": "var(x)",
+    }
+)
+"""How functions of Stan, NumPy and R are written in expressions, for messages to those who know them from there."""
 _PIECES = re.compile(r"""'[^']*'|"[^"]*"|[^'"]+|['"]""")
 _QUOTED = re.compile(r"""'[^'\n]*'|"[^"\n]*\"""")
 _SAME: tuple[tuple[re.Pattern[str], str], ...] = (
