@@ -16,13 +16,13 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from bayesrun.version import __version__
+
 if TYPE_CHECKING:
     from bayesrun import errors
     from bayesrun.api.calls import fit, load, run, sweep
     from bayesrun.api.questions import compare
     from bayesrun.api.results import Run, Sweep
-
-__version__ = "0.2.0"
 
 
 def _leave_the_current_folder() -> None:

@@ -16,8 +16,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bayesrun import __version__
 from bayesrun.redaction import redact_lines
+from bayesrun.version import __version__
 
 PACKAGES = (
     "pymc3",

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bayesrun import __version__
 from bayesrun.config.run_config import RunConfig
 from bayesrun.data.section import PredictSpec, parse_data
 from bayesrun.diagnostics.base import interval_columns
@@ -34,6 +33,7 @@ from bayesrun.predict.new_rows import prepare_rows
 from bayesrun.predict.tables import QUANTILES
 from bayesrun.run_folder import RunFolder
 from bayesrun.tracking.entries import MODEL, MODEL_FILE
+from bayesrun.version import __version__
 
 if TYPE_CHECKING:
     import pandas

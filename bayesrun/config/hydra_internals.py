@@ -38,11 +38,11 @@ from omegaconf import Container, DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from yaml import YAMLError
 
-from bayesrun import __version__
 from bayesrun.config.kept_files import state_of
 from bayesrun.config.table_files import KEYS, section_of, with_absolute_files
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import fail
+from bayesrun.version import __version__
 
 VERSION_BASE = "1.3"
 """Version of Hydra whose defaults hold."""

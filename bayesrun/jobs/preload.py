@@ -11,9 +11,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 
-import bayesrun
 from bayesrun.engines.base import ENGINES
 from bayesrun.garbage import collect_rarely
 
@@ -24,7 +24,7 @@ _POLL_SECONDS = 1.0
 
 def _import_all() -> None:
     ENGINES.load("pymc3", "engine.name").set_up()
-    _import_below(bayesrun.__path__, "bayesrun.")
+    _import_below([str(Path(__file__).parents[1])], "bayesrun.")
 
 
 def _import_below(path: list[str], prefix: str) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from bayesrun import __version__
 from bayesrun.redaction import redact_known
 from bayesrun.run_folder import RunFolder
+from bayesrun.version import __version__
 
 _FOLDER = Path(__file__).parent / "templates"
 
