@@ -17,7 +17,7 @@ from bayesrun.config.compose import Composition, placing_keys
 from bayesrun.config.resolvers import conf, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import BayesrunError, UserError, check
-from bayesrun.open_run import Job, RunResult
+from bayesrun.open_run import PlaceOfRun, RunResult
 from bayesrun.pipeline import run
 from bayesrun.run_folder import check_place, remove_if_empty
 from bayesrun.sweeps.run import EndOfSweep, Request, run_sweep
@@ -35,7 +35,7 @@ def run_composed(
     composition
         The composed config.
     shows, command, table
-        As in `Job`.
+        As in `PlaceOfRun`.
 
     Raises
     ------
@@ -56,9 +56,9 @@ def run_composed(
     return run(parsed, replace(job, shows=shows, command=command, table=table))
 
 
-def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> Job:
+def _job(parsed: RunConfig, node: Any, folder: Path, name: str | None = None) -> PlaceOfRun:
     name = name or run_name(parsed.top.name, parsed.model.name, ",".join(task_overrides(node)))
-    return Job(folder, name, placing_keys(conf()))
+    return PlaceOfRun(folder, name, placing_keys(conf()))
 
 
 def run_job(

@@ -44,7 +44,7 @@ _SMALL_FILES = 1_000_000  # bytes of a run's tables, log and figures
 
 
 @dataclass(frozen=True)
-class Job:
+class PlaceOfRun:
     """Where a run belongs, besides its config.
 
     Parameters
@@ -114,7 +114,7 @@ def least_bytes(config: RunConfig, model: CompiledModel) -> int:
 @contextmanager
 def open_run(
     config: RunConfig,
-    job: Job,
+    job: PlaceOfRun,
     data: xr.Dataset | None,
     data_digest: str | None,
     folder: RunFolder,
@@ -305,7 +305,7 @@ def keep_table(config: RunConfig, table: Path, folder: RunFolder) -> RunConfig:
     return replace(config, data=config.data.model_copy(update={"path": str(path)}), plain=plain)
 
 
-def write_config(config: RunConfig, job: Job, folder: RunFolder) -> None:
+def write_config(config: RunConfig, job: PlaceOfRun, folder: RunFolder) -> None:
     """Write `config.yaml`, from which the run can be run again."""
     content = {**redact_tree(config.plain), "hydra": dict(job.hydra)}
     folder.write_text("config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120))
@@ -326,7 +326,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _card(
-    config: RunConfig, job: Job, dataset: DatasetInfo | None, record: Mapping[str, Any], folder: RunFolder
+    config: RunConfig, job: PlaceOfRun, dataset: DatasetInfo | None, record: Mapping[str, Any], folder: RunFolder
 ) -> RunCard:
     tags = {
         "model": config.model.name,

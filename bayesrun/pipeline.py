@@ -27,7 +27,7 @@ from bayesrun.language.declaration import Declaration, has_initial_values
 from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
-from bayesrun.open_run import Job, OpenRun, RunResult, keep_table, least_bytes, open_run, write_config
+from bayesrun.open_run import OpenRun, PlaceOfRun, RunResult, keep_table, least_bytes, open_run, write_config
 from bayesrun.pictures import DRAWING, draw_pictures
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
@@ -54,7 +54,7 @@ _MOST_OF_PRIORS = 10_000
 
 
 @dataclass
-class Prepared:
+class PreparedRun:
     """What is ready before a run has a folder: the data, the model, and what is known of both."""
 
     data: xr.Dataset | None
@@ -71,7 +71,7 @@ AfterDraws = Callable[[RunFolder], Mapping[str, float]]
 
 
 def run(
-    config: RunConfig, job: Job, extension: Extension | None = None, afterwards: AfterDraws | None = None
+    config: RunConfig, job: PlaceOfRun, extension: Extension | None = None, afterwards: AfterDraws | None = None
 ) -> RunResult:
     """Run one config from its data to its tracked posterior and verdict.
 
@@ -124,7 +124,7 @@ def run(
 # ---------------------------------------------------------------- data, model, preflight
 
 
-def prepare(config: RunConfig) -> Prepared:
+def prepare(config: RunConfig) -> PreparedRun:
     """Load the data, build the model and check that it can be sampled; leaves nothing behind."""
     data, data_digest, imputation, design = read_data(config)
     if not config.model_type.build_checks:
@@ -140,7 +140,7 @@ def prepare(config: RunConfig) -> Prepared:
     check(_unknown_expectations(config, model))
     check(_not_storable(model, data, data_digest))
     _log_model(model)
-    return Prepared(data, data_digest, model, imputation, rows, fitted, _written(config, declared, data))
+    return PreparedRun(data, data_digest, model, imputation, rows, fitted, _written(config, declared, data))
 
 
 def _written(config: RunConfig, declared: Declaration, data: xr.Dataset | None) -> WrittenModel | None:
@@ -283,7 +283,9 @@ def _sample(config: RunConfig, model: CompiledModel, opened: OpenRun, earlier: E
     return sampled
 
 
-def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: Extension) -> tuple[RunConfig, Sampled]:
+def _extend(
+    config: RunConfig, prepared: PreparedRun, opened: OpenRun, extension: Extension
+) -> tuple[RunConfig, Sampled]:
     """Add draws to those of an earlier run, in rounds where an effective sample size must be reached.
 
     Returns
@@ -318,7 +320,7 @@ def _extend(config: RunConfig, prepared: Prepared, opened: OpenRun, extension: E
 
 def conclude(
     config: RunConfig,
-    prepared: Prepared,
+    prepared: PreparedRun,
     sampled: Sampled,
     opened: OpenRun,
     began: float,
@@ -375,7 +377,7 @@ def conclude(
         draw_pictures(config, subject, folder, prepared.written, prepared.model.graph)
 
 
-def _keep_draws(config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun) -> None:
+def _keep_draws(config: RunConfig, prepared: PreparedRun, sampled: Sampled, opened: OpenRun) -> None:
     """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
     if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
         layout = layout_of(sampled)
@@ -396,7 +398,7 @@ def _keep_state(config: RunConfig, model: CompiledModel, sampled: Sampled, opene
 
 
 def _posterior(
-    config: RunConfig, prepared: Prepared, sampled: Sampled, opened: OpenRun
+    config: RunConfig, prepared: PreparedRun, sampled: Sampled, opened: OpenRun
 ) -> tuple[az.InferenceData, dict[str, str]]:
     """Collect all groups; on Ctrl-C only what takes no time, so that the draws are not lost."""
     sensitivity = config.diagnostics.prior_sensitivity
@@ -419,7 +421,7 @@ def _largest(config: RunConfig) -> int:
     return config.diagnostics.log_likelihood_max if keep == "auto" else sys.maxsize if keep else 0
 
 
-def _predict_rows(config: RunConfig, folder: RunFolder, prepared: Prepared, idata: az.InferenceData) -> None:
+def _predict_rows(config: RunConfig, folder: RunFolder, prepared: PreparedRun, idata: az.InferenceData) -> None:
     """Write what later predictions need, and the tables of the rows of `predict.data`."""
     from bayesrun.report.store import as_stored
 
@@ -487,7 +489,7 @@ def _scalars(summary: pd.DataFrame) -> dict[str, float]:
     return {f"{kind}/{name}": float(value) for kind in ("mean", "sd") for name, value in rows[kind].items()}
 
 
-def _write_model(prepared: Prepared, folder: RunFolder) -> None:
+def _write_model(prepared: PreparedRun, folder: RunFolder) -> None:
     """Write the model as it is written: before sampling, so that a run that fails has it too."""
     if prepared.written is not None:
         folder.write_json("model.json", prepared.written.plain())

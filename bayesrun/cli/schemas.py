@@ -26,7 +26,7 @@ from bayesrun.diagnostics.base import CHECKS
 from bayesrun.engines.base import ENGINES
 from bayesrun.errors import check, did_you_mean, fail
 from bayesrun.figures.base import FIGURES
-from bayesrun.language.distributions import Family, distributions, known_family, truncatable
+from bayesrun.language.distributions import Distribution, distributions, known_family, truncatable
 from bayesrun.language.hidden_markov import HIDDEN_MARKOV
 from bayesrun.language.linear_gaussian import COMPONENTS, LINEAR_GAUSSIAN, MAX_PERIOD
 from bayesrun.language.prior_checks import MARGINAL, OPTIONS, PARAMETERIZATIONS, TRANSFORMS
@@ -379,7 +379,7 @@ def _of_priors() -> dict[str, Schema]:
     return found
 
 
-def _parameters(known: Family) -> dict[str, Schema]:
+def _parameters(known: Distribution) -> dict[str, Schema]:
     inner = {"$ref": _REF.format("prior")}
     found: dict[str, Schema] = {}
     nested: Mapping[str, Schema] = {

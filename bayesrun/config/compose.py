@@ -32,7 +32,7 @@ from bayesrun.config.hydra_internals import (
     MissingConfigException,
     OverrideParseException,
     UnusedChoice,
-    Written,
+    WrittenOverride,
     count_interpolations,
     parse_override,
     start_hydra,
@@ -145,7 +145,7 @@ def _as_they_are(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
     return _kept.get(key, make, loader.looked_at)
 
 
-def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[Written]:
+def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[WrittenOverride]:
     """Parse overrides; those that can't be read are reported and left out."""
     if len(overrides) > _MAX_OVERRIDES:
         message = f"the command line has {len(overrides):,} overrides; it may have {_MAX_OVERRIDES}"
@@ -188,7 +188,7 @@ def _unreadable(text: str) -> Problem:
 def _compose(
     loader: Loader,
     name: str,
-    written: Sequence[Written],
+    written: Sequence[WrittenOverride],
     multirun: bool,
     problems: list[Problem],
     base_of: Callable[[Key, Callable[[], _Base], Loader], _Base],
@@ -227,7 +227,7 @@ def _settle(config: DictConfig, base: _Base, offered: Sequence[Offer], conf: Pat
     return problems
 
 
-def _is_first(written: Written) -> bool:
+def _is_first(written: WrittenOverride) -> bool:
     return not written.override.is_delete() and sets_first(written.key, written.override.value())
 
 
@@ -238,7 +238,7 @@ def _asks_for_sweep(config: DictConfig, offered: Sequence[Offer]) -> bool:
     return modes[-1] == "MULTIRUN" if modes else mode is not None and mode.name == "MULTIRUN"
 
 
-def _sweep_problems(written: Written, sweeping: bool) -> list[Problem]:
+def _sweep_problems(written: WrittenOverride, sweeping: bool) -> list[Problem]:
     if written.override.is_hydra_override():
         return [Problem(written.key, f"'{written.text}': Hydra's own keys can't be swept")]
     if sweeping:
@@ -249,7 +249,7 @@ def _sweep_problems(written: Written, sweeping: bool) -> list[Problem]:
     return [Problem(written.key, f"'{written.text}' has several values", hint)]
 
 
-def _set(merged: Merged, written: Written) -> list[Problem]:
+def _set(merged: Merged, written: WrittenOverride) -> list[Problem]:
     """Set or remove one value."""
     override = written.override
     if override.package is not None:
@@ -264,7 +264,7 @@ def _set(merged: Merged, written: Written) -> list[Problem]:
     return []
 
 
-def _remove(config: DictConfig, written: Written) -> list[Problem]:
+def _remove(config: DictConfig, written: WrittenOverride) -> list[Problem]:
     above, _, name = written.key.rpartition(".")
     node = OmegaConf.select(config, above) if above else config
     if not isinstance(node, DictConfig) or name not in node:
@@ -277,8 +277,8 @@ def _remove(config: DictConfig, written: Written) -> list[Problem]:
 def _files(
     loader: Loader,
     name: str,
-    choices: Sequence[Written],
-    values: Sequence[Written],
+    choices: Sequence[WrittenOverride],
+    values: Sequence[WrittenOverride],
     multirun: bool,
     problems: list[Problem],
 ) -> _Base:
@@ -293,7 +293,7 @@ def _files(
         raise UserError([*problems, Problem("", _first_line(error))]) from error
 
 
-def _repository(loader: Loader, name: str, values: Sequence[Written]) -> Any:
+def _repository(loader: Loader, name: str, values: Sequence[WrittenOverride]) -> Any:
     asked: list[Any] = [w.override.value() for w in values if w.key == _SEARCHPATH]
     searchpath = asked[-1] if asked else None
     check(searchpath_problems(searchpath if asked else loader.searchpath_of(name)))
@@ -304,7 +304,7 @@ def _find(
     loader: Loader,
     repository: Any,
     name: str,
-    choices: Sequence[Written],
+    choices: Sequence[WrittenOverride],
     multirun: bool,
     problems: list[Problem],
 ) -> Defaults:
@@ -333,14 +333,16 @@ def _find(
     return found
 
 
-def _is_name(written: Written) -> bool:
+def _is_name(written: WrittenOverride) -> bool:
     value = written.override.value()
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     known = [isinstance(one, str) and (len(one) <= _MAX_NAME_LENGTH or is_data_file(one)) for one in names]
     return written.override.is_delete() or (bool(known) and all(known))
 
 
-def _missing(error: MissingConfigException, choices: Sequence[Written]) -> tuple[list[Written], Problem]:
+def _missing(
+    error: MissingConfigException, choices: Sequence[WrittenOverride]
+) -> tuple[list[WrittenOverride], Problem]:
     """Return the problem of a choice that names a missing file."""
     group, _, choice = str(error.missing_cfg_file).removesuffix(".yaml").strip("/").rpartition("/")
     at = [w for w in choices if w.override.key_or_group == group and w.override.value() == choice][:1]

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from bayesrun.config.cluster_file import KEY as CLUSTER
 from bayesrun.config.cluster_file import secret_lines
-from bayesrun.config.hydra_internals import ConfigFile, Written
+from bayesrun.config.hydra_internals import ConfigFile, WrittenOverride
 from bayesrun.errors import Problem, did_you_mean
 from bayesrun.schema import Section, parse
 
@@ -226,7 +226,7 @@ def offers(file: ConfigFile) -> list[Offer]:
     return [Offer(key, value, f"{file.name}.yaml") for key, value in _leaves(node, "")]
 
 
-def offers_of(written: Written) -> list[Offer]:
+def offers_of(written: WrittenOverride) -> list[Offer]:
     """List what an override sets below `hydra`, key by key."""
     key = written.key.removeprefix("hydra.") if written.key != "hydra" else ""
     return [Offer(k, value, written.text, written.by_hand) for k, value in _leaves(written.override.value(), key)]

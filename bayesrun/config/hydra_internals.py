@@ -125,7 +125,7 @@ class ConfigFile:
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenOverride:
     """An override as it was written, and as Hydra reads it.
 
     Parameters
@@ -153,7 +153,7 @@ class Written:
         return bool(self.override.is_sweep_override())
 
 
-def parse_override(text: str, by_hand: bool = True) -> Written:
+def parse_override(text: str, by_hand: bool = True) -> WrittenOverride:
     """Read one override.
 
     Raises
@@ -168,7 +168,7 @@ def parse_override(text: str, by_hand: bool = True) -> Written:
     key = parsed.key_or_group
     if key in KEYS[1:] and isinstance(parsed.value(), str) and not parsed.is_delete():
         parsed.key_or_group, parsed.package, parsed.type = "data", key, OverrideType.ADD
-    return Written(text, parsed, by_hand)
+    return WrittenOverride(text, parsed, by_hand)
 
 
 def command_line() -> ArgumentParser:
@@ -276,7 +276,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         """What was at each place where a file or a folder was looked for so far."""
         return self._files.looked_at
 
-    def is_choice(self, written: Written) -> bool:
+    def is_choice(self, written: WrittenOverride) -> bool:
         """Return whether an override chooses a file of a group; the others set values."""
         override = written.override
         return bool(self.repository.group_exists(override.key_or_group)) and not isinstance(override.value(), dict)
@@ -307,7 +307,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         found = OmegaConf.select(loaded.config, "hydra.searchpath")
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
 
-    def files(self, repository: Any, config_name: str, choices: Sequence[Written], multirun: bool) -> Defaults:
+    def files(self, repository: Any, config_name: str, choices: Sequence[WrittenOverride], multirun: bool) -> Defaults:
         """Find the files of a composition.
 
         Parameters
@@ -358,7 +358,9 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         from_store = loaded.path in ("structured://", "pkg://hydra.conf")
         return from_store or (loaded.path == f"file://{self.conf}")
 
-    def record(self, config: DictConfig, name: str, written: Sequence[Written], found: Defaults, repo: Any) -> None:
+    def record(
+        self, config: DictConfig, name: str, written: Sequence[WrittenOverride], found: Defaults, repo: Any
+    ) -> None:
         """Fill in what Hydra's node records about the composition itself, as Hydra does."""
         own = [w for w in written if not w.override.is_hydra_override()]
         with open_dict(config.hydra):
@@ -512,7 +514,7 @@ __all__ = [
     "OverrideParseException",
     "TooManyInterpolations",
     "UnusedChoice",
-    "Written",
+    "WrittenOverride",
     "command_line",
     "count_interpolations",
     "parse_override",

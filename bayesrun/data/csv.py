@@ -17,7 +17,7 @@ from pydantic import field_validator
 
 from bayesrun.data.base import TextTableSpec
 from bayesrun.data.files import (
-    Written,
+    NumberFormat,
     asked_for,
     file_source,
     names_in_two_rows,
@@ -149,10 +149,10 @@ def _read(spec: CsvSpec, path: Path, how: Dialect) -> pd.DataFrame:
             log.info("'%s' is read with sep=%r decimal=','%s", path.name, how.sep, " thousands='.'" if grouped else "")
             decimal = ","
     if decimal == ",":
-        frame.attrs["written"] = Written(",")
+        frame.attrs["written"] = NumberFormat(",")
         return frame
     doubtful = _note_doubtful_numbers(spec, path, how, frame)
-    frame.attrs["written"] = Written(".", doubtful)
+    frame.attrs["written"] = NumberFormat(".", doubtful)
     return frame
 
 

@@ -21,7 +21,7 @@ from bayesrun.data.factors import add_factors, apply_levels, as_levels, by_colum
 from bayesrun.errors import Problem, UserError, check, did_you_mean
 from bayesrun.language.expressions import evaluate
 from bayesrun.language.grammar import parse
-from bayesrun.language.learned import Constant, Learned
+from bayesrun.language.learned import Learned, LearnedValue
 from bayesrun.lazy import pd, xr
 
 Kind = Literal["text", "number", "date", "truth"]
@@ -66,7 +66,7 @@ class FittedDesign:
     factors: Mapping[str, str]
     levels: Mapping[str, Array]
     derive: Mapping[str, str]
-    constants: Mapping[str, Constant]
+    constants: Mapping[str, LearnedValue]
     fixed: xr.Dataset = field(repr=False)
     decimal: str | None = None
     missing: tuple[str, ...] = ()
@@ -232,7 +232,7 @@ class FittedDesign:
             factors=content["factors"],
             levels={name: _array(labels) for name, labels in content["levels"].items()},
             derive=content["derive"],
-            constants={text: Constant.from_plain(of) for text, of in content["constants"].items()},
+            constants={text: LearnedValue.from_plain(of) for text, of in content["constants"].items()},
             fixed=xr.Dataset(fixed),
             decimal=content.get("decimal"),
             missing=tuple(content.get("missing", ())),

@@ -34,7 +34,7 @@ _NO_NAME = re.compile(r"\s*|Unnamed: \d+(?:_level_\d+)?")
 
 
 @dataclass(frozen=True)
-class Written:
+class NumberFormat:
     """Number format of a text table.
 
     Parameters

@@ -23,7 +23,7 @@ from bayesrun.data.columns import apply_types, choose, label, label_problems, no
 from bayesrun.data.dates import DateFormat, by_date, parse_dates
 from bayesrun.data.design import KEY, FittedDesign, learn
 from bayesrun.data.factors import apply_levels, unused_levels
-from bayesrun.data.files import Written
+from bayesrun.data.files import NumberFormat
 from bayesrun.data.roles import drop_rows, settle
 from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import pd, xr
@@ -64,7 +64,7 @@ def load_fitted(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, FittedDesi
 
 
 def _prepared(
-    table: xr.Dataset, dates: Mapping[str, DateFormat], written: Written | None, spec: DataSpec
+    table: xr.Dataset, dates: Mapping[str, DateFormat], written: NumberFormat | None, spec: DataSpec
 ) -> tuple[xr.Dataset, FittedDesign]:
     table = by_date(label(apply_levels(table, spec.levels, spec.factors)), spec.dim)
     for note in unused_levels(table, spec.levels, spec.factors):
@@ -190,14 +190,14 @@ def _over_rows(table: xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(own)
 
 
-def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, Written | None]:
+def _read(spec: DataSpec, directory: Path) -> tuple[xr.Dataset, NumberFormat | None]:
     """Read the raw variables, and the number format of a text table."""
     raw = SOURCES.load(spec.source, "data.source").load(spec, directory)
     written = raw.attrs.pop("written", None)
     return raw, written
 
 
-def _may_be_thousands(written: Written) -> list[Problem]:
+def _may_be_thousands(written: NumberFormat) -> list[Problem]:
     """Find numbers of new rows whose point may be a decimal point or, as in the fit, a thousands separator."""
     hint = f"set {KEY}.decimal='.' or {KEY}.thousands='.'"
     why = "which may be a thousand times that: the fit has decimal=','"

@@ -235,7 +235,7 @@ class NormalFit:
 
 
 @dataclass(frozen=True)
-class Node:
+class GraphNode:
     """A variable of a model's graph.
 
     Parameters
@@ -263,7 +263,7 @@ class Node:
 class ModelGraph:
     """Variables and the edges between them, from parent to child."""
 
-    nodes: tuple[Node, ...]
+    nodes: tuple[GraphNode, ...]
     edges: tuple[tuple[str, str], ...]
 
 
@@ -515,11 +515,11 @@ __all__ = [
     "DrawBuffer",
     "Engine",
     "EngineSpec",
+    "GraphNode",
     "LogDensity",
     "MakeBuffer",
     "MissingDraws",
     "ModelGraph",
-    "Node",
     "NormalFit",
     "NormalSettings",
     "StepChain",

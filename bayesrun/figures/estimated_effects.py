@@ -30,7 +30,7 @@ _LINE = 3  # values of a number from which on a line joins them
 
 
 @dataclass(frozen=True)
-class Estimate:
+class EstimatedEffect:
     """One effect: what it is of, and its value at every draw (draw,)."""
 
     labels: Labels
@@ -48,7 +48,7 @@ class _Plan:
 
 
 def draw_effects(
-    title: str, what: str, found: Sequence[Estimate], interval: float, neutral: float | None, path: Path
+    title: str, what: str, found: Sequence[EstimatedEffect], interval: float, neutral: float | None, path: Path
 ) -> Path:
     """Draw effects with the interval and the mean of each.
 
@@ -71,10 +71,10 @@ def draw_effects(
         return save(drawn(title, what, found, interval, neutral), path)
 
 
-def drawn(title: str, what: str, found: Sequence[Estimate], interval: float, neutral: float | None) -> Canvas:
+def drawn(title: str, what: str, found: Sequence[EstimatedEffect], interval: float, neutral: float | None) -> Canvas:
     """Return the figure that `draw_effects` writes."""
     plan = _plan([one.labels for one in found])
-    cells: dict[tuple[Any, ...], list[Estimate]] = {}
+    cells: dict[tuple[Any, ...], list[EstimatedEffect]] = {}
     for one in found:
         cells.setdefault(tuple(one.labels[name] for name in plan.panels), []).append(one)
     shown = list(cells.items())[:PANELS]
@@ -110,7 +110,7 @@ def _first(varying: Sequence[str], values: Mapping[str, Sequence[Any]]) -> str:
     return max(varying, key=lambda name: len(values[name])) if varying else ""
 
 
-def _draw_panel(ax: Axes, plan: _Plan, own: Sequence[Estimate], interval: float) -> None:
+def _draw_panel(ax: Axes, plan: _Plan, own: Sequence[EstimatedEffect], interval: float) -> None:
     colours = list(dict.fromkeys(one.labels[plan.colour] if plan.colour else None for one in own))
     places = list(dict.fromkeys(one.labels[plan.x] if plan.x else "" for one in own))
     for index, value in enumerate(colours):

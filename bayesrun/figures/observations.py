@@ -34,7 +34,7 @@ _WIDE = 10.0
 
 
 @dataclass(frozen=True)
-class Observed:
+class ObservedAndPredicted:
     """Observed values of a likelihood, without missing ones, and predicted data sets of the same rows.
 
     Parameters
@@ -82,7 +82,7 @@ class Observed:
         return low - margin, high + margin
 
 
-def predicted(subject: Subject, count: int) -> list[Observed]:
+def predicted(subject: Subject, count: int) -> list[ObservedAndPredicted]:
     """Return the observed variables with `count` predicted data sets, evenly chosen from all draws.
 
     Raises
@@ -96,7 +96,7 @@ def predicted(subject: Subject, count: int) -> list[Observed]:
     return found
 
 
-def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
+def _predicted(subject: Subject, count: int) -> Iterator[ObservedAndPredicted]:
     predictions, observed = group_of(subject, "posterior_predictive"), group_of(subject, "observed_data")
     for name in (str(n) for n in observed.data_vars if n in predictions):
         # the responses of a regression have units of their own
@@ -111,7 +111,7 @@ def _predicted(subject: Subject, count: int) -> Iterator[Observed]:
                 shown = axis_label(subject, likelihood)
                 kind = _kind(subject.model, likelihood, values[kept], draws)
                 levels = _levels(subject, likelihood, values[kept], draws) if kind in ("ordinal", "categorical") else ()
-                yield Observed(name, shown, values[kept], draws, kind, levels, np.flatnonzero(kept), own)
+                yield ObservedAndPredicted(name, shown, values[kept], draws, kind, levels, np.flatnonzero(kept), own)
 
 
 def _kind(model: Mapping[str, Any], likelihood: str, values: Array, draws: Array) -> Kind:

@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter1d
 from bayesrun.diagnostics.numerics.densities import envelope, hdi, is_discrete
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import Observed, predicted
+from bayesrun.figures.observations import ObservedAndPredicted, predicted
 from bayesrun.figures.reliability_panels import Panel, calibration_panels
 from bayesrun.figures.selection import Array, title_of
 from bayesrun.figures.style import BARS
@@ -71,11 +71,11 @@ def _draw(subject: Subject, what: str, panels: Sequence[Panel], columns: int = 2
     return figure
 
 
-def _suitable(one: Observed, subject: Subject) -> Iterator[Panel]:
-    def rootogram(ax: Axes, one: Observed) -> None:
+def _suitable(one: ObservedAndPredicted, subject: Subject) -> Iterator[Panel]:
+    def rootogram(ax: Axes, one: ObservedAndPredicted) -> None:
         _rootogram(ax, one, subject)
 
-    def bars(ax: Axes, one: Observed) -> None:
+    def bars(ax: Axes, one: ObservedAndPredicted) -> None:
         _bars(ax, one, subject)
 
     if one.kind in ("binary", "ordinal", "categorical"):
@@ -90,7 +90,7 @@ def _suitable(one: Observed, subject: Subject) -> Iterator[Panel]:
         yield one, _densities
 
 
-def _bars(ax: Axes, one: Observed, subject: Subject) -> None:
+def _bars(ax: Axes, one: ObservedAndPredicted, subject: Subject) -> None:
     """Draw the observed share of each value as a bar, and the interval of predicted shares."""
     at = np.arange(len(one.levels)) if one.levels else np.arange(one.ends[0], one.ends[1] + 1)
     share = np.stack([_shares(data, at) for data in one.draws])
@@ -110,7 +110,7 @@ def _shares(data: Array, at: Array) -> Array:
     return np.array([np.mean(data == value) for value in at])
 
 
-def _densities(ax: Axes, one: Observed) -> None:
+def _densities(ax: Axes, one: ObservedAndPredicted) -> None:
     """Draw the densities of the observed and some predicted data sets; over logarithms for a wide positive range."""
     log = one.kind == "positive"
     take: Callable[[Array], Array] = np.log if log else np.asarray
@@ -135,7 +135,7 @@ def _densities(ax: Axes, one: Observed) -> None:
         look.log_scale(ax, "x")
 
 
-def _positive_ends(one: Observed) -> tuple[float, float]:
+def _positive_ends(one: ObservedAndPredicted) -> tuple[float, float]:
     low, high = np.quantile(one.draws, [0.002, 0.998])
     return 0.9 * min(low, float(one.values.min())), 1.1 * max(high, float(one.values.max()))
 
@@ -155,7 +155,7 @@ def smooth(data: Array, grid: Array) -> Array:
     return np.asarray(gaussian_filter1d(height, width / step, mode="constant"))
 
 
-def _ecdf(ax: Axes, one: Observed, subject: Subject) -> None:
+def _ecdf(ax: Axes, one: ObservedAndPredicted, subject: Subject) -> None:
     log = one.kind == "positive"
     low, high = _positive_ends(one) if log else one.ends
     if one.discrete:
@@ -184,7 +184,7 @@ def ecdf(data: Array, grid: Array) -> Array:
     return np.asarray(np.searchsorted(np.sort(data), grid, side="right") / len(data))
 
 
-def _rootogram(ax: Axes, one: Observed, subject: Subject) -> None:
+def _rootogram(ax: Axes, one: ObservedAndPredicted, subject: Subject) -> None:
     """Draw square roots of frequencies, whose spread is about the same for all (doi:10.1080/00031305.2016.1173590)."""
     at, own, predictions = rootogram(one)
     middle, (low, high) = np.sqrt(np.median(predictions, axis=0)), np.sqrt(hdi(predictions, subject.interval))
@@ -205,7 +205,7 @@ def _rootogram(ax: Axes, one: Observed, subject: Subject) -> None:
     look.few_ticks(ax, x=8, y=None, whole_x=True)
 
 
-def rootogram(one: Observed) -> tuple[Array, Array, Array]:
+def rootogram(one: ObservedAndPredicted) -> tuple[Array, Array, Array]:
     """Count the values of an outcome.
 
     Parameters
@@ -250,7 +250,7 @@ _OF_NUMBERS: Mapping[str, _Statistic] = {
 _ZEROS: Mapping[str, _Statistic] = {"share of zeros": partial(_share, code=0)}
 
 
-def statistics(one: Observed) -> dict[str, tuple[float, Array]]:
+def statistics(one: ObservedAndPredicted) -> dict[str, tuple[float, Array]]:
     """Return statistics by name: of the observed values, and of predicted data sets (draw,)."""
     if one.levels:
         names: Mapping[str, _Statistic] = {
@@ -265,7 +265,7 @@ def statistics(one: Observed) -> dict[str, tuple[float, Array]]:
     return {name: (float(of(values)), np.asarray(of(draws))) for name, of in names.items()}
 
 
-def _statistic_panels(one: Observed) -> list[Panel]:
+def _statistic_panels(one: ObservedAndPredicted) -> list[Panel]:
     return [(one, _Histogram(name, *found)) for name, found in statistics(one).items()]
 
 
@@ -275,7 +275,7 @@ class _Histogram:
     def __init__(self, name: str, own: float, predictions: Array) -> None:
         self._name, self._own, self._predictions = name, own, predictions
 
-    def __call__(self, ax: Axes, one: Observed) -> None:
+    def __call__(self, ax: Axes, one: ObservedAndPredicted) -> None:
         low, high = np.quantile(self._predictions, [0.005, 0.995])
         low, high = min(low, self._own), max(high, self._own)
         if is_discrete(self._predictions) and high - low <= 2 * BINS:

@@ -10,7 +10,7 @@ from bayesrun.diagnostics.base import shorten
 from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
-from bayesrun.figures.observations import Observed, predicted, times
+from bayesrun.figures.observations import ObservedAndPredicted, predicted, times
 from bayesrun.figures.selection import Array, group_of, title_of
 from bayesrun.figures.used_columns import Predictor, label_of, predictors_of
 
@@ -31,7 +31,7 @@ def draw_intervals(subject: Subject) -> Canvas:
     return figure
 
 
-def _draw_intervals(ax: Axes, one: Observed, subject: Subject) -> None:
+def _draw_intervals(ax: Axes, one: ObservedAndPredicted, subject: Subject) -> None:
     low, high = hdi(one.draws, subject.interval)
     middle = np.median(one.draws, axis=0)
     inside = (one.values >= low) & (one.values <= high)
@@ -66,7 +66,7 @@ def _draw_intervals(ax: Axes, one: Observed, subject: Subject) -> None:
         ax.set_yticks(range(len(one.levels)), [shorten(level, 14) for level in one.levels])
 
 
-def _places(one: Observed, subject: Subject) -> tuple[Array | None, str]:
+def _places(one: ObservedAndPredicted, subject: Subject) -> tuple[Array | None, str]:
     """Return where the observations of a series are on its axis; None if their rows have no order."""
     series = group_of(subject, "observed_data")[one.name]
     if series.ndim == 1:
@@ -95,7 +95,7 @@ def draw_residuals(subject: Subject) -> Canvas:
     return figure
 
 
-def _draw_residuals(ax: Axes, one: Observed, subject: Subject) -> None:
+def _draw_residuals(ax: Axes, one: ObservedAndPredicted, subject: Subject) -> None:
     mean, own, drawn = residuals(one)
     every = max(1, len(mean) // POINTS)
     look.draw_points(ax, mean[::every], own[::every])
@@ -114,7 +114,7 @@ def _draw_residuals(ax: Axes, one: Observed, subject: Subject) -> None:
     ax.set(xlabel=f"predicted mean of {one.axis_label}", ylabel="(observed − mean) / sd")
 
 
-def residuals(one: Observed) -> tuple[Array, Array, Array]:
+def residuals(one: ObservedAndPredicted) -> tuple[Array, Array, Array]:
     """Return predicted means (row,), and standardised residuals: observed (row,) and predicted ones (draw, row)."""
     mean, sd = one.draws.mean(axis=0), one.draws.std(axis=0)
     scale = np.where(sd > 0, sd, 1.0)
@@ -141,7 +141,7 @@ def draw_grouped(subject: Subject) -> Canvas:
     return figure
 
 
-def _draw_grouped(ax: Axes, one: Observed, predictor: Predictor, subject: Subject) -> None:
+def _draw_grouped(ax: Axes, one: ObservedAndPredicted, predictor: Predictor, subject: Subject) -> None:
     levels, own, drawn = means_by_level(one, predictor)
     at = np.arange(len(levels))
     low, high = hdi(drawn, subject.interval)
@@ -157,7 +157,7 @@ def _draw_grouped(ax: Axes, one: Observed, predictor: Predictor, subject: Subjec
     ax.set(xlabel=label_of(predictor), ylabel=f"mean of {one.axis_label}")
 
 
-def means_by_level(one: Observed, predictor: Predictor) -> tuple[list[str], Array, Array]:
+def means_by_level(one: ObservedAndPredicted, predictor: Predictor) -> tuple[list[str], Array, Array]:
     """Return levels that were observed, the first 30, the observed mean of each, and predicted ones (draw, level)."""
     assert predictor.levels is not None
     codes = predictor.codes[one.rows]

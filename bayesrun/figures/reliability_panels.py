@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from bayesrun.diagnostics.numerics.reliability import Reliability, reliability
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Subject
-from bayesrun.figures.observations import Observed, thinned
+from bayesrun.figures.observations import ObservedAndPredicted, thinned
 from bayesrun.figures.selection import Array, group_of
 from bayesrun.lazy import az
 
-Panel = tuple[Observed, Callable[[Axes, Observed], None]]
+Panel = tuple[ObservedAndPredicted, Callable[[Axes, ObservedAndPredicted], None]]
 """An outcome, and what draws it."""
 
 POINTS = 1500  # observations; more are thinned
@@ -24,7 +24,7 @@ THRESHOLDS = 6  # panels of an outcome with levels
 DRAWS = 4_000  # predicted data sets that probabilities are taken of
 
 
-def calibration_panels(one: Observed, subject: Subject) -> list[Panel]:
+def calibration_panels(one: ObservedAndPredicted, subject: Subject) -> list[Panel]:
     """Return a panel per event of an outcome: of ordered levels, that the outcome is at or above one of them."""
     if one.kind not in ("binary", "ordinal", "categorical"):
         return []
@@ -34,7 +34,7 @@ def calibration_panels(one: Observed, subject: Subject) -> list[Panel]:
     return found[:THRESHOLDS]
 
 
-def reliability_curves(one: Observed, subject: Subject) -> dict[str, Reliability]:
+def reliability_curves(one: ObservedAndPredicted, subject: Subject) -> dict[str, Reliability]:
     """Return the reliability curve of each event of an outcome, unless it is predicted alike in all rows.
 
     Predicted probabilities are those without the row itself, by importance sampling, if its pointwise terms are stored.
@@ -56,7 +56,7 @@ def reliability_curves(one: Observed, subject: Subject) -> dict[str, Reliability
     return curves
 
 
-def _weights(one: Observed, subject: Subject, draws: int) -> Array | None:
+def _weights(one: ObservedAndPredicted, subject: Subject, draws: int) -> Array | None:
     """Return the weights of the draws that leave each row out, (draw, row)."""
     terms = subject.idata.get("log_likelihood")
     if terms is None or one.name not in terms or one.response is not None or one.rows.size > POINTS:
@@ -77,7 +77,7 @@ class _Curve:
     def __init__(self, name: str, curve: Reliability, interval: float) -> None:
         self._name, self._curve, self._interval = name, curve, interval
 
-    def __call__(self, ax: Axes, one: Observed) -> None:
+    def __call__(self, ax: Axes, one: ObservedAndPredicted) -> None:
         curve = self._curve
         label = f"{100 * self._interval:g}% band if calibrated"
         ax.fill_between(

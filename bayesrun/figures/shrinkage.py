@@ -61,7 +61,7 @@ _VARIANCES: Mapping[str, Callable[[Array], Array]] = {
 
 
 @dataclass(frozen=True)
-class Shrunk:
+class ShrunkEffect:
     """One effect of one grouping.
 
     Parameters
@@ -109,7 +109,7 @@ def draw(subject: Subject) -> Canvas:
     return figure
 
 
-def shrunk_effects(subject: Subject) -> list[Shrunk]:
+def shrunk_effects(subject: Subject) -> list[ShrunkEffect]:
     """Return the effects of all groupings, with the estimates of the groups by themselves.
 
     Raises
@@ -126,7 +126,7 @@ def shrunk_effects(subject: Subject) -> list[Shrunk]:
     if not any(isinstance(term, GroupEffects) for term in written):
         raise NotDrawable("the formula has no group effects")
     whole = expansion_of_stored(subject, spec)
-    found: list[Shrunk] = []
+    found: list[ShrunkEffect] = []
     refused: list[str] = []
     for name, this in plans.items():
         key = f"{this.prefix}{this.family.main}"
@@ -147,7 +147,7 @@ def shrunk_effects(subject: Subject) -> list[Shrunk]:
 
 def _of_response(
     subject: Subject, whole: Expansion, response: Expansion, key: str, family: str, link: str, prefix: str
-) -> Iterator[Shrunk]:
+) -> Iterator[ShrunkEffect]:
     parts = contributions(subject, whole, key)
     total = sum((part.mean for part in parts), np.zeros(()))
     name = prefix.removesuffix("_") or next(iter(response.model["likelihood"])).removesuffix("_obs")
@@ -174,7 +174,7 @@ def _of_response(
         for k, effect in enumerate(term.design.columns):
             title = f"{prefix}{grouping}: {effect}" if prefix else f"{grouping}: {effect}"
             ends = np.asarray(hdi(draws[:, :, k], subject.interval))
-            yield Shrunk(title, term.labels, alone[:, k], draws[:, :, k].mean(axis=0), ends, rows, shown)
+            yield ShrunkEffect(title, term.labels, alone[:, k], draws[:, :, k].mean(axis=0), ends, rows, shown)
 
 
 def alone_of(
@@ -262,7 +262,7 @@ def _determined(z: Array, of: Array, groups: int) -> Array:
     return np.asarray(values[:, 0] > 1e-8 * np.maximum(values[:, -1], 1e-300))
 
 
-def _limits(one: Shrunk) -> tuple[float, float]:
+def _limits(one: ShrunkEffect) -> tuple[float, float]:
     """Return the ends of the axis: all intervals, and all estimates that are not too far away."""
     low, high = float(min(one.ends[0].min(), 0)), float(max(one.ends[1].max(), 0))
     reach = _WIDEST * max(-low, high, 1e-12)
@@ -272,7 +272,7 @@ def _limits(one: Shrunk) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _draw_lines(ax: Axes, one: Shrunk) -> None:
+def _draw_lines(ax: Axes, one: ShrunkEffect) -> None:
     """Draw a line per group, in the order of their own estimates."""
     order = np.argsort(np.where(np.isnan(one.alone), one.pooled, one.alone), kind="stable")
     low, high = _limits(one)
@@ -298,7 +298,7 @@ def _draw_lines(ax: Axes, one: Shrunk) -> None:
     look.few_ticks(ax, x=5, y=None)
 
 
-def _draw_scatter(ax: Axes, one: Shrunk) -> None:
+def _draw_scatter(ax: Axes, one: ShrunkEffect) -> None:
     """Draw a point per group: its own estimate, and the partially pooled effect."""
     low, high = _limits(one)
     kept = ~np.isnan(one.alone)
@@ -316,7 +316,7 @@ def _draw_scatter(ax: Axes, one: Shrunk) -> None:
     look.few_ticks(ax)
 
 
-def _legend(subject: Subject, shown: list[Shrunk]) -> list[Line2D]:
+def _legend(subject: Subject, shown: list[ShrunkEffect]) -> list[Line2D]:
     few, many = (any((len(one.labels) <= GROUPS) is case for one in shown) for case in (True, False))
     found: list[Line2D] = []
     dot: dict[str, Any] = {"marker": "o", "linestyle": "", "markersize": 4}

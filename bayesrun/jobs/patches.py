@@ -22,7 +22,7 @@ from bayesrun.processes import away_from_the_current_folder, may_handle_signals,
 
 
 @dataclass(frozen=True)
-class Patch:
+class LauncherPatch:
     """One place where bayesrun depends on a library's internals.
 
     Parameters
@@ -47,63 +47,63 @@ class Patch:
 
 
 PATCHES = (
-    Patch(
+    LauncherPatch(
         "keep_current_folder_out",
         "joblib",
         ">=1.3,<2",
         "has `multiprocessing`, and joblib's loky by it, start Python with statements before their own",
         "`python -c` puts the current folder first on its search path: a `numpy.py` there would be run by the workers",
     ),
-    Patch(
+    LauncherPatch(
         "submit_without_current_folder",
         "submitit",
         ">=1.4,<2",
         "sets the executor's command that starts Python, and replaces the function that starts one on this machine",
         "`python -m` puts the current folder first on its search path: a `numpy.py` there would be run by the jobs",
     ),
-    Patch(
+    LauncherPatch(
         "start_workers_from_forkserver",
         "joblib",
         ">=1.3,<2",
         "sets loky's own start method to forkserver",
         "workers share the imports of one process (4 s per worker)",
     ),
-    Patch(
+    LauncherPatch(
         "start_joblib_resource_tracker",
         "joblib",
         ">=1.3,<2",
         "starts the process by which loky keeps account of what it has in shared memory",
         "started with its workers, it would be ended by a terminal that is closed, before it has removed that",
     ),
-    Patch(
+    LauncherPatch(
         "stop_workers",
         "joblib",
         ">=1.3,<2",
         "ends loky's reusable executor",
         "its idle workers would outlive the sweep by five minutes",
     ),
-    Patch(
+    LauncherPatch(
         "keep_interrupts",
         "joblib",
         ">=1.3,<2",
         "raises an interrupt that loky replaces by another error",
         "a sweep that was interrupted must say so, and can be resumed",
     ),
-    Patch(
+    LauncherPatch(
         "explain_time_limit",
         "submitit",
         ">=1.4,<2",
         "wraps submitit's handler of SIGUSR2",
         "its 'Job not requeued because: timed-out too many times' does not name the key to change",
     ),
-    Patch(
+    LauncherPatch(
         "use_watcher",
         "submitit",
         ">=1.4,<2",
         "replaces the information watcher of all Slurm jobs by `slurm.QueueWatcher`, a subclass",
         "without accounts, submitit waits forever for a job that was cancelled or lost its node",
     ),
-    Patch(
+    LauncherPatch(
         "seal_submissions",
         "submitit",
         ">=1.4,<2",

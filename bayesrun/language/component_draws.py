@@ -13,7 +13,7 @@ from bayesrun.errors import Problem
 from bayesrun.language.declaration import Container, Declaration, Draft
 from bayesrun.language.evaluation_at_draws import evaluate_at_draws
 from bayesrun.language.hidden_markov import as_input
-from bayesrun.language.kalman_filter import System, simulated_states, smoothed_states
+from bayesrun.language.kalman_filter import StateSpace, simulated_states, smoothed_states
 from bayesrun.language.linear_gaussian import LinearGaussian, SeriesReader, labels_of, placed
 from bayesrun.language.plan import Plan, of_values
 from bayesrun.language.values import Value, apply, compute, constant, fixed, node_of, variable
@@ -155,7 +155,7 @@ def linear_gaussian_at_rows(
     # observations and first rows play no part here
     values = [fixed(0.0), fixed(0.0), constant(lengths), *[fixed(0.0)] * (1 + 2 * states), *changes, *coefficients]
     inputs, kinds = zip(*[as_input(value, axes, (*sizes[:-1], count)) for value in values], strict=True)
-    system = System(components, tuple(kinds), sizes[:-1], count)
+    system = StateSpace(components, tuple(kinds), sizes[:-1], count)
     unit = {"mu": fixed(0.0), "sigma": fixed(1.0)}
     # its axis of the rows has all steps to them; the name makes it one that is drawn anew
     own = (*axes, f"{name}_states")

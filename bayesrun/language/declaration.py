@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayesrun.errors import Problem
-from bayesrun.language.learned import Constant, Learned
+from bayesrun.language.learned import Learned, LearnedValue
 from bayesrun.language.operations import Data
 from bayesrun.language.plan import Plan, of_values, variables_of
 from bayesrun.language.scope import Scope
@@ -254,7 +254,7 @@ class ModelDesign:
         State of a regression's terms, as plain values that JSON can hold.
     """
 
-    constants: Mapping[str, Constant] = field(default_factory=dict)
+    constants: Mapping[str, LearnedValue] = field(default_factory=dict)
     formula: Design | None = None
     rows: str = ""
     terms: Mapping[str, Any] = field(default_factory=dict)

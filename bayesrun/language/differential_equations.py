@@ -51,12 +51,12 @@ _TOGETHER = 2_000
 
 
 def parameter_name(number: int) -> str:
-    """Return the name of an input that is no state, in the nodes of a `System`."""
+    """Return the name of an input that is no state, in the nodes of a `OdeSystem`."""
     return f"input {number}"
 
 
 @dataclass(frozen=True, eq=False)
-class System:
+class OdeSystem:
     """A system of differential equations with its times and the settings of the solver.
 
     Parameters
@@ -131,7 +131,7 @@ class Solution:
         The system.
     """
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: OdeSystem) -> None:
         self.system = system
         if "rates" not in system._compiled:
             by_state, by_input = system.slopes()
@@ -268,7 +268,7 @@ class Solution:
         return stages
 
 
-def _first_slopes(system: System) -> Array:
+def _first_slopes(system: OdeSystem) -> Array:
     """Return the derivatives of the initial states by the inputs."""
     count = len(system.states)
     rows = [i for i in range(count) if system.active[i]]
@@ -278,7 +278,7 @@ def _first_slopes(system: System) -> Array:
 
 
 def _first_step(
-    system: System, rates: Callable[[float, Array], Array], t: float, y: Array, first: Array, end: float
+    system: OdeSystem, rates: Callable[[float, Array], Array], t: float, y: Array, first: Array, end: float
 ) -> float:
     """Choose the first step (Hairer, Norsett and Wanner 1993, Solving Ordinary Differential Equations I, II.4)."""
     scale = system.atol + np.abs(y) * system.rtol

@@ -95,7 +95,7 @@ class Factor:
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class FactorTree:
     """A factor with the factors that it is made of.
 
     Parameters
@@ -111,12 +111,12 @@ class Node:
     """
 
     factor: Factor
-    parts: tuple[Node, ...] = ()
+    parts: tuple[FactorTree, ...] = ()
     over: tuple[str, ...] = ()
     joint: Value | None = None
 
 
-def summed(factors: Sequence[Factor]) -> list[Node]:
+def summed(factors: Sequence[Factor]) -> list[FactorTree]:
     """Sum all variables out.
 
     Parameters
@@ -134,8 +134,8 @@ def summed(factors: Sequence[Factor]) -> list[Node]:
     Fault
         When a factor depends on several elements of variables at once, so that they can't be summed one by one.
     """
-    nodes = [Node(factor) for factor in factors]
-    done: list[Node] = []
+    nodes = [FactorTree(factor) for factor in factors]
+    done: list[FactorTree] = []
     while nodes:
         moved = [_added_up(node) for node in nodes]
         chosen = _together(moved)
@@ -149,7 +149,7 @@ def summed(factors: Sequence[Factor]) -> list[Node]:
     return done
 
 
-def total(nodes: Sequence[Node]) -> Value:
+def total(nodes: Sequence[FactorTree]) -> Value:
     """Return the log density of all factors."""
     found = nodes[0].factor.logs
     for node in nodes[1:]:
@@ -157,10 +157,10 @@ def total(nodes: Sequence[Node]) -> Value:
     return found
 
 
-def _added_up(node: Node) -> Node:
+def _added_up(node: FactorTree) -> FactorTree:
     """Add up the elements of a factor until one of its variables has its dims."""
     while not node.factor.own and (node.factor.dims or node.factor.variables):
-        node = Node(_over_fewer_dims(node.factor), (node,))
+        node = FactorTree(_over_fewer_dims(node.factor), (node,))
     return node
 
 
@@ -208,7 +208,7 @@ def _grouped(logs: Value, link: Link) -> Value:
     return reduce_axis("sum", kept, _MEMBER)
 
 
-def _together(nodes: Sequence[Node]) -> list[Node]:
+def _together(nodes: Sequence[FactorTree]) -> list[FactorTree]:
     """Return factors that share variables of their own, none of which is in any other factor."""
     for start in nodes:
         chosen = [start]
@@ -227,11 +227,11 @@ def _together(nodes: Sequence[Node]) -> list[Node]:
     raise Fault(_entangled(nodes[0].factor), "sample one of them: write its distribution")
 
 
-def _same_dims(node: Node, other: Node) -> bool:
+def _same_dims(node: FactorTree, other: FactorTree) -> bool:
     return set(node.factor.dims) == set(other.factor.dims)
 
 
-def _summed_out(nodes: Sequence[Node]) -> Node:
+def _summed_out(nodes: Sequence[FactorTree]) -> FactorTree:
     """Add factors of the same dims, and sum their own variables out."""
     first = nodes[0].factor
     links = [node.factor.link for node in nodes if node.factor.link is not None]
@@ -246,7 +246,7 @@ def _summed_out(nodes: Sequence[Node]) -> Node:
     linked = frozenset(name for node in nodes for name in node.factor.linked) - set(over)
     named = max((node.factor for node in nodes), key=lambda factor: len(factor.variables)).name
     factor = Factor(named, logs, variables, first.dims, links[0] if links else None, linked)
-    return Node(factor, tuple(nodes), over, joint)
+    return FactorTree(factor, tuple(nodes), over, joint)
 
 
 def _sum(values: Sequence[Value]) -> Value:
@@ -256,7 +256,9 @@ def _sum(values: Sequence[Value]) -> Value:
     return found
 
 
-def drawn(nodes: Sequence[Node], count: int, sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
+def drawn(
+    nodes: Sequence[FactorTree], count: int, sizes: Mapping[str, int], rng: np.random.Generator
+) -> dict[str, Array]:
     """Draw the places of all variables among their values, given everything else.
 
     Parameters
@@ -284,7 +286,7 @@ def drawn(nodes: Sequence[Node], count: int, sizes: Mapping[str, int], rng: np.r
     return found
 
 
-def _all(node: Node) -> Iterator[Node]:
+def _all(node: FactorTree) -> Iterator[FactorTree]:
     """Yield a node and its parts, from the top down."""
     yield node
     for part in node.parts:
@@ -292,7 +294,7 @@ def _all(node: Node) -> Iterator[Node]:
 
 
 def _draw_at(
-    node: Node,
+    node: FactorTree,
     count: int,
     sizes: Mapping[str, int],
     dims_of: Mapping[str, tuple[str, ...]],
@@ -346,7 +348,7 @@ def _to_rows(value: Value, factor: Factor) -> Value:
     return constant(np.take(np.asarray(value.known), link.codes, axis=axis), dims)
 
 
-def given_the_others(nodes: Sequence[Node], wanted: Sequence[str]) -> dict[str, Value]:
+def given_the_others(nodes: Sequence[FactorTree], wanted: Sequence[str]) -> dict[str, Value]:
     """Return the log density of each element of likelihoods given all others.
 
     Parameters
@@ -367,7 +369,7 @@ def given_the_others(nodes: Sequence[Node], wanted: Sequence[str]) -> dict[str, 
     return found
 
 
-def _descend(node: Node, outside: Value, wanted: frozenset[str], found: dict[str, Value]) -> None:
+def _descend(node: FactorTree, outside: Value, wanted: frozenset[str], found: dict[str, Value]) -> None:
     """Pass on to each factor what all others say of its variables, at each of its elements."""
     factor = node.factor
     if not node.parts:
@@ -417,4 +419,4 @@ def _without_own(factor: Factor, numbers: Array) -> Value:
     return _to_rows(_over_fewer_dims(replace(factor, logs=own)).logs, factor) - own
 
 
-__all__ = ["DRAW", "Factor", "Link", "Node", "drawn", "given_the_others", "summed", "total"]
+__all__ = ["DRAW", "Factor", "FactorTree", "Link", "drawn", "given_the_others", "summed", "total"]

@@ -152,7 +152,7 @@ SIZED_BY_DIM = ("LKJCholeskyCov", "LKJCorr")
 
 
 @dataclass(frozen=True)
-class Parameter:
+class DistributionParameter:
     """A parameter of a distribution.
 
     Parameters
@@ -171,7 +171,7 @@ class Parameter:
 
 
 @dataclass(frozen=True)
-class Family:
+class Distribution:
     """A distribution that YAML may name.
 
     Parameters
@@ -195,7 +195,7 @@ class Family:
     name: str
     support: str
     event: int
-    parameters: Mapping[str, Parameter]
+    parameters: Mapping[str, DistributionParameter]
     required: tuple[tuple[frozenset[str], ...], ...]
     declared: bool = False
     composed: bool = False
@@ -216,39 +216,39 @@ class Family:
         return LOCATION_SCALE.get(self.name)
 
 
-def _parameter(text: str) -> Parameter:
+def _parameter(text: str) -> DistributionParameter:
     match = re.fullmatch(r"(\w+)((?:\[\])*):(\w+)", text)
     assert match, text
     name, axes, domain = match.groups()
-    return Parameter(name, domain, len(axes) // 2)
+    return DistributionParameter(name, domain, len(axes) // 2)
 
 
-def _family(line: str, declared: bool = False, composed: bool = False) -> Family:
+def _family(line: str, declared: bool = False, composed: bool = False) -> Distribution:
     name, support, event, rest = (part.strip() for part in line.split("|", 3))
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, DistributionParameter] = {}
     required = []
     for group in rest.split():
         alternatives = [[_parameter(p) for p in alt.split("+")] for alt in group.rstrip("?").split("|")]
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
             required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
-    return Family(name, support, int(event), MappingProxyType(parameters), tuple(required), declared, composed)
+    return Distribution(name, support, int(event), MappingProxyType(parameters), tuple(required), declared, composed)
 
 
 _OF_ENGINES = [_family(line) for line in _TABLE.strip().splitlines()]
 _DECLARED = [_family(line, declared=True) for line in _DECLARED_TABLE.strip().splitlines()]
 _COMPOSED = [_family(line, composed=True) for line in _COMPOSED_TABLE.strip().splitlines()]
-FAMILIES: Mapping[str, Family] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED, *_COMPOSED)})
+FAMILIES: Mapping[str, Distribution] = MappingProxyType({f.name: f for f in (*_OF_ENGINES, *_DECLARED, *_COMPOSED)})
 # These need Python code, which YAML never holds.
 LEFT_OUT = ("DensityDist", "Simulator", "EulerMaruyama")
 
 
-def family(name: str) -> Family | None:
+def family(name: str) -> Distribution | None:
     """Return the entry of a distribution, or None if there is none with that name."""
     return FAMILIES.get(name) or _of_plugin(name)
 
 
-def _of_plugin(name: str) -> Family | None:
+def _of_plugin(name: str) -> Distribution | None:
     if name not in DENSITIES.names():
         return None
     key = f"dist: {name}"
@@ -262,11 +262,11 @@ def _of_plugin(name: str) -> Family | None:
 
 
 @cache
-def _read_line(line: str) -> Family:
+def _read_line(line: str) -> Distribution:
     return _family(line, declared=True)
 
 
-def known_family(name: str) -> Family:
+def known_family(name: str) -> Distribution:
     """Return the entry of a distribution that is known to exist."""
     found = family(name)
     assert found is not None, name
@@ -278,7 +278,7 @@ def distributions() -> list[str]:
     return sorted([*FAMILIES, *DENSITIES.names()])
 
 
-def truncatable(known: Family) -> bool:
+def truncatable(known: Distribution) -> bool:
     """Return whether `lower` and `upper` may truncate a distribution that has no such parameters."""
     return (
         known.event == 0

@@ -33,7 +33,7 @@ MAX_CROSSINGS = 12
 
 
 @dataclass(frozen=True)
-class Function:
+class FormulaFunction:
     """A function that formulas may call.
 
     Parameters
@@ -51,17 +51,17 @@ _IN_UNITS = ("knots", "lower_bound", "upper_bound")
 _SPLINE = ("df", *_IN_UNITS)
 DATE_PARTS = ("days", "year", "month", "weekday", "day_of_year")
 CONTRASTS = ("Treatment", "Sum", "Helmert", "Poly", "Diff")
-FUNCTIONS: Mapping[str, Function] = {
-    **{name: Function() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
-    **{name: Function() for name in (*DATE_PARTS, "trend")},
-    "C": Function(("contrasts", "levels")),
-    "factor": Function(("contrasts", "levels")),
-    "poly": Function(("degree", "raw")),
-    "bs": Function((*_SPLINE, "degree", "include_intercept")),
-    "cr": Function((*_SPLINE, "constraints")),
-    "cs": Function((*_SPLINE, "constraints")),
-    "cc": Function((*_SPLINE, "constraints")),
-    **{name: Function(("reference",) if name == "Treatment" else ()) for name in CONTRASTS},
+FUNCTIONS: Mapping[str, FormulaFunction] = {
+    **{name: FormulaFunction() for name in (*_POINTWISE, *_STATISTICS, "center", "scale", "standardize", "zscore")},
+    **{name: FormulaFunction() for name in (*DATE_PARTS, "trend")},
+    "C": FormulaFunction(("contrasts", "levels")),
+    "factor": FormulaFunction(("contrasts", "levels")),
+    "poly": FormulaFunction(("degree", "raw")),
+    "bs": FormulaFunction((*_SPLINE, "degree", "include_intercept")),
+    "cr": FormulaFunction((*_SPLINE, "constraints")),
+    "cs": FormulaFunction((*_SPLINE, "constraints")),
+    "cc": FormulaFunction((*_SPLINE, "constraints")),
+    **{name: FormulaFunction(("reference",) if name == "Treatment" else ()) for name in CONTRASTS},
 }
 
 _OPERATORS = (
@@ -273,7 +273,7 @@ def _call_faults(node: ast.Call) -> Iterator[str]:
         yield from _argument_faults(node, name, function)
 
 
-def _argument_faults(node: ast.Call, name: str, function: Function) -> Iterator[str]:
+def _argument_faults(node: ast.Call, name: str, function: FormulaFunction) -> Iterator[str]:
     allowed = ", ".join(function.keywords) or "none"
     if name == "log" and len(node.args) == 2 and isinstance(node.args[1], ast.Constant):
         yield f"'{ast.unparse(node)}': log has no base; {LOGARITHMS}"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.language.formulaic_patches import restored_spec
-from bayesrun.language.formulas import Design, Formula, Term
+from bayesrun.language.formulas import Design, DesignTerm, Formula
 
 
 def plain_design(design: Design) -> dict[str, Any]:
@@ -51,7 +51,9 @@ def restored_design(content: Mapping[str, Any], formula: Formula) -> Design:
             for expr, of in content["encodings"].items()
         },
     )
-    terms = tuple(Term(n, start, stop, None if ls is None else tuple(ls)) for n, start, stop, ls in content["terms"])
+    terms = tuple(
+        DesignTerm(n, start, stop, None if ls is None else tuple(ls)) for n, start, stop, ls in content["terms"]
+    )
     columns = tuple(content["columns"])
     return Design(np.empty((0, len(columns))), columns, terms, spec)
 

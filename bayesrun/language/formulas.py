@@ -74,7 +74,7 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Term:
+class DesignTerm:
     """The columns of one term: `start <= column < stop`, with labels when the term is a vector."""
 
     name: str
@@ -101,7 +101,7 @@ class Design:
 
     matrix: NDArray[Any]
     columns: tuple[str, ...]
-    terms: tuple[Term, ...]
+    terms: tuple[DesignTerm, ...]
     spec: Any
 
     def at(self, variables: Mapping[str, Any]) -> NDArray[Any]:
@@ -335,13 +335,13 @@ def categorical_in(expr: str) -> str | None:
     return None if name is None else grammar.column_named(name)
 
 
-def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[Term]:
+def _columns_of(spec: Any, spelled: Mapping[tuple[str, ...], str]) -> Iterator[DesignTerm]:
     start = 0
     for structure in spec.structure:
         name, names = spelled[_identity(structure.term)], list(structure.columns)
         single = len(names) == 1 and "[" not in names[0].replace(str(structure.term), "")
         labels = None if single else tuple(_label(column, structure.term) for column in names)
-        yield Term(name, start, start + len(names), labels)
+        yield DesignTerm(name, start, start + len(names), labels)
         start += len(names)
 
 

@@ -36,7 +36,7 @@ from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index
 from bayesrun.language.grammar import parse
 from bayesrun.language.kernels import Kernel, Process, columns, matrix_of, read_process
-from bayesrun.language.learned import Constant
+from bayesrun.language.learned import LearnedValue
 from bayesrun.language.plan import Plan, of_values
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Value, apply, compute, constant, fixed
@@ -79,7 +79,7 @@ def remember(scope: Scope, this: Plan, mean: Any, observed: Observed | None = No
     if observed is not None:
         kept[""] = np.asarray(observed.values, dtype=float)
     for name, numbers in kept.items():
-        learned.constants[_stored(this.name, name)] = Constant((None,) * numbers.ndim, numbers)
+        learned.constants[_stored(this.name, name)] = LearnedValue((None,) * numbers.ndim, numbers)
 
 
 def _stored(process: str, name: str) -> str:

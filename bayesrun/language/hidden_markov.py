@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.densities.named_densities import written_density, written_families
-from bayesrun.language.distributions import Family, Parameter, family
+from bayesrun.language.distributions import Distribution, DistributionParameter, family
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import exp, index
 from bayesrun.language.modifiers import Modifiers
@@ -45,7 +45,7 @@ _KEYS = ("dist", "transition", "initial", "emission", "dims")
 MAX_STATES = 30
 ROUNDING = 1e-6
 """How far probabilities may be from adding up to 1."""
-_TERMS = Family(HIDDEN_MARKOV, "real", 0, {"terms": Parameter("terms", "real")}, (), declared=True)
+_TERMS = Distribution(HIDDEN_MARKOV, "real", 0, {"terms": DistributionParameter("terms", "real")}, (), declared=True)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def hidden_markov_problems(key: str, body: Mapping[str, Any]) -> Iterator[Proble
             yield Problem(f"{key}.{name}", f"{HIDDEN_MARKOV} has no key '{name}'", did_you_mean(str(name), _KEYS[1:-1]))
     for name in ("transition", "initial"):
         if body.get(name) is not None:
-            yield from value_problems(f"{key}.{name}", body[name], Parameter(name, "unit"))
+            yield from value_problems(f"{key}.{name}", body[name], DistributionParameter(name, "unit"))
             if not isinstance(body[name], str):
                 yield from _sum_problems(f"{key}.{name}", body[name])
     if body.get("transition") is None:

@@ -60,7 +60,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class System(AlongRows):
+class StateSpace(AlongRows):
     """A state space model of several series that do not depend on each other.
 
     Parameters
@@ -131,7 +131,7 @@ class System(AlongRows):
 class _Rows:
     """The inputs of a system by row: arrays (draw, series) or, of one draw or series, (1, ...)."""
 
-    def __init__(self, system: System, inputs: Sequence[Array]) -> None:
+    def __init__(self, system: StateSpace, inputs: Sequence[Array]) -> None:
         self.system, self.inputs = system, list(inputs)
         self.batch = np.broadcast_shapes(*(array.shape[:2] for array in inputs), (1, system.width))
 
@@ -244,7 +244,7 @@ def log_terms(*rest: Any) -> Array:
     Parameters
     ----------
     rest
-        The inputs, each of any shape with as many elements as its series times its rows; then the `System`.
+        The inputs, each of any shape with as many elements as its series times its rows; then the `StateSpace`.
 
     Returns
     -------
@@ -262,7 +262,7 @@ def log_terms(*rest: Any) -> Array:
     return terms.reshape(system.shape)
 
 
-def gradients(system: System, inputs: Sequence[Any], slopes: Array) -> list[Array]:
+def gradients(system: StateSpace, inputs: Sequence[Any], slopes: Array) -> list[Array]:
     """Return the gradient of the terms, weighted by `slopes` (*series, row), by each input."""
     flat = system.flat(inputs)
     rows, slope = _Rows(system, flat), np.reshape(slopes, (system.width, system.rows))
@@ -327,7 +327,9 @@ def _through_move(
     return rows.moved_back(to_a[..., None], row)[..., 0], back
 
 
-def simulated_states(system: System, inputs: Sequence[Array], rng: np.random.Generator, centred: bool = False) -> Array:
+def simulated_states(
+    system: StateSpace, inputs: Sequence[Array], rng: np.random.Generator, centred: bool = False
+) -> Array:
     """Draw new paths of the states.
 
     Parameters
@@ -335,7 +337,7 @@ def simulated_states(system: System, inputs: Sequence[Array], rng: np.random.Gen
     system
         The model.
     inputs
-        Over (draw, series, row), as `System.flat` returns them.
+        Over (draw, series, row), as `StateSpace.flat` returns them.
     rng
         Source of randomness.
     centred
@@ -359,7 +361,7 @@ def simulated_states(system: System, inputs: Sequence[Array], rng: np.random.Gen
     return found
 
 
-def smoothed_states(system: System, inputs: Sequence[Array], rng: np.random.Generator) -> Array:
+def smoothed_states(system: StateSpace, inputs: Sequence[Array], rng: np.random.Generator) -> Array:
     """Draw the path of the states given all observations.
 
     The mean correction of Durbin and Koopman 2002: a path and its observations are drawn from the model, and the
@@ -419,7 +421,7 @@ def states_after(end: Any, standard: Any, *rest: Any) -> Array:
     standard
         Standard normal numbers (*series, row, state), which decide the draw.
     rest
-        The inputs, of which the first row is that of `end`; then the `System`, and the rows that are wanted.
+        The inputs, of which the first row is that of `end`; then the `StateSpace`, and the rows that are wanted.
 
     Returns
     -------

@@ -18,7 +18,7 @@ from bayesrun.language.declaration import Draft
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import index
 from bayesrun.language.hidden_markov import chain_of, emission_of, emissions_of
-from bayesrun.language.learned import Constant
+from bayesrun.language.learned import LearnedValue
 from bayesrun.language.plan import Plan, of_values
 from bayesrun.language.recurrence_checks import lags_in
 from bayesrun.language.recurrence_reader import read_recurrence
@@ -39,10 +39,10 @@ def remember_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, tim
     if body.get("steps") is not None:
         numbers = np.asarray(read(body["steps"], scope, f"{key}.steps").known, dtype=float)
         if len(numbers) == rows:
-            learned.constants[_END.format(name)] = Constant((None,), numbers[-3:])
+            learned.constants[_END.format(name)] = LearnedValue((None,), numbers[-3:])
     elif times is not None:
         numbers = to_days(times.values) if times.dates else times.values.astype(float)
-        learned.constants[_END.format(name)] = Constant((None,), numbers[-3:], date=times.dates)
+        learned.constants[_END.format(name)] = LearnedValue((None,), numbers[-3:], date=times.dates)
 
 
 def steps_from_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, times: Times | None, rows: int) -> Array:
@@ -79,7 +79,7 @@ def steps_from_end(scope: Scope, name: str, body: Mapping[str, Any], key: str, t
     return lengths
 
 
-def _counted_anew(times: Times, kept: Constant) -> bool:
+def _counted_anew(times: Times, kept: LearnedValue) -> bool:
     """Return whether rows are labelled 0, 1, ... because nothing labels them."""
     return not times.dates and not kept.date and bool(np.array_equal(times.values, np.arange(len(times.values))))
 
@@ -204,7 +204,9 @@ def remember_last(draft: Draft, name: str, value: Value, count: int) -> None:
         return
     before = [slice(None)] * (value.ndim - 1)
     if value.known is not None:
-        learned.constants[_LAST.format(name)] = Constant((None,) * value.ndim, value.known[..., -count:].astype(float))
+        learned.constants[_LAST.format(name)] = LearnedValue(
+            (None,) * value.ndim, value.known[..., -count:].astype(float)
+        )
         return
     last = index(value, [*before, constant(np.arange(value.shape[-1] - count, value.shape[-1]))])
     dims = draft.name_axes(f"{name}_end", (*value.dims[:-1], None), last.shape, draft.scope)
@@ -220,9 +222,9 @@ def remember_observed(draft: Draft, name: str, numbers: Array, count: int) -> No
     places = np.zeros(numbers.shape)
     places[missing] = np.arange(missing.sum())
     last, at = numbers[..., -count:], places[..., -count:]
-    learned.constants[_LAST.format(name)] = Constant((None,) * numbers.ndim, last)
+    learned.constants[_LAST.format(name)] = LearnedValue((None,) * numbers.ndim, last)
     if missing[..., -count:].any():
-        learned.constants[_PLACES.format(name)] = Constant((None,) * numbers.ndim, at)
+        learned.constants[_PLACES.format(name)] = LearnedValue((None,) * numbers.ndim, at)
 
 
 def last_values(

@@ -30,7 +30,7 @@ _EXPANSIONS = {
 
 
 @dataclass(frozen=True)
-class Constant:
+class LearnedValue:
     """A learned value: its numbers over named axes; dates are days since 1970-01-01."""
 
     dims: Dims
@@ -49,7 +49,7 @@ class Constant:
         return {"dims": list(self.dims), "numbers": listed.tolist(), "date": self.date}
 
     @classmethod
-    def from_plain(cls, content: Mapping[str, Any]) -> Constant:
+    def from_plain(cls, content: Mapping[str, Any]) -> LearnedValue:
         """Rebuild it from the output of `plain`."""
         numbers = np.array(content["numbers"])
         numbers = numbers if numbers.dtype.kind in "iuf" else numbers.astype(float)
@@ -67,10 +67,10 @@ class Learned:
         What a fit has learned, applied to new rows. None during a fit.
     """
 
-    def __init__(self, rows: str, constants: Mapping[str, Constant] | None = None) -> None:
+    def __init__(self, rows: str, constants: Mapping[str, LearnedValue] | None = None) -> None:
         self.rows = rows
         self.of_new_rows = constants is not None
-        self.constants: dict[str, Constant] = dict(constants or {})
+        self.constants: dict[str, LearnedValue] = dict(constants or {})
         self._parts: dict[ast.AST, ast.expr] = {}
 
     def recall(self, node: ast.expr) -> Value | None:
@@ -158,7 +158,7 @@ class Learned:
             return
         for node in self._largest(tree, values, over_rows, size):
             value = values[node]
-            self.constants[text_of(node)] = Constant(value.dims, np.asarray(value.known), value.date)
+            self.constants[text_of(node)] = LearnedValue(value.dims, np.asarray(value.known), value.date)
 
     def _largest(
         self, node: ast.AST, values: Mapping[ast.AST, Value], over_rows: Callable[[str], bool], size: int

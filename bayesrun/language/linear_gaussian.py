@@ -35,11 +35,11 @@ from numpy.typing import NDArray
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
 from bayesrun.language.densities.algebra import at_most, less, where
-from bayesrun.language.distributions import Family, Parameter
+from bayesrun.language.distributions import Distribution, DistributionParameter
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import index
 from bayesrun.language.hidden_markov import as_input
-from bayesrun.language.kalman_filter import Component, System
+from bayesrun.language.kalman_filter import Component, StateSpace
 from bayesrun.language.modifiers import Modifiers
 from bayesrun.language.operations import Call
 from bayesrun.language.plan import Plan
@@ -60,7 +60,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
 """Keys of each component."""
 KEYS = ("dist", *COMPONENTS, "mu", "sigma", "steps")
 MAX_PERIOD, MAX_LAGS, MAX_STEPS = 60, 10, 1_000_000
-_TERMS = Family(LINEAR_GAUSSIAN, "real", 0, {"terms": Parameter("terms", "real")}, (), declared=True)
+_TERMS = Distribution(LINEAR_GAUSSIAN, "real", 0, {"terms": DistributionParameter("terms", "real")}, (), declared=True)
 _INIT = "write init: {dist: Normal, mu: 0, sigma: 5}, its distribution at the first row"
 
 
@@ -92,7 +92,7 @@ class LinearGaussian:
     name: str
     dims: tuple[str, ...]
     shape: tuple[int, ...]
-    system: System
+    system: StateSpace
     inputs: tuple[Value, ...]
     mu: Value
     sigma: Value
@@ -111,7 +111,7 @@ class LinearGaussian:
         return {f"{self.name}_{name}": state for name, state in parts_of(self.system).items()}
 
 
-def parts_of(system: System) -> dict[str, int]:
+def parts_of(system: StateSpace) -> dict[str, int]:
     """Return the state of each component."""
     found: dict[str, int] = {}
     for component in system.components:
@@ -120,7 +120,7 @@ def parts_of(system: System) -> dict[str, int]:
     return found
 
 
-def labels_of(system: System) -> list[str]:
+def labels_of(system: StateSpace) -> list[str]:
     """Return a label for each state."""
     found = []
     for one in system.components:
@@ -143,7 +143,7 @@ def linear_gaussian_problems(key: str, body: Mapping[str, Any]) -> Iterator[Prob
         yield Problem(f"{key}.sigma", "is required: the sd of an observation about the components", "sigma: sigma")
     for name, domain in (("mu", "real"), ("sigma", "nonnegative"), ("steps", "steps")):
         if body.get(name) is not None:
-            yield from value_problems(f"{key}.{name}", body[name], Parameter(name, domain))
+            yield from value_problems(f"{key}.{name}", body[name], DistributionParameter(name, domain))
     given = [name for name in COMPONENTS if body.get(name) is not None]
     if not set(given) - {"trend"}:
         hint = "write level: {sd: sd_level, init: {dist: Normal, mu: 0, sigma: 5}}"
@@ -167,7 +167,7 @@ def _component_problems(key: str, name: str, body: Mapping[str, Any]) -> Iterato
     if body.get("sd") is None:
         yield Problem(f"{key}.sd", "is required: the sd of its change from row to row", "0 if it does not change")
     else:
-        yield from value_problems(f"{key}.sd", body["sd"], Parameter("sd", "nonnegative"))
+        yield from value_problems(f"{key}.sd", body["sd"], DistributionParameter("sd", "nonnegative"))
     if name == "seasonal":
         period = body.get("period")
         is_whole = isinstance(period, int) and not isinstance(period, bool)
@@ -180,7 +180,7 @@ def _component_problems(key: str, name: str, body: Mapping[str, Any]) -> Iterato
             f"{key}.rho", "is required: the coefficients of the rows before", "a prior, with shape: 2 for two"
         )
     elif name == "ar":
-        yield from value_problems(f"{key}.rho", body["rho"], Parameter("rho", "real"))
+        yield from value_problems(f"{key}.rho", body["rho"], DistributionParameter("rho", "real"))
     yield from _init_problems(f"{key}.init", name, body.get("init"))
 
 
@@ -190,7 +190,7 @@ def _init_problems(key: str, name: str, init: Any) -> Iterator[Problem]:
             yield Problem(key, "is required: what is known of it at the first row", _INIT)
     elif not isinstance(init, Mapping):
         if name in ("level", "trend"):
-            yield from value_problems(key, init, Parameter("init", "real"))
+            yield from value_problems(key, init, DistributionParameter("init", "real"))
         else:
             yield Problem(key, f"must be a normal distribution (got {init!r})", _INIT)
     elif init.get("dist") != "Normal" or set(init) - {"dist", "mu", "sigma"}:
@@ -360,7 +360,7 @@ def read_linear_gaussian(
     coefficients = reader.coefficients() if any(c.kind == "ar" for c in components) else []
     values = [*of_steps, constant(steps), squared(noise), *means, *variances, *changes, *coefficients]
     inputs, kinds = zip(*[as_input(value, axes, (*shape[:-1], count)) for value in values], strict=True)
-    system = System(components, tuple(kinds), tuple(shape[:-1]), count)
+    system = StateSpace(components, tuple(kinds), tuple(shape[:-1]), count)
     terms = Value(axes, system.shape, node=Call("kalman_filter", tuple(map(node_of, inputs)), (system,)))
     if not _every_step(places):
         terms = index(terms, [*[slice(None)] * (len(shape) - 1), constant(places)]).named(axes)

@@ -19,7 +19,7 @@ from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
 from bayesrun.language.densities.algebra import at_most, equals, only_where, where
 from bayesrun.language.densities.base import Values, spread
 from bayesrun.language.densities.tails import draw_within, log_between, tails
-from bayesrun.language.distributions import Family, distributions, known_family
+from bayesrun.language.distributions import Distribution, distributions, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.scope import Scope
 from bayesrun.language.values import Dims, Fault, Value, apply, conform, constant
@@ -80,7 +80,7 @@ class Modifiers:
 
 
 def plan_modifiers(
-    family: Family,
+    family: Distribution,
     given: Mapping[str, Any],
     scope: Scope,
     key: str,
@@ -170,7 +170,7 @@ def only_rows(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
     return np.where(chosen, values, values[kept][0])
 
 
-def _unable(family: Family, given: Mapping[str, Any], key: str) -> list[Problem]:
+def _unable(family: Distribution, given: Mapping[str, Any], key: str) -> list[Problem]:
     if family.event and family.name not in VECTORS:
         hint = "its values depend on each other, so that no row has a term of its own"
         return [Problem(f"{key}.{name}", f"{family.name} takes no {name}", hint) for name in given]
@@ -292,7 +292,7 @@ def _beyond(made: Modifiers, observed: NDArray[Any], key: str) -> list[Problem]:
     return problems
 
 
-def _inside(made: Modifiers, family: Family, observed: NDArray[Any]) -> float:
+def _inside(made: Modifiers, family: Distribution, observed: NDArray[Any]) -> float:
     """Return an uncensored observed value, or else any value in the distribution's support."""
     seen = observed if made.status is None else observed[made.status == NONE]
     if seen.size:
@@ -300,7 +300,7 @@ def _inside(made: Modifiers, family: Family, observed: NDArray[Any]) -> float:
     return {"positive": 1.0, "unit": 0.5}.get(family.support, 1.0)
 
 
-def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: Modifiers) -> Value:
+def log_terms(family: Distribution, logs: Value, x: Value, parameters: Values, made: Modifiers) -> Value:
     """Return each row's term of the log likelihood.
 
     Parameters
@@ -332,7 +332,7 @@ def log_terms(family: Family, logs: Value, x: Value, parameters: Values, made: M
     return logs if made.kept is None else where(constant(made.kept), logs, 0.0)
 
 
-def _truncation(family: Family, made: Modifiers) -> tuple[Value | None, Value | None]:
+def _truncation(family: Distribution, made: Modifiers) -> tuple[Value | None, Value | None]:
     """Return the limits at which `F` is evaluated; for whole numbers the lower limit is included."""
     low, high = (made.truncation or {}).get("lower"), (made.truncation or {}).get("upper")
     if not family.discrete:
@@ -345,7 +345,7 @@ def _floor(x: Value) -> Value:
     return apply("floor_divide", [x, 1.0])
 
 
-def _below_right(family: Family, x: Value, made: Modifiers) -> Value:
+def _below_right(family: Distribution, x: Value, made: Modifiers) -> Value:
     """Return the lower bound of a right-censored value: exclusive, except at an instrument's limit."""
     return x - 1.0 if family.discrete and made.limits is not None else x
 
@@ -355,7 +355,7 @@ def _inside_of(limits: Mapping[Side, Value], x: Value) -> list[Value]:
 
 
 def draw_modified(
-    family: Family,
+    family: Distribution,
     made: Modifiers,
     values: Mapping[str, NDArray[Any]],
     draw: Callable[[], NDArray[Any]],

@@ -23,7 +23,7 @@ import numpy as np
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
 from bayesrun.language.derivatives import DIFFERENTIABLE
-from bayesrun.language.differential_equations import ATOL, MAX_STEPS, RTOL, Solution, System, parameter_name
+from bayesrun.language.differential_equations import ATOL, MAX_STEPS, RTOL, OdeSystem, Solution, parameter_name
 from bayesrun.language.expressions import read
 from bayesrun.language.functions import index
 from bayesrun.language.grammar import parse
@@ -159,7 +159,7 @@ def read_ode(name: str, given: Mapping[str, Any], scope: Scope, key: str) -> Val
     values = [*initial, *reader.inputs]
     solver = {"rtol": RTOL, "atol": ATOL, "max_steps": MAX_STEPS, **(given.get("solver") or {})}
     different, places = np.unique(times.known, return_inverse=True)
-    system = System(
+    system = OdeSystem(
         key,
         states,
         time,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayesrun.errors import Problem, UserError, did_you_mean, fail
-from bayesrun.language.distributions import SIZED_BY_DIM, Family, Parameter, known_family
+from bayesrun.language.distributions import SIZED_BY_DIM, Distribution, DistributionParameter, known_family
 from bayesrun.language.expressions import read
 from bayesrun.language.kernels import read_process
 from bayesrun.language.modifiers import Modifiers
@@ -70,7 +70,7 @@ class Plan:
 
     name: str
     key: str
-    family: Family
+    family: Distribution
     dims: Dims
     shape: tuple[int, ...]
     values: Mapping[str, Value]
@@ -312,9 +312,9 @@ def _first(dims: Any) -> str | None:
     return dims if isinstance(dims, str) or not dims else str(dims[0])
 
 
-def _parameter(family: Family, name: str) -> Parameter | None:
+def _parameter(family: Distribution, name: str) -> DistributionParameter | None:
     own = family.parameters.get(name)
-    return Parameter(name, "real") if own is None and name in _BOUNDS else own
+    return DistributionParameter(name, "real") if own is None and name in _BOUNDS else own
 
 
 def axes_of(
@@ -354,7 +354,7 @@ def _sizes(dims: Sequence[str | None], scope: Scope, key: str) -> tuple[int, ...
 
 
 def _evaluated(
-    family: Family,
+    family: Distribution,
     given: Mapping[str, Any],
     scope: Scope,
     key: str,
@@ -372,7 +372,7 @@ def _evaluated(
     return values
 
 
-def _inferred(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
+def _inferred(family: Distribution, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
     """Infer the axes from the parameters: the common axes, without each parameter's own."""
     outside = [_without(v, family.parameters[n].axes if n in family.parameters else 0) for n, v in values.items()]
     try:
@@ -393,7 +393,7 @@ def _without(value: Value, axes: int) -> Value:
     return Value(value.dims[: max(keep, 0)], value.shape[: max(keep, 0)])
 
 
-def _event(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
+def _event(family: Distribution, values: Mapping[str, Value], key: str) -> tuple[Dims, tuple[int, ...]]:
     if family.event == 0 or family.support == "matrix":
         return (), ()
     if family.name == "BART":
@@ -405,7 +405,7 @@ def _event(family: Family, values: Mapping[str, Value], key: str) -> tuple[Dims,
 
 
 def _fitted(
-    family: Family, values: Mapping[str, Value], target: tuple[Dims, tuple[int, ...]], key: str
+    family: Distribution, values: Mapping[str, Value], target: tuple[Dims, tuple[int, ...]], key: str
 ) -> dict[str, Value]:
     free = _free_axis(family, values)
     fitted, problems = {}, []
@@ -419,7 +419,7 @@ def _fitted(
     return fitted
 
 
-def _free_axis(family: Family, values: Mapping[str, Value]) -> tuple[str | None, int] | None:
+def _free_axis(family: Distribution, values: Mapping[str, Value]) -> tuple[str | None, int] | None:
     """Return the axis that the parameters have but a draw does not (a mixture's components)."""
     own = [n for n, p in family.parameters.items() if p.axes == 1 and n in values and n not in _like_draw(family)]
     ends = [(values[n].dims[-1], values[n].shape[-1]) for n in own if values[n].ndim]
@@ -427,12 +427,12 @@ def _free_axis(family: Family, values: Mapping[str, Value]) -> tuple[str | None,
     return (named or ends or [None])[0]  # type: ignore[list-item]
 
 
-def _like_draw(family: Family) -> tuple[str, ...]:
+def _like_draw(family: Distribution) -> tuple[str, ...]:
     return _LIKE_DRAW.get(family.name, ())
 
 
 def _fit(
-    family: Family,
+    family: Distribution,
     name: str,
     value: Value,
     target: tuple[Dims, tuple[int, ...]],

@@ -24,8 +24,8 @@ from bayesrun.language.distributions import (
     FAMILIES,
     LEFT_OUT,
     SIZED_BY_DIM,
-    Family,
-    Parameter,
+    Distribution,
+    DistributionParameter,
     distributions,
     family,
     truncatable,
@@ -136,7 +136,7 @@ def check_prior(key: str, prior: Mapping[str, Any], observed: bool = False) -> l
     return problems
 
 
-def _wrong_factor(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _wrong_factor(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     """Check the axes of a distribution of square matrices."""
     dims = given.get("dims")
     if known.name not in SIZED_BY_DIM:
@@ -179,12 +179,12 @@ def _hint_for_unknown(name: str) -> str:
     return f"did you mean '{same[0]}'?" if same else did_you_mean(name, distributions())
 
 
-def _allowed(known: Family) -> list[str]:
+def _allowed(known: Distribution) -> list[str]:
     bounds = ("lower", "upper") if truncatable(known) else ()
     return [*known.parameters, *bounds, *OPTIONS]
 
 
-def _unknown_keys(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _unknown_keys(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     allowed = _allowed(known)
     for name in given:
         if name not in allowed:
@@ -201,7 +201,7 @@ def _instead_of(name: str, allowed: Sequence[str]) -> str:
     return did_you_mean(name, allowed)
 
 
-def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _missing(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     for group in known.required:
         names = frozenset().union(*group)
         got = names & given.keys()
@@ -217,11 +217,11 @@ def _missing(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Prob
             yield Problem(key, f"{known.name} takes {wanted}, not {' with '.join(sorted(got))}", "remove one of them")
 
 
-def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _wrong_values(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     for name, value in given.items():
         parameter = known.parameters.get(name)
         if parameter is None and name in ("lower", "upper") and truncatable(known):
-            parameter = Parameter(name, "real")
+            parameter = DistributionParameter(name, "real")
         if parameter is None:
             continue
         where = f"{key}.{name}"
@@ -243,7 +243,7 @@ def _wrong_values(key: str, known: Family, given: Mapping[str, Any]) -> Iterator
 
 def _of_part(key: str, value: Any, name: str, domain: str) -> Iterator[Problem]:
     """Check a number inside of a parameter that is a mapping."""
-    yield from value_problems(key, value, Parameter(name, domain))
+    yield from value_problems(key, value, DistributionParameter(name, domain))
 
 
 def _inner(key: str, prior: Any) -> Iterator[Problem]:
@@ -273,13 +273,13 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _wrong_options(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     if "dims" in given and "shape" in given:
         yield Problem(f"{key}.shape", "dims and shape can't be given together", "keep one of them")
     yield from dims_problems(f"{key}.dims", given.get("dims"))
     yield from _wrong_shape(f"{key}.shape", given.get("shape"))
     if "initval" in given:
-        yield from value_problems(f"{key}.initval", given["initval"], Parameter("initval", "real"))
+        yield from value_problems(f"{key}.initval", given["initval"], DistributionParameter("initval", "real"))
     for option, choices in (("transform", TRANSFORMS), ("parameterization", PARAMETERIZATIONS)):
         if option in given and given[option] not in choices:
             hint = did_you_mean(str(given[option]), choices)
@@ -293,7 +293,7 @@ def _wrong_options(key: str, known: Family, given: Mapping[str, Any]) -> Iterato
         yield Problem(f"{key}.transform", message, f"use log, or one of {able}")
 
 
-def _unfit_parameterization(key: str, known: Family, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _unfit_parameterization(key: str, known: Distribution, given: Mapping[str, Any]) -> Iterator[Problem]:
     where, wanted = f"{key}.parameterization", given.get("parameterization")
     if wanted == "noncentered" and not known.location_scale and known.name not in _NONCENTERED:
         able = ", ".join(sorted(n for n, f in FAMILIES.items() if f.location_scale or n in _NONCENTERED))
@@ -329,7 +329,7 @@ def _wrong_shape(key: str, shape: Any) -> Iterator[Problem]:
         )
 
 
-def value_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Problem]:
+def value_problems(key: str, value: Any, parameter: DistributionParameter) -> Iterator[Problem]:
     """Find the errors in a parameter's value in YAML.
 
     Parameters
@@ -357,7 +357,7 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str)
 
 
-def _list_problems(key: str, values: Sequence[Any], parameter: Parameter) -> Iterator[Problem]:
+def _list_problems(key: str, values: Sequence[Any], parameter: DistributionParameter) -> Iterator[Problem]:
     if not values:
         yield Problem(key, "is an empty list", "give at least one number")
         return
@@ -377,7 +377,7 @@ def _simplex_problems(key: str, values: Sequence[Any]) -> Iterator[Problem]:
         yield Problem(key, f"must sum to 1 (sums to {sum(numbers):g})")
 
 
-def _scalar_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Problem]:
+def _scalar_problems(key: str, value: Any, parameter: DistributionParameter) -> Iterator[Problem]:
     if isinstance(value, str):
         yield from _text_problems(key, value, parameter)
     elif isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -386,7 +386,7 @@ def _scalar_problems(key: str, value: Any, parameter: Parameter) -> Iterator[Pro
         yield from _number_problems(key, float(value), parameter)
 
 
-def _text_problems(key: str, text: str, parameter: Parameter) -> Iterator[Problem]:
+def _text_problems(key: str, text: str, parameter: DistributionParameter) -> Iterator[Problem]:
     try:
         tree = parse(text, key).tree
     except UserError as error:
@@ -405,7 +405,7 @@ def _literal(tree: ast.expr) -> float | None:
     return float(tree.value) if isinstance(tree, ast.Constant) and isinstance(tree.value, (int, float)) else None
 
 
-def _number_problems(key: str, number: float, parameter: Parameter) -> Iterator[Problem]:
+def _number_problems(key: str, number: float, parameter: DistributionParameter) -> Iterator[Problem]:
     test, words = _TESTS[parameter.domain]
     if math.isnan(number) or (math.isinf(number) and parameter.name not in _INFINITE):
         yield Problem(key, f"must be a finite number (got {number})")
@@ -419,7 +419,7 @@ _EXAMPLES = {
     "censored": "write {status: column} or {lower: 0}",
     "truncated": "write {lower: 0}, {upper: 10} or both",
 }
-_ANY = Parameter("limit", "real")
+_ANY = DistributionParameter("limit", "real")
 
 
 def split(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -441,9 +441,9 @@ def modifier_problems(key: str, modifiers: Mapping[str, Any]) -> Iterator[Proble
     for name, given in modifiers.items():
         where = f"{key}.{name}"
         if name == "weights":
-            yield from value_problems(where, given, Parameter("weights", "nonnegative"))
+            yield from value_problems(where, given, DistributionParameter("weights", "nonnegative"))
         elif name == "observed_if":
-            yield from value_problems(where, given, Parameter("observed_if", "real"))
+            yield from value_problems(where, given, DistributionParameter("observed_if", "real"))
         elif not isinstance(given, Mapping) or not given:
             yield Problem(where, f"must be a mapping of limits (got {given!r})", _EXAMPLES[name])
         else:

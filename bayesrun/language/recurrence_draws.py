@@ -20,7 +20,7 @@ from bayesrun.language.declaration import Container, Declaration, Deterministic,
 from bayesrun.language.evaluation_at_draws import NUMBER_BY_NUMBER, evaluate_at_draws
 from bayesrun.language.generators import expectation, generator
 from bayesrun.language.operations import OPERATIONS, Call, Node, Variable, names_in
-from bayesrun.language.recurrences import Program, Rows
+from bayesrun.language.recurrences import Program, RecurrenceRows
 from bayesrun.language.values import node_of
 
 Array = NDArray[Any]
@@ -196,7 +196,7 @@ class _Links:
         return self._depends[id(node)]
 
 
-class _Series(Rows):
+class _Series(RecurrenceRows):
     """A recurrence whose inputs and data are asked for row by row."""
 
     def __init__(self, program: Program, count: int, given: Callable[[int, int], Array]) -> None:

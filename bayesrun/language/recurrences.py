@@ -131,7 +131,7 @@ class Program(AlongRows):
         return (len(self.variables), *self.series, self.rows)
 
 
-class Rows:
+class RecurrenceRows:
     """The values of a recurrence, row by row, at several draws of its inputs at once.
 
     Parameters
@@ -212,7 +212,7 @@ def run(operations: Operations, *rest: Any) -> Array:
         Over (variable, *series, row).
     """
     *inputs, program = rest
-    rows = Rows(program, program.flat(inputs), operations)
+    rows = RecurrenceRows(program, program.flat(inputs), operations)
     with np.errstate(all="ignore"):
         for row in range(program.rows):
             for number in range(len(program.variables)):
@@ -243,7 +243,7 @@ def at_draws(
     ndarray
         Over (draw, variable, *series, row).
     """
-    rows = Rows(program, program.flat(inputs, varies), operations, count)
+    rows = RecurrenceRows(program, program.flat(inputs, varies), operations, count)
     with np.errstate(all="ignore"):
         for row in range(program.rows):
             for number in range(len(program.variables)):

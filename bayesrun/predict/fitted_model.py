@@ -21,7 +21,7 @@ from bayesrun.errors import fail
 from bayesrun.language.declaration import Declaration, Deterministic, Likelihood, ModelDesign, Random
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import parse
-from bayesrun.language.learned import Constant
+from bayesrun.language.learned import LearnedValue
 from bayesrun.language.plan import variables_of
 from bayesrun.models.base import Quantity
 from bayesrun.run_folder import RunFolder
@@ -76,7 +76,7 @@ class FittedModel:
         design = (
             None if learned is None or formula is None else restored_design(learned, parse(formula, "model.formula"))
         )
-        constants = {text: Constant.from_plain(of) for text, of in content["constants"].items()}
+        constants = {text: LearnedValue.from_plain(of) for text, of in content["constants"].items()}
         return cls(
             FittedDesign.from_plain(content["data"]),
             ModelDesign(constants, design, content["rows"], content.get("terms", {})),

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Patch, Polygon
 from matplotlib.path import Path as Line
 
-from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.engines.base import GraphNode, ModelGraph
 from bayesrun.figures.style import plain_style
 from bayesrun.language.distributions import family
 from bayesrun.language.formula_grammar import column_named
@@ -131,21 +131,21 @@ def dot_text(graph: ModelGraph, written: Mapping[str, str]) -> str:
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def label(node: Node, written: Mapping[str, str]) -> str:
+def label(node: GraphNode, written: Mapping[str, str]) -> str:
     """Return the text of a node: its name, and its distribution below with the parameters of the YAML."""
     text = written.get(node.name) or node.distribution
     wrapped = textwrap.wrap(text, LINE - 2, break_long_words=False, break_on_hyphens=False) if text else []
     return "\n".join([node.name, *(f"~ {line}" if place == 0 else line for place, line in enumerate(wrapped))])
 
 
-def _attributes(node: Node, written: Mapping[str, str]) -> str:
+def _attributes(node: GraphNode, written: Mapping[str, str]) -> str:
     double = " peripheries=2" if _double(node) else ""
     text = _quoted(label(node, written))
     return f'label={text} shape={_SHAPE[node.kind]} fillcolor="{_FILL[node.kind]}"{double}'
 
 
-def _plates(graph: ModelGraph) -> dict[tuple[str, ...], list[Node]]:
-    plates: dict[tuple[str, ...], list[Node]] = {}
+def _plates(graph: ModelGraph) -> dict[tuple[str, ...], list[GraphNode]]:
+    plates: dict[tuple[str, ...], list[GraphNode]] = {}
     for node in graph.nodes:
         plates.setdefault(node.dims, []).append(node)
     return plates
@@ -162,7 +162,7 @@ def _marks(graph: ModelGraph, written: Mapping[str, str]) -> list[Mark]:
     ]
 
 
-def _double(node: Node) -> bool:
+def _double(node: GraphNode) -> bool:
     return node.discrete and node.kind in ("free", "observed")
 
 
@@ -313,7 +313,7 @@ class _Graph:
 
     def __init__(self, model: WrittenModel) -> None:
         self._model = model
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, GraphNode] = {}
         self._written: dict[str, str] = {}
         self._uses: dict[str, list[str]] = {}
 
@@ -323,7 +323,7 @@ class _Graph:
         kind: Any = _KINDS.get(statement.kind, "deterministic")
         names = list(_coefficients(parsed(statement.left))) if statement.left else []
         for name in names or [statement.name]:
-            self._nodes[name] = Node(
+            self._nodes[name] = GraphNode(
                 name,
                 kind,
                 str(statement.distribution.get("dist", "")),
@@ -345,7 +345,7 @@ class _Graph:
                 names += [n for n in self._nodes if n.endswith(own) and n not in used_by_others]
         for used in [name for names in self._uses.values() for name in names]:
             if used not in self._nodes and (used in self._model.dims or used in self._model.sizes):
-                self._nodes[used] = Node(used, "data", "", self._plate(self._model.dims.get(used, (used,))))
+                self._nodes[used] = GraphNode(used, "data", "", self._plate(self._model.dims.get(used, (used,))))
         edges = {
             (used, name) for name, names in self._uses.items() for used in names if used in self._nodes and used != name
         }

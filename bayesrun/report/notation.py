@@ -52,7 +52,7 @@ _MAX_LAGS = 4
 
 
 @dataclass(frozen=True)
-class Formula:
+class MathFormula:
     """One line of a model.
 
     Parameters
@@ -144,7 +144,7 @@ class Notation:
 
     # ------------------------------------------------------------ lines
 
-    def _lines(self, statement: Statement) -> Iterator[Formula]:
+    def _lines(self, statement: Statement) -> Iterator[MathFormula]:
         """Return a statement's line; long parameters follow on lines of their own."""
         lifted, body = self._lifted(statement)
         yield self._line(replace(statement, distribution=body))
@@ -167,7 +167,7 @@ class Notation:
                 lifted.append(Statement("predictor", name, dims, expression=text))
         return lifted, body
 
-    def _line(self, statement: Statement) -> Formula:
+    def _line(self, statement: Statement) -> MathFormula:
         setter = ExpressionSetter(self)
         dims = tuple(statement.dims or ())
         if statement.distribution:
@@ -189,7 +189,7 @@ class Notation:
             spoken = "log p, plus"
         between = " is distributed as " if statement.distribution else " = "
         name = "" if statement.kind == "predictor" else statement.name
-        return Formula(statement.kind, name, left, relation, right, f"{spoken}{between}{words}")
+        return MathFormula(statement.kind, name, left, relation, right, f"{spoken}{between}{words}")
 
 
 def _in_order(statements: Sequence[Statement]) -> list[Statement]:

@@ -20,7 +20,7 @@ from bayesrun.diagnostics.base import find_interval_columns, listed, shorten
 from bayesrun.invocation import command
 from bayesrun.language.statements import WrittenModel
 from bayesrun.report import data_table
-from bayesrun.report.notation import Formula, Index, Notation
+from bayesrun.report.notation import Index, MathFormula, Notation
 from bayesrun.report.numbers import count, plain, seconds, signed, to_error, when
 from bayesrun.report.small_densities import MOST, SmallDensity, small_densities
 from bayesrun.report.stored_run import StoredRun
@@ -230,7 +230,7 @@ def _elpd(metrics: Mapping[str, float]) -> Fact:
 
 
 def _model(run: StoredRun, pictures: Pictures) -> dict[str, Any]:
-    formulas: tuple[Formula, ...] = ()
+    formulas: tuple[MathFormula, ...] = ()
     indices: list[dict[str, Any]] = []
     notes = []
     content = run.json("model.json")

@@ -65,7 +65,7 @@ Kind = Literal["points", "variables"]
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """What the rows of a store are.
 
     Parameters
@@ -105,7 +105,7 @@ class StoredDraws:
     `changes` are those of the chains' steps before these draws.
     """
 
-    layout: Layout
+    layout: RowLayout
     chains: Mapping[int, tuple[Arrays, Arrays]]
     attempt: int = 1
     changes: Changes = field(default_factory=dict)
@@ -124,7 +124,7 @@ class DrawStore:
         self._folder = folder
         self.attempts = 0
 
-    def begin(self, layout: Layout, changes: Changes | None = None) -> Mapping[int, ChainFile]:
+    def begin(self, layout: RowLayout, changes: Changes | None = None) -> Mapping[int, ChainFile]:
         """Begin an attempt at sampling: reserve the space, and return a file per chain.
 
         Parameters
@@ -339,7 +339,7 @@ NOWHERE = DrawStore(None)
 """Keeps nothing: for samplers that make all draws at once, and for callers that keep them otherwise."""
 
 
-def rows_of(columns: Arrays, stats: Arrays, layout: Layout) -> NDArray[np.float64]:
+def rows_of(columns: Arrays, stats: Arrays, layout: RowLayout) -> NDArray[np.float64]:
     """Put columns and statistics (draw, ...) side by side, as a layout's rows have them."""
     count = len(next(iter(columns.values())))
     parts = [columns[name].reshape(count, -1) for name in layout.columns]
@@ -347,7 +347,7 @@ def rows_of(columns: Arrays, stats: Arrays, layout: Layout) -> NDArray[np.float6
     return np.concatenate([*parts, *numbers], axis=1, dtype=float)
 
 
-def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
+def read_layout(path: Path) -> tuple[RowLayout, Mapping[str, Any]]:
     """Read a layout, and what else its file says.
 
     Raises
@@ -356,9 +356,9 @@ def read_layout(path: Path) -> tuple[Layout, Mapping[str, Any]]:
         When there is no complete layout.
     """
     content = json.loads(path.read_text())
-    own = {name: content.pop(name) for name in Layout.__dataclass_fields__ if name in content}
+    own = {name: content.pop(name) for name in RowLayout.__dataclass_fields__ if name in content}
     columns = {name: tuple(shape) for name, shape in own.pop("columns").items()}
-    return Layout(**{**own, "columns": columns, "stats": tuple(own["stats"])}), content
+    return RowLayout(**{**own, "columns": columns, "stats": tuple(own["stats"])}), content
 
 
 def read_state(
@@ -463,7 +463,7 @@ def _read_chain(path: Path, width: int) -> _ReadChain:
     return _ReadChain(np.concatenate(parts[chosen]), changes[:chosen], offset)
 
 
-def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Arrays]:
+def split_rows(rows: NDArray[np.float64], layout: RowLayout) -> tuple[Arrays, Arrays]:
     """Return the columns and statistics (draw, ...) that rows (draw, column) hold; NaN means none."""
     columns, begin = {}, 0
     for name, shape in layout.columns.items():
@@ -475,7 +475,7 @@ def split_rows(rows: NDArray[np.float64], layout: Layout) -> tuple[Arrays, Array
     return columns, {name: values.astype(_STAT_TYPES.get(name, "float64")) for name, values in known.items()}
 
 
-def _reserved(folder: Path, chain: int, layout: Layout) -> Path:
+def _reserved(folder: Path, chain: int, layout: RowLayout) -> Path:
     """Make a chain's file, with room for all its rows and as many headers as can come."""
     path = folder / f"chain-{chain}.draws"
     size = _chain_bytes(layout)
@@ -486,11 +486,11 @@ def _reserved(folder: Path, chain: int, layout: Layout) -> Path:
     return path
 
 
-def _chain_bytes(layout: Layout) -> int:
+def _chain_bytes(layout: RowLayout) -> int:
     return layout.draws * (layout.width * 8 + _HEADER.size)
 
 
-def _needed(layout: Layout) -> str:
+def _needed(layout: RowLayout) -> str:
     return _size(layout.chains * _chain_bytes(layout))
 
 

@@ -16,7 +16,7 @@ from bayesrun.lazy import xr
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import Sampled
 from bayesrun.samplers.chains import most_draws
-from bayesrun.samplers.draw_store import HELPERS, DrawStore, Layout, StoredDraws, read_layout, read_state, rows_of
+from bayesrun.samplers.draw_store import HELPERS, DrawStore, RowLayout, StoredDraws, read_layout, read_state, rows_of
 from bayesrun.samplers.smaller_steps import Changes, as_changes
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class EarlierDraws:
         Changes of the chains' steps before these draws; a longer run makes the same, and no others.
     """
 
-    layout: Layout
+    layout: RowLayout
     kept: Sequence[int]
     draws: Arrays
     stats: Arrays
@@ -68,7 +68,7 @@ class EarlierDraws:
         both = [*((n, self.draws) for n in self.layout.columns), *((n, self.stats) for n in self.layout.stats)]
         return all(name in group and group[name].dtype != "float32" for name, group in both)
 
-    def rows(self, chain: int, draws: int, layout: Layout) -> NDArray[np.float64]:
+    def rows(self, chain: int, draws: int, layout: RowLayout) -> NDArray[np.float64]:
         """Return the first draws of a chain as rows of a store; none where they are not kept."""
         if draws == 0:
             return np.empty((0, layout.width))
@@ -191,12 +191,12 @@ def recovered(stored: StoredDraws, constrain: Callable[[], Callable[[Vector], Ar
     )
 
 
-def layout_of(sampled: Sampled) -> Layout:
+def layout_of(sampled: Sampled) -> RowLayout:
     """Return the layout in which all draws of a sampler can be stored at once."""
     chains, draws = next(iter(sampled.draws.values())).shape[:2]
     columns = {name: values.shape[2:] for name, values in sampled.draws.items()}
     one_number = tuple(name for name, values in sampled.stats.items() if values.ndim == 2)
-    return Layout("variables", columns, one_number, chains, draws, sampled.steps)
+    return RowLayout("variables", columns, one_number, chains, draws, sampled.steps)
 
 
 def _length(columns: Arrays) -> int:

@@ -30,7 +30,7 @@ from bayesrun.samplers.chains import (
     run_chains,
     share_draws,
 )
-from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, Layout, rows_of
+from bayesrun.samplers.draw_store import NOWHERE, STATS, ChainFile, DrawStore, RowLayout, rows_of
 from bayesrun.samplers.initial_points import correlated, find_coordinates, initial_points
 from bayesrun.samplers.minor_modes import leave_minor_modes
 from bayesrun.samplers.monitors import reason_of
@@ -128,7 +128,7 @@ def sample(
     first = initial_points(model, density, spec, seeds)
     first, best = leave_minor_modes(density, first, seeds) if spec.init == "auto" else (first, None)
     mapped = find_coordinates(density, spec, best)
-    settings = Settings(
+    settings = NutpieSettings(
         spec.draws,
         spec.tune,
         spec.target_accept,
@@ -140,7 +140,7 @@ def sample(
     shared = share_draws(spec.chains, spec.draws, density.size)
     steps = dict.fromkeys((block.name for block in density.blocks), "NUTS (nutpie)")
     chosen = {"engine": "nutpie", "target_accept": spec.target_accept}
-    layout = Layout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps, chosen)
+    layout = RowLayout("points", {"point": (density.size,)}, STATS, spec.chains, spec.draws, steps, chosen)
     files = store.begin(layout)
     _nutpie()  # once, before the chains fork
     monitor.begin()
@@ -194,7 +194,7 @@ def _rows(stats: Mapping[int, Mapping[str, NDArray[Any]]], kept: list[int], name
 
 
 @dataclass(frozen=True)
-class Settings:
+class NutpieSettings:
     """What every chain of a run has in common.
 
     `sampler`'s keys, whether the mass matrix knows correlations, and the linear map from the chain's coordinates.
@@ -291,7 +291,7 @@ def _watch(sampler: Any, path: _Path, saver: _Saver, keep_going: KeepGoing) -> N
 class _Saver:
     """Takes a chain's draws to its file, with their statistics."""
 
-    def __init__(self, file: ChainFile, layout: Layout, points: Vector, tune: int) -> None:
+    def __init__(self, file: ChainFile, layout: RowLayout, points: Vector, tune: int) -> None:
         self._file, self._layout, self._points, self._tune = file, layout, points, tune
 
     @property
@@ -328,7 +328,7 @@ class _Path:
         self,
         density: Density,
         initial: Vector,
-        settings: Settings,
+        settings: NutpieSettings,
         shared: SharedDraws,
         chain: int,
         control: StepControl,

@@ -37,7 +37,7 @@ from bayesrun.samplers.draw_store import (
     STATS,
     ChainFile,
     DrawStore,
-    Layout,
+    RowLayout,
     changes_in,
     rows_of,
     split_rows,
@@ -145,7 +145,7 @@ def sample_with_steps(
     sampler = model.step_sampler(_settings(model, spec, seeds[0], continued), seeds[0])
     _log_steps(sampler.steps)
     chosen = {"engine": "pymc3", "target_accept": spec.target_accept}
-    layout = Layout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps, chosen)
+    layout = RowLayout("variables", model.variables, STATS, spec.chains, spec.draws, sampler.steps, chosen)
     shared = share_draws(spec.chains, spec.draws, layout.width)
     files = store.begin(layout, {chain: changes_in(state) for chain, (_, state) in enumerate(origins) if state})
     for chain, (draws, state) in enumerate(origins):
@@ -208,7 +208,7 @@ class _Chain:
     chain: StepChain
     shared: SharedDraws
     file: ChainFile
-    layout: Layout
+    layout: RowLayout
     control: StepControl
 
     def run(self, tune: int, keeps_state: bool, keep_going: KeepGoing) -> None:

@@ -174,7 +174,7 @@ def _run_chain(
         shared.done[chain] = min(int(beta * spec.draws), spec.draws - 1)
         return keep_going()
 
-    settings = Settings(spec.threshold, spec.n_steps, spec.p_acc_rate)
+    settings = PopulationSettings(spec.threshold, spec.n_steps, spec.p_acc_rate)
     try:
         result = temper(tempered, initial, settings, np.random.default_rng(seed), on_move)
     except Stopped:
@@ -217,7 +217,7 @@ def _stats(outcome: Outcome, kept: list[int], names: tuple[str, ...]) -> dict[st
 
 
 @dataclass(frozen=True)
-class Settings:
+class PopulationSettings:
     """How a population moves.
 
     Parameters
@@ -265,7 +265,7 @@ class Stopped(Exception):
 def temper(
     tempered: TemperedDensity,
     initial: Vector,
-    settings: Settings,
+    settings: PopulationSettings,
     rng: np.random.Generator,
     keep_going: Callable[[float], bool],
 ) -> Result:
@@ -409,7 +409,7 @@ def _density(population: Population, beta: float) -> Vector:
     return population.prior + beta * population.likelihood
 
 
-def _steps(accepted: float, settings: Settings) -> int:
+def _steps(accepted: float, settings: PopulationSettings) -> int:
     """Return how many moves the next stage takes, so that most particles have moved after it."""
     rate = min(max(accepted, 1e-6), 1 - 1e-6)
     return min(settings.n_steps, max(2, math.ceil(math.log(1 - settings.p_acc_rate) / math.log(1 - rate))))

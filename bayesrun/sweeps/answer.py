@@ -18,7 +18,7 @@ from bayesrun.sweeps.base import Goal, Record
 from bayesrun.sweeps.elpd import compare
 from bayesrun.sweeps.overlays import draw_overlays
 from bayesrun.sweeps.page import Findings, describe, text, write_sweep_page
-from bayesrun.sweeps.table import Setting, gather, tabulate
+from bayesrun.sweeps.table import SweptSetting, gather, tabulate
 
 log = logging.getLogger("bayesrun.sweeps")
 
@@ -84,7 +84,7 @@ def answer(
     return Answer(table, elpd, why_not, failed, text(found, folder))
 
 
-def _baseline(settings: Sequence[Setting], number: int) -> Setting | None:
+def _baseline(settings: Sequence[SweptSetting], number: int) -> SweptSetting | None:
     chosen = next((s for s in settings if any(r.number == number for r in s.records)), None)
     return chosen if chosen and chosen.summaries else None
 

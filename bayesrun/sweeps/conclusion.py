@@ -16,7 +16,7 @@ import pandas as pd
 
 from bayesrun.diagnostics.base import find_interval_columns, interval_probability
 from bayesrun.sweeps.base import Goal
-from bayesrun.sweeps.table import Setting, small_variables_first
+from bayesrun.sweeps.table import SweptSetting, small_variables_first
 
 _LARGE = 1.0
 _MAX_NAMED = 3
@@ -103,7 +103,7 @@ def interval_name(table: pd.DataFrame) -> str:
 
 
 def sentences(
-    settings: Sequence[Setting], found: Sequence[Move], baseline: str, interval: str = "94% interval"
+    settings: Sequence[SweptSetting], found: Sequence[Move], baseline: str, interval: str = "94% interval"
 ) -> list[str]:
     """Answer the sweep's question.
 
@@ -126,7 +126,7 @@ def sentences(
     return [*_what_moved(settings, found, baseline), *_conclusion(found, baseline, interval), *_caveats(settings)]
 
 
-def best_setting(settings: Sequence[Setting], goal: Goal) -> str:
+def best_setting(settings: Sequence[SweptSetting], goal: Goal) -> str:
     """Write which setting of a search has the best metric, and by how much."""
     records = [record for setting in settings for record in setting.records]
     ranked = sorted((r for r in records if goal.metric in r.metrics), key=lambda r: r.metrics[goal.metric])
@@ -138,7 +138,7 @@ def best_setting(settings: Sequence[Setting], goal: Goal) -> str:
     return f"{best}; next is {others[0].metrics[goal.metric]:.4g}, at '{others[0].setting}'." if others else f"{best}."
 
 
-def _what_moved(settings: Sequence[Setting], found: Sequence[Move], baseline: str) -> list[str]:
+def _what_moved(settings: Sequence[SweptSetting], found: Sequence[Move], baseline: str) -> list[str]:
     fitted = [s for s in settings if s.summaries]
     if not fitted:
         return ["No setting has a posterior."]
@@ -197,7 +197,7 @@ def _change(move: Move, interval: str) -> str:
     return f"the {interval} of {move.parameter} {_SIDES[side(move.before)]} in the baseline and {then} {where}"
 
 
-def _caveats(settings: Sequence[Setting]) -> list[str]:
+def _caveats(settings: Sequence[SweptSetting]) -> list[str]:
     failed = [s.name for s in settings if s.verdict == "fail"]
     missing = [s.name for s in settings if not s.summaries]
     sentences = []

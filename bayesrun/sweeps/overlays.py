@@ -17,7 +17,7 @@ from bayesrun.diagnostics.numerics.densities import hdi
 from bayesrun.figures.drawing import save
 from bayesrun.figures.style import plain_style
 from bayesrun.jobs.local_workers import beside
-from bayesrun.sweeps.table import Setting, density_at, is_counted
+from bayesrun.sweeps.table import SweptSetting, density_at, is_counted
 
 MAX_PARAMETERS = 4
 MAX_SETTINGS = 20
@@ -28,7 +28,7 @@ _LABEL = 44  # characters of a setting beside the intervals
 
 
 def draw_overlays(
-    settings: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str], folder: Path
+    settings: Sequence[SweptSetting], table: pd.DataFrame, parameters: Sequence[str], folder: Path
 ) -> list[Path]:
     """Draw `forest.png` and `density.png`.
 
@@ -73,7 +73,7 @@ def _grid(count: int) -> tuple[int, int]:
     return -(-count // columns), columns
 
 
-def _forest(shown: Sequence[Setting], table: pd.DataFrame, parameters: Sequence[str]) -> Figure:
+def _forest(shown: Sequence[SweptSetting], table: pd.DataFrame, parameters: Sequence[str]) -> Figure:
     rows, columns = _grid(len(parameters))
     figure, axes = _new(rows, columns, rows * (0.9 + 0.26 * len(shown)))
     colours = _colours(len(shown))
@@ -101,7 +101,7 @@ def _interval(axis: Any, row: Any, draws: Any, height: int, colour: Any) -> None
     axis.plot(row["mean"], height, "o", color="white", mec=colour, mew=1.6, ms=6)
 
 
-def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> Figure:
+def _densities(shown: Sequence[SweptSetting], parameters: Sequence[str]) -> Figure:
     rows, columns = _grid(len(parameters))
     figure, axes = _new(rows, columns, 2.6 * rows + 0.25 * len(shown))
     for axis, parameter in zip(axes.flat, parameters, strict=False):
@@ -118,7 +118,7 @@ def _densities(shown: Sequence[Setting], parameters: Sequence[str]) -> Figure:
     return figure
 
 
-def _counts(shown: Sequence[Setting], parameter: str) -> bool:
+def _counts(shown: Sequence[SweptSetting], parameter: str) -> bool:
     return all(is_counted(s.draws[parameter]) for s in shown if parameter in s.draws)
 
 

@@ -16,7 +16,7 @@ from bayesrun.report.templating import Pictures, write_page
 from bayesrun.run_folder import RunFolder
 from bayesrun.sweeps.base import Goal, one_line
 from bayesrun.sweeps.conclusion import Move, best_setting, interval_name, moves, sentences
-from bayesrun.sweeps.table import Setting, small_variables_first
+from bayesrun.sweeps.table import SweptSetting, small_variables_first
 
 _MOVED = ("parameter", "largest shift (sd)", "at", "mean ± sd there", "in the baseline", "overlap")
 _ELPD = ("setting", "elpd ± se", "behind the best ± se", "stacking weight ({})", "Pareto k")
@@ -46,7 +46,7 @@ class Findings:
     """
 
     title: str
-    settings: Sequence[Setting]
+    settings: Sequence[SweptSetting]
     table: pd.DataFrame
     baseline: str
     elpd: pd.DataFrame | None = None

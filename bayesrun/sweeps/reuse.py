@@ -101,7 +101,7 @@ def changes(old: Identity, new: Identity) -> str:
 
 
 @dataclass(frozen=True)
-class Plan:
+class JobPlan:
     """Jobs to run, with a note for each, and records of those that are done."""
 
     to_run: tuple[Point, ...]
@@ -109,7 +109,7 @@ class Plan:
     done: tuple[Record, ...]
 
 
-def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: bool) -> Plan:
+def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: bool) -> JobPlan:
     """Decide for each job whether a finished run can replace it.
 
     Parameters
@@ -135,7 +135,7 @@ def make_plan(checked: Sequence[Checked], sweep: Path, outputs: Path, force: boo
             continue
         to_run.append(job.point)
         notes[job.point.number] = _why(wanted, runs, own[job.point.number])
-    return Plan(tuple(to_run), notes, tuple(done))
+    return JobPlan(tuple(to_run), notes, tuple(done))
 
 
 def _reused(job: Checked, found: Finished, sweep: Path) -> Record:

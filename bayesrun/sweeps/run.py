@@ -35,7 +35,7 @@ from bayesrun.sweeps.base import INTERRUPTED, KEYS, Goal, Point, Record, Steerin
 from bayesrun.sweeps.job import JobTask, RunJob, SweepRecords, line
 from bayesrun.sweeps.parent import Parent, warm_tracking
 from bayesrun.sweeps.points import Checked, Compose, expand, preflight
-from bayesrun.sweeps.reuse import Plan, make_plan
+from bayesrun.sweeps.reuse import JobPlan, make_plan
 from bayesrun.sweeps.search import goal_of, search, search_space
 from bayesrun.sweeps.sweep_folder import (
     STOP,
@@ -227,7 +227,7 @@ class _Attempt:
         return (earlier or 0.0) + time.perf_counter() - self.began
 
 
-def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: Plan) -> EndOfSweep:
+def _carry_out(attempt: _Attempt, steering: Steering, checked: Sequence[Checked], plan: JobPlan) -> EndOfSweep:
     """Run what is not done yet, and write the answer."""
     request, folder = attempt.request, attempt.folder
     nothing_new = not plan.to_run and is_answered(folder, request.arguments)
@@ -263,7 +263,7 @@ def _launch_and_answer(
     attempt: _Attempt,
     steering: Steering,
     checked: Sequence[Checked],
-    plan: Plan,
+    plan: JobPlan,
     waiting: Sequence[Record],
     nothing_new: bool,
 ) -> EndOfSweep:
@@ -298,7 +298,7 @@ def _tracked(
     return parent, False
 
 
-def _waiting(point: Point, plan: Plan) -> Record:
+def _waiting(point: Point, plan: JobPlan) -> Record:
     return Record(point.number, point.setting, point.swept, point.seed, note=plan.notes.get(point.number, ""))
 
 
@@ -316,7 +316,7 @@ def _hydra(request: Request, folder: Path) -> HydraParts:
     return HydraParts(config, request.loader)
 
 
-def _headline(plan: Plan, total: int, folder: Path) -> str:
+def _headline(plan: JobPlan, total: int, folder: Path) -> str:
     reused = f" ({len(plan.done)} done already)" if plan.done else ""
     return f"sweep: {total} jobs{reused} in {folder}"
 

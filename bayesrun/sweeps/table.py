@@ -43,7 +43,7 @@ _LAST_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Setting:
+class SweptSetting:
     """One setting and its jobs.
 
     Parameters
@@ -85,13 +85,13 @@ class Setting:
         return "; ".join(dict.fromkeys(r.note for r in self.records if r.note))
 
 
-def gather(records: Sequence[Record]) -> list[Setting]:
+def gather(records: Sequence[Record]) -> list[SweptSetting]:
     """Read the jobs' run folders, setting by setting, in their order."""
     names = dict.fromkeys(r.setting for r in records)
     return [_setting(name, tuple(r for r in records if r.setting == name)) for name in names]
 
 
-def _setting(name: str, records: tuple[Record, ...]) -> Setting:
+def _setting(name: str, records: tuple[Record, ...]) -> SweptSetting:
     summaries, parts = [], []
     for record in records:
         summary = _summary(record)
@@ -100,7 +100,7 @@ def _setting(name: str, records: tuple[Record, ...]) -> Setting:
             parts.append(_draws(record, small_variables_first(summary.index)[:MAX_SCALARS]))
     shared = [scalar for scalar in (parts[0] if parts else {}) if all(scalar in part for part in parts)]
     draws = {scalar: np.concatenate([part[scalar] for part in parts]) for scalar in shared}
-    return Setting(name, records, tuple(summaries), draws)
+    return SweptSetting(name, records, tuple(summaries), draws)
 
 
 def small_variables_first(names: Iterable[str]) -> list[str]:
@@ -139,7 +139,7 @@ def _draws(record: Record, wanted: Sequence[str]) -> dict[str, Floats]:
     return found
 
 
-def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFrame:
+def tabulate(settings: Sequence[SweptSetting], baseline: SweptSetting | None) -> pd.DataFrame:
     """Make the table of a sweep.
 
     Parameters
@@ -168,13 +168,13 @@ def tabulate(settings: Sequence[Setting], baseline: Setting | None) -> pd.DataFr
     return table.sort_values("parameter", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
 
 
-def _interval_columns(settings: Sequence[Setting]) -> tuple[str, str]:
+def _interval_columns(settings: Sequence[SweptSetting]) -> tuple[str, str]:
     """Name the ends of the interval as the jobs' summaries do; settings with different `intervals` share no name."""
     found = {find_interval_columns(summary.columns) for setting in settings for summary in setting.summaries}
     return found.pop() if len(found) == 1 else _ENDS
 
 
-def pooled(setting: Setting) -> pd.DataFrame:
+def pooled(setting: SweptSetting) -> pd.DataFrame:
     """Pool the jobs of a setting: one row per scalar, index `name`.
 
     The variance of the pooled draws is that within the jobs and that of their means. `spread` is the sd of the jobs'
@@ -194,7 +194,7 @@ def pooled(setting: Setting) -> pd.DataFrame:
     return together.loc[setting.summaries[0].index]
 
 
-def _rows(setting: Setting, baseline: Setting | None, base: pd.DataFrame | None) -> pd.DataFrame:
+def _rows(setting: SweptSetting, baseline: SweptSetting | None, base: pd.DataFrame | None) -> pd.DataFrame:
     """Return the rows of one setting."""
     if not setting.summaries:
         return pd.DataFrame([{"parameter": None, **_shared(setting)}])
@@ -203,7 +203,7 @@ def _rows(setting: Setting, baseline: Setting | None, base: pd.DataFrame | None)
     return rows.reset_index(names="parameter").assign(**_shared(setting))
 
 
-def _shared(setting: Setting) -> dict[str, Any]:
+def _shared(setting: SweptSetting) -> dict[str, Any]:
     records = setting.records
     return {
         "setting": setting.name,
@@ -218,7 +218,7 @@ def _shared(setting: Setting) -> dict[str, Any]:
 
 
 def _against(
-    setting: Setting, rows: pd.DataFrame, baseline: Setting | None, base: pd.DataFrame | None
+    setting: SweptSetting, rows: pd.DataFrame, baseline: SweptSetting | None, base: pd.DataFrame | None
 ) -> dict[str, Any]:
     """Compare a setting with the baseline; NaN where that lacks the scalar, or holds it constant."""
     if baseline is None or base is None:
@@ -237,7 +237,7 @@ def _against(
     }
 
 
-def _overlap(setting: Setting, baseline: Setting, name: str) -> float | None:
+def _overlap(setting: SweptSetting, baseline: SweptSetting, name: str) -> float | None:
     if name not in setting.draws or name not in baseline.draws:
         return None
     return 1.0 if setting is baseline else overlap(setting.draws[name], baseline.draws[name])

@@ -294,12 +294,12 @@ def _neutral(question: Question) -> float | None:
 
 
 def _draw(found: Sequence[Effect], question: Question, config: RunConfig, parameter: str | None, path: Path) -> None:
-    from bayesrun.figures.estimated_effects import Estimate, draw_effects  # Matplotlib
+    from bayesrun.figures.estimated_effects import EstimatedEffect, draw_effects  # Matplotlib
 
     path.parent.mkdir(exist_ok=True)
     kind = question.comparison.replace("_", " ") if question.kind == "comparisons" else question.kind.rstrip("s")
     of = f" of {question.of}" if question.of else ""
-    estimates = [Estimate(effect.labels, effect.draws) for effect in found]
+    estimates = [EstimatedEffect(effect.labels, effect.draws) for effect in found]
     title = f"{config.model.name} · {question.kind}{of}"
     outcome = f" of {parameter}" if parameter else ""
     draw_effects(title, f"average {kind}{outcome}", estimates, config.top.intervals, _neutral(question), path)

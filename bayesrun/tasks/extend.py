@@ -19,7 +19,7 @@ from bayesrun.config.run_config import RunConfig, parse_config
 from bayesrun.errors import Problem, check, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.lazy import pd
-from bayesrun.open_run import Job
+from bayesrun.open_run import PlaceOfRun
 from bayesrun.pipeline import run
 from bayesrun.run_folder import RunFolder
 from bayesrun.samplers.base import SAMPLERS, Count
@@ -135,7 +135,7 @@ def _summary(folder: RunFolder) -> Any:
         raise folder.lacks("summary.csv") from None
 
 
-def _job(config: RunConfig, parent: RunFolder, options: ExtendSpec, draws: int) -> Job:
+def _job(config: RunConfig, parent: RunFolder, options: ExtendSpec, draws: int) -> PlaceOfRun:
     """Return where the new run belongs; it names its parent."""
     how_far = f"until_ess={options.until_ess}" if options.until_ess else f"draws={draws}"
     params = {"sampler.draws": how_far} if options.until_ess else {}

@@ -37,7 +37,7 @@ _ROUNDS = 5
 """Rounds of fits; each can halve the steps in the weight of a point."""
 
 
-class LooSpec(Section):
+class LooTaskSpec(Section):
     """Options of the task.
 
     Parameters
@@ -189,4 +189,4 @@ def _summary(metrics: dict[str, float]) -> str:
     return f"{after}, with {refits} points left out exactly; it was {before:.1f}"
 
 
-TASK = Task(do=loo, options=LooSpec, needs_run=True, uses_config_of_run=True, launches=True)
+TASK = Task(do=loo, options=LooTaskSpec, needs_run=True, uses_config_of_run=True, launches=True)

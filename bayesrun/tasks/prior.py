@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 from bayesrun.config.compose import placing_keys
 from bayesrun.config.resolvers import conf, run_name, task_overrides
 from bayesrun.config.run_config import RunConfig, parse_config
-from bayesrun.open_run import Job
+from bayesrun.open_run import PlaceOfRun
 from bayesrun.pipeline import read_data, run
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.task_run import check_data_of_run, check_keys_of_fit, job_of
@@ -43,10 +43,10 @@ def prior(request: TaskRequest) -> TaskEnd:
     return TaskEnd(result.exit_status, result.folder)
 
 
-def _job(request: TaskRequest, config: RunConfig) -> Job:
+def _job(request: TaskRequest, config: RunConfig) -> PlaceOfRun:
     folder = Path(str(OmegaConf.select(request.config, "hydra.run.dir"))).absolute()
     name = run_name(config.top.name, config.model.name, ",".join(task_overrides(request.config.hydra)))
-    return Job(folder, name, placing_keys(conf()), tags={"task": "prior"})
+    return PlaceOfRun(folder, name, placing_keys(conf()), tags={"task": "prior"})
 
 
 def as_run(overrides: Sequence[str]) -> list[str]:

@@ -23,7 +23,7 @@ from bayesrun.diagnostics.base import SEVERITIES
 from bayesrun.errors import Problem, check, fail
 from bayesrun.lazy import pd
 from bayesrun.logs import flush_to
-from bayesrun.open_run import Job, read_config
+from bayesrun.open_run import PlaceOfRun, read_config
 from bayesrun.processes import process_label
 from bayesrun.provenance import config_digest, now
 from bayesrun.redaction import redact, redact_override, redact_tree
@@ -216,7 +216,9 @@ def place_of(config: RunConfig, name: str) -> Path:
     return (config.paths.outputs / "runs" / began.strftime("%Y-%m-%d") / f"{began:%H-%M-%S}_{name}").absolute()
 
 
-def job_of(task: str, config: RunConfig, parent: Path, label: str = "", params: Mapping[str, str] = _NO_PARAMS) -> Job:
+def job_of(
+    task: str, config: RunConfig, parent: Path, label: str = "", params: Mapping[str, str] = _NO_PARAMS
+) -> PlaceOfRun:
     """Return where a run that a task samples belongs; it names its parent.
 
     Parameters
@@ -234,7 +236,7 @@ def job_of(task: str, config: RunConfig, parent: Path, label: str = "", params: 
     """
     name = run_name(config.top.name, f"{config.model.name}_{task}", label)
     names = {"folder": str(parent), "run_id": getattr(read_record(parent), "run_id", None)}
-    return Job(
+    return PlaceOfRun(
         place_of(config, name),
         name,
         placing_keys(conf()),

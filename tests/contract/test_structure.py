@@ -47,6 +47,23 @@ def test_names_of_modules_are_unique_but_for_those_that_users_choose() -> None:
     assert not [modules for modules in repeated if not chosen.issuperset(modules)]
 
 
+SHARED_NAMES = {
+    "Options": "each model type's own, `model.options`, and imported by no other module",
+}
+"""Names that several public classes have on purpose, and why nobody mixes them up."""
+
+
+def test_names_of_public_classes_are_unique() -> None:
+    found: dict[str, list[str]] = {}
+    for path in (ROOT / "bayesrun").rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert len(found) > 300  # the classes are found
+    assert {name: paths for name, paths in found.items() if len(paths) > 1 and name not in SHARED_NAMES} == {}
+    assert not [name for name in SHARED_NAMES if len(found[name]) < 2], "a name that is no longer shared"
+
+
 def test_no_committed_text_names_a_registry_host() -> None:
     host = "pypi" + ".org"
     files = [*ROOT.glob("*.toml"), *ROOT.glob("*.lock"), *ROOT.glob("*.md"), *(ROOT / "conf").rglob("*.yaml")]

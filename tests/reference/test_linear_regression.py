@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bayesrun.pipeline import Prepared, prepare
+from bayesrun.pipeline import PreparedRun, prepare
 from tests.composing import parsed
 
 POINTS = [
@@ -19,7 +19,7 @@ POINTS = [
 
 
 @pytest.fixture(scope="module")
-def prepared() -> Prepared:
+def prepared() -> PreparedRun:
     return prepare(parsed("model=linear_regression"))
 
 
@@ -33,7 +33,7 @@ def draws() -> dict[str, np.ndarray]:
     }
 
 
-def mean(prepared: Prepared, point: dict[str, Any]) -> np.ndarray:
+def mean(prepared: PreparedRun, point: dict[str, Any]) -> np.ndarray:
     assert prepared.data is not None
     x = np.stack([prepared.data["X1"].values, prepared.data["X2"].values])
     return np.asarray(point["alpha"])[..., None] + np.asarray(point["beta"]) @ x
@@ -46,7 +46,7 @@ def log_prior(point: dict[str, Any]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_the_log_density_is_scipys(prepared: Prepared, point: dict[str, Any]) -> None:
+def test_the_log_density_is_scipys(prepared: PreparedRun, point: dict[str, Any]) -> None:
     model = prepared.model.model
     likelihood = stats.norm(mean(prepared, point), point["sigma"]).logpdf(prepared.data["Y"].values).sum()  # type: ignore[index]
     unconstrained = {"alpha": point["alpha"], "beta": point["beta"], "sigma_log__": np.log(point["sigma"])}
@@ -72,24 +72,24 @@ def test_another_prior_changes_the_density_by_that_prior(overrides: list[str], l
         assert float(logp({"alpha": alpha, **rest})) == pytest.approx(float(law.logpdf(alpha)), rel=1e-9)
 
 
-def test_pointwise_log_likelihood_is_scipys(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
+def test_pointwise_log_likelihood_is_scipys(prepared: PreparedRun, draws: dict[str, np.ndarray]) -> None:
     found = prepared.model.log_likelihood(["Y_obs"], draws)["Y_obs"]
     law = stats.norm(mean(prepared, draws), draws["sigma"][..., None])
     np.testing.assert_allclose(found, law.logpdf(prepared.data["Y"].values), rtol=1e-10)  # type: ignore[index]
 
 
-def test_log_prior_is_scipys(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
+def test_log_prior_is_scipys(prepared: PreparedRun, draws: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(prepared.model.log_prior(draws), log_prior(draws), rtol=1e-10)
 
 
-def test_predictions_have_the_likelihoods_moments(prepared: Prepared, draws: dict[str, np.ndarray]) -> None:
+def test_predictions_have_the_likelihoods_moments(prepared: PreparedRun, draws: dict[str, np.ndarray]) -> None:
     y = prepared.model.predict(["Y_obs"], draws, 2)[0]["Y_obs"]
     z = ((y - mean(prepared, draws)) / draws["sigma"][..., None]).ravel()
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
     assert abs((z**2).mean() - 1) < 4 * np.sqrt(2 / z.size)
 
 
-def test_prior_draws_have_the_priors_moments(prepared: Prepared) -> None:
+def test_prior_draws_have_the_priors_moments(prepared: PreparedRun) -> None:
     prior = prepared.model.draw_prior(4000, 3)
     for name in ("alpha", "beta"):
         z = prior[name].ravel() / 10
@@ -101,7 +101,7 @@ def test_prior_draws_have_the_priors_moments(prepared: Prepared) -> None:
     assert abs(z.mean()) < 4 / np.sqrt(z.size)
 
 
-def test_data_are_the_tutorials(prepared: Prepared) -> None:
+def test_data_are_the_tutorials(prepared: PreparedRun) -> None:
     """Seed 8927, alpha 1, beta 1 and 2.5, sigma 1: drawn again here as the tutorial's script does."""
     rng = np.random.RandomState(8927)
     x1 = rng.randn(100)

@@ -10,24 +10,24 @@ from scipy.special import logsumexp
 from bayesrun.engines.base import StepSettings
 from bayesrun.engines.pymc3.build import metadata
 from bayesrun.errors import UserError
-from bayesrun.pipeline import Prepared, prepare
+from bayesrun.pipeline import PreparedRun, prepare
 from tests.composing import parsed
 
 POINTS = [(1890, 3.0, 0.9), (1851, 1.0, 2.0), (1961, 0.3, 5.0), (1934, 2.2, 2.1)]
 
 
 @pytest.fixture(scope="module")
-def compound() -> Prepared:
+def compound() -> PreparedRun:
     return prepare(parsed("model=switchpoint", "model.options.form=compound"))
 
 
 @pytest.fixture(scope="module")
-def marginal() -> Prepared:
+def marginal() -> PreparedRun:
     return prepare(parsed("model=switchpoint"))
 
 
 @pytest.fixture(scope="module")
-def counts(compound: Prepared) -> tuple[np.ndarray, np.ndarray]:
+def counts(compound: PreparedRun) -> tuple[np.ndarray, np.ndarray]:
     """Years and counts; a missing count is NaN."""
     assert compound.data is not None
     return compound.data["year"].values, compound.data["disasters"].values.astype(float)
@@ -45,7 +45,7 @@ def log_rates(early: float, late: float, jacobian: bool = True) -> float:
 
 @pytest.mark.parametrize(("switchpoint", "early", "late"), POINTS)
 def test_the_compound_density_is_scipys(
-    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], switchpoint: int, early: float, late: float
+    compound: PreparedRun, counts: tuple[np.ndarray, np.ndarray], switchpoint: int, early: float, late: float
 ) -> None:
     years, seen = counts
     missing = np.array([2, 1])
@@ -63,7 +63,7 @@ def test_the_compound_density_is_scipys(
 
 @pytest.mark.parametrize(("early", "late"), [p[1:] for p in POINTS])
 def test_the_marginal_density_is_the_sum_over_all_years(
-    marginal: Prepared, counts: tuple[np.ndarray, np.ndarray], early: float, late: float
+    marginal: PreparedRun, counts: tuple[np.ndarray, np.ndarray], early: float, late: float
 ) -> None:
     years, seen = counts
     known = ~np.isnan(seen)
@@ -75,7 +75,9 @@ def test_the_marginal_density_is_the_sum_over_all_years(
     assert found == pytest.approx(float(logsumexp(terms)) + log_rates(early, late), rel=1e-10)
 
 
-def test_what_is_reported_of_the_marginal_form_is_the_compound_model(marginal: Prepared, compound: Prepared) -> None:
+def test_what_is_reported_of_the_marginal_form_is_the_compound_model(
+    marginal: PreparedRun, compound: PreparedRun
+) -> None:
     reported = metadata(marginal.model.model).reported
     assert reported is not None
     assert {v.name for v in reported.free_RVs} == {v.name for v in compound.model.model.free_RVs}
@@ -99,7 +101,7 @@ def rates_at(years: np.ndarray, draws: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def test_pointwise_log_likelihood_is_scipys_and_nan_at_gaps(
-    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
+    compound: PreparedRun, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
 ) -> None:
     years, seen = counts
     found = compound.model.log_likelihood(["disasters"], draws)["disasters"]
@@ -109,13 +111,13 @@ def test_pointwise_log_likelihood_is_scipys_and_nan_at_gaps(
     assert list(years[~known]) == [1890, 1934]
 
 
-def test_log_prior_is_scipys(compound: Prepared, draws: dict[str, np.ndarray]) -> None:
+def test_log_prior_is_scipys(compound: PreparedRun, draws: dict[str, np.ndarray]) -> None:
     expected = stats.expon.logpdf(draws["early_rate"]) + stats.expon.logpdf(draws["late_rate"]) - np.log(111)
     np.testing.assert_allclose(compound.model.log_prior(draws), expected)
 
 
 def test_predictions_have_the_likelihoods_moments(
-    compound: Prepared, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
+    compound: PreparedRun, counts: tuple[np.ndarray, np.ndarray], draws: dict[str, np.ndarray]
 ) -> None:
     y = compound.model.predict(["disasters"], draws, 1)[0]["disasters"]
     rate = rates_at(counts[0], draws)
@@ -124,7 +126,7 @@ def test_predictions_have_the_likelihoods_moments(
     assert abs((z**2).mean() - 1) < 4 * (z**2).std() / np.sqrt(z.size)
 
 
-def test_the_steps_are_compound_and_cannot_be_forced(compound: Prepared) -> None:
+def test_the_steps_are_compound_and_cannot_be_forced(compound: PreparedRun) -> None:
     settings = StepSettings(2, 1, {}, "auto", 0.8, 10)
     assert compound.model.step_sampler(settings, 1).steps == {
         "switchpoint": "Metropolis", "disasters_missing": "Metropolis", "early_rate": "NUTS", "late_rate": "NUTS",
@@ -135,7 +137,7 @@ def test_the_steps_are_compound_and_cannot_be_forced(compound: Prepared) -> None
     assert all("needs a gradient" in message for message in keys.values())
 
 
-def test_preflight_has_a_density_for_every_variable(compound: Prepared) -> None:
+def test_preflight_has_a_density_for_every_variable(compound: PreparedRun) -> None:
     assert set(compound.model.check_initial_point()) == {
         "switchpoint", "early_rate_log__", "late_rate_log__", "disasters", "disasters_missing",
     }  # fmt: skip

@@ -14,7 +14,7 @@ from bayesrun.engines.pymc3.lowering import Lowering
 from bayesrun.engines.pymc3.random_draws import Recipe
 from bayesrun.language.densities.base import Values
 from bayesrun.language.densities.named_densities import declared, log_density, unnamed
-from bayesrun.language.distributions import Family
+from bayesrun.language.distributions import Distribution
 from bayesrun.language.modifiers import NONE, draw_modified, log_terms
 from bayesrun.language.plan import Plan
 from bayesrun.language.values import Value, node_of, variable
@@ -23,12 +23,12 @@ _VALUE, _DENSITY = "value", "log_density"
 _INSIDE = {"real": 0.0, "positive": 1.0, "nonnegative": 1.0, "unit": 0.5, "unit_or_end": 0.5}
 
 
-def to_real_line(family: Family) -> Any:
+def to_real_line(family: Distribution) -> Any:
     """Return PyMC3's transform of a family's support to the real line; None where it needs none."""
     return {"positive": transforms.log, "unit": transforms.logodds}.get(family.support)
 
 
-class Declared:
+class _Declared:
     """What both classes share.
 
     Parameters
@@ -41,7 +41,7 @@ class Declared:
         Shape of each.
     """
 
-    def _set(self, family: Family, parameters: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def _set(self, family: Distribution, parameters: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.family = family
         self.parameters = {name: tt.as_tensor_variable(given) for name, given in parameters.items()}
         self._values = {name: variable(name, (None,) * len(shape), shape) for name, shape in shapes.items()}
@@ -133,18 +133,20 @@ class Softplus(transforms.ElemwiseTransform):  # type: ignore[misc]
         return tt.log(self.scale) - tt.nnet.softplus(-x)
 
 
-class DeclaredContinuous(Declared, Continuous):  # type: ignore[misc]  # PyMC3 has no type hints
+class DeclaredContinuous(_Declared, Continuous):  # type: ignore[misc]  # PyMC3 has no type hints
     """A continuous distribution."""
 
-    def __init__(self, family: Family, parameters: Any, shapes: Any, **options: Any) -> None:
+    def __init__(self, family: Distribution, parameters: Any, shapes: Any, **options: Any) -> None:
         self._set(family, parameters, shapes)
         super().__init__(**options)
 
 
-class DeclaredDiscrete(Declared, Discrete):  # type: ignore[misc]
+class DeclaredDiscrete(_Declared, Discrete):  # type: ignore[misc]
     """A distribution of whole numbers."""
 
-    def __init__(self, family: Family, parameters: Any, shapes: Any, transform: Any = None, **options: Any) -> None:
+    def __init__(
+        self, family: Distribution, parameters: Any, shapes: Any, transform: Any = None, **options: Any
+    ) -> None:
         self._set(family, parameters, shapes)
         super().__init__(**options)
 
@@ -152,7 +154,7 @@ class DeclaredDiscrete(Declared, Discrete):  # type: ignore[misc]
 def name_of(distribution: Any) -> str:
     """Return the name by which YAML calls the distribution of a variable."""
     family = getattr(distribution, "family", None)
-    return family.name if isinstance(family, Family) else type(distribution).__name__
+    return family.name if isinstance(family, Distribution) else type(distribution).__name__
 
 
 class Modified:

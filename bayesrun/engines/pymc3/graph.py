@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pymc3.util import is_transformed_name
 from theano.tensor import TensorVariable
 
-from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.engines.base import GraphNode, ModelGraph
 from bayesrun.engines.pymc3.declared_distributions import name_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _parents(variable: Any, names: dict[Any, str], own: str) -> list[str]:
     return sorted(set(found))
 
 
-def _node(model: pm.Model, name: str, variable: Any, dims: Dims) -> Node:
+def _node(model: pm.Model, name: str, variable: Any, dims: Dims) -> GraphNode:
     shape = _shape(variable)
     named = dims.get(name) or [f"{name}_dim_{i}" for i in range(len(shape))]
     sized = tuple(f"{dim} ({size})" for dim, size in zip(named, shape, strict=False))
@@ -67,7 +67,7 @@ def _node(model: pm.Model, name: str, variable: Any, dims: Dims) -> Node:
     distribution = name_of(getattr(variable, "distribution", None)) if kind in ("free", "observed") else ""
     if distribution == "NoDistribution":
         distribution = "imputed"
-    return Node(name, kind, distribution, sized, "int" in str(getattr(variable, "dtype", "")))
+    return GraphNode(name, kind, distribution, sized, "int" in str(getattr(variable, "dtype", "")))
 
 
 def _shape(variable: Any) -> tuple[int, ...]:

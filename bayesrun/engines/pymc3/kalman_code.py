@@ -24,7 +24,7 @@ from bayesrun.engines.pymc3.recurrence_code import (
     opened,
     read_input,
 )
-from bayesrun.language.kalman_filter import NOISE, RESIDUAL, SEEN, STEP, Component, System, gradients, log_terms
+from bayesrun.language.kalman_filter import NOISE, RESIDUAL, SEEN, STEP, Component, StateSpace, gradients, log_terms
 
 
 def kalman_filter(*rest: Any) -> Any:
@@ -36,10 +36,10 @@ def kalman_filter(*rest: Any) -> Any:
 class _Sweep(LoopInC):
     """What both loops share."""
 
-    program: System
+    program: StateSpace
 
     @property
-    def system(self) -> System:
+    def system(self) -> StateSpace:
         """The state space model."""
         return self.program
 

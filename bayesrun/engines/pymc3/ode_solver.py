@@ -25,9 +25,9 @@ from bayesrun.language.differential_equations import (
     A,
     C,
     E,
+    OdeSystem,
     P,
     Solution,
-    System,
     parameter_name,
 )
 from bayesrun.language.operations import Call, Constant, Node, Variable, in_order
@@ -67,7 +67,7 @@ class Solve(COp):  # type: ignore[misc]  # Theano has no type hints
 
     __props__ = ("content",)
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: OdeSystem) -> None:
         self.system = system
         # all that is compiled: by it Theano finds what it has compiled before
         slopes = [one for rows in system.slopes() for row in rows for one in row]
@@ -198,7 +198,7 @@ class Solve(COp):  # type: ignore[misc]  # Theano has no type hints
         return "{\n" + "\n".join(lines) + "\n}"
 
 
-def _written(system: System, nodes: Sequence[Node | None], to: str) -> Iterator[str]:
+def _written(system: OdeSystem, nodes: Sequence[Node | None], to: str) -> Iterator[str]:
     """Write the values of nodes as C, of `t`, `y` and `p` to an array."""
     places = {name: f"y[{i}]" for i, name in enumerate(system.states)} | {system.time: "t"}
     places |= {parameter_name(i): f"p[{i}]" for i in range(system.inputs)}

@@ -33,7 +33,7 @@ from bayesrun.engines.pymc3.replaced_distributions import (
 )
 from bayesrun.engines.pymc3.vector_distributions import MvNormal, MvStudentT
 from bayesrun.errors import fail
-from bayesrun.language.distributions import Family
+from bayesrun.language.distributions import Distribution
 from bayesrun.language.operations import Constant, Node
 from bayesrun.language.plan import Plan, component_shape
 from bayesrun.language.prior_checks import SOFTPLUS_SCALES
@@ -152,7 +152,7 @@ def _at_least_row(this: Plan, name: str, argument: Any) -> Any:
     return np.reshape(argument, (1,))
 
 
-def _class_of(family: Family) -> Any:
+def _class_of(family: Distribution) -> Any:
     """Return the class of a distribution: PyMC3's, our own where PyMC3's is slow or wrong, or that of declared ones."""
     if family.declared:
         return DeclaredDiscrete if family.discrete else DeclaredContinuous

@@ -17,7 +17,7 @@ from theano.graph.basic import Apply
 from theano.graph.op import COp
 
 from bayesrun.language.operations import OPERATIONS
-from bayesrun.language.recurrences import AlongRows, Instruction, Program, Rows, StepVariable, run
+from bayesrun.language.recurrences import AlongRows, Instruction, Program, RecurrenceRows, StepVariable, run
 
 _ROOT_OF_PI = "1.1283791670955126"  # 2 / sqrt(pi)
 
@@ -430,7 +430,7 @@ def gradients(program: Program, inputs: Sequence[Any], values: Any, gradient: An
     gradient
         Of any function by the values, over the same axes.
     """
-    rows = Rows(program, program.flat(inputs), OPERATIONS)
+    rows = RecurrenceRows(program, program.flat(inputs), OPERATIONS)
     count = len(program.variables)
     rows.values = np.asarray(values).reshape(count, 1, program.width, program.rows)
     adjoints = np.array(gradient, dtype=float).reshape(count, program.width, program.rows)
@@ -453,7 +453,13 @@ def gradients(program: Program, inputs: Sequence[Any], values: Any, gradient: An
 
 
 def _through(
-    rows: Rows, v: int, row: int, slope: Any, flags: Sequence[bool], adjoints: Any, add: Callable[[int, int, Any], None]
+    rows: RecurrenceRows,
+    v: int,
+    row: int,
+    slope: Any,
+    flags: Sequence[bool],
+    adjoints: Any,
+    add: Callable[[int, int, Any], None],
 ) -> None:
     variables = rows.program.variables
     block = variables[v].block

@@ -38,7 +38,7 @@ from bayesrun.language.densities.algebra import (
     xlogy,
 )
 from bayesrun.language.densities.base import DENSITIES, Declared, Density, Values
-from bayesrun.language.distributions import Family, known_family
+from bayesrun.language.distributions import Distribution, known_family
 from bayesrun.language.values import Value, constant
 
 
@@ -55,11 +55,11 @@ _DECLARED: Mapping[str, Declared] = {
 
 
 def declared(name: str) -> Declared:
-    """Return the definition of a declared distribution (`Family.declared`)."""
+    """Return the definition of a declared distribution (`Distribution.declared`)."""
     return _DECLARED[name] if name in _DECLARED else DENSITIES.load(name, f"dist: {name}")
 
 
-def log_density(family: Family, x: Value, parameters: Values) -> Value:
+def log_density(family: Distribution, x: Value, parameters: Values) -> Value:
     """Return the log density of a declared distribution.
 
     Parameters
@@ -81,14 +81,14 @@ def log_density(family: Family, x: Value, parameters: Values) -> Value:
     return only_where(logs, *_in_domains(family, parameters), *_in_support(family, x))
 
 
-def _in_domains(family: Family, parameters: Values) -> Iterator[Value]:
+def _in_domains(family: Distribution, parameters: Values) -> Iterator[Value]:
     for name, value in parameters.items():
         known = family.parameters[name]
         if known.axes == 0:
             yield from _within(known.domain, value)
 
 
-def _in_support(family: Family, x: Value) -> Iterator[Value]:
+def _in_support(family: Distribution, x: Value) -> Iterator[Value]:
     if family.event == 0:
         yield from _within({"unit": "open_unit"}.get(family.support, family.support), x)
 
@@ -105,7 +105,7 @@ def _within(domain: str, value: Value) -> Iterator[Value]:
         yield less(value, one)
 
 
-def known_log_density(family: Family, x: Any, parameters: Mapping[str, Any]) -> Any:
+def known_log_density(family: Distribution, x: Any, parameters: Mapping[str, Any]) -> Any:
     """Return the log density of a declared distribution of known parameters at known values, both as arrays."""
     return log_density(family, constant(x), unnamed(parameters)).known
 

@@ -40,7 +40,7 @@ from bayesrun.language.densities.algebra import (
 from bayesrun.language.densities.base import Array, Density, Values, spread
 from bayesrun.language.densities.continuous import inverse_gaussian_log_cdf, inverse_gaussian_log_survival
 from bayesrun.language.densities.named_densities import declared, unnamed
-from bayesrun.language.distributions import Family
+from bayesrun.language.distributions import Distribution
 from bayesrun.language.values import Value, constant
 
 Scaled = Callable[[Value, Values], Value]
@@ -65,7 +65,7 @@ class Tails:
     log_survival: Density
 
 
-def tails(family: Family) -> Tails | None:
+def tails(family: Distribution) -> Tails | None:
     """Return the distribution function of a family; None if no exact form is known."""
     if not family.declared:
         return _OF_ENGINES.get(family.name)
@@ -357,7 +357,7 @@ _LOWEST = {"positive": 0.0, "unit": 0.0, "count": -1.0, "binary": -1.0}
 
 
 def draw_within(
-    family: Family,
+    family: Distribution,
     parameters: Mapping[str, Array],
     limits: Mapping[str, Array],
     draw: Callable[[], Array],
@@ -404,7 +404,12 @@ def draw_within(
 
 
 def _inverted(
-    family: Family, known: Tails, parameters: Mapping[str, Array], low: Array, high: Array, rng: np.random.Generator
+    family: Distribution,
+    known: Tails,
+    parameters: Mapping[str, Array],
+    low: Array,
+    high: Array,
+    rng: np.random.Generator,
 ) -> Array:
     """Draw by inverting the distribution function between the limits, by bisection."""
     values = unnamed(parameters)
@@ -434,7 +439,7 @@ def _log_all(known: Tails, lower: Value | None, upper: Value | None, values: Any
 
 
 def _bracket(
-    family: Family, low: Array, high: Array, log_share: Callable[[Array], Array], wanted: Array
+    family: Distribution, low: Array, high: Array, log_share: Callable[[Array], Array], wanted: Array
 ) -> tuple[Array, Array]:
     """Return finite points that bracket the solution."""
     right = np.where(np.isfinite(high), high, np.where(np.isfinite(low), low, 0.0) + 1.0)

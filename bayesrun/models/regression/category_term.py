@@ -23,7 +23,7 @@ from bayesrun.errors import UserError, check, fail
 from bayesrun.language.formula_grammar import quoted
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design, parse
-from bayesrun.language.formulas import Term as Columns
+from bayesrun.language.formulas import DesignTerm as Columns
 from bayesrun.language.statements import Statement, distribution_in
 from bayesrun.language.unicode_names import identifier_of
 from bayesrun.lazy import xr

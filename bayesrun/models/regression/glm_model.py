@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from bayesrun.language.declaration import Declaration, Density, Draft, Random, coords_of, observed_values
-from bayesrun.language.formulas import Term, plain
+from bayesrun.language.formulas import DesignTerm, plain
 from bayesrun.language.functions import concatenate, dot, index
 from bayesrun.language.plan import of_values
 from bayesrun.language.priors import declare
@@ -129,7 +129,7 @@ def _observe(
     draft.observe(name, family, parameters, observed_values(prepared.response), elementwise=True)
 
 
-def _declare_term(draft: Draft, data: xr.Dataset, spec: GlmSpec, term: Term, scale: Any) -> Value:
+def _declare_term(draft: Draft, data: xr.Dataset, spec: GlmSpec, term: DesignTerm, scale: Any) -> Value:
     own = {plain(name): name for name in spec.priors}
     prior = own.get(plain(term.name), "default")
     dims: tuple[str, ...] = ()

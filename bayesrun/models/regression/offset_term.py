@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.data.base import Role
-from bayesrun.language.learned import Constant, Learned
+from bayesrun.language.learned import Learned, LearnedValue
 from bayesrun.lazy import xr
 from bayesrun.models.regression.design_matrix import offset_values
 from bayesrun.models.regression.linear_terms import Part, Rows, Setting
@@ -49,7 +49,7 @@ class OffsetTerm:
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedOffset:
         """Rebuild it from the output of `plain`."""
-        constants = {text: Constant.from_plain(of) for text, of in content["constants"].items()}
+        constants = {text: LearnedValue.from_plain(of) for text, of in content["constants"].items()}
         return FittedOffset(self, constants, setting.prefix)
 
 
@@ -58,7 +58,7 @@ class FittedOffset:
     """An offset with the learned state of its expression."""
 
     term: OffsetTerm
-    constants: Mapping[str, Constant]
+    constants: Mapping[str, LearnedValue]
     prefix: str
 
     def plain(self) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from bayesrun.errors import check
 from bayesrun.language.declaration import Declaration, Deterministic
 from bayesrun.language.formula_state import plain_design, restored_design
 from bayesrun.language.formulas import INTERCEPT, Design, Formula, design
-from bayesrun.language.formulas import Term as DesignTerm
+from bayesrun.language.formulas import DesignTerm as DesignTerm
 from bayesrun.language.functions import concatenate
 from bayesrun.language.values import variable
 from bayesrun.lazy import xr

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from bayesrun.diagnostics.numerics.densities import hdi
-from bayesrun.figures.estimated_effects import Estimate, drawn
+from bayesrun.figures.estimated_effects import EstimatedEffect, drawn
 
 RNG = np.random.default_rng(2)
 
 
 def test_a_number_is_the_axis_and_groups_are_colours_and_panels() -> None:
     found = [
-        Estimate({"variable": "y", "species": s, "sex": sex, "x": x}, RNG.normal(x, 1, 300))
+        EstimatedEffect({"variable": "y", "species": s, "sex": sex, "x": x}, RNG.normal(x, 1, 300))
         for s, sex, x in product("ABC", ("f", "m"), (1.0, 2.0, 4.0))
     ]
     figure = drawn("title", "average prediction", found, 0.9, None)
@@ -28,7 +28,7 @@ def test_a_number_is_the_axis_and_groups_are_colours_and_panels() -> None:
 
 
 def test_labels_have_points_with_intervals_and_no_effect_is_marked() -> None:
-    found = [Estimate({"contrast": c, "variable": "y"}, RNG.normal(size=400)) for c in ("b - a", "c - a")]
+    found = [EstimatedEffect({"contrast": c, "variable": "y"}, RNG.normal(size=400)) for c in ("b - a", "c - a")]
     (ax,) = drawn("title", "average difference", found, 0.9, 0.0).axes
     assert [label.get_text() for label in ax.get_xticklabels()] == ["b - a", "c - a"]
     assert ax.lines[0].get_ydata()[0] == 0.0

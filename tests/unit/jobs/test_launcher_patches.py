@@ -10,11 +10,11 @@ from packaging.specifiers import SpecifierSet
 
 from bayesrun.jobs import patches
 from bayesrun.jobs.launch import TRAITS
-from bayesrun.jobs.patches import PATCHES, Patch
+from bayesrun.jobs.patches import PATCHES, LauncherPatch
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
-def test_each_patch_is_here_and_fits_the_installed_library(patch: Patch) -> None:
+def test_each_patch_is_here_and_fits_the_installed_library(patch: LauncherPatch) -> None:
     assert hasattr(patches, patch.name)
     assert SpecifierSet(patch.versions).contains(version(patch.library))
     assert patch.what and patch.why

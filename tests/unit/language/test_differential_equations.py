@@ -22,7 +22,7 @@ from bayesrun.engines.pymc3.theano_setup import compiling
 from bayesrun.errors import UserError
 from bayesrun.language.declaration import Declaration
 from bayesrun.language.derivatives import DIFFERENTIABLE, derivative
-from bayesrun.language.differential_equations import A, C, E, P, Solution, System
+from bayesrun.language.differential_equations import A, C, E, OdeSystem, P, Solution
 from bayesrun.language.expressions import value_of
 from bayesrun.language.grammar import parse
 from bayesrun.language.operations import Call, Variable, evaluate, in_order
@@ -77,9 +77,9 @@ def call_of(made: Declaration) -> Call:
     return next(p for p in in_order(node_of(item.value)) if isinstance(p, Call) and p.operation == "ode")  # type: ignore[union-attr]
 
 
-def system_of(made: Declaration) -> System:
+def system_of(made: Declaration) -> OdeSystem:
     found = call_of(made).settings[0]
-    assert isinstance(found, System)
+    assert isinstance(found, OdeSystem)
     return found
 
 

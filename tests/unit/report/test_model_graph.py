@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bayesrun.engines.base import ModelGraph, Node
+from bayesrun.engines.base import GraphNode, ModelGraph
 from bayesrun.language.statements import Statement, WrittenModel
 from bayesrun.report.graph_layout import GAP, Item, Layout, lay_out
 from bayesrun.report.model_graph import dot_text, label, write_graph, written_distributions, written_graph
@@ -20,12 +20,12 @@ from bayesrun.run_folder import RunFolder
 SCHOOL = ("school (8)",)
 EIGHT = ModelGraph(
     nodes=(
-        Node("mu", "free", "Normal"),
-        Node("tau", "free", "HalfCauchy"),
-        Node("theta", "deterministic", "", SCHOOL),
-        Node("stderr", "data", "", SCHOOL),
-        Node("count", "observed", "Poisson", SCHOOL, discrete=True),
-        Node('odd "name" $x$', "potential"),
+        GraphNode("mu", "free", "Normal"),
+        GraphNode("tau", "free", "HalfCauchy"),
+        GraphNode("theta", "deterministic", "", SCHOOL),
+        GraphNode("stderr", "data", "", SCHOOL),
+        GraphNode("count", "observed", "Poisson", SCHOOL, discrete=True),
+        GraphNode('odd "name" $x$', "potential"),
     ),
     edges=(("mu", "theta"), ("tau", "theta"), ("theta", "count"), ("stderr", "count"), ("mu", 'odd "name" $x$')),
 )
@@ -50,10 +50,10 @@ def test_edges_that_go_around_nodes_stay_in_the_picture(tmp_path: Path, monkeypa
     ends = ("variance_end", "y_obs")
     graph = ModelGraph(
         nodes=(
-            *(Node(name, "free", "Normal") for name in names),
-            Node("y", "data", "", time),
-            Node("variance_end", "deterministic", "", ("end (1)",)),
-            Node("y_obs", "observed", "Normal", time),
+            *(GraphNode(name, "free", "Normal") for name in names),
+            GraphNode("y", "data", "", time),
+            GraphNode("variance_end", "deterministic", "", ("end (1)",)),
+            GraphNode("y_obs", "observed", "Normal", time),
         ),
         edges=(*((name, end) for name in (*names, "y") for end in ends), ("alpha1", "beta1")),
     )
@@ -93,10 +93,10 @@ def test_dot_text_tells_kinds_apart() -> None:
 
 
 def test_label() -> None:
-    assert label(Node("mu", "free", "Normal"), {"mu": "Normal(0, 5)"}) == "mu\n~ Normal(0, 5)"
-    assert label(Node("mu", "free", "Normal"), {}) == "mu\n~ Normal"
-    assert label(Node("theta", "deterministic"), {}) == "theta"
-    long = label(Node("y", "observed", "Normal"), {"y": "Normal(alpha[county] + beta * floor, sigma)"})
+    assert label(GraphNode("mu", "free", "Normal"), {"mu": "Normal(0, 5)"}) == "mu\n~ Normal(0, 5)"
+    assert label(GraphNode("mu", "free", "Normal"), {}) == "mu\n~ Normal"
+    assert label(GraphNode("theta", "deterministic"), {}) == "theta"
+    long = label(GraphNode("y", "observed", "Normal"), {"y": "Normal(alpha[county] + beta * floor, sigma)"})
     assert long == "y\n~ Normal(alpha[county] + beta\n* floor, sigma)"
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from bayesrun.errors import OutputError
-from bayesrun.samplers.draw_store import CHANGES, DrawStore, Layout, read_draws, read_state, rows_of
+from bayesrun.samplers.draw_store import CHANGES, DrawStore, RowLayout, read_draws, read_state, rows_of
 from bayesrun.samplers.earlier import recovered
 from bayesrun.samplers.smaller_steps import StepChange
 
-LAYOUT = Layout("variables", {"mu": (), "theta": (2, 3)}, ("diverging", "lp"), 2, 100, {"mu": "NUTS"})
+LAYOUT = RowLayout("variables", {"mu": (), "theta": (2, 3)}, ("diverging", "lp"), 2, 100, {"mu": "NUTS"})
 
 
 def columns(count: int, seed: int = 1):
@@ -105,7 +105,7 @@ def test_too_little_space_is_told_before_the_first_draw(tmp_path, monkeypatch):
 
 
 def test_what_a_time_limit_will_end_reserves_nothing(tmp_path):
-    DrawStore(tmp_path).begin(Layout("points", {"point": (1000,)}, (), 4, 10**9, {}))
+    DrawStore(tmp_path).begin(RowLayout("points", {"point": (1000,)}, (), 4, 10**9, {}))
     assert all(path.stat().st_size == 0 for path in tmp_path.glob("1/chain-*.draws"))
 
 

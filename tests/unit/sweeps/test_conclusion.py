@@ -6,7 +6,7 @@ import pytest
 
 from bayesrun.sweeps.base import Record, one_line
 from bayesrun.sweeps.conclusion import moves, sentences
-from bayesrun.sweeps.table import Setting, pooled, small_variables_first, tabulate
+from bayesrun.sweeps.table import SweptSetting, pooled, small_variables_first, tabulate
 
 ERROR = 0.02
 
@@ -19,7 +19,7 @@ def setting(name, verdict="ok", **means):
         {"mean": at, "sd": 1.0, "hdi_3%": at - 2, "hdi_97%": at + 2, "mcse_mean": ERROR, "mcse_sd": ERROR}, index=index
     )
     record = Record(0, name, {"k": name}, status="finished", verdict=verdict, folder="/nowhere")
-    return Setting(name, (record,), (summary,) if means else (), {})
+    return SweptSetting(name, (record,), (summary,) if means else (), {})
 
 
 def answered(*settings):
@@ -98,7 +98,7 @@ def test_seeds_are_pooled_as_their_draws_would_be():
     draws = rng.normal([[0.0], [0.5], [0.2]], 1.0, (3, 1000))
     one = setting("a", x=0.0).summaries[0]
     jobs = tuple(one.assign(mean=d.mean(), sd=d.std()) for d in draws)
-    both = pooled(Setting("a", (), jobs, {})).loc["x"]
+    both = pooled(SweptSetting("a", (), jobs, {})).loc["x"]
     assert both["mean"] == pytest.approx(draws.mean())
     assert both["sd"] == pytest.approx(draws.std())
     assert both["spread"] == pytest.approx(draws.mean(1).std(ddof=1))

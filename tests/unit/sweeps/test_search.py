@@ -8,7 +8,7 @@ from bayesrun.errors import UserError
 from bayesrun.sweeps.base import Goal, Record
 from bayesrun.sweeps.conclusion import best_setting
 from bayesrun.sweeps.search import search_space
-from bayesrun.sweeps.table import Setting
+from bayesrun.sweeps.table import SweptSetting
 
 A = "model.priors.a.lam"
 
@@ -57,6 +57,6 @@ def test_a_space_without_points_is_told(overrides: list[str], told: str) -> None
 def test_the_best_setting_is_named(maximize: bool, best: str) -> None:
     metrics = {"a": {"m": 2.0}, "b": {"m": 5.0}, "c": {}}
     records = [Record(number, name, {}, metrics=metrics[name]) for number, name in enumerate(metrics)]
-    settings = [Setting(record.setting, (record,), (), {}) for record in records]
+    settings = [SweptSetting(record.setting, (record,), (), {}) for record in records]
     assert best in best_setting(settings, Goal("m", maximize))
     assert best_setting(settings, Goal("other")) == "There is no best setting: no job has the metric other."
