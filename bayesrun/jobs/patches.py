@@ -93,7 +93,7 @@ PATCHES = (
         "explain_time_limit",
         "submitit",
         ">=1.4,<2",
-        "wraps submitit's handler of SIGUSR2",
+        "wraps `SignalHandler.checkpoint_and_try_requeue`, and asks its `has_timed_out`",
         "its 'Job not requeued because: timed-out too many times' does not name the key to change",
     ),
     LauncherPatch(
@@ -210,14 +210,16 @@ def keep_interrupts() -> Iterator[None]:
 def explain_time_limit() -> Iterator[None]:
     """Raise `TimeLimitReached` where submitit says "Job not requeued because: timed-out too many times".
 
-    Its handler still decides whether the job was only preempted. Where submitit does not run the job nothing listens
-    to the signal, and nothing is changed.
+    Its handler still decides what becomes of the job. Where it raises an error, its owner is asked whether the job has
+    reached its time limit or was only preempted: the error's class is the same. Where submitit does not run the job,
+    nothing of it listens to the signal, and nothing is changed.
 
     Slurm sends the signal to all processes of the job, and may send it again. Only this one answers, and only the
     first: the chains, forked from it, would have submitit write the same file at the same time, which it refuses.
     """
     submitits = signal.getsignal(signal.SIGUSR2)
-    if not callable(submitits) or not may_handle_signals():
+    owner: Any = getattr(submitits, "__self__", None)
+    if not callable(submitits) or not hasattr(owner, "has_timed_out") or not may_handle_signals():
         yield
         return
 
@@ -229,8 +231,8 @@ def explain_time_limit() -> Iterator[None]:
             return
         try:
             submitits(number, frame)
-        except Exception as error:
-            if "timed-out" in str(error):
+        except Exception:
+            if owner.has_timed_out():
                 raise TimeLimitReached from None
             # submitit could not queue it again: `--no-requeue` forbids it
             raise SamplingError("the cluster gave its place to another job (preempted)") from None

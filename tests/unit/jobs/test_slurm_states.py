@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
+from submitit.core.job_environment import SignalHandler
+from submitit.core.utils import DelayedSubmission
 
 from bayesrun.errors import SamplingError, TimeLimitReached
 from bayesrun.jobs.patches import explain_time_limit
@@ -33,37 +36,60 @@ def test_what_slurm_has_forgotten_is_said_so():
     assert "no longer known" in explain_state("")
 
 
+class _Queue:
+    """A queue that does not take a job again, `--no-requeue`."""
+
+    global_rank = 0
+
+    def __init__(self):
+        self.asked = []
+
+    def _requeue(self, countdown):
+        self.asked.append(countdown)
+        raise RuntimeError("Command '['scontrol', 'requeue', '7']' returned non-zero exit status 1.")
+
+
+class _Call:
+    def checkpoint(self):
+        return DelayedSubmission(self)
+
+
 @pytest.fixture
-def listening():
-    """Have a signal handler like submitit's; yields what it raises."""
-    raised = []
-
-    def handle(number, frame):
-        if raised:
-            raise RuntimeError(raised[0])
-
+def listening(tmp_path):
+    """Have submitit's own handler of the signal; yields a function that sets the time limit, in minutes."""
+    job = DelayedSubmission(_Call())
+    queue = _Queue()
+    handler = SignalHandler(queue, SimpleNamespace(submitted_pickle=tmp_path / "submitted.pkl"), job)
+    handle = handler.checkpoint_and_try_requeue
     before = signal.signal(signal.SIGUSR2, handle)
-    yield raised
-    assert signal.getsignal(signal.SIGUSR2) is handle
+
+    def limit(minutes, requeued=0):
+        job.set_timeout(minutes, requeued)
+        return queue
+
+    yield limit
+    assert signal.getsignal(signal.SIGUSR2) == handle
     signal.signal(signal.SIGUSR2, before)
 
 
 @pytest.mark.parametrize(
-    ("message", "error", "words"),
+    ("minutes", "requeued", "asked", "error", "words"),
     [
-        ("Job not requeued because: timed-out too many times.", TimeLimitReached, "hydra.launcher.timeout_min"),
-        ("Command '['scontrol', 'requeue', '7']' returned non-zero exit status 1.", SamplingError, "preempted"),
+        (1, 0, [], TimeLimitReached, "hydra.launcher.timeout_min"),  # so short that the signal means its end
+        (1, 1, [0], TimeLimitReached, "hydra.launcher.timeout_min"),  # the queue does not take it again
+        (60_000, 0, [0], SamplingError, "preempted"),
     ],
 )
-def test_submitits_warning_is_explain_time_limit(listening, message, error, words):
-    listening.append(message)
+def test_submitits_warning_is_explained(listening, minutes, requeued, asked, error, words):
+    queue = listening(minutes, requeued)
     with pytest.raises(SamplingError, match=words) as caught, explain_time_limit():
         os.kill(os.getpid(), signal.SIGUSR2)
     assert type(caught.value) is error
+    assert queue.asked == asked
 
 
 def test_only_the_first_warning_is_answered(listening):
-    listening.append("Job not requeued because: timed-out too many times.")
+    listening(1)
     with pytest.raises(TimeLimitReached), explain_time_limit():
         try:
             os.kill(os.getpid(), signal.SIGUSR2)
@@ -72,7 +98,7 @@ def test_only_the_first_warning_is_answered(listening):
 
 
 def test_processes_forked_from_the_job_leave_the_answer_to_it(listening):
-    listening.append("A temporary saved file already exists.")
+    listening(1)
     with explain_time_limit():
         chain = multiprocessing.get_context("fork").Process(target=_warn_oneself)
         chain.start()
@@ -85,8 +111,24 @@ def _warn_oneself():
 
 
 def test_a_handler_that_raises_nothing_goes_on(listening):
+    queue = listening(60_000)
+    queue.global_rank = 1  # it leaves the answer to the first task of the job
     with explain_time_limit():
         os.kill(os.getpid(), signal.SIGUSR2)
+    assert queue.asked == []
+
+
+def test_a_signal_handler_of_others_is_left_alone():
+    before = signal.signal(signal.SIGUSR2, _hear)
+    try:
+        with explain_time_limit():
+            assert signal.getsignal(signal.SIGUSR2) is _hear
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def _hear(number, frame):
+    """Hear a signal."""
 
 
 def test_without_submitit_nothing_is_changed():
