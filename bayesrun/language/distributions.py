@@ -1,9 +1,9 @@
 """The table of distributions that YAML may name. It is plain text, so a config can be checked without an engine.
 
-A line reads `NAME | support | event | parameters`. `event` is the number of trailing axes that belong to one draw
-(1 for a vector such as Dirichlet's). A parameter is `name:domain`, with `[]` for each axis that one draw requires
-(`p[]`, `cov[][]`), and `?` if it is optional. Exactly one of `a|b` must be given; `a+b|c+d` are alternatives
-of two.
+A line reads `NAME | support | event | parameters`. `event` is the number of trailing axes that belong to one draw (1
+for a series), or `vector` for one axis that is a vector of one row, such as Dirichlet's. A parameter is `name:domain`,
+with `[]` for each axis that one draw requires (`p[]`, `cov[][]`), and `?` if it is optional. Exactly one of `a|b` must
+be given; `a+b|c+d` are alternatives of two.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ Cauchy | real | 0 | alpha:real beta:positive
 ChiSquared | positive | 0 | nu:positive
 Constant | integer | 0 | c:real
 ConstantDist | integer | 0 | c:real
-Dirichlet | simplex | 1 | a[]:positive
-DirichletMultinomial | count | 1 | n:count a[]:positive
+Dirichlet | simplex | vector | a[]:positive
+DirichletMultinomial | count | vector | n:count a[]:positive
 DiscreteUniform | integer | 0 | lower:integer upper:integer
 DiscreteWeibull | count | 0 | q:unit beta:positive
 ExGaussian | real | 0 | mu:real? sigma:positive nu:positive
@@ -64,11 +64,11 @@ MatrixNormal | real | 2 | mu:real? rowcov[][]:real|rowchol[][]:real|rowtau[][]:r
 Mixture | any | 0 | w[]:simplex comp_dists:distributions
 MixtureSameFamily | any | 0 | w[]:simplex comp_dists:distribution mixture_axis:integer?
 Moyal | real | 0 | mu:real? sigma:positive?
-Multinomial | count | 1 | n:count p[]:simplex
+Multinomial | count | vector | n:count p[]:simplex
 MvGaussianRandomWalk | real | 2 | mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? init:distribution? \
  steps:steps?
-MvNormal | real | 1 | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
-MvStudentT | real | 1 | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvNormal | real | vector | mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
+MvStudentT | real | vector | nu:positive mu[]:real cov[][]:real|tau[][]:real|chol[][]:real lower:bool?
 MvStudentTRandomWalk | real | 2 | nu:positive mu[]:real? cov[][]:real|tau[][]:real|chol[][]:real lower:bool? \
  init:distribution? steps:steps?
 NegativeBinomial | count | 0 | mu:positive+alpha:positive|mu:positive+n:positive|p:unit+alpha:positive|p:unit+n:positive
@@ -106,7 +106,7 @@ HurdleLogNormal | nonnegative | 0 | mu:real sigma:positive zero:unit
 HurdleNegativeBinomial | count | 0 | mu:positive alpha:positive zero:unit
 HurdlePoisson | count | 0 | mu:positive zero:unit
 InverseGaussian | positive | 0 | mu:positive lam:positive
-MultinomialLogit | count | 1 | n:count eta[]:real
+MultinomialLogit | count | vector | n:count eta[]:real
 OrderedCloglog | count | 0 | eta:real cutpoints[]:real
 SequentialLogistic | count | 0 | eta:real cutpoints[]:real
 WeibullMean | positive | 0 | mu:positive alpha:positive
@@ -190,6 +190,8 @@ class Distribution:
         Whether it is defined by expressions, which every engine can evaluate.
     composed
         Whether it is written in terms of others before an engine sees it.
+    vector
+        Whether its one axis is a vector of one row, not time or place: each vector has a term of its own.
     """
 
     name: str
@@ -199,6 +201,7 @@ class Distribution:
     required: tuple[tuple[frozenset[str], ...], ...]
     declared: bool = False
     composed: bool = False
+    vector: bool = False
 
     @property
     def discrete(self) -> bool:
@@ -232,7 +235,16 @@ def _family(line: str, declared: bool = False, composed: bool = False) -> Distri
         parameters |= {p.name: p for alternative in alternatives for p in alternative}
         if not group.endswith("?"):
             required.append(tuple(frozenset(p.name for p in alternative) for alternative in alternatives))
-    return Distribution(name, support, int(event), MappingProxyType(parameters), tuple(required), declared, composed)
+    return Distribution(
+        name,
+        support,
+        1 if event == "vector" else int(event),
+        MappingProxyType(parameters),
+        tuple(required),
+        declared,
+        composed,
+        vector=event == "vector",
+    )
 
 
 _OF_ENGINES = [_family(line) for line in _TABLE.strip().splitlines()]

@@ -28,8 +28,6 @@ NONE, LEFT, RIGHT, INTERVAL = 0, -1, 1, 2
 STATUSES = {"none": NONE, "left": LEFT, "right": RIGHT, "interval": INTERVAL}
 """How a row is censored, in words and as a number."""
 Side = Literal["lower", "upper"]
-VECTORS = frozenset({"Dirichlet", "DirichletMultinomial", "Multinomial", "MultinomialLogit", "MvNormal", "MvStudentT"})
-"""Distributions whose last axis is one row's vector, not time or place."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def only_rows(values: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _unable(family: Distribution, given: Mapping[str, Any], key: str) -> list[Problem]:
-    if family.event and family.name not in VECTORS:
+    if family.event and not family.vector:
         hint = "its values depend on each other, so that no row has a term of its own"
         return [Problem(f"{key}.{name}", f"{family.name} takes no {name}", hint) for name in given]
     names = [name for name in ("censored", "truncated") if given.get(name)]
