@@ -127,7 +127,7 @@ def _is_name(column: pd.Series[Any]) -> bool:
 
 def _formulas_without_values(cells: pd.DataFrame, spec: ExcelSpec, path: Path, sheet: str) -> list[Problem]:
     """Detect formulas without a stored value: a workbook written by a program has not computed them."""
-    import openpyxl
+    import openpyxl  # an extra
     from openpyxl.utils import get_column_letter
 
     empty = cells.isna()

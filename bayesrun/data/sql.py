@@ -24,7 +24,7 @@ from bayesrun.redaction import missing_credentials, redact, without_credentials,
 from bayesrun.secret_patterns import REDACTED
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
+    import sqlalchemy as sa  # an extra
 
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import util
 from types import FrameType
 from typing import Any
 
@@ -116,8 +117,6 @@ PATCHES = (
 
 def keep_current_folder_out() -> None:
     """Start helper processes and workers of `multiprocessing` and joblib without the current folder's modules."""
-    from multiprocessing import util
-
     flags: Any = util._args_from_interpreter_flags  # type: ignore[attr-defined]
     if getattr(flags, "keeps_out", False):
         return
@@ -133,7 +132,7 @@ def keep_current_folder_out() -> None:
 
 def submit_without_current_folder(executor: Any) -> None:
     """Have submitit's executor start Python without the current folder's modules."""
-    from submitit.local import local
+    from submitit.local import local  # an extra
 
     own = getattr(executor, "_executor", executor)  # of an `AutoExecutor`
     if hasattr(own, "python"):
@@ -246,16 +245,16 @@ def explain_time_limit() -> Iterator[None]:
 
 def use_watcher(watcher: Any) -> None:
     """Have submitit ask this information watcher how its Slurm jobs are."""
-    from submitit.slurm.slurm import SlurmJob
+    from submitit.slurm.slurm import SlurmJob  # an extra
 
     SlurmJob.watcher = watcher
 
 
 def seal_submissions() -> None:
     """Keep secrets out of submitit's files (`sealing`)."""
-    from submitit.core.core import Executor
+    from submitit.core.core import Executor  # an extra
 
-    from bayesrun.jobs.sealing import SealedCall, seal
+    from bayesrun.jobs.sealing import SealedCall, seal  # Hydra and cloudpickle, which a queue's jobs alone need
 
     if getattr(Executor.map_array, "seals", False):
         return

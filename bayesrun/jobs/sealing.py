@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cloudpickle
+from hydra.core.utils import JobReturn
 
 from bayesrun.errors import BayesrunError
 from bayesrun.redaction import RedactedStream, redact, remember_texts
@@ -54,7 +55,7 @@ class SealedCall:
 
     def checkpoint(self, sealed: bytes) -> Any:
         """Return what is submitted again where a job was preempted or reached its time limit."""
-        from submitit.helpers import DelayedSubmission
+        from submitit.helpers import DelayedSubmission  # an extra
 
         return DelayedSubmission(self, sealed)
 
@@ -112,8 +113,6 @@ def _passed_on() -> dict[str, str]:
 
 def _without_secrets(returned: Any) -> Any:
     """Keep of what Hydra returns for a job how it ended and what it returned, not its config."""
-    from hydra.core.utils import JobReturn
-
     if not isinstance(returned, JobReturn):
         return returned
     value = returned._return_value

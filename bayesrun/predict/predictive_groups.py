@@ -102,13 +102,13 @@ def collect(
     missing : dict
         Groups that could not be created, with the reason.
     """
-    from bayesrun import large_draws
+    from bayesrun.large_draws import draw_buffers  # xarray's backends, which a check of the config does without
 
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = model.recover(sampled.draws, seeds[0])
     shown, helpers = model.reported, model.helpers
     prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers)
-    make_buffer = large_draws.draw_buffers(folder)
+    make_buffer = draw_buffers(folder)
     prior_predictive = replace(
         prior_predictive, draws={n: _put(v, make_buffer) for n, v in prior_predictive.draws.items()}
     )
@@ -299,7 +299,7 @@ def inference_data(model: CompiledModel, data: xr.Dataset | None, groups: Groups
     InferenceData
         `observed_data` holds each likelihood's data under the likelihood's name; missing values are NaN.
     """
-    from bayesrun.large_draws import lazy_variable
+    from bayesrun.large_draws import lazy_variable  # as above
 
     coords, dims = model.labels()
     if data is not None:

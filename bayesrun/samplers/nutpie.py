@@ -260,7 +260,7 @@ def run_chain(path: _Path, seed: int, saver: _Saver, keep_going: KeepGoing) -> M
 
 def _nutpie() -> Any:
     with arviz_without_plots():
-        import nutpie
+        import nutpie  # may be missing: see `_not_nutpie` of `nuts`
         import nutpie.compiled_pyfunc
     return nutpie
 

@@ -25,6 +25,7 @@ from bayesrun.lazy import pd
 from bayesrun.logs import logging_to_memory
 from bayesrun.predict.held_out import HeldOut
 from bayesrun.schema import Section
+from bayesrun.sweeps.elpd import read_loo
 from bayesrun.tasks.base import Task, TaskEnd, TaskRequest
 from bayesrun.tasks.refits import GOOD_R_HAT, POINTWISE, Refitted, check_refit_keys, refitted
 from bayesrun.tasks.task_run import TaskRun, as_markdown, open_task_run, show_table
@@ -91,8 +92,6 @@ def loo(request: TaskRequest) -> TaskEnd:
 
 def _of_run(folder: Path, model: Refitted) -> pd.DataFrame:
     """Return the run's own leave-one-out densities of all observed points, and how each was computed."""
-    from bayesrun.sweeps.elpd import read_loo  # ArviZ, which engines have to precede
-
     found = read_loo(folder)
     if found is None:
         raise fail("run", f"'{folder}' has no pointwise log likelihood", "keep it: diagnostics.log_likelihood=true")
@@ -125,8 +124,6 @@ def _repaired(
     tuple
         The points, and the names of those for which even that was not enough.
     """
-    from bayesrun.sweeps.elpd import read_loo
-
     found = read_loo(folder)
     assert found is not None
     table, names, terms = points.copy(), found[0], found[3]

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from bayesrun.config.run_config import RunConfig
 from bayesrun.diagnostics.numerics.convergence import statistics
 from bayesrun.diagnostics.numerics.held_out_densities import deciding_draws, mean_density, sum_error
+from bayesrun.diagnostics.numerics.psis import log_mean_exp
+from bayesrun.diagnostics.predictive_accuracy import by_point, observed_terms
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.errors import Problem, SamplingError, check, fail
@@ -237,9 +239,6 @@ def check_refit_keys(request: TaskRequest, task: str) -> None:
 
 def log_density_of_run(folder: Path) -> dict[str, float]:
     """Return the log predictive density of each point under the run that has seen it, by the point's name."""
-    from bayesrun.diagnostics.numerics.psis import log_mean_exp  # ArviZ, which engines have to precede
-    from bayesrun.diagnostics.predictive_accuracy import by_point, observed_terms
-
     group = read_groups(folder, ("log_likelihood",))
     found = observed_terms(group)
     if found is None:

@@ -58,7 +58,7 @@ def create_database(path: Path, artifacts: str | None) -> None:
     """
     if path.exists():
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # 1 s, and only where there is no database
 
     new = path.with_name(f".{path.name}.{os.getpid()}")
     new.unlink(missing_ok=True)
@@ -74,7 +74,7 @@ def create_database(path: Path, artifacts: str | None) -> None:
 @contextmanager
 def _without_syncing() -> Iterator[None]:
     """Keep SQLite from waiting for the disk after each migration: losing an unnamed database does no harm."""
-    from sqlalchemy import event
+    from sqlalchemy import event  # as above
     from sqlalchemy.engine import Engine
 
     def connect(connection: Any, record: Any) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import theano.tensor as tt
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -58,8 +59,6 @@ def _fixed(*names: str) -> Callable[[Draw], Callable[[Any, Any], Recipe]]:
 
     def maker(draw: Draw) -> Callable[[Any, Any], Recipe]:
         def make(distribution: Any, observed: Any) -> Recipe:
-            import theano.tensor as tt
-
             return Recipe(tuple(tt.as_tensor_variable(getattr(distribution, name)) for name in names), draw)
 
         return make
@@ -132,8 +131,6 @@ def _dirichlet(values: Sequence[Array], shape: tuple[int, ...], rng: np.random.G
 
 def _multivariate(distribution: Any, observed: Any) -> Recipe | None:
     """Multivariate normal and Student-t, given by covariance or its Cholesky factor."""
-    import theano.tensor as tt
-
     if not hasattr(distribution, "chol_cov"):
         return None
     nu = (tt.as_tensor_variable(distribution.nu),) if hasattr(distribution, "nu") else ()
