@@ -251,6 +251,18 @@ def _url_secrets(url: str) -> Iterator[str]:
             yield user if len(user) >= TOKEN_LENGTH else ""
 
 
+@contextmanager
+def remembering_apart() -> Iterator[None]:
+    """Remember secrets for the time of a block alone, in which those of before are not known."""
+    before = set(_known)
+    _known.clear()
+    try:
+        yield
+    finally:
+        _known.clear()
+        _known.update(before)
+
+
 def _remember(secrets: Iterable[str]) -> None:
     for secret in secrets:
         if secret and REDACTED not in secret:

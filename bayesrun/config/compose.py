@@ -130,7 +130,8 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
 
 _of_jobs: dict[Key, _Base] = {}
 """Merged files of this process, keyed by everything they depend on: a worker gets a new loader with each job."""
-_kept: KeptFiles[_Base] = KeptFiles()
+KEPT: KeptFiles[_Base] = KeptFiles()
+"""The files of the compositions of this process."""
 
 
 def _as_they_were(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
@@ -142,7 +143,7 @@ def _as_they_were(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
 
 def _as_they_are(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
     """Read files again only if one of them has changed."""
-    return _kept.get(key, make, loader.looked_at)
+    return KEPT.get(key, make, loader.looked_at)
 
 
 def _read(overrides: Sequence[str], stored: int, problems: list[Problem]) -> list[WrittenOverride]:

@@ -30,10 +30,22 @@ def state_of(path: str) -> object:
 
 
 class KeptFiles(Generic[T]):
-    """What was made of files, by key, with the places that were looked at."""
+    """What was made of files, by key, with the places that were looked at.
+
+    Attributes
+    ----------
+    made
+        How often something was made, since the last `forget`.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[Key, tuple[T, Mapping[str, object]]] = {}
+        self.made = 0
+
+    def forget(self) -> None:
+        """Keep nothing of what was made so far."""
+        self._kept.clear()
+        self.made = 0
 
     def get(self, key: Key, make: Callable[[], T], looked_at: Mapping[str, object]) -> T:
         """Return what is kept, or what is made now; it is shared, and must not be changed.
@@ -49,6 +61,7 @@ class KeptFiles(Generic[T]):
         """
         found = self._kept.pop(key, None)
         if found is None or any(state_of(path) != state for path, state in found[1].items()):
+            self.made += 1
             found = make(), looked_at
         self._kept[key] = found
         while len(self._kept) > _MOST:

@@ -157,9 +157,10 @@ class Forward:
 
     def values(self, values: Sequence[Value]) -> list[Array]:
         """Evaluate values at every draw: arrays (draw, ...), or (1, ...) if nothing differs between draws."""
-        return evaluate_at_draws([node_of(value) for value in values], self._variable, self._containers)
+        return evaluate_at_draws([node_of(value) for value in values], self.variable, self._containers)
 
-    def _variable(self, name: str) -> Array:
+    def variable(self, name: str) -> Array:
+        """Return a variable at every draw: (draw, ...), or (1, ...) if it is the same at all draws."""
         if name in self._known:
             return self._known[name]
         if not self._has(name):
@@ -178,7 +179,7 @@ class Forward:
         drawn = self._full(self.draw(item.plan, item.plan.shape))
         if self._rows in (*item.dims, *item.plan.dims):
             return drawn
-        fitted = self._variable(item.name)
+        fitted = self.variable(item.name)
         whole = drawn.astype(np.result_type(drawn, fitted))
         places = (slice(None), *(slice(None, size) for size in fitted.shape[1:]))
         whole[places] = fitted

@@ -271,7 +271,7 @@ class TrackerProcess:
         run = self.runs[request["run"]]
         if run.store and run.run_id and run.experiment_id:
             parent = run.run_id
-            _end(run.store, run.experiment_id, lambda tags: tags.get("mlflow.parentRunId") == parent)
+            end_runs(run.store, run.experiment_id, lambda tags: tags.get("mlflow.parentRunId") == parent)
         return {}
 
     def _drop_jobs(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -291,7 +291,7 @@ class TrackerProcess:
         if run and run.store and run.experiment_id and (run.store.uri, run.experiment_id) not in self.tidied:
             self.tidied.add((run.store.uri, run.experiment_id))
             with contextlib.suppress(Exception):
-                _end(run.store, run.experiment_id, _has_vanished)
+                end_runs(run.store, run.experiment_id, _has_vanished)
 
     def abandon(self) -> None:
         """Mark the runs that were never closed as killed."""
@@ -329,7 +329,7 @@ def _has_vanished(tags: Mapping[str, str]) -> bool:
     return process_has_ended(owner) and process_has_ended(tags.get(_TRACKER, owner))
 
 
-def _end(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
+def end_runs(store: MlflowStore, experiment: str, is_over: Callable[[Mapping[str, str]], bool]) -> None:
     """End the runs that are over; one that ended itself since they were listed stays as it is."""
     for run in store.running(experiment):
         if is_over(run.data.tags) and store.is_running(run.info.run_id):

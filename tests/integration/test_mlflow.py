@@ -210,7 +210,7 @@ def test_a_run_that_ends_while_others_are_looked_for_stays_finished(spec, folder
             first.close(folder, "finished")
             return listed
 
-    tracker_process._end(Late(store, spec.artifacts, spec.uri), experiment, lambda tags: True)
+    tracker_process.end_runs(Late(store, spec.artifacts, spec.uri), experiment, lambda tags: True)
     run = store.get_run(listed[0].info.run_id)
     assert (run.info.status, run.data.tags["status"]) == ("FINISHED", "finished")
 

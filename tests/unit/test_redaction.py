@@ -24,6 +24,7 @@ from bayesrun.redaction import (
     remember_config,
     remember_environment,
     remember_overrides,
+    remembering_apart,
     secrets_of,
     without_redacted,
 )
@@ -252,9 +253,9 @@ def test_what_was_redacted_asks_for_its_credentials(monkeypatch: pytest.MonkeyPa
 
 
 def test_secrets_of_the_environment_are_left_out_and_its_words_are_not(monkeypatch) -> None:
-    monkeypatch.setattr("bayesrun.redaction._known", set())
     monkeypatch.setenv("PGPASSWORD", "Sesame-42")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:Sesame-43@h/d")
     monkeypatch.setenv("MY_TOKEN", "switchpoint")
-    remember_environment()
-    assert redact("model switchpoint: Sesame-42 and Sesame-43") == "model switchpoint: *** and ***"
+    with remembering_apart():
+        remember_environment()
+        assert redact("model switchpoint: Sesame-42 and Sesame-43") == "model switchpoint: *** and ***"

@@ -177,6 +177,16 @@ def begin_run() -> None:
     _run += 1
 
 
+def count_kept() -> int:
+    """Return how many functions are kept for later runs."""
+    return len(_kept)
+
+
+def forget() -> None:
+    """Keep no function of the runs so far."""
+    _kept.clear()
+
+
 def compiled(inputs: Sequence[Any], outputs: Sequence[Any], make: Make) -> Any:
     """Compile a function, or take one of an earlier run whose graph differs in numbers only.
 

@@ -71,6 +71,16 @@ def kept_or_built(declared: Any, build: Callable[[], PyMC3Model]) -> PyMC3Model:
     return model
 
 
+def is_kept() -> bool:
+    """Return whether the model that was built last is kept."""
+    return bool(_kept)
+
+
+def forget() -> None:
+    """Keep no model."""
+    _kept.clear()
+
+
 def _key_of(declared: Declaration) -> _Key | None:
     """Return what decides the model of a declaration; None where that can't be told."""
     digest = _Digest()

@@ -14,6 +14,7 @@ from bayesrun.config.compose import compose
 from bayesrun.config.hydra_internals import command_line
 from bayesrun.config.resolvers import conf, register_resolvers
 from bayesrun.errors import UserError
+from bayesrun.redaction import remembering_apart
 from bayesrun.sweeps.sweep_folder import resumed, write_state
 from tests.composing import composed, plain
 from tests.conftest import ROOT
@@ -106,9 +107,9 @@ def test_a_sweep_keeps_no_lines_for_the_shell(home: Path) -> None:
 
 def test_a_secret_goes_by_the_environment_and_not_into_a_jobs_script(home: Path, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "")
-    monkeypatch.setattr("bayesrun.redaction._known", set())
     (home / "mine.yaml").write_text("environment: {MLFLOW_TRACKING_PASSWORD: Sesame-42, OMP_NUM_THREADS: 1}\n")
-    config = composed("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
+    with remembering_apart():
+        config = composed("-m", "launcher=slurm", f"cluster={home}/mine.yaml")
     assert plain(config, "hydra.launcher.setup") == ["export OMP_NUM_THREADS=1"]
     assert os.environ["MLFLOW_TRACKING_PASSWORD"] == "Sesame-42"
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from bayesrun.config import compose as module
-from bayesrun.config.compose import compose
+from bayesrun.config.compose import KEPT, compose
 from bayesrun.config.hydra_internals import command_line
 from bayesrun.config.kept_files import KeptFiles, state_of
 from bayesrun.config.resolvers import conf, register_resolvers
@@ -20,18 +19,10 @@ MODEL = "name: mine\ntype: declarative\npriors:\n  a: {dist: Normal, mu: %s, sig
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grow by a name for each time that files are found and merged."""
-    made: list[str] = []
-    files = module._files
-
-    def counted(*arguments: Any) -> Any:
-        made.append("made")
-        return files(*arguments)
-
-    monkeypatch.setattr(module, "_files", counted)
-    monkeypatch.setattr(module, "_kept", KeptFiles())
-    return made
+def kept() -> KeptFiles[Any]:
+    """Keep nothing yet; `made` counts how often files are found and merged."""
+    KEPT.forget()
+    return KEPT
 
 
 @pytest.fixture
@@ -50,16 +41,16 @@ def _composed(folder: Path, *words: str) -> Any:
     return OmegaConf.to_container(composition.config, resolve=False, enum_to_str=True)
 
 
-def test_the_same_files_are_read_once_and_give_the_same_config(folder: Path, reads: list[str]) -> None:
+def test_the_same_files_are_read_once_and_give_the_same_config(folder: Path, kept: KeptFiles[Any]) -> None:
     first = _composed(folder, "seed=3", "+model.priors.b={dist: Normal, mu: 0, sigma: 1}")
     other = _composed(folder, "seed=4")
     again = _composed(folder, "seed=3", "+model.priors.b={dist: Normal, mu: 0, sigma: 1}")
-    assert reads == ["made"] and first == again
+    assert kept.made == 1 and first == again
     assert other["seed"] == 4 and list(other["model"]["priors"]) == ["a"]
 
 
 def test_a_changed_file_is_read_again_even_with_the_time_and_size_of_the_old_one(
-    folder: Path, reads: list[str]
+    folder: Path, kept: KeptFiles[Any]
 ) -> None:
     path = folder / "model" / "mine.yaml"
     before = path.stat()
@@ -68,10 +59,10 @@ def test_a_changed_file_is_read_again_even_with_the_time_and_size_of_the_old_one
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert path.stat().st_size == before.st_size
     assert _composed(folder)["model"]["priors"]["a"]["mu"] == 2
-    assert len(reads) == 2
+    assert kept.made == 2
 
 
-def test_a_file_that_appears_or_goes_is_noticed(folder: Path, reads: list[str]) -> None:
+def test_a_file_that_appears_or_goes_is_noticed(folder: Path, kept: KeptFiles[Any]) -> None:
     (folder / "model" / "mine.yaml").write_text("defaults: [{optional part: base}]\n" + MODEL % 1)
     assert "part" not in _composed(folder)["model"]
     (folder / "model" / "part").mkdir()
@@ -82,10 +73,10 @@ def test_a_file_that_appears_or_goes_is_noticed(folder: Path, reads: list[str]) 
     (folder / "model" / "mine.yaml").unlink()
     with pytest.raises(UserError, match="unknown choice 'mine'"):
         _composed(folder)
-    assert len(reads) == 4
+    assert kept.made == 4
 
 
-def test_other_folders_and_choices_are_other_compositions(folder: Path, reads: list[str], tmp_path: Path) -> None:
+def test_other_folders_and_choices_are_other_compositions(folder: Path, kept: KeptFiles[Any], tmp_path: Path) -> None:
     more = tmp_path / "more"
     (more / "sampler").mkdir(parents=True)
     (more / "sampler" / "own.yaml").write_text("method: nuts\ndraws: 7\n")
@@ -95,10 +86,10 @@ def test_other_folders_and_choices_are_other_compositions(folder: Path, reads: l
     with pytest.raises(UserError, match="unknown choice 'own'"):
         _composed(folder, "sampler=own")
     _composed(folder, "sampler=smc")
-    assert len(reads) == 4
+    assert kept.made == 4
 
 
-def test_a_wrong_choice_is_told_each_time(folder: Path, reads: list[str]) -> None:
+def test_a_wrong_choice_is_told_each_time(folder: Path, kept: KeptFiles[Any]) -> None:
     for _ in range(2):
         with pytest.raises(UserError, match="unknown choice 'nonsense'"):
             _composed(folder, "sampler=nonsense")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,17 @@ import pytest
 
 from bayesrun.jobs.patches import seal_submissions
 from bayesrun.jobs.sealing import MissingSecret, seal, unseal
-from bayesrun.redaction import remember_texts
+from bayesrun.redaction import remember_texts, remembering_apart
 
 URL = "postgresql://me:Sesame-42@host/db"
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bayesrun.redaction._known", set())
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("BAYESRUN_SEALED", "{}")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))  # jobs import the calls of this file
+    with remembering_apart():
+        yield
 
 
 def _job(url: str, more: dict[str, Any]) -> int:

@@ -52,7 +52,7 @@ def effects(prior: str, **known: float) -> Any:
     draws = {"x_offset": np.eye(size), **{name: np.full(size, value) for name, value in known.items()}}
     forward = Forward(draws, np.random.default_rng(1), _no_engine, (), "new")
     forward.run(made)
-    return forward._known["x"].T
+    return forward.variable("x").T
 
 
 def _no_engine(*_: Any) -> Any:

@@ -213,7 +213,7 @@ def test_the_approximation_has_the_covariance_of_the_kernel_well_inside_its_boun
     weights = next(item for item in made.items if getattr(item, "name", "") == "f_weights")
     forward = Forward({"f_offset": np.eye(80)}, np.random.default_rng(1), _no_engine, (), "new")
     forward.run(made)
-    columns = forward._known["f"]
+    columns = forward.variable("f")
     body = yaml.safe_load(f"{{x: x, kernel: {{{name}: {{sd: 1.5, lengthscale: 1.2}}}}}}")
     process = read_process(body, Scope(data()), "f")
     exact = matrix_of(process.kernel, process.points, process.points).known
@@ -253,7 +253,7 @@ def test_a_latent_process_at_new_rows_is_drawn_given_the_fitted_ones() -> None:
     text = MODELS["latent"].replace("x: [x, z], mu: b * z", "x: x").replace(", shape: 2", "")
     fitted = np.tile(Y, (DRAWS, 1))
     forward, _ = _forecast(text, {"alpha": np.full(DRAWS, 1.3), "rho": np.full(DRAWS, 0.9), "f": fitted})
-    drawn = forward._known["f"]
+    drawn = forward.variable("f")
     mean, cov = _conditional(Y, 1e-8, lambda a, b: 1.69 * np.exp(-_d(a, b) / 0.9))
     assert np.abs(drawn[:, 1] - Y[2]).max() < 0.01  # x = 1.1 was fitted
     np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=5 * np.sqrt(np.diag(cov).max() / DRAWS))
@@ -265,7 +265,7 @@ def test_the_mean_of_a_latent_process_is_that_of_each_row() -> None:
     draws = {"alpha": np.full(DRAWS, 1.3), "rho": np.full(DRAWS, 0.9), "b": np.full(DRAWS, 2.0)}
     forward, _ = _forecast(text, {**draws, "f": np.tile(Y, (DRAWS, 1))})
     mean, _ = _conditional(Y - 2 * Z, 1e-8, lambda a, b: 1.69 * np.exp(-_d(a, b) / 0.9))
-    np.testing.assert_allclose(forward._known["f"].mean(axis=0), mean + 2 * np.linspace(0, 1, 4), atol=0.1)
+    np.testing.assert_allclose(forward.variable("f").mean(axis=0), mean + 2 * np.linspace(0, 1, 4), atol=0.1)
 
 
 def test_new_rows_of_an_observed_process_are_drawn_given_the_observations() -> None:
@@ -294,10 +294,10 @@ def test_the_approximation_at_fitted_rows_is_that_of_the_fit_and_beyond_its_boun
     known = {"alpha": np.ones(3), "rho": np.ones(3)}
     fit = Forward({**known, "f_offset": weights}, np.random.default_rng(1), _no_engine, (), "new")
     fit.run(made)
-    forward, _ = _forecast(text, {**known, "f_weights": fit._known["f_weights"]}, x=X[:4])
-    np.testing.assert_allclose(forward._known["f"], fit._known["f"][:, :4], rtol=1e-10)
+    forward, _ = _forecast(text, {**known, "f_weights": fit.variable("f_weights")}, x=X[:4])
+    np.testing.assert_allclose(forward.variable("f"), fit.variable("f")[:, :4], rtol=1e-10)
     with pytest.raises(UserError, match="beyond the boundary of the approximation of 'f'"):
-        _forecast(text, {**known, "f_weights": fit._known["f_weights"]}, x=np.array([20.0]))
+        _forecast(text, {**known, "f_weights": fit.variable("f_weights")}, x=np.array([20.0]))
 
 
 # ---------------------------------------------------------------- errors

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from bayesrun.engines.base import LogDensity
-from bayesrun.engines.pymc3 import compiled_functions
-from bayesrun.engines.pymc3.compiled_functions import begin_run, compiled
+from bayesrun.engines.pymc3.compiled_functions import begin_run, compiled, count_kept, forget
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number as number
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building, import_pymc3
@@ -19,10 +18,10 @@ pm = import_pymc3()
 
 
 @pytest.fixture(autouse=True)
-def empty(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def empty() -> Iterator[None]:
     import theano
 
-    monkeypatch.setattr(compiled_functions, "_kept", [])
+    forget()
     with theano.config.change_flags(compute_test_value="off"):
         yield
 
@@ -53,7 +52,7 @@ def test_other_numbers_use_the_compiled_function(other: tuple[float, list[float]
     assert first.evaluate(np.zeros(1))[0] == pytest.approx(expected(0.5, [1.0, 2.0]), rel=1e-12)
     begin_run()
     second = density_of(model(*other))
-    assert len(compiled_functions._kept) == 1
+    assert count_kept() == 1
     assert second.evaluate(np.zeros(1))[0] == pytest.approx(expected(*other), rel=1e-12)
 
 
@@ -70,7 +69,7 @@ def test_another_formula_or_another_size_is_compiled() -> None:
     for made in (model(0.5, [1.0, 2.0]), model(0.5, [1.0, 2.0], power=3), model(0.5, [1.0, 2.0, 3.0])):
         begin_run()
         density_of(made)
-    assert len(compiled_functions._kept) == 3
+    assert count_kept() == 3
 
 
 def test_one_run_may_hold_two_functions_that_differ_in_numbers() -> None:
@@ -81,7 +80,7 @@ def test_one_run_may_hold_two_functions_that_differ_in_numbers() -> None:
     begin_run()
     again = density_of(model(7.0, [0.0, 1.0]))
     assert again.evaluate(np.zeros(1))[0] == pytest.approx(expected(7.0, [0.0, 1.0]), rel=1e-12)
-    assert len(compiled_functions._kept) == 2
+    assert count_kept() == 2
 
 
 def test_a_shared_variable_keeps_its_own_value() -> None:

@@ -12,15 +12,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from bayesrun.engines.base import StepSettings
-from bayesrun.engines.pymc3 import ENGINE, kept_models
+from bayesrun.engines.pymc3 import ENGINE
+from bayesrun.engines.pymc3.kept_models import forget, is_kept
 from bayesrun.language.declaration import Declaration, Draft, ModelDesign, observed_values
 from bayesrun.language.priors import declare
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def nothing_kept() -> None:
     ENGINE.set_up()
-    monkeypatch.setattr(kept_models, "_kept", [])
+    forget()
 
 
 def declared(lam: float = 0.5, counts: tuple[int, ...] = (3, 1, 4), dist: str = "Exponential") -> Declaration:
@@ -94,7 +95,7 @@ def test_with_a_function_that_is_not_bayesruns_own_a_model_is_built_anew() -> No
 def test_with_many_data_a_model_is_not_kept() -> None:
     many = tuple(np.arange(200_000) % 7)
     ENGINE.compile(declared(counts=many))
-    assert not kept_models._kept
+    assert not is_kept()
 
 
 def test_a_model_that_can_not_be_built_leaves_none() -> None:
@@ -102,4 +103,4 @@ def test_a_model_that_can_not_be_built_leaves_none() -> None:
     wrong = replace(declared(), coords={"chain": [0]})
     with pytest.raises(Exception, match="chain"):
         ENGINE.compile(wrong)
-    assert not kept_models._kept
+    assert not is_kept()
