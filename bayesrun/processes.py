@@ -5,6 +5,7 @@ A process's name stays right after it has ended and its number was given to anot
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -172,6 +173,7 @@ _call: Callable[..., Any]
 
 
 def _begin_forked() -> None:
+    gc.freeze()  # what is inherited stays: looking through it for garbage would copy its memory, too
     leave_signals_to_parent()
     end_with_parent()
 

@@ -82,6 +82,7 @@ FIGURES: Registry[Figure] = Registry(
     others=(
         "drawing",
         "estimated_effects",
+        "light_axes",
         "linear_predictors",
         "matplotlib_patches",
         "observations",

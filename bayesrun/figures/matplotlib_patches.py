@@ -8,10 +8,12 @@ patch               reason                                                      
                     axes are set, so they hardly do                                                      figure
 `draw_once`         `Figure.savefig` draws the canvas a second time to find out     3.7 to 3.8 (pinned)  half the time
                     what the first drawing already laid out                                              of a file
+`light_axes`        five artists a tick, measured eight times a drawing; a module   3.7 to 3.8 (pinned)  a third of a
+                    of its own, whose axes share one tick                                                figure's time
 ==================  ==============================================================  ===================  ==============
 
-Each works on one figure and changes no global state. `tests/unit/figures/test_matplotlib_patches.py` compares the
-pictures with those of Matplotlib alone.
+Each works on one figure and changes no global state. `tests/unit/figures/test_matplotlib_patches.py` and
+`test_light_axes.py` compare the pictures with those of Matplotlib alone.
 """
 
 from __future__ import annotations

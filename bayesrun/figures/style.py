@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import shorten_all
 from bayesrun.diagnostics.numerics.densities import density, frequencies, is_discrete
+from bayesrun.figures.light_axes import LightCanvas
 
 Array = NDArray[Any]
 
@@ -96,7 +97,7 @@ def canvas(title: str, height: float) -> Canvas:
     """Make an empty figure, `height` inches high, with a title; a long title has several lines."""
     lines = textwrap.wrap(title, TITLE_WIDTH) or [""]
     height += LINE * (len(lines) - 1)
-    figure = Canvas(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
+    figure = LightCanvas(figsize=(WIDTH, height), dpi=DPI, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     figure.suptitle("\n".join(lines), x=0.012, ha="left", fontweight="bold")
     return figure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,21 @@ def frequencies(draws: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.floa
 
 
 def density(draws: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return 512 points and the kernel density there, for finite non-constant draws (0 outside their bounds)."""
-    grid, height = az.kde(np.asarray(draws, float))
-    return grid, height
+    """Return 512 points and the kernel density there, for finite non-constant draws (0 outside their bounds).
+
+    Several figures show the same draws, so that the last ones are kept. The arrays are not to be written to.
+    """
+    values = np.ascontiguousarray(draws, float)
+    key = hashlib.sha256(values.data).digest()
+    if key not in _densities:
+        if len(_densities) == _MOST_DENSITIES:
+            _densities.clear()
+        grid, height = az.kde(values.ravel())
+        grid.flags.writeable = height.flags.writeable = False
+        _densities[key] = grid, height
+    return _densities[key]
+
+
+_densities: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+"""By the digest of the draws."""
+_MOST_DENSITIES = 128
