@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.config.run_config import RunConfig
 from bayesrun.errors import fail
+from bayesrun.figures.early import EarlyFigures, drawing_early
 from bayesrun.finished_run import read_posterior
 from bayesrun.invocation import command
 from bayesrun.language.statements import WrittenModel
-from bayesrun.lazy import pd
+from bayesrun.lazy import az, pd
 from bayesrun.open_run import write_report_of
 from bayesrun.partial_imports import import_matplotlib
 from bayesrun.run_folder import RunFolder
@@ -24,12 +27,34 @@ from bayesrun.samplers.chains import parallel_chains
 
 if TYPE_CHECKING:
     from bayesrun.engines.base import ModelGraph
-    from bayesrun.figures.base import Subject
+    from bayesrun.figures.base import Outcome, Subject
 
 log = logging.getLogger("bayesrun")
 
 DRAWING = "drawing the figures and the report; Ctrl-C ends this, and keeps the run"
 """Shown after the verdict, on a terminal, while pictures are drawn."""
+
+
+def begin_figures(
+    config: RunConfig, folder: RunFolder, idata: az.InferenceData
+) -> AbstractContextManager[EarlyFigures]:
+    """Draw figures that show draws alone while the block runs, which looks at predictions and checks."""
+    return drawing_early(
+        config.model.figures,
+        idata,
+        config.plain["model"],
+        config.top.intervals,
+        folder.figures,
+        parallel_chains(config.sampler),
+        _attempt,
+    )
+
+
+def _attempt(name: str, subject: Subject, folder: Path) -> Outcome:
+    import_matplotlib()  # here, since no verdict waits for it
+    from bayesrun.figures.drawing import attempt
+
+    return attempt(name, subject, folder)
 
 
 def draw_pictures(
@@ -38,6 +63,7 @@ def draw_pictures(
     folder: RunFolder,
     written: WrittenModel | None,
     graph: Callable[[], ModelGraph] | None = None,
+    early: EarlyFigures | None = None,
 ) -> dict[str, str]:
     """Draw the figures of a run, side by side, and its model's graph meanwhile.
 
@@ -53,6 +79,8 @@ def draw_pictures(
         The model as it is written.
     graph
         Makes the engine's graph of the model, for one that is not written or whose graph can't be drawn.
+    early
+        The figures that were begun before the verdict.
 
     Returns
     -------
@@ -68,6 +96,7 @@ def draw_pictures(
         folder.figures,
         parallel_chains(config.sampler),
         meanwhile=lambda: _write_graph(config.plain["model"], folder, written, graph),
+        early=early,
     )
     return reasons
 

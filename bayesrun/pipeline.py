@@ -23,12 +23,13 @@ from bayesrun.engines.base import ENGINES, CompiledModel, Engine
 from bayesrun.errors import BayesrunError, Problem, SamplingError, check, did_you_mean, fail
 from bayesrun.extension import Extension, least_ess, next_draws, with_draws
 from bayesrun.figures.base import Subject
+from bayesrun.figures.early import EarlyFigures
 from bayesrun.language.declaration import Declaration, has_initial_values
 from bayesrun.language.statements import WrittenModel, written_model
 from bayesrun.lazy import az, pd, xr
 from bayesrun.logs import logging_to_memory, timed
 from bayesrun.open_run import OpenRun, PlaceOfRun, RunResult, keep_table, least_bytes, open_run, write_config
-from bayesrun.pictures import DRAWING, draw_pictures
+from bayesrun.pictures import DRAWING, begin_figures, draw_pictures
 from bayesrun.predict import new_rows
 from bayesrun.predict.fitted_model import FittedModel, fitted_model, write_design
 from bayesrun.predict.predictive_groups import Wanted, collect
@@ -343,13 +344,29 @@ def conclude(
     afterwards
         What a task adds to the run.
     """
+    folder = opened.folder
+    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
+    with timed("keep the draws"):
+        idata = _keep_draws(config, prepared, sampled, opened)
+    with begin_figures(config, folder, idata) as early:
+        del idata  # it may be large, and has been handed over
+        _judge(config, prepared, sampled, opened, began, afterwards, early)
+
+
+def _judge(
+    config: RunConfig,
+    prepared: PreparedRun,
+    sampled: Sampled,
+    opened: OpenRun,
+    began: float,
+    afterwards: AfterDraws | None,
+    early: EarlyFigures,
+) -> None:
+    """Predict, diagnose, store and show, and then draw what is not drawn yet (`conclude`)."""
     from bayesrun.report.console import show
     from bayesrun.report.progress import Waiting
 
     folder = opened.folder
-    opened.reason, opened.steps = sampled.interrupted, dict(sampled.steps)
-    with timed("keep the draws"):
-        _keep_draws(config, prepared, sampled, opened)
     with timed("predict"), Waiting("predicting", config.sampler.progress):
         idata, missing = _posterior(config, prepared, sampled, opened)
         _predict_rows(config, folder, prepared, idata)
@@ -374,11 +391,11 @@ def conclude(
         show(summary, result.findings, verdict(result.findings), folder.path, opened.tracker.compare_hint())
     with timed("draw"), Waiting("drawing figures", config.sampler.progress, DRAWING if opened.shows else ""):
         subject = Subject(idata, summary, config.plain["model"], config.top.intervals)
-        draw_pictures(config, subject, folder, prepared.written, prepared.model.graph)
+        draw_pictures(config, subject, folder, prepared.written, prepared.model.graph, early)
 
 
-def _keep_draws(config: RunConfig, prepared: PreparedRun, sampled: Sampled, opened: OpenRun) -> None:
-    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted."""
+def _keep_draws(config: RunConfig, prepared: PreparedRun, sampled: Sampled, opened: OpenRun) -> az.InferenceData:
+    """Write `posterior.nc` with the draws alone, before anything that may fail or be interrupted; return them."""
     if sampled.interrupted != "killed" and not opened.store.is_used:  # a method that makes all draws at its end
         layout = layout_of(sampled)
         for chain, file in opened.store.begin(layout).items():
@@ -387,6 +404,7 @@ def _keep_draws(config: RunConfig, prepared: PreparedRun, sampled: Sampled, open
     idata, _ = collect(prepared.model, prepared.data, sampled, config.top.seed, Wanted())
     _store(config, opened.folder, idata)
     opened.has_draws = True
+    return idata
 
 
 def _keep_state(config: RunConfig, model: CompiledModel, sampled: Sampled, opened: OpenRun) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bayesrun.diagnostics.base import INTERVAL
@@ -74,6 +75,19 @@ class NotDrawable(Exception):
     """The posterior lacks what the figure shows; the message says what. It is logged, and the run continues."""
 
 
+@dataclass(frozen=True)
+class NotDrawn:
+    """Why a figure was not drawn: the subject lacks what it shows, or drawing failed, with its traceback."""
+
+    reason: str
+    failed: bool = False
+    traceback: str = ""
+
+
+Outcome = Path | NotDrawn
+"""What has become of a figure: its file, or why there is none."""
+
+
 FIGURES: Registry[Figure] = Registry(
     "figure",
     "bayesrun.figures",
@@ -81,6 +95,7 @@ FIGURES: Registry[Figure] = Registry(
     Figure,
     others=(
         "drawing",
+        "early",
         "estimated_effects",
         "light_axes",
         "linear_predictors",

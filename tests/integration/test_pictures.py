@@ -144,13 +144,13 @@ def test_figures_need_a_checked_posterior(bayesrun: Command, tmp_path: Path) -> 
 
 
 def test_figures_drawn_later_are_those_of_the_run(bayesrun: Command, tmp_path: Path) -> None:
-    asked = "model.figures=[ppc_grouped,scatter,forest,accident_rate]"
+    asked = "model.figures=[ppc_grouped,scatter,forest,trace,rank,accident_rate]"
     short = ("sampler.draws=100", "sampler.tune=100", "sampler.chains=2", "tracking=none")
     done = bayesrun("model=varying_intercepts", asked, *short, f"paths.outputs={tmp_path}")
     assert done.returncode == 0, done.stderr
     figures = only_run(tmp_path) / "figures"
     drawn = {path.name: path.read_bytes() for path in figures.iterdir()}
-    assert set(drawn) == {"ppc_grouped.png", "scatter.png", "forest.png"}
+    assert set(drawn) == {"ppc_grouped.png", "scatter.png", "forest.png", "trace.png", "rank.png"}
     shutil.rmtree(figures)
     later = bayesrun("task=figures", "run=last", f"paths.outputs={tmp_path}")
     assert later.returncode == 0, later.stderr
