@@ -94,7 +94,8 @@ def match_moments(
         The k of plain importance sampling where no map betters it.
     """
     moved, total = points, Affine.identity(points.shape[1])
-    weights, k = smoothed_weights(-likelihood(points), relative_efficiency)
+    log_likelihood = likelihood(points)
+    weights, k = smoothed_weights(-log_likelihood, relative_efficiency)
     for _ in range(_ROUNDS):
         if k <= good_k:
             break
@@ -107,7 +108,8 @@ def match_moments(
                 break
         else:
             break
-    return Matched(_split(points, total, density, likelihood, relative_efficiency), k)
+    known = np.stack([log_posterior, log_likelihood])
+    return Matched(_split(points, known, total, density, likelihood, relative_efficiency), k)
 
 
 def _maps(points: Floats, weights: Floats) -> list[Affine]:
@@ -135,13 +137,21 @@ def _matched_covariance(centred: Floats, from_target: Floats, weights: Floats) -
     return matrix if np.isfinite(matrix).all() else None
 
 
-def _split(points: Floats, total: Affine, density: Density, likelihood: Density, relative_efficiency: float) -> float:
-    """Weigh moved draws of one half and unmoved ones of the other as draws of a mixture."""
+def _split(
+    points: Floats, known: Floats, total: Affine, density: Density, likelihood: Density, relative_efficiency: float
+) -> float:
+    """Weigh moved draws of one half and unmoved ones of the other as draws of a mixture.
+
+    `known` are the posterior's log density and the observation's log likelihood at the points, (2, draw), so that only
+    points that were moved need either.
+    """
     half = np.arange(len(points)) % 2 == 0  # of every chain, as draws follow each other
-    mixed = np.where(half[:, None], total(points), points)
-    plain = density(mixed)
-    as_moved = density(np.where(half[:, None], points, total.back(points))) - total.log_volume
-    own = likelihood(mixed)
+    plain, own = known.copy()
+    as_moved = plain.copy()
+    moved = total(points[half])
+    plain[half], own[half] = density(moved), likelihood(moved)
+    as_moved[~half] = density(total.back(points[~half]))
+    as_moved -= total.log_volume
     raw = plain - own - np.logaddexp(plain, as_moved)
     weights, _ = smoothed_weights(_finite(raw), relative_efficiency)
     return float(logsumexp(weights + own) - logsumexp(weights))

@@ -77,6 +77,26 @@ def test_a_point_that_needs_no_map_has_its_plain_estimate() -> None:
     assert found.pareto_k == pytest.approx(plain.pareto_k[0], abs=1e-6)
 
 
+def test_the_density_of_points_that_are_not_moved_is_not_computed_again() -> None:
+    design, response = _data()
+    rng = np.random.default_rng(1)
+    points = rng.multivariate_normal(*_posterior(np.ones(30, bool)), size=_DRAWS)
+    sizes: dict[str, list[int]] = {"density": [], "likelihood": []}
+
+    def density(at: np.ndarray) -> np.ndarray:
+        sizes["density"].append(len(at))
+        return _density(at)
+
+    def likelihood(at: np.ndarray) -> np.ndarray:
+        sizes["likelihood"].append(len(at))
+        return np.asarray(norm.logpdf(response[0], at @ design[0]))
+
+    match_moments(points, _density(points), density, likelihood, 1.0, 0.5)
+    assert sizes["density"][-2:] == [_DRAWS // 2] * 2  # one half moved there, the other one back
+    assert sizes["likelihood"][-1] == _DRAWS // 2
+    assert sizes["likelihood"].count(_DRAWS) == 1 + sizes["density"].count(_DRAWS)
+
+
 def test_maps_combine_and_go_back() -> None:
     rng = np.random.default_rng(3)
     one, two = (Affine(rng.normal(size=(3, 3)), rng.normal(size=3)) for _ in range(2))
