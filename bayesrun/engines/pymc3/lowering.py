@@ -14,11 +14,12 @@ import theano.tensor as tt
 from pymc3.distributions.dist_math import bound
 
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number
+from bayesrun.engines.pymc3.grouped_row_sums import row_sum_of_groups
 from bayesrun.engines.pymc3.kalman_code import kalman_filter
 from bayesrun.engines.pymc3.ode_solver import solution
 from bayesrun.engines.pymc3.python_operations import BlackBox, Cholesky, Cosine, CumulativeMaximum, SolveLower
 from bayesrun.engines.pymc3.recurrence_code import recurrence
-from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus, squares
 from bayesrun.engines.pymc3.scalar_functions import (
     log1mexp,
     log_beta_i,

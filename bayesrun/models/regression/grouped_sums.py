@@ -1,7 +1,8 @@
-"""Log likelihoods of many rows with group effects, as sums over the rows in one pass.
+"""Log likelihoods with group effects, as sums over the rows in one pass.
 
 As in `likelihood_sums`, with the linear predictor `eta = X b + sum_k Z_k r_k[group] + offset`. Nothing over the rows is
-left between two operations of an engine, and the gradient comes from the same pass:
+left between two operations of an engine, and the gradient comes from the same pass (for a normal response with one
+grouping over the fewer rows that `fewer_rows` makes of them):
 
     normal, identity:  -n log(sigma sqrt(2 pi)) - sum (y - eta)^2 / (2 sigma^2)
     binomial, logit:   y'eta - sum n log(1 + exp(eta)),    poisson, log:  y'eta - sum exp(eta)
@@ -22,13 +23,12 @@ from bayesrun.language.functions import dot, log, square
 from bayesrun.language.values import Value, apply, compute, constant, fixed, replaceable, variable
 from bayesrun.lazy import special
 from bayesrun.models.regression.expansion import Expansion
+from bayesrun.models.regression.fewer_rows import fewer_rows
 from bayesrun.models.regression.group_effects import FittedGroups
 from bayesrun.models.regression.offset_term import FittedOffset
 from bayesrun.models.regression.population_term import FittedPopulation
 from bayesrun.models.regression.regression_plan import RegressionPlan
 
-MANY_ROWS = 1_000
-"""Number of rows from which one pass over the rows is faster than an engine's own operations."""
 _OPERATIONS = {
     ("normal", "identity"): "square_sum_of_groups",
     ("bernoulli", "logit"): "softplus_sum_of_groups",
@@ -38,7 +38,7 @@ _OPERATIONS = {
 
 
 def summed(declared: Declaration, expansion: Expansion, this: RegressionPlan, family: str) -> Declaration:
-    """Return a declaration whose likelihood is one number, if it has such a form and there are many rows.
+    """Return a declaration whose likelihood is one number, if it has such a form.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def summed(declared: Declaration, expansion: Expansion, this: RegressionPlan, fa
     if modified or this.response.error or len(likelihoods) != 1:
         return declared
     observed = likelihoods[0].observed
-    if observed.missing is not None or len(observed.values) < MANY_ROWS:
+    if observed.missing is not None:
         return declared
     sums = _Sums(expansion, terms, observed.values.astype(float))
     potential = sums.potential(operation)
@@ -85,7 +85,9 @@ class _Sums:
         if operation == "square_sum_of_groups":
             sigma = variable("sigma", (), ())
             apart = -y if self.offset is None else self.offset - y
-            squares = self._sum(operation, apart, None)
+            rows = fewer_rows(self.matrix, apart, self._settings())
+            squares = compute(operation, self._variables(), (), rows.matrix, rows.apart, None, rows.groups)
+            squares = replaceable(rows.rest) + squares
             half_log = 0.5 * float(np.log(2.0 * np.pi))
             return Potential("likelihood", -len(y) * (log(sigma) + half_log) - 0.5 * squares / square(sigma))
         if operation == "exponential_sum_of_groups":

@@ -10,7 +10,9 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from bayesrun.engines.pymc3.row_sums import exponential, row_sum, row_sum_of_groups, softplus, squares
+from bayesrun.engines.pymc3.compiled_functions import compile_function
+from bayesrun.engines.pymc3.grouped_row_sums import row_sum_of_groups
+from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus, squares
 from bayesrun.models.regression.blocked_algebra import BLOCK
 
 RNG = np.random.default_rng(7)
@@ -57,17 +59,25 @@ def test_many_rows_are_summed_by_blocks() -> None:
     np.testing.assert_allclose(got[1], matrix.T @ (1 / (1 + np.exp(-matrix @ at))), rtol=1e-10)
 
 
+@pytest.mark.parametrize("compiled", [True, False])  # the loop in C, and NumPy
 @pytest.mark.parametrize("function", [softplus, exponential, squares])
 @pytest.mark.parametrize(("offset", "weights"), [(None, None), (OFFSET, WEIGHTS)])
-def test_effects_of_groups_are_gathered_and_their_gradients_collected(function: Any, offset: Any, weights: Any) -> None:
+def test_effects_of_groups_are_gathered_and_their_gradients_collected(
+    function: Any, offset: Any, weights: Any, compiled: bool
+) -> None:
     rows = len(MATRIX)
     codes = [RNG.integers(0, size, rows) for size in (6, 3)]
     groups = ((codes[0], MATRIX[:, :2]), (codes[1], None))
     at = [RNG.normal(size=4), RNG.normal(size=(6, 2)), RNG.normal(size=(3, 1))]
-    with theano.config.change_flags(compute_test_value="off", cxx="", mode="FAST_COMPILE"):
+    flags = {} if compiled else {"cxx": "", "mode": "FAST_COMPILE"}
+    with theano.config.change_flags(compute_test_value="off", **flags):
         inputs = [tt.dvector(), tt.dmatrix(), tt.dmatrix()]
-        total = row_sum_of_groups(function, *inputs, MATRIX, offset, weights, groups)
-        compute = theano.function(inputs, [total, *(2.0 * g for g in theano.grad(total, inputs))])
+        total = row_sum_of_groups(function, *inputs, np.asfortranarray(MATRIX), offset, weights, groups)
+        outputs = [total, *(2.0 * g for g in theano.grad(total, inputs))]
+        compute = compile_function(inputs, outputs, [at]) if compiled else theano.function(inputs, outputs)
+    if compiled:
+        assert "GroupedRowSum" in str(compute.maker.fgraph)
+        assert "CalledFromC" not in str(compute.maker.fgraph)
     got = compute(*at)
     eta = MATRIX @ at[0] + (at[1][codes[0]] * MATRIX[:, :2]).sum(axis=1) + at[2][codes[1], 0]
     eta = eta + (0 if offset is None else offset)
@@ -84,3 +94,18 @@ def test_effects_of_groups_are_gathered_and_their_gradients_collected(function: 
     wanted = [np.bincount(codes[0], slope * MATRIX[:, k], 6) for k in range(2)]
     np.testing.assert_allclose(got[2], np.stack(wanted, axis=1), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(got[3][:, 0], np.bincount(codes[1], slope, 3), rtol=1e-10)
+
+
+@pytest.mark.parametrize("wrong", ["column", "effect", "group"])
+def test_parts_that_do_not_fit_together_are_refused_in_c(wrong: str) -> None:
+    codes = np.array([0, 1, 2, 1, 0])
+    groups = ((codes, MATRIX[:5, :2]),)
+    with theano.config.change_flags(compute_test_value="off"):
+        inputs = [tt.dvector(), tt.dmatrix()]
+        total = row_sum_of_groups(squares, *inputs, MATRIX[:5], None, None, groups)
+        compute = compile_function(inputs, [total], [[np.ones(4), np.ones((3, 2))]])
+    assert compute(np.ones(4), np.ones((3, 2)))[0] > 0
+    beta = np.ones(3 if wrong == "column" else 4)
+    effects = np.ones((2 if wrong == "group" else 3, 1 if wrong == "effect" else 2))
+    with pytest.raises(ValueError, match="do not fit together"):
+        compute(beta, effects)
