@@ -199,20 +199,24 @@ def _stored(array: xr.DataArray) -> _Lazy | None:
     return data.array if isinstance(data, LazilyIndexedArray) and isinstance(data.array, _Lazy) else None
 
 
-def flattened(arrays: Sequence[xr.DataArray], names: Sequence[str]) -> xr.DataArray:
+def flattened(arrays: Sequence[xr.DataArray]) -> xr.DataArray:
     """Return arrays (chain, draw, ...), of which some are kept in files, as one over chain, draw, `point`.
 
     Parameters
     ----------
     arrays
         Whole ones, with their dims in this order.
-    names
-        Labels of `point`.
+
+    Returns
+    -------
+    DataArray
+        Points are numbered from 0 through all arrays.
     """
     parts = [array.values if stored is None else stored for array in arrays for stored in (_stored(array),)]
     values = LazilyIndexedArray(_Flattened(parts))  # type: ignore[no-untyped-call]
     variable = xr.Variable(("chain", "draw", "point"), values)
-    coords = {"chain": arrays[0]["chain"].values, "draw": arrays[0]["draw"].values, "point": list(names)}
+    sample = {dim: arrays[0][dim].values for dim in ("chain", "draw")}
+    coords = {**sample, "point": np.arange(values.shape[2])}
     return xr.Dataset({"terms": variable}, coords)["terms"]  # the constructor of an array would read all
 
 

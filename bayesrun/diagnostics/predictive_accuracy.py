@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,14 @@ from bayesrun.diagnostics.base import (
     listed,
 )
 from bayesrun.diagnostics.numerics.psis import Loo, leave_one_out, log_mean_exp
-from bayesrun.diagnostics.summary import SAMPLE, blocks, names_of
+from bayesrun.diagnostics.summary import SAMPLE, blocks, names_at, names_of
 from bayesrun.invocation import command
 from bayesrun.large_draws import flattened, is_stored, row_parts
 from bayesrun.lazy import az
 
 Floats = NDArray[np.float64]
+
+_NAMED_AT_ONCE = 1_000
 
 
 def observed_terms(idata: az.InferenceData | Mapping[str, xr.Dataset]) -> tuple[xr.DataArray, int] | None:
@@ -43,7 +46,7 @@ def observed_terms(idata: az.InferenceData | Mapping[str, xr.Dataset]) -> tuple[
     Returns
     -------
     terms : DataArray
-        Over chain, draw, point; coordinate `point` holds `NAME[LABEL]`.
+        Over chain, draw, point; `point_names` names the points, `NAME[LABEL]`.
     left_out : int
         Number of imputed points, which are excluded. The result is None if there are no terms at all.
     """
@@ -52,13 +55,45 @@ def observed_terms(idata: az.InferenceData | Mapping[str, xr.Dataset]) -> tuple[
         return None
     arrays = {str(name): array.transpose(*SAMPLE, ...) for name, array in group.data_vars.items()}
     if any(map(is_stored, arrays.values())):
-        terms = flattened(list(arrays.values()), [point for n, a in arrays.items() for point in names_of(a, n)])
+        terms = flattened(list(arrays.values())).assign_attrs(names=_Names(arrays))
     else:
         parts = [_stack(array, name) for name, array in arrays.items()]
         terms = parts[0] if len(parts) == 1 else xr.concat(parts, dim="point")
     imputed = np.concatenate([np.isnan(part).all(axis=(0, 1)) for part in row_parts(terms.transpose(*SAMPLE, "point"))])
     observed = terms.isel(point=~imputed) if imputed.any() else terms
     return observed.transpose(*SAMPLE, "point"), int(imputed.sum())
+
+
+class _Names:
+    """Names of the points of several arrays, made when they are asked for: those of 50,000 rows take 10 MB."""
+
+    def __init__(self, arrays: Mapping[str, xr.DataArray]) -> None:
+        self._labels = {name: array.isel({dim: 0 for dim in SAMPLE}, drop=True) for name, array in arrays.items()}
+        self._ends = np.cumsum([array.size for array in self._labels.values()])
+
+    def at(self, places: NDArray[np.int64]) -> list[str]:
+        """Return the names of the points with these numbers, which are in order."""
+        found, begin = list[str](), 0
+        for (name, array), end in zip(self._labels.items(), self._ends, strict=True):
+            own = places[(places >= begin) & (places < end)]
+            found += names_at(array, name, own - begin) if own.size else []
+            begin = end
+        return found
+
+
+def point_names(terms: xr.DataArray, which: NDArray[Any] | slice = slice(None)) -> list[str]:
+    """Return the names of observed points: of all, or of those in order that an index or a mask chooses."""
+    chosen, names = terms["point"].values[which], terms.attrs.get("names")
+    return [str(point) for point in chosen] if names is None else names.at(chosen)
+
+
+def _places(terms: xr.DataArray, wanted: Sequence[str]) -> list[int]:
+    """Return the place of each named point, without keeping the names of all."""
+    found, number = dict.fromkeys(wanted, -1), terms.sizes["point"]
+    for begin in range(0, number, _NAMED_AT_ONCE):
+        names = point_names(terms, slice(begin, begin + _NAMED_AT_ONCE))
+        found |= {name: begin + place for place, name in enumerate(names) if name in found}
+    return list(found.values())
 
 
 def by_point(terms: xr.DataArray) -> Iterator[Floats]:
@@ -89,8 +124,7 @@ def loo_of(terms: xr.DataArray, summary: pd.DataFrame, repaired: xr.Dataset | No
     loo = _once(terms, relative_efficiency(terms, summary))
     if repaired is None:
         return loo
-    place = {str(point): i for i, point in enumerate(terms["point"].values)}
-    at = [place[str(point)] for point in repaired["point"].values]
+    at = _places(terms, [str(point) for point in repaired["point"].values])
     loo.elpd_i[at], loo.pareto_k[at] = repaired["elpd"].values, repaired["pareto_k"].values
     return loo
 
@@ -129,7 +163,7 @@ def check_loo(judged: Judged) -> CheckResult:
     repaired = judged.idata.get("loo")
     loo = loo_of(terms, judged.summary, repaired)
     k = loo.judged_k
-    bad = [str(p) for p, high in zip(terms["point"].values, k > GOOD_K, strict=True) if high]
+    bad = point_names(terms, k > GOOD_K)
     share = grade_above(len(bad) / len(k), judged.settings.thresholds.pareto_k)
     grade = Grade("ok" if share.severity == "ok" else "warn", GOOD_K)
     where = f" ({left_out} missing points are left out)" if left_out else ""

@@ -75,12 +75,22 @@ def names_of(array: xr.DataArray, name: str) -> list[str]:
     return [f"{name}[{', '.join(parts)}]" for parts in labels]
 
 
-def label_texts(values: NDArray[Any]) -> list[str]:
-    """Format labels as text; dates become `2008-05-02` if all are at midnight."""
+def names_at(array: xr.DataArray, name: str, places: NDArray[np.int64]) -> list[str]:
+    """Name some scalars of a variable, by their places in `names_of`, without naming all."""
+    dims = [dim for dim in array.dims if dim not in SAMPLE]
+    if not dims:
+        return [name] * len(places)
+    at = np.unravel_index(places, [array.sizes[dim] for dim in dims])
+    labels = [label_texts(array[dim].values, own) for dim, own in zip(dims, at, strict=True)]
+    return [f"{name}[{', '.join(parts)}]" for parts in zip(*labels, strict=True)]
+
+
+def label_texts(values: NDArray[Any], places: NDArray[np.int64] | None = None) -> list[str]:
+    """Format labels as text, or those at some places; dates become `2008-05-02` if all labels are at midnight."""
     if values.dtype.kind == "M":
         days = values.astype("datetime64[D]")
         values = days if ((days == values) | np.isnat(values)).all() else values
-    return [str(value) for value in values]
+    return [str(value) for value in (values if places is None else values[places])]
 
 
 def blocks(array: xr.DataArray, numbers: int = _NUMBERS) -> Iterator[NDArray[np.float64]]:

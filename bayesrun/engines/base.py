@@ -343,7 +343,7 @@ class CompiledModel(Protocol):
     def flat_priors(self) -> list[str]:
         """Name the variables whose prior is flat, from which nothing can be drawn."""
 
-    def draw_prior(self, draws: int, seed: int) -> Arrays:
+    def draw_prior(self, draws: int, seed: int, make_buffer: MakeBuffer = ArrayBuffer) -> Arrays:
         """Draw every variable and likelihood from the prior.
 
         Parameters
@@ -352,12 +352,14 @@ class CompiledModel(Protocol):
             How many.
         seed
             Decides them.
+        make_buffer
+            Makes the buffer of each likelihood, of one chain.
 
         Returns
         -------
         dict
-            Name to array (draw, ...); `NAME_missing` are the imputed places of `NAME`. A likelihood that can't be
-            drawn from is left out.
+            Name to array (draw, ...), or to what a buffer returns in place of one, over (1, draw, ...);
+            `NAME_missing` are the imputed places of `NAME`. A likelihood that can't be drawn from is left out.
 
         Raises
         ------

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 
 from bayesrun.diagnostics.base import GOOD_K
 from bayesrun.diagnostics.calibration import simultaneous_bands
-from bayesrun.diagnostics.predictive_accuracy import loo_of
+from bayesrun.diagnostics.predictive_accuracy import loo_of, point_names
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.figures import style as look
 from bayesrun.figures.base import Figure, NotDrawable, Subject
@@ -69,7 +69,7 @@ def draw_loo_pit(subject: Subject) -> Canvas:
 def pit(subject: Subject) -> Array:
     """Return the PIT value of each observed point, (point,)."""
     terms, log_weights = leave_one_out(subject)
-    observed, predicted = _points(subject, [str(p) for p in terms["point"].values])
+    observed, predicted = _points(subject, point_names(terms))
     weights = np.exp(log_weights - log_weights.max(axis=0))
     weights /= weights.sum(axis=0)
     below = (weights * (predicted < observed)).sum(axis=0)
@@ -120,7 +120,7 @@ NAMED = 8
 
 def draw_pareto_k(subject: Subject) -> Canvas:
     """Draw k by observation, and label the largest."""
-    labels, k = pareto_k(subject)
+    terms, k = pareto_k(subject)
     figure, ax = look.panel(title_of(subject, "Pareto k of LOO"), 3.6)
     bad = k > GOOD_K
     at = np.arange(len(k))
@@ -129,17 +129,17 @@ def draw_pareto_k(subject: Subject) -> Canvas:
     ax.plot(at[bad], k[bad], "o", color=look.VERMILLION, markersize=5)
     for i in np.argsort(-k)[:NAMED]:
         if bad[i]:
-            ax.annotate(labels[i], (i, k[i]), (4, 3), textcoords="offset points", fontsize=8)
+            ax.annotate(point_names(terms, np.array([i]))[0], (i, k[i]), (4, 3), textcoords="offset points", fontsize=8)
     ax.set(xlabel="observation", ylabel="Pareto k")
     look.legend_below(figure, ax)
     return figure
 
 
-def pareto_k(subject: Subject) -> tuple[list[str], Array]:
-    """Return the label and the Pareto k of each observation: as judged by the check `loo`."""
+def pareto_k(subject: Subject) -> tuple[xr.DataArray, Array]:
+    """Return the terms of all observations and the Pareto k of each: as judged by the check `loo`."""
     terms = terms_of(subject)
     found = loo_of(terms, subject.summary, subject.idata.get("loo"))
-    return [str(point) for point in terms["point"].values], found.judged_k
+    return terms, found.judged_k
 
 
 FIGURES = {

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bayesrun.diagnostics.base import GOOD_K
 from bayesrun.diagnostics.numerics.moment_matching import match_moments
-from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms, relative_efficiency
+from bayesrun.diagnostics.predictive_accuracy import loo_of, observed_terms, point_names, relative_efficiency
 from bayesrun.diagnostics.summary import names_of
 from bayesrun.engines.base import CompiledModel
 from bayesrun.lazy import az, pd, xr
@@ -76,7 +76,7 @@ def repaired_points(
     if model.blocks[-1].end > _MAX_PARAMETERS:
         return None
     k = loo_of(terms, summary).judged_k
-    bad = [str(point) for point in terms["point"].values[k > GOOD_K]]
+    bad = point_names(terms, k > GOOD_K)
     step = max(-(-draws * terms.sizes["point"] * len(bad) // _MAX_TERMS), draws // _DRAWS[1], 1)
     if not 0 < len(bad) <= _MAX_POINTS or draws // step < _DRAWS[0]:
         return None

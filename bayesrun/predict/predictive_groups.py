@@ -107,11 +107,8 @@ def collect(
     seeds = [int(s) for s in np.random.SeedSequence([seed, 1]).generate_state(3)]
     draws = model.recover(sampled.draws, seeds[0])
     shown, helpers = model.reported, model.helpers
-    prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers)
     make_buffer = draw_buffers(folder)
-    prior_predictive = replace(
-        prior_predictive, draws={n: _put(v, make_buffer) for n, v in prior_predictive.draws.items()}
-    )
+    prior, prior_predictive = draw_prior(shown, wanted.prior, seeds[1], helpers, make_buffer)
     predicted = predict(shown, draws, seeds[2], make_buffer) if wanted.posterior else Predicted()
     terms = log_likelihood(shown, draws, wanted.log_likelihood, make_buffer) if wanted.log_likelihood else Predicted()
     if terms.draws:
@@ -137,7 +134,9 @@ def collect(
 
 
 def _put(values: NDArray[Any], make_buffer: MakeBuffer) -> Any:
-    """Put draws (chain, draw, ...) into a buffer; with a full disk, they stay where they are."""
+    """Put draws (chain, draw, ...) into a buffer if they are not in one; with a full disk, they stay where they are."""
+    if not isinstance(values, np.ndarray):
+        return values
     chains, length, *shape = values.shape
     with suppress(OSError):
         place = make_buffer((chains, length), tuple(shape), values.dtype)
@@ -146,7 +145,9 @@ def _put(values: NDArray[Any], make_buffer: MakeBuffer) -> Any:
     return values
 
 
-def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[str]) -> tuple[Predicted, Predicted]:
+def draw_prior(
+    model: CompiledModel, draws: int, seed: int, helpers: frozenset[str], make_buffer: MakeBuffer = ArrayBuffer
+) -> tuple[Predicted, Predicted]:
     """Draw from the prior and the prior predictive.
 
     Parameters
@@ -159,6 +160,8 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
         Seed of the draws.
     helpers
         Variables to leave out.
+    make_buffer
+        Makes the buffer of each likelihood.
 
     Returns
     -------
@@ -174,14 +177,18 @@ def draw_prior(model: CompiledModel, draws: int, seed: int, helpers: frozenset[s
         reason = {} if draws == 0 else {"prior": f"{size:,} numbers are too many"}
         return Predicted(missing=reason), Predicted()
     try:
-        drawn = model.draw_prior(draws, seed)
+        drawn = model.draw_prior(draws, seed, make_buffer)
     except Exception as error:  # the engine passes on any exception of a distribution's generator
         log.info("no prior draws: %s: %s", type(error).__name__, error, exc_info=True)
         return Predicted(missing={"prior": why_no_draws(model, error)}), Predicted()
-    one_chain = {name: values[None] for name, values in drawn.items() if name not in helpers}
+    one_chain = {
+        name: values[None] if isinstance(values, np.ndarray) else values  # from a buffer, it has a chain
+        for name, values in drawn.items()
+        if name not in helpers
+    }
     return (
         Predicted({n: v for n, v in one_chain.items() if n not in model.likelihoods}),
-        Predicted({n: v for n, v in one_chain.items() if n in model.likelihoods}),
+        Predicted({n: _put(v, make_buffer) for n, v in one_chain.items() if n in model.likelihoods}),
     )
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import bayesrun as library
 from bayesrun import large_draws
+from bayesrun.diagnostics.predictive_accuracy import observed_terms, point_names
 from bayesrun.large_draws import FileBuffer, draw_parts, flattened, is_stored, lazy_variable, row_parts, values_at
 
 SIZE, SHAPE = (2, 5), (7, 3)
@@ -65,11 +66,24 @@ def test_any_index_reads_what_numpy_would(data: st.DataObject, tmp_path_factory:
 
 def test_several_arrays_stand_side_by_side(array: xr.DataArray) -> None:
     plain = xr.DataArray(WHOLE[..., 0] + 0.5, dims=("chain", "draw", "row"))
-    both = flattened([array, plain], [f"p{i}" for i in range(28)])
+    both = flattened([array, plain])
     expected = np.concatenate([WHOLE.reshape(2, 5, -1), plain.values], axis=2)
     np.testing.assert_array_equal(both.values, expected)
     np.testing.assert_array_equal(both[:, 1, [27, 2, 22]].values, expected[:, 1, [27, 2, 22]])
-    assert list(both["point"].values) == [f"p{i}" for i in range(28)]
+    assert list(both["point"].values) == list(range(28))
+
+
+def test_points_are_named_when_they_are_asked_for(array: xr.DataArray) -> None:
+    """Names of some points are those that all have, of several arrays, with labels of rows and levels."""
+    days = np.array("2020-01-30", "datetime64[D]") + np.arange(7)
+    days = xr.DataArray(WHOLE[..., 0], dims=("chain", "draw", "day"), coords={"day": days.astype("datetime64[ns]")})
+    terms, left_out = observed_terms({"log_likelihood": xr.Dataset({"y": array, "late": days})})
+    names = [f"y[{row}, {level}]" for row in range(7) for level in range(3)]
+    names += [f"late[{day}]" for day in ["2020-01-30", "2020-01-31", *(f"2020-02-0{k}" for k in range(1, 6))]]
+    assert left_out == 0 and point_names(terms) == names
+    assert point_names(terms, np.array([0, 4, 20, 21, 27])) == [names[k] for k in (0, 4, 20, 21, 27)]
+    assert point_names(terms.isel(point=slice(None, None, 5)), slice(1, 3)) == [names[5], names[10]]
+    assert point_names(terms, np.zeros(28, bool)) == []
 
 
 def test_a_full_disk_is_an_error_when_draws_are_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +102,7 @@ FORMULAS: dict[str, dict[str, Any]] = {
     "two responses": {"formula": "mvbind(Y, X2) ~ X1", "options": {"rescor": False}},
     "a gap": {"formula": "gappy ~ X1", "family": "student"},
     "truncated counts": {"formula": "count | trunc(0) ~ X1", "family": "poisson"},
+    "two generators": {"formula": "count ~ X1", "family": "zero_inflated_negative_binomial"},
 }
 ROWS = 600
 
@@ -132,8 +147,10 @@ def contents(folder: Path) -> Iterator[tuple[str, Any]]:
 def test_a_run_has_the_same_numbers_and_reads_bounded_blocks(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for most in ("_AT_ONCE", "_CUT_AT_ONCE"):
+        monkeypatch.setattr(f"bayesrun.engines.pymc3.predictive.{most}", 20_000)
     one = dict(contents(run(tmp_path / "memory", FORMULAS[name])))
-    largest, written = [0], set()
+    largest, made, written = [0], [0], set()
     read, fill = FileBuffer.read, FileBuffer.fill
 
     def counted(self: FileBuffer, draws: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -142,6 +159,7 @@ def test_a_run_has_the_same_numbers_and_reads_bounded_blocks(
 
     def noted(self: FileBuffer, first: int, values: np.ndarray) -> None:
         written.add((self.shape, self.dtype.kind))
+        made[0] = max(made[0], values.size)
         fill(self, first, values)
 
     monkeypatch.setattr(FileBuffer, "read", counted)
@@ -158,3 +176,7 @@ def test_a_run_has_the_same_numbers_and_reads_bounded_blocks(
     assert written  # predictions and terms went to a file
     # the whole has 240 draws of 600 rows, 144,000 numbers; leaving rows out takes 65,536 at once
     assert 0 < largest[0] <= 2**16
+    # predictions of the prior and the posterior, and terms, are made some draws at a time
+    assert (1, 500, ROWS) in {shape for shape, _ in written}
+    if name != "a gap":  # imputed values are picked out of all predictions of the prior
+        assert 0 < made[0] <= 20_000

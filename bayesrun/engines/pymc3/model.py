@@ -178,10 +178,10 @@ class PyMC3Model:
         """Name the variables whose prior is flat."""
         return predictive.flat_priors(self.model)
 
-    def draw_prior(self, draws: int, seed: int) -> dict[str, Array]:
+    def draw_prior(self, draws: int, seed: int, make_buffer: MakeBuffer = ArrayBuffer) -> dict[str, Array]:
         """Draw every variable and likelihood from the prior."""
         together = self._metadata.together
-        return predictive.draw_prior(self.model, draws, seed, self._missing, together, self._absent)
+        return predictive.draw_prior(self.model, draws, seed, self._missing, together, self._absent, make_buffer)
 
     def predict(
         self, names: Sequence[str], draws: Arrays, seed: int, make_buffer: MakeBuffer = ArrayBuffer

@@ -7,8 +7,9 @@ and its own random generator is then called once for all of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,14 +37,12 @@ Missing = Mapping[str, NDArray[np.bool_]]
 
 log = logging.getLogger("bayesrun.predictive")
 
-_AT_ONCE = 4_000_000
-"""Numbers that are drawn at once."""
-_FEW_AT_ONCE = 250_000
-"""Terms of a likelihood that are evaluated at once, and numbers drawn where their order decides nothing."""
+_AT_ONCE = 250_000
+"""Numbers that are drawn, or terms of a likelihood that are evaluated, at once."""
+_CUT_AT_ONCE = 1_000_000
+"""Numbers that are drawn at once within limits, for which the model's expressions are looked up again each time."""
 _LARGE = 1_000
 """Numbers of a parameter from which on it is freed at once."""
-_NUMBER_BY_NUMBER = ("Bernoulli", "Binomial", "Normal", "Poisson")
-"""Distributions whose generator finishes a number before it begins the next: blocks of any size are the same draws."""
 
 
 @contextmanager
@@ -69,6 +68,7 @@ def draw_prior(
     missing: Missing,
     together: Sequence[DrawnTogether] = (),
     absent: Missing | None = None,
+    make_buffer: MakeBuffer = ArrayBuffer,
 ) -> dict[str, Array]:
     """Draw every variable and likelihood (see `CompiledModel.draw_prior`).
 
@@ -95,7 +95,10 @@ def draw_prior(
             if absent is not None and variable.name in drawn and name in filled and name in model.named_vars:
                 drawn[name] = drawn[variable.name][:, absent[variable.name]]
             continue
-        drawn |= _prior_predictive(model, variable, drawn, missing.get(variable.name), rng)
+        # what another likelihood is computed from stays in memory
+        used = any(other is not variable and _depends(other, [variable]) for other in model.observed_RVs)
+        own_buffer = ArrayBuffer if used else make_buffer
+        drawn |= _prior_predictive(model, variable, drawn, missing.get(variable.name), rng, own_buffer)
     return drawn
 
 
@@ -111,12 +114,18 @@ def _each(values: Array, variable: Any, draws: int) -> Array:
 
 
 def _prior_predictive(
-    model: pm.Model, variable: Any, drawn: Draws, imputed: NDArray[np.bool_] | None, rng: np.random.RandomState
+    model: pm.Model,
+    variable: Any,
+    drawn: Draws,
+    imputed: NDArray[np.bool_] | None,
+    rng: np.random.RandomState,
+    make_buffer: MakeBuffer,
 ) -> dict[str, Array]:
     """Draw a likelihood, and the values that would be imputed in it; nothing where it has no generator."""
     try:
-        one_chain = {name: values[None] for name, values in drawn.items()}
-        predicted = _predict(model, variable, one_chain, rng, ArrayBuffer)[0]
+        one_chain = {name: values[None] for name, values in drawn.items() if isinstance(values, np.ndarray)}
+        found = _predict(model, variable, one_chain, rng, make_buffer if imputed is None else ArrayBuffer)
+        predicted = found[0] if isinstance(found, np.ndarray) else found
     except Exception as error:  # PyMC3 raises whatever a distribution's generator raises
         log.info("no prior draws of %s: %s", variable.name, error, exc_info=True)
         return {}
@@ -183,16 +192,25 @@ def _predict(
     if not distribution.cut:
         return _drawn_from(distribution.base, model, variable, draws, rng, make_buffer)
 
-    def draw() -> Array:
-        return _drawn_from(distribution.base, model, variable, draws, rng, ArrayBuffer)
-
     names, wanted = list(distribution.cut), list(distribution.cut.values())
-    found = dict(zip(names, at_draws(model, wanted, draws), strict=True))
-    chains, length = next(iter(found.values())).shape[:2]
-    flat = {name: values.reshape(chains * length, *values.shape[2:]) for name, values in found.items()}
+    shape, size = variable.tag.test_value.shape, next(iter(draws.values())).shape[:2]
+    flat = {name: np.reshape(values, (1, size[0] * size[1], *values.shape[2:])) for name, values in draws.items()}
     generator = np.random.default_rng(rng.randint(2**31))
-    drawn = distribution.draw(flat, lambda: draw().reshape(chains * length, *variable.tag.test_value.shape), generator)
-    return _put(np.asarray(drawn).reshape(chains, length, *drawn.shape[1:]), make_buffer)
+
+    def drawn() -> Iterator[tuple[int, Array]]:
+        step = _draws_at_once(shape, _CUT_AT_ONCE)
+        for begin in range(0, size[0] * size[1], step):
+            some = {name: values[:, begin : begin + step] for name, values in flat.items()}
+            limits = {n: found[0] for n, found in zip(names, at_draws(model, wanted, some), strict=True)}
+            draw = partial(_drawn_from, distribution.base, model, variable, some, rng, ArrayBuffer)
+            of_one_chain = partial(_reshaped, draw, (len(next(iter(limits.values()))), *shape))
+            yield begin, np.asarray(distribution.draw(limits, of_one_chain, generator))
+
+    return _gathered(drawn(), (size[0], size[1]), make_buffer)
+
+
+def _reshaped(draw: Callable[[], Array], size: tuple[int, ...]) -> Array:
+    return draw().reshape(size)
 
 
 def _drawn_from(
@@ -243,8 +261,7 @@ def _all_at_once(
     at = AtDraws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
 
     def drawn() -> Iterator[tuple[int, Array]]:
-        few = name_of(distribution) in _NUMBER_BY_NUMBER
-        for begin, values in at.blocks(_draws_at_once(shape, _FEW_AT_ONCE if few else _AT_ONCE)):
+        for begin, values in at.blocks(_draws_at_once(shape)):
             of = [v.reshape(len(v), *(1,) * (len(shape) - v.ndim + 1), *v.shape[1:]) for v in values]
             size = (len(of[0]), *shape)
             # test values of all draws, which nothing needs, would take longer than drawing
@@ -273,8 +290,8 @@ def _by_recipe(
     return _gathered(drawn, at.size, make_buffer)
 
 
-def _draws_at_once(shape: tuple[int, ...], numbers: int = _AT_ONCE) -> int:
-    return max(1, numbers // max(1, int(np.prod(shape))))
+def _draws_at_once(shape: tuple[int, ...], numbers: int | None = None) -> int:
+    return max(1, (numbers or _AT_ONCE) // max(1, int(np.prod(shape))))
 
 
 def _gathered(drawn: Iterable[tuple[int, Array]], size: tuple[int, int], make_buffer: MakeBuffer) -> Array:
@@ -323,7 +340,7 @@ def log_likelihood(
         terms = [model[name].logp_elemwiset for name in names]
     at, buffers = AtDraws(model, terms, draws), dict[str, DrawBuffer]()
     each = max((model[name].tag.test_value.shape for name in names), key=np.prod)
-    for begin, found in at.blocks(_draws_at_once(each, _FEW_AT_ONCE)):
+    for begin, found in at.blocks(_draws_at_once(each)):
         for name, values in zip(names, found, strict=True):
             imputed = missing.get(name)
             if imputed is not None:

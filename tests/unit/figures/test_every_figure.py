@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from matplotlib.image import imread
 
+from bayesrun.diagnostics.predictive_accuracy import point_names
 from bayesrun.figures.base import FIGURES, NotDrawable, Subject
 from bayesrun.figures.drawing import draw_all
 from bayesrun.figures.mixing import autocorrelation, draw_by_chain
@@ -77,10 +78,10 @@ def test_pit_of_a_calibrated_model_is_uniform() -> None:
 
 def test_pareto_k_is_that_of_arviz() -> None:
     subject = _normal()
-    labels, k = pareto_k(subject)
+    terms, k = pareto_k(subject)
     reff = min(1.0, float(subject.summary["ess_bulk"].mean()) / 1000)
     assert np.allclose(k, az.loo(subject.idata, pointwise=True, reff=reff).pareto_k)
-    assert labels[:2] == ["y[0]", "y[1]"]
+    assert point_names(terms)[:2] == ["y[0]", "y[1]"]
 
 
 def test_autocorrelation_of_a_known_process() -> None:
