@@ -26,7 +26,7 @@ Groups = tuple[tuple[Array, "Array | None"], ...]
 
 
 @dataclass(frozen=True)
-class Rows:
+class SummedRows:
     """Rows of a linear predictor whose squares are summed.
 
     Parameters
@@ -48,23 +48,23 @@ class Rows:
     rest: float = 0.0
 
 
-def fewer_rows(matrix: Array, apart: Array, groups: Groups) -> Rows:
+def fewer_rows(matrix: Array, apart: Array, groups: Groups) -> SummedRows:
     """Return rows with the same sum of squares: those given if there are several groupings, or very many groups.
 
     Parameters
     ----------
     matrix, apart, groups
-        As of `Rows`.
+        As of `SummedRows`.
     """
     if len(groups) != 1:
-        return Rows(matrix, apart, groups)
+        return SummedRows(matrix, apart, groups)
     codes, given = groups[0]
     effects = np.ones((len(codes), 1)) if given is None else given
     joined = np.column_stack([matrix, apart])
     order = np.argsort(codes, kind="stable")
     ends = np.flatnonzero(np.diff(codes[order], append=-1)) + 1
     if len(ends) > _MOST_GROUPS:
-        return Rows(matrix, apart, groups)
+        return SummedRows(matrix, apart, groups)
     kept, columns, of = [], [], []
     left = np.empty_like(joined)
     begin = 0
@@ -84,9 +84,9 @@ def fewer_rows(matrix: Array, apart: Array, groups: Groups) -> Rows:
     of.append(np.full(len(last), codes[0], dtype=np.int64))
     made = np.concatenate(kept)
     if len(made) >= len(matrix):
-        return Rows(matrix, apart, groups)
+        return SummedRows(matrix, apart, groups)
     x, o = np.ascontiguousarray(made[:, :-1]), np.ascontiguousarray(made[:, -1])
-    return Rows(x, o, ((np.concatenate(of), np.concatenate(columns)),), float(rest))
+    return SummedRows(x, o, ((np.concatenate(of), np.concatenate(columns)),), float(rest))
 
 
 def _reduced(rows: Array) -> Array:
