@@ -111,7 +111,8 @@ def bare(root: str, packages: Sequence[str]) -> Iterator[Mapping[str, BarePackag
 
 def _bare_package(name: str, folder: str) -> BarePackage:
     module, path = BarePackage(name), os.path.join(folder, "__init__.py")
-    module.__spec__ = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[folder])
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=[folder])
+    module.__spec__, module.__loader__ = spec, spec.loader if spec else None
     module.__path__, module.__file__ = [folder], path
     return module
 

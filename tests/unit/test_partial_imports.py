@@ -21,6 +21,13 @@ def test_statistics_of_arviz_come_without_its_plots() -> None:
     assert said(use + LOADED) == "(1, 2)\n[False, False, False, True]"
 
 
+@pytest.mark.parametrize("first", ["pkg_resources", "matplotlib", "matplotlib.pyplot", "arviz", "arviz.data"])
+def test_what_is_imported_before_stays(first: str) -> None:
+    use = f"import {first}, sys; was = sys.modules[{first!r}]; {ENGINE.format(patches='all')}"
+    after = "from bayesrun.lazy import az; az.from_dict({'x': [[1.0, 2.0]]}); "
+    assert said(f"{use}{after}import {first}; print(sys.modules[{first!r}] is was)") == "True"
+
+
 @pytest.mark.parametrize(("patches", "loaded"), [("all", False), ("none", True)])
 def test_the_engine_comes_without_plots(patches: str, loaded: bool) -> None:
     assert said(ENGINE.format(patches=patches) + LOADED) == str([loaded, loaded, loaded, True])
