@@ -155,7 +155,7 @@ def linear_gaussian_at_rows(
     # observations and first rows play no part here
     values = [fixed(0.0), fixed(0.0), constant(lengths), *[fixed(0.0)] * (1 + 2 * states), *changes, *coefficients]
     inputs, kinds = zip(*[as_input(value, axes, (*sizes[:-1], count)) for value in values], strict=True)
-    system = StateSpace(components, tuple(kinds), sizes[:-1], count)
+    system = StateSpace(tuple(kinds), sizes[:-1], count, components)
     unit = {"mu": fixed(0.0), "sigma": fixed(1.0)}
     # its axis of the rows has all steps to them; the name makes it one that is drawn anew
     own = (*axes, f"{name}_states")

@@ -359,7 +359,7 @@ def _terms(
     named = [*initial, *(cell for row in transition for cell in row), *relative]
     inputs, kinds = zip(*[as_input(value, dims, shape) for value in named], strict=True)
     series, rows = tuple(shape[:-1]), shape[-1]
-    program = Program(tuple(_variables(size)), tuple(kinds), series, rows)
+    program = Program(tuple(kinds), series, rows, tuple(_variables(size)))
     whole = Call("recurrence", tuple(map(node_of, inputs)), (program,))
     total = Value(dims, shape, node=Call("index", (whole,), ((size,),)))
     return apply("log", [total]) + largest

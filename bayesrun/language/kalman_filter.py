@@ -65,21 +65,13 @@ class StateSpace(AlongRows):
 
     Parameters
     ----------
+    inputs, series, rows
+        As of all that goes along rows.
     components
         What the observation is the sum of.
-    inputs
-        Of each input whether it differs between the series, whether it differs between the rows, and whether a
-        derivative is needed.
-    series
-        Shape of the dims along which it does not run.
-    rows
-        Number of rows.
     """
 
     components: tuple[Component, ...]
-    inputs: tuple[tuple[bool, bool, bool], ...]
-    series: tuple[int, ...]
-    rows: int
 
     @property
     def size(self) -> int:

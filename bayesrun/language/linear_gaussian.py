@@ -360,7 +360,7 @@ def read_linear_gaussian(
     coefficients = reader.coefficients() if any(c.kind == "ar" for c in components) else []
     values = [*of_steps, constant(steps), squared(noise), *means, *variances, *changes, *coefficients]
     inputs, kinds = zip(*[as_input(value, axes, (*shape[:-1], count)) for value in values], strict=True)
-    system = StateSpace(components, tuple(kinds), tuple(shape[:-1]), count)
+    system = StateSpace(tuple(kinds), tuple(shape[:-1]), count, components)
     terms = Value(axes, system.shape, node=Call("kalman_filter", tuple(map(node_of, inputs)), (system,)))
     if not _every_step(places):
         terms = index(terms, [*[slice(None)] * (len(shape) - 1), constant(places)]).named(axes)

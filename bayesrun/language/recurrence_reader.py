@@ -280,7 +280,7 @@ class _Reader:
             starts = tuple(first.get(name, ([], False))[0])
             data = name in self._fed and name not in self._steps
             variables.append(StepVariable(name, tuple(blocks[name]), tuple(nearest), starts, data))
-        program = Program(tuple(variables), tuple(kinds), tuple(sizes), self._rows)
+        program = Program(tuple(kinds), tuple(sizes), self._rows, tuple(variables))
         return self._results(program, fitted, dims, shape)
 
     def _results(self, program: Program, inputs: Sequence[Value], dims: Any, shape: Any) -> dict[str, Value]:

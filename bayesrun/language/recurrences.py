@@ -80,8 +80,20 @@ class StepVariable:
     data: bool = False
 
 
+@dataclass(frozen=True)
 class AlongRows:
-    """What goes along the rows of several series, with inputs that may differ between series and between rows."""
+    """What goes along the rows of several series, with inputs that may differ between series and between rows.
+
+    Parameters
+    ----------
+    inputs
+        Of each input whether it differs between the series, whether it differs between the rows, and whether a
+        derivative is needed.
+    series
+        Shape of the dims along which it does not run: each element is a series of its own.
+    rows
+        Number of rows.
+    """
 
     inputs: tuple[tuple[bool, bool, bool], ...]
     series: tuple[int, ...]
@@ -109,21 +121,13 @@ class Program(AlongRows):
 
     Parameters
     ----------
+    inputs, series, rows
+        As of all that goes along rows.
     variables
         Its variables, each after those that it needs at the same row.
-    inputs
-        Of each input whether it differs between the series, whether it differs between the rows, and whether a
-        derivative is needed.
-    series
-        Shape of the dims along which it does not run: each element is a series of its own.
-    rows
-        Number of rows.
     """
 
     variables: tuple[StepVariable, ...]
-    inputs: tuple[tuple[bool, bool, bool], ...]
-    series: tuple[int, ...]
-    rows: int
 
     @property
     def shape(self) -> tuple[int, ...]:

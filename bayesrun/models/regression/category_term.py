@@ -42,26 +42,9 @@ _HINT = "write cs(x), or cs(x + z) for several"
 
 
 def without_categories(right: str, key: str) -> tuple[str, list[CategoryTerm]]:
-    """Take category-specific effects out of the right side of a formula.
+    """Take category-specific effects out of the right side of a formula, as `without_smooths` does.
 
-    Parameters
-    ----------
-    right
-        The right side, with symbols for names in back-ticks.
-    key
-        Config key of the formula.
-
-    Returns
-    -------
-    rest : str
-        What is left; `1` if nothing is.
-    terms : list of CategoryTerm
-        None, or one with all of them.
-
-    Raises
-    ------
-    UserError
-        For what can't be read.
+    There is no term, or one with all of them.
     """
     kept, inside = list[tuple[str, str]](), list[str]()
     for sign, part in summands(right):

@@ -38,27 +38,7 @@ _HINT = "write (1 | mm(a, b)), or (1 | mm(a, b, weights = cbind(w1, w2)))"
 
 
 def without_memberships(right: str, key: str) -> tuple[str, list[MembershipTerm]]:
-    """Take the terms of several memberships out of the right side of a formula.
-
-    Parameters
-    ----------
-    right
-        The right side, with symbols for names in back-ticks.
-    key
-        Config key of the formula.
-
-    Returns
-    -------
-    rest : str
-        What is left; `1` if nothing is.
-    terms : list of MembershipTerm
-        In the order of the formula.
-
-    Raises
-    ------
-    UserError
-        For what can't be read.
-    """
+    """Take the terms of several memberships out of the right side of a formula, as `without_smooths` does."""
     kept, terms = list[tuple[str, str]](), list[MembershipTerm]()
     for sign, part in summands(right):
         found = _TERM.fullmatch(part)

@@ -47,24 +47,8 @@ _MAX_LEVELS = 100
 def without_monotonic(right: str, key: str) -> tuple[str, list[MonotonicTerm]]:
     """Take monotonic effects and their interactions out of the right side of a formula.
 
-    Parameters
-    ----------
-    right
-        The right side, with symbols for names in back-ticks.
-    key
-        Config key of the formula.
-
-    Returns
-    -------
-    rest : str
-        What is left, with the other effects of `mo(x) * z`; `1` if nothing is.
-    terms : list of MonotonicTerm
-        One for each column, with all its interactions.
-
-    Raises
-    ------
-    UserError
-        For what can't be read.
+    As `without_smooths` does, but the other effects of `mo(x) * z` are left, and there is one term for each column,
+    with all its interactions.
     """
     kept, others, calls = list[tuple[str, str]](), dict[str, list[str]](), dict[str, SmoothCall]()
     for sign, part in summands(right):
