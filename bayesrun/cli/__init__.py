@@ -13,7 +13,7 @@ def main() -> None:
     listen()
     try:
         collect_rarely()
-        from bayesrun.cli.main import main as run
+        from bayesrun.cli.main import main as run  # all that is large, once signals are listened to
 
         run()
     except KeyboardInterrupt:  # between two steps: before the command began, or after it has ended

@@ -24,7 +24,7 @@ from bayesrun.redaction import missing_credentials, redact, without_credentials,
 from bayesrun.secret_patterns import REDACTED
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa  # an extra
+    import sqlalchemy as sa
 
 
 _QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -109,7 +109,7 @@ def load(spec: SqlSpec, directory: Path) -> xr.Dataset:
 
 
 def _select(spec: SqlSpec, directory: Path) -> pd.DataFrame:
-    import sqlalchemy as sa
+    import sqlalchemy as sa  # an extra
 
     try:
         url = _absolute(sa.make_url(without_redacted(spec.url)), spec, directory)

@@ -154,7 +154,7 @@ class _Starter:
 
 def start_workers_from_forkserver() -> None:
     """Let joblib's workers fork from Python's fork server, which has imported what they need."""
-    from joblib.externals.loky.backend import context
+    from joblib.externals.loky.backend import context  # which a single run does without, as the next two
 
     context.set_start_method("forkserver", force=True)
 
