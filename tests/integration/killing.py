@@ -16,6 +16,16 @@ from tests.conftest import ROOT
 from tests.faults.judging import stored_draws
 
 _PATIENCE = 400.0
+LINE = """
+name: line
+type: declarative
+priors:
+  mu: {dist: Normal, mu: 0, sigma: 1}
+  sigma: {dist: HalfNormal, sigma: 1}
+likelihood:
+  x: {dist: Normal, mu: mu, sigma: sigma, observed: x}
+"""
+"""A small model of the data variable `x`."""
 
 
 def fits_of(outputs: Path, task: str) -> dict[Path, int]:
@@ -46,10 +56,10 @@ def disturb(words: Sequence[str], outputs: Path, task: str) -> tuple[dict[Path, 
     """
     process = begin(words)
     try:
-        _wait(lambda: len(_workers(process)) == 2, process)
+        wait_for(lambda: len(_workers(process)) == 2, process)
         made = len(fits_of(outputs, task))
         _workers(process)[0].kill()
-        _wait(lambda: len(fits_of(outputs, task)) >= made + 2, process)
+        wait_for(lambda: len(fits_of(outputs, task)) >= made + 2, process)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -77,7 +87,7 @@ def disturb_run(words: Sequence[str], outputs: Path, draws: int, chain_alone: bo
         return found is not None and min(stored_draws(found.parent).values(), default=0) >= draws
 
     try:
-        _wait(has_begun, process)
+        wait_for(has_begun, process)
         if chain_alone:
             _workers(process)[0].kill()
         else:
@@ -100,7 +110,11 @@ def _workers(process: subprocess.Popen[str]) -> list[psutil.Process]:
         return []
 
 
-def _wait(found: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(found: Callable[[], object], process: subprocess.Popen[str]) -> bool:
+    """Wait until something is so, and return whether it is; a process that ends, or takes very long, ends the wait."""
     deadline = time.monotonic() + _PATIENCE
-    while not found() and process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
+        if found():
+            return True
         time.sleep(0.01)
+    return bool(found())

@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from tests.conftest import ROOT, Command, only_run
+from tests.integration.killing import LINE
 
 MODEL = """
 name: counts
@@ -27,15 +28,6 @@ likelihood:
   y: {dist: Poisson, mu: "rate + 2 * early", observed: y}
 """
 DATA = "obs,y\n" + "".join(f"{row},{y}\n" for row, y in enumerate([3, 5, 2, 4, "", 6]))
-NORMAL = """
-name: line
-type: declarative
-priors:
-  mu: {dist: Normal, mu: 0, sigma: 1}
-  sigma: {dist: HalfNormal, sigma: 1}
-likelihood:
-  x: {dist: Normal, mu: mu, sigma: sigma, observed: x}
-"""
 AVERAGE = """
 name: average
 type: declarative
@@ -54,7 +46,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write two models and their data."""
     folder = tmp_path_factory.mktemp("own")
     numbers = "x\n0.3\n1.2\n-0.5\n0.9\n0.1\n"
-    for name, model, data in (("counts", MODEL, DATA), ("line", NORMAL, numbers), ("average", AVERAGE, numbers)):
+    for name, model, data in (("counts", MODEL, DATA), ("line", LINE, numbers), ("average", AVERAGE, numbers)):
         (folder / "model").mkdir(exist_ok=True)
         (folder / "data").mkdir(exist_ok=True)
         (folder / "model" / f"{name}.yaml").write_text(model)

@@ -15,20 +15,11 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Command, only_run
-from tests.integration.killing import begin, fits_of
+from tests.integration.killing import LINE, begin, fits_of, wait_for
 from tests.integration.slurm import missing, process_of, slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing())]
-_MODEL = """
-name: line
-type: declarative
-priors:
-  mu: {dist: Normal, mu: 0, sigma: 1}
-  sigma: {dist: HalfNormal, sigma: 1}
-likelihood:
-  x: {dist: Normal, mu: mu, sigma: sigma, observed: x}
-figures: []
-"""
+_MODEL = f"{LINE}figures: []\n"
 _LONG = ("sampler.draws=6000", "sampler.tune=2000", "sampler.chains=2", "tracking=none")
 _SLURM = ("launcher=slurm", "hydra.launcher.mem_gb=1", "hydra.launcher.array_parallelism=2")
 _SBC = ("task=sbc", "model=line", "data=line", "sbc.fits=20", "sbc.ranks=49", "sampler.draws=3000", "tracking=none")
@@ -69,12 +60,9 @@ def _begin(cluster: Environment, *words: object) -> subprocess.Popen[str]:
 
 
 def _wait(process: subprocess.Popen[str], found: Callable[[], object]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not found():
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            raise AssertionError(process.communicate()[0])
-        time.sleep(0.02)
+    if not wait_for(found, process):
+        process.kill()
+        raise AssertionError(process.communicate()[0])
 
 
 def _records(outputs: Path, task: str) -> dict[int, dict[str, object]]:
