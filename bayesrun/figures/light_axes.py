@@ -18,7 +18,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import NullLocator
 from matplotlib.transforms import Bbox, Transform
 
-_SIDES = {"tick1On", "tick2On", "label1On", "label2On"}
+_ON_FIRST_SIDE = {("tick1On", True), ("tick2On", False), ("label1On", True), ("label2On", False)}  # below or left
 _Axis: Any = Axis  # whose stubs leave out what is not public
 _Axes: Any = Axes
 
@@ -69,7 +69,8 @@ class _LightAxis(_Axis):  # type: ignore[misc]
         return tick
 
     def _get_ticks_position(self) -> Any:
-        if self._is_plain and not _SIDES & self._major_tick_kw.keys():
+        both = self._major_tick_kw, self._minor_tick_kw
+        if self._is_plain and all(settings.items() >= _ON_FIRST_SIDE for settings in both):
             return 1
         self.get_major_ticks(1)
         self.get_minor_ticks(1)
