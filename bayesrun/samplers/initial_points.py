@@ -28,6 +28,13 @@ CORRELATED_UP_TO = 200
 """Parameters up to which `init: auto` looks at correlations; beyond, estimating them costs more than it saves."""
 _STRONG = 0.9
 """Correlation at the mode from which on coordinates are changed."""
+_FREE_UP_TO = 100
+"""Parameters up to which turning a point into other coordinates costs little beside its gradient."""
+_NEARLY_NORMAL = 10.0
+"""Mean squared error of the gradient that Laplace's approximation predicts, in its own coordinates, where its square is
+1 on average: below 1 of posteriors that are nearly normal, hundreds of hierarchies whose densities rise to where
+scales are infinite."""
+_POINTS = 15
 _MIN_EIGENVALUE = 1e-12
 """Least eigenvalue, relative to the diagonal, of a curvature that has an inverse."""
 _MAX_DISTANCE = 20.0
@@ -244,7 +251,8 @@ def find_coordinates(density: LogDensity, spec: NutsSpec, around: Vector | None 
     Returns
     -------
     Coordinates or None
-        None where correlations are weak or the curvature is not that of a covariance.
+        None where correlations are weak or the curvature is not that of a covariance; for many parameters, also where
+        that of the typical set is another.
     """
     if spec.init != "auto" or not 2 <= density.size <= CORRELATED_UP_TO:
         return None
@@ -255,8 +263,20 @@ def find_coordinates(density: LogDensity, spec: NutsSpec, around: Vector | None 
     strongest = _strongest(covariance)
     if strongest < _STRONG:
         return None
+    made = Coordinates(found.point, np.asarray(np.linalg.cholesky(covariance)))
+    if density.size > _FREE_UP_TO and not _is_nearly_normal(density.evaluate, made):
+        return None
     log.info("coordinates: those of the curvature at the mode (strongest correlation %.3f)", strongest)
-    return Coordinates(found.point, np.asarray(np.linalg.cholesky(covariance)))
+    return made
+
+
+def _is_nearly_normal(density: Density, made: Coordinates) -> bool:
+    """Return whether the gradient at draws of Laplace's approximation is the one that it predicts, `-z`."""
+    errors = []
+    for z in np.random.default_rng(_POINTS).normal(size=(_POINTS, len(made.mode))):
+        _, gradient = density(made.mode + made.factor @ z)
+        errors.append(np.mean((gradient @ made.factor + z) ** 2))
+    return bool(np.median(errors) < _NEARLY_NORMAL)  # also false where it is not a number
 
 
 def strongest_correlation(density: Density, initial: Vector) -> float:

@@ -9,7 +9,7 @@ import pytest
 
 from bayesrun.engines.base import Block, LogDensity
 from bayesrun.samplers.base import NutsSpec
-from bayesrun.samplers.initial_points import find_coordinates
+from bayesrun.samplers.initial_points import find_coordinates, strongest_correlation
 from bayesrun.samplers.nutpie import in_coordinates
 
 
@@ -71,3 +71,27 @@ def test_the_mapped_gradient_is_that_of_the_mapped_density() -> None:
     for axis in range(3):
         ahead, back = (moved(point + sign * step * np.eye(3)[axis], shift)[0] for sign in (1, -1))
         assert gradient[axis] == pytest.approx((ahead - back) / (2 * step), rel=1e-5)
+
+
+@pytest.mark.parametrize(("size", "has"), [(60, True), (150, False)])
+def test_a_hierarchy_of_many_parameters_keeps_its_own_coordinates(size: int, has: bool) -> None:
+    """The density of a non-centred hierarchy rises as its scale does: its mode does not tell how it is elsewhere."""
+    rng = np.random.default_rng(5)
+    y = rng.normal(0.0, 1.0, size=size - 2)
+
+    def density(point: np.ndarray) -> tuple[float, np.ndarray]:
+        mean, scale, offsets = point[0], np.exp(point[1]), point[2:]
+        apart = y - mean - scale * offsets
+        value = -0.5 * apart @ apart - 0.5 * offsets @ offsets - 0.5 * (mean**2 + scale**2) / 1e6 + point[1]
+        of_scale = scale * (apart @ offsets) - scale**2 / 1e6 + 1
+        return float(value), np.r_[apart.sum() - mean / 1e6, of_scale, scale * apart - offsets]
+
+    model = LogDensity((Block("x", 0, size, (size,)),), np.zeros(size), density)
+    assert strongest_correlation(density, model.initial_point) > 0.9
+    assert (find_coordinates(model, NutsSpec()) is not None) == has
+
+
+@pytest.mark.parametrize("size", [60, 150])
+def test_a_normal_posterior_of_many_parameters_has_them(size: int) -> None:
+    covariance = np.full((size, size), 0.95) + 0.05 * np.eye(size)
+    assert find_coordinates(gaussian(covariance, np.ones(size)), NutsSpec()) is not None
