@@ -109,10 +109,15 @@ def _all_in_c(outputs: Sequence[Any]) -> bool:
 
 
 def _longest(outputs: Sequence[Any], points: Sequence[Point]) -> int:
-    """Return the number of elements of the longest array of a graph, data or parameters."""
-    inputs = graph_inputs(outputs)
+    """Return the number of elements of the longest array of a graph, data or parameters, but for data only read."""
+    read = {v for one in ancestors(outputs) if getattr(_operation(one), "reads_data", False) for v in one.owner.inputs}
+    inputs = [v for v in graph_inputs(outputs) if v not in read]
     values = [v.data if isinstance(v, Constant) else v.get_value(borrow=True) for v in inputs if _has_value(v)]
     return max((getattr(value, "size", 0) for value in (*values, *(x for point in points for x in point))), default=0)
+
+
+def _operation(variable: Any) -> Any:
+    return variable.owner and variable.owner.op
 
 
 def _has_value(variable: Any) -> bool:

@@ -57,6 +57,8 @@ class GroupedRowSum(COp):  # type: ignore[misc]  # Theano has no type hints
     """
 
     __props__ = ("function", "groupings", "in_c")
+    reads_data = True
+    """Whether its inputs that are data are only read: they make no temporary arrays of their length in C code."""
 
     def __init__(self, function: Function, groupings: int, rows: int) -> None:
         self.function, self.groupings, self.in_c = function, groupings, rows <= _IN_C[function]

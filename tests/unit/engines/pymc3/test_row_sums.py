@@ -10,8 +10,10 @@ import pytest
 import theano
 import theano.tensor as tt
 
+from bayesrun.engines.pymc3 import ENGINE
 from bayesrun.engines.pymc3.compiled_functions import compile_function
 from bayesrun.engines.pymc3.grouped_row_sums import row_sum_of_groups
+from bayesrun.engines.pymc3.patches.base import applied
 from bayesrun.engines.pymc3.row_sums import exponential, row_sum, softplus, squares
 from bayesrun.models.regression.blocked_algebra import BLOCK
 
@@ -109,3 +111,19 @@ def test_parts_that_do_not_fit_together_are_refused_in_c(wrong: str) -> None:
     effects = np.ones((2 if wrong == "group" else 3, 1 if wrong == "effect" else 2))
     with pytest.raises(ValueError, match="do not fit together"):
         compute(beta, effects)
+
+
+def test_many_rows_are_summed_by_numpy_within_one_module() -> None:
+    ENGINE.set_up()  # modules are kept by their code
+    rows, at = 40_000, [np.array([0.5, -1.0, 2.0]), RNG.normal(size=(6, 1))]
+    matrix, codes = RNG.normal(size=(rows, 3)), RNG.integers(6, size=rows)
+    with theano.config.change_flags(compute_test_value="off"), applied("content_cache"):
+        inputs = [tt.dvector(), tt.dmatrix()]
+        total = row_sum_of_groups(softplus, *inputs, matrix, None, None, ((codes, None),))
+        compute = compile_function(inputs, [total, *theano.grad(total, inputs)], [at])
+    assert "CalledFromC{GroupedRowSum" in str(compute.maker.fgraph)
+    eta = matrix @ at[0] + at[1][codes, 0]
+    got, slope = compute(*at), 1 / (1 + np.exp(-eta))
+    assert got[0] == pytest.approx(np.logaddexp(0, eta).sum(), rel=1e-12)
+    np.testing.assert_allclose(got[1], matrix.T @ slope, rtol=1e-9)
+    np.testing.assert_allclose(got[2][:, 0], np.bincount(codes, slope), rtol=1e-9)
