@@ -262,6 +262,8 @@ def _not_numeric(variable: xr.DataArray, role: Role) -> Problem:
     hint, there = "fix the values; labels become codes with data.factors", variable.notnull().values
     if role.kind == "observed" and role.domain in ("index", "binary") and there.any() and odd[there].all():
         labels = list(dict.fromkeys(map(str, variable.values[there])))
+        if role.domain == "binary":  # `no, yes` also where the first row says yes: the last one is the event
+            labels.sort(key=str.casefold)
         listed = ", ".join(labels[:_MAX_LEVELS]) + (", ..." if len(labels) > _MAX_LEVELS else "")
         hint = f"name the labels in their order: data.levels={{{role.variable}: [{listed}]}}"
     elif _look_like_dates(variable.values[odd]):

@@ -96,7 +96,7 @@ class GroupEffects:
         check(not_over_rows(rows, columns, self.term.effects.key))
         codes = _levels(rows, columns, row_keys(rows, columns))[1]
         # also groups whose names tell the larger group that they are part of: broods of locations
-        return Beside(codes, finer=_are_parts(codes, own), coarser=_are_parts(own, codes))
+        return Beside(codes, finer=are_parts(codes, own), coarser=are_parts(own, codes))
 
     def restored(self, content: Mapping[str, Any], setting: Setting) -> FittedGroups:
         """Rebuild it from the output of `plain`."""
@@ -256,12 +256,8 @@ class FittedGroups:
         return f"sum(r_{self.name}[{code}] * {self.name}_design, {self.effect_dim})"
 
     def scales(self, setting: Setting) -> NDArray[Any]:
-        """Return `term_scale` of each effect: `s` for an intercept or a level, `s / sd(column)` for a slope."""
-        flat = self.sds <= 1e-12 * np.abs(self.means)
-        scales = np.where(flat, setting.spread, setting.spread / np.where(flat, 1.0, self.sds))
-        labelled = [j for t in self.design.terms if t.labels is not None for j in range(t.start, t.stop)]
-        scales[labelled] = setting.spread
-        return np.asarray(scales)
+        """Return `term_scale` of each effect."""
+        return effect_scales(self.design, self.means, self.sds, setting.spread)
 
     def _sd_prior(self, setting: Setting) -> tuple[Mapping[str, Any], str]:
         return sd_prior(setting.priors["sd"], self._names(), self.design.columns, self.scales(setting), setting.data)
@@ -287,10 +283,29 @@ class FittedGroups:
         return form, f"{note} (reliability {self.reliability:.2f}{why})"
 
 
-def _are_parts(codes: NDArray[Any], of: NDArray[Any]) -> bool:
+def are_parts(codes: NDArray[Any], of: NDArray[Any]) -> bool:
     """Return whether groups are parts of other groups, of which there are fewer."""
     first = np.unique(codes, return_index=True)[1]
     return len(first) > len(np.unique(of)) and bool((of[first][codes] == of).all())
+
+
+def effect_scales(design: Design, means: NDArray[Any], sds: NDArray[Any], spread: float) -> NDArray[Any]:
+    """Return `term_scale` of each effect: `s` for an intercept or a level, `s / sd(column)` for a slope.
+
+    Parameters
+    ----------
+    design
+        The columns of the effects.
+    means, sds
+        Means and sds of those columns over the fitted rows.
+    spread
+        `s`, the natural scale of changes in the linear predictor.
+    """
+    flat = sds <= 1e-12 * np.abs(means)
+    scales = np.where(flat, spread, spread / np.where(flat, 1.0, sds))
+    labelled = [j for t in design.terms if t.labels is not None for j in range(t.start, t.stop)]
+    scales[labelled] = spread
+    return np.asarray(scales)
 
 
 def unplaced(fitted: FittedGroups) -> str:

@@ -4,13 +4,14 @@ Where a column varies between groups and has a coefficient as well, only their s
 coefficient are strongly correlated. So it is with a predictor `x_g` of groups and their intercepts. With
 `u_g = r_g + x_g (b - c)`, `c` being the initial value and `x_g = 1` for a column that is an effect's, the linear
 predictor depends on `u_g` alone, and `u_g ~ Normal(x_g (b - c), sd)` (Gelfand, Sahu and Carlin 1995,
-doi:10.1093/biomet/82.3.479). The map is a shift, so the density is the same.
+doi:10.1093/biomet/82.3.479). So it is with groups that are parts of larger ones, broods of locations: their effects are
+sampled around those of the larger group. The map is a shift, so the density is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 
 from bayesrun.language.declaration import Declaration, Deterministic, Item, Random
 from bayesrun.language.formulas import INTERCEPT
-from bayesrun.language.functions import dot
+from bayesrun.language.functions import dot, index, stack
 from bayesrun.language.plan import of_values
-from bayesrun.language.values import constant, variable
+from bayesrun.language.values import Value, constant, variable
 from bayesrun.lazy import xr
 from bayesrun.models.regression.expansion import Expansion
-from bayesrun.models.regression.group_effects import FittedGroups
+from bayesrun.models.regression.group_effects import FittedGroups, are_parts
 from bayesrun.models.regression.linear_terms import FittedTerm
 from bayesrun.models.regression.population_term import FittedPopulation
 
@@ -38,21 +39,83 @@ def around_population(declared: Declaration, expansion: Expansion) -> Declaratio
     """
     chosen: dict[str, Array] = {}
     populations: dict[str, FittedPopulation] = {}
+    larger: dict[str, _Larger] = {}
     for terms in expansion.terms.values():
         population = terms[0] if terms else None
         if isinstance(population, FittedPopulation):
             found = _chosen(population, terms, declared, expansion.columns)
             chosen |= found
             populations |= dict.fromkeys(found, population)
+        larger |= _larger_groups(terms, declared, expansion.columns)
+    shifted = {*chosen, *larger}
+    if not shifted:
+        return declared
     items: list[Item] = []
     for item in declared.items:
-        made = _shifted(item, populations[item.name], chosen[item.name]) if item.name in chosen else [item]
-        items += made
-    if not chosen:
-        return declared
-    helpers = declared.helpers | {f"{name}_shifted" for name in chosen}
+        if item.name not in shifted:
+            items.append(item)
+            continue
+        shift = _of_population(item, populations[item.name], chosen[item.name]) if item.name in chosen else None
+        above = larger.get(item.name)
+        items += _shifted(item, shift, above, above is not None and above.name in shifted)
+    helpers = declared.helpers | {f"{name}_shifted" for name in shifted}
     reported = declared.reported or declared
-    return replace(declared, items=tuple(items), helpers=helpers, reported=reported)
+    return replace(declared, items=_larger_first(items, larger), helpers=helpers, reported=reported)
+
+
+@dataclass(frozen=True)
+class _Larger:
+    """The larger groups that groups are parts of.
+
+    Parameters
+    ----------
+    name
+        Name of their effects.
+    codes
+        The larger group of each group.
+    places
+        Place of each effect of the parts among those of the larger groups; None for one that these lack.
+    shape
+        Of the effects of the larger groups.
+    """
+
+    name: str
+    codes: Array
+    places: tuple[int | None, ...]
+    shape: tuple[int, int]
+
+
+def _larger_groups(terms: tuple[FittedTerm, ...], declared: Declaration, columns: xr.Dataset) -> dict[str, _Larger]:
+    """Find, by variable of centred effects, the smallest groups that all its groups are parts of."""
+    centred = {item.name for item in declared.items if isinstance(item, Random)}
+    groups = [term for term in terms if isinstance(term, FittedGroups) and not term.effects.joint]
+    found: dict[str, _Larger] = {}
+    for part in (one for one in groups if f"r_{one.name}" in centred):
+        codes = columns[f"{part.dim}_code"].values
+        first = np.unique(codes, return_index=True)[1]
+        for whole in sorted(groups, key=lambda one: -len(one.labels)):
+            of = columns[f"{whole.dim}_code"].values
+            names = list(whole.design.columns)
+            places = tuple(names.index(name) if name in names else None for name in part.design.columns)
+            if whole.dim == part.dim or not are_parts(codes, of) or set(places) == {None}:
+                continue
+            found[f"r_{part.name}"] = _Larger(f"r_{whole.name}", of[first], places, (len(whole.labels), len(names)))
+            break
+    return found
+
+
+def _larger_first(items: Sequence[Item], larger: Mapping[str, _Larger]) -> tuple[Item, ...]:
+    """Put effects of larger groups before those of their parts."""
+    left, found = list(items), list[Item]()
+    while left:
+        later = {name for item in left for name in (item.name, item.name.removesuffix("_shifted"))}
+        place = next(
+            place
+            for place, item in enumerate(left)
+            if (above := larger.get(item.name.removesuffix("_shifted"))) is None or above.name not in later
+        )
+        found.append(left.pop(place))
+    return tuple(found)
 
 
 def _chosen(
@@ -124,16 +187,38 @@ def _shares(group: FittedGroups, design: Array, places: Sequence[int], columns: 
     return found
 
 
-def _shifted(item: Any, population: FittedPopulation, shares: Array) -> list[Item]:
-    """Replace effects by their sums with coefficients, and define the effects as deterministics."""
-    effect: Random = item
-    dims, shape = effect.plan.dims, effect.plan.shape
+def _of_population(item: Any, population: FittedPopulation, shares: Array) -> Value:
+    """Return what coefficients add to effects, over the effects, or (group, effect)."""
+    dims = item.plan.dims
     size = len(population.kept)
     same = bool((shares == shares[0]).all())  # for all groups
     picks = shares[0] if same else shares
     centre = np.zeros(size) if population.centre is None else np.array(population.start())
     coefficients = variable(population.coefficients, (None,), (size,))
-    shift = (dot(constant(picks), coefficients) - constant(picks @ centre)).named(dims[1:] if same else dims)
+    return (dot(constant(picks), coefficients) - constant(picks @ centre)).named(dims[1:] if same else dims)
+
+
+def _of_larger(item: Any, above: _Larger, shifted: bool) -> Value:
+    """Return what the effects of larger groups, with what is added to them, add to those of their parts."""
+    dims = item.plan.dims
+    effects = variable(f"{above.name}_shifted" if shifted else above.name, (None, None), above.shape)
+    codes = constant(above.codes, (dims[0],))
+    if above.places == tuple(range(above.shape[1])):
+        return index(effects, [codes]).named(dims)
+    none = constant(np.zeros(len(above.codes)), (dims[0],))
+    each = [none if place is None else index(effects, [slice(None), constant(place)]) for place in above.places]
+    each = [one if place is None else index(one, [codes]) for one, place in zip(each, above.places, strict=True)]
+    return stack(*each).named(dims)
+
+
+def _shifted(item: Any, shift: Value | None, above: _Larger | None, above_shifted: bool) -> list[Item]:
+    """Replace effects by their sums with what they are sampled around, and define the effects as deterministics."""
+    effect: Random = item
+    dims, shape = effect.plan.dims, effect.plan.shape
+    if above is not None:
+        more = _of_larger(item, above, above_shifted)
+        shift = more if shift is None else shift + more
+    assert shift is not None
     name = f"{effect.name}_shifted"
     values = {**effect.plan.values, "mu": shift}
     plan = of_values(name, effect.plan.family.name, values, dims, shape)

@@ -158,6 +158,13 @@ def test_what_an_error_about_values_tells_to_do_is_right(
     assert _told(tmp_path, {"source": "inline", "values": values, **right}, roles) == ""
 
 
+def test_the_event_of_two_labels_does_not_depend_on_the_first_row(tmp_path: Path) -> None:
+    """Pasted as it stood, `[yes, no]` made `no` the event where the first row says yes."""
+    values, role = {"seen": ["yes", "no", "yes"]}, (Role("seen", "observed", "binary"),)
+    told = _told(tmp_path, {"source": "inline", "values": values}, role)
+    assert "name the labels in their order: data.levels={seen: [no, yes]}" in told
+
+
 def test_observed_labels_get_codes_in_the_order_that_the_message_asks_for(tmp_path: Path) -> None:
     values, role = {"sat": ["Low", "Mid", "High"]}, (Role("sat", "observed", "index"),)
     told = _told(tmp_path, {"source": "inline", "values": values}, role)

@@ -210,6 +210,33 @@ def test_coefficients_of_groups_columns_belong_to_the_groups_effects() -> None:
     np.testing.assert_allclose(evaluate(mu, of.__getitem__) - evaluate(mu, zero.__getitem__), wanted, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "groups",
+    ["(1 | g/part)", "(1 | g:part) + (1 | g)", "(x | g/part)", "(1 | g:part) + (x || g)", "(x | g:part) + (1 | g)"],
+)
+def test_effects_of_parts_are_sampled_around_those_of_the_larger_groups(groups: str) -> None:
+    part = np.repeat(["k", "l"], ROWS // 2)
+    level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)
+    slopes = "(x | g:part)" in groups or "(x | g/part)" in groups
+    rows = data(y=level * (1.0 + slopes * X) + 0.3 * Y, part=part)
+    declared = MODEL.build(rows, spec(f"y ~ x + {groups}", options={"form": "whitened"}))
+    names = [item.name for item in declared.items]
+    shifted = next(i for i in declared.items if isinstance(i, Random) and i.name == "r_g_part_shifted")
+    above = "r_g_shifted" if "r_g_shifted" in names else "r_g"
+    assert names.index(above) < names.index("r_g_part_shifted") < names.index("r_g_part")
+    larger = [
+        effect for effect in ("Intercept", "x") if effect == "Intercept" or "(x | g)" in groups or "|| g" in groups
+    ]
+    larger = ["Intercept", "x"] if "(x | g/part)" in groups else larger
+    own = ["Intercept", "x"] if slopes else ["Intercept"]
+    effects = np.arange(1.0, 1.0 + 4 * len(larger)).reshape(4, len(larger))
+    nothing = {"coefficients": np.zeros(2), above: 0.0 * effects}
+    mu = node_of(shifted.plan.values["mu"])
+    moved = evaluate(mu, {**nothing, above: effects}.__getitem__) - evaluate(mu, nothing.__getitem__)
+    wanted = [effects[np.arange(8) // 2, larger.index(one)] if one in larger else np.zeros(8) for one in own]
+    np.testing.assert_allclose(np.broadcast_to(moved, (8, len(own))), np.column_stack(wanted), atol=1e-12)
+
+
 def test_groups_that_are_parts_of_others_are_known_by_their_labels() -> None:
     part = np.repeat(["k", "l"], ROWS // 2)
     level = np.array([2.0, -2.0, 1.5, -1.5])[CODE] + np.where(part == "k", 3.0, -3.0)

@@ -323,10 +323,33 @@ def test_levels_of_several_memberships_are_added_with_their_weights(call: str, s
     assert log_densities(declared, own)["y_obs"] == pytest.approx(float(wanted), rel=1e-9)
 
 
+@pytest.mark.parametrize("bars", ["|", "||"])
+def test_slopes_of_several_memberships_are_added_with_their_weights(bars: str) -> None:
+    other = np.array(list("bcd") * 8)[::-1]
+    formula = f"y ~ x + (x {bars} mm(g, h, weights = cbind(n, k)))"
+    spec = RegressionSpec(name="m", type="regression", formula=formula, family="poisson")
+    declared = read_back(data(COUNTS).assign(h=("obs", other)), spec)
+    offsets = np.array([[0.3, -0.8, 0.5, 0.1], [0.2, 0.7, -0.4, -0.9]]).T  # of a, b, c, d: levels and slopes
+    codes = np.stack([CODE, np.searchsorted(list("abcd"), other)], axis=1)
+    shares = np.stack([N, COUNTS], axis=1) / (N + COUNTS)[:, None]
+    own = {"coefficients": B, "r_mm_g_h_offset": offsets}
+    if bars == "|":
+        chol = np.array([[0.3, 0.0], [0.1, 0.2]])
+        own["chol_mm_g_h"] = chol
+    else:
+        chol = np.diag([0.3, 0.2])
+        own["sd_mm_g_h"] = np.array([0.3, 0.2])
+    effects = offsets @ chol.T
+    eta = B[0] + B[1] * X + ((effects[codes] * shares[:, :, None]).sum(axis=1) * np.column_stack([X**0, X])).sum(axis=1)
+    wanted = st.poisson.logpmf(COUNTS, np.exp(eta)).sum()
+    assert log_densities(declared, own)["y_obs"] == pytest.approx(float(wanted), rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("term", "words"),
     [
-        ("(x | mm(g, h))", "levels alone, no slopes"),
+        ("(mmc(x, z) | mm(g, h))", "one column for all members"),
+        ("(log(x, 3) | mm(g, h))", "log has no base"),
         ("(1 | mm(g))", "names 1 column"),
         ("(1 | mm(g, g))", "names a column twice"),
         ("(1 | mm(g, h, weights = cbind(n)))", "2 columns and 1 weights"),
