@@ -1,4 +1,4 @@
-"""Published data sets without groups have the estimates of R: of `glm`, `glm.nb`, `survreg`, `vglm` and `glmmTMB`.
+"""Published data sets without groups have the estimates of R: of `glm`, `glm.nb`, `polr`, `survreg`, `vglm`, `glmmTMB`.
 
 The formulas are those that a user of R writes: names with dots, contrasts for ordered factors, weights, offsets,
 censoring, and links other than the default. Priors are the defaults, which are wide: posteriors are the normal
@@ -21,6 +21,14 @@ HERE = Path(__file__).parent / "published"
 TENSION = {"levels": {"tension": ["L", "M", "H"]}}
 INSURED = {"levels": {"Group": ["<1l", "1-1.5l", "1.5-2l", ">2l"], "Age": ["<25", "25-29", "30-35", ">35"]}}
 SEVERITY = {"levels": {"level": ["normal", "mild", "severe"]}}
+PAIN = {
+    "levels": {
+        "pain": [
+            *("worse", "same", "slight.improvement"),
+            *("moderate.improvement", "marked.improvement", "complete.relief"),
+        ]
+    }
+}
 pytestmark = pytest.mark.slow
 
 # the table with further keys of the data set, the model, and estimates with standard errors by the names of summary.csv
@@ -94,6 +102,25 @@ CASES: Mapping[str, tuple[str, Mapping[str, Any], Mapping[str, Any], Mapping[str
             "cutpoints[mild|severe]": (5.9330, 0.9909),
             "let": (1.7256, 0.2584),
         },
+    ),
+    # polr(pain ~ x1 + x2 + x3): VGAM's ?backPain; Anderson 1984, doi:10.1111/j.2517-6161.1984.tb01270.x
+    "backpain": (
+        "backpain",
+        PAIN,
+        {"formula": "pain ~ x1 + x2 + x3", "family": "cumulative"},
+        {
+            "cutpoints[same|slight.improvement]": (-6.3662, 1.0977),
+            "x1": (-1.5147, 0.4024),
+            "x2": (-0.4866, 0.2646),
+            "x3": (-0.8658, 0.3735),
+        },
+    ),
+    # glm(cbind(Menarche, Total - Menarche) ~ Age, binomial): Venables and Ripley 2002, MASS's ?menarche
+    "menarche": (
+        "menarche",
+        {},
+        {"formula": "cbind(Menarche, Total-Menarche) ~ Age", "family": "binomial"},
+        {"Intercept": (-21.2264, 0.7707), "Age": (1.6320, 0.0590)},
     ),
     # glmmTMB(cbind(incidence, size - incidence) ~ period, betabinomial): lme4's ?cbpp, Lesnoff et al. 2004. The tail of
     # the precision's prior is so long that chains come to where the density was noise.
