@@ -9,11 +9,14 @@ Keys need no plus: unknown keys are found when the config is parsed. Hydra's own
 from __future__ import annotations
 
 import copy
+import json
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +26,30 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bayesrun.config.cluster_file import KEY as CLUSTER
 from bayesrun.config.cluster_file import set_up_cluster
-from bayesrun.config.defaults import fill_in
+from bayesrun.config.defaults import fill_in, read_primary
 from bayesrun.config.gate import Gate, Offer, file_problems, may_merge, offers, offers_of, searchpath_problems
 from bayesrun.config.hydra_internals import (
     HYDRA_FAULTS,
     Defaults,
     Loader,
     MissingConfigException,
+    NotStorable,
     OverrideParseException,
     UnusedChoice,
     WrittenOverride,
+    config_of,
     count_interpolations,
     parse_override,
+    plain_of,
+    registered_configs,
     start_hydra,
 )
-from bayesrun.config.kept_files import KeptFiles, Key
+from bayesrun.config.kept_files import KeptFiles, Key, state_of
 from bayesrun.config.override_merge import Merged, sets_first
 from bayesrun.config.table_files import ENDS, is_data_file
 from bayesrun.errors import Problem, UserError, check, did_you_mean, fail
+from bayesrun.redaction import redact_tree
+from bayesrun.version import __version__
 
 MAIN = "main"
 _SEARCHPATH = "hydra.searchpath"
@@ -79,12 +88,63 @@ class Composition:
 
 @dataclass(frozen=True)
 class _Base:
-    """The merged files of a composition, before any value is set."""
+    """The merged files of a composition, before any value is set.
+
+    Parameters
+    ----------
+    merged
+        The files, merged.
+    offered
+        What users' files set below `hydra`.
+    choices
+        The choice of each group.
+    sources
+        The places of config files: path, scheme, and who named it.
+    """
 
     merged: Merged
     offered: tuple[Offer, ...]
-    found: Defaults
-    repository: Any
+    choices: dict[str, Any]
+    sources: Sequence[Sequence[str]]
+
+    def plain(self) -> dict[str, Any] | None:
+        """Return it as plain values; None where they would not be the same."""
+        try:
+            config = plain_of(self.merged.config)
+        except NotStorable:
+            return None
+        rest = {
+            "method": self.merged.method,
+            "offered": [[offer.key, offer.value, offer.where] for offer in self.offered],
+            "choices": self.choices,
+            "sources": [list(source) for source in self.sources],
+        }
+        try:  # keys that are numbers, say, would be texts afterwards
+            return {"config": config, **rest} if json.loads(json.dumps(rest)) == rest else None
+        except (TypeError, ValueError):
+            return None
+
+    @classmethod
+    def of(cls, plain: Any) -> _Base:
+        """Make it anew from plain values."""
+        offered = tuple(Offer(key, copy.deepcopy(value), where) for key, value, where in plain["offered"])
+        merged = Merged(config_of(plain["config"]), dict(plain["method"]))
+        return cls(merged, offered, dict(plain["choices"]), plain["sources"])
+
+    def has_secret(self) -> bool:
+        """Return whether something in it is never written down."""
+        plain = OmegaConf.to_container(self.merged.config, resolve=False, enum_to_str=True)
+        offered = {f"hydra.{offer.key}": offer.value for offer in self.offered}
+        return bool(redact_tree(plain) != plain or redact_tree(offered) != offered)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return what composing depends on besides configs: versions, code, and what Hydra's plug-ins have registered."""
+    folder = Path(__file__).parent
+    code = {f"config/{path.name}": str(state_of(str(path))) for path in sorted(folder.glob("*.py"))}
+    packages = {name: version(name) for name in ("hydra-core", "omegaconf", "pyyaml")}
+    return {**packages, "bayesrun": __version__, "python": sys.version, **code, "plug-ins": registered_configs()}
 
 
 def compose(arguments: Namespace, conf: Path) -> Composition:
@@ -128,17 +188,13 @@ def compose_job(loader: Loader, config_name: str | None, overrides: Sequence[str
     return config
 
 
-_of_jobs: dict[Key, _Base] = {}
-"""Merged files of this process, keyed by everything they depend on: a worker gets a new loader with each job."""
-KEPT: KeptFiles[_Base] = KeptFiles()
-"""The files of the compositions of this process."""
+KEPT: KeptFiles[_Base] = KeptFiles(_Base.plain, _Base.of, _Base.has_secret, _versions)
+"""Merged files, keyed by everything that they depend on: a worker gets a new loader with each job."""
 
 
 def _as_they_were(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
     """Read the files of jobs once: all jobs of a sweep have the same."""
-    if key not in _of_jobs:
-        _of_jobs[key] = make()
-    return _of_jobs[key]
+    return KEPT.get_as_it_was(key, make, loader.looked_at)
 
 
 def _as_they_are(key: Key, make: Callable[[], _Base], loader: Loader) -> _Base:
@@ -200,8 +256,7 @@ def _compose(
     places = [str(place) for place in loader.config_search_path.get_path()]
     key = (os.getcwd(), name, str(multirun), *(c.text for c in choices), *searched, *places)
     base = base_of(key, lambda: _files(loader, name, choices, values, multirun, problems), loader)
-    merged = copy.deepcopy(base.merged)
-    config = merged.config
+    merged, config = base.merged, base.merged.config
     sweeping = multirun or _asks_for_sweep(config, base.offered)
     offered = [*base.offered]
     fixed = [w for w in values if not w.sweeps]
@@ -213,15 +268,15 @@ def _compose(
     problems += [p for w in written if w.sweeps for p in _sweep_problems(w, sweeping)]
     problems += _settle(config, base, offered, loader.conf)
     own = [str(w.override.value()) for w in fixed if w.key == CLUSTER and w.by_hand and w.override.value()]
-    problems += set_up_cluster(config, own[-1] if own else None, str(base.found.choices.get("hydra/launcher")))
+    problems += set_up_cluster(config, own[-1] if own else None, str(base.choices.get("hydra/launcher")))
     OmegaConf.set_struct(config, True)
-    loader.record(config, name, written, base.found, base.repository)
+    loader.record(config, name, written, base.choices, base.sources)
     return config
 
 
 def _settle(config: DictConfig, base: _Base, offered: Sequence[Offer], conf: Path) -> list[Problem]:
     problems = fill_in(config, conf)
-    gate = Gate(config, base.found.choices)
+    gate = Gate(config, base.choices)
     refused = gate.admit(offered)
     check(refused)  # what follows would use it
     check(gate.settle())
@@ -383,7 +438,8 @@ def _merge(loader: Loader, repository: Any, found: Defaults) -> _Base:
                 raise ConfigCompositionException(f"'{file.name}.yaml' can't be merged: {_first_line(error)}") from error
     check(problems)
     _strip_defaults(merged.config)
-    return _Base(merged, tuple(offered), found, repository)
+    sources = [[source.path, source.scheme(), source.provider] for source in repository.get_sources()]
+    return _Base(merged, tuple(offered), found.choices, sources)
 
 
 def _strip_defaults(node: Any) -> None:
@@ -428,4 +484,4 @@ def placing_keys(conf: Path) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def _hydra_keys(primary: str) -> Any:
     """Return the keys of Hydra in the text of a primary config; they are shared, and must not be changed."""
-    return OmegaConf.create(primary).hydra
+    return OmegaConf.create({"hydra": read_primary(primary)["hydra"]}).hydra

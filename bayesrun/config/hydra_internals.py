@@ -8,9 +8,10 @@ with the installed version.
 from __future__ import annotations
 
 import copy
+import hashlib
 import os
 from argparse import ArgumentParser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,7 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.conf import ConfigSourceInfo
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,6 +41,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from yaml import YAMLError
 
 from bayesrun.config.kept_files import state_of
+from bayesrun.config.stored_nodes import NotStorable, config_of, plain_of
 from bayesrun.config.table_files import KEYS, section_of, with_absolute_files
 from bayesrun.config.yaml_limits import check_yaml
 from bayesrun.errors import fail
@@ -78,6 +81,18 @@ INTERNALS = (
         "subclass of ConfigRepository",
         "bounds of a YAML file are checked before it is loaded; a data file stands for a section `data`; what a "
         "composition looks at is noted",
+    ),
+    Internal(
+        "registered_configs",
+        "ConfigStore.instance().repo",
+        "merged files are kept only for the configs that plug-ins have registered",
+    ),
+    Internal(
+        "plain_of",
+        "attributes of omegaconf.base.Node, Metadata and ContainerMetadata",
+        "merged files are kept as JSON, with types and flags: a pickle could run code",
+        versions=">=2.3,<2.4",
+        package="omegaconf",
     ),
     Internal("command_line", "get_args_parser", "Hydra's own flags, read before Hydra starts"),
     Internal(
@@ -196,7 +211,7 @@ class _Repository(ConfigRepository):  # type: ignore[misc]  # untyped
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
-        self.looked_at: dict[str, object] = {}
+        self.looked_at: dict[str, str | None] = {}
 
     def _find_object_source(self, config_path: str, object_type: ObjectType | None) -> Any:
         for source in self.sources:
@@ -272,7 +287,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         return self.compose(self, config_name, overrides, run_mode == RunMode.MULTIRUN)
 
     @property
-    def looked_at(self) -> dict[str, object]:
+    def looked_at(self) -> dict[str, str | None]:
         """What was at each place where a file or a folder was looked for so far."""
         return self._files.looked_at
 
@@ -359,19 +374,24 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
         return from_store or (loaded.path == f"file://{self.conf}")
 
     def record(
-        self, config: DictConfig, name: str, written: Sequence[WrittenOverride], found: Defaults, repo: Any
+        self,
+        config: DictConfig,
+        name: str,
+        written: Sequence[WrittenOverride],
+        choices: Mapping[str, Any],
+        sources: Sequence[Sequence[str]],
     ) -> None:
         """Fill in what Hydra's node records about the composition itself, as Hydra does."""
         own = [w for w in written if not w.override.is_hydra_override()]
         with open_dict(config.hydra):
-            config.hydra.runtime.choices.update(found.choices)
+            config.hydra.runtime.choices.update(choices)
         config.hydra.overrides.hydra = [w.text for w in written if w.override.is_hydra_override()]
         config.hydra.overrides.task = [w.text for w in own]
         config.hydra.runtime.version = version("hydra-core")
         config.hydra.runtime.version_base = VERSION_BASE
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.runtime.config_sources = [
-            ConfigSourceInfo(path=s.path, schema=s.scheme(), provider=s.provider) for s in repo.get_sources()
+            ConfigSourceInfo(path=path, schema=scheme, provider=provider) for path, scheme, provider in sources
         ]
         if OmegaConf.is_missing(config.hydra.job, "name"):
             config.hydra.job.name = JobRuntime().get("name")
@@ -414,6 +434,29 @@ def _longer(path: ConfigSearchPath, folders: Sequence[str]) -> ConfigSearchPath:
         longer.append(provider="hydra.searchpath", path=folder)
     longer.append(schemas.provider, schemas.path)
     return longer
+
+
+def registered_configs() -> str:
+    """Return a digest of the configs that Hydra's plug-ins, and other packages, have registered."""
+    found = [(path, node.package, node.provider, _content(node.node)) for path, node in _registered("", _store())]
+    return hashlib.blake2b(repr(sorted(found, key=lambda one: one[0])).encode(), digest_size=16).hexdigest()
+
+
+def _store() -> dict[str, Any]:
+    return ConfigStore.instance().repo
+
+
+def _registered(path: str, repository: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, inner in repository.items():
+        if isinstance(inner, dict):
+            yield from _registered(f"{path}{name}/", inner)
+        else:
+            yield f"{path}{name}", inner
+
+
+def _content(node: Any) -> str:
+    """Return the class of a registered config and its values, as they are written."""
+    return f"{OmegaConf.get_type(node)!r} {OmegaConf.to_container(node, resolve=False, enum_to_str=True)!r}"
 
 
 def start_hydra(config_dir: str | None, conf: Path, compose: Compose) -> Loader:
@@ -511,12 +554,16 @@ __all__ = [
     "HydraParts",
     "Loader",
     "MissingConfigException",
+    "NotStorable",
     "OverrideParseException",
     "TooManyInterpolations",
     "UnusedChoice",
     "WrittenOverride",
     "command_line",
+    "config_of",
     "count_interpolations",
     "parse_override",
+    "plain_of",
+    "registered_configs",
     "start_hydra",
 ]

@@ -24,11 +24,13 @@ class Merged:
     ----------
     config
         The config so far; it is changed.
+    method
+        What came with the sampler's method.
     """
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, method: dict[str, Any] | None = None) -> None:
         self.config = config
-        self._sampler: dict[str, Any] = {}  # what came with the sampler's method
+        self.method: dict[str, Any] = method or {}
 
     def file(self, content: DictConfig) -> None:
         """Merge the content of a file, which wins."""
@@ -52,14 +54,14 @@ class Merged:
         method = _at(raw, "sampler", "method")
         sampler = self.config._get_node("sampler")
         if method is not None and isinstance(sampler, DictConfig) and _raw(sampler, "method") not in (None, method):
-            for name, value in self._sampler.items():
+            for name, value in self.method.items():
                 if name != "method" and name in sampler and _raw(sampler, name) == value:
                     _remove(sampler, name)
 
     def _note_method(self, raw: Any) -> None:
         section = _at(raw, "sampler")
         if isinstance(section, Mapping) and "method" in section:
-            self._sampler = dict(section)
+            self.method = dict(section)
 
 
 def sets_first(key: str, value: Any) -> bool:
