@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,7 @@ def versions() -> dict[str, str | None]:
     return {"bayesrun": __version__} | {name: _version(name) for name in PACKAGES}
 
 
+@cache
 def _version(name: str) -> str | None:
     try:
         return version(name)

@@ -19,10 +19,12 @@ Only packages that the config lists under `plugins` are used, and they are impor
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -67,7 +69,7 @@ class Registry(Generic[T]):
         """All registered names, sorted; imports none of their modules."""
         package = importlib.import_module(self.folder)
         passed_over = {"base", *self.others, *self.shared}
-        modules = [m.name for m in pkgutil.iter_modules(package.__path__)]
+        modules = _modules_in(tuple((path, _changed(path)) for path in package.__path__))
         own = [name for name in modules if name not in passed_over and not name.startswith("_")]
         return sorted([*own, *(name for names in self.shared.values() for name in names), *self._added])
 
@@ -130,6 +132,20 @@ class TableRegistry(Registry[T]):
             When no such name is registered, or a plug-in's module is broken.
         """
         return self.table[name] if name in self.table else super().load(name, key)
+
+
+@lru_cache(maxsize=64)
+def _modules_in(folders: tuple[tuple[str, int], ...]) -> tuple[str, ...]:
+    """Return the names of the modules in folders, which are listed again when one of them has changed."""
+    return tuple(module.name for module in pkgutil.iter_modules([path for path, _ in folders]))
+
+
+def _changed(folder: str) -> int:
+    """Return when a folder was last changed, in nanoseconds; 0 where that is not known, as in an archive."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _import_plugin(entry: EntryPoint, key: str) -> Any:

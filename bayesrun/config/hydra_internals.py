@@ -13,6 +13,7 @@ import os
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -387,7 +388,7 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
             config.hydra.runtime.choices.update(choices)
         config.hydra.overrides.hydra = [w.text for w in written if w.override.is_hydra_override()]
         config.hydra.overrides.task = [w.text for w in own]
-        config.hydra.runtime.version = version("hydra-core")
+        config.hydra.runtime.version = _hydra_version()
         config.hydra.runtime.version_base = VERSION_BASE
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.runtime.config_sources = [
@@ -400,6 +401,11 @@ class Loader(ConfigLoaderImpl):  # type: ignore[misc]  # untyped
             overrides=[w.override for w in own], kv_sep=how.kv_sep, item_sep=how.item_sep, exclude_keys=how.exclude_keys
         )
         config.hydra.job.config_name = name
+
+
+@cache
+def _hydra_version() -> str:
+    return version("hydra-core")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -115,3 +116,16 @@ def test_packages_that_add_nothing_are_problems(checks: Registry[Check], package
     problems = load_plugins(["throw-away", "no-such-package", ""], [checks])
     assert [p.key for p in problems] == ["plugins[0]", "plugins[1]", "plugins[2]"]
     assert all("is not an installed bayesrun plug-in" in p.message and p.hint for p in problems)
+
+
+def test_a_module_that_is_added_to_a_folder_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "listed_package"
+    package.mkdir()
+    for name in ("__init__", "base", "one"):
+        (package / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("thing", "listed_package", "THING", int)
+    assert registry.names() == registry.names() == ["one"]
+    (package / "two.py").write_text("")
+    os.utime(package, ns=(0, 1))  # as where clocks are coarse, the folder's time is another one all the same
+    assert registry.names() == ["one", "two"]

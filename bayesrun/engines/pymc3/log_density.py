@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -174,36 +175,57 @@ _MOST = 2_000_000
 _TOLERANCE = 1e-8
 
 
-def at_all_draws(priors: Sequence[tuple[Any, Any, Any]], columns: Sequence[Array]) -> Array | None:
-    """Return the sum of the log densities of priors at each draw.
+class PriorDensity:
+    """The sum of the log densities of priors; its function of all draws is made once, for all runs of a model.
 
     Parameters
     ----------
     priors
         Distribution, variable on its own scale, and term of the log density, of each prior.
-    columns
-        Draws (chain, draw, ...) of each variable.
-
-    Returns
-    -------
-    array or None
-        Over chain, draw; None where a prior is not known to go element by element, or is found not to.
     """
-    if sum(column.size for column in columns) > _MOST or not all(_is_elementwise(of) for of, _, _ in priors):
-        return None
-    chains, length = columns[0].shape[:2]
-    flat = [np.ascontiguousarray(column).reshape(chains * length, *column.shape[2:]) for column in columns]
-    try:
-        function = _function(priors)
-        total, first = function(*flat, *(values[0, ...] for values in flat))
-        _, last = function(*(values[-1:] for values in flat), *(values[-1, ...] for values in flat))
-    except Exception:  # whatever a distribution raises about a dimension more than it has
-        log.debug("priors are evaluated draw by draw", exc_info=True)
-        return None
-    agree = total.shape == (len(flat[0]),) and np.allclose(
-        total[[0, -1]], [first, last], rtol=_TOLERANCE, atol=_TOLERANCE
-    )
-    return total.reshape(chains, length) if agree else None
+
+    def __init__(self, priors: Sequence[tuple[Any, Any, Any]]) -> None:
+        self._priors = priors
+        with building():
+            terms = [term for _, _, term in priors]
+            self.total = tt.sum(tt.stack(terms)) if terms else tt.constant(0.0)
+
+    @cached_property
+    def _function(self) -> Any:
+        return _function_of(self._priors)
+
+    @cached_property
+    def _goes_by_elements(self) -> bool:
+        return bool(self._priors) and all(_is_elementwise(of) for of, _, _ in self._priors)
+
+    def at_all_draws(self, draws: Mapping[str, Array]) -> Array | None:
+        """Return the sum at each draw.
+
+        Parameters
+        ----------
+        draws
+            Draws (chain, draw, ...) of each variable.
+
+        Returns
+        -------
+        array or None
+            Over chain, draw; None where a prior is not known to go element by element, or is found not to.
+        """
+        columns = [np.asarray(draws[own.name], own.dtype) for _, own, _ in self._priors]
+        if not self._goes_by_elements or sum(column.size for column in columns) > _MOST:
+            return None
+        chains, length = columns[0].shape[:2]
+        flat = [np.ascontiguousarray(column).reshape(chains * length, *column.shape[2:]) for column in columns]
+        try:
+            total, first = self._function(*flat, *(values[0, ...] for values in flat))
+            _, last = self._function(*(values[-1:] for values in flat), *(values[-1, ...] for values in flat))
+        except Exception:  # whatever a distribution raises about a dimension more than it has
+            log.debug("priors are evaluated draw by draw", exc_info=True)
+            return None
+        agree = total.shape == (len(flat[0]),) and np.allclose(
+            total[[0, -1]], [first, last], rtol=_TOLERANCE, atol=_TOLERANCE
+        )
+        return total.reshape(chains, length) if agree else None
 
 
 def _is_elementwise(distribution: Any) -> bool:
@@ -211,7 +233,7 @@ def _is_elementwise(distribution: Any) -> bool:
     return known is not None and not known.event and not any(p.axes for p in known.parameters.values())
 
 
-def _function(priors: Sequence[tuple[Any, Any, Any]]) -> Any:
+def _function_of(priors: Sequence[tuple[Any, Any, Any]]) -> Any:
     """Return a function of the values of all draws and of one draw: densities of these draws, and of that one."""
     with building(), theano.config.change_flags(compute_test_value="off"):
         every = [tt.TensorType(own.dtype, (False,) * (own.ndim + 1))() for _, own, _ in priors]

@@ -24,6 +24,7 @@ from bayesrun.engines.base import (
 from bayesrun.engines.pymc3 import evaluate, log_density, predictive, steps, variational
 from bayesrun.engines.pymc3.build import metadata
 from bayesrun.engines.pymc3.graph import graph_of
+from bayesrun.engines.pymc3.log_density import PriorDensity
 from bayesrun.engines.pymc3.theano_setup import building, compiling
 from bayesrun.errors import Problem, check
 
@@ -205,7 +206,11 @@ class PyMC3Model:
 
     def log_prior(self, draws: Arrays) -> Array:
         """Evaluate the log density of the priors at every draw."""
-        return predictive.log_prior(self.model, draws, self._missing, self.helpers)
+        return predictive.log_prior(self.model, draws, self._prior_density)
+
+    @cached_property
+    def _prior_density(self) -> PriorDensity:
+        return predictive.prior_density(self.model, self._missing, self.helpers)
 
     def check_steps(self, assigned: Mapping[str, str]) -> list[Problem]:
         """Return the problems of step methods that can't be assigned as configured."""

@@ -25,7 +25,7 @@ from theano.graph.fg import MissingInputError
 from bayesrun.engines.base import ArrayBuffer, DrawBuffer, MakeBuffer, MissingDraws
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
 from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
-from bayesrun.engines.pymc3.log_density import at_all_draws
+from bayesrun.engines.pymc3.log_density import PriorDensity
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
 from bayesrun.language.declaration import DrawnTogether
@@ -353,8 +353,14 @@ def log_likelihood(
     return {name: place.draws for name, place in buffers.items()}
 
 
-def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collection[str]) -> Array:
+def log_prior(model: pm.Model, draws: Draws, density: PriorDensity) -> Array:
     """Evaluate the log density of the priors on their own scales at every draw (see `CompiledModel.log_prior`)."""
+    found = density.at_all_draws(draws)
+    return at_draws(model, [density.total], draws)[0] if found is None else found
+
+
+def prior_density(model: pm.Model, missing: Missing, helpers: Collection[str]) -> PriorDensity:
+    """Return the log density of the priors, without those of imputed values."""
     imputed = {f"{name}_missing" for name in missing}
     with building():
         priors = []
@@ -369,7 +375,4 @@ def log_prior(model: pm.Model, draws: Draws, missing: Missing, helpers: Collecti
             made = [d for d in model.deterministics if own in helpers and own.startswith(f"{d.name}_")]
             if not any(one in model.free_RVs and one is not variable for one in graph_inputs([term, *made])):
                 priors.append((distribution, model[own], term))
-        total = tt.sum(tt.stack([term for _, _, term in priors])) if priors else tt.constant(0.0)
-    columns = [np.asarray(draws[own.name], own.dtype) for _, own, _ in priors]
-    found = at_all_draws(priors, columns) if priors else None
-    return at_draws(model, [total], draws)[0] if found is None else found
+    return PriorDensity(priors)

@@ -9,7 +9,8 @@ import pymc3 as pm
 import pytest
 from scipy import stats
 
-from bayesrun.engines.pymc3 import predictive
+from bayesrun.engines.pymc3 import log_density
+from bayesrun.engines.pymc3.log_density import PriorDensity
 from bayesrun.engines.pymc3.model import PyMC3Model
 from bayesrun.engines.pymc3.theano_setup import building
 
@@ -20,14 +21,14 @@ CHAINS, DRAWS = 2, 6000  # more than test values keep
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Grow by whether all draws were evaluated at once."""
     found: list[bool] = []
-    at_all_draws = predictive.at_all_draws
+    at_all_draws = PriorDensity.at_all_draws
 
     def counted(*arguments: Any) -> Any:
         made = at_all_draws(*arguments)
         found.append(made is not None)
         return made
 
-    monkeypatch.setattr(predictive, "at_all_draws", counted)
+    monkeypatch.setattr(PriorDensity, "at_all_draws", counted)
     return found
 
 
@@ -67,7 +68,7 @@ def test_priors_that_go_element_by_element(calls: list[bool], monkeypatch: pytes
     found = PyMC3Model(model).log_prior(draws)
     assert calls == [True]
     np.testing.assert_allclose(found, expected, rtol=1e-10)
-    monkeypatch.setattr(predictive, "at_all_draws", lambda *_: None)
+    monkeypatch.setattr(PriorDensity, "at_all_draws", lambda *_: None)
     few = {name: values[:, :20] for name, values in draws.items()}
     np.testing.assert_allclose(PyMC3Model(model).log_prior(few), found[:, :20], rtol=1e-12)
 
@@ -93,3 +94,21 @@ def test_a_density_that_mixes_draws_is_noticed(calls: list[bool], monkeypatch: p
     monkeypatch.setattr(a.distribution, "logp", lambda value: logp(value) + (value.mean() if value.ndim else 0.0))
     np.testing.assert_allclose(PyMC3Model(model).log_prior(draws), expected)
     assert calls == [True, False]
+
+
+def test_its_function_is_made_once_for_all_runs_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    with building(), pm.Model() as model:
+        pm.Normal("a", 0.0, 1.0)
+    made: list[int] = []
+    function_of = log_density._function_of
+
+    def counted(priors: Any) -> Any:
+        made.append(1)
+        return function_of(priors)
+
+    monkeypatch.setattr(log_density, "_function_of", counted)
+    kept = PyMC3Model(model)
+    for seed, length in ((1, 5), (2, 7)):
+        draws = {"a": np.random.default_rng(seed).normal(size=(2, length))}
+        np.testing.assert_allclose(kept.log_prior(draws), stats.norm.logpdf(draws["a"]))
+    assert made == [1]
