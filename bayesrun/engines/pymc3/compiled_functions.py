@@ -182,6 +182,11 @@ def begin_run() -> None:
     _run += 1
 
 
+def current_run() -> int:
+    """Return the number of the run: a function that was given in it computes with the same numbers until its end."""
+    return _run
+
+
 def count_kept() -> int:
     """Return how many functions are kept for later runs."""
     return len(_kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,27 +53,55 @@ def at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> list[NDAr
     list of ndarray
         One array (chain, draw, ...) per output.
     """
-    at = AtDraws(model, outputs, draws)
+    at = AtDraws(compile_at_draws(model, outputs, draws), draws)
     return [values.reshape(*at.size, *values.shape[1:]) for values in at.values(0, at.count)]
 
 
-class AtDraws:
-    """Expressions at many draws, some of them at a time; as `at_draws`, but compiled once.
+@dataclass(frozen=True)
+class Compiled:
+    """Expressions of a model, compiled as a function of variables that have draws.
 
     Parameters
     ----------
-    model, outputs, draws
-        As those of `at_draws`.
+    inputs
+        Names and types of the variables.
+    function
+        Takes their values at one draw.
     """
 
-    def __init__(self, model: pm.Model, outputs: Sequence[Any], draws: Draws) -> None:
-        inputs = _cut(model, outputs, draws)
+    inputs: Sequence[tuple[str, str]]
+    function: Any
+
+    def columns(self, draws: Draws) -> list[NDArray[Any]]:
+        """Return the draws of each input, those of all chains one after another."""
+        chosen = [np.asarray(draws[name], dtype) for name, dtype in self.inputs]
+        return [values.reshape(-1, *values.shape[2:]) for values in chosen]
+
+
+def compile_at_draws(model: pm.Model, outputs: Sequence[Any], draws: Draws) -> Compiled:
+    """Compile expressions to be evaluated at draws of the same variables as those given; as for `at_draws`."""
+    inputs = _cut(model, outputs, draws)
+    made = Compiled([(v.name, v.dtype) for v in inputs], None)
+    columns = made.columns(draws)
+    points: list[Any] = [[column[at, ...] for column in columns] for at in (0, -1)]
+    return replace(made, function=compile_function(inputs, outputs, points))
+
+
+class AtDraws:
+    """Compiled expressions at many draws, some of them at a time.
+
+    Parameters
+    ----------
+    compiled
+        What is evaluated.
+    draws
+        Name to array (chain, draw, ...).
+    """
+
+    def __init__(self, compiled: Compiled, draws: Draws) -> None:
         chains, length = next(iter(draws.values())).shape[:2]
         self.size = (chains, length)
-        columns = [np.asarray(draws[v.name], v.dtype) for v in inputs]
-        self._columns = [column.reshape(self.count, *column.shape[2:]) for column in columns]
-        points: list[Any] = [[column[at, ...] for column in self._columns] for at in (0, -1)]
-        self._function = compile_function(inputs, outputs, points)
+        self._columns, self._function = compiled.columns(draws), compiled.function
 
     @property
     def count(self) -> int:

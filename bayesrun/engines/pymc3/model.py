@@ -198,7 +198,7 @@ class PyMC3Model:
         self, names: Sequence[str], draws: Arrays, make_buffer: MakeBuffer = ArrayBuffer
     ) -> dict[str, Array]:
         """Evaluate the pointwise terms of likelihoods at every draw."""
-        return predictive.log_likelihood(self.model, names, draws, self._absent, make_buffer)
+        return predictive.log_likelihood(self.model, names, draws, self._absent, self._terms, make_buffer)
 
     def terms_given_others(self, draws: Arrays) -> Arrays:
         """Return the terms of observations given all others, where they differ from those given all variables."""
@@ -207,6 +207,10 @@ class PyMC3Model:
     def log_prior(self, draws: Arrays) -> Array:
         """Evaluate the log density of the priors at every draw."""
         return predictive.log_prior(self.model, draws, self._prior_density)
+
+    @cached_property
+    def _terms(self) -> predictive.PointwiseTerms:
+        return predictive.PointwiseTerms(self.model)
 
     @cached_property
     def _prior_density(self) -> PriorDensity:

@@ -23,8 +23,9 @@ from theano.graph.basic import Constant, Variable, ancestors, graph_inputs
 from theano.graph.fg import MissingInputError
 
 from bayesrun.engines.base import ArrayBuffer, DrawBuffer, MakeBuffer, MissingDraws
+from bayesrun.engines.pymc3.compiled_functions import current_run
 from bayesrun.engines.pymc3.declared_distributions import Modified, name_of
-from bayesrun.engines.pymc3.evaluate import AtDraws, at_draws, own_name, own_variables
+from bayesrun.engines.pymc3.evaluate import AtDraws, Compiled, at_draws, compile_at_draws, own_name, own_variables
 from bayesrun.engines.pymc3.log_density import PriorDensity
 from bayesrun.engines.pymc3.random_draws import Recipe, recipe
 from bayesrun.engines.pymc3.theano_setup import building
@@ -258,7 +259,7 @@ def _all_at_once(
     make_buffer: MakeBuffer,
 ) -> Array:
     shape = variable.tag.test_value.shape
-    at = AtDraws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws)
+    at = AtDraws(compile_at_draws(model, [tt.as_tensor_variable(p) for p in parameters.values()], draws), draws)
 
     def drawn() -> Iterator[tuple[int, Array]]:
         for begin, values in at.blocks(_draws_at_once(shape)):
@@ -285,7 +286,7 @@ def _by_recipe(
 ) -> Array:
     shape = variable.tag.test_value.shape
     generator = np.random.default_rng(rng.randint(2**31))
-    at = AtDraws(model, own.parameters, draws)
+    at = AtDraws(compile_at_draws(model, own.parameters, draws), draws)
     drawn = ((begin, own.draw(values, shape, generator)) for begin, values in at.blocks(_draws_at_once(shape)))
     return _gathered(drawn, at.size, make_buffer)
 
@@ -330,15 +331,44 @@ def without_pointwise_terms(variable: Any) -> str | None:
     return None if terms == shape or jointly else name_of(variable.distribution)
 
 
+class PointwiseTerms:
+    """The pointwise terms of a model's likelihoods, compiled once per run: moment matching asks for them many times.
+
+    Parameters
+    ----------
+    model
+        The model.
+    """
+
+    def __init__(self, model: pm.Model) -> None:
+        self._model = model
+        self._run = current_run()
+        self._compiled: dict[tuple[tuple[str, ...], frozenset[str]], Compiled] = {}
+
+    def of(self, names: Sequence[str], draws: Draws) -> Compiled:
+        """Return the terms of some likelihoods as functions of what has draws."""
+        if self._run != current_run():  # a later run may have given the functions other numbers
+            self._run, self._compiled = current_run(), {}
+        key = tuple(names), frozenset(draws)
+        if key not in self._compiled:
+            with building():
+                terms = [self._model[name].logp_elemwiset for name in names]
+            self._compiled[key] = compile_at_draws(self._model, terms, draws)
+        return self._compiled[key]
+
+
 def log_likelihood(
-    model: pm.Model, names: Sequence[str], draws: Draws, missing: Missing, make_buffer: MakeBuffer = ArrayBuffer
+    model: pm.Model,
+    names: Sequence[str],
+    draws: Draws,
+    missing: Missing,
+    terms: PointwiseTerms,
+    make_buffer: MakeBuffer = ArrayBuffer,
 ) -> dict[str, Array]:
     """Evaluate the pointwise terms of likelihoods at every draw (see `CompiledModel.log_likelihood`)."""
     if not names:
         return {}
-    with building():
-        terms = [model[name].logp_elemwiset for name in names]
-    at, buffers = AtDraws(model, terms, draws), dict[str, DrawBuffer]()
+    at, buffers = AtDraws(terms.of(names, draws), draws), dict[str, DrawBuffer]()
     each = max((model[name].tag.test_value.shape for name in names), key=np.prod)
     for begin, found in at.blocks(_draws_at_once(each)):
         for name, values in zip(names, found, strict=True):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bayesrun.engines.base import LogDensity
+from bayesrun.engines.pymc3 import evaluate
 from bayesrun.engines.pymc3.compiled_functions import begin_run, compiled, count_kept, forget
 from bayesrun.engines.pymc3.compiled_functions import replaceable_number as number
 from bayesrun.engines.pymc3.model import PyMC3Model
@@ -104,3 +105,32 @@ def test_what_depends_on_data_alone_is_computed_once() -> None:
     function = compiled([x], [x * tt.gammaln(counts + 1)], lambda i, o: theano.function(list(i), list(o)))
     assert not any("ammaln" in str(node.op) for node in function.maker.fgraph.apply_nodes)
     assert function(1.0)[0] == pytest.approx(np.log([1.0, 2.0, 120.0]))
+
+
+def test_pointwise_terms_are_compiled_once_per_run_and_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    compilations = []
+    compile_once = evaluate.compile_function
+
+    def counted(*arguments: Any) -> Any:
+        compilations.append(arguments)
+        return compile_once(*arguments)
+
+    monkeypatch.setattr(evaluate, "compile_function", counted)
+    draws = {"x": np.array([[0.5, 1.0, 2.0]])}
+    ours, others = (PyMC3Model(model(0.5, data)) for data in ([1.0, 2.0], [4.0, -3.0]))
+    terms = {
+        one: -0.5 * (np.array(data) - draws["x"][..., None] ** 2) ** 2 - 0.5 * np.log(2 * np.pi)
+        for one, data in ((ours, [1.0, 2.0]), (others, [4.0, -3.0]))
+    }
+    for asked, is_new_run, count in (
+        (ours, True, 1),
+        (ours, False, 1),
+        (others, True, 2),
+        (ours, True, 3),
+        (ours, False, 3),
+    ):
+        if is_new_run:
+            begin_run()  # in which the function of the other model may be given again, with other numbers
+        found = asked.log_likelihood(["y"], draws)["y"]
+        np.testing.assert_allclose(found, terms[asked], rtol=1e-12)
+        assert len(compilations) == count
