@@ -3,13 +3,14 @@
     python -m tests.reference.family_calibration --fits 500 gamma weibull
 
 Parameters are drawn from the prior and responses from the likelihood; the rank of each true value among the draws of
-its posterior is uniform. A family is built and compiled once; other responses go into the same functions.
+its posterior is uniform. A family is built and compiled once; other responses go into the same functions. A likelihood
+that is summed over rows beforehand is built anew for each.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,7 +74,9 @@ class Simulated:
     Parameters
     ----------
     model
-        The sampled model; `response` is its data container.
+        The sampled model.
+    fitted_to
+        The same for other responses, as they were drawn.
     response
         Name of the response.
     truth
@@ -83,13 +86,14 @@ class Simulated:
     """
 
     model: Any
+    fitted_to: Callable[[Any], Any]
     response: str
     truth: Mapping[str, Any]
     responses: Any
 
 
-def data_of(family: str) -> xr.Dataset:
-    """Return rows with an arbitrary response of a family."""
+def data_of(family: str, responses: Any = None) -> xr.Dataset:
+    """Return rows with some responses of a family, by default arbitrary ones."""
     rng = np.random.default_rng(11)
     y: Any = {
         "real": rng.normal(size=ROWS),
@@ -104,6 +108,7 @@ def data_of(family: str) -> xr.Dataset:
         "level": np.array(LEVELS)[rng.integers(0, 3, ROWS)],
         "counts": rng.integers(0, 4, ROWS),
     }[FAMILY_TABLE[family].values]
+    y = y if responses is None else np.asarray(responses, y.dtype)
     columns = {"y": y, "x": rng.normal(size=ROWS), "g": np.repeat(list("abcdef"), ROWS // GROUPS)}
     columns |= {"n": np.full(ROWS, 6), "a": rng.integers(1, 4, ROWS), "b": rng.integers(0, 4, ROWS)}
     made = xr.Dataset({name: ("obs", values) for name, values in columns.items()}, attrs={"dim": "obs"})
@@ -122,22 +127,38 @@ def spec_of(family: str) -> RegressionSpec:
 
 def simulated(family: str, fits: int, seed: int) -> Simulated:
     """Build a family's model, and draw from its prior."""
-    declared, response = with_container(regression.MODEL.build(data_of(family), spec_of(family)))
-    with building():
-        built = pymc3_model(declared)
-    model = PyMC3Model(built)
+    declared = regression.MODEL.build(data_of(family), spec_of(family))
+    (likelihood,) = [item for item in (declared.reported or declared).items if isinstance(item, Likelihood)]
+    response = likelihood.name.removesuffix("_obs")
+    if any(item is likelihood for item in declared.items):
+        model = built(with_container(declared, likelihood, response))
+
+        def fitted_to(responses: Any) -> PyMC3Model:
+            model.model[response].set_value(responses)
+            return model
+    else:
+        model = built(declared)
+
+        def fitted_to(responses: Any) -> PyMC3Model:
+            return built(regression.MODEL.build(data_of(family, responses), spec_of(family)))
+
     prior = model.reported.draw_prior(fits, seed)
-    return Simulated(model, response, prior, prior[f"{response}_obs"])
+    return Simulated(model, fitted_to, response, prior, prior[f"{response}_obs"])
 
 
-def with_container(declared: Declaration) -> tuple[Declaration, str]:
+def built(declared: Declaration) -> PyMC3Model:
+    """Return the model of a declaration."""
+    with building():
+        return PyMC3Model(pymc3_model(declared))
+
+
+def with_container(declared: Declaration, likelihood: Likelihood, name: str) -> Declaration:
     """Put the responses into a container, whose numbers can be changed."""
-    (likelihood,) = [item for item in declared.items if isinstance(item, Likelihood)]
-    observed, name = likelihood.observed, likelihood.name.removesuffix("_obs")
+    observed = likelihood.observed
     items = [item for item in declared.items if item is not likelihood]
     container = Container(name, observed.values, observed.dims)
     items += [container, replace(likelihood, observed=replace(observed, container=name))]
-    return replace(declared, items=tuple(items)), name
+    return replace(declared, items=tuple(items))
 
 
 class _Nobody:
@@ -174,8 +195,7 @@ def calibrate(family: str, fits: int, seed: int = 8927, generator: str | None = 
     kept: dict[str, list[Any]] = {name: [] for name in names}
     for fit in range(fits):
         begin_run()
-        made.model.model[made.response].set_value(source.responses[fit])
-        sampled = nutpie.sample(made.model, SPEC, fit, _Nobody())
+        sampled = nutpie.sample(made.fitted_to(source.responses[fit]), SPEC, fit, _Nobody())
         for name in names:
             kept[name].append(first(sampled.draws[name][0])[:: SPEC.draws // KEPT])
     return {name: uniformity(ranks(first(source.truth[name]), np.stack(kept[name]), seed), KEPT) for name in names}
