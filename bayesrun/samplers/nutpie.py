@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -258,6 +259,7 @@ def run_chain(path: _Path, seed: int, saver: _Saver, keep_going: KeepGoing) -> M
     return stats
 
 
+@cache
 def _nutpie() -> Any:
     with arviz_without_plots():
         import nutpie  # may be missing: see `_not_nutpie` of `nuts`
