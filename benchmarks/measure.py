@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -106,3 +107,12 @@ def bare(python: str | Path, script: str, *arguments: str, env: Mapping[str, str
 def last_run(outputs: Path) -> Path:
     """Return the newest run folder below an outputs folder."""
     return max(outputs.glob("runs/*/*/status.json"), key=lambda path: path.stat().st_mtime).parent
+
+
+def model_arguments(description: str | None, models: Sequence[str]) -> argparse.Namespace:
+    """Read the command line of a script that measures models: `models`, `repeats`, and overrides as `setting`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("models", nargs="*", default=list(models))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--setting", action="append", default=[], help="an override, such as sampler.draws=500")
+    return parser.parse_args()

@@ -10,14 +10,13 @@ the command and its children: on a busy machine they tell more than wall time.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
 
-from measure import bayesrun, last_run, run
+from measure import bayesrun, last_run, model_arguments, run
 from results import report
 
 MODELS = ("linear_regression", "switchpoint", "eight_schools", "glm_logistic")
@@ -71,11 +70,7 @@ def row_of(model: str, folder: Path, settings: list[str], repeats: int) -> dict[
 
 def main() -> None:
     """Measure the models named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(MODELS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--setting", action="append", default=[], help="an override, such as sampler.draws=500")
-    arguments = parser.parse_args()
+    arguments = model_arguments(__doc__, MODELS)
     with tempfile.TemporaryDirectory(prefix="bayesrun-pictures-") as folder:
         rows = [row_of(model, Path(folder) / model, arguments.setting, arguments.repeats) for model in arguments.models]
     report("pictures", rows, {"repeats": arguments.repeats, "settings": arguments.setting})

@@ -14,7 +14,6 @@ beside compiling and sampling.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -28,7 +27,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
-from measure import BARE, ROOT, Failed, run
+from measure import BARE, ROOT, Failed, model_arguments, run
 from peers import PYTHON, environment, versions
 from results import report
 
@@ -127,11 +126,7 @@ def _as_flag(word: str) -> list[str]:
 
 def main() -> None:
     """Measure the models named on the command line, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=list(MODELS))
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--setting", action="append", default=[], help="an override, such as sampler.draws=500")
-    arguments = parser.parse_args()
+    arguments = model_arguments(__doc__, MODELS)
     usable, failures = environment()
     peer = "pymc" in usable
     with tempfile.TemporaryDirectory(prefix="bayesrun-verdict-") as folder:
